@@ -1,0 +1,155 @@
+//! What a device reports: a status on the way, or how it ended.
+
+use serde_json::{Map, Value};
+use tidegate_core::outcome::Status;
+use tidegate_core::{DeviceId, ProductId, UpdateId};
+
+use crate::device_json::parse_version;
+use crate::error::ApiError;
+use crate::strict_json;
+
+/// The longest message that is kept, in bytes.
+const LONGEST_MESSAGE: usize = 256;
+
+/// A report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The device that it names; its token must be this device's.
+    pub device: DeviceId,
+    /// The device's product.
+    pub product: ProductId,
+    /// The update it is about.
+    pub update: UpdateId,
+    /// What the device says.
+    pub status: Status,
+    /// A free text, cut to 256 bytes.
+    pub message: Option<String>,
+    /// How far it is, in percent.
+    pub progress: Option<u8>,
+}
+
+impl Report {
+    /// Reads `POST /v1/report`.
+    ///
+    /// # Errors
+    /// `body_too_large`, `bad_json`, `bad_field` or `bad_version`.
+    pub fn native(body: &[u8]) -> Result<Self, ApiError> {
+        let object = object(body)?;
+        let device = device(&object)?;
+        let product = ProductId::new(text(&object, "product")?)
+            .map_err(|error| ApiError::bad_field(format!("product: {error}")))?;
+        let update = match (object.get("update"), object.get("version")) {
+            (Some(_), _) => update_id(text(&object, "update")?)?,
+            (None, Some(_)) => UpdateId::of(&product, &parse_version(text(&object, "version")?)?),
+            (None, None) => return Err(ApiError::bad_field("update or version is missing; a report says which it is about")),
+        };
+        if update.product().as_ref() != Some(&product) {
+            return Err(ApiError::bad_field("update must be one of the device's own product"));
+        }
+        let name = text(&object, "status")?;
+        let status = Status::parse(name).ok_or_else(|| {
+            let names = Status::names().collect::<Vec<_>>().join(", ");
+            ApiError::bad_field(format!("status must be one of {names}; got `{name:.32}`"))
+        })?;
+        let progress = match object.get("progress") {
+            None | Some(Value::Null) => None,
+            Some(number) => {
+                let percent = number.as_f64().filter(|percent| (0.0..=100.0).contains(percent));
+                let percent = percent.ok_or_else(|| ApiError::bad_field("progress must be a number within 0 and 100"))?;
+                // Within 0 and 100 by the line above.
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+                Some(percent as u8)
+            }
+        };
+        Ok(Self { device, product, update, status, message: message(&object), progress })
+    }
+
+    /// Reads an Ioto `updateReport`. It does not say the product: the update's id does.
+    ///
+    /// # Errors
+    /// `body_too_large`, `bad_json` or `bad_field`.
+    pub fn ioto(body: &[u8]) -> Result<Self, ApiError> {
+        let object = object(body)?;
+        let update = update_id(text(&object, "update")?)?;
+        let product = update.product().ok_or_else(|| ApiError::bad_field("update must be the id that was offered"))?;
+        // The shell client sends the word, the others the value.
+        let status = match object.get("success") {
+            Some(Value::Bool(true)) => Status::InstallSuccess,
+            Some(Value::Bool(false)) => Status::InstallError,
+            Some(Value::String(word)) if word == "true" => Status::InstallSuccess,
+            Some(Value::String(word)) if word == "false" => Status::InstallError,
+            _ => return Err(ApiError::bad_field("success must be true or false")),
+        };
+        Ok(Self { device: device(&object)?, product, update, status, message: None, progress: None })
+    }
+}
+
+fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    match strict_json::parse(body, strict_json::DEVICE)? {
+        Value::Object(object) => Ok(object),
+        _ => Err(ApiError::new("bad_json", "the body must be a JSON object")),
+    }
+}
+
+fn text<'a>(object: &'a Map<String, Value>, field: &str) -> Result<&'a str, ApiError> {
+    object
+        .get(field)
+        .and_then(Value::as_str)
+        .ok_or_else(|| ApiError::bad_field(format!("{field} is missing or not a string")))
+}
+
+fn device(object: &Map<String, Value>) -> Result<DeviceId, ApiError> {
+    DeviceId::new(text(object, "id")?).map_err(|error| ApiError::bad_field(format!("id: {error}")))
+}
+
+fn update_id(text: &str) -> Result<UpdateId, ApiError> {
+    UpdateId::new(text).map_err(|error| ApiError::bad_field(format!("update: {error}")))
+}
+
+fn message(object: &Map<String, Value>) -> Option<String> {
+    let text = object.get("message")?.as_str()?;
+    let end = (0..=LONGEST_MESSAGE.min(text.len())).rev().find(|end| text.is_char_boundary(*end))?;
+    text.get(..end).map(str::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(report: Result<Report, ApiError>, expected: &str) {
+        let got = match report {
+            Ok(report) => format!("{} {} {} {}", report.product, report.device, report.update, report.status),
+            Err(error) => error.to_string(),
+        };
+        assert!(got.starts_with(expected), "{got}");
+    }
+
+    #[test]
+    fn a_version_names_the_same_update_as_its_id() {
+        let by_version = Report::native(br#"{"id":"a","product":"lamp","version":"1.2.0","status":"INIT"}"#).unwrap();
+        let text = format!(r#"{{"id":"a","product":"lamp","update":"{}","status":"INIT"}}"#, by_version.update);
+        assert_eq!(Report::native(text.as_bytes()).unwrap(), by_version);
+    }
+
+    #[test]
+    fn an_ioto_report_says_success_as_a_value_or_a_word() {
+        let report = |success: &str| Report::ioto(format!(r#"{{"success":{success},"id":"a","update":"lamp.00"}}"#).as_bytes());
+        check(report("true"), "lamp a lamp.00 INSTALL_SUCCESS");
+        check(report("\"true\""), "lamp a lamp.00 INSTALL_SUCCESS");
+        check(report("false"), "lamp a lamp.00 INSTALL_ERROR");
+        check(report("\"false\""), "lamp a lamp.00 INSTALL_ERROR");
+        check(report("1"), "success must be true or false (bad_field)");
+    }
+
+    #[test]
+    fn a_report_about_another_products_update_is_refused() {
+        let body = br#"{"id":"a","product":"lamp","update":"door.00","status":"INIT"}"#;
+        check(Report::native(body), "update must be one of the device's own product (bad_field)");
+    }
+
+    #[test]
+    fn an_unknown_status_is_answered_with_the_list() {
+        let body = br#"{"id":"a","product":"lamp","version":"1.0.0","status":"DONE"}"#;
+        check(Report::native(body), "status must be one of INIT, TEST, ");
+    }
+}

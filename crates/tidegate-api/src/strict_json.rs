@@ -1,0 +1,169 @@
+//! JSON from strangers: bounded in length, depth and keys, and without a key given twice.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::error::ApiError;
+
+/// How much is taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Bytes of the whole text.
+    pub bytes: usize,
+    /// Objects and arrays within each other.
+    pub depth: usize,
+    /// Keys of all objects and elements of all arrays together.
+    pub keys: usize,
+}
+
+/// What a device may send: four DynamoDB read units hold it, and no `device.json` in the field
+/// comes near.
+pub const DEVICE: Bounds = Bounds { bytes: 16 * 1024, depth: 16, keys: 256 };
+/// What an operator may send: an update with its payload must fit into one DynamoDB item of 400 KB.
+pub const OPERATOR: Bounds = Bounds { bytes: 128 * 1024, depth: 32, keys: 8192 };
+
+/// Reads one JSON value.
+///
+/// # Errors
+/// `body_too_large` or `bad_json`, with the line and column where there is one.
+pub fn parse(text: &[u8], bounds: Bounds) -> Result<Value, ApiError> {
+    if text.len() > bounds.bytes {
+        return Err(ApiError::new(
+            "body_too_large",
+            format!("the body must be at most {} bytes; got {}", bounds.bytes, text.len()),
+        ));
+    }
+    let bad = |error: serde_json::Error| ApiError::new("bad_json", format!("the body must be JSON: {error}"));
+    let mut left = bounds.keys;
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let value = Element { depth: bounds.depth, left: &mut left }.deserialize(&mut reader).map_err(bad)?;
+    reader.end().map_err(bad)?;
+    Ok(value)
+}
+
+/// One value, with what is left of the bounds.
+struct Element<'a> {
+    depth: usize,
+    left: &'a mut usize,
+}
+
+impl Element<'_> {
+    fn inner<E: serde::de::Error>(&mut self) -> Result<Element<'_>, E> {
+        let depth = self.depth.checked_sub(1).ok_or_else(|| E::custom("it is nested too deep"))?;
+        Ok(Element { depth, left: self.left })
+    }
+
+    fn spend<E: serde::de::Error>(&mut self) -> Result<(), E> {
+        *self.left = self.left.checked_sub(1).ok_or_else(|| E::custom("it has too many keys"))?;
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Element<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Element<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
+        i64::try_from(value).map(Value::from).map_err(|_| E::custom("an integer is larger than 2^63-1"))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        // Integers that do not fit arrive here, rounded; a device's serial number must not.
+        const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+        if value.abs() >= TWO_TO_63 {
+            return Err(E::custom("a number is beyond 2^63"));
+        }
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(value) = elements.next_element_seed(self.inner()?)? {
+            self.spend()?;
+            list.push(value);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            self.spend()?;
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(format!("the key \"{key}\" is given twice")));
+            }
+            let value = entries.next_value_seed(self.inner()?)?;
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        let got = match parse(text.as_bytes(), DEVICE) {
+            Ok(value) => value.to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(got.contains(expected), "{text:.60}: {got}");
+    }
+
+    #[test]
+    fn what_json_leaves_open_is_refused_rather_than_guessed() {
+        check(r#"{"a":1,"b":[true,null,1.5,"x"]}"#, r#"{"a":1,"b":[true,null,1.5,"x"]}"#);
+        check(r#"{"a":1,"a":2}"#, "the key \"a\" is given twice");
+        check(r#"{"a":18446744073709551616}"#, "a number is beyond 2^63");
+        check(r#"{"a":9223372036854775808}"#, "an integer is larger than 2^63-1");
+        check(r#"{"a":9223372036854775807}"#, "9223372036854775807");
+        check(r#"{"a":1}x"#, "trailing characters");
+        check("", "EOF while parsing");
+    }
+
+    #[test]
+    fn depth_keys_and_length_are_bounded_exactly() {
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        check(&nested(16), "[1]");
+        check(&nested(17), "nested too deep");
+        let keys = |count: usize| {
+            let fields = (0..count).map(|number| format!("\"k{number}\":0")).collect::<Vec<_>>();
+            format!("{{{}}}", fields.join(","))
+        };
+        check(&keys(256), "\"k255\":0");
+        check(&keys(257), "too many keys");
+        let long = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+        check(&long(16 * 1024), "xxx");
+        check(&long(16 * 1024 + 1), "at most 16384 bytes; got 16385 (body_too_large)");
+    }
+}

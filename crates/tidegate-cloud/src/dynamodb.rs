@@ -1,0 +1,86 @@
+//! DynamoDB: dynoxide, an in-process implementation over SQLite, served over HTTP on loopback.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::error::{Error, Result};
+use crate::server::SHUTDOWN_GRACE;
+
+/// A DynamoDB that runs until it is shut down or dropped.
+pub(crate) struct DynamoDb {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+/// A database that is gone when it is dropped.
+pub(crate) fn in_memory() -> Result<dynoxide::Database> {
+    dynoxide::Database::memory().map_err(unopened)
+}
+
+/// The database in a file.
+///
+/// "Bulk loading" is dynoxide's name for SQLite without fsync: five times the writes per second, and what is
+/// written survives the death of this process, but not of the machine. That is the right trade for a
+/// development tool, and for nothing else.
+pub(crate) fn on_disk(file: &Path) -> Result<dynoxide::Database> {
+    let database = dynoxide::Database::new(&file.to_string_lossy()).map_err(unopened)?;
+    database.enable_bulk_loading().map_err(unopened)?;
+    Ok(database)
+}
+
+impl DynamoDb {
+    /// Answers every connection to `listener` from `database`.
+    pub(crate) fn serve(
+        listener: TcpListener,
+        address: SocketAddr,
+        database: dynoxide::Database,
+    ) -> DynamoDb {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        let task = tokio::spawn(async move {
+            if let Err(error) =
+                dynoxide::server::serve_with_shutdown(listener, database, stopped).await
+            {
+                tracing::error!(error, "the local DynamoDB stopped");
+            }
+        });
+        DynamoDb {
+            address,
+            stop: Some(stop),
+            task,
+        }
+    }
+
+    /// Where it listens, as a URL without a path.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Lets the requests under way finish for a moment and stops.
+    pub(crate) async fn shutdown(mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        let _ = tokio::time::timeout(SHUTDOWN_GRACE, &mut self.task).await;
+    }
+}
+
+impl Drop for DynamoDb {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn unopened(error: impl std::fmt::Display) -> Error {
+    Error::Database {
+        service: "DynamoDB",
+        reason: error.to_string(),
+    }
+}

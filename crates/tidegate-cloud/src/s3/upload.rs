@@ -1,0 +1,65 @@
+//! An upload: bytes in a file that nobody sees yet, and that vanishes unless it is published.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt;
+use md5::{Digest, Md5};
+use s3s::dto::StreamingBlob;
+use s3s::{S3Result, s3_error};
+use tempfile::TempPath;
+use tokio::io::AsyncWriteExt;
+
+use super::catalog::internal;
+use super::digest::{Declared, Digests, named};
+
+/// A body that has arrived in full. Dropping it removes its file, whatever went wrong.
+pub(super) struct Upload {
+    pub(super) file: TempPath,
+    pub(super) size_bytes: u64,
+    pub(super) digests: Digests,
+    md5: [u8; 16],
+}
+
+impl Upload {
+    /// What S3 calls the entity tag of a plain upload.
+    pub(super) fn etag(&self) -> String {
+        hex::encode(self.md5)
+    }
+
+    pub(super) fn md5_base64(&self) -> String {
+        STANDARD.encode(self.md5)
+    }
+}
+
+/// Writes `body` to a new file in `folder`, a piece at a time, computing every digest on the way.
+pub(super) async fn receive(
+    folder: &Path,
+    mut body: StreamingBlob,
+    declared: &Declared,
+) -> S3Result<Upload> {
+    let (file, path) = tempfile::NamedTempFile::new_in(folder)
+        .map_err(internal)?
+        .into_parts();
+    let mut file = tokio::fs::File::from_std(file);
+    let mut hasher = declared.hasher();
+    let mut md5 = Md5::new();
+    let mut size_bytes = 0;
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|error| s3_error!(IncompleteBody, "{error}"))?;
+        size_bytes += piece.len() as u64;
+        declared.allows(size_bytes)?;
+        md5.update(&piece);
+        hasher.update(&piece);
+        file.write_all(&piece).await.map_err(internal)?;
+    }
+    // tokio's file reports the error of a write with the next call.
+    file.flush().await.map_err(internal)?;
+    Ok(Upload {
+        file: path,
+        size_bytes,
+        digests: named(hasher.finalize()),
+        md5: md5.finalize().into(),
+    })
+}

@@ -1,0 +1,283 @@
+//! One device's slot in one rollout: it exists once or not at all.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use semver::Version;
+
+use crate::id::UpdateId;
+use crate::objection::NoRoom;
+use crate::outcome::{Meaning, Outcome};
+
+/// Seconds before a claim's end from which no URL is handed out for it any more: 60 s so that
+/// clocks which disagree cannot leave a live URL on an expired claim, and 60 s because a URL that
+/// lives shorter than that is of no use to a device.
+pub const CLAIM_MARGIN_S: i64 = 120;
+
+/// Where a claim stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClaimState {
+    /// The device has the offer and has not said how it went.
+    Reserved,
+    /// Nothing was heard until the claim's end.
+    Expired,
+    /// The device has the update.
+    Succeeded,
+    /// The device said that it failed.
+    Failed,
+}
+
+/// One device's slot in one rollout.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// The version that was offered.
+    pub version: Version,
+    /// Where it stands.
+    pub state: ClaimState,
+    /// The shard of the rollout that counts it.
+    pub shard: u16,
+    /// Goes up with every reservation; a late writer of an earlier one is told apart by it.
+    pub epoch: u32,
+    /// How many times the update was offered to this device.
+    pub attempts: u32,
+    /// When the present reservation was made.
+    pub reserved_at: Timestamp,
+    /// When the present reservation ends.
+    pub expires_at: Timestamp,
+    /// The outcome under which the rollout counts this device, if any yet. A new attempt keeps it
+    /// until its own outcome replaces it, so evidence never disappears while a device retries.
+    pub counted: Option<Outcome>,
+    /// The device decided against the update.
+    pub backed_out: bool,
+}
+
+/// How the counters of a shard move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)] // the counters of `shard::Counts`
+pub struct Movement {
+    pub in_flight: i64,
+    pub succeeded: i64,
+    pub failed: i64,
+    pub timed_out: i64,
+}
+
+impl Movement {
+    fn count(&mut self, outcome: Outcome, by: i64) {
+        let counter = match outcome {
+            Outcome::Succeeded => &mut self.succeeded,
+            Outcome::Failed => &mut self.failed,
+            Outcome::TimedOut => &mut self.timed_out,
+        };
+        *counter = counter.saturating_add(by);
+    }
+
+    fn recount(&mut self, from: Option<Outcome>, to: Outcome) {
+        if let Some(from) = from {
+            self.count(from, -1);
+        }
+        self.count(to, 1);
+    }
+}
+
+impl Claim {
+    /// A first reservation.
+    #[must_use]
+    pub fn reserve(version: &Version, shard: u16, now: Timestamp, expires_at: Timestamp) -> Self {
+        Self {
+            version: version.clone(),
+            state: ClaimState::Reserved,
+            shard,
+            epoch: 0,
+            attempts: 1,
+            reserved_at: now,
+            expires_at,
+            counted: None,
+            backed_out: false,
+        }
+    }
+
+    /// Whether the present reservation is over, or so nearly that no URL fits in it any more.
+    #[must_use]
+    pub fn has_lapsed(&self, now: Timestamp) -> bool {
+        self.state != ClaimState::Reserved || self.expires_at.as_second().saturating_sub(now.as_second()) < CLAIM_MARGIN_S
+    }
+
+    /// Another reservation after a lapsed one: the exposure was counted the first time, so only the
+    /// places in flight and the rate are asked again.
+    #[must_use]
+    pub fn reserve_again(&self, now: Timestamp, expires_at: Timestamp) -> (Self, Movement) {
+        let mut movement = Movement::default();
+        let mut counted = self.counted;
+        if self.state == ClaimState::Reserved {
+            movement.recount(counted, Outcome::TimedOut);
+            counted = Some(Outcome::TimedOut);
+        } else {
+            movement.in_flight = 1;
+        }
+        let again = Self {
+            state: ClaimState::Reserved,
+            epoch: self.epoch.saturating_add(1),
+            attempts: self.attempts.saturating_add(1),
+            reserved_at: now,
+            expires_at,
+            counted,
+            ..self.clone()
+        };
+        (again, movement)
+    }
+
+    /// What a report does to the claim; `None` when it changes nothing.
+    ///
+    /// Success is believed at any time, because a device that runs the version has it. Failure is
+    /// believed once, and not after success.
+    #[must_use]
+    pub fn settle(&self, meaning: Meaning) -> Option<(Self, Movement)> {
+        let (state, outcome) = match meaning {
+            Meaning::Progress => return None,
+            Meaning::Succeeded => (ClaimState::Succeeded, Outcome::Succeeded),
+            Meaning::Failed | Meaning::BackedOut => (ClaimState::Failed, Outcome::Failed),
+        };
+        let believed = match self.state {
+            ClaimState::Reserved | ClaimState::Expired => true,
+            ClaimState::Failed => outcome == Outcome::Succeeded,
+            ClaimState::Succeeded => false,
+        };
+        believed.then(|| self.end(state, outcome, meaning == Meaning::BackedOut))
+    }
+
+    /// The end of a reservation that nobody reported on; `None` when it is not due.
+    #[must_use]
+    pub fn expire(&self, now: Timestamp) -> Option<(Self, Movement)> {
+        let due = self.state == ClaimState::Reserved && self.expires_at <= now;
+        due.then(|| self.end(ClaimState::Expired, Outcome::TimedOut, false))
+    }
+
+    fn end(&self, state: ClaimState, outcome: Outcome, backed_out: bool) -> (Self, Movement) {
+        let mut movement = Movement::default();
+        if self.state == ClaimState::Reserved {
+            movement.in_flight = -1;
+        }
+        movement.recount(self.counted, outcome);
+        let ended = Self { state, counted: Some(outcome), backed_out: self.backed_out || backed_out, ..self.clone() };
+        (ended, movement)
+    }
+}
+
+/// What is known of one device's claims, and of rollouts that had no room for it a moment ago.
+#[derive(Debug, Clone, Default)]
+pub struct Claims {
+    claims: BTreeMap<UpdateId, Claim>,
+    no_room: BTreeMap<UpdateId, NoRoom>,
+}
+
+impl Claims {
+    /// Takes over the claims as they were read.
+    #[must_use]
+    pub fn new(claims: impl IntoIterator<Item = (UpdateId, Claim)>) -> Self {
+        Self { claims: claims.into_iter().collect(), no_room: BTreeMap::new() }
+    }
+
+    /// The claim on one update.
+    #[must_use]
+    pub fn on(&self, update: &UpdateId) -> Option<&Claim> {
+        self.claims.get(update)
+    }
+
+    /// Every claim, by update.
+    pub fn iter(&self) -> impl Iterator<Item = (&UpdateId, &Claim)> {
+        self.claims.iter()
+    }
+
+    /// Takes over a newer claim.
+    pub fn record(&mut self, update: UpdateId, claim: Claim) {
+        self.no_room.remove(&update);
+        self.claims.insert(update, claim);
+    }
+
+    /// Notes that a rollout had no room.
+    pub fn note_no_room(&mut self, update: UpdateId, no_room: NoRoom) {
+        self.no_room.insert(update, no_room);
+    }
+
+    /// Why a rollout had no room a moment ago.
+    #[must_use]
+    pub fn no_room(&self, update: &UpdateId) -> Option<&NoRoom> {
+        self.no_room.get(update)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn reserved() -> Claim {
+        let version = Version::new(2, 0, 0);
+        Claim::reserve(&version, 0, moment("2026-01-01T00:00:00Z"), moment("2026-01-02T00:00:00Z"))
+    }
+
+    fn apply(steps: &[&str]) -> (Vec<&'static str>, Movement) {
+        let (mut claim, mut total, mut log) = (reserved(), Movement { in_flight: 1, ..Movement::default() }, Vec::new());
+        let late = moment("2026-01-03T00:00:00Z");
+        for step in steps {
+            let next = match *step {
+                "success" => claim.settle(Meaning::Succeeded),
+                "failure" => claim.settle(Meaning::Failed),
+                "expiry" => claim.expire(late),
+                "again" => Some(claim.reserve_again(late, moment("2026-01-04T00:00:00Z"))),
+                other => panic!("{other}"),
+            };
+            log.push(if next.is_some() { "moved" } else { "ignored" });
+            if let Some((after, movement)) = next {
+                total.in_flight += movement.in_flight;
+                total.succeeded += movement.succeeded;
+                total.failed += movement.failed;
+                total.timed_out += movement.timed_out;
+                claim = after;
+                // "again" moves expires_at past `late`; bring it back so that it can expire too.
+                claim.expires_at = claim.expires_at.min(late);
+            }
+        }
+        (log, total)
+    }
+
+    fn check(steps: &[&str], expected_log: &[&str], [in_flight, succeeded, failed, timed_out]: [i64; 4]) {
+        let (log, total) = apply(steps);
+        assert_eq!(log, expected_log, "{steps:?}");
+        assert_eq!(total, Movement { in_flight, succeeded, failed, timed_out }, "{steps:?}");
+    }
+
+    #[test]
+    fn every_outcome_counts_once() {
+        check(&["success"], &["moved"], [0, 1, 0, 0]);
+        check(&["success", "success"], &["moved", "ignored"], [0, 1, 0, 0]);
+        check(&["success", "failure"], &["moved", "ignored"], [0, 1, 0, 0]);
+        check(&["failure", "failure"], &["moved", "ignored"], [0, 0, 1, 0]);
+        check(&["expiry", "expiry"], &["moved", "ignored"], [0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_late_report_moves_the_count_and_success_is_believed_at_any_time() {
+        check(&["expiry", "success"], &["moved", "moved"], [0, 1, 0, 0]);
+        check(&["expiry", "failure"], &["moved", "moved"], [0, 0, 1, 0]);
+        check(&["failure", "success"], &["moved", "moved"], [0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_second_attempt_keeps_the_first_outcome_until_it_has_its_own() {
+        check(&["failure", "again"], &["moved", "moved"], [1, 0, 1, 0]);
+        check(&["failure", "again", "success"], &["moved", "moved", "moved"], [0, 1, 0, 0]);
+        check(&["failure", "again", "expiry"], &["moved", "moved", "moved"], [0, 0, 0, 1]);
+        check(&["again"], &["moved"], [1, 0, 0, 1]);
+        check(&["again", "success"], &["moved", "moved"], [0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_claim_lapses_two_minutes_before_its_end() {
+        assert!(!reserved().has_lapsed(moment("2026-01-01T23:58:00Z")));
+        assert!(reserved().has_lapsed(moment("2026-01-01T23:58:01Z")));
+    }
+}

@@ -1,0 +1,103 @@
+//! A device's fixed place in one rollout's queue.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use crate::id::{DeviceId, UpdateId};
+
+/// How many places a queue has: phases are percentages with two decimals.
+pub const PLACES: u16 = 10_000;
+
+/// A place from 0 to 9,999; a phase of 5 % admits the places below 500.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cohort(u16);
+
+impl Cohort {
+    /// The place of `device` in the rollout of `update`.
+    ///
+    /// It is salted with the update, so that the same devices are not first every time, and it
+    /// depends on nothing else, so that a share of 5 % is always a part of the share of 25 %.
+    /// Running rollouts depend on this function: its values are pinned by a golden file.
+    #[must_use]
+    pub fn of(update: &UpdateId, device: &DeviceId) -> Self {
+        let digest = Sha256::new()
+            .chain_update(update.as_str())
+            .chain_update(b"\0")
+            .chain_update(device.as_str())
+            .finalize();
+        let number = digest.iter().take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+        Self(u16::try_from(number % u64::from(PLACES)).unwrap_or(PLACES))
+    }
+
+    /// The place as a number.
+    #[must_use]
+    pub fn place(self) -> u16 {
+        self.0
+    }
+}
+
+/// A part of the fleet in hundredths of a percent, 0 to 10,000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(u16);
+
+impl Share {
+    /// Nobody.
+    pub const NONE: Share = Share(0);
+    /// Everyone.
+    pub const ALL: Share = Share(PLACES);
+
+    /// A share from a percentage with at most two decimals.
+    ///
+    /// # Errors
+    /// A sentence, when it is not within 0 to 100 or is finer than a hundredth.
+    pub fn from_percent(percent: f64) -> Result<Self, String> {
+        let places = percent * 100.0;
+        if !(0.0..=f64::from(PLACES)).contains(&places) || (places - places.round()).abs() > 1e-6 {
+            return Err(format!("a percentage must be within 0 and 100, with at most two decimals; got {percent}"));
+        }
+        // In range by the check above.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Ok(Self(places.round() as u16))
+    }
+
+    /// The share as a percentage.
+    #[must_use]
+    pub fn percent(self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
+
+    /// Whether a place in the queue is within this share.
+    #[must_use]
+    pub fn holds(self, cohort: Cohort) -> bool {
+        cohort.0 < self.0
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} %", self.percent())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_smaller_share_is_part_of_a_larger_one_for_every_place() {
+        let shares = [0.0, 0.01, 5.0, 25.0, 99.99, 100.0].map(|p| Share::from_percent(p).unwrap());
+        for place in 0..PLACES {
+            let held = shares.map(|share| share.holds(Cohort(place)));
+            assert!(held.windows(2).all(|pair| pair[0] <= pair[1]), "place {place}");
+        }
+        assert_eq!((0..PLACES).filter(|place| shares[2].holds(Cohort(*place))).count(), 500);
+    }
+
+    #[test]
+    fn a_percentage_that_places_cannot_express_is_refused() {
+        for bad in [-0.01, 100.01, 0.005, f64::NAN, f64::INFINITY] {
+            assert!(Share::from_percent(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! When a device should ask again.
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::decide::Decision;
+use crate::device::Device;
+
+/// A day: nothing is known that would change the answer sooner.
+pub const IDLE_S: u32 = 24 * 3600;
+/// An hour: a device with an offer asks again to resume, or to say by its version that it has it.
+pub const OFFERED_S: u32 = 3600;
+/// A quarter of an hour: places in flight come free as devices report.
+pub const CROWDED_S: u32 = 900;
+/// A minute: no answer asks a device to come back sooner.
+pub const SOONEST_S: u32 = 60;
+/// Devices that wait for the same moment are spread over five minutes after it: a fleet that
+/// arrives in one second is throttled, not served.
+pub const SPREAD_S: u32 = 300;
+
+/// Seconds after which `device` should check in again.
+#[must_use]
+pub fn check_again_after_s(device: &Device, decision: &Decision<'_>, now: Timestamp) -> u32 {
+    if decision.offer.is_some() {
+        return OFFERED_S;
+    }
+    let spread = spread_s(device);
+    let opens_in = decision.may_change_at().map(|at| at.as_second().saturating_sub(now.as_second()).max(0));
+    let is_crowded = decision.passed_over.iter().any(|(_, objection)| objection.code() == "too_many_in_flight");
+    match opens_in {
+        Some(seconds) => {
+            let after = u32::try_from(seconds).unwrap_or(IDLE_S).saturating_add(spread);
+            after.clamp(SOONEST_S, IDLE_S)
+        }
+        None if is_crowded => CROWDED_S.saturating_add(spread),
+        None => IDLE_S,
+    }
+}
+
+/// The same device always gets the same spread; there is no randomness in the rules.
+fn spread_s(device: &Device) -> u32 {
+    let digest = Sha256::digest(device.id.as_str());
+    let number = digest.iter().take(4).fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));
+    number.rem_euclid(SPREAD_S)
+}

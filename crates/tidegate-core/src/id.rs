@@ -1,0 +1,129 @@
+//! Names of products, devices and updates, checked once where they enter.
+
+use std::fmt;
+
+use semver::Version;
+use sha2::{Digest, Sha256};
+
+/// Why a text cannot be an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdError {
+    what: &'static str,
+    longest: usize,
+    others: &'static str,
+}
+
+impl fmt::Display for IdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} must be 1 to {} characters out of A-Z a-z 0-9 {}",
+            self.what, self.longest, self.others
+        )
+    }
+}
+
+impl std::error::Error for IdError {}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $longest:literal, $others:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes a text that fits.
+            ///
+            /// # Errors
+            /// When it is empty, too long, or has a character that storage keys and URLs would not keep.
+            pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
+                let text = text.into();
+                let fits = |c: char| c.is_ascii_alphanumeric() || $others.contains(c);
+                if text.is_empty() || text.len() > $longest || !text.chars().all(fits) {
+                    return Err(IdError { what: $what, longest: $longest, others: $others });
+                }
+                Ok(Self(text))
+            }
+
+            /// The text itself.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id!(
+    /// A line of devices. Storage keys start with it, so it never holds their separator `#`.
+    ProductId, "a product id", 64, "._-"
+);
+id!(
+    /// One thing in the field: a serial number, a ULID, a MAC address.
+    DeviceId, "a device id", 128, "._:@+=-"
+);
+id!(
+    /// One update of one product: the product's id, a dot, and a hash.
+    UpdateId, "an update id", 85, "._-"
+);
+
+impl UpdateId {
+    /// The id of a product's update to `version`.
+    ///
+    /// It is computed, not drawn: repeating a create names the same update, and a report that says
+    /// only the version needs no look-up. Build metadata takes no part, because two versions that
+    /// differ only there have the same precedence and could not both be live. The product stands
+    /// in front of the hash, because some agents report with nothing but their id and this one.
+    #[must_use]
+    pub fn of(product: &ProductId, version: &Version) -> Self {
+        let precedence = Version { build: semver::BuildMetadata::EMPTY, ..version.clone() };
+        let digest = Sha256::new()
+            .chain_update(b"tidegate update\0")
+            .chain_update(product.as_str())
+            .chain_update(b"\0")
+            .chain_update(precedence.to_string())
+            .finalize();
+        let hex = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect::<String>();
+        Self(format!("{product}.{hex}"))
+    }
+
+    /// The product that the id names.
+    #[must_use]
+    pub fn product(&self) -> Option<ProductId> {
+        self.0.rsplit_once('.').and_then(|(product, _)| ProductId::new(product).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_never_holds_the_separator_of_storage_keys() {
+        assert!(ProductId::new("lamp#1").is_err());
+        assert!(DeviceId::new("lamp/1").is_err());
+        assert!(DeviceId::new("aa:bb:cc:dd:ee:ff").is_ok());
+        assert_eq!(
+            ProductId::new("").unwrap_err().to_string(),
+            "a product id must be 1 to 64 characters out of A-Z a-z 0-9 ._-"
+        );
+    }
+
+    #[test]
+    fn an_update_id_differs_by_product_and_version_but_not_by_build_metadata() {
+        let (lamp, door) = (ProductId::new("lamp").unwrap(), ProductId::new("door").unwrap());
+        let version = |text: &str| Version::parse(text).unwrap();
+        let id = UpdateId::of(&lamp, &version("1.2.0"));
+        assert_eq!(id.as_str().len(), "lamp.".len() + 20);
+        assert_eq!(id.product(), Some(lamp.clone()));
+        assert_eq!(id, UpdateId::of(&lamp, &version("1.2.0+build.7")));
+        assert_ne!(id, UpdateId::of(&lamp, &version("1.2.1")));
+        assert_ne!(id, UpdateId::of(&door, &version("1.2.0")));
+    }
+}

@@ -1,0 +1,57 @@
+//! The rules of Tidegate: which device gets which update, when, and why not.
+//!
+//! Everything here is a function of its arguments. There is no async, no AWS, no clock, no
+//! randomness and no wire format in this crate; the current time is a parameter.
+//!
+//! Start reading at [`decide()`], the answer to one check-in.
+#![deny(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod attributes;
+pub mod catalog;
+pub mod claim;
+pub mod cohort;
+pub mod decide;
+pub mod device;
+pub mod guidance;
+pub mod health;
+pub mod id;
+pub mod lifecycle;
+pub mod limits;
+pub mod objection;
+pub mod outcome;
+pub mod policy;
+pub mod receipt;
+pub mod rollout;
+pub mod shard;
+pub mod update;
+pub mod window;
+
+pub use catalog::Catalog;
+pub use claim::{Claim, ClaimState, Claims};
+pub use cohort::Cohort;
+pub use decide::{Decision, Offer, Standing, decide};
+pub use device::Device;
+pub use id::{DeviceId, ProductId, UpdateId};
+pub use lifecycle::{State, Transition};
+pub use objection::Objection;
+pub use rollout::Rollout;
+pub use update::Update;
+
+/// A moment in UTC.
+pub use jiff::Timestamp;
+pub use semver::{Version, VersionReq};

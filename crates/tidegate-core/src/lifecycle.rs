@@ -1,0 +1,170 @@
+//! The states of an update, and the named transitions between them.
+
+use std::fmt;
+
+/// Where an update stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Written, not yet offered.
+    Draft,
+    /// Offered as its rollout allows.
+    Active,
+    /// Held; can go on.
+    Paused,
+    /// Over as planned.
+    Completed,
+    /// Stopped because it is bad.
+    Aborted,
+    /// Taken back.
+    Withdrawn,
+}
+
+/// What an operator can do to an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // each is the verb that it says
+pub enum Transition {
+    Activate,
+    Pause,
+    Resume,
+    Complete,
+    Abort,
+    Withdraw,
+}
+
+use State::{Aborted, Active, Completed, Draft, Paused, Withdrawn};
+
+impl Transition {
+    /// Every transition.
+    pub const ALL: [Transition; 6] =
+        [Self::Activate, Self::Pause, Self::Resume, Self::Complete, Self::Abort, Self::Withdraw];
+
+    /// The transition of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|transition| transition.name() == name)
+    }
+
+    /// Its name in paths and in the audit log.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Activate => "activate",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Complete => "complete",
+            Self::Abort => "abort",
+            Self::Withdraw => "withdraw",
+        }
+    }
+
+    /// The states from which it is allowed.
+    #[must_use]
+    pub fn allowed_from(self) -> &'static [State] {
+        match self {
+            Self::Activate => &[Draft],
+            Self::Pause => &[Active],
+            Self::Resume => &[Paused],
+            Self::Complete | Self::Abort => &[Active, Paused],
+            Self::Withdraw => &[Draft, Active, Paused, Completed, Aborted],
+        }
+    }
+
+    /// The state to which it leads.
+    #[must_use]
+    pub fn leads_to(self) -> State {
+        match self {
+            Self::Activate | Self::Resume => Active,
+            Self::Pause => Paused,
+            Self::Complete => Completed,
+            Self::Abort => Aborted,
+            Self::Withdraw => Withdrawn,
+        }
+    }
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [State; 6] = [Draft, Active, Paused, Completed, Aborted, Withdrawn];
+
+    /// The state of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// Its name on the wire and in storage.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Draft => "draft",
+            Active => "active",
+            Paused => "paused",
+            Completed => "completed",
+            Aborted => "aborted",
+            Withdrawn => "withdrawn",
+        }
+    }
+
+    /// Whether the update is in the catalog that check-ins are answered from.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        matches!(self, Active | Paused)
+    }
+
+    /// The state after `transition`.
+    ///
+    /// # Errors
+    /// A sentence that says from where the transition is allowed.
+    pub fn after(self, transition: Transition) -> Result<State, String> {
+        if transition.allowed_from().contains(&self) {
+            return Ok(transition.leads_to());
+        }
+        let allowed = transition.allowed_from().iter().map(|state| state.name()).collect::<Vec<_>>().join(" or ");
+        Err(format!("cannot {transition} an update that is {self}; it must be {allowed}"))
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Transition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_table_of_states_and_transitions() {
+        let table = State::ALL.map(|state| {
+            let row = Transition::ALL.map(|transition| state.after(transition).map_or("-", State::name));
+            format!("{state}: {}", row.join(" "))
+        });
+        assert_eq!(
+            table,
+            [
+                // activate pause resume complete abort withdraw
+                "draft: active - - - - withdrawn",
+                "active: - paused - completed aborted withdrawn",
+                "paused: - - active completed aborted withdrawn",
+                "completed: - - - - - withdrawn",
+                "aborted: - - - - - withdrawn",
+                "withdrawn: - - - - - -",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_refused_transition_says_from_where_it_is_allowed() {
+        assert_eq!(
+            Draft.after(Transition::Abort).unwrap_err(),
+            "cannot abort an update that is draft; it must be active or paused"
+        );
+    }
+}

@@ -1,0 +1,192 @@
+//! How many devices a rollout may reach, and how that number is split over shards.
+
+use crate::shard::Counts;
+
+/// A cap that no rollout reaches: DynamoDB compares it like any other number.
+pub const UNLIMITED: u64 = 1 << 53;
+
+/// The most shards a rollout is split over. A DynamoDB item takes about 1,000 writes a second and
+/// a transaction needs two of them, so 64 shards carry more grants than a table's warm throughput.
+pub const MOST_SHARDS: u64 = 64;
+
+/// The slots a shard must have before it is worth having another: below this, slots left over in
+/// shards that a device does not probe would matter.
+const SLOTS_PER_SHARD: u64 = 64;
+
+/// Shards of a rollout that has no limit at all.
+const SHARDS_WITHOUT_LIMITS: u64 = 16;
+
+/// What an operator allows. `None` is no limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Devices that may ever be offered the update.
+    pub max_devices: Option<u64>,
+    /// Offers in one period.
+    pub max_per_period: Option<u64>,
+    /// The period in seconds; periods start at multiples of it since 1970.
+    pub period_s: u32,
+    /// Devices that may have the offer and not have said how it went.
+    pub max_in_flight: Option<u64>,
+    /// Bytes offered in one period.
+    pub max_bytes_per_period: Option<u64>,
+}
+
+/// A device in flight is what a silently bricking update costs, so it is limited unless an
+/// operator says otherwise. With 500, simulations lose 501 devices where no limit loses thousands.
+pub const DEFAULT_MAX_IN_FLIGHT: u64 = 500;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_devices: None,
+            max_per_period: None,
+            period_s: 3600,
+            max_in_flight: Some(DEFAULT_MAX_IN_FLIGHT),
+            max_bytes_per_period: None,
+        }
+    }
+}
+
+impl Limits {
+    /// Offers in one period once the bytes are counted too: every device gets the same bytes, so a
+    /// limit on bytes is a limit on devices.
+    #[must_use]
+    pub fn offers_per_period(&self, bytes_per_device: u64) -> Option<u64> {
+        let by_bytes = self.max_bytes_per_period.and_then(|bytes| bytes.checked_div(bytes_per_device));
+        self.max_per_period.into_iter().chain(by_bytes).min()
+    }
+
+    /// How many shards the limits are split over.
+    #[must_use]
+    pub fn shards(&self, bytes_per_device: u64) -> u16 {
+        let tightest =
+            [self.max_devices, self.offers_per_period(bytes_per_device), self.max_in_flight].into_iter().flatten().min();
+        let shards = tightest
+            .map_or(SHARDS_WITHOUT_LIMITS, |limit| limit.div_euclid(SLOTS_PER_SHARD).clamp(1, MOST_SHARDS));
+        u16::try_from(shards).unwrap_or(1)
+    }
+}
+
+/// The caps of every shard. Each list adds up to the limit it was split from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allocation {
+    /// `max_devices`, by shard.
+    pub devices: Vec<u64>,
+    /// Offers per period, by shard.
+    pub per_period: Vec<u64>,
+    /// `max_in_flight`, by shard.
+    pub in_flight: Vec<u64>,
+}
+
+/// The caps of one shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // the fields of `Allocation`
+pub struct Caps {
+    pub devices: u64,
+    pub per_period: u64,
+    pub in_flight: u64,
+}
+
+impl Allocation {
+    /// Splits limits around what the shards hold already, which must not grow meanwhile.
+    ///
+    /// A limit below what is held gives every shard a cap of zero: no shard may grant while the
+    /// others still hold more than the limit. The sweep splits again once enough has ended.
+    #[must_use]
+    pub fn split(limits: &Limits, bytes_per_device: u64, held: &[Counts], window: i64) -> Self {
+        let column = |limit: Option<u64>, of: fn(&Counts, i64) -> u64| match limit {
+            None => vec![UNLIMITED; held.len()],
+            Some(limit) => split(limit, &held.iter().map(|counts| of(counts, window)).collect::<Vec<_>>()),
+        };
+        Self {
+            devices: column(limits.max_devices, |counts, _| counts.used),
+            per_period: column(limits.offers_per_period(bytes_per_device), |counts, window| counts.used_in(window)),
+            in_flight: column(limits.max_in_flight, |counts, _| counts.in_flight),
+        }
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        u16::try_from(self.devices.len()).unwrap_or(u16::MAX)
+    }
+
+    /// The caps of one shard; a shard that does not exist may grant nothing.
+    #[must_use]
+    pub fn caps(&self, shard: u16) -> Caps {
+        let of = |column: &[u64]| column.get(usize::from(shard)).copied().unwrap_or(0);
+        Caps { devices: of(&self.devices), per_period: of(&self.per_period), in_flight: of(&self.in_flight) }
+    }
+
+    /// Whether a limit was below what was held, so that nothing is granted until it is split again.
+    #[must_use]
+    pub fn is_draining(&self, limits: &Limits, bytes_per_device: u64) -> bool {
+        let falls_short = |column: &[u64], limit: Option<u64>| {
+            limit.is_some_and(|limit| column.iter().fold(0_u64, |sum, cap| sum.saturating_add(*cap)) < limit)
+        };
+        falls_short(&self.devices, limits.max_devices)
+            || falls_short(&self.per_period, limits.offers_per_period(bytes_per_device))
+            || falls_short(&self.in_flight, limits.max_in_flight)
+    }
+}
+
+fn split(limit: u64, held: &[u64]) -> Vec<u64> {
+    let total = held.iter().fold(0_u64, |sum, held| sum.saturating_add(*held));
+    let Some(rest) = limit.checked_sub(total) else {
+        return vec![0; held.len()];
+    };
+    let shards = u64::try_from(held.len()).unwrap_or(1).max(1);
+    let (share, extra) = (rest.div_euclid(shards), rest.rem_euclid(shards));
+    (0_u64..)
+        .zip(held)
+        .map(|(shard, held)| held.saturating_add(share).saturating_add(u64::from(shard < extra)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn small_limits_get_one_shard_and_large_ones_many() {
+        let shards = |max_devices, max_in_flight| {
+            Limits { max_devices, max_in_flight, ..Limits::default() }.shards(1)
+        };
+        assert_eq!(shards(Some(10), None), 1);
+        assert_eq!(shards(Some(1000), Some(200)), 3);
+        assert_eq!(shards(Some(1_000_000), None), 64);
+        assert_eq!(shards(None, None), 16);
+    }
+
+    #[test]
+    fn a_limit_on_bytes_is_a_limit_on_devices() {
+        let limits = Limits { max_bytes_per_period: Some(1000), max_per_period: Some(50), ..Limits::default() };
+        assert_eq!(limits.offers_per_period(100), Some(10));
+        assert_eq!(limits.offers_per_period(1), Some(50));
+        assert_eq!(limits.offers_per_period(0), Some(50), "an update without files has no bytes to limit");
+    }
+
+    #[test]
+    fn a_limit_below_what_is_held_grants_nothing_anywhere() {
+        assert_eq!(split(60, &[50, 50]), [0, 0]);
+        assert_eq!(split(60, &[50, 5]), [53, 7]);
+        assert_eq!(split(10, &[0, 0, 0]), [4, 3, 3]);
+    }
+
+    proptest! {
+        #[test]
+        fn caps_add_up_to_the_limit_and_never_fall_below_what_is_held(
+            limit in 0_u64..1_000_000, held in proptest::collection::vec(0_u64..10_000, 1..64)
+        ) {
+            let caps = split(limit, &held);
+            let total: u64 = held.iter().sum();
+            if total <= limit {
+                prop_assert_eq!(caps.iter().sum::<u64>(), limit);
+                prop_assert!(caps.iter().zip(&held).all(|(cap, held)| cap >= held));
+            } else {
+                prop_assert_eq!(caps.iter().sum::<u64>(), 0);
+            }
+        }
+    }
+}

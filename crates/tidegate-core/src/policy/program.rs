@@ -1,0 +1,206 @@
+//! The compiled form of a policy: a flat list of operations that name each other by number.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::token::Span;
+
+/// The number of an operation in its [`Program`]. Operations only name earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OperationId(pub(super) usize);
+
+#[derive(Debug, Clone)]
+pub(super) struct Program {
+    pub(super) nodes: Vec<Node>,
+    pub(super) root: OperationId,
+}
+
+impl Program {
+    pub(super) fn node(&self, id: OperationId) -> Option<&Node> {
+        self.nodes.get(id.0)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) operation: Operation,
+    /// Where it is written, for doubts and receipts.
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Operation {
+    Boolean(bool),
+    Integer(i64),
+    Number(f64),
+    Text(Box<str>),
+    /// A text literal given to `semver`, parsed once.
+    Version(Box<semver::Version>),
+    Attribute {
+        slot: usize,
+        name: Arc<str>,
+    },
+    Variable(Variable),
+    /// `a && b && c`, kept flat so that a long list needs no deep recursion.
+    All(Vec<OperationId>),
+    /// `a || b || c`.
+    Any(Vec<OperationId>),
+    Not(OperationId),
+    Negate(OperationId),
+    /// `a + b - c < d`: what stands between values, applied from left to right.
+    Chain {
+        first: OperationId,
+        steps: Vec<Step>,
+    },
+    Call(Call),
+    Lower(OperationId),
+}
+
+/// A call that answers with true or false.
+#[derive(Debug, Clone)]
+pub(super) enum Call {
+    Semver {
+        left: OperationId,
+        relation: Relation,
+        right: OperationId,
+    },
+    SemverMatches {
+        version: OperationId,
+        requirement: Box<semver::VersionReq>,
+    },
+    Affix {
+        affix: Affix,
+        text: OperationId,
+        part: OperationId,
+    },
+    Contains {
+        whole: OperationId,
+        part: OperationId,
+    },
+    Matches {
+        text: OperationId,
+        glob: Box<str>,
+    },
+    Exists(OperationId),
+    In {
+        wanted: OperationId,
+        among: Vec<OperationId>,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    pub(super) operator: Operator,
+    pub(super) right: OperationId,
+    /// From the start of the chain to the end of `right`.
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operator {
+    Arithmetic(Arithmetic),
+    Relation(Relation),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arithmetic {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+    Power,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Relation {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    Equal,
+    NotEqual,
+}
+
+impl Relation {
+    pub(super) const ALL: [Relation; 6] = [
+        Relation::Less,
+        Relation::LessOrEqual,
+        Relation::Greater,
+        Relation::GreaterOrEqual,
+        Relation::Equal,
+        Relation::NotEqual,
+    ];
+
+    pub(super) fn sign(self) -> &'static str {
+        match self {
+            Relation::Less => "<",
+            Relation::LessOrEqual => "<=",
+            Relation::Greater => ">",
+            Relation::GreaterOrEqual => ">=",
+            Relation::Equal => "==",
+            Relation::NotEqual => "!=",
+        }
+    }
+}
+
+impl Arithmetic {
+    pub(super) fn sign(self) -> &'static str {
+        match self {
+            Arithmetic::Add => "+",
+            Arithmetic::Subtract => "-",
+            Arithmetic::Multiply => "*",
+            Arithmetic::Divide => "/",
+            Arithmetic::Remainder => "%",
+            Arithmetic::Power => "^",
+        }
+    }
+}
+
+impl fmt::Display for Operator {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Operator::Arithmetic(arithmetic) => arithmetic.sign(),
+            Operator::Relation(relation) => relation.sign(),
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Affix {
+    Start,
+    End,
+}
+
+/// A name that no attribute can shadow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Variable {
+    Version,
+    NewVersion,
+    Major,
+    Minor,
+    Patch,
+    Cohort,
+}
+
+impl Variable {
+    pub(super) const ALL: [Variable; 6] = [
+        Variable::Version,
+        Variable::NewVersion,
+        Variable::Major,
+        Variable::Minor,
+        Variable::Patch,
+        Variable::Cohort,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Variable::Version => "version",
+            Variable::NewVersion => "newVersion",
+            Variable::Major => "major",
+            Variable::Minor => "minor",
+            Variable::Patch => "patch",
+            Variable::Cohort => "cohort",
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The attributes that the policies of one catalog ask for, so that each is looked up once per check-in.
+
+use std::collections::BTreeMap;
+
+use crate::attributes::{Attributes, Value};
+
+/// The names of the attributes that the policies of one catalog mention.
+#[derive(Debug, Clone, Default)]
+pub struct Slots {
+    by_name: BTreeMap<String, usize>,
+}
+
+impl Slots {
+    /// No names yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Looks up every attribute that a policy parsed with these slots can ask for.
+    ///
+    /// To a policy parsed later, attributes that only it mentions look missing.
+    pub fn bind<'a>(&self, version: &'a semver::Version, attributes: &'a Attributes) -> Facts<'a> {
+        let mut values = vec![None; self.by_name.len()];
+        for (name, slot) in &self.by_name {
+            if let Some(value) = values.get_mut(*slot) {
+                *value = attributes.get(name);
+            }
+        }
+        Facts { version, values }
+    }
+
+    pub(super) fn slot(&mut self, name: &str) -> usize {
+        if let Some(slot) = self.by_name.get(name) {
+            return *slot;
+        }
+        let slot = self.by_name.len();
+        self.by_name.insert(name.to_owned(), slot);
+        slot
+    }
+}
+
+/// What one device says, laid out for the policies of one catalog.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    pub(super) version: &'a semver::Version,
+    values: Vec<Option<&'a Value>>,
+}
+
+impl<'a> Facts<'a> {
+    pub(super) fn value(&self, slot: usize) -> Option<&'a Value> {
+        self.values.get(slot).copied().flatten()
+    }
+}

@@ -1,0 +1,70 @@
+//! A decision written out for a person: every update considered, every clause with its values.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::catalog::Catalog;
+use crate::claim::Claims;
+use crate::cohort::Cohort;
+use crate::decide::{Decision, decide};
+use crate::device::Device;
+use crate::objection::Objection;
+use crate::policy::{Candidate, Clause};
+use crate::update::Update;
+
+/// What was decided about one update.
+#[derive(Debug, Clone)]
+pub struct Considered<'a> {
+    /// The update.
+    pub update: &'a Update,
+    /// Why it was passed over; `None` for the one that is offered.
+    pub objection: Option<Objection>,
+    /// The clauses of its policy with the device's values.
+    pub clauses: Vec<Clause>,
+}
+
+/// A decision with all its reasons.
+#[derive(Debug, Clone)]
+pub struct Receipt<'a> {
+    /// The decision itself.
+    pub decision: Decision<'a>,
+    /// Every update that was considered, newest first.
+    pub considered: Vec<Considered<'a>>,
+    /// The moment it speaks of.
+    pub at: Timestamp,
+}
+
+/// Decides as for a check-in, and writes down why. Nothing is recorded.
+#[must_use]
+pub fn explain<'a>(device: &Device, catalog: &'a Catalog, claims: &Claims, at: Timestamp) -> Receipt<'a> {
+    let decision = decide(device, catalog, claims, at);
+    let facts = catalog.slots().bind(&device.version, &device.attributes);
+    let offered = decision.offer.iter().map(|offer| (offer.update, None));
+    let considered = decision
+        .passed_over
+        .iter()
+        .map(|(update, objection)| (*update, Some(objection.clone())))
+        .chain(offered)
+        .map(|(update, objection)| {
+            let place = || Cohort::of(&update.id, &device.id).place();
+            let candidate = Candidate { new_version: &update.version, cohort: &place };
+            Considered { update, objection, clauses: update.policy.explain(&facts, &candidate) }
+        })
+        .collect();
+    Receipt { decision, considered, at }
+}
+
+impl fmt::Display for Receipt<'_> {
+    /// One sentence: `offer 2.0.0; not 3.0.0: it can only be installed over >=2.0.0, …`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.decision.offer {
+            Some(offer) => write!(f, "offer {}", offer.update.version)?,
+            None => write!(f, "nothing")?,
+        }
+        for (update, objection) in &self.decision.passed_over {
+            write!(f, "; not {}: {objection}", update.version)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,179 @@
+//! A time of day or week in which offers may go out, in the operator's own time zone.
+
+use std::fmt;
+
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+
+/// The longest window: a week. Anything longer is a start and an end, not a window.
+pub const LONGEST_WINDOW_S: u32 = 7 * 24 * 3600;
+
+/// Opens at each time of a cron expression and stays open for a duration.
+///
+/// Clock changes follow cron's rules: a start that falls into the skipped hour opens right after
+/// it, and the duration is real time, so a six-hour window is six hours long on every day.
+#[derive(Debug, Clone)]
+pub struct Window {
+    cron: Cron,
+    text: String,
+    duration_s: u32,
+    time_zone: TimeZone,
+    time_zone_name: String,
+}
+
+/// What a window says at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// It is open.
+    Open,
+    /// It is closed and opens then; `None` when it never opens again.
+    Closed(Option<Timestamp>),
+}
+
+impl Window {
+    /// A window from a five-field cron expression, a length in seconds and an IANA time zone.
+    ///
+    /// # Errors
+    /// A sentence that names the part that cannot be used and what is expected.
+    pub fn new(cron: &str, duration_s: u32, time_zone: &str) -> Result<Self, String> {
+        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        let parsed = parser.parse(cron).map_err(|error| {
+            format!("window cron `{cron}` must have five fields (minute hour day month weekday): {error}")
+        })?;
+        if !(60..=LONGEST_WINDOW_S).contains(&duration_s) {
+            return Err(format!("window duration_s must be within 60 and {LONGEST_WINDOW_S}; got {duration_s}"));
+        }
+        let zone = TimeZone::get(time_zone)
+            .map_err(|_| format!("window time_zone must be an IANA name such as Europe/Berlin; got `{time_zone}`"))?;
+        let window = Self {
+            cron: parsed,
+            text: cron.to_string(),
+            duration_s,
+            time_zone: zone,
+            time_zone_name: time_zone.to_string(),
+        };
+        if window.next_start(Timestamp::UNIX_EPOCH).is_none() {
+            return Err(format!("window cron `{cron}` must name a time that exists; it never opens"));
+        }
+        Ok(window)
+    }
+
+    /// The cron expression as it was written.
+    #[must_use]
+    pub fn cron(&self) -> &str {
+        &self.text
+    }
+
+    /// How long it stays open, in seconds.
+    #[must_use]
+    pub fn duration_s(&self) -> u32 {
+        self.duration_s
+    }
+
+    /// The IANA name of its time zone.
+    #[must_use]
+    pub fn time_zone(&self) -> &str {
+        &self.time_zone_name
+    }
+
+    /// Whether it is open at `now`, and if not, when it opens.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> Opening {
+        let zoned = now.to_zoned(self.time_zone.clone());
+        let open = self.cron.find_previous_occurrence(&zoned, true).is_ok_and(|start| {
+            let length = SignedDuration::from_secs(i64::from(self.duration_s));
+            start.timestamp().checked_add(length).is_ok_and(|end| now < end)
+        });
+        if open { Opening::Open } else { Opening::Closed(self.next_start(now)) }
+    }
+
+    fn next_start(&self, now: Timestamp) -> Option<Timestamp> {
+        let zoned = now.to_zoned(self.time_zone.clone());
+        self.cron.find_next_occurrence(&zoned, false).ok().map(|start| start.timestamp())
+    }
+}
+
+impl PartialEq for Window {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.text, self.duration_s, &self.time_zone_name)
+            == (&other.text, other.duration_s, &other.time_zone_name)
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {} s in {}", self.text, self.duration_s, self.time_zone_name)
+    }
+}
+
+/// Whether any of the windows is open; no windows at all means always.
+#[must_use]
+pub fn any_open(windows: &[Window], now: Timestamp) -> Opening {
+    let mut next: Option<Timestamp> = None;
+    for window in windows {
+        match window.at(now) {
+            Opening::Open => return Opening::Open,
+            Opening::Closed(opens_at) => next = next.into_iter().chain(opens_at).min(),
+        }
+    }
+    if windows.is_empty() { Opening::Open } else { Opening::Closed(next) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(window: &Window, now: &str) -> String {
+        match window.at(now.parse().unwrap()) {
+            Opening::Open => "open".into(),
+            Opening::Closed(Some(at)) => format!("opens {at}"),
+            Opening::Closed(None) => "never".into(),
+        }
+    }
+
+    #[test]
+    fn a_night_window_is_open_across_midnight_in_its_own_zone() {
+        let night = Window::new("0 22 * * *", 6 * 3600, "Europe/Berlin").unwrap();
+        assert_eq!(at(&night, "2026-01-15T20:59:59Z"), "opens 2026-01-15T21:00:00Z");
+        assert_eq!(at(&night, "2026-01-15T21:00:00Z"), "open");
+        assert_eq!(at(&night, "2026-01-16T02:59:59Z"), "open");
+        assert_eq!(at(&night, "2026-01-16T03:00:00Z"), "opens 2026-01-16T21:00:00Z");
+        assert_eq!(at(&night, "2026-07-15T20:00:00Z"), "open", "summer time: 22:00 is 20:00 UTC");
+    }
+
+    #[test]
+    fn a_start_in_the_skipped_hour_opens_right_after_it() {
+        let early = Window::new("30 2 * * *", 1800, "Europe/Berlin").unwrap();
+        // 2026-03-29: 02:00 becomes 03:00, that is 01:00 UTC.
+        assert_eq!(at(&early, "2026-03-29T00:59:00Z"), "opens 2026-03-29T01:00:00Z");
+        assert_eq!(at(&early, "2026-03-29T01:10:00Z"), "open");
+        assert_eq!(at(&early, "2026-03-29T01:40:00Z"), "opens 2026-03-30T00:30:00Z");
+    }
+
+    #[test]
+    fn a_start_in_the_repeated_hour_opens_once() {
+        let early = Window::new("30 2 * * *", 1200, "Europe/Berlin").unwrap();
+        // 2026-10-25: 03:00 becomes 02:00, so 02:30 comes at 00:30 and at 01:30 UTC.
+        assert_eq!(at(&early, "2026-10-25T00:35:00Z"), "open");
+        assert_eq!(at(&early, "2026-10-25T00:55:00Z"), "opens 2026-10-26T01:30:00Z");
+    }
+
+    #[test]
+    fn a_window_that_spans_a_clock_change_lasts_its_real_duration() {
+        let night = Window::new("0 22 * * *", 6 * 3600, "Europe/Berlin").unwrap();
+        // 28 March 22:00 is 21:00 UTC; six hours later is 03:00 UTC, 05:00 summer time.
+        assert_eq!(at(&night, "2026-03-29T02:59:59Z"), "open");
+        assert_eq!(at(&night, "2026-03-29T03:00:00Z"), "opens 2026-03-29T20:00:00Z");
+    }
+
+    #[test]
+    fn a_window_names_what_it_cannot_use() {
+        let error = |cron, duration, zone| Window::new(cron, duration, zone).unwrap_err();
+        assert!(error("0 22 * *", 3600, "UTC").starts_with("window cron `0 22 * *` must have five fields"));
+        assert!(error("0 22 * * * *", 3600, "UTC").starts_with("window cron"));
+        assert!(error("0 22 * * *", 59, "UTC").starts_with("window duration_s must be within 60 and 604800"));
+        assert!(error("0 22 * * *", 3600, "Berlin").starts_with("window time_zone must be an IANA name"));
+        assert!(error("0 0 30 2 *", 3600, "UTC").ends_with("it never opens"));
+    }
+}

@@ -1,0 +1,192 @@
+//! Changes of a rollout, in the only order in which they are safe.
+//!
+//! Closing writes the shards first and the record after: once the record says so, nothing can be
+//! granted any more. Opening writes the record first and the shards after: if it is cut off, the
+//! shards stay shut, and the sweep opens them. Whatever is cut off denies; nothing grants twice.
+
+use std::fmt;
+
+use tidegate_core::limits::{Allocation, Limits};
+use tidegate_core::shard::{Counts, Gate, Shard, window_of};
+use tidegate_core::{State, Timestamp, Transition};
+
+use crate::record::{AuditEntry, UpdateRecord};
+use crate::store::{PublishStore, StoreError, Stored};
+
+/// Who changes something, why, and when.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// The principal.
+    pub who: String,
+    /// The reason that was given.
+    pub reason: String,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Why a change was not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlError {
+    /// The update's state does not allow it.
+    WrongState(String),
+    /// The store did not do it.
+    Store(StoreError),
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongState(why) => f.write_str(why),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<StoreError> for ControlError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// What a rollout's limits are split from.
+#[derive(Debug, Clone, Copy)]
+pub struct Measure<'a> {
+    /// The limits.
+    pub limits: &'a Limits,
+    /// What one device downloads.
+    pub bytes_per_device: u64,
+}
+
+/// Moves an update to another state.
+///
+/// # Errors
+/// When its state does not allow it, somebody else changed it, or the store cannot be reached.
+pub async fn transition(
+    store: &impl PublishStore,
+    update: &UpdateRecord,
+    transition: Transition,
+    measure: Measure<'_>,
+    actor: &Actor,
+) -> Result<UpdateRecord, ControlError> {
+    let state = update.state.after(transition).map_err(ControlError::WrongState)?;
+    let mut changed = UpdateRecord { state, ..next(update, actor) };
+    let entry = audit(update, &changed, transition.name(), actor);
+    if state == State::Active {
+        let allocation = changed.allocation.take().unwrap_or_else(|| fresh(measure, actor.now));
+        changed.allocation = Some(allocation.clone());
+        store.change_update(&changed, update.generation, &entry).await?;
+        store.open_shards(&update.id, &allocation, changed.generation).await?;
+    } else {
+        let gate = if state == State::Paused { Gate::Paused } else { Gate::Stopped };
+        close(store, update, gate, changed.generation).await?;
+        store.change_update(&changed, update.generation, &entry).await?;
+    }
+    Ok(changed)
+}
+
+/// Puts a new definition in force. Where the update is live, its limits are split anew around what
+/// the shards hold, with all of them shut meanwhile.
+///
+/// # Errors
+/// As for [`transition`].
+pub async fn redefine(
+    store: &impl PublishStore,
+    update: &UpdateRecord,
+    definition: String,
+    measure: Measure<'_>,
+    actor: &Actor,
+) -> Result<UpdateRecord, ControlError> {
+    let mut changed = UpdateRecord { definition, ..next(update, actor) };
+    let entry = audit(update, &changed, "edit", actor);
+    resplit(store, update, &mut changed, measure, actor.now).await?;
+    store.change_update(&changed, update.generation, &entry).await?;
+    reopen(store, &changed).await?;
+    Ok(changed)
+}
+
+/// Splits limits again that were below what was held, once they are not any more.
+///
+/// # Errors
+/// As for [`transition`].
+pub async fn split_again(
+    store: &impl PublishStore,
+    update: &UpdateRecord,
+    measure: Measure<'_>,
+    actor: &Actor,
+) -> Result<UpdateRecord, ControlError> {
+    let mut changed = next(update, actor);
+    let entry = audit(update, &changed, "split limits", actor);
+    resplit(store, update, &mut changed, measure, actor.now).await?;
+    store.change_update(&changed, update.generation, &entry).await?;
+    reopen(store, &changed).await?;
+    Ok(changed)
+}
+
+/// Whether splitting again would grant what the present caps do not.
+#[must_use]
+pub fn can_split_again(allocation: &Allocation, shards: &[Option<Shard>], measure: Measure<'_>, now: Timestamp) -> bool {
+    allocation.is_draining(measure.limits, measure.bytes_per_device) && split(shards, measure, now) != *allocation
+}
+
+/// Opens the shards of an active update again after a change that was cut off.
+///
+/// # Errors
+/// When the store cannot be reached, or another change is under way.
+pub async fn reopen(store: &impl PublishStore, update: &UpdateRecord) -> Stored<()> {
+    match (&update.allocation, update.state) {
+        (Some(allocation), State::Active) => store.open_shards(&update.id, allocation, update.generation).await,
+        _ => Ok(()),
+    }
+}
+
+async fn resplit(
+    store: &impl PublishStore,
+    before: &UpdateRecord,
+    changed: &mut UpdateRecord,
+    measure: Measure<'_>,
+    now: Timestamp,
+) -> Stored<()> {
+    if let Some(allocation) = &before.allocation {
+        close(store, before, Gate::Paused, changed.generation).await?;
+        let shards = store.shards(&before.id, allocation.shards()).await?;
+        changed.allocation = Some(split(&shards, measure, now));
+    }
+    Ok(())
+}
+
+fn split(shards: &[Option<Shard>], measure: Measure<'_>, now: Timestamp) -> Allocation {
+    let held = shards.iter().map(|shard| shard.map(|shard| shard.counts).unwrap_or_default()).collect::<Vec<_>>();
+    let window = window_of(now, measure.limits.period_s);
+    Allocation::split(measure.limits, measure.bytes_per_device, &held, window)
+}
+
+fn fresh(measure: Measure<'_>, now: Timestamp) -> Allocation {
+    let shards = usize::from(measure.limits.shards(measure.bytes_per_device));
+    let window = window_of(now, measure.limits.period_s);
+    Allocation::split(measure.limits, measure.bytes_per_device, &vec![Counts::default(); shards], window)
+}
+
+/// A draft has no shards yet.
+async fn close(store: &impl PublishStore, update: &UpdateRecord, gate: Gate, generation: u64) -> Stored<()> {
+    match &update.allocation {
+        Some(allocation) => store.close_shards(&update.id, allocation.shards(), gate, generation).await,
+        None => Ok(()),
+    }
+}
+
+fn next(update: &UpdateRecord, actor: &Actor) -> UpdateRecord {
+    UpdateRecord { generation: update.generation.saturating_add(1), changed_at: actor.now, ..update.clone() }
+}
+
+fn audit(before: &UpdateRecord, after: &UpdateRecord, action: &str, actor: &Actor) -> AuditEntry {
+    AuditEntry {
+        at: actor.now,
+        who: actor.who.clone(),
+        action: action.to_string(),
+        subject: after.version.to_string(),
+        from: Some(before.state),
+        to: Some(after.state),
+        reason: actor.reason.clone(),
+        generation: after.generation,
+    }
+}

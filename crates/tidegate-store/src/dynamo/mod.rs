@@ -1,0 +1,74 @@
+//! The store in one DynamoDB table.
+//!
+//! | pk | sk | what |
+//! |---|---|---|
+//! | `products` | product | every product |
+//! | product | `head` | [`Head`](crate::record::Head) |
+//! | product | `update#<version>` | an update |
+//! | product`#audit` | time`#`generation | who did what |
+//! | product`#device#`device | `device` | a device |
+//! | product`#device#`device | `claim#<update>` | its claim on an update |
+//! | product`#versions` | version`#`part | how many devices run it |
+//! | update`#`shard | `shard` | a shard of a rollout |
+//! | update`#series` | hour | counters over time |
+
+mod item;
+mod key;
+mod publish;
+mod read;
+mod reserve;
+mod settle;
+mod sweep;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{DisplayErrorContext, SdkError};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::CancellationReason;
+
+use crate::store::StoreError;
+
+/// The store in DynamoDB.
+#[derive(Debug, Clone)]
+pub struct DynamoStore {
+    client: Client,
+    table: String,
+}
+
+impl DynamoStore {
+    /// A store in `table`.
+    #[must_use]
+    pub fn new(client: Client, table: &str) -> Self {
+        Self { client, table: table.to_string() }
+    }
+}
+
+/// A client over an SDK configuration.
+#[must_use]
+pub fn client(config: &aws_config::SdkConfig) -> Client {
+    Client::new(config)
+}
+
+/// Any failure that says nothing of the data.
+fn unavailable<E, R>(error: SdkError<E, R>) -> StoreError
+where
+    E: std::error::Error + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    StoreError::Unavailable(DisplayErrorContext(error).to_string())
+}
+
+/// Why a transaction was cancelled, item by item; an error when it failed for another reason.
+fn cancelled(error: SdkError<TransactWriteItemsError>) -> Result<Vec<CancellationReason>, StoreError> {
+    match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+            Ok(cancelled.cancellation_reasons().to_vec())
+        }
+        Some(TransactWriteItemsError::TransactionInProgressException(_)) => Err(StoreError::Conflict),
+        _ => Err(unavailable(error)),
+    }
+}
+
+/// Whether the condition of the item at `index` is what failed.
+fn failed_condition(reasons: &[CancellationReason], index: usize) -> Option<&CancellationReason> {
+    reasons.get(index).filter(|reason| reason.code() == Some("ConditionalCheckFailed"))
+}

@@ -1,0 +1,241 @@
+//! Updates, shards and what operators ask about.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteItem, Update};
+use futures_util::future::try_join_all;
+use tidegate_core::limits::Allocation;
+use tidegate_core::shard::{Gate, Shard};
+use tidegate_core::{DeviceId, ProductId, UpdateId, Version};
+
+use super::item::{self, Fields, n, s};
+use super::read::readable;
+use super::reserve::{held, unbuilt};
+use super::{DynamoStore, cancelled, failed_condition, key, unavailable};
+use crate::record::{AuditEntry, Head, SeriesPoint, UpdateRecord};
+use crate::schema::INDEX;
+use crate::store::{Freshness, PublishStore, StoreError, Stored};
+
+/// Devices on one page of a list.
+const PAGE: i32 = 500;
+
+impl PublishStore for DynamoStore {
+    async fn create_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
+        let put = self.put(item::update_to(update)).condition_expression("attribute_not_exists(pk)");
+        let head = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key::head(&update.product)))
+            .update_expression("ADD revision :none")
+            .expression_attribute_values(":none", n(0));
+        let writes = vec![
+            TransactWriteItem::builder().put(put.build().map_err(unbuilt)?).build(),
+            TransactWriteItem::builder().update(head.build().map_err(unbuilt)?).build(),
+            self.put_item(key::product(&update.product))?,
+            self.put_item(item::audit_to(&update.product, audit))?,
+        ];
+        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+        match sent.map_err(cancelled) {
+            Ok(_) => Ok(true),
+            Err(Ok(reasons)) if failed_condition(&reasons, 0).is_some() => Ok(false),
+            Err(Ok(_)) => Err(StoreError::Conflict),
+            Err(Err(error)) => Err(error),
+        }
+    }
+
+    async fn update(&self, product: &ProductId, version: &Version) -> Stored<Option<UpdateRecord>> {
+        let read = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key::update(product, version)))
+            .consistent_read(true);
+        let item = read.send().await.map_err(unavailable)?.item;
+        item.as_ref().map(item::update_from).transpose()
+    }
+
+    async fn change_update(&self, update: &UpdateRecord, expected: u64, audit: &AuditEntry) -> Stored<()> {
+        let put = self
+            .put(item::update_to(update))
+            .condition_expression("generation = :expected")
+            .expression_attribute_values(":expected", n(expected));
+        let head = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key::head(&update.product)))
+            .update_expression("ADD revision :one")
+            .expression_attribute_values(":one", n(1));
+        let writes = vec![
+            TransactWriteItem::builder().put(put.build().map_err(unbuilt)?).build(),
+            TransactWriteItem::builder().update(head.build().map_err(unbuilt)?).build(),
+            self.put_item(item::audit_to(&update.product, audit))?,
+        ];
+        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+        match sent.map_err(cancelled) {
+            Ok(_) => Ok(()),
+            Err(Ok(_)) => Err(StoreError::Conflict),
+            Err(Err(error)) => Err(error),
+        }
+    }
+
+    async fn shards(&self, update: &UpdateId, count: u16) -> Stored<Vec<Option<Shard>>> {
+        let reads = (0..count).map(|shard| async move {
+            let read = self
+                .client
+                .get_item()
+                .table_name(&self.table)
+                .set_key(Some(key::shard(update, shard)))
+                .consistent_read(true);
+            let item = read.send().await.map_err(unavailable)?.item;
+            item.as_ref().map(item::shard_from).transpose()
+        });
+        try_join_all(reads).await
+    }
+
+    async fn close_shards(&self, update: &UpdateId, count: u16, gate: Gate, generation: u64) -> Stored<()> {
+        let closings = (0..count).map(|shard| async move {
+            let sent = self
+                .client
+                .update_item()
+                .table_name(&self.table)
+                .set_key(Some(key::shard(update, shard)))
+                .update_expression("SET gate = :gate, generation = :generation")
+                .condition_expression("attribute_exists(pk) AND generation <= :generation")
+                .expression_attribute_values(":gate", s(item::gate(gate)))
+                .expression_attribute_values(":generation", n(generation))
+                .send()
+                .await;
+            ours(held(sent, |error| error.is_conditional_check_failed_exception())?)
+        });
+        try_join_all(closings).await.map(drop)
+    }
+
+    async fn open_shards(&self, update: &UpdateId, allocation: &Allocation, generation: u64) -> Stored<()> {
+        let openings = (0..allocation.shards()).map(|shard| async move {
+            let caps = allocation.caps(shard);
+            let sent = self
+                .client
+                .update_item()
+                .table_name(&self.table)
+                .set_key(Some(key::shard(update, shard)))
+                .update_expression(
+                    "SET gate = :open, generation = :generation, cap = :cap, window_cap = :window_cap, \
+                     max_in_flight = :max_in_flight, used = if_not_exists(used, :none), \
+                     in_flight = if_not_exists(in_flight, :none), window_start = if_not_exists(window_start, :none), \
+                     window_used = if_not_exists(window_used, :none), succeeded = if_not_exists(succeeded, :none), \
+                     failed = if_not_exists(failed, :none), timed_out = if_not_exists(timed_out, :none)",
+                )
+                .condition_expression("attribute_not_exists(pk) OR generation <= :generation")
+                .expression_attribute_values(":open", s(item::gate(Gate::Open)))
+                .expression_attribute_values(":generation", n(generation))
+                .expression_attribute_values(":cap", n(caps.devices))
+                .expression_attribute_values(":window_cap", n(caps.per_period))
+                .expression_attribute_values(":max_in_flight", n(caps.in_flight))
+                .expression_attribute_values(":none", n(0))
+                .send()
+                .await;
+            ours(held(sent, |error| error.is_conditional_check_failed_exception())?)
+        });
+        try_join_all(openings).await.map(drop)
+    }
+
+    async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item::audit_to(product, entry)));
+        put.send().await.map_err(unavailable).map(drop)
+    }
+
+    async fn audit_log(&self, product: &ProductId) -> Stored<Vec<AuditEntry>> {
+        let items = self.query(&key::audit_list(product), None, Freshness::Strong).await?;
+        Ok(readable(&items, item::audit_from))
+    }
+
+    async fn versions(&self, product: &ProductId) -> Stored<Vec<(String, u64)>> {
+        let items = self.query(&key::versions(product), None, Freshness::Eventual).await?;
+        let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+        for (version, devices) in readable(&items, |item| {
+            let fields = Fields(item);
+            let (version, _part) = fields.text("sk")?.rsplit_once('#').unwrap_or_default();
+            Ok((version.to_string(), fields.number::<i64>("devices")?))
+        }) {
+            *counts.entry(version).or_default() += devices;
+        }
+        let running = counts.into_iter().filter_map(|(version, devices)| {
+            let devices = u64::try_from(devices).ok().filter(|devices| *devices > 0)?;
+            Some((version, devices))
+        });
+        Ok(running.collect())
+    }
+
+    async fn devices_on(
+        &self,
+        product: &ProductId,
+        version: &str,
+        after: Option<&DeviceId>,
+    ) -> Stored<(Vec<DeviceId>, Option<DeviceId>)> {
+        let mut query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(INDEX)
+            .limit(PAGE)
+            .expression_attribute_values(":list", s(key::devices_on(product, version)));
+        query = match after {
+            Some(after) => query
+                .key_condition_expression("index_pk = :list AND index_sk > :after")
+                .expression_attribute_values(":after", s(after.as_str())),
+            None => query.key_condition_expression("index_pk = :list"),
+        };
+        let page = query.send().await.map_err(unavailable)?;
+        let more = page.last_evaluated_key.is_some();
+        let devices = readable(&page.items.unwrap_or_default(), |item| {
+            DeviceId::new(Fields(item).text("index_sk")?).map_err(|error| StoreError::Corrupt(error.to_string()))
+        });
+        let next = if more { devices.last().cloned() } else { None };
+        Ok((devices, next))
+    }
+
+    async fn revoke_tokens(&self, product: &ProductId, device: &DeviceId) -> Stored<u32> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key::device(product, device)))
+            .update_expression("ADD token_generation :one")
+            .expression_attribute_values(":one", n(1))
+            .return_values(ReturnValue::UpdatedNew);
+        let item = update.send().await.map_err(unavailable)?.attributes.unwrap_or_default();
+        Fields(&item).number("token_generation")
+    }
+
+    async fn set_product(&self, product: &ProductId, head: &Head) -> Stored<bool> {
+        let sent = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key::head(product)))
+            .update_expression("SET accepts_product_tokens = :tokens, registration_is_open = :open")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":tokens", AttributeValue::Bool(head.accepts_product_tokens))
+            .expression_attribute_values(":open", AttributeValue::Bool(head.registration_is_open))
+            .send()
+            .await;
+        held(sent, |error| error.is_conditional_check_failed_exception())
+    }
+
+    async fn series(&self, update: &UpdateId) -> Stored<Vec<SeriesPoint>> {
+        let items = self.query(&key::series(update), None, Freshness::Eventual).await?;
+        Ok(readable(&items, item::series_from))
+    }
+}
+
+impl DynamoStore {
+    fn put(&self, item: HashMap<String, AttributeValue>) -> aws_sdk_dynamodb::types::builders::PutBuilder {
+        Put::builder().table_name(&self.table).set_item(Some(item))
+    }
+
+    fn put_item(&self, item: HashMap<String, AttributeValue>) -> Stored<TransactWriteItem> {
+        Ok(TransactWriteItem::builder().put(self.put(item).build().map_err(unbuilt)?).build())
+    }
+}
+
+fn ours(held: bool) -> Stored<()> {
+    if held { Ok(()) } else { Err(StoreError::Conflict) }
+}

@@ -1,0 +1,74 @@
+//! Reads that several functions share.
+
+use tidegate_core::{DeviceId, ProductId, UpdateId};
+
+use super::item::{self, Fields, Item, s};
+use super::{DynamoStore, key, unavailable};
+use crate::record::{Head, KnownDevice, UpdateRecord};
+use crate::store::{Freshness, Reading, Stored};
+
+impl Reading for DynamoStore {
+    async fn head(&self, product: &ProductId) -> Stored<Option<Head>> {
+        let read = self.client.get_item().table_name(&self.table).set_key(Some(key::head(product)));
+        let item = read.send().await.map_err(unavailable)?.item;
+        item.as_ref().map(item::head_from).transpose()
+    }
+
+    async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
+        // Strongly, because the head that announced a change may have been read after it.
+        let items = self.query(product.as_str(), Some("update#"), Freshness::Strong).await?;
+        Ok(readable(&items, item::update_from))
+    }
+
+    async fn device(&self, product: &ProductId, device: &DeviceId, freshness: Freshness) -> Stored<KnownDevice> {
+        let items = self.query(&key::device_partition(product, device), None, freshness).await?;
+        let mut known = KnownDevice::default();
+        for item in &items {
+            match Fields(item).text("sk")? {
+                "device" => known.record = Some(item::device_from(item)?),
+                sk => {
+                    if let Some(update) = sk.strip_prefix("claim#").and_then(|id| UpdateId::new(id).ok()) {
+                        known.claims.push((update, item::claim_from(item)?));
+                    }
+                }
+            }
+        }
+        Ok(known)
+    }
+}
+
+impl DynamoStore {
+    /// Every item of a partition, or those whose sort key starts with `prefix`.
+    pub(super) async fn query(&self, partition: &str, prefix: Option<&str>, freshness: Freshness) -> Stored<Vec<Item>> {
+        let mut query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .expression_attribute_values(":pk", s(partition))
+            .consistent_read(freshness == Freshness::Strong);
+        query = match prefix {
+            Some(prefix) => query
+                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+                .expression_attribute_values(":prefix", s(prefix)),
+            None => query.key_condition_expression("pk = :pk"),
+        };
+        let mut items = Vec::new();
+        let mut next = None;
+        loop {
+            let page = query.clone().set_exclusive_start_key(next).send().await.map_err(unavailable)?;
+            items.extend(page.items.unwrap_or_default());
+            next = page.last_evaluated_key;
+            if next.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+}
+
+/// The items that can be understood. One bad record never hides the others, and is never silent.
+pub(super) fn readable<T>(items: &[Item], read: impl Fn(&Item) -> Stored<T>) -> Vec<T> {
+    items
+        .iter()
+        .filter_map(|item| read(item).inspect_err(|error| tracing::error!(%error, "record_skipped")).ok())
+        .collect()
+}

@@ -1,0 +1,200 @@
+//! The transaction that makes limits exact: a claim and its shard's counters, both or neither.
+
+use aws_sdk_dynamodb::types::{
+    Put, ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem, Update,
+};
+use tidegate_core::shard::{Gate, Grant};
+
+use super::item::{self, n, s, time};
+use super::{DynamoStore, cancelled, failed_condition, key, unavailable};
+use crate::record::DeviceWrite;
+use crate::store::{CheckStore, Reservation, Reserved, StoreError, Stored, Window};
+
+impl CheckStore for DynamoStore {
+    async fn reserve(&self, reservation: &Reservation) -> Stored<Reserved> {
+        let mut writes = vec![self.put_claim(reservation)?, self.spend(reservation)?];
+        if let Some(device) = &reservation.device {
+            writes.extend(self.write_device(device)?);
+        }
+        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+        let reasons = match sent {
+            Ok(_) => return Ok(Reserved::Granted),
+            Err(error) => match cancelled(error) {
+                Ok(reasons) => reasons,
+                Err(StoreError::Conflict) => return Ok(Reserved::Busy),
+                Err(error) => return Err(error),
+            },
+        };
+        // The claim is looked at first: if the device has one, the shard's state does not matter.
+        if let Some(reason) = failed_condition(&reasons, 0) {
+            let claim = reason.item.as_ref().map(item::claim_from).transpose()?;
+            return Ok(Reserved::OtherClaim(claim));
+        }
+        if let Some(reason) = failed_condition(&reasons, 1) {
+            let shard = reason.item.as_ref().map(item::shard_from).transpose()?;
+            return Ok(Reserved::Refused(shard));
+        }
+        if failed_condition(&reasons, 2).is_some() {
+            return Ok(Reserved::OtherDevice);
+        }
+        Ok(Reserved::Busy)
+    }
+
+    async fn save_device(&self, write: &DeviceWrite) -> Stored<()> {
+        let writes = self.write_device(write)?;
+        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+        match sent.map_err(cancelled) {
+            Ok(_) => Ok(()),
+            Err(Ok(_)) => Err(StoreError::Conflict),
+            Err(Err(error)) => Err(error),
+        }
+    }
+}
+
+impl DynamoStore {
+    /// A first claim must not exist; a further one must still be the one that lapsed.
+    fn put_claim(&self, reservation: &Reservation) -> Stored<TransactWriteItem> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item::claim_to(&reservation.key, &reservation.claim)))
+            .return_values_on_condition_check_failure(OnFailure::AllOld);
+        let put = match &reservation.previous {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(previous) => put
+                .condition_expression("epoch = :epoch AND #state = :state")
+                .expression_attribute_names("#state", "state")
+                .expression_attribute_values(":epoch", n(previous.epoch))
+                .expression_attribute_values(":state", s(item::claim_state(previous.state))),
+        };
+        Ok(TransactWriteItem::builder().put(put.build().map_err(unbuilt)?).build())
+    }
+
+    /// Spends one slot, if the gate is open, the generation is ours, and every cap that the grant
+    /// needs is strictly greater than what is used.
+    fn spend(&self, reservation: &Reservation) -> Stored<TransactWriteItem> {
+        let mut sets = Vec::new();
+        let mut conditions = vec!["gate = :open", "generation = :generation"];
+        let mut update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key::shard(&reservation.key.update, reservation.claim.shard)))
+            .return_values_on_condition_check_failure(OnFailure::AllOld)
+            .expression_attribute_values(":open", s(item::gate(Gate::Open)))
+            .expression_attribute_values(":generation", n(reservation.generation));
+        if reservation.grant == Grant::First {
+            sets.push("used = used + :one");
+            conditions.push("used < cap");
+        }
+        if reservation.grant != Grant::Renewed {
+            sets.push("in_flight = in_flight + :one");
+            conditions.push("in_flight < max_in_flight");
+        }
+        match reservation.window {
+            None => {}
+            Some(Window::Same(window)) => {
+                sets.push("window_used = window_used + :one");
+                conditions.extend(["window_start = :window", "window_used < window_cap"]);
+                update = update.expression_attribute_values(":window", n(window));
+            }
+            // Only forward: a late clock never opens a period that is over.
+            Some(Window::New(window)) => {
+                sets.extend(["window_start = :window", "window_used = :one"]);
+                conditions.extend(["window_start < :window", "window_cap >= :one"]);
+                update = update.expression_attribute_values(":window", n(window));
+            }
+        }
+        let uses_one = sets.iter().any(|set| set.contains(":one"));
+        for (counter, by) in counters(reservation) {
+            sets.push(counter);
+            update = update.expression_attribute_values(placeholder(counter), n(by));
+        }
+        if sets.is_empty() {
+            // A renewal without a rate changes no counter; touching one keeps the conditions.
+            sets.push("used = used");
+        }
+        if uses_one {
+            update = update.expression_attribute_values(":one", n(1));
+        }
+        let update = update
+            .update_expression(format!("SET {}", sets.join(", ")))
+            .condition_expression(conditions.join(" AND "));
+        Ok(TransactWriteItem::builder().update(update.build().map_err(unbuilt)?).build())
+    }
+
+    /// The device's record, and the counts of the version it leaves and of the one it runs.
+    pub(super) fn write_device(&self, write: &DeviceWrite) -> Stored<Vec<TransactWriteItem>> {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key::device(&write.product, &write.device)))
+            .update_expression(
+                "SET #version = :version, attributes = :attributes, last_seen = :now, \
+                 first_seen = if_not_exists(first_seen, :now), index_pk = :list, index_sk = :device",
+            )
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":version", s(&write.version))
+            .expression_attribute_values(":attributes", s(&write.attributes))
+            .expression_attribute_values(":now", time(write.seen_at))
+            .expression_attribute_values(":list", s(key::devices_on(&write.product, &write.version)))
+            .expression_attribute_values(":device", s(write.device.as_str()));
+        let update = match &write.previous_version {
+            None => update.condition_expression("attribute_not_exists(#version)"),
+            Some(previous) => update
+                .condition_expression("#version = :previous")
+                .expression_attribute_values(":previous", s(previous)),
+        };
+        let mut writes = vec![TransactWriteItem::builder().update(update.build().map_err(unbuilt)?).build()];
+        if write.previous_version.as_ref() != Some(&write.version) {
+            writes.push(self.count_version(write, &write.version, 1)?);
+            if let Some(previous) = &write.previous_version {
+                writes.push(self.count_version(write, previous, -1)?);
+            }
+        }
+        Ok(writes)
+    }
+
+    fn count_version(&self, write: &DeviceWrite, version: &str, by: i64) -> Stored<TransactWriteItem> {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key::version_count(&write.product, &write.device, version)))
+            .update_expression("ADD devices :by")
+            .expression_attribute_values(":by", n(by))
+            .build()
+            .map_err(unbuilt)?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+}
+
+/// The outcome counters that a renewal moves: the attempt before it ended in silence.
+fn counters(reservation: &Reservation) -> impl Iterator<Item = (&'static str, i64)> {
+    let moved = reservation.movement;
+    [
+        ("succeeded = succeeded + :succeeded", moved.succeeded),
+        ("failed = failed + :failed", moved.failed),
+        ("timed_out = timed_out + :timed_out", moved.timed_out),
+    ]
+    .into_iter()
+    .filter(|(_, by)| *by != 0)
+}
+
+fn placeholder(set: &str) -> String {
+    set.rsplit(' ').next().unwrap_or_default().to_string()
+}
+
+/// The builders ask for fields that are always given here.
+pub(super) fn unbuilt(error: aws_sdk_dynamodb::error::BuildError) -> StoreError {
+    StoreError::Unavailable(format!("a request could not be built: {error}"))
+}
+
+/// One write with a condition: whether the condition held.
+pub(super) fn held<T, E>(
+    sent: Result<T, aws_sdk_dynamodb::error::SdkError<E>>,
+    is_condition: impl Fn(&E) -> bool,
+) -> Stored<bool>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match sent {
+        Ok(_) => Ok(true),
+        Err(error) if error.as_service_error().is_some_and(is_condition) => Ok(false),
+        Err(error) => Err(unavailable(error)),
+    }
+}

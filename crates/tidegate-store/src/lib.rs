@@ -1,0 +1,17 @@
+//! Where Tidegate keeps its state, in the words of the core.
+//!
+//! [`store`] says what the functions need of a store; [`dynamo`] keeps it in one DynamoDB table;
+//! [`images`] keeps the bytes in S3. The storage protocol that makes limits exact is in
+//! [`store::Reservation`] and `dynamo/reserve.rs`.
+
+pub mod control;
+pub mod dynamo;
+pub mod images;
+pub mod record;
+pub mod schema;
+pub mod settings;
+pub mod store;
+
+pub use dynamo::DynamoStore;
+pub use images::Images;
+pub use store::{CheckStore, PublishStore, Reading, ReportStore, Settling, StoreError, SweepStore};

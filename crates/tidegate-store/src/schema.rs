@@ -1,0 +1,50 @@
+//! The one table: its keys and its index. Terraform makes the same one in the cloud.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
+    ScalarAttributeType,
+};
+
+use crate::store::{StoreError, Stored};
+
+/// The sparse index: claims that are reserved, by their end; devices, by their version.
+pub const INDEX: &str = "listing";
+
+/// Creates the table, unless it exists.
+///
+/// # Errors
+/// When DynamoDB refuses.
+pub async fn create_table(client: &Client, table: &str) -> Stored<()> {
+    let failed = |error: &dyn std::fmt::Display| StoreError::Unavailable(error.to_string());
+    let attribute = |name: &str| {
+        AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()
+    };
+    let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
+    let built = || -> Result<_, aws_sdk_dynamodb::error::BuildError> {
+        let index = GlobalSecondaryIndex::builder()
+            .index_name(INDEX)
+            .key_schema(key("index_pk", KeyType::Hash)?)
+            .key_schema(key("index_sk", KeyType::Range)?)
+            .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
+            .build()?;
+        let attributes = ["pk", "sk", "index_pk", "index_sk"].map(attribute).into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok((index, attributes, key("pk", KeyType::Hash)?, key("sk", KeyType::Range)?))
+    };
+    let (index, attributes, hash, range) = built().map_err(|error| failed(&error))?;
+    let created = client
+        .create_table()
+        .table_name(table)
+        .billing_mode(BillingMode::PayPerRequest)
+        .set_attribute_definitions(Some(attributes))
+        .key_schema(hash)
+        .key_schema(range)
+        .global_secondary_indexes(index)
+        .send()
+        .await;
+    match created {
+        Ok(_) => Ok(()),
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => Ok(()),
+        Err(error) => Err(failed(&aws_sdk_dynamodb::error::DisplayErrorContext(error))),
+    }
+}

@@ -1,0 +1,250 @@
+//! What the functions need of a store, one trait per function, so that each can be given no more
+//! rights than it uses.
+
+use std::fmt;
+use std::future::Future;
+
+use tidegate_core::claim::Movement;
+use tidegate_core::limits::Allocation;
+use tidegate_core::shard::{Gate, Grant, Shard};
+use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId, Version};
+
+use crate::record::{
+    AuditEntry, ClaimKey, DeviceRecord, DeviceWrite, Head, KnownDevice, SeriesPoint, UpdateRecord,
+};
+
+/// Why a store did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreError {
+    /// It cannot be reached, or is too busy. Whether the write happened is not known.
+    Unavailable(String),
+    /// Somebody else changed the record first.
+    Conflict,
+    /// A record cannot be understood.
+    Corrupt(String),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(why) => write!(f, "the store cannot be reached: {why}"),
+            Self::Conflict => write!(f, "the record was changed by somebody else"),
+            Self::Corrupt(why) => write!(f, "a stored record cannot be understood: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// What a store call gives.
+pub type Stored<T> = Result<T, StoreError>;
+
+/// How fresh a read must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Half the price; may miss the last second's writes. Whatever is decided on it is checked
+    /// again by the conditions of the write.
+    Eventual,
+    /// Sees every write that was acknowledged.
+    Strong,
+}
+
+/// One attempt to reserve a slot: the claim and its shard, in one transaction, or not at all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reservation {
+    /// Where the claim goes.
+    pub key: ClaimKey,
+    /// The generation of the update that was decided on.
+    pub generation: u64,
+    /// Which counters need room.
+    pub grant: Grant,
+    /// The claim as it stood, for a grant that is not the first.
+    pub previous: Option<Claim>,
+    /// The claim as it will stand.
+    pub claim: Claim,
+    /// How the counters move beside the grant itself.
+    pub movement: Movement,
+    /// The period in which the grant counts; `None` when the rate is not limited.
+    pub window: Option<Window>,
+    /// The device's record, when that must be written too.
+    pub device: Option<DeviceWrite>,
+}
+
+/// The period in which a grant counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// The shard counts this period already.
+    Same(i64),
+    /// The shard still counts an earlier one; this grant opens the new one.
+    New(i64),
+}
+
+/// What became of a reservation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reserved {
+    /// The claim is committed.
+    Granted,
+    /// The device has another claim than was thought; nothing was written.
+    OtherClaim(Option<Claim>),
+    /// The shard's conditions do not hold; nothing was written. `None` when it does not exist.
+    Refused(Option<Shard>),
+    /// The device's record is not as it was thought to be; nothing was written.
+    OtherDevice,
+    /// Others write the same records at this moment; nothing was written.
+    Busy,
+}
+
+/// Reads that several functions share.
+pub trait Reading: Send + Sync + 'static {
+    /// The head of a product's catalog; `None` when the product does not exist.
+    fn head(&self, product: &ProductId) -> impl Future<Output = Stored<Option<Head>>> + Send;
+
+    /// Every update of a product. A record that cannot be understood is logged and left out: one
+    /// bad record never hides the others.
+    fn updates(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<UpdateRecord>>> + Send;
+
+    /// A device and its claims, in one read.
+    fn device(
+        &self,
+        product: &ProductId,
+        device: &DeviceId,
+        freshness: Freshness,
+    ) -> impl Future<Output = Stored<KnownDevice>> + Send;
+}
+
+/// Ends a claim's reservation, by report, by a check-in with the new version, or by expiry.
+pub trait Settling: Send + Sync + 'static {
+    /// Replaces `before` by `after` and moves its shard's counters, in one transaction.
+    ///
+    /// # Errors
+    /// `Conflict`, when the claim is not as it was in `before`; nothing is written then.
+    fn settle(
+        &self,
+        key: &ClaimKey,
+        before: &Claim,
+        after: &Claim,
+        movement: Movement,
+    ) -> impl Future<Output = Stored<()>> + Send;
+}
+
+/// What `check` needs.
+pub trait CheckStore: Reading + Settling {
+    /// Tries to reserve a slot.
+    fn reserve(&self, reservation: &Reservation) -> impl Future<Output = Stored<Reserved>> + Send;
+
+    /// Writes a device's record and moves the counts by version.
+    ///
+    /// # Errors
+    /// `Conflict`, when the record is not as it was thought to be.
+    fn save_device(&self, write: &DeviceWrite) -> impl Future<Output = Stored<()>> + Send;
+}
+
+/// What `report` needs.
+pub trait ReportStore: Reading + Settling {
+    /// Notes a status on the way, if the claim is still reserved; says whether it was.
+    fn note_progress(
+        &self,
+        key: &ClaimKey,
+        status: &str,
+        progress: Option<u8>,
+        message: Option<&str>,
+        now: Timestamp,
+    ) -> impl Future<Output = Stored<bool>> + Send;
+}
+
+/// What `publish` needs.
+pub trait PublishStore: Reading {
+    /// Creates a draft, and its product with the first one. `false` when the version exists.
+    fn create_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> impl Future<Output = Stored<bool>> + Send;
+
+    /// One update, freshly read.
+    fn update(&self, product: &ProductId, version: &Version) -> impl Future<Output = Stored<Option<UpdateRecord>>> + Send;
+
+    /// Replaces an update whose generation is still `expected`, and turns the catalog's head, with
+    /// the audit entry in the same transaction.
+    ///
+    /// # Errors
+    /// `Conflict`, when it is another generation; nothing is written then.
+    fn change_update(
+        &self,
+        update: &UpdateRecord,
+        expected: u64,
+        audit: &AuditEntry,
+    ) -> impl Future<Output = Stored<()>> + Send;
+
+    /// The shards of an update, freshly read; `None` for one that does not exist.
+    fn shards(&self, update: &UpdateId, count: u16) -> impl Future<Output = Stored<Vec<Option<Shard>>>> + Send;
+
+    /// Shuts every shard for `generation`: after this, no grant of an earlier one can commit.
+    ///
+    /// # Errors
+    /// `Conflict`, when a shard belongs to a later generation.
+    fn close_shards(
+        &self,
+        update: &UpdateId,
+        count: u16,
+        gate: Gate,
+        generation: u64,
+    ) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Opens every shard for `generation` with these caps, creating those that do not exist.
+    ///
+    /// # Errors
+    /// `Conflict`, when a shard belongs to a later generation.
+    fn open_shards(
+        &self,
+        update: &UpdateId,
+        allocation: &Allocation,
+        generation: u64,
+    ) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Writes an audit entry that belongs to no transition of an update.
+    fn audit(&self, product: &ProductId, entry: &AuditEntry) -> impl Future<Output = Stored<()>> + Send;
+
+    /// The audit log, oldest first.
+    fn audit_log(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<AuditEntry>>> + Send;
+
+    /// How many devices run each version.
+    fn versions(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<(String, u64)>>> + Send;
+
+    /// A page of the devices that run a version, in the order of their ids.
+    fn devices_on(
+        &self,
+        product: &ProductId,
+        version: &str,
+        after: Option<&DeviceId>,
+    ) -> impl Future<Output = Stored<(Vec<DeviceId>, Option<DeviceId>)>> + Send;
+
+    /// Revokes every token that was issued to a device; answers the generation that is good now.
+    fn revoke_tokens(&self, product: &ProductId, device: &DeviceId) -> impl Future<Output = Stored<u32>> + Send;
+
+    /// Sets what a product allows; `false` when the product does not exist.
+    fn set_product(&self, product: &ProductId, head: &Head) -> impl Future<Output = Stored<bool>> + Send;
+
+    /// The counters of a rollout over time, oldest first.
+    fn series(&self, update: &UpdateId) -> impl Future<Output = Stored<Vec<SeriesPoint>>> + Send;
+}
+
+/// What `sweep` needs.
+pub trait SweepStore: PublishStore + Settling {
+    /// Every product.
+    fn products(&self) -> impl Future<Output = Stored<Vec<ProductId>>> + Send;
+
+    /// Claims whose reservation ended by `now`, as the index lists them: some may have been settled
+    /// meanwhile. At most a few thousand at a time.
+    fn due_claims(&self, now: Timestamp) -> impl Future<Output = Stored<Vec<ClaimKey>>> + Send;
+
+    /// One claim, freshly read.
+    fn claim(&self, key: &ClaimKey) -> impl Future<Output = Stored<Option<Claim>>> + Send;
+
+    /// Keeps the counters of a rollout; the last point of an hour is the one that stays.
+    fn record_series(&self, update: &UpdateId, point: &SeriesPoint) -> impl Future<Output = Stored<()>> + Send;
+}
+
+impl KnownDevice {
+    /// The record, or an empty one.
+    #[must_use]
+    pub fn record_or_default(&self) -> DeviceRecord {
+        self.record.clone().unwrap_or_default()
+    }
+}

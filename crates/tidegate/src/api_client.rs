@@ -1,0 +1,494 @@
+//! The only place that speaks HTTP: calls to the service, and bytes to and from presigned URLs.
+
+use std::fmt;
+use std::io::Read;
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RANGE, RETRY_AFTER};
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response};
+use ureq::{Agent, Body, SendBody};
+
+use crate::error::{CommandError, CommandResult};
+
+/// Long enough for a cold start behind a slow mobile link.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// API Gateway gives up on a function after 30 s; a little more, so that its own answer is seen.
+const CALL_TIMEOUT: Duration = Duration::from_secs(40);
+/// A transfer may take hours; a link that is silent for a minute is dead.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// S3 answers an upload only after it has hashed the last byte.
+const UPLOAD_ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+/// Far above any answer of the service (a page of 1,000 devices is below 1 MiB).
+const ANSWER_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
+
+/// As whom we speak.
+#[derive(Clone)]
+pub enum Credential {
+    /// The operator, with the key of the local cloud.
+    OperatorKey(String),
+    /// A device, with its own or its product's token.
+    DeviceToken(String),
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OperatorKey(_) => "OperatorKey(…)",
+            Self::DeviceToken(_) => "DeviceToken(…)",
+        })
+    }
+}
+
+/// A client of one service, speaking as one party.
+#[derive(Debug, Clone)]
+pub struct ApiClient {
+    calls: Agent,
+    transfers: Transfers,
+    base: String,
+    credential: Credential,
+}
+
+impl ApiClient {
+    /// A client for the service at `base`, such as `http://127.0.0.1:8080`.
+    pub fn new(base: &str, credential: Credential) -> CommandResult<Self> {
+        let base = base.trim_end_matches('/');
+        if !base.starts_with("http://") && !base.starts_with("https://") {
+            return Err(CommandError::Usage(format!(
+                "the address of the service must start with http:// or https://, not `{base}`"
+            )));
+        }
+        let calls = Agent::config_builder()
+            .http_status_as_error(false)
+            // A redirect would carry the credential somewhere else; it is an error like any other.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(user_agent())
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_global(Some(CALL_TIMEOUT))
+            .build()
+            .into();
+        Ok(Self {
+            calls,
+            transfers: Transfers::new(),
+            base: base.to_owned(),
+            credential,
+        })
+    }
+
+    /// For bytes to and from presigned URLs.
+    pub fn transfers(&self) -> &Transfers {
+        &self.transfers
+    }
+
+    /// Asks for a document.
+    pub fn get(&self, path: &ApiPath) -> CommandResult<Value> {
+        self.call(Method::GET, path, None)
+    }
+
+    /// Creates something, or performs a named transition.
+    pub fn post(&self, path: &ApiPath, body: &Value) -> CommandResult<Value> {
+        self.call(Method::POST, path, Some(body.to_string().into_bytes()))
+    }
+
+    /// Sends a body as it is, for example a `device.json` that a person wrote.
+    pub fn post_bytes(&self, path: &ApiPath, body: Vec<u8>) -> CommandResult<Value> {
+        self.call(Method::POST, path, Some(body))
+    }
+
+    /// Changes something.
+    pub fn patch(&self, path: &ApiPath, body: &Value) -> CommandResult<Value> {
+        self.call(Method::PATCH, path, Some(body.to_string().into_bytes()))
+    }
+
+    /// Puts something in its place; our `PUT` calls have nothing to say beyond the path.
+    pub fn put(&self, path: &ApiPath) -> CommandResult<Value> {
+        self.call(Method::PUT, path, Some(b"{}".to_vec()))
+    }
+
+    /// Removes something.
+    pub fn delete(&self, path: &ApiPath) -> CommandResult<Value> {
+        self.call(Method::DELETE, path, None)
+    }
+
+    fn call(&self, method: Method, path: &ApiPath, body: Option<Vec<u8>>) -> CommandResult<Value> {
+        let mut request = Request::new(body.unwrap_or_default());
+        *request.uri_mut() = format!("{}{}", self.base, path.0).parse().map_err(|_| {
+            CommandError::Usage(format!("`{}` is not the address of a service", self.base))
+        })?;
+        if !request.body().is_empty() {
+            let json = HeaderValue::from_static("application/json");
+            request.headers_mut().insert(CONTENT_TYPE, json);
+        }
+        *request.method_mut() = method;
+        self.authorize(&mut request)?;
+        let answer = match request.body().is_empty() {
+            true => self.calls.run(request.map(|_| ())),
+            false => self.calls.run(request),
+        };
+        read_answer(answer.map_err(|cause| self.unreachable(&cause))?)
+    }
+
+    /// Puts our credential on a complete request. Requests to AWS will be signed here (SigV4 needs
+    /// the method, the address, the headers and the body, which are all final at this point).
+    fn authorize(&self, request: &mut Request<Vec<u8>>) -> CommandResult {
+        let secret = match &self.credential {
+            Credential::OperatorKey(key) => key,
+            Credential::DeviceToken(token) => token,
+        };
+        let mut value = HeaderValue::try_from(format!("Bearer {secret}")).map_err(|_| {
+            CommandError::BadInput("the key or token has characters that no header may have".into())
+        })?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, value);
+        Ok(())
+    }
+
+    fn unreachable(&self, cause: &ureq::Error) -> CommandError {
+        CommandError::Unreachable(format!("no answer from {}: {cause}", self.base))
+    }
+}
+
+fn user_agent() -> &'static str {
+    concat!("tidegate/", env!("CARGO_PKG_VERSION"))
+}
+
+fn read_answer(mut answer: Response<Body>) -> CommandResult<Value> {
+    let status = answer.status();
+    let retry_after_s = retry_after_s(answer.headers(), jiff::Timestamp::now());
+    let text = answer
+        .body_mut()
+        .with_config()
+        .limit(ANSWER_LIMIT_BYTES)
+        .read_to_string()
+        .map_err(|cause| CommandError::Unreachable(format!("the answer broke off: {cause}")))?;
+    let document: Option<Value> = serde_json::from_str(&text).ok();
+    if status.is_success() {
+        return document.ok_or_else(|| {
+            CommandError::failed(
+                "not_json",
+                "the service answered something that is not JSON; is this its address?",
+            )
+        });
+    }
+    Err(refusal(status.as_u16(), document.as_ref(), retry_after_s))
+}
+
+/// Turns an error answer into our error. Gateways answer without our envelope, so their status has
+/// to do.
+fn refusal(status: u16, document: Option<&Value>, retry_after_s: Option<u64>) -> CommandError {
+    let field = |name: &str| {
+        let text = document?.get("error")?.get(name)?.as_str()?;
+        Some(crate::output::clean(text))
+    };
+    CommandError::Refused {
+        status,
+        code: field("code").unwrap_or_else(|| format!("http_{status}")),
+        message: field("message")
+            .unwrap_or_else(|| format!("the service answered with status {status}")),
+        retry_after_s,
+    }
+}
+
+/// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, 10.2.3).
+pub fn retry_after_s(headers: &HeaderMap, now: jiff::Timestamp) -> Option<u64> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(seconds);
+    }
+    let at = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(text)
+        .ok()?;
+    Some(u64::try_from(at.as_second() - now.as_second()).unwrap_or(0))
+}
+
+/// A path of the API, each segment percent-encoded: `1.0.0+build` and `dev/1` arrive as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiPath(String);
+
+impl ApiPath {
+    /// Where devices check in.
+    pub fn check() -> Self {
+        Self("/v1/check".into())
+    }
+
+    /// Where devices report.
+    pub fn report() -> Self {
+        Self("/v1/report".into())
+    }
+
+    /// A path below a product: `product("lamp", &["updates", "2.4.0"])`.
+    pub fn product(product: &str, segments: &[&str]) -> Self {
+        let mut path = format!("/v1/products/{}", encoded(product));
+        for segment in segments {
+            path.push('/');
+            path.push_str(&encoded(segment));
+        }
+        Self(path)
+    }
+
+    /// Adds a query parameter, if there is a value.
+    pub fn with(mut self, name: &str, value: Option<&str>) -> Self {
+        if let Some(value) = value {
+            self.0.push(if self.0.contains('?') { '&' } else { '?' });
+            self.0.push_str(&format!("{name}={}", encoded(value)));
+        }
+        self
+    }
+}
+
+/// Percent-encodes everything but RFC 3986's unreserved characters: the strictest reading, which is
+/// also the one that AWS signatures use.
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// Bytes to and from presigned URLs, which carry their own authority: no credential of ours is sent.
+#[derive(Debug, Clone)]
+pub struct Transfers {
+    agent: Agent,
+}
+
+impl Default for Transfers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Transfers {
+    /// An agent with timeouts made for long transfers.
+    pub fn new() -> Self {
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .user_agent(user_agent())
+            // The bytes are hashed as they are stored; a compressed transfer would break ranges.
+            .accept_encoding("identity")
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_per_read(Some(SILENCE_TIMEOUT))
+            .timeout_per_write(Some(SILENCE_TIMEOUT))
+            .timeout_recv_response(Some(UPLOAD_ANSWER_TIMEOUT))
+            .build()
+            .into();
+        Self { agent }
+    }
+
+    /// Opens a download, from `first_byte` on. The answer's status is for the caller to judge.
+    pub fn download(&self, url: &str, first_byte: u64) -> Result<Response<Body>, ureq::Error> {
+        let mut request = Request::get(url);
+        if first_byte > 0 {
+            request = request.header(RANGE, format!("bytes={first_byte}-"));
+        }
+        self.agent.run(request.body(())?)
+    }
+
+    /// Uploads `size_bytes` bytes with exactly the headers that the service asked for.
+    pub fn upload(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(String, String)],
+        size_bytes: u64,
+        content: &mut dyn Read,
+    ) -> CommandResult {
+        let mut request = Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            // The host is part of the URL, and every URL is signed for the host it names.
+            if !name.eq_ignore_ascii_case("host") {
+                request = request.header(name, value);
+            }
+        }
+        if !headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        {
+            request = request.header(CONTENT_LENGTH, size_bytes);
+        }
+        let request = request
+            .body(SendBody::from_reader(content))
+            .map_err(|cause| {
+                CommandError::failed(
+                    "bad_upload",
+                    format!("the service asked for an upload that cannot be: {cause}"),
+                )
+            })?;
+        let mut answer = self
+            .agent
+            .run(request)
+            .map_err(|cause| CommandError::Unreachable(format!("the upload broke off: {cause}")))?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        let status = answer.status().as_u16();
+        let text = answer
+            .body_mut()
+            .with_config()
+            .limit(64 * 1024)
+            .lossy_utf8(true)
+            .read_to_string();
+        Err(CommandError::Refused {
+            status,
+            code: "upload_refused".into(),
+            message: upload_refusal(status, &text.unwrap_or_default()),
+            retry_after_s: None,
+        })
+    }
+}
+
+/// S3 explains itself in XML: `<Error><Code>…</Code><Message>…</Message>`.
+fn upload_refusal(status: u16, text: &str) -> String {
+    let element = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        let (content, _) = rest.split_once(&format!("</{name}>"))?;
+        Some(crate::output::clean(content))
+    };
+    match (element("Code"), element("Message")) {
+        (Some(code), Some(message)) => {
+            format!("the store refused the upload with status {status}, {code}: {message}")
+        }
+        _ => format!("the store refused the upload with status {status}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::stub_server::{Reply, StubServer};
+
+    fn operator(server: &StubServer) -> ApiClient {
+        ApiClient::new(server.base(), Credential::OperatorKey("k1".into())).expect("a good address")
+    }
+
+    #[test]
+    fn a_call_carries_the_key_and_the_encoded_path() {
+        let server = StubServer::start(vec![Reply::json(200, r#"{"updates":[]}"#)]);
+        let path = ApiPath::product("lamp", &["updates", "1.0.0+a/b"]).with("version", Some("1 2"));
+        let answer = operator(&server).get(&path);
+        assert_eq!(answer, Ok(json!({"updates": []})));
+        let request = server.request(0);
+        assert!(
+            request
+                .starts_with("GET /v1/products/lamp/updates/1.0.0%2Ba%2Fb?version=1%202 HTTP/1.1"),
+            "{request}"
+        );
+        assert!(
+            request.to_lowercase().contains("authorization: bearer k1"),
+            "{request}"
+        );
+    }
+
+    #[test]
+    fn an_error_answer_keeps_its_status_code_sentence_and_wait() {
+        let reply = Reply::json(
+            409,
+            r#"{"error":{"code":"wrong_state","message":"it is paused"}}"#,
+        )
+        .header("Retry-After", "7");
+        let server = StubServer::start(vec![reply]);
+        let path = ApiPath::product("lamp", &["updates", "1.0.0", "pause"]);
+        let answer = operator(&server).post(&path, &json!({"reason": "x"}));
+        assert_eq!(
+            answer,
+            Err(CommandError::Refused {
+                status: 409,
+                code: "wrong_state".into(),
+                message: "it is paused".into(),
+                retry_after_s: Some(7),
+            })
+        );
+    }
+
+    #[test]
+    fn an_error_without_our_envelope_is_named_by_its_status() {
+        let server = StubServer::start(vec![Reply::json(502, "<html>bad gateway</html>")]);
+        let error = operator(&server)
+            .get(&ApiPath::check())
+            .expect_err("a bad gateway");
+        assert_eq!(
+            error.to_string(),
+            "the service answered with status 502 (http_502)"
+        );
+    }
+
+    #[test]
+    fn a_redirect_is_not_followed_with_our_key() {
+        let reply = Reply::json(302, "").header("Location", "http://127.0.0.1:1/elsewhere");
+        let server = StubServer::start(vec![reply]);
+        let error = operator(&server)
+            .get(&ApiPath::check())
+            .expect_err("a redirect");
+        assert_eq!(error.code(), "http_302");
+    }
+
+    #[test]
+    fn a_closed_port_is_unreachable() {
+        let client = ApiClient::new("http://127.0.0.1:1", Credential::OperatorKey("k".into()))
+            .expect("a good address");
+        let error = client
+            .get(&ApiPath::check())
+            .expect_err("nobody listens on port 1");
+        assert_eq!(error.exit(), crate::error::Exit::Unreachable);
+    }
+
+    #[test]
+    fn an_upload_has_exactly_the_headers_asked_for_and_a_length() {
+        let server = StubServer::start(vec![Reply::json(200, "")]);
+        let headers = [("x-amz-checksum-sha256".to_owned(), "abc=".to_owned())];
+        let url = format!("{}/bucket/key?X-Amz-Signature=1", server.base());
+        let sent = Transfers::new().upload("PUT", &url, &headers, 5, &mut "hello".as_bytes());
+        assert_eq!(sent, Ok(()));
+        let request = server.request(0).to_lowercase();
+        assert!(
+            request.starts_with("put /bucket/key?x-amz-signature=1"),
+            "{request}"
+        );
+        assert!(request.contains("x-amz-checksum-sha256: abc="), "{request}");
+        assert!(request.contains("content-length: 5"), "{request}");
+        assert!(!request.contains("transfer-encoding"), "{request}");
+        assert!(!request.contains("authorization"), "{request}");
+        assert!(request.ends_with("hello"), "{request}");
+    }
+
+    #[test]
+    fn a_refused_upload_says_what_the_store_said() {
+        let xml =
+            "<?xml?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>";
+        let server = StubServer::start(vec![Reply::json(403, xml)]);
+        let url = format!("{}/bucket/key", server.base());
+        let error = Transfers::new()
+            .upload("PUT", &url, &[], 1, &mut "h".as_bytes())
+            .expect_err("the store refuses");
+        assert_eq!(
+            error.to_string(),
+            "the store refused the upload with status 403, AccessDenied: Request has expired (upload_refused)"
+        );
+    }
+
+    #[test]
+    fn retry_after_may_be_seconds_or_a_date() {
+        let now: jiff::Timestamp = "2015-10-21T07:27:00Z".parse().expect("a valid time");
+        let read = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(text));
+            retry_after_s(&headers, now)
+        };
+        assert_eq!(read("120"), Some(120));
+        assert_eq!(read("Wed, 21 Oct 2015 07:28:00 GMT"), Some(60));
+        assert_eq!(read("Wed, 21 Oct 2015 07:00:00 GMT"), Some(0));
+        assert_eq!(read("soon"), None);
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        let shown = format!("{:?}", Credential::OperatorKey("secret".into()));
+        assert!(!shown.contains("secret"));
+    }
+}

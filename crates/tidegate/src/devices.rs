@@ -1,0 +1,153 @@
+//! `tidegate devices`: list the devices of a product, or show one.
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::api_client::{ApiClient, ApiPath};
+use crate::arguments::Common;
+use crate::error::CommandResult;
+use crate::output::{self, Output, Reader, Tone, clean};
+use crate::{time, update};
+
+/// Options of `tidegate devices`.
+#[derive(Debug, Args)]
+pub struct DevicesArgs {
+    /// Show this device instead of listing
+    #[arg(conflicts_with = "version")]
+    pub device: Option<String>,
+    /// Only devices on this version
+    #[arg(long = "version", value_name = "VERSION")]
+    pub version: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    devices: Vec<String>,
+    next: Option<String>,
+}
+
+/// Lists devices, one id per line, or shows one.
+pub fn run(args: DevicesArgs, common: &Common, output: &Output) -> CommandResult {
+    let client = common.operator()?;
+    let product = common.product()?;
+    match &args.device {
+        Some(device) => show(&client, product, device, output),
+        None => list(&client, product, args.version.as_deref(), output),
+    }
+}
+
+/// People see each page as it comes; a program gets one document with all of them.
+fn list(
+    client: &ApiClient,
+    product: &str,
+    version: Option<&str>,
+    output: &Output,
+) -> CommandResult {
+    let mut after: Option<String> = None;
+    let mut all = Vec::new();
+    loop {
+        let path = ApiPath::product(product, &["devices"])
+            .with("version", version)
+            .with("after", after.as_deref());
+        let page: Page = update::read(&client.get(&path)?, "page of devices")?;
+        for device in &page.devices {
+            output.line(clean(device))?;
+        }
+        if output.reader() == Reader::Program {
+            all.extend(page.devices);
+        }
+        // A service that answers with the page just seen would keep us for ever.
+        match page.next {
+            Some(next) if after.as_ref() != Some(&next) => after = Some(next),
+            _ => return output.document(&json!({"devices": all})),
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct DeviceView {
+    id: String,
+    product: String,
+    version: String,
+    attributes: Map<String, Value>,
+    first_seen: Option<String>,
+    last_seen: Option<String>,
+    claims: Vec<ClaimView>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ClaimView {
+    version: String,
+    state: String,
+    attempts: u64,
+    expires_at: Option<String>,
+}
+
+fn show(client: &ApiClient, product: &str, device: &str, output: &Output) -> CommandResult {
+    let document = client.get(&ApiPath::product(product, &["devices", device]))?;
+    output.document(&document)?;
+    let device: DeviceView = update::read(&document, "device")?;
+    let id = output.paint(Tone::Strong, &clean(&device.id));
+    output.line(format!(
+        "{id} of {} runs {}",
+        clean(&device.product),
+        clean(&device.version)
+    ))?;
+    for (label, at) in [
+        ("first seen", &device.first_seen),
+        ("last seen", &device.last_seen),
+    ] {
+        if let Some(at) = at {
+            output.line(format!("  {label:<12}{}", time::show(at)))?;
+        }
+    }
+    for (name, value) in &device.attributes {
+        output.line(format!("  {} = {}", clean(name), output::plain(value)))?;
+    }
+    if device.claims.is_empty() {
+        return output.line("it has not been offered anything");
+    }
+    let mut table = output::table(&["VERSION", "CLAIM", "ATTEMPTS", "EXPIRES"], &[2]);
+    for claim in &device.claims {
+        table.add_row([
+            clean(&claim.version),
+            clean(&claim.state),
+            claim.attempts.to_string(),
+            claim
+                .expires_at
+                .as_deref()
+                .map(time::show)
+                .unwrap_or_default(),
+        ]);
+    }
+    output.table(&table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api_client::Credential;
+    use crate::stub_server::{Reply, StubServer};
+
+    #[test]
+    fn pages_are_followed_to_the_last() {
+        let server = StubServer::start(vec![
+            Reply::json(200, r#"{"devices":["a","b"],"next":"b"}"#),
+            Reply::json(200, r#"{"devices":["c"],"next":null}"#),
+        ]);
+        let client = ApiClient::new(server.base(), Credential::OperatorKey("k".into()))
+            .expect("a good address");
+        assert_eq!(
+            list(&client, "lamp", Some("1.0.0"), &Output::new(Reader::Person)),
+            Ok(())
+        );
+        let second = server.request(1);
+        assert!(
+            second.starts_with("GET /v1/products/lamp/devices?version=1.0.0&after=b "),
+            "{second}"
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! The operator's and device author's commands of Tidegate, and the local cloud they can bring along.
+//!
+//! One file per command. What they share: [`api_client`] is the only place that speaks HTTP to a
+//! service, [`output`] the only one that writes to standard output, [`error`] holds the exit codes.
+
+pub mod api_client;
+pub mod arguments;
+pub mod check;
+pub mod completions;
+pub mod demo;
+pub mod dev;
+pub mod device;
+pub mod device_file;
+pub mod devices;
+pub mod download;
+pub mod duration;
+pub mod error;
+pub mod offer;
+pub mod output;
+pub mod policy_command;
+pub mod progress;
+pub mod publish;
+pub mod rollout_options;
+pub mod settings;
+pub mod time;
+pub mod token;
+pub mod update;
+pub mod updates;
+pub mod versions;
+pub mod watch;
+pub mod why;
+
+#[cfg(test)]
+mod stub_server;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::output::Output;
+
+/// Parses the command line, runs the command, and turns its result into an exit code.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.common.reader());
+    let exit = match dispatch(arguments, &output) {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            if error != CommandError::ReaderGone {
+                output.note(format!("error: {error}"));
+            }
+            error.exit()
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn dispatch(arguments: Arguments, output: &Output) -> CommandResult {
+    let Arguments { common, command } = arguments;
+    match command {
+        Command::Demo(args) => block_on(demo::run(args, output)),
+        Command::Dev(args) => block_on(dev::run(args)),
+        Command::Publish(args) => publish::run(*args, &common, output),
+        Command::Updates(command) => updates::run(command, &common, output),
+        Command::Watch(args) => watch::run(args, &common, output),
+        Command::Why(args) => why::run(args, &common, output),
+        Command::Versions => versions::run(&common, output),
+        Command::Devices(args) => devices::run(args, &common, output),
+        Command::Check(args) => check::run(args, &common, output),
+        Command::Device(args) => device::run(*args, &common, output),
+        Command::Token(command) => token::run(command, &common, output),
+        Command::Policy(command) => policy_command::run(command, output),
+        Command::Settings(args) => settings::run(args, &common, output),
+        Command::Completions(args) => completions::run(args, output),
+    }
+}
+
+/// Only the local cloud is asynchronous: the other commands do one thing at a time.
+fn block_on(command: impl Future<Output = CommandResult>) -> CommandResult {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| {
+            CommandError::failed("runtime_error", format!("cannot start threads: {cause}"))
+        })?
+        .block_on(command)
+}

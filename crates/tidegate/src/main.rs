@@ -1,0 +1,7 @@
+//! The `tidegate` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidegate::run()
+}

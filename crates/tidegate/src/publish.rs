@@ -1,0 +1,510 @@
+//! `tidegate publish`: from image files to an update, uploaded and, if asked, active.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sha2::Digest;
+
+use crate::api_client::{ApiClient, ApiPath};
+use crate::arguments::Common;
+use crate::download;
+use crate::error::{CommandError, CommandResult};
+use crate::output::{self, Output, Tone};
+use crate::progress::{self, Counted};
+use crate::rollout_options::{RolloutOptions, read_object};
+use crate::update;
+
+/// How often the upload of a file is tried; each time with a fresh URL.
+const UPLOAD_ATTEMPTS: u32 = 3;
+
+/// Options of `tidegate publish`.
+#[derive(Debug, Args)]
+pub struct PublishArgs {
+    /// Files of the update
+    #[arg(value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+    /// Version of the update (SemVer)
+    #[arg(long)]
+    pub version: Option<String>,
+    /// Which devices the update is for, such as 'region == "eu" && memory >= 256'
+    #[arg(long, value_name = "EXPR", conflicts_with = "policy_file")]
+    pub policy: Option<String>,
+    /// File that holds the policy
+    #[arg(long, value_name = "FILE")]
+    pub policy_file: Option<PathBuf>,
+    /// Name for people
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Description for people
+    #[arg(long)]
+    pub description: Option<String>,
+    /// Who made it
+    #[arg(long)]
+    pub author: Option<String>,
+    /// Who sells it
+    #[arg(long)]
+    pub vendor: Option<String>,
+    /// Free label, repeatable
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// Versions it can be installed from, such as ^2.0, repeatable
+    #[arg(long, value_name = "REQUIREMENT")]
+    pub compatible_from: Vec<String>,
+    /// Offer it to devices on a higher version, too
+    #[arg(long)]
+    pub allow_downgrade: bool,
+    /// The whole update as JSON; the other options override it
+    #[arg(long, value_name = "FILE.json")]
+    pub update_file: Option<PathBuf>,
+    /// Make it active when everything is uploaded
+    #[arg(long)]
+    pub activate: bool,
+    /// Why, for the audit log (with --activate)
+    #[arg(long, value_name = "TEXT", requires = "activate")]
+    pub reason: Option<String>,
+    /// When and how many.
+    #[command(flatten)]
+    pub rollout: RolloutOptions,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".into()),
+    }
+}
+
+/// A file of the update, hashed.
+struct Image {
+    path: PathBuf,
+    name: String,
+    sha256: String,
+    size_bytes: u64,
+}
+
+/// What the service answers to a create.
+#[derive(Deserialize)]
+struct Created {
+    id: String,
+    version: String,
+    state: String,
+    #[serde(default)]
+    uploads: Vec<Upload>,
+}
+
+#[derive(Deserialize)]
+struct Upload {
+    name: String,
+    method: String,
+    url: String,
+    #[serde(default)]
+    headers: Map<String, Value>,
+}
+
+/// Publishes an update.
+pub fn run(args: PublishArgs, common: &Common, output: &Output) -> CommandResult {
+    let product = common.product()?;
+    let client = common.operator()?;
+    // Everything that can be wrong without reading gigabytes is checked first.
+    let mut body = body(&args)?;
+    let images = args
+        .images
+        .iter()
+        .map(|path| hash(path))
+        .collect::<CommandResult<Vec<_>>>()?;
+    if !images.is_empty() {
+        body.insert("files".into(), files(&images)?);
+    }
+    let body = Value::Object(body);
+    let path = ApiPath::product(product, &["updates"]);
+    let created = create(&client, &path, &body)?;
+    let uploaded = upload_all(&client, &path, &body, &created, &images, output)?;
+    let activated = args.activate && created.state == "draft";
+    let update = match activated {
+        true => activate(&client, product, &created.version, args.reason.as_deref())?,
+        false => client.get(&ApiPath::product(product, &["updates", &created.version]))?,
+    };
+    output.document(&json!({"uploaded": uploaded, "activated": activated, "update": update}))?;
+    let state = update
+        .get("state")
+        .and_then(Value::as_str)
+        .unwrap_or(&created.state);
+    say_what_happened(&created, state, &images, uploaded.len(), common, output)
+}
+
+fn create(client: &ApiClient, path: &ApiPath, body: &Value) -> CommandResult<Created> {
+    update::read(&client.post(path, body)?, "answer to the new update")
+}
+
+fn activate(
+    client: &ApiClient,
+    product: &str,
+    version: &str,
+    reason: Option<&str>,
+) -> CommandResult<Value> {
+    let path = ApiPath::product(product, &["updates", version, "activate"]);
+    client.post(
+        &path,
+        &json!({"reason": reason.unwrap_or("activated by tidegate publish")}),
+    )
+}
+
+/// The update without its files.
+fn body(args: &PublishArgs) -> CommandResult<Map<String, Value>> {
+    let mut body = match &args.update_file {
+        Some(path) => read_object(path)?,
+        None => Map::new(),
+    };
+    let policy = match &args.policy_file {
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .map_err(|cause| CommandError::file("read the policy", path, &cause))?
+                .trim()
+                .to_owned(),
+        ),
+        None => args.policy.clone(),
+    };
+    let texts = [
+        ("version", &args.version),
+        ("policy", &policy),
+        ("name", &args.name),
+        ("description", &args.description),
+        ("author", &args.author),
+        ("vendor", &args.vendor),
+    ];
+    for (field, text) in texts {
+        body.extend(text.as_ref().map(|text| (field.to_owned(), json!(text))));
+    }
+    if !args.labels.is_empty() {
+        let labels = body.entry("labels").or_insert_with(|| json!({}));
+        let labels = labels.as_object_mut().ok_or_else(|| {
+            CommandError::BadInput("`labels` of the update file must be an object".into())
+        })?;
+        labels.extend(
+            args.labels
+                .iter()
+                .map(|(key, value)| (key.clone(), json!(value))),
+        );
+    }
+    if !args.compatible_from.is_empty() {
+        body.insert("compatible_from".into(), json!(args.compatible_from));
+    }
+    if args.allow_downgrade {
+        body.insert("allow_downgrade".into(), json!(true));
+    }
+    if args.rollout.any() {
+        let current = body.remove("rollout").unwrap_or(Value::Null);
+        body.insert("rollout".into(), args.rollout.applied_to(current)?);
+    }
+    let version = body.get("version").and_then(Value::as_str).ok_or_else(|| {
+        CommandError::Usage(
+            "say which version: --version V, or `version` in the update file".into(),
+        )
+    })?;
+    if let Err(cause) = semver::Version::parse(version) {
+        return Err(CommandError::Usage(format!(
+            "`{version}` is not a SemVer version: {cause}"
+        )));
+    }
+    if args.images.is_empty() && args.update_file.is_none() {
+        return Err(CommandError::Usage(
+            "give at least one image, or an --update-file".into(),
+        ));
+    }
+    Ok(body)
+}
+
+fn hash(path: &Path) -> CommandResult<Image> {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .ok_or_else(|| {
+            CommandError::BadInput(format!("{} has no usable file name", path.display()))
+        })?;
+    let failed = |cause| CommandError::file("read", path, &cause);
+    let mut file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(CommandError::BadInput(format!(
+            "{} is not a file",
+            path.display()
+        )));
+    }
+    let bar = progress::bar(&format!("hashing {name}"), metadata.len());
+    let (hasher, size_bytes) =
+        download::hash(&mut file, |length| bar.inc(length)).map_err(failed)?;
+    bar.finish_and_clear();
+    Ok(Image {
+        path: path.to_owned(),
+        name: name.to_owned(),
+        sha256: hex::encode(hasher.finalize()),
+        size_bytes,
+    })
+}
+
+fn files(images: &[Image]) -> CommandResult<Value> {
+    let mut names: Vec<&str> = images.iter().map(|image| image.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(name) = names.windows(2).find_map(|pair| {
+        (pair.first() == pair.last())
+            .then(|| pair.first())
+            .flatten()
+    }) {
+        return Err(CommandError::BadInput(format!(
+            "two images have the name {name}"
+        )));
+    }
+    let file = |image: &Image| json!({"name": image.name, "sha256": image.sha256, "size": image.size_bytes});
+    Ok(images.iter().map(file).collect())
+}
+
+/// Uploads what the service asks for, and returns the names. A broken upload is tried again with a
+/// fresh URL: repeating the create is harmless and answers with what is still missing.
+fn upload_all(
+    client: &ApiClient,
+    path: &ApiPath,
+    body: &Value,
+    created: &Created,
+    images: &[Image],
+    output: &Output,
+) -> CommandResult<Vec<String>> {
+    let mut uploaded = Vec::new();
+    for first in &created.uploads {
+        let image = images
+            .iter()
+            .find(|image| image.name == first.name)
+            .ok_or_else(|| {
+                CommandError::BadInput(format!(
+                    "the service still needs the bytes of {}: give that file as an image",
+                    output::clean(&first.name)
+                ))
+            })?;
+        let mut result = upload(client, first, image);
+        for _ in 1..UPLOAD_ATTEMPTS {
+            let Err(error) = &result else { break };
+            output.note(format!(
+                "{}: {error}; trying again with a fresh URL",
+                image.name
+            ));
+            let again = create(client, path, body)?;
+            result = match again
+                .uploads
+                .iter()
+                .find(|upload| upload.name == image.name)
+            {
+                Some(fresh) => upload(client, fresh, image),
+                // Only the answer got lost: the bytes are there.
+                None => Ok(()),
+            };
+        }
+        result?;
+        uploaded.push(image.name.clone());
+    }
+    Ok(uploaded)
+}
+
+fn upload(client: &ApiClient, upload: &Upload, image: &Image) -> CommandResult {
+    let file =
+        File::open(&image.path).map_err(|cause| CommandError::file("read", &image.path, &cause))?;
+    let headers: Vec<(String, String)> = upload
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            (name.clone(), value)
+        })
+        .collect();
+    let bar = progress::bar(&format!("uploading {}", image.name), image.size_bytes);
+    let mut content = Counted::new(file, &bar);
+    let result = client.transfers().upload(
+        &upload.method,
+        &upload.url,
+        &headers,
+        image.size_bytes,
+        &mut content,
+    );
+    bar.finish_and_clear();
+    result
+}
+
+fn say_what_happened(
+    created: &Created,
+    state: &str,
+    images: &[Image],
+    uploaded: usize,
+    common: &Common,
+    output: &Output,
+) -> CommandResult {
+    let product = output::clean(common.product()?);
+    let version = output::clean(&created.version);
+    output.line(format!(
+        "{} of {product} is {} (update {})",
+        output.paint(Tone::Strong, &version),
+        output.paint_state(&output::clean(state)),
+        output::clean(&created.id)
+    ))?;
+    for image in images {
+        output.line(format!(
+            "  {} ({}, SHA-256 {})",
+            image.name,
+            output::bytes(image.size_bytes),
+            image.sha256
+        ))?;
+    }
+    let stored = images.len().saturating_sub(uploaded);
+    if stored > 0 {
+        output.line(format!("  {uploaded} uploaded, {stored} already stored"))?;
+    }
+    let next = match state {
+        "draft" => {
+            format!("tidegate updates activate {version} --product {product} --reason \"…\"")
+        }
+        "active" => format!("tidegate watch {version} --product {product}"),
+        _ => format!("tidegate updates show {version} --product {product}"),
+    };
+    output.line(format!("next: {next}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Reader;
+    use crate::stub_server::{Reply, StubServer};
+
+    fn args(images: Vec<PathBuf>) -> PublishArgs {
+        PublishArgs {
+            images,
+            version: Some("2.0.0".into()),
+            policy: Some("memory >= 256".into()),
+            policy_file: None,
+            name: None,
+            description: None,
+            author: None,
+            vendor: None,
+            labels: vec![("commit".into(), "abc".into())],
+            compatible_from: vec!["^1.0".into()],
+            allow_downgrade: false,
+            update_file: None,
+            activate: true,
+            reason: Some("tested".into()),
+            rollout: RolloutOptions {
+                max_devices: Some(5),
+                ..RolloutOptions::default()
+            },
+        }
+    }
+
+    fn common(server: &StubServer) -> Common {
+        Common {
+            api: server.base().to_owned(),
+            key: Some("k1".into()),
+            key_file: None,
+            product: Some("lamp".into()),
+            json: false,
+        }
+    }
+
+    fn created(base: &str) -> Reply {
+        let upload = json!({
+            "name": "rootfs.swu", "method": "PUT", "url": format!("{base}/s3/key?sig=1"),
+            "headers": {"x-amz-checksum-sha256": "abc=", "content-length": "5"}
+        });
+        let answer = json!({"id": "u1", "version": "2.0.0", "state": "draft", "uploads": [upload]});
+        Reply::json(201, &answer.to_string())
+    }
+
+    #[test]
+    fn an_image_is_hashed_announced_uploaded_and_activated() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let image = folder.path().join("rootfs.swu");
+        std::fs::write(&image, "hello").expect("writable");
+        let server = StubServer::start_with(|base| {
+            vec![
+                created(base),
+                Reply::json(200, ""),
+                Reply::json(200, r#"{"state":"active"}"#),
+            ]
+        });
+        let result = run(
+            args(vec![image]),
+            &common(&server),
+            &Output::new(Reader::Person),
+        );
+        assert_eq!(result, Ok(()));
+        let [create, put, activate] = server.requests().try_into().expect("three requests");
+        let (_, body) = create.split_once("\r\n\r\n").expect("a body");
+        let body: Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!(
+            body,
+            json!({
+                "version": "2.0.0", "policy": "memory >= 256", "labels": {"commit": "abc"},
+                "compatible_from": ["^1.0"], "rollout": {"limits": {"max_devices": 5}},
+                "files": [{
+                    "name": "rootfs.swu", "size": 5,
+                    "sha256": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+                }]
+            })
+        );
+        assert!(put.starts_with("PUT /s3/key?sig=1"), "{put}");
+        assert!(put.ends_with("hello"), "{put}");
+        assert!(
+            activate.starts_with("POST /v1/products/lamp/updates/2.0.0/activate"),
+            "{activate}"
+        );
+        assert!(activate.ends_with(r#"{"reason":"tested"}"#), "{activate}");
+    }
+
+    #[test]
+    fn a_refused_upload_is_tried_again_with_a_fresh_url() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let image = folder.path().join("rootfs.swu");
+        std::fs::write(&image, "hello").expect("writable");
+        let server = StubServer::start_with(|base| {
+            vec![
+                created(base),
+                Reply::json(403, "<Error/>"),
+                created(base),
+                Reply::json(200, ""),
+                Reply::json(200, r#"{"state":"active"}"#),
+            ]
+        });
+        let result = run(
+            args(vec![image]),
+            &common(&server),
+            &Output::new(Reader::Person),
+        );
+        assert_eq!(result, Ok(()));
+    }
+
+    #[test]
+    fn mistakes_are_found_before_anything_is_sent() {
+        let version = PublishArgs {
+            version: Some("2.0".into()),
+            ..args(vec!["a".into()])
+        };
+        assert!(
+            body(&version).is_err_and(|error| error.to_string().contains("not a SemVer version"))
+        );
+        assert!(
+            body(&args(Vec::new()))
+                .is_err_and(|error| error.to_string().contains("at least one image"))
+        );
+    }
+
+    #[test]
+    fn two_images_of_one_name_are_refused() {
+        let image = |folder: &str| Image {
+            path: PathBuf::from(folder).join("a.bin"),
+            name: "a.bin".into(),
+            sha256: "ab".repeat(32),
+            size_bytes: 1,
+        };
+        assert!(files(&[image("x"), image("y")]).is_err());
+        assert!(files(&[image("x")]).is_ok());
+    }
+}

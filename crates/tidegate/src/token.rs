@@ -1,0 +1,61 @@
+//! `tidegate token`: who may check in.
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use crate::api_client::ApiPath;
+use crate::arguments::Common;
+use crate::error::{CommandError, CommandResult};
+use crate::output::{Output, Reader, clean};
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Issue the token of one device
+    Issue {
+        /// Id of the device
+        device: String,
+    },
+    /// Revoke the tokens of one device
+    Revoke {
+        /// Id of the device
+        device: String,
+    },
+    /// Issue a token that all devices of the product share; the product must accept such tokens,
+    /// see `tidegate settings --product-tokens accept`
+    Product,
+}
+
+/// Runs one of the commands.
+pub fn run(command: TokenCommand, common: &Common, output: &Output) -> CommandResult {
+    let client = common.operator()?;
+    let product = common.product()?;
+    let document = match &command {
+        TokenCommand::Issue { device } => {
+            client.put(&ApiPath::product(product, &["devices", device, "token"]))?
+        }
+        TokenCommand::Revoke { device } => {
+            client.delete(&ApiPath::product(product, &["devices", device, "token"]))?
+        }
+        TokenCommand::Product => client.put(&ApiPath::product(product, &["token"]))?,
+    };
+    output.document(&document)?;
+    if output.reader() == Reader::Program {
+        return Ok(());
+    }
+    match command {
+        // The token alone, so that `TOKEN=$(tidegate token issue lamp-17)` works.
+        TokenCommand::Issue { .. } | TokenCommand::Product => output.line(token_of(&document)?),
+        TokenCommand::Revoke { device } => {
+            output.line(format!("the tokens of {} are revoked", clean(&device)))
+        }
+    }
+}
+
+/// The token in an answer of the service.
+pub fn token_of(document: &Value) -> CommandResult<String> {
+    let token = document.get("token").and_then(Value::as_str);
+    token
+        .map(str::to_owned)
+        .ok_or_else(|| CommandError::failed("bad_answer", "the service answered without a token"))
+}

@@ -1,0 +1,400 @@
+//! `tidegate updates`: list, show and steer.
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::api_client::ApiPath;
+use crate::arguments::Common;
+use crate::error::{CommandError, CommandResult};
+use crate::output::{self, Output, Tone, clean};
+use crate::rollout_options::RolloutOptions;
+use crate::time;
+use crate::update::{self, Metrics, UpdateView};
+
+/// What to do with updates.
+#[derive(Debug, Subcommand)]
+pub enum UpdatesCommand {
+    /// List the updates of a product
+    List,
+    /// Show one update and how it goes
+    Show {
+        /// Version of the update
+        version: String,
+    },
+    /// Make a draft available to devices
+    Activate(TransitionArgs),
+    /// Stop offering it, for now
+    Pause(TransitionArgs),
+    /// Offer it again after a pause
+    Resume(TransitionArgs),
+    /// Stop offering it for good, because it is bad
+    Abort(TransitionArgs),
+    /// Take it back, because it is not wanted any more
+    Withdraw(TransitionArgs),
+    /// Close the rollout: everybody who should have it has it
+    Complete(TransitionArgs),
+    /// Change the rollout; the content of an update never changes
+    Edit(Box<EditArgs>),
+    /// Show who changed what, when and why
+    Audit {
+        /// Only this version
+        version: Option<String>,
+    },
+}
+
+/// Which update, and why.
+#[derive(Debug, Args)]
+pub struct TransitionArgs {
+    /// Version of the update
+    pub version: String,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// Options of `tidegate updates edit`.
+#[derive(Debug, Args)]
+pub struct EditArgs {
+    /// Version of the update
+    pub version: String,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// When and how many.
+    #[command(flatten)]
+    pub rollout: RolloutOptions,
+}
+
+/// Runs one of the commands.
+pub fn run(command: UpdatesCommand, common: &Common, output: &Output) -> CommandResult {
+    match command {
+        UpdatesCommand::List => list(common, output),
+        UpdatesCommand::Show { version } => show(&version, common, output),
+        UpdatesCommand::Activate(args) => transition("activate", &args, common, output),
+        UpdatesCommand::Pause(args) => transition("pause", &args, common, output),
+        UpdatesCommand::Resume(args) => transition("resume", &args, common, output),
+        UpdatesCommand::Abort(args) => transition("abort", &args, common, output),
+        UpdatesCommand::Withdraw(args) => transition("withdraw", &args, common, output),
+        UpdatesCommand::Complete(args) => transition("complete", &args, common, output),
+        UpdatesCommand::Edit(args) => edit(&args, common, output),
+        UpdatesCommand::Audit { version } => audit(version.as_deref(), common, output),
+    }
+}
+
+fn list(common: &Common, output: &Output) -> CommandResult {
+    #[derive(Deserialize)]
+    struct List {
+        updates: Vec<UpdateView>,
+    }
+    let product = common.product()?;
+    let document = common
+        .operator()?
+        .get(&ApiPath::product(product, &["updates"]))?;
+    output.document(&document)?;
+    let list: List = update::read(&document, "list of updates")?;
+    if list.updates.is_empty() {
+        return output.line(format!(
+            "{} has no updates yet; see `tidegate publish --help`",
+            clean(product)
+        ));
+    }
+    let mut table = output::table(
+        &[
+            "VERSION",
+            "STATE",
+            "SIZE",
+            "MAX DEVICES",
+            "POLICY",
+            "NAME",
+            "CREATED",
+        ],
+        &[2, 3],
+    );
+    for update in &list.updates {
+        table.add_row([
+            clean(&update.version),
+            clean(&update.state),
+            output::bytes(update.size_bytes()),
+            update
+                .limit("max_devices")
+                .map_or("no limit".into(), |limit| limit.to_string()),
+            update
+                .policy
+                .as_deref()
+                .map_or(String::new(), |policy| output::shortened(policy, 40)),
+            update
+                .name
+                .as_deref()
+                .map_or(String::new(), |name| output::shortened(name, 30)),
+            update
+                .created_at
+                .as_deref()
+                .map_or(String::new(), time::show),
+        ]);
+    }
+    output.table(&table)
+}
+
+fn show(version: &str, common: &Common, output: &Output) -> CommandResult {
+    let path = ApiPath::product(common.product()?, &["updates", version]);
+    let document = common.operator()?.get(&path)?;
+    output.document(&document)?;
+    let update: UpdateView = update::read(&document, "update")?;
+    show_facts(&update, output)?;
+    if let Some(metrics) = &update.metrics {
+        output.line("")?;
+        show_metrics(metrics, output)?;
+    }
+    Ok(())
+}
+
+fn show_facts(update: &UpdateView, output: &Output) -> CommandResult {
+    let version = output.paint(Tone::Strong, &clean(&update.version));
+    output.line(format!(
+        "{version} is {}",
+        output.paint_state(&clean(&update.state))
+    ))?;
+    let text = |text: &Option<String>| text.as_deref().map(clean).unwrap_or_default();
+    let mut facts = vec![
+        ("update", clean(&update.id)),
+        (
+            "created",
+            update
+                .created_at
+                .as_deref()
+                .map(time::show)
+                .unwrap_or_default(),
+        ),
+        ("name", text(&update.name)),
+        ("description", text(&update.description)),
+        ("author", text(&update.author)),
+        ("vendor", text(&update.vendor)),
+        ("labels", compact(update.labels.as_ref())),
+        (
+            "from",
+            clean(
+                &update
+                    .compatible_from
+                    .clone()
+                    .unwrap_or_default()
+                    .join("  or  "),
+            ),
+        ),
+        ("policy", text(&update.policy)),
+        ("kind", text(&update.kind)),
+        ("rollout", compact(Some(&update.rollout))),
+    ];
+    if update.allow_downgrade {
+        facts.push((
+            "downgrade",
+            "offered to devices on a higher version, too".into(),
+        ));
+    }
+    for file in &update.files {
+        let size = output::bytes(file.size);
+        facts.push((
+            "file",
+            format!(
+                "{} ({size}, SHA-256 {})",
+                clean(&file.name),
+                clean(&file.sha256)
+            ),
+        ));
+    }
+    for (label, fact) in facts.iter().filter(|(_, fact)| !fact.is_empty()) {
+        output.line(format!("  {label:<13}{fact}"))?;
+    }
+    Ok(())
+}
+
+/// A document on one line; nothing when there is nothing in it.
+fn compact(document: Option<&Value>) -> String {
+    match document {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::Object(fields)) if fields.is_empty() => String::new(),
+        Some(other) => output::plain(other),
+    }
+}
+
+fn show_metrics(metrics: &Metrics, output: &Output) -> CommandResult {
+    let mut table = output::table(
+        &[
+            "OFFERED",
+            "IN FLIGHT",
+            "SUCCEEDED",
+            "FAILED",
+            "TIMED OUT",
+            "HEALTH",
+        ],
+        &[0, 1, 2, 3, 4],
+    );
+    let counters = [
+        metrics.offered,
+        metrics.in_flight,
+        metrics.succeeded,
+        metrics.failed,
+        metrics.timed_out,
+    ];
+    let mut row: Vec<String> = counters.iter().map(u64::to_string).collect();
+    row.push(crate::watch::health(metrics));
+    table.add_row(row);
+    output.table(&table)?;
+    let deferred = compact(metrics.deferred.as_ref());
+    match deferred.is_empty() {
+        true => Ok(()),
+        false => output.line(format!("deferred: {deferred}")),
+    }
+}
+
+fn transition(
+    verb: &str,
+    args: &TransitionArgs,
+    common: &Common,
+    output: &Output,
+) -> CommandResult {
+    let path = ApiPath::product(common.product()?, &["updates", &args.version, verb]);
+    let document = common
+        .operator()?
+        .post(&path, &json!({"reason": args.reason}))?;
+    output.document(&document)?;
+    let update: UpdateView = update::read(&document, "update")?;
+    output.line(format!(
+        "{} is now {}",
+        clean(&update.version),
+        output.paint_state(&clean(&update.state))
+    ))
+}
+
+fn edit(args: &EditArgs, common: &Common, output: &Output) -> CommandResult {
+    if !args.rollout.any() {
+        return Err(CommandError::Usage(
+            "say what to change, for example --max-devices 1000".into(),
+        ));
+    }
+    let client = common.operator()?;
+    let path = ApiPath::product(common.product()?, &["updates", &args.version]);
+    // The whole rollout is sent, so that what is shown afterwards is what was meant.
+    let current = match args.rollout.rollout {
+        Some(_) => Value::Null,
+        None => client
+            .get(&path)?
+            .get("rollout")
+            .cloned()
+            .unwrap_or(Value::Null),
+    };
+    let rollout = args.rollout.applied_to(current)?;
+    let document = client.patch(&path, &json!({"rollout": rollout, "reason": args.reason}))?;
+    output.document(&document)?;
+    let update: UpdateView = update::read(&document, "update")?;
+    show_facts(&update, output)
+}
+
+fn audit(version: Option<&str>, common: &Common, output: &Output) -> CommandResult {
+    #[derive(Deserialize)]
+    struct Log {
+        entries: Vec<Entry>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Entry {
+        at: String,
+        who: String,
+        action: String,
+        version: Option<String>,
+        from: Value,
+        to: Value,
+        reason: Option<String>,
+    }
+    let path = ApiPath::product(common.product()?, &["audit"]).with("version", version);
+    let document = common.operator()?.get(&path)?;
+    output.document(&document)?;
+    let log: Log = update::read(&document, "audit log")?;
+    let mut table = output::table(&["AT", "WHO", "ACTION", "VERSION", "CHANGE", "REASON"], &[]);
+    for entry in &log.entries {
+        let change = match (output::plain(&entry.from), output::plain(&entry.to)) {
+            (from, to) if from.is_empty() => output::shortened(&to, 40),
+            (from, to) => format!(
+                "{} → {}",
+                output::shortened(&from, 20),
+                output::shortened(&to, 20)
+            ),
+        };
+        table.add_row([
+            time::show(&entry.at),
+            clean(&entry.who),
+            clean(&entry.action),
+            entry.version.as_deref().map(clean).unwrap_or_default(),
+            change,
+            entry.reason.as_deref().map(clean).unwrap_or_default(),
+        ]);
+    }
+    output.table(&table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Reader;
+    use crate::stub_server::{Reply, StubServer};
+
+    fn common(server: &StubServer) -> Common {
+        Common {
+            api: server.base().to_owned(),
+            key: Some("k1".into()),
+            key_file: None,
+            product: Some("lamp".into()),
+            json: false,
+        }
+    }
+
+    #[test]
+    fn a_changed_limit_is_sent_with_the_rest_of_the_rollout() {
+        let before =
+            r#"{"version":"2.0.0","rollout":{"limits":{"max_devices":5},"claim_ttl_s":60}}"#;
+        let server = StubServer::start(vec![Reply::json(200, before), Reply::json(200, before)]);
+        let args = EditArgs {
+            version: "2.0.0".into(),
+            reason: "going well".into(),
+            rollout: RolloutOptions {
+                max_devices: Some(50),
+                ..RolloutOptions::default()
+            },
+        };
+        assert_eq!(
+            edit(&args, &common(&server), &Output::new(Reader::Person)),
+            Ok(())
+        );
+        let patch = server.request(1);
+        assert!(
+            patch.starts_with("PATCH /v1/products/lamp/updates/2.0.0"),
+            "{patch}"
+        );
+        let (_, body) = patch.split_once("\r\n\r\n").expect("a body");
+        let body: Value = serde_json::from_str(body).expect("JSON");
+        let expected = json!({"limits": {"max_devices": 50}, "claim_ttl_s": 60});
+        assert_eq!(body, json!({"rollout": expected, "reason": "going well"}));
+    }
+
+    #[test]
+    fn every_answer_of_the_service_can_be_shown() {
+        let update = json!({
+            "id": "u1", "version": "2.0.0", "state": "active", "created_at": "2026-01-02T03:04:05Z",
+            "labels": {"commit": "abc"}, "compatible_from": ["^1.0"], "policy": "memory >= 256",
+            "kind": "file", "files": [{"name": "a.bin", "sha256": "ab", "size": 5}], "rollout": {},
+            "name": null, "payload": null,
+            "metrics": {"offered": 3, "deferred": {"full": 2}, "health": {"verdict": "continue"}}
+        });
+        let entry = json!({"at": "2026-01-02T03:04:05Z", "who": "operator", "action": "activate",
+            "version": "2.0.0", "from": "draft", "to": "active", "reason": "tested"});
+        let server = StubServer::start(vec![
+            Reply::json(200, &json!({"updates": [update]}).to_string()),
+            Reply::json(200, &update.to_string()),
+            Reply::json(200, &json!({"entries": [entry]}).to_string()),
+        ]);
+        let (common, output) = (common(&server), Output::new(Reader::Person));
+        assert_eq!(list(&common, &output), Ok(()));
+        assert_eq!(show("2.0.0", &common, &output), Ok(()));
+        assert_eq!(audit(Some("2.0.0"), &common, &output), Ok(()));
+    }
+}

@@ -1,0 +1,378 @@
+//! `tidegate watch`: follow a rollout until it ends.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::api_client::{ApiClient, ApiPath};
+use crate::arguments::Common;
+use crate::error::{CommandError, CommandResult};
+use crate::output::{Output, Tone, clean};
+use crate::update::{self, Metrics, Sample, UpdateView};
+
+/// Wide enough to see 3 %, narrow enough for a terminal of 80 columns.
+const BAR_WIDTH: u64 = 32;
+
+/// Options of `tidegate watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Version of the update
+    pub version: String,
+    /// How often to look, such as 2 or 1m
+    #[arg(long, default_value = "2", value_parser = crate::duration::parse)]
+    pub interval: Duration,
+    /// Look once and stop
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// One look at the rollout.
+struct Look {
+    document: Value,
+    update: UpdateView,
+    metrics: Metrics,
+    at: Instant,
+}
+
+/// Watches until the update is completed (done), or aborted or withdrawn (failed).
+pub fn run(args: WatchArgs, common: &Common, output: &Output) -> CommandResult {
+    let client = common.operator()?;
+    let product = common.product()?;
+    let mut drawn = Drawn::default();
+    let mut before: Option<Look> = None;
+    loop {
+        let look = match look(&client, product, &args.version) {
+            // The service may be restarting; whoever watches a night's rollout wants to see its end.
+            Err(CommandError::Unreachable(why)) if before.is_some() => {
+                output.note(format!("{why}; trying again"));
+                drawn.forget();
+                std::thread::sleep(args.interval.max(Duration::from_secs(1)));
+                continue;
+            }
+            look => look?,
+        };
+        let speed = match &before {
+            Some(before) => speed(
+                &before.metrics,
+                &look.metrics,
+                look.at.duration_since(before.at),
+            ),
+            None => last_speed(&look.metrics.series),
+        };
+        drawn.draw(lines(&look, speed, output), &one_line(&look), output)?;
+        let state = look.update.state.clone();
+        if args.once || matches!(state.as_str(), "completed" | "aborted" | "withdrawn") {
+            output.document(&look.document)?;
+            return verdict(&look.update.version, &state);
+        }
+        before = Some(look);
+        // A loop without a pause would be an attack on the service.
+        std::thread::sleep(args.interval.max(Duration::from_millis(200)));
+    }
+}
+
+fn verdict(version: &str, state: &str) -> CommandResult {
+    let stopped = |code, text: &str| {
+        Err(CommandError::failed(
+            code,
+            format!("{} was {text}", clean(version)),
+        ))
+    };
+    match state {
+        "aborted" => stopped("aborted", "aborted"),
+        "withdrawn" => stopped("withdrawn", "withdrawn"),
+        _ => Ok(()),
+    }
+}
+
+fn look(client: &ApiClient, product: &str, version: &str) -> CommandResult<Look> {
+    let document = client.get(&ApiPath::product(product, &["updates", version]))?;
+    let update: UpdateView = update::read(&document, "update")?;
+    let metrics = match update.metrics.clone() {
+        Some(metrics) => metrics,
+        None => {
+            let path = ApiPath::product(product, &["updates", version, "metrics"]);
+            update::read(&client.get(&path)?, "metrics")?
+        }
+    };
+    Ok(Look {
+        document,
+        update,
+        metrics,
+        at: Instant::now(),
+    })
+}
+
+/// What is on the screen.
+#[derive(Default)]
+struct Drawn {
+    lines: usize,
+    last: String,
+}
+
+impl Drawn {
+    /// Draws over the last look on a terminal; elsewhere writes a line when something has changed.
+    fn draw(&mut self, lines: Vec<String>, one_line: &str, output: &Output) -> CommandResult {
+        if !output.redraws() {
+            if self.last != one_line {
+                output.line(one_line)?;
+                self.last = one_line.to_owned();
+            }
+            return Ok(());
+        }
+        let mut text = match self.lines {
+            0 => String::new(),
+            // Up to the first line, then clear to the end of the screen.
+            count => format!("\x1b[{count}A\x1b[J"),
+        };
+        for line in &lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+        self.lines = lines.len();
+        output.raw(&text)
+    }
+
+    /// Something else was written below: draw the next look under it.
+    fn forget(&mut self) {
+        self.lines = 0;
+    }
+}
+
+/// The whole picture, for a terminal.
+fn lines(look: &Look, speed: Option<Speed>, output: &Output) -> Vec<String> {
+    let (update, metrics) = (&look.update, &look.metrics);
+    let total = update
+        .limit("max_devices")
+        .unwrap_or(metrics.offered)
+        .max(metrics.offered);
+    let speed = match speed {
+        Some(speed) => {
+            format!(
+                "{:.1} offered, {:.1} succeeded, {:.1} failed per minute",
+                speed.offered, speed.succeeded, speed.failed
+            )
+        }
+        None => "not known yet".to_owned(),
+    };
+    let health = match metrics.health.verdict.as_str() {
+        "abort" => output.paint(Tone::Bad, &health(metrics)),
+        _ => health(metrics),
+    };
+    vec![
+        format!(
+            "{}  {}",
+            output.paint(Tone::Strong, &clean(&update.version)),
+            output.paint_state(&clean(&update.state))
+        ),
+        format!(
+            "  {}  # succeeded  > in flight  ! failed",
+            bar(metrics, total)
+        ),
+        format!(
+            "  offered {} of {}   in flight {}   succeeded {}   failed {}   timed out {}",
+            metrics.offered,
+            update
+                .limit("max_devices")
+                .map_or("no limit".to_owned(), |limit| limit.to_string()),
+            metrics.in_flight,
+            metrics.succeeded,
+            metrics.failed,
+            metrics.timed_out
+        ),
+        format!("  speed    {speed}"),
+        format!("  health   {health}"),
+    ]
+}
+
+/// The same on one line, for logs.
+fn one_line(look: &Look) -> String {
+    let metrics = &look.metrics;
+    format!(
+        "{} {} offered={} in_flight={} succeeded={} failed={} timed_out={} health={}",
+        clean(&look.update.version),
+        clean(&look.update.state),
+        metrics.offered,
+        metrics.in_flight,
+        metrics.succeeded,
+        metrics.failed,
+        metrics.timed_out,
+        clean(&metrics.health.verdict),
+    )
+}
+
+/// The verdict of the health gate with its evidence.
+pub fn health(metrics: &Metrics) -> String {
+    let verdict = clean(&metrics.health.verdict);
+    match (metrics.health.evidence, metrics.health.threshold) {
+        (Some(evidence), Some(threshold)) => {
+            format!(
+                "{verdict} (evidence {} of {})",
+                figures(evidence),
+                figures(threshold)
+            )
+        }
+        _ => verdict,
+    }
+}
+
+/// Evidence runs from a thousandth to astronomic: three digits tell enough.
+fn figures(number: f64) -> String {
+    if number != 0.0 && !(0.01..1e6).contains(&number.abs()) {
+        return format!("{number:.2e}");
+    }
+    let text = format!("{number:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A bar of `total` devices. Whatever has at least one device has at least one mark: a single
+/// failure among a million must be seen.
+fn bar(metrics: &Metrics, total: u64) -> String {
+    let marks = |count: u64| match count {
+        0 => 0,
+        _ => (count.saturating_mul(BAR_WIDTH) / total.max(1)).clamp(1, BAR_WIDTH),
+    };
+    let failed = marks(metrics.failed.saturating_add(metrics.timed_out));
+    let in_flight = marks(metrics.in_flight).min(BAR_WIDTH - failed);
+    let succeeded = marks(metrics.succeeded).min(BAR_WIDTH - failed - in_flight);
+    let empty = BAR_WIDTH - failed - in_flight - succeeded;
+    let text: String = [
+        ('#', succeeded),
+        ('>', in_flight),
+        ('!', failed),
+        ('.', empty),
+    ]
+    .into_iter()
+    .flat_map(|(mark, count)| (0..count).map(move |_| mark))
+    .collect();
+    format!("[{text}]")
+}
+
+/// Devices per minute.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Speed {
+    offered: f64,
+    succeeded: f64,
+    failed: f64,
+}
+
+fn speed(before: &Metrics, now: &Metrics, elapsed: Duration) -> Option<Speed> {
+    let minutes = elapsed.as_secs_f64() / 60.0;
+    if minutes <= 0.0 {
+        return None;
+    }
+    // Counters may step back when a late report moves a device from one to another.
+    let per_minute = |before: u64, now: u64| now.saturating_sub(before) as f64 / minutes;
+    Some(Speed {
+        offered: per_minute(before.offered, now.offered),
+        succeeded: per_minute(before.succeeded, now.succeeded),
+        failed: per_minute(before.failed + before.timed_out, now.failed + now.timed_out),
+    })
+}
+
+/// The speed between the last two samples of the service.
+fn last_speed(series: &[Sample]) -> Option<Speed> {
+    let [.., before, now] = series else {
+        return None;
+    };
+    let time = |sample: &Sample| sample.at.parse::<jiff::Timestamp>().ok();
+    let elapsed = Duration::try_from(time(now)?.duration_since(time(before)?)).ok()?;
+    let metrics = |sample: &Sample| Metrics {
+        offered: sample.offered,
+        succeeded: sample.succeeded,
+        failed: sample.failed,
+        timed_out: sample.timed_out,
+        ..Metrics::default()
+    };
+    speed(&metrics(before), &metrics(now), elapsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_always_as_wide_and_shows_a_single_failure() {
+        let check = |succeeded, in_flight, failed, total, expected: &str| {
+            let metrics = Metrics {
+                succeeded,
+                in_flight,
+                failed,
+                ..Metrics::default()
+            };
+            assert_eq!(bar(&metrics, total), expected);
+        };
+        check(0, 0, 0, 0, "[................................]");
+        check(16, 8, 8, 32, "[################>>>>>>>>!!!!!!!!]");
+        check(
+            999_999,
+            0,
+            1,
+            1_000_000,
+            "[###############################!]",
+        );
+        check(0, 1, 0, 1_000_000, "[>...............................]");
+        check(5, 5, 5, 1, "[!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!]");
+    }
+
+    #[test]
+    fn a_speed_is_per_minute_and_never_negative() {
+        let before = Metrics {
+            offered: 10,
+            succeeded: 5,
+            timed_out: 3,
+            ..Metrics::default()
+        };
+        let now = Metrics {
+            offered: 40,
+            succeeded: 6,
+            timed_out: 2,
+            ..Metrics::default()
+        };
+        let expected = Speed {
+            offered: 60.0,
+            succeeded: 2.0,
+            failed: 0.0,
+        };
+        assert_eq!(
+            speed(&before, &now, Duration::from_secs(30)),
+            Some(expected)
+        );
+        assert_eq!(speed(&before, &now, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn the_first_look_takes_its_speed_from_the_series() {
+        let sample = |at: &str, offered| Sample {
+            at: at.into(),
+            offered,
+            ..Sample::default()
+        };
+        let series = [
+            sample("2026-01-01T00:00:00Z", 0),
+            sample("2026-01-01T00:01:00Z", 10),
+            sample("2026-01-01T00:03:00Z", 30),
+        ];
+        assert_eq!(last_speed(&series).map(|speed| speed.offered), Some(10.0));
+        assert_eq!(last_speed(&[]), None);
+    }
+
+    #[test]
+    fn evidence_is_readable_at_every_size() {
+        let check = |number, expected: &str| assert_eq!(figures(number), expected);
+        check(0.0, "0");
+        check(100.0, "100");
+        check(1.256, "1.26");
+        check(0.000_12, "1.20e-4");
+        check(3e12, "3.00e12");
+    }
+
+    #[test]
+    fn a_completed_rollout_is_a_success_and_an_aborted_one_is_not() {
+        assert_eq!(verdict("2.0.0", "completed"), Ok(()));
+        assert_eq!(verdict("2.0.0", "active"), Ok(()));
+        let error = verdict("2.0.0", "aborted").expect_err("aborted");
+        assert_eq!(error.to_string(), "2.0.0 was aborted (aborted)");
+    }
+}

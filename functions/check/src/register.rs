@@ -1,0 +1,63 @@
+//! `POST /device/register`: an Ioto agent asks where its cloud is and for its token.
+//!
+//! Whoever knows the product's id gets a token, so a product must say that it wants this.
+
+use lambda_http::{Body, Request, Response};
+use serde_json::json;
+use tidegate_api::{ApiError, edge, strict_json};
+use tidegate_core::{DeviceId, ProductId, Timestamp};
+use tidegate_store::store::Freshness;
+use tidegate_store::{CheckStore, StoreError};
+
+use crate::CheckService;
+
+impl<S: CheckStore> CheckService<S> {
+    /// Answers one registration.
+    pub(crate) async fn register(&self, request: &Request, now: Timestamp) -> Response<Body> {
+        match self.registered(request, now).await {
+            Ok(answer) => edge::respond(200, &answer),
+            Err(error) => error.response(),
+        }
+    }
+
+    async fn registered(&self, request: &Request, now: Timestamp) -> Result<serde_json::Value, ApiError> {
+        let object = strict_json::parse(request.body(), strict_json::DEVICE)?;
+        let field = |name: &str| object.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_string();
+        let device = DeviceId::new(field("id")).map_err(|error| ApiError::bad_field(format!("id: {error}")))?;
+        let product =
+            ProductId::new(field("product")).map_err(|error| ApiError::bad_field(format!("product: {error}")))?;
+        let closed = || ApiError::new("registration_closed", "this product does not let devices register themselves");
+        let down = |error: StoreError| {
+            tracing::error!(%product, %device, %error, "store_failed");
+            ApiError::unavailable(60)
+        };
+        let current = self.catalogs.current(&self.store, &product, now).await.map_err(down)?;
+        if !current.head.is_some_and(|head| head.registration_is_open) {
+            return Err(closed());
+        }
+        let known = self.store.device(&product, &device, Freshness::Strong).await.map_err(down)?;
+        let record = known.record_or_default();
+        if record.token_generation > 0 {
+            // Its tokens were revoked by an operator; it must not help itself to a new one.
+            return Err(closed());
+        }
+        tracing::info!(%product, %device, "registered");
+        Ok(json!({
+            "registered": true,
+            "id": device.as_str(),
+            "product": product.as_str(),
+            "api": base_url(request),
+            "token": self.keys.issue(&product, &device, 0),
+            "cloudName": "tidegate",
+            "cloudType": "dedicated",
+        }))
+    }
+}
+
+/// Where the agent reached us is where it will check in.
+fn base_url(request: &Request) -> String {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let host = header("host").unwrap_or("localhost");
+    let scheme = header("x-forwarded-proto").unwrap_or("https");
+    format!("{scheme}://{host}")
+}

@@ -1,0 +1,212 @@
+//! Getting a slot for a device: its shards are asked one after another until one grants.
+//!
+//! Nothing is answered before the claim is committed, so a reply that is lost, a function that is
+//! killed or a request that is repeated can neither exceed a limit nor lose a slot.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tidegate_core::claim::Movement;
+use tidegate_core::objection::NoRoom;
+use tidegate_core::shard::{Grant, MOST_PROBES, Refusal, Shard, probe_order, window_of};
+use tidegate_core::{Claim, Cohort, Device, Standing, Timestamp, Update, UpdateId};
+use tidegate_store::record::{ClaimKey, DeviceWrite};
+use tidegate_store::store::{Reservation, Reserved, Stored, Window};
+use tidegate_store::{CheckStore, StoreError};
+
+use crate::CheckService;
+
+/// How often one shard is asked while others write to it. With the pauses below that is about a
+/// third of a second; then the answer is "nothing now".
+const MOST_TRIES: u32 = 5;
+/// The first pause between tries, in milliseconds; it doubles, and a device's id spreads it.
+const FIRST_PAUSE_MS: u64 = 20;
+/// For how long "too many in flight" is believed without asking again, in milliseconds.
+const CROWDED_MS: i64 = 1000;
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Secured {
+    /// The claim is committed.
+    Claim(Claim),
+    /// No shard had room.
+    NoRoom(NoRoom),
+    /// The device has this claim already.
+    OtherClaim(Claim),
+    /// The update was changed since the catalog was read.
+    OtherGeneration,
+}
+
+/// Shards that had no room, so that a rollout that is full costs no writes.
+#[derive(Debug, Default)]
+pub(crate) struct Room(Mutex<HashMap<(UpdateId, u16), Closed>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Closed {
+    generation: u64,
+    why: NoRoom,
+    until: Option<Timestamp>,
+}
+
+impl Room {
+    /// Why a shard has no room, if that is known to be true still. A new generation means new caps.
+    fn closed(&self, update: &Update, shard: u16, now: Timestamp) -> Option<NoRoom> {
+        let closed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = closed.get(&(update.id.clone(), shard)).copied()?;
+        let holds = closed.generation == update.generation && closed.until.is_none_or(|until| now < until);
+        holds.then_some(closed.why)
+    }
+
+    fn close(&self, update: &Update, shard: u16, why: NoRoom, now: Timestamp) {
+        let soon = now.checked_add(SignedDuration::from_millis(CROWDED_MS)).ok();
+        let until = match why {
+            NoRoom::Full => None,
+            NoRoom::RateLimited { opens_at } => opens_at.or(soon),
+            NoRoom::TooManyInFlight | NoRoom::Paused | NoRoom::Aborted => soon,
+        };
+        let closed = Closed { generation: update.generation, why, until };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((update.id.clone(), shard), closed);
+    }
+}
+
+impl<S: CheckStore> CheckService<S> {
+    /// Tries to reserve a slot of `update` for `device`.
+    pub(crate) async fn secure(
+        &self,
+        device: &Device,
+        update: &Update,
+        standing: &Standing,
+        write: &mut Option<DeviceWrite>,
+        now: Timestamp,
+    ) -> Stored<Secured> {
+        let mut no_room: Option<NoRoom> = None;
+        let mut probes = 0;
+        for shard in shards_to_ask(device, update, standing) {
+            if probes == MOST_PROBES {
+                break;
+            }
+            if let Some(why) = self.room.closed(update, shard, now) {
+                no_room = Some(sooner(no_room, why));
+                continue;
+            }
+            probes += 1;
+            match self.ask(device, update, shard, standing, write, now).await? {
+                Secured::NoRoom(why) => {
+                    self.room.close(update, shard, why, now);
+                    no_room = Some(sooner(no_room, why));
+                }
+                settled => return Ok(settled),
+            }
+        }
+        Ok(Secured::NoRoom(no_room.unwrap_or(NoRoom::TooManyInFlight)))
+    }
+
+    /// Asks one shard.
+    async fn ask(
+        &self,
+        device: &Device,
+        update: &Update,
+        shard: u16,
+        standing: &Standing,
+        write: &mut Option<DeviceWrite>,
+        now: Timestamp,
+    ) -> Stored<Secured> {
+        let mut reservation = reservation(device, update, shard, standing, now);
+        for attempt in 0..MOST_TRIES {
+            reservation.device.clone_from(write);
+            match self.store.reserve(&reservation).await? {
+                Reserved::Granted => {
+                    *write = None;
+                    return Ok(Secured::Claim(reservation.claim));
+                }
+                Reserved::OtherClaim(Some(claim)) => return Ok(Secured::OtherClaim(claim)),
+                Reserved::OtherClaim(None) => {
+                    return Err(StoreError::Corrupt(format!("the claim of {} on {} is gone", device.id, update.id)));
+                }
+                // Another check-in of the same device wrote its record; that one will do.
+                Reserved::OtherDevice => *write = None,
+                Reserved::Refused(None) => return Ok(Secured::NoRoom(NoRoom::Paused)),
+                Reserved::Refused(Some(shard)) => match refused(&shard, &mut reservation, update, now) {
+                    Some(Refusal::NoRoom(why)) => return Ok(Secured::NoRoom(why)),
+                    Some(Refusal::OtherGeneration) => return Ok(Secured::OtherGeneration),
+                    Some(Refusal::EarlierWindow | Refusal::LaterWindow(_)) => {}
+                    None => pause(device, attempt).await,
+                },
+                Reserved::Busy => pause(device, attempt).await,
+            }
+        }
+        Ok(Secured::NoRoom(NoRoom::TooManyInFlight))
+    }
+}
+
+/// A first offer may come from any shard; a further one from the shard that counts the claim.
+fn shards_to_ask(device: &Device, update: &Update, standing: &Standing) -> Vec<u16> {
+    match standing {
+        Standing::Unclaimed => probe_order(Cohort::of(&update.id, &device.id), update.shards).collect(),
+        Standing::Held(claim) | Standing::Lapsed(claim) => vec![claim.shard],
+    }
+}
+
+fn reservation(device: &Device, update: &Update, shard: u16, standing: &Standing, now: Timestamp) -> Reservation {
+    let ttl = SignedDuration::from_secs(i64::from(update.rollout.claim_ttl_s));
+    let expires_at = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
+    let (claim, movement, previous) = match standing {
+        Standing::Unclaimed => {
+            (Claim::reserve(&update.version, shard, now, expires_at), Movement::default(), None)
+        }
+        Standing::Held(before) | Standing::Lapsed(before) => {
+            let (claim, movement) = before.reserve_again(now, expires_at);
+            (claim, movement, Some(before.clone()))
+        }
+    };
+    let limits = &update.rollout.limits;
+    let is_rated = limits.offers_per_period(update.content.size_bytes()).is_some();
+    Reservation {
+        key: ClaimKey { product: device.product.clone(), device: device.id.clone(), update: update.id.clone() },
+        generation: update.generation,
+        grant: standing.needs().unwrap_or(Grant::Renewed),
+        previous,
+        claim,
+        movement,
+        window: is_rated.then(|| Window::Same(window_of(now, limits.period_s))),
+        device: None,
+    }
+}
+
+/// Reads the refusal, and moves the reservation to the period that the shard counts.
+fn refused(shard: &Shard, reservation: &mut Reservation, update: &Update, now: Timestamp) -> Option<Refusal> {
+    let period_s = update.rollout.limits.period_s;
+    let window = match reservation.window {
+        Some(Window::Same(window) | Window::New(window)) => window,
+        None => window_of(now, period_s),
+    };
+    let refusal = shard.refusal(reservation.grant, reservation.generation, window, period_s);
+    match refusal {
+        Some(Refusal::EarlierWindow) => reservation.window = Some(Window::New(window)),
+        Some(Refusal::LaterWindow(later)) => reservation.window = Some(Window::Same(later)),
+        None if reservation.window.is_some() => reservation.window = Some(Window::Same(window)),
+        _ => {}
+    }
+    refusal
+}
+
+/// Of two reasons, the one that is cured sooner.
+fn sooner(known: Option<NoRoom>, other: NoRoom) -> NoRoom {
+    let rank = |why: &NoRoom| match why {
+        NoRoom::Aborted => 0,
+        NoRoom::Paused => 1,
+        NoRoom::TooManyInFlight => 2,
+        NoRoom::RateLimited { .. } => 3,
+        NoRoom::Full => 4,
+    };
+    known.into_iter().chain([other]).min_by_key(rank).unwrap_or(other)
+}
+
+/// Devices that met at one record do not meet there again.
+async fn pause(device: &Device, attempt: u32) {
+    let place = device.id.as_str().bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    let longest_ms = FIRST_PAUSE_MS << attempt;
+    tokio::time::sleep(Duration::from_millis(longest_ms / 2 + place % longest_ms)).await;
+}

@@ -1,0 +1,159 @@
+//! A device reports: parse, load, settle, answer. An outcome counts once.
+
+use std::sync::Arc;
+
+use lambda_http::{Body, Request, Response};
+use serde_json::json;
+use tidegate_api::report::Report;
+use tidegate_api::token::{Proof, TokenKeys};
+use tidegate_api::{ApiError, edge};
+use tidegate_core::outcome::Meaning;
+use tidegate_core::{Claim, ClaimState, Timestamp};
+use tidegate_store::record::{ClaimKey, KnownDevice};
+use tidegate_store::store::Freshness;
+use tidegate_store::{DynamoStore, ReportStore, StoreError};
+
+/// How often a report is tried again when something else moved the claim at the same time.
+const MOST_TRIES: usize = 4;
+/// Seconds after which a device reports again when the store was down.
+const RETRY_AFTER_S: u32 = 60;
+
+/// The report service.
+#[derive(Debug)]
+pub struct ReportService<S> {
+    store: S,
+    keys: TokenKeys,
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Recorded {
+    Yes,
+    No(&'static str),
+}
+
+impl<S: ReportStore> ReportService<S> {
+    /// A service over a store.
+    #[must_use]
+    pub fn new(store: S, keys: TokenKeys) -> Self {
+        Self { store, keys }
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request, now: Timestamp) -> Response<Body> {
+        let is_ioto = match (request.method().as_str(), request.uri().path()) {
+            ("POST", "/v1/report") => false,
+            ("POST", "/tok/provision/updateReport") => true,
+            (_, "/v1/report" | "/tok/provision/updateReport") => {
+                return ApiError::new("wrong_method", "a report is a POST").response();
+            }
+            _ => return ApiError::new("unknown_route", "there is nothing at this path").response(),
+        };
+        match self.report(is_ioto, &request, now).await {
+            // An Ioto updater looks at the status and at nothing else.
+            Ok(_) if is_ioto => edge::respond(200, &json!({})),
+            Ok(Recorded::Yes) => edge::respond(200, &json!({"recorded": true})),
+            Ok(Recorded::No(reason)) => edge::respond(200, &json!({"recorded": false, "reason": reason})),
+            Err(error) => error.response(),
+        }
+    }
+
+    async fn report(&self, is_ioto: bool, request: &Request, now: Timestamp) -> Result<Recorded, ApiError> {
+        let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+        let authorization = authorization.ok_or_else(ApiError::unauthorized)?;
+        let report = if is_ioto { Report::ioto(request.body())? } else { Report::native(request.body())? };
+        let proof = self.keys.verify(authorization, &report.product, &report.device).ok_or_else(ApiError::unauthorized)?;
+        let recorded = self.record(&report, proof, now).await;
+        match &recorded {
+            Ok(recorded) => tracing::info!(
+                product = %report.product, device = %report.device, update = %report.update,
+                status = %report.status, message = report.message, ?recorded, "report"
+            ),
+            Err(error) => tracing::warn!(
+                product = %report.product, device = %report.device, update = %report.update,
+                code = error.code, "report_refused"
+            ),
+        }
+        recorded
+    }
+
+    async fn record(&self, report: &Report, proof: Proof, now: Timestamp) -> Result<Recorded, ApiError> {
+        let key = ClaimKey {
+            product: report.product.clone(),
+            device: report.device.clone(),
+            update: report.update.clone(),
+        };
+        let down = |error: StoreError| unavailable(&key, &error);
+        for _ in 0..MOST_TRIES {
+            let known = self.store.device(&key.product, &key.device, Freshness::Strong).await.map_err(down)?;
+            self.accept(&key, &known, proof).await?;
+            let Some((_, claim)) = known.claims.iter().find(|(update, _)| *update == key.update) else {
+                return Ok(Recorded::No("no_claim"));
+            };
+            match self.apply(&key, claim, report, now).await {
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(down(error)),
+                Ok(recorded) => return Ok(recorded),
+            }
+        }
+        Err(unavailable(&key, &StoreError::Conflict))
+    }
+
+    async fn accept(&self, key: &ClaimKey, known: &KnownDevice, proof: Proof) -> Result<(), ApiError> {
+        let accepts_product_tokens = match proof {
+            Proof::Device { .. } => false,
+            Proof::Product => {
+                let head = self.store.head(&key.product).await.map_err(|error| unavailable(key, &error))?;
+                head.is_some_and(|head| head.accepts_product_tokens)
+            }
+        };
+        match proof.is_accepted(known.record_or_default().token_generation, accepts_product_tokens) {
+            true => Ok(()),
+            false => Err(ApiError::unauthorized()),
+        }
+    }
+
+    async fn apply(&self, key: &ClaimKey, claim: &Claim, report: &Report, now: Timestamp) -> Result<Recorded, StoreError> {
+        let meaning = report.status.meaning();
+        if meaning == Meaning::Progress {
+            let status = report.status.to_string();
+            let message = report.message.as_deref();
+            let noted = self.store.note_progress(key, &status, report.progress, message, now).await?;
+            return Ok(if noted { Recorded::Yes } else { Recorded::No(settled(claim)) });
+        }
+        match claim.settle(meaning) {
+            Some((after, movement)) => {
+                self.store.settle(key, claim, &after, movement).await?;
+                Ok(Recorded::Yes)
+            }
+            None => Ok(Recorded::No(settled(claim))),
+        }
+    }
+}
+
+fn settled(claim: &Claim) -> &'static str {
+    match claim.state {
+        ClaimState::Reserved => "not_reserved",
+        ClaimState::Expired => "expired",
+        ClaimState::Succeeded => "succeeded_before",
+        ClaimState::Failed => "failed_before",
+    }
+}
+
+/// Logged once, here; the caller learns nothing of our insides.
+fn unavailable(key: &ClaimKey, error: &StoreError) -> ApiError {
+    tracing::error!(product = %key.product, device = %key.device, %error, "store_failed");
+    ApiError::unavailable(RETRY_AFTER_S)
+}
+
+/// The service as it comes from a function's environment.
+///
+/// # Errors
+/// A sentence that names the variable that is missing.
+pub async fn from_env() -> Result<Arc<ReportService<DynamoStore>>, String> {
+    let keys = TokenKeys::parse(&tidegate_store::settings::variable("TIDEGATE_TOKEN_KEYS")?)?;
+    let table = tidegate_store::settings::variable("TIDEGATE_TABLE")?;
+    let config = tidegate_store::settings::sdk_config().await;
+    let client = tidegate_store::dynamo::client(&config);
+    Ok(Arc::new(ReportService::new(DynamoStore::new(client, &table), keys)))
+}
