@@ -80,12 +80,7 @@ impl NativeAnswer {
     /// An answer without one.
     #[must_use]
     pub fn nothing(reason: &'static str, opens_at: Option<Timestamp>, check_again_after_s: u32) -> Self {
-        Self {
-            check_again_after_s,
-            reason: Some(reason),
-            opens_at: opens_at.map(whole_seconds),
-            ..Self::default()
-        }
+        Self { check_again_after_s, reason: Some(reason), opens_at: opens_at.map(whole_seconds), ..Self::default() }
     }
 
     /// The same answer for an Ioto agent or updater: exactly four flat fields, or none. Their parser

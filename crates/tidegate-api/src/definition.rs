@@ -250,7 +250,12 @@ impl Definition {
     ///
     /// # Errors
     /// The first thing that is wrong, by name.
-    pub fn update(&self, product: &ProductId, publication: &Publication, slots: &mut Slots) -> Result<Update, ApiError> {
+    pub fn update(
+        &self,
+        product: &ProductId,
+        publication: &Publication,
+        slots: &mut Slots,
+    ) -> Result<Update, ApiError> {
         let version = parse_version(&self.version)?;
         self.check_sizes()?;
         let content = self.content(&publication.object_versions)?;
@@ -282,7 +287,8 @@ impl Definition {
     fn requirements(&self) -> Result<Vec<VersionReq>, ApiError> {
         let parse = |text: &String| {
             VersionReq::parse(text).map_err(|error| {
-                let message = format!("compatible_from must hold requirements such as \"^2.0\"; `{text:.64}` is not: {error}");
+                let message =
+                    format!("compatible_from must hold requirements such as \"^2.0\"; `{text:.64}` is not: {error}");
                 ApiError::bad_field(message)
             })
         };
@@ -347,14 +353,18 @@ impl FileField {
     /// A device may use the name in its own file system, so it must not lead out of a folder.
     fn check(&self) -> Result<(), ApiError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-+ ".contains(c);
-        if self.name.is_empty() || self.name.len() > 255 || self.name.starts_with('.') || !self.name.chars().all(plain) {
+        if self.name.is_empty() || self.name.len() > 255 || self.name.starts_with('.') || !self.name.chars().all(plain)
+        {
             return Err(ApiError::bad_field(
                 "files: a name must be 1 to 255 characters out of A-Z a-z 0-9 . _ - + and space, and not start with a dot",
             ));
         }
         let is_lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         if self.sha256.len() != 64 || !self.sha256.bytes().all(is_lower_hex) {
-            return Err(ApiError::bad_field(format!("files: sha256 of {} must be 64 lower-case hex digits", self.name)));
+            return Err(ApiError::bad_field(format!(
+                "files: sha256 of {} must be 64 lower-case hex digits",
+                self.name
+            )));
         }
         if !(1..=LARGEST_FILE_BYTES).contains(&self.size) {
             return Err(ApiError::bad_field(format!("files: size of {} must be within 1 byte and 5 GiB", self.name)));
@@ -436,11 +446,11 @@ fn first_unknown(path: &str, sent: &Value, known: &Value) -> Option<String> {
                 None => Some(path),
             }
         }),
-        (Value::Array(sent), Value::Array(known)) => {
-            sent.iter().zip(known).enumerate().find_map(|(index, (sent, known))| {
-                first_unknown(&format!("{path}[{index}]"), sent, known)
-            })
-        }
+        (Value::Array(sent), Value::Array(known)) => sent
+            .iter()
+            .zip(known)
+            .enumerate()
+            .find_map(|(index, (sent, known))| first_unknown(&format!("{path}[{index}]"), sent, known)),
         _ => None,
     }
 }
@@ -500,12 +510,18 @@ mod tests {
     fn everything_wrong_is_named_with_what_is_expected() {
         check(json!({"version": "2.0"}), "version must be SemVer 2.0 such as 1.4.0; `2.0` is not");
         check(json!({"policy": "memory >="}), "(policy_invalid)");
-        check(json!({"compatible_from": ["two"]}), "compatible_from must hold requirements such as \"^2.0\"; `two` is not");
+        check(
+            json!({"compatible_from": ["two"]}),
+            "compatible_from must hold requirements such as \"^2.0\"; `two` is not",
+        );
         check(json!({"files": []}), "files must have at least one entry");
         check(json!({"kind": "json"}), "payload is missing");
         check(json!({"files": [{"name": "../a", "sha256": "a".repeat(64), "size": 1}]}), "not start with a dot");
         check(json!({"files": [{"name": "a", "sha256": "A".repeat(64), "size": 1}]}), "64 lower-case hex digits");
-        check(json!({"rollout": {"phases": [{"starts_at": "2026-01-01T00:00:00Z", "percent": 101}]}}), "within 0 and 100");
+        check(
+            json!({"rollout": {"phases": [{"starts_at": "2026-01-01T00:00:00Z", "percent": 101}]}}),
+            "within 0 and 100",
+        );
         check(json!({"rollout": {"claim_ttl_s": 1}}), "rollout: claim_ttl_s must be within 300 and 2592000");
         check(json!({"rollout": {"limits": {"max_devices": 0}}}), "limits.max_devices must be within 1 and 2^50");
     }
@@ -522,7 +538,8 @@ mod tests {
 
     #[test]
     fn a_stored_definition_with_a_field_of_a_later_version_is_still_read() {
-        let mut value: Value = serde_json::from_str(&Definition::from_value(base(), &lamp()).unwrap().to_store()).unwrap();
+        let mut value: Value =
+            serde_json::from_str(&Definition::from_value(base(), &lamp()).unwrap().to_store()).unwrap();
         value["rollout"]["invented_later"] = json!(1);
         assert!(Definition::from_store(&value.to_string()).is_ok());
         assert!(Definition::from_store("{").is_err());

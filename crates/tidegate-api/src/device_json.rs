@@ -87,7 +87,9 @@ fn text<'a>(object: &'a Map<String, Value>, field: &str) -> Result<&'a str, ApiE
 
 fn flatten(name: &str, value: &Value, attributes: &mut Attributes) -> Result<(), ApiError> {
     if name.len() > LONGEST_NAME {
-        return Err(ApiError::bad_field(format!("the attribute name `{name:.32}…` must be at most {LONGEST_NAME} bytes")));
+        return Err(ApiError::bad_field(format!(
+            "the attribute name `{name:.32}…` must be at most {LONGEST_NAME} bytes"
+        )));
     }
     if let Value::Object(fields) = value {
         return fields.iter().try_for_each(|(field, value)| flatten(&format!("{name}.{field}"), value, attributes));
@@ -147,7 +149,10 @@ mod tests {
 
     #[test]
     fn a_missing_or_wrong_identity_is_named() {
-        check(r#"{"product":"p","version":"1.0.0"}"#, "id is missing; a check-in says id, product and version (bad_field)");
+        check(
+            r#"{"product":"p","version":"1.0.0"}"#,
+            "id is missing; a check-in says id, product and version (bad_field)",
+        );
         check(r#"{"id":7,"product":"p","version":"1.0.0"}"#, "id must be a string (bad_field)");
         check("[]", "the body must be a JSON object (bad_json)");
         check(

@@ -14,12 +14,16 @@ use crate::strict_json;
 /// `forbidden`, when there is none.
 pub fn principal(request: &Request) -> Result<String, ApiError> {
     let arn = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV2(context)) => {
-            context.authorizer.as_ref().and_then(|authorizer| authorizer.iam.as_ref()).and_then(|iam| iam.user_arn.clone())
-        }
+        Some(RequestContext::ApiGatewayV2(context)) => context
+            .authorizer
+            .as_ref()
+            .and_then(|authorizer| authorizer.iam.as_ref())
+            .and_then(|iam| iam.user_arn.clone()),
         _ => None,
     };
-    arn.ok_or_else(|| ApiError::new("forbidden", "operator calls must be signed with IAM, or carry the local operator key"))
+    arn.ok_or_else(|| {
+        ApiError::new("forbidden", "operator calls must be signed with IAM, or carry the local operator key")
+    })
 }
 
 /// Reads an object of an operator; an empty body is an empty object.

@@ -41,7 +41,9 @@ impl Report {
         let update = match (object.get("update"), object.get("version")) {
             (Some(_), _) => update_id(text(&object, "update")?)?,
             (None, Some(_)) => UpdateId::of(&product, &parse_version(text(&object, "version")?)?),
-            (None, None) => return Err(ApiError::bad_field("update or version is missing; a report says which it is about")),
+            (None, None) => {
+                return Err(ApiError::bad_field("update or version is missing; a report says which it is about"));
+            }
         };
         if update.product().as_ref() != Some(&product) {
             return Err(ApiError::bad_field("update must be one of the device's own product"));
@@ -55,7 +57,8 @@ impl Report {
             None | Some(Value::Null) => None,
             Some(number) => {
                 let percent = number.as_f64().filter(|percent| (0.0..=100.0).contains(percent));
-                let percent = percent.ok_or_else(|| ApiError::bad_field("progress must be a number within 0 and 100"))?;
+                let percent =
+                    percent.ok_or_else(|| ApiError::bad_field("progress must be a number within 0 and 100"))?;
                 // Within 0 and 100 by the line above.
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
                 Some(percent as u8)
@@ -133,7 +136,8 @@ mod tests {
 
     #[test]
     fn an_ioto_report_says_success_as_a_value_or_a_word() {
-        let report = |success: &str| Report::ioto(format!(r#"{{"success":{success},"id":"a","update":"lamp.00"}}"#).as_bytes());
+        let report =
+            |success: &str| Report::ioto(format!(r#"{{"success":{success},"id":"a","update":"lamp.00"}}"#).as_bytes());
         check(report("true"), "lamp a lamp.00 INSTALL_SUCCESS");
         check(report("\"true\""), "lamp a lamp.00 INSTALL_SUCCESS");
         check(report("false"), "lamp a lamp.00 INSTALL_ERROR");

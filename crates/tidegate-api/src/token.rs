@@ -164,7 +164,8 @@ mod tests {
     use super::*;
 
     fn keys(text: &str) -> TokenKeys {
-        let secrets = text.split(',').map(|name| format!("{name}:{}", URL_SAFE_NO_PAD.encode([name.as_bytes()[0]; 32])));
+        let secrets =
+            text.split(',').map(|name| format!("{name}:{}", URL_SAFE_NO_PAD.encode([name.as_bytes()[0]; 32])));
         TokenKeys::parse(&secrets.collect::<Vec<_>>().join(",")).unwrap()
     }
 
@@ -178,7 +179,11 @@ mod tests {
         let token = keys("k1").issue(&product, &device, 0);
         assert!(token.len() < 60, "{token}");
         for header in [token.clone(), format!("bearer {token}"), format!("Bearer {token}"), format!(" {token} ")] {
-            assert_eq!(keys("k1").verify(&header, &product, &device), Some(Proof::Device { generation: 0 }), "{header}");
+            assert_eq!(
+                keys("k1").verify(&header, &product, &device),
+                Some(Proof::Device { generation: 0 }),
+                "{header}"
+            );
         }
     }
 

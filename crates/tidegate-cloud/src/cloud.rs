@@ -6,8 +6,7 @@ use std::path::Path;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_s3::types::{
-    BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration,
-    VersioningConfiguration,
+    BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration, VersioningConfiguration,
 };
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use tempfile::TempDir;
@@ -55,19 +54,11 @@ impl LocalCloud {
         let folder = tempfile::Builder::new()
             .prefix("tidegate-cloud-")
             .tempdir()
-            .map_err(|source| Error::Path {
-                path: std::env::temp_dir(),
-                source,
-            })?;
+            .map_err(|source| Error::Path { path: std::env::temp_dir(), source })?;
         let listeners = Listeners::bind(Ports::default())?;
         let database = dynamodb::in_memory()?;
         let storage = s3::Storage::open(folder.path(), Keep::WhileRunning)?;
-        Ok(LocalCloud::serve(
-            listeners,
-            database,
-            storage,
-            Some(folder),
-        ))
+        Ok(LocalCloud::serve(listeners, database, storage, Some(folder)))
     }
 
     /// The cloud whose data is in `folder`, which is made if need be. It survives a restart and a kill, but
@@ -80,10 +71,7 @@ impl LocalCloud {
     pub fn open(folder: &Path, ports: Ports) -> Result<LocalCloud> {
         // Ports before data: a second process that was started by mistake ends here, having touched nothing.
         let listeners = Listeners::bind(ports)?;
-        std::fs::create_dir_all(folder).map_err(|source| Error::Path {
-            path: folder.to_owned(),
-            source,
-        })?;
+        std::fs::create_dir_all(folder).map_err(|source| Error::Path { path: folder.to_owned(), source })?;
         let database = dynamodb::on_disk(&folder.join("dynamodb.sqlite"))?;
         let storage = s3::Storage::open(folder, Keep::OnDisk)?;
         Ok(LocalCloud::serve(listeners, database, storage, None))
@@ -146,34 +134,18 @@ impl LocalCloud {
     /// # Errors
     /// When S3 refuses the name.
     pub async fn create_bucket(&self, name: &str) -> Result<()> {
-        let refused = |reason: String| Error::Bucket {
-            name: name.to_owned(),
-            reason,
-        };
+        let refused = |reason: String| Error::Bucket { name: name.to_owned(), reason };
         let s3 = self.s3();
-        let here = CreateBucketConfiguration::builder()
-            .location_constraint(BucketLocationConstraint::from(REGION));
-        let created = s3
-            .create_bucket()
-            .bucket(name)
-            .create_bucket_configuration(here.build())
-            .send()
-            .await;
+        let here = CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::from(REGION));
+        let created = s3.create_bucket().bucket(name).create_bucket_configuration(here.build()).send().await;
         if let Err(error) = created {
             let error = error.into_service_error();
             if !error.is_bucket_already_owned_by_you() {
                 return Err(refused(error.to_string()));
             }
         }
-        let versioned = VersioningConfiguration::builder()
-            .status(BucketVersioningStatus::Enabled)
-            .build();
-        let enabled = s3
-            .put_bucket_versioning()
-            .bucket(name)
-            .versioning_configuration(versioned)
-            .send()
-            .await;
+        let versioned = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+        let enabled = s3.put_bucket_versioning().bucket(name).versioning_configuration(versioned).send().await;
         enabled.map_err(|error| refused(error.into_service_error().to_string()))?;
         Ok(())
     }
@@ -185,16 +157,12 @@ impl LocalCloud {
     }
 
     fn config(&self) -> SdkConfig {
-        let credentials =
-            Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "tidegate-local-cloud");
+        let credentials = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "tidegate-local-cloud");
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(REGION))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .service_config(Endpoints {
-                dynamodb: self.dynamodb_url(),
-                s3: self.s3_url(),
-            })
+            .service_config(Endpoints { dynamodb: self.dynamodb_url(), s3: self.s3_url() })
             .build()
     }
 }

@@ -35,27 +35,17 @@ pub(crate) fn on_disk(file: &Path) -> Result<dynoxide::Database> {
 
 impl DynamoDb {
     /// Answers every connection to `listener` from `database`.
-    pub(crate) fn serve(
-        listener: TcpListener,
-        address: SocketAddr,
-        database: dynoxide::Database,
-    ) -> DynamoDb {
+    pub(crate) fn serve(listener: TcpListener, address: SocketAddr, database: dynoxide::Database) -> DynamoDb {
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async {
             let _ = stopped.await;
         };
         let task = tokio::spawn(async move {
-            if let Err(error) =
-                dynoxide::server::serve_with_shutdown(listener, database, stopped).await
-            {
+            if let Err(error) = dynoxide::server::serve_with_shutdown(listener, database, stopped).await {
                 tracing::error!(error, "the local DynamoDB stopped");
             }
         });
-        DynamoDb {
-            address,
-            stop: Some(stop),
-            task,
-        }
+        DynamoDb { address, stop: Some(stop), task }
     }
 
     /// Where it listens, as a URL without a path.
@@ -79,8 +69,5 @@ impl Drop for DynamoDb {
 }
 
 fn unopened(error: impl std::fmt::Display) -> Error {
-    Error::Database {
-        service: "DynamoDB",
-        reason: error.to_string(),
-    }
+    Error::Database { service: "DynamoDB", reason: error.to_string() }
 }

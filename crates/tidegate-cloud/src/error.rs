@@ -50,25 +50,14 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Port {
-                port,
-                wanted_by,
-                source,
-            } if source.kind() == io::ErrorKind::AddrInUse => {
+            Error::Port { port, wanted_by, source } if source.kind() == io::ErrorKind::AddrInUse => {
                 write!(
                     f,
                     "port {port} on 127.0.0.1, wanted by {wanted_by}, is taken: stop the other program or choose another port"
                 )
             }
-            Error::Port {
-                port,
-                wanted_by,
-                source,
-            } => {
-                write!(
-                    f,
-                    "cannot listen on port {port} on 127.0.0.1, wanted by {wanted_by}: {source}"
-                )
+            Error::Port { port, wanted_by, source } => {
+                write!(f, "cannot listen on port {port} on 127.0.0.1, wanted by {wanted_by}: {source}")
             }
             Error::Path { path, source } => write!(f, "cannot use {}: {source}", path.display()),
             Error::Database { service, reason } => {

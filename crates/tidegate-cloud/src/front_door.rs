@@ -15,9 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, TRANSFER_ENCODING,
-};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, TRANSFER_ENCODING};
 use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
@@ -46,10 +44,7 @@ const OPERATOR_ROUTES: &str = "/v1/products/";
 /// What answers behind the front door.
 pub trait Backend: Send + Sync + 'static {
     /// Answers one request that API Gateway would have routed.
-    fn call(
-        &self,
-        request: lambda_http::Request,
-    ) -> impl Future<Output = lambda_http::Response<Body>> + Send;
+    fn call(&self, request: lambda_http::Request) -> impl Future<Output = lambda_http::Response<Body>> + Send;
 }
 
 /// An HTTP server that behaves as an API Gateway HTTP API, until shut down or dropped.
@@ -62,27 +57,15 @@ impl FrontDoor {
     ///
     /// # Panics
     /// When `listener` has no local address, which a bound listener always has.
-    pub fn serve(
-        listener: TcpListener,
-        operator_key: OperatorKey,
-        backend: Arc<impl Backend>,
-    ) -> FrontDoor {
-        let address = listener
-            .local_addr()
-            .expect("a bound listener has an address");
+    pub fn serve(listener: TcpListener, operator_key: OperatorKey, backend: Arc<impl Backend>) -> FrontDoor {
+        let address = listener.local_addr().expect("a bound listener has an address");
         let operator_key = Arc::new(operator_key);
         let service = server::service(move |request| {
             let backend = Arc::clone(&backend);
             let operator_key = Arc::clone(&operator_key);
-            async move {
-                answer(request, &operator_key, backend)
-                    .await
-                    .unwrap_or_else(Refusal::response)
-            }
+            async move { answer(request, &operator_key, backend).await.unwrap_or_else(Refusal::response) }
         });
-        FrontDoor {
-            server: Server::serve(listener, address, service),
-        }
+        FrontDoor { server: Server::serve(listener, address, service) }
     }
 
     /// Where it listens, as a URL without a path.
@@ -140,13 +123,7 @@ async fn answer(
     let caller = caller(&path, &mut head, operator_key)?;
     let body = read(body).await?;
     let request_id = uuid::Uuid::new_v4().to_string();
-    let event = Event {
-        head: &head,
-        path: &path,
-        body: &body,
-        caller,
-        request_id: &request_id,
-    };
+    let event = Event { head: &head, path: &path, body: &body, caller, request_id: &request_id };
     let request = parse(&event.to_json())?;
     // The parser normalises paths. A path that means one thing before it and another after it, such as
     // `/v1/check/../products/x`, would get an operator's request past the key.
@@ -161,26 +138,13 @@ async fn answer(
 }
 
 /// Who is asking. On an operator route the key stops here, as a service has no business with it.
-fn caller(
-    path: &str,
-    head: &mut http::request::Parts,
-    operator_key: &OperatorKey,
-) -> Result<Caller, Refusal> {
+fn caller(path: &str, head: &mut http::request::Parts, operator_key: &OperatorKey) -> Result<Caller, Refusal> {
     if !is_operator_route(path) {
         return Ok(Caller::Device);
     }
-    let authorization = head
-        .headers
-        .remove(AUTHORIZATION)
-        .ok_or(Refusal::Forbidden)?;
-    let is_operator = authorization
-        .to_str()
-        .is_ok_and(|authorization| operator_key.opens(authorization));
-    if is_operator {
-        Ok(Caller::Operator)
-    } else {
-        Err(Refusal::Forbidden)
-    }
+    let authorization = head.headers.remove(AUTHORIZATION).ok_or(Refusal::Forbidden)?;
+    let is_operator = authorization.to_str().is_ok_and(|authorization| operator_key.opens(authorization));
+    if is_operator { Ok(Caller::Operator) } else { Err(Refusal::Forbidden) }
 }
 
 fn is_operator_route(path: &str) -> bool {
@@ -250,16 +214,13 @@ fn sent(response: lambda_http::Response<Body>) -> hyper::Response<Full<Bytes>> {
     for header in [CONNECTION, TRANSFER_ENCODING, DATE] {
         head.headers.remove(header);
     }
-    head.headers
-        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     hyper::Response::from_parts(head, Full::new(body))
 }
 
 fn json(status: StatusCode, text: String) -> hyper::Response<Full<Bytes>> {
     let mut response = hyper::Response::new(Full::from(text));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

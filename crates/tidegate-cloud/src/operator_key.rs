@@ -19,11 +19,7 @@ impl OperatorKey {
     /// A new random key.
     pub fn generate() -> OperatorKey {
         // Two version 4 UUIDs hold 244 random bits.
-        OperatorKey(format!(
-            "{}{}",
-            uuid::Uuid::new_v4().simple(),
-            uuid::Uuid::new_v4().simple()
-        ))
+        OperatorKey(format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()))
     }
 
     /// Reads a key that somebody chose or stored. Surrounding white space is not part of it.
@@ -33,9 +29,7 @@ impl OperatorKey {
     pub fn parse(text: &str) -> Result<OperatorKey> {
         let key = text.trim();
         if key.len() < MIN_CHARACTERS || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Error::OperatorKey {
-                expected: "at least 16 visible ASCII characters without spaces",
-            });
+            return Err(Error::OperatorKey { expected: "at least 16 visible ASCII characters without spaces" });
         }
         Ok(OperatorKey(key.to_owned()))
     }
@@ -45,10 +39,7 @@ impl OperatorKey {
     /// # Errors
     /// When the file cannot be read or written, or holds no key.
     pub fn load_or_create(file: &Path) -> Result<OperatorKey> {
-        let unusable = |source| Error::Path {
-            path: file.to_owned(),
-            source,
-        };
+        let unusable = |source| Error::Path { path: file.to_owned(), source };
         match std::fs::read_to_string(file) {
             Ok(text) => OperatorKey::parse(&text),
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -71,8 +62,7 @@ impl OperatorKey {
         let Some((scheme, offered)) = authorization.split_once(' ') else {
             return false;
         };
-        scheme.eq_ignore_ascii_case("bearer")
-            && offered.trim().as_bytes().ct_eq(self.0.as_bytes()).into()
+        scheme.eq_ignore_ascii_case("bearer") && offered.trim().as_bytes().ct_eq(self.0.as_bytes()).into()
     }
 
     fn store(&self, file: &Path) -> std::io::Result<()> {
@@ -97,21 +87,11 @@ mod tests {
     #[test]
     fn only_the_bearer_of_the_very_key_is_let_in() {
         let key = OperatorKey::parse("0123456789abcdef").expect("a key of 16 characters");
-        for right in [
-            "Bearer 0123456789abcdef",
-            "bearer 0123456789abcdef",
-            "BEARER  0123456789abcdef ",
-        ] {
+        for right in ["Bearer 0123456789abcdef", "bearer 0123456789abcdef", "BEARER  0123456789abcdef "] {
             assert!(key.opens(right), "{right}");
         }
-        for wrong in [
-            "",
-            "0123456789abcdef",
-            "Basic 0123456789abcdef",
-            "Bearer",
-            "Bearer ",
-            "Bearer 0123456789abcdeF",
-        ] {
+        for wrong in ["", "0123456789abcdef", "Basic 0123456789abcdef", "Bearer", "Bearer ", "Bearer 0123456789abcdeF"]
+        {
             assert!(!key.opens(wrong), "{wrong}");
         }
     }

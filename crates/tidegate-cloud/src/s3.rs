@@ -38,21 +38,13 @@ pub(crate) fn service(storage: Storage, access_key: &str, secret_key: &str) -> S
 
 #[async_trait::async_trait]
 impl S3 for Storage {
-    async fn create_bucket(
-        &self,
-        request: S3Request<CreateBucketInput>,
-    ) -> S3Result<S3Response<CreateBucketOutput>> {
+    async fn create_bucket(&self, request: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
         let bucket = request.input.bucket;
         self.create_bucket(&bucket)?;
-        Ok(S3Response::new(CreateBucketOutput {
-            location: Some(format!("/{bucket}")),
-        }))
+        Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{bucket}")) }))
     }
 
-    async fn head_bucket(
-        &self,
-        request: S3Request<HeadBucketInput>,
-    ) -> S3Result<S3Response<HeadBucketOutput>> {
+    async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
         self.versioning(&request.input.bucket)?;
         Ok(S3Response::new(HeadBucketOutput::default()))
     }
@@ -61,11 +53,7 @@ impl S3 for Storage {
         &self,
         request: S3Request<PutBucketVersioningInput>,
     ) -> S3Result<S3Response<PutBucketVersioningOutput>> {
-        let status = request
-            .input
-            .versioning_configuration
-            .status
-            .ok_or_else(|| s3_error!(MalformedXML))?;
+        let status = request.input.versioning_configuration.status.ok_or_else(|| s3_error!(MalformedXML))?;
         self.set_versioning(&request.input.bucket, status.as_str())?;
         Ok(S3Response::new(PutBucketVersioningOutput::default()))
     }
@@ -74,26 +62,13 @@ impl S3 for Storage {
         &self,
         request: S3Request<GetBucketVersioningInput>,
     ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
-        let status = self
-            .versioning(&request.input.bucket)?
-            .map(BucketVersioningStatus::from);
-        Ok(S3Response::new(GetBucketVersioningOutput {
-            status,
-            ..Default::default()
-        }))
+        let status = self.versioning(&request.input.bucket)?.map(BucketVersioningStatus::from);
+        Ok(S3Response::new(GetBucketVersioningOutput { status, ..Default::default() }))
     }
 
     /// Bytes first, into a file that nobody sees; then every digest; then, in one transaction, the decision.
-    async fn put_object(
-        &self,
-        request: S3Request<PutObjectInput>,
-    ) -> S3Result<S3Response<PutObjectOutput>> {
-        let S3Request {
-            mut input,
-            headers,
-            trailing_headers,
-            ..
-        } = request;
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let S3Request { mut input, headers, trailing_headers, .. } = request;
         self.versioning(&input.bucket)?;
         let mut declared = Declared::in_headers(&headers)?;
         let body = input.body.take().ok_or_else(|| s3_error!(IncompleteBody))?;
@@ -103,54 +78,36 @@ impl S3 for Storage {
         }
         declared.verify(&upload)?;
 
-        let conditions = WriteConditions {
-            if_match: input.if_match.take(),
-            if_none_match: input.if_none_match.take(),
-        };
+        let conditions = WriteConditions { if_match: input.if_match.take(), if_none_match: input.if_none_match.take() };
         let description = Description::of(&input, upload.digests.clone());
         let object = self.publish(&input.bucket, &input.key, upload, description, &conditions)?;
         Ok(S3Response::new(object.put_output()))
     }
 
-    async fn get_object(
-        &self,
-        request: S3Request<GetObjectInput>,
-    ) -> S3Result<S3Response<GetObjectOutput>> {
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let input = request.input;
-        let (object, file) =
-            self.open_object(&input.bucket, &input.key, input.version_id.as_deref())?;
+        let (object, file) = self.open_object(&input.bucket, &input.key, input.version_id.as_deref())?;
         ReadConditions::of_get(&input).judge(&object)?;
-        let range = input
-            .range
-            .map(|range| range.check(object.size_bytes))
-            .transpose()?;
+        let range = input.range.map(|range| range.check(object.size_bytes)).transpose()?;
 
         let mut output = object.get_output(range.clone());
         let part = range.unwrap_or(0..object.size_bytes);
         let mut file = tokio::fs::File::from_std(file);
-        file.seek(std::io::SeekFrom::Start(part.start))
-            .await
-            .map_err(catalog::internal)?;
+        file.seek(std::io::SeekFrom::Start(part.start)).await.map_err(catalog::internal)?;
         let bytes = ReaderStream::with_capacity(file.take(part.end - part.start), READ_BYTES);
         output.body = Some(StreamingBlob::wrap(bytes));
         object::override_headers(&mut output, input);
         Ok(S3Response::new(output))
     }
 
-    async fn head_object(
-        &self,
-        request: S3Request<HeadObjectInput>,
-    ) -> S3Result<S3Response<HeadObjectOutput>> {
+    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
         let input = request.input;
         let object = self.object(&input.bucket, &input.key, input.version_id.as_deref())?;
         ReadConditions::of_head(&input).judge(&object)?;
         Ok(S3Response::new(object.head_output()))
     }
 
-    async fn delete_object(
-        &self,
-        request: S3Request<DeleteObjectInput>,
-    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+    async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
         let input = request.input;
         let deleted = match &input.version_id {
             Some(version) => self.delete_version(&input.bucket, &input.key, version)?,
@@ -170,18 +127,9 @@ impl S3 for Storage {
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = request.input;
         let prefix = input.prefix.as_deref().unwrap_or_default();
-        let after = input
-            .continuation_token
-            .as_deref()
-            .or(input.start_after.as_deref())
-            .unwrap_or_default();
+        let after = input.continuation_token.as_deref().or(input.start_after.as_deref()).unwrap_or_default();
         let found = self.newest_objects(&input.bucket, prefix, after)?;
-        let listing = Listing::page(
-            found,
-            prefix,
-            input.delimiter.as_deref(),
-            listing::page_size(input.max_keys),
-        );
+        let listing = Listing::page(found, prefix, input.delimiter.as_deref(), listing::page_size(input.max_keys));
         Ok(S3Response::new(listing.output(input)))
     }
 }

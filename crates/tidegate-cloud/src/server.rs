@@ -42,11 +42,7 @@ impl Server {
     {
         let (stop, stopped) = watch::channel(());
         let task = tokio::spawn(accept_until(listener, service, stopped));
-        Server {
-            address,
-            stop,
-            task,
-        }
+        Server { address, stop, task }
     }
 
     /// Where it listens, as a URL without a path.
@@ -76,11 +72,7 @@ pub(crate) fn listen(port: u16, wanted_by: &'static str) -> Result<(TcpListener,
         let address = listener.local_addr()?;
         Ok((TcpListener::from_std(listener)?, address))
     };
-    bound().map_err(|source| Error::Port {
-        port,
-        wanted_by,
-        source,
-    })
+    bound().map_err(|source| Error::Port { port, wanted_by, source })
 }
 
 async fn accept_until<S, B, E>(listener: TcpListener, service: S, mut stopped: watch::Receiver<()>)
@@ -147,10 +139,7 @@ where
 /// A service that cannot fail, from an async function.
 pub(crate) fn service<F, A, B>(
     answer: F,
-) -> impl Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
-+ Clone
-+ Send
-+ 'static
+) -> impl Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static
 where
     F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
     A: Future<Output = Response<B>> + Send + 'static,

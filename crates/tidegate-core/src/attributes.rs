@@ -79,10 +79,7 @@ impl Attributes {
         let name = name.into();
         if name.contains(['-', ' ']) {
             let spelling = name.replace(['-', ' '], "_");
-            let original = self
-                .spellings
-                .entry(spelling)
-                .or_insert_with(|| name.clone());
+            let original = self.spellings.entry(spelling).or_insert_with(|| name.clone());
             // Of "a-b" and "a b" the first in sorted order answers, whatever order they came in.
             if name < *original {
                 original.clone_from(&name);
@@ -93,16 +90,12 @@ impl Attributes {
 
     /// The value of an attribute, by its own name or by the one a policy can write.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.values
-            .get(name)
-            .or_else(|| self.values.get(self.spellings.get(name)?))
+        self.values.get(name).or_else(|| self.values.get(self.spellings.get(name)?))
     }
 
     /// Every attribute under the name the device used, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.values
-            .iter()
-            .map(|(name, value)| (name.as_str(), value))
+        self.values.iter().map(|(name, value)| (name.as_str(), value))
     }
 
     /// How many attributes there are.
@@ -132,16 +125,9 @@ mod tests {
 
     #[test]
     fn a_name_with_dashes_answers_to_underscores() {
-        let attributes =
-            Attributes::from_iter([("try-beta features".to_owned(), Value::Bool(true))]);
-        assert_eq!(
-            attributes.get("try_beta_features"),
-            Some(&Value::Bool(true))
-        );
-        assert_eq!(
-            attributes.get("try-beta features"),
-            Some(&Value::Bool(true))
-        );
+        let attributes = Attributes::from_iter([("try-beta features".to_owned(), Value::Bool(true))]);
+        assert_eq!(attributes.get("try_beta_features"), Some(&Value::Bool(true)));
+        assert_eq!(attributes.get("try-beta features"), Some(&Value::Bool(true)));
         assert_eq!(attributes.len(), 1);
     }
 
@@ -156,10 +142,7 @@ mod tests {
 
     #[test]
     fn of_two_respelled_names_the_same_one_answers_in_any_order() {
-        let (dash, space) = (
-            ("a-b".to_owned(), Value::Integer(1)),
-            ("a b".to_owned(), Value::Integer(2)),
-        );
+        let (dash, space) = (("a-b".to_owned(), Value::Integer(1)), ("a b".to_owned(), Value::Integer(2)));
         let forward = Attributes::from_iter([dash.clone(), space.clone()]);
         let backward = Attributes::from_iter([space, dash]);
         assert_eq!(forward.get("a_b"), Some(&Value::Integer(2)));
@@ -174,20 +157,13 @@ mod tests {
             Value::Number(2.0),
             Value::Text("say \"hi\"\n\u{1b}[2J".to_owned()),
         ]);
-        assert_eq!(
-            list.to_string(),
-            r#"[true, -1, 2.0, "say \"hi\"\n\u001b[2J"]"#
-        );
+        assert_eq!(list.to_string(), r#"[true, -1, 2.0, "say \"hi\"\n\u001b[2J"]"#);
     }
 
     #[test]
     fn attributes_come_out_sorted() {
-        let attributes =
-            Attributes::from_iter(["b", "a", "c"].map(|name| (name.to_owned(), Value::Integer(0))));
-        assert_eq!(
-            attributes.iter().map(|(name, _)| name).collect::<Vec<_>>(),
-            ["a", "b", "c"]
-        );
+        let attributes = Attributes::from_iter(["b", "a", "c"].map(|name| (name.to_owned(), Value::Integer(0))));
+        assert_eq!(attributes.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["a", "b", "c"]);
         assert!(!attributes.is_empty() && Attributes::new().is_empty());
     }
 }

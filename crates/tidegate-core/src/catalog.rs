@@ -18,8 +18,7 @@ impl Catalog {
     /// An update of another product is left out: nothing ever crosses.
     #[must_use]
     pub fn new(product: ProductId, slots: Slots, updates: impl IntoIterator<Item = Update>) -> Self {
-        let mut newest_first: Vec<Update> =
-            updates.into_iter().filter(|update| update.product == product).collect();
+        let mut newest_first: Vec<Update> = updates.into_iter().filter(|update| update.product == product).collect();
         newest_first.sort_by(|a, b| b.version.cmp_precedence(&a.version).then_with(|| a.id.cmp(&b.id)));
         Self { product, slots, newest_first }
     }

@@ -99,7 +99,8 @@ impl Claim {
     /// Whether the present reservation is over, or so nearly that no URL fits in it any more.
     #[must_use]
     pub fn has_lapsed(&self, now: Timestamp) -> bool {
-        self.state != ClaimState::Reserved || self.expires_at.as_second().saturating_sub(now.as_second()) < CLAIM_MARGIN_S
+        self.state != ClaimState::Reserved
+            || self.expires_at.as_second().saturating_sub(now.as_second()) < CLAIM_MARGIN_S
     }
 
     /// Another reservation after a lapsed one: the exposure was counted the first time, so only the
@@ -220,7 +221,8 @@ mod tests {
     }
 
     fn apply(steps: &[&str]) -> (Vec<&'static str>, Movement) {
-        let (mut claim, mut total, mut log) = (reserved(), Movement { in_flight: 1, ..Movement::default() }, Vec::new());
+        let (mut claim, mut total, mut log) =
+            (reserved(), Movement { in_flight: 1, ..Movement::default() }, Vec::new());
         let late = moment("2026-01-03T00:00:00Z");
         for step in steps {
             let next = match *step {

@@ -21,13 +21,10 @@ impl Cohort {
     /// Running rollouts depend on this function: its values are pinned by a golden file.
     #[must_use]
     pub fn of(update: &UpdateId, device: &DeviceId) -> Self {
-        let digest = Sha256::new()
-            .chain_update(update.as_str())
-            .chain_update(b"\0")
-            .chain_update(device.as_str())
-            .finalize();
+        let digest =
+            Sha256::new().chain_update(update.as_str()).chain_update(b"\0").chain_update(device.as_str()).finalize();
         let number = digest.iter().take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
-        Self(u16::try_from(number % u64::from(PLACES)).unwrap_or(PLACES))
+        Self(u16::try_from(number.rem_euclid(u64::from(PLACES))).unwrap_or(PLACES))
     }
 
     /// The place as a number.

@@ -15,11 +15,7 @@ pub struct IdError {
 
 impl fmt::Display for IdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} must be 1 to {} characters out of A-Z a-z 0-9 {}",
-            self.what, self.longest, self.others
-        )
+        write!(f, "{} must be 1 to {} characters out of A-Z a-z 0-9 {}", self.what, self.longest, self.others)
     }
 }
 

@@ -59,10 +59,12 @@ impl Limits {
     /// How many shards the limits are split over.
     #[must_use]
     pub fn shards(&self, bytes_per_device: u64) -> u16 {
-        let tightest =
-            [self.max_devices, self.offers_per_period(bytes_per_device), self.max_in_flight].into_iter().flatten().min();
-        let shards = tightest
-            .map_or(SHARDS_WITHOUT_LIMITS, |limit| limit.div_euclid(SLOTS_PER_SHARD).clamp(1, MOST_SHARDS));
+        let tightest = [self.max_devices, self.offers_per_period(bytes_per_device), self.max_in_flight]
+            .into_iter()
+            .flatten()
+            .min();
+        let shards =
+            tightest.map_or(SHARDS_WITHOUT_LIMITS, |limit| limit.div_euclid(SLOTS_PER_SHARD).clamp(1, MOST_SHARDS));
         u16::try_from(shards).unwrap_or(1)
     }
 }
@@ -150,9 +152,7 @@ mod tests {
 
     #[test]
     fn small_limits_get_one_shard_and_large_ones_many() {
-        let shards = |max_devices, max_in_flight| {
-            Limits { max_devices, max_in_flight, ..Limits::default() }.shards(1)
-        };
+        let shards = |max_devices, max_in_flight| Limits { max_devices, max_in_flight, ..Limits::default() }.shards(1);
         assert_eq!(shards(Some(10), None), 1);
         assert_eq!(shards(Some(1000), Some(200)), 3);
         assert_eq!(shards(Some(1_000_000), None), 64);

@@ -149,9 +149,9 @@ impl Objection {
     pub fn opens_at(&self) -> Option<Timestamp> {
         match self {
             Self::NotStarted { opens_at } => Some(*opens_at),
-            Self::OutsideWindow { opens_at }
-            | Self::NotInPhase { opens_at, .. }
-            | Self::RateLimited { opens_at } => *opens_at,
+            Self::OutsideWindow { opens_at } | Self::NotInPhase { opens_at, .. } | Self::RateLimited { opens_at } => {
+                *opens_at
+            }
             _ => None,
         }
     }
@@ -199,15 +199,23 @@ impl fmt::Display for Objection {
             Self::OutsideWindow { opens_at: Some(at) } => write!(f, "no window is open; the next opens at {at}"),
             Self::OutsideWindow { opens_at: None } => write!(f, "no window is open and none will open again"),
             Self::NotInPhase { cohort, share, opens_at } => {
-                write!(f, "the present phase reaches {share} of devices and this one has place {} of 10000", cohort.place())?;
+                write!(
+                    f,
+                    "the present phase reaches {share} of devices and this one has place {} of 10000",
+                    cohort.place()
+                )?;
                 match opens_at {
                     Some(at) => write!(f, "; a phase reaches it at {at}"),
                     None => write!(f, "; no phase reaches it"),
                 }
             }
-            Self::Full { max_devices: Some(limit) } => write!(f, "all {limit} devices of its limit have been offered it"),
+            Self::Full { max_devices: Some(limit) } => {
+                write!(f, "all {limit} devices of its limit have been offered it")
+            }
             Self::Full { max_devices: None } => write!(f, "its rollout has no place left"),
-            Self::RateLimited { opens_at: Some(at) } => write!(f, "this period's offers are used up; the next starts at {at}"),
+            Self::RateLimited { opens_at: Some(at) } => {
+                write!(f, "this period's offers are used up; the next starts at {at}")
+            }
             Self::RateLimited { opens_at: None } => write!(f, "this period's offers are used up"),
             Self::TooManyInFlight { max_in_flight: Some(limit) } => {
                 write!(f, "{limit} devices have the offer and have not said how it went")

@@ -80,10 +80,7 @@ impl Status {
     /// What it means for the claim.
     #[must_use]
     pub fn meaning(self) -> Meaning {
-        STATUSES
-            .iter()
-            .find(|(status, ..)| *status == self)
-            .map_or(Meaning::Progress, |(_, _, meaning)| *meaning)
+        STATUSES.iter().find(|(status, ..)| *status == self).map_or(Meaning::Progress, |(_, _, meaning)| *meaning)
     }
 }
 
@@ -101,7 +98,8 @@ mod tests {
     #[test]
     fn every_status_is_read_back_from_its_name_and_four_of_them_end_in_failure() {
         assert!(Status::names().all(|name| Status::parse(name).unwrap().to_string() == name));
-        let failing = |name: &str| matches!(Status::parse(name).unwrap().meaning(), Meaning::Failed | Meaning::BackedOut);
+        let failing =
+            |name: &str| matches!(Status::parse(name).unwrap().meaning(), Meaning::Failed | Meaning::BackedOut);
         let failures = Status::names().filter(|name| failing(name)).collect::<Vec<_>>();
         assert_eq!(failures, ["TEST_ERROR", "DOWNLOAD_ERROR", "INSTALL_ABORTED", "INSTALL_ERROR"]);
         assert_eq!(Status::parse("install_success"), None, "names are exact");

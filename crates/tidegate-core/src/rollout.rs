@@ -147,7 +147,13 @@ impl Rollout {
     ///
     /// # Errors
     /// The objection, when it is not this device's time.
-    pub fn admits(&self, facts: &Facts<'_>, candidate: &Candidate<'_>, cohort: Cohort, now: Timestamp) -> Result<(), Objection> {
+    pub fn admits(
+        &self,
+        facts: &Facts<'_>,
+        candidate: &Candidate<'_>,
+        cohort: Cohort,
+        now: Timestamp,
+    ) -> Result<(), Objection> {
         if let Some(at) = self.ends_at
             && now >= at
         {
@@ -209,8 +215,14 @@ mod tests {
         let check = |phases: Vec<Phase>| Rollout { phases, ..Rollout::default() }.validate(0);
         assert!(check(vec![phase("2026-01-01T00:00:00Z", 5.0), phase("2026-01-02T00:00:00Z", 100.0)]).is_ok());
         let refused = "phase 2 must start later, and reach more devices, than the phase before it";
-        assert_eq!(check(vec![phase("2026-01-01T00:00:00Z", 5.0), phase("2026-01-01T00:00:00Z", 9.0)]).unwrap_err(), refused);
-        assert_eq!(check(vec![phase("2026-01-01T00:00:00Z", 5.0), phase("2026-01-02T00:00:00Z", 5.0)]).unwrap_err(), refused);
+        assert_eq!(
+            check(vec![phase("2026-01-01T00:00:00Z", 5.0), phase("2026-01-01T00:00:00Z", 9.0)]).unwrap_err(),
+            refused
+        );
+        assert_eq!(
+            check(vec![phase("2026-01-01T00:00:00Z", 5.0), phase("2026-01-02T00:00:00Z", 5.0)]).unwrap_err(),
+            refused
+        );
     }
 
     #[test]

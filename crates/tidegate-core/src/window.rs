@@ -96,8 +96,7 @@ impl Window {
 
 impl PartialEq for Window {
     fn eq(&self, other: &Self) -> bool {
-        (&self.text, self.duration_s, &self.time_zone_name)
-            == (&other.text, other.duration_s, &other.time_zone_name)
+        (&self.text, self.duration_s, &self.time_zone_name) == (&other.text, other.duration_s, &other.time_zone_name)
     }
 }
 

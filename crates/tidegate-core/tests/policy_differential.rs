@@ -10,8 +10,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use evalexpr::{
-    ContextWithMutableFunctions, ContextWithMutableVariables, EvalexprError, Function,
-    HashMapContext, Node, Operator, Value as Theirs,
+    ContextWithMutableFunctions, ContextWithMutableVariables, EvalexprError, Function, HashMapContext, Node, Operator,
+    Value as Theirs,
 };
 use tidegate_core::attributes::{Attributes, Value};
 use tidegate_core::policy::{Candidate, Facts, Policy, Slots, Truth};
@@ -38,27 +38,11 @@ impl Dice {
 
 // Names say the type a device usually gives them; `any*` is everything, `gone` never exists.
 const TEXTS: &[&str] = &["text1", "text2", "site.region", "any1"];
-const NUMBERS: &[&str] = &[
-    "int1", "int2", "float1", "major", "minor", "patch", "cohort", "any2",
-];
+const NUMBERS: &[&str] = &["int1", "int2", "float1", "major", "minor", "patch", "cohort", "any2"];
 const BOOLEANS: &[&str] = &["flag1", "flag2", "any1"];
-const TEXT_LITERALS: &[&str] = &[
-    "\"eu\"", "\"us\"", "\"512\"", "\"true\"", "\"\"", "\"eu-1\"", "\"1.5\"",
-];
-const NUMBER_LITERALS: &[&str] = &[
-    "0",
-    "1",
-    "2",
-    "3",
-    "512",
-    "1.5",
-    "2.0",
-    "0x10",
-    "1e3",
-    "0.0",
-    "9007199254740993",
-    "9007199254740992.0",
-];
+const TEXT_LITERALS: &[&str] = &["\"eu\"", "\"us\"", "\"512\"", "\"true\"", "\"\"", "\"eu-1\"", "\"1.5\""];
+const NUMBER_LITERALS: &[&str] =
+    &["0", "1", "2", "3", "512", "1.5", "2.0", "0x10", "1e3", "0.0", "9007199254740993", "9007199254740992.0"];
 
 fn condition(dice: &mut Dice, depth: usize) -> String {
     if depth == 0 {
@@ -70,12 +54,7 @@ fn condition(dice: &mut Dice, depth: usize) -> String {
         2 | 3 => format!("{} || {}", condition(dice, deeper), condition(dice, deeper)),
         4 => format!("!({})", condition(dice, deeper)),
         5 => format!("({})", condition(dice, deeper)),
-        6 => format!(
-            "({}) {} ({})",
-            condition(dice, deeper),
-            dice.pick(&["==", "!="]),
-            condition(dice, deeper)
-        ),
+        6 => format!("({}) {} ({})", condition(dice, deeper), dice.pick(&["==", "!="]), condition(dice, deeper)),
         _ => comparison(dice, 2),
     }
 }
@@ -86,39 +65,14 @@ fn comparison(dice: &mut Dice, depth: usize) -> String {
         0..=3 => format!("{} {relation} {}", number(dice, depth), number(dice, depth)),
         4..=6 => format!("{} {relation} {}", text(dice, depth), text(dice, depth)),
         7 => dice.pick(BOOLEANS).to_owned(),
-        8 => format!(
-            "{} {} {}",
-            dice.pick(BOOLEANS),
-            dice.pick(&["==", "!="]),
-            dice.pick(&["true", "false", "flag1"])
-        ),
-        9 => format!(
-            "{} {} {}",
-            number(dice, 0),
-            dice.pick(&["==", "!="]),
-            text(dice, 0)
-        ),
-        10 => format!(
-            "{}({}, {})",
-            dice.pick(&["starts_with", "ends_with"]),
-            text(dice, 0),
-            text(dice, 0)
-        ),
-        11 => format!(
-            "in({}, {}, {}, {})",
-            text(dice, 0),
-            text(dice, 0),
-            number(dice, 0),
-            text(dice, 0)
-        ),
+        8 => format!("{} {} {}", dice.pick(BOOLEANS), dice.pick(&["==", "!="]), dice.pick(&["true", "false", "flag1"])),
+        9 => format!("{} {} {}", number(dice, 0), dice.pick(&["==", "!="]), text(dice, 0)),
+        10 => format!("{}({}, {})", dice.pick(&["starts_with", "ends_with"]), text(dice, 0), text(dice, 0)),
+        11 => format!("in({}, {}, {}, {})", text(dice, 0), text(dice, 0), number(dice, 0), text(dice, 0)),
         12 => match dice.roll(3) {
             0 => format!("contains(list1, {})", text(dice, 0)),
             1 => format!("contains({}, {})", text(dice, 0), text(dice, 0)),
-            _ => format!(
-                "list1 {} {}",
-                dice.pick(&["==", "!="]),
-                dice.pick(&["list1", "text1", "int1"])
-            ),
+            _ => format!("list1 {} {}", dice.pick(&["==", "!="]), dice.pick(&["list1", "text1", "int1"])),
         },
         _ => format!("gone {relation} {}", number(dice, 0)),
     }
@@ -132,11 +86,7 @@ fn number(dice: &mut Dice, depth: usize) -> String {
         7 => format!("({})", number(dice, depth - 1)),
         _ => {
             let sign = dice.pick(&["+", "-", "*", "/", "%", "^"]);
-            format!(
-                "{} {sign} {}",
-                number(dice, depth - 1),
-                number(dice, depth - 1)
-            )
+            format!("{} {sign} {}", number(dice, depth - 1), number(dice, depth - 1))
         }
     }
 }
@@ -152,37 +102,11 @@ fn text(dice: &mut Dice, depth: usize) -> String {
 
 fn random_value(dice: &mut Dice, kind: usize) -> Value {
     match kind {
-        0 => Value::Text(
-            dice.pick(&["eu", "us", "EU", "512", "1.5", "true", "", "eu-1"])
-                .to_owned(),
-        ),
-        1 => Value::Integer(
-            [
-                0,
-                1,
-                2,
-                3,
-                16,
-                512,
-                -1,
-                1_000,
-                9_007_199_254_740_993,
-                i64::MAX,
-                i64::MIN,
-            ][dice.roll(11)],
-        ),
+        0 => Value::Text(dice.pick(&["eu", "us", "EU", "512", "1.5", "true", "", "eu-1"]).to_owned()),
+        1 => Value::Integer([0, 1, 2, 3, 16, 512, -1, 1_000, 9_007_199_254_740_993, i64::MAX, i64::MIN][dice.roll(11)]),
         2 => Value::Number(
-            [
-                0.0,
-                1.0,
-                1.5,
-                2.0,
-                512.0,
-                -0.5,
-                9_007_199_254_740_992.0,
-                1e300,
-                9_223_372_036_854_775_807.0,
-            ][dice.roll(9)],
+            [0.0, 1.0, 1.5, 2.0, 512.0, -0.5, 9_007_199_254_740_992.0, 1e300, 9_223_372_036_854_775_807.0]
+                [dice.roll(9)],
         ),
         3 => Value::Bool(dice.roll(2) == 0),
         _ => {
@@ -237,46 +161,24 @@ fn their_value(value: &Value) -> Theirs {
     }
 }
 
-fn their_context(
-    version: &semver::Version,
-    cohort: u16,
-    attributes: &Attributes,
-) -> HashMapContext {
+fn their_context(version: &semver::Version, cohort: u16, attributes: &Attributes) -> HashMapContext {
     let mut context = HashMapContext::new();
     for (name, value) in attributes.iter() {
-        context
-            .set_value(name.to_owned(), their_value(value))
-            .unwrap();
+        context.set_value(name.to_owned(), their_value(value)).unwrap();
     }
-    for (name, part) in [
-        ("major", version.major),
-        ("minor", version.minor),
-        ("patch", version.patch),
-    ] {
-        context
-            .set_value(name.to_owned(), Theirs::Int(part as i64))
-            .unwrap();
+    for (name, part) in [("major", version.major), ("minor", version.minor), ("patch", version.patch)] {
+        context.set_value(name.to_owned(), Theirs::Int(part as i64)).unwrap();
     }
-    context
-        .set_value("cohort".to_owned(), Theirs::Int(i64::from(cohort)))
-        .unwrap();
+    context.set_value("cohort".to_owned(), Theirs::Int(i64::from(cohort))).unwrap();
     let mut register = |name: &str, call: fn(&Theirs) -> Result<Theirs, EvalexprError>| {
-        context
-            .set_function(name.to_owned(), Function::new(call))
-            .unwrap();
+        context.set_function(name.to_owned(), Function::new(call)).unwrap();
     };
     register("lower", |text| Ok(text.as_string()?.to_lowercase().into()));
-    register("starts_with", |pair| {
-        with_texts(pair, |text, part| text.starts_with(part))
-    });
-    register("ends_with", |pair| {
-        with_texts(pair, |text, part| text.ends_with(part))
-    });
-    register("contains", |pair| {
-        match pair.as_fixed_len_tuple(2)?.as_slice() {
-            [Theirs::Tuple(values), part] => Ok(Theirs::Boolean(values.contains(part))),
-            _ => with_texts(pair, |text, part| text.contains(part)),
-        }
+    register("starts_with", |pair| with_texts(pair, |text, part| text.starts_with(part)));
+    register("ends_with", |pair| with_texts(pair, |text, part| text.ends_with(part)));
+    register("contains", |pair| match pair.as_fixed_len_tuple(2)?.as_slice() {
+        [Theirs::Tuple(values), part] => Ok(Theirs::Boolean(values.contains(part))),
+        _ => with_texts(pair, |text, part| text.contains(part)),
     });
     register("in", |values| {
         let values = values.as_tuple()?;
@@ -287,10 +189,7 @@ fn their_context(
 
 fn with_texts(pair: &Theirs, test: fn(&str, &str) -> bool) -> Result<Theirs, EvalexprError> {
     let pair = pair.as_fixed_len_tuple(2)?;
-    Ok(Theirs::Boolean(test(
-        &pair[0].as_string()?,
-        &pair[1].as_string()?,
-    )))
+    Ok(Theirs::Boolean(test(&pair[0].as_string()?, &pair[1].as_string()?)))
 }
 
 /// evalexpr with the deliberate differences put in, each counted by its number in `policy/mod.rs`.
@@ -313,12 +212,9 @@ impl Oracle<'_> {
                 Theirs::Boolean(value) => Ok(Theirs::Boolean(!value)),
                 _ => Err(NoAnswer),
             },
-            Operator::Tuple => Ok(Theirs::Tuple(
-                children
-                    .iter()
-                    .map(|child| self.value(child))
-                    .collect::<Result<_, _>>()?,
-            )),
+            Operator::Tuple => {
+                Ok(Theirs::Tuple(children.iter().map(|child| self.value(child)).collect::<Result<_, _>>()?))
+            }
             Operator::FunctionIdentifier { identifier } => {
                 let arguments = self.value(&children[0])?;
                 self.call(identifier, &arguments)
@@ -355,20 +251,11 @@ impl Oracle<'_> {
                 _ => all_known = false,
             }
         }
-        if all_known {
-            Ok(Theirs::Boolean(!decisive))
-        } else {
-            Err(NoAnswer)
-        }
+        if all_known { Ok(Theirs::Boolean(!decisive)) } else { Err(NoAnswer) }
     }
 
     /// The operator as evalexpr calculates it, with difference 5.
-    fn plain(
-        &mut self,
-        expression: &str,
-        left: &Theirs,
-        right: &Theirs,
-    ) -> Result<Theirs, NoAnswer> {
+    fn plain(&mut self, expression: &str, left: &Theirs, right: &Theirs) -> Result<Theirs, NoAnswer> {
         let mut context = HashMapContext::new();
         context.set_value("l".to_owned(), left.clone()).unwrap();
         context.set_value("r".to_owned(), right.clone()).unwrap();
@@ -391,15 +278,12 @@ impl Oracle<'_> {
                 Ok(self.if_it_shows(1, exactly(*int, *float) == Ordering::Equal))
             }
             (Int(int), String(text)) | (String(text), Int(int)) => match text.parse::<f64>() {
-                Ok(float) if float.is_finite() => {
-                    Ok(self.if_it_shows(2, exactly(*int, float) == Ordering::Equal))
-                }
+                Ok(float) if float.is_finite() => Ok(self.if_it_shows(2, exactly(*int, float) == Ordering::Equal)),
                 _ => Ok(false),
             },
-            (Float(float), String(text)) | (String(text), Float(float)) => Ok(self.if_it_shows(
-                2,
-                text.parse::<f64>().is_ok_and(|written| written == *float),
-            )),
+            (Float(float), String(text)) | (String(text), Float(float)) => {
+                Ok(self.if_it_shows(2, text.parse::<f64>().is_ok_and(|written| written == *float)))
+            }
             (Boolean(flag), String(text)) | (String(text), Boolean(flag)) => {
                 Ok(self.if_it_shows(3, *text == flag.to_string()))
             }
@@ -407,26 +291,18 @@ impl Oracle<'_> {
         }
     }
 
-    fn order(
-        &mut self,
-        children: &[Node],
-        wanted: fn(Ordering) -> bool,
-    ) -> Result<Theirs, NoAnswer> {
+    fn order(&mut self, children: &[Node], wanted: fn(Ordering) -> bool) -> Result<Theirs, NoAnswer> {
         let (left, right) = (self.value(&children[0])?, self.value(&children[1])?);
         let order = match (&left, &right) {
             (Theirs::Int(left), Theirs::Int(right)) => left.cmp(right),
-            (Theirs::Float(left), Theirs::Float(right)) => {
-                left.partial_cmp(right).ok_or(NoAnswer)?
-            }
+            (Theirs::Float(left), Theirs::Float(right)) => left.partial_cmp(right).ok_or(NoAnswer)?,
             (Theirs::String(left), Theirs::String(right)) => left.cmp(right),
             (Theirs::Int(left), Theirs::Float(right)) => exactly(*left, *right),
             (Theirs::Float(left), Theirs::Int(right)) => exactly(*right, *left).reverse(),
             _ => return Err(NoAnswer),
         };
-        if matches!(
-            (&left, &right),
-            (Theirs::Int(_), Theirs::Float(_)) | (Theirs::Float(_), Theirs::Int(_))
-        ) && left.as_number().ok().partial_cmp(&right.as_number().ok()) != Some(order)
+        if matches!((&left, &right), (Theirs::Int(_), Theirs::Float(_)) | (Theirs::Float(_), Theirs::Int(_)))
+            && left.as_number().ok().partial_cmp(&right.as_number().ok()) != Some(order)
         {
             self.difference(4);
         }
@@ -453,18 +329,12 @@ impl Oracle<'_> {
                 Err(NoAnswer) => all_known = false,
             }
         }
-        if all_known {
-            Ok(Theirs::Boolean(false))
-        } else {
-            Err(NoAnswer)
-        }
+        if all_known { Ok(Theirs::Boolean(false)) } else { Err(NoAnswer) }
     }
 
     fn plain_call(&self, name: &str, arguments: &Theirs) -> Result<Theirs, NoAnswer> {
         use evalexpr::Context;
-        self.context
-            .call_function(name, arguments)
-            .map_err(|_| NoAnswer)
+        self.context.call_function(name, arguments).map_err(|_| NoAnswer)
     }
 
     /// Values of two types are never equal to evalexpr, so the difference shows when they are to us.
@@ -488,11 +358,7 @@ fn exactly(int: i64, float: f64) -> Ordering {
     }
     let twice = (float * 2.0).floor();
     let (doubled, halves) = (i128::from(int) * 2, twice as i128);
-    doubled.cmp(&halves).then(if float * 2.0 > twice {
-        Ordering::Less
-    } else {
-        Ordering::Equal
-    })
+    doubled.cmp(&halves).then(if float * 2.0 > twice { Ordering::Less } else { Ordering::Equal })
 }
 
 #[derive(Default, Debug)]
@@ -516,10 +382,7 @@ struct Fleet<'a> {
 fn compare(policy: &Policy, fleet: &Fleet<'_>, tally: &mut Tally) {
     let tree = evalexpr::build_operator_tree(policy.text()).unwrap();
     let cohort = || fleet.cohort;
-    let candidate = Candidate {
-        new_version: fleet.new_version,
-        cohort: &cohort,
-    };
+    let candidate = Candidate { new_version: fleet.new_version, cohort: &cohort };
     for (facts, context) in fleet.facts.iter().zip(fleet.contexts) {
         tally.pairs += 1;
         let ours = policy.evaluate(facts, &candidate);
@@ -532,37 +395,15 @@ fn compare(policy: &Policy, fleet: &Fleet<'_>, tally: &mut Tally) {
     }
 }
 
-fn explain(
-    policy: &Policy,
-    tree: &Node,
-    context: &HashMapContext,
-    theirs: bool,
-    ours: &Truth,
-    tally: &mut Tally,
-) {
-    let mut oracle = Oracle {
-        context,
-        used: BTreeMap::new(),
-    };
+fn explain(policy: &Policy, tree: &Node, context: &HashMapContext, theirs: bool, ours: &Truth, tally: &mut Tally) {
+    let mut oracle = Oracle { context, used: BTreeMap::new() };
     let expected = oracle.value(tree);
-    assert!(
-        !oracle.used.is_empty(),
-        "{}: {theirs} there, {ours} here, and no difference is involved",
-        policy.text()
-    );
+    assert!(!oracle.used.is_empty(), "{}: {theirs} there, {ours} here, and no difference is involved", policy.text());
     match (expected, ours) {
-        (Ok(Theirs::Boolean(true)), Truth::Yes) | (Ok(Theirs::Boolean(false)), Truth::No) => {
-            tally.explained += 1
-        }
+        (Ok(Theirs::Boolean(true)), Truth::Yes) | (Ok(Theirs::Boolean(false)), Truth::No) => tally.explained += 1,
         (Err(NoAnswer), Truth::Unknown(_)) => tally.unknown += 1,
-        (Ok(value), _) => panic!(
-            "{}: {theirs} there, {ours} here, {value} expected",
-            policy.text()
-        ),
-        (Err(NoAnswer), _) => panic!(
-            "{}: {theirs} there, {ours} here, no answer expected",
-            policy.text()
-        ),
+        (Ok(value), _) => panic!("{}: {theirs} there, {ours} here, {value} expected", policy.text()),
+        (Err(NoAnswer), _) => panic!("{}: {theirs} there, {ours} here, no answer expected", policy.text()),
     }
     for number in oracle.used.into_keys() {
         *tally.differences.entry(number).or_default() += 1;
@@ -576,10 +417,7 @@ fn policies_answer_like_evalexpr_but_for_the_written_differences() {
     let new_version = semver::Version::new(2, 0, 0);
     let cohort = 512;
     let devices: Vec<_> = (0..DEVICES).map(|_| random_device(&mut dice)).collect();
-    let contexts: Vec<_> = devices
-        .iter()
-        .map(|device| their_context(&version, cohort, device))
-        .collect();
+    let contexts: Vec<_> = devices.iter().map(|device| their_context(&version, cohort, device)).collect();
 
     let mut slots = Slots::new();
     let mut policies = Vec::new();
@@ -588,16 +426,8 @@ fn policies_answer_like_evalexpr_but_for_the_written_differences() {
         // A policy that could never be evaluated is refused; the table of errors has those.
         policies.extend(Policy::parse(&condition(&mut dice, depth), &mut slots));
     }
-    let facts = devices
-        .iter()
-        .map(|device| slots.bind(&version, device))
-        .collect();
-    let fleet = Fleet {
-        facts,
-        contexts: &contexts,
-        new_version: &new_version,
-        cohort,
-    };
+    let facts = devices.iter().map(|device| slots.bind(&version, device)).collect();
+    let fleet = Fleet { facts, contexts: &contexts, new_version: &new_version, cohort };
 
     let mut tally = Tally::default();
     for policy in &policies {
@@ -606,22 +436,10 @@ fn policies_answer_like_evalexpr_but_for_the_written_differences() {
     println!("{tally:?}");
     assert!(tally.pairs >= 200_000, "{tally:?}");
     let compared = tally.admitted + tally.refused + tally.explained + tally.unknown;
-    assert!(
-        compared * 4 > tally.pairs,
-        "too few pairs have an answer to compare: {tally:?}"
-    );
-    assert!(
-        tally.admitted * 10 > tally.pairs && tally.refused * 10 > tally.pairs,
-        "{tally:?}"
-    );
+    assert!(compared * 4 > tally.pairs, "too few pairs have an answer to compare: {tally:?}");
+    assert!(tally.admitted * 10 > tally.pairs && tally.refused * 10 > tally.pairs, "{tally:?}");
     for number in [1, 2, 3, 4, 5, 6] {
-        assert!(
-            tally
-                .differences
-                .get(&number)
-                .is_some_and(|seen| *seen > 10),
-            "difference {number}: {tally:?}"
-        );
+        assert!(tally.differences.get(&number).is_some_and(|seen| *seen > 10), "difference {number}: {tally:?}");
     }
 }
 
@@ -630,14 +448,9 @@ fn policies_answer_like_evalexpr_but_for_the_written_differences() {
 fn versions_are_not_ordered_as_texts() {
     let context = {
         let mut context = HashMapContext::new();
-        context
-            .set_value("version".to_owned(), "1.9.0".into())
-            .unwrap();
+        context.set_value("version".to_owned(), "1.9.0".into()).unwrap();
         context
     };
-    assert_eq!(
-        evalexpr::eval_with_context("version < \"1.10.0\"", &context),
-        Ok(Theirs::Boolean(false))
-    );
+    assert_eq!(evalexpr::eval_with_context("version < \"1.10.0\"", &context), Ok(Theirs::Boolean(false)));
     assert!(Policy::parse("version < \"1.10.0\"", &mut Slots::new()).is_err());
 }

@@ -16,10 +16,7 @@ fn examples() -> Vec<PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "policy")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "policy"))
         .collect();
     paths.sort();
     paths
@@ -28,26 +25,15 @@ fn examples() -> Vec<PathBuf> {
 /// The expression without the description above it.
 fn expression(path: &Path) -> String {
     let file = fs::read_to_string(path).unwrap();
-    let described: Vec<_> = file
-        .lines()
-        .skip_while(|line| line.starts_with('#'))
-        .collect();
-    assert!(
-        described.len() < file.lines().count(),
-        "{} must begin with a line of description",
-        path.display()
-    );
+    let described: Vec<_> = file.lines().skip_while(|line| line.starts_with('#')).collect();
+    assert!(described.len() < file.lines().count(), "{} must begin with a line of description", path.display());
     described.join("\n")
 }
 
 fn flatten(prefix: &str, json: &Json, attributes: &mut Attributes) {
     if let Json::Object(members) = json {
         for (name, member) in members {
-            let name = if prefix.is_empty() {
-                name.clone()
-            } else {
-                format!("{prefix}.{name}")
-            };
+            let name = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
             flatten(&name, member, attributes);
         }
     } else if !json.is_null() {
@@ -76,68 +62,38 @@ struct Case {
 
 /// `admit {…}   # why`; `cohort` in the device is its place in the rollout's queue.
 fn case(line: &str) -> Case {
-    let (verb, rest) = line
-        .split_once(char::is_whitespace)
-        .unwrap_or_else(|| panic!("cannot read {line}"));
+    let (verb, rest) = line.split_once(char::is_whitespace).unwrap_or_else(|| panic!("cannot read {line}"));
     let admit = match verb {
         "admit" => true,
         "refuse" => false,
         other => panic!("a line begins with admit or refuse, not {other}"),
     };
     // The device ends where its JSON does, so that a "#" inside a text is no comment.
-    let device = serde_json::Deserializer::from_str(rest)
-        .into_iter()
-        .next()
-        .unwrap();
-    Case {
-        admit,
-        device: device.unwrap_or_else(|error| panic!("{line}: {error}")),
-        line: line.to_owned(),
-    }
+    let device = serde_json::Deserializer::from_str(rest).into_iter().next().unwrap();
+    Case { admit, device: device.unwrap_or_else(|error| panic!("{line}: {error}")), line: line.to_owned() }
 }
 
 fn admits(expression: &str, new_version: &semver::Version, device: &Json) -> Truth {
-    let version = device["version"]
-        .as_str()
-        .expect("a device has a version")
-        .parse()
-        .unwrap();
+    let version = device["version"].as_str().expect("a device has a version").parse().unwrap();
     let cohort = device["cohort"].as_u64().unwrap_or(0) as u16;
     let mut attributes = Attributes::new();
     flatten("", device, &mut attributes);
     let mut slots = Slots::new();
-    let policy = Policy::parse(expression, &mut slots)
-        .unwrap_or_else(|error| panic!("{expression}: {error}"));
-    policy.evaluate(
-        &slots.bind(&version, &attributes),
-        &Candidate {
-            new_version,
-            cohort: &|| cohort,
-        },
-    )
+    let policy = Policy::parse(expression, &mut slots).unwrap_or_else(|error| panic!("{expression}: {error}"));
+    policy.evaluate(&slots.bind(&version, &attributes), &Candidate { new_version, cohort: &|| cohort })
 }
 
 fn run(path: &Path) -> Vec<String> {
     let expression = expression(path);
     let devices = path.with_extension("devices");
-    let text = fs::read_to_string(&devices)
-        .unwrap_or_else(|error| panic!("{}: {error}", devices.display()));
-    let mut lines = text
-        .lines()
-        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
-    let new_version = lines
-        .next()
-        .and_then(|line| line.strip_prefix("new_version "))
-        .and_then(|new| new.trim().parse().ok());
+    let text = fs::read_to_string(&devices).unwrap_or_else(|error| panic!("{}: {error}", devices.display()));
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     let new_version =
-        new_version.unwrap_or_else(|| panic!("{} must begin with new_version", devices.display()));
+        lines.next().and_then(|line| line.strip_prefix("new_version ")).and_then(|new| new.trim().parse().ok());
+    let new_version = new_version.unwrap_or_else(|| panic!("{} must begin with new_version", devices.display()));
     let cases: Vec<_> = lines.map(case).collect();
     for admit in [true, false] {
-        assert!(
-            cases.iter().any(|case| case.admit == admit),
-            "{} needs admit and refuse lines",
-            devices.display()
-        );
+        assert!(cases.iter().any(|case| case.admit == admit), "{} needs admit and refuse lines", devices.display());
     }
     let mut failures = Vec::new();
     for case in &cases {
@@ -159,14 +115,9 @@ fn every_policy_example_admits_and_refuses_what_it_says() {
 
 #[test]
 fn the_cookbook_names_every_policy_example() {
-    let cookbook =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/README.md"))
-            .unwrap();
+    let cookbook = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/README.md")).unwrap();
     for path in examples() {
         let name = path.file_name().unwrap().to_str().unwrap();
-        assert!(
-            cookbook.contains(&format!("`{name}`")),
-            "README.md does not mention {name}"
-        );
+        assert!(cookbook.contains(&format!("`{name}`")), "README.md does not mention {name}");
     }
 }

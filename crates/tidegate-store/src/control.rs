@@ -124,7 +124,12 @@ pub async fn split_again(
 
 /// Whether splitting again would grant what the present caps do not.
 #[must_use]
-pub fn can_split_again(allocation: &Allocation, shards: &[Option<Shard>], measure: Measure<'_>, now: Timestamp) -> bool {
+pub fn can_split_again(
+    allocation: &Allocation,
+    shards: &[Option<Shard>],
+    measure: Measure<'_>,
+    now: Timestamp,
+) -> bool {
     allocation.is_draining(measure.limits, measure.bytes_per_device) && split(shards, measure, now) != *allocation
 }
 

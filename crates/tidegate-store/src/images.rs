@@ -88,7 +88,13 @@ impl Images {
     ///
     /// # Errors
     /// When signing fails.
-    pub async fn sign_download(&self, product: &ProductId, file: &File, now: Timestamp, ends: Timestamp) -> Stored<String> {
+    pub async fn sign_download(
+        &self,
+        product: &ProductId,
+        file: &File,
+        now: Timestamp,
+        ends: Timestamp,
+    ) -> Stored<String> {
         let good_for = u64::try_from(ends.as_second().saturating_sub(now.as_second())).unwrap_or(0);
         let signing = PresigningConfig::builder()
             .start_time(SystemTime::from(now))

@@ -17,9 +17,8 @@ pub const INDEX: &str = "listing";
 /// When DynamoDB refuses.
 pub async fn create_table(client: &Client, table: &str) -> Stored<()> {
     let failed = |error: &dyn std::fmt::Display| StoreError::Unavailable(error.to_string());
-    let attribute = |name: &str| {
-        AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()
-    };
+    let attribute =
+        |name: &str| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
     let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
     let built = || -> Result<_, aws_sdk_dynamodb::error::BuildError> {
         let index = GlobalSecondaryIndex::builder()
@@ -28,7 +27,8 @@ pub async fn create_table(client: &Client, table: &str) -> Stored<()> {
             .key_schema(key("index_sk", KeyType::Range)?)
             .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
             .build()?;
-        let attributes = ["pk", "sk", "index_pk", "index_sk"].map(attribute).into_iter().collect::<Result<Vec<_>, _>>()?;
+        let attributes =
+            ["pk", "sk", "index_pk", "index_sk"].map(attribute).into_iter().collect::<Result<Vec<_>, _>>()?;
         Ok((index, attributes, key("pk", KeyType::Hash)?, key("sk", KeyType::Range)?))
     };
     let (index, attributes, hash, range) = built().map_err(|error| failed(&error))?;

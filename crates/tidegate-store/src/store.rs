@@ -1,6 +1,7 @@
 //! What the functions need of a store, one trait per function, so that each can be given no more
 //! rights than it uses.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 
@@ -9,9 +10,7 @@ use tidegate_core::limits::Allocation;
 use tidegate_core::shard::{Gate, Grant, Shard};
 use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId, Version};
 
-use crate::record::{
-    AuditEntry, ClaimKey, DeviceRecord, DeviceWrite, Head, KnownDevice, SeriesPoint, UpdateRecord,
-};
+use crate::record::{AuditEntry, ClaimKey, DeviceRecord, DeviceWrite, Head, KnownDevice, SeriesPoint, UpdateRecord};
 
 /// Why a store did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +136,13 @@ pub trait CheckStore: Reading + Settling {
     /// # Errors
     /// `Conflict`, when the record is not as it was thought to be.
     fn save_device(&self, write: &DeviceWrite) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Adds to how often an update was put off, by objection.
+    fn add_deferrals(
+        &self,
+        update: &UpdateId,
+        counts: &BTreeMap<&'static str, u64>,
+    ) -> impl Future<Output = Stored<()>> + Send;
 }
 
 /// What `report` needs.
@@ -158,7 +164,11 @@ pub trait PublishStore: Reading {
     fn create_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> impl Future<Output = Stored<bool>> + Send;
 
     /// One update, freshly read.
-    fn update(&self, product: &ProductId, version: &Version) -> impl Future<Output = Stored<Option<UpdateRecord>>> + Send;
+    fn update(
+        &self,
+        product: &ProductId,
+        version: &Version,
+    ) -> impl Future<Output = Stored<Option<UpdateRecord>>> + Send;
 
     /// Replaces an update whose generation is still `expected`, and turns the catalog's head, with
     /// the audit entry in the same transaction.
@@ -220,6 +230,9 @@ pub trait PublishStore: Reading {
 
     /// Sets what a product allows; `false` when the product does not exist.
     fn set_product(&self, product: &ProductId, head: &Head) -> impl Future<Output = Stored<bool>> + Send;
+
+    /// How often an update was put off, by objection.
+    fn deferrals(&self, update: &UpdateId) -> impl Future<Output = Stored<BTreeMap<String, u64>>> + Send;
 
     /// The counters of a rollout over time, oldest first.
     fn series(&self, update: &UpdateId) -> impl Future<Output = Stored<Vec<SeriesPoint>>> + Send;

@@ -68,12 +68,7 @@ impl ApiClient {
             .timeout_global(Some(CALL_TIMEOUT))
             .build()
             .into();
-        Ok(Self {
-            calls,
-            transfers: Transfers::new(),
-            base: base.to_owned(),
-            credential,
-        })
+        Ok(Self { calls, transfers: Transfers::new(), base: base.to_owned(), credential })
     }
 
     /// For bytes to and from presigned URLs.
@@ -113,9 +108,9 @@ impl ApiClient {
 
     fn call(&self, method: Method, path: &ApiPath, body: Option<Vec<u8>>) -> CommandResult<Value> {
         let mut request = Request::new(body.unwrap_or_default());
-        *request.uri_mut() = format!("{}{}", self.base, path.0).parse().map_err(|_| {
-            CommandError::Usage(format!("`{}` is not the address of a service", self.base))
-        })?;
+        *request.uri_mut() = format!("{}{}", self.base, path.0)
+            .parse()
+            .map_err(|_| CommandError::Usage(format!("`{}` is not the address of a service", self.base)))?;
         if !request.body().is_empty() {
             let json = HeaderValue::from_static("application/json");
             request.headers_mut().insert(CONTENT_TYPE, json);
@@ -136,9 +131,8 @@ impl ApiClient {
             Credential::OperatorKey(key) => key,
             Credential::DeviceToken(token) => token,
         };
-        let mut value = HeaderValue::try_from(format!("Bearer {secret}")).map_err(|_| {
-            CommandError::BadInput("the key or token has characters that no header may have".into())
-        })?;
+        let mut value = HeaderValue::try_from(format!("Bearer {secret}"))
+            .map_err(|_| CommandError::BadInput("the key or token has characters that no header may have".into()))?;
         value.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, value);
         Ok(())
@@ -165,10 +159,7 @@ fn read_answer(mut answer: Response<Body>) -> CommandResult<Value> {
     let document: Option<Value> = serde_json::from_str(&text).ok();
     if status.is_success() {
         return document.ok_or_else(|| {
-            CommandError::failed(
-                "not_json",
-                "the service answered something that is not JSON; is this its address?",
-            )
+            CommandError::failed("not_json", "the service answered something that is not JSON; is this its address?")
         });
     }
     Err(refusal(status.as_u16(), document.as_ref(), retry_after_s))
@@ -184,8 +175,7 @@ fn refusal(status: u16, document: Option<&Value>, retry_after_s: Option<u64>) ->
     CommandError::Refused {
         status,
         code: field("code").unwrap_or_else(|| format!("http_{status}")),
-        message: field("message")
-            .unwrap_or_else(|| format!("the service answered with status {status}")),
+        message: field("message").unwrap_or_else(|| format!("the service answered with status {status}")),
         retry_after_s,
     }
 }
@@ -196,9 +186,7 @@ pub fn retry_after_s(headers: &HeaderMap, now: jiff::Timestamp) -> Option<u64> {
     if let Ok(seconds) = text.parse() {
         return Some(seconds);
     }
-    let at = jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(text)
-        .ok()?;
+    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
     Some(u64::try_from(at.as_second() - now.as_second()).unwrap_or(0))
 }
 
@@ -242,9 +230,7 @@ impl ApiPath {
 fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                char::from(byte).to_string()
-            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
             _ => format!("%{byte:02X}"),
         })
         .collect()
@@ -304,20 +290,12 @@ impl Transfers {
                 request = request.header(name, value);
             }
         }
-        if !headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        {
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
             request = request.header(CONTENT_LENGTH, size_bytes);
         }
-        let request = request
-            .body(SendBody::from_reader(content))
-            .map_err(|cause| {
-                CommandError::failed(
-                    "bad_upload",
-                    format!("the service asked for an upload that cannot be: {cause}"),
-                )
-            })?;
+        let request = request.body(SendBody::from_reader(content)).map_err(|cause| {
+            CommandError::failed("bad_upload", format!("the service asked for an upload that cannot be: {cause}"))
+        })?;
         let mut answer = self
             .agent
             .run(request)
@@ -326,12 +304,7 @@ impl Transfers {
             return Ok(());
         }
         let status = answer.status().as_u16();
-        let text = answer
-            .body_mut()
-            .with_config()
-            .limit(64 * 1024)
-            .lossy_utf8(true)
-            .read_to_string();
+        let text = answer.body_mut().with_config().limit(64 * 1024).lossy_utf8(true).read_to_string();
         Err(CommandError::Refused {
             status,
             code: "upload_refused".into(),
@@ -374,24 +347,14 @@ mod tests {
         let answer = operator(&server).get(&path);
         assert_eq!(answer, Ok(json!({"updates": []})));
         let request = server.request(0);
-        assert!(
-            request
-                .starts_with("GET /v1/products/lamp/updates/1.0.0%2Ba%2Fb?version=1%202 HTTP/1.1"),
-            "{request}"
-        );
-        assert!(
-            request.to_lowercase().contains("authorization: bearer k1"),
-            "{request}"
-        );
+        assert!(request.starts_with("GET /v1/products/lamp/updates/1.0.0%2Ba%2Fb?version=1%202 HTTP/1.1"), "{request}");
+        assert!(request.to_lowercase().contains("authorization: bearer k1"), "{request}");
     }
 
     #[test]
     fn an_error_answer_keeps_its_status_code_sentence_and_wait() {
-        let reply = Reply::json(
-            409,
-            r#"{"error":{"code":"wrong_state","message":"it is paused"}}"#,
-        )
-        .header("Retry-After", "7");
+        let reply =
+            Reply::json(409, r#"{"error":{"code":"wrong_state","message":"it is paused"}}"#).header("Retry-After", "7");
         let server = StubServer::start(vec![reply]);
         let path = ApiPath::product("lamp", &["updates", "1.0.0", "pause"]);
         let answer = operator(&server).post(&path, &json!({"reason": "x"}));
@@ -409,32 +372,22 @@ mod tests {
     #[test]
     fn an_error_without_our_envelope_is_named_by_its_status() {
         let server = StubServer::start(vec![Reply::json(502, "<html>bad gateway</html>")]);
-        let error = operator(&server)
-            .get(&ApiPath::check())
-            .expect_err("a bad gateway");
-        assert_eq!(
-            error.to_string(),
-            "the service answered with status 502 (http_502)"
-        );
+        let error = operator(&server).get(&ApiPath::check()).expect_err("a bad gateway");
+        assert_eq!(error.to_string(), "the service answered with status 502 (http_502)");
     }
 
     #[test]
     fn a_redirect_is_not_followed_with_our_key() {
         let reply = Reply::json(302, "").header("Location", "http://127.0.0.1:1/elsewhere");
         let server = StubServer::start(vec![reply]);
-        let error = operator(&server)
-            .get(&ApiPath::check())
-            .expect_err("a redirect");
+        let error = operator(&server).get(&ApiPath::check()).expect_err("a redirect");
         assert_eq!(error.code(), "http_302");
     }
 
     #[test]
     fn a_closed_port_is_unreachable() {
-        let client = ApiClient::new("http://127.0.0.1:1", Credential::OperatorKey("k".into()))
-            .expect("a good address");
-        let error = client
-            .get(&ApiPath::check())
-            .expect_err("nobody listens on port 1");
+        let client = ApiClient::new("http://127.0.0.1:1", Credential::OperatorKey("k".into())).expect("a good address");
+        let error = client.get(&ApiPath::check()).expect_err("nobody listens on port 1");
         assert_eq!(error.exit(), crate::error::Exit::Unreachable);
     }
 
@@ -446,10 +399,7 @@ mod tests {
         let sent = Transfers::new().upload("PUT", &url, &headers, 5, &mut "hello".as_bytes());
         assert_eq!(sent, Ok(()));
         let request = server.request(0).to_lowercase();
-        assert!(
-            request.starts_with("put /bucket/key?x-amz-signature=1"),
-            "{request}"
-        );
+        assert!(request.starts_with("put /bucket/key?x-amz-signature=1"), "{request}");
         assert!(request.contains("x-amz-checksum-sha256: abc="), "{request}");
         assert!(request.contains("content-length: 5"), "{request}");
         assert!(!request.contains("transfer-encoding"), "{request}");
@@ -459,13 +409,10 @@ mod tests {
 
     #[test]
     fn a_refused_upload_says_what_the_store_said() {
-        let xml =
-            "<?xml?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>";
+        let xml = "<?xml?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>";
         let server = StubServer::start(vec![Reply::json(403, xml)]);
         let url = format!("{}/bucket/key", server.base());
-        let error = Transfers::new()
-            .upload("PUT", &url, &[], 1, &mut "h".as_bytes())
-            .expect_err("the store refuses");
+        let error = Transfers::new().upload("PUT", &url, &[], 1, &mut "h".as_bytes()).expect_err("the store refuses");
         assert_eq!(
             error.to_string(),
             "the store refused the upload with status 403, AccessDenied: Request has expired (upload_refused)"

@@ -14,7 +14,7 @@ const LOCAL_KEY_FILE: &str = ".tidegate/operator.key";
 
 /// The operator's and device author's tool of Tidegate, an over-the-air update service.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "tidegate", version, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// Options that every command understands.
     #[command(flatten)]
@@ -39,31 +39,15 @@ pub struct Common {
     pub api: String,
 
     /// Operator key [default: the content of .tidegate/operator.key, if that file exists]
-    #[arg(
-        long,
-        global = true,
-        env = "TIDEGATE_OPERATOR_KEY",
-        hide_env_values = true,
-        help_heading = "Common options"
-    )]
+    #[arg(long, global = true, env = "TIDEGATE_OPERATOR_KEY", hide_env_values = true, help_heading = "Common options")]
     pub key: Option<String>,
 
     /// File that holds the operator key
-    #[arg(
-        long,
-        global = true,
-        value_name = "PATH",
-        help_heading = "Common options"
-    )]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Common options")]
     pub key_file: Option<PathBuf>,
 
     /// Product that the command is about
-    #[arg(
-        long,
-        global = true,
-        env = "TIDEGATE_PRODUCT",
-        help_heading = "Common options"
-    )]
+    #[arg(long, global = true, env = "TIDEGATE_PRODUCT", help_heading = "Common options")]
     pub product: Option<String>,
 
     /// Print one JSON document instead of text
@@ -74,11 +58,7 @@ pub struct Common {
 impl Common {
     /// Who reads the output.
     pub fn reader(&self) -> Reader {
-        if self.json {
-            Reader::Program
-        } else {
-            Reader::Person
-        }
+        if self.json { Reader::Program } else { Reader::Person }
     }
 
     /// The product, which most operator commands need.
@@ -86,9 +66,7 @@ impl Common {
         self.product
             .as_deref()
             .filter(|product| !product.is_empty())
-            .ok_or_else(|| {
-                CommandError::Usage("say which product: --product P or TIDEGATE_PRODUCT".into())
-            })
+            .ok_or_else(|| CommandError::Usage("say which product: --product P or TIDEGATE_PRODUCT".into()))
     }
 
     /// The operator key: from the command line, a file, the environment, or the local cloud.
@@ -126,13 +104,10 @@ impl Common {
 }
 
 fn read_key(path: &Path) -> CommandResult<String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|cause| CommandError::file("read the operator key", path, &cause))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|cause| CommandError::file("read the operator key", path, &cause))?;
     match text.trim() {
-        "" => Err(CommandError::BadInput(format!(
-            "{} is empty",
-            path.display()
-        ))),
+        "" => Err(CommandError::BadInput(format!("{} is empty", path.display()))),
         key => Ok(key.to_owned()),
     }
 }

@@ -53,10 +53,7 @@ pub fn run(args: CheckArgs, common: &Common, output: &Output) -> CommandResult {
 /// The answer as the service gave it, plus where the files are now.
 fn with_downloaded(mut document: Value, downloaded: Option<Vec<PathBuf>>) -> Value {
     if let (Some(paths), Some(fields)) = (downloaded, document.as_object_mut()) {
-        let paths = paths
-            .iter()
-            .map(|path| json!(path.display().to_string()))
-            .collect();
+        let paths = paths.iter().map(|path| json!(path.display().to_string())).collect();
         fields.insert("downloaded".into(), Value::Array(paths));
     }
     document
@@ -80,44 +77,24 @@ fn show(device: &DeviceFile, offer: &Offer, answer: &Answer, output: &Output) ->
         output.paint(Tone::Strong, &output::clean(&offer.version)),
     ))?;
     let mut facts = vec![("update", output::clean(&offer.update))];
-    let texts = [
-        ("name", &offer.name),
-        ("description", &offer.description),
-        ("kind", &offer.kind),
-    ];
+    let texts = [("name", &offer.name), ("description", &offer.description), ("kind", &offer.kind)];
     for (label, text) in texts {
         facts.extend(text.as_ref().map(|text| (label, output::clean(text))));
     }
     for promise in offer.promises()? {
         let size = output::bytes(promise.size_bytes);
-        facts.push((
-            "file",
-            format!("{} ({size}, SHA-256 {})", promise.name, promise.sha256),
-        ));
+        facts.push(("file", format!("{} ({size}, SHA-256 {})", promise.name, promise.sha256)));
     }
-    let documents = [
-        ("payload", &offer.payload),
-        ("specification", &offer.specification),
-    ];
+    let documents = [("payload", &offer.payload), ("specification", &offer.specification)];
     for (label, document) in documents {
-        facts.extend(
-            document
-                .as_ref()
-                .map(|document| (label, output::plain(document))),
-        );
+        facts.extend(document.as_ref().map(|document| (label, output::plain(document))));
     }
+    facts.extend(offer.expires_at.as_ref().map(|at| ("expires", crate::time::show(at))));
     facts.extend(
-        offer
-            .expires_at
-            .as_ref()
-            .map(|at| ("expires", crate::time::show(at))),
+        answer
+            .check_again_after_s
+            .map(|wait_s| ("check again", crate::duration::show(std::time::Duration::from_secs(wait_s)))),
     );
-    facts.extend(answer.check_again_after_s.map(|wait_s| {
-        (
-            "check again",
-            crate::duration::show(std::time::Duration::from_secs(wait_s)),
-        )
-    }));
     for (label, fact) in facts {
         output.line(format!("  {label:<14}{fact}"))?;
     }
@@ -158,23 +135,10 @@ mod tests {
 
     fn check(server: &StubServer, folder: &std::path::Path, token: Option<&str>) -> CommandResult {
         let device = folder.join("device.json");
-        std::fs::write(
-            &device,
-            r#"{"id":"d 1","product":"lamp","version":"1.0.0"}"#,
-        )
-        .expect("writable");
-        let common = Common {
-            api: server.base().to_owned(),
-            key: Some("k1".into()),
-            key_file: None,
-            product: None,
-            json: true,
-        };
-        let args = CheckArgs {
-            device,
-            token: token.map(str::to_owned),
-            download: Some(folder.join("images")),
-        };
+        std::fs::write(&device, r#"{"id":"d 1","product":"lamp","version":"1.0.0"}"#).expect("writable");
+        let common =
+            Common { api: server.base().to_owned(), key: Some("k1".into()), key_file: None, product: None, json: true };
+        let args = CheckArgs { device, token: token.map(str::to_owned), download: Some(folder.join("images")) };
         run(args, &common, &Output::new(Reader::Person))
     }
 
@@ -191,27 +155,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let checksum = hex::encode(Sha256::digest(b"hello"));
         let server = StubServer::start_with(|base| {
-            vec![
-                Reply::json(200, r#"{"token":"d1.k.x"}"#),
-                offer(base, &checksum),
-                Reply::bytes(200, b"hello"),
-            ]
+            vec![Reply::json(200, r#"{"token":"d1.k.x"}"#), offer(base, &checksum), Reply::bytes(200, b"hello")]
         });
         assert_eq!(check(&server, folder.path(), None), Ok(()));
         let [issue, ask, get] = server.requests().try_into().expect("three requests");
-        assert!(
-            issue.starts_with("PUT /v1/products/lamp/devices/d%201/token"),
-            "{issue}"
-        );
+        assert!(issue.starts_with("PUT /v1/products/lamp/devices/d%201/token"), "{issue}");
         assert!(ask.starts_with("POST /v1/check"), "{ask}");
-        assert!(
-            ask.to_lowercase().contains("authorization: bearer d1.k.x"),
-            "{ask}"
-        );
-        assert!(
-            ask.ends_with(r#"{"id":"d 1","product":"lamp","version":"1.0.0"}"#),
-            "{ask}"
-        );
+        assert!(ask.to_lowercase().contains("authorization: bearer d1.k.x"), "{ask}");
+        assert!(ask.ends_with(r#"{"id":"d 1","product":"lamp","version":"1.0.0"}"#), "{ask}");
         assert!(!get.to_lowercase().contains("authorization"), "{get}");
         let image = folder.path().join("images/2.0.0.bin");
         assert_eq!(std::fs::read(image).expect("the image"), b"hello");
@@ -220,10 +171,8 @@ mod tests {
     #[test]
     fn nothing_to_offer_has_its_own_exit_code() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let server = StubServer::start(vec![Reply::json(
-            200,
-            r#"{"check_again_after_s":86400,"reason":"up_to_date"}"#,
-        )]);
+        let server =
+            StubServer::start(vec![Reply::json(200, r#"{"check_again_after_s":86400,"reason":"up_to_date"}"#)]);
         let error = check(&server, folder.path(), Some("t")).expect_err("nothing");
         assert_eq!(error.exit(), Exit::NothingToOffer);
     }
@@ -231,9 +180,7 @@ mod tests {
     #[test]
     fn a_wrong_image_has_its_own_exit_code() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let server = StubServer::start_with(|base| {
-            vec![offer(base, &"ab".repeat(32)), Reply::bytes(200, b"hello")]
-        });
+        let server = StubServer::start_with(|base| vec![offer(base, &"ab".repeat(32)), Reply::bytes(200, b"hello")]);
         let error = check(&server, folder.path(), Some("t")).expect_err("a wrong image");
         assert_eq!(error.exit(), Exit::VerificationFailed);
         assert!(!folder.path().join("images/2.0.0.bin").exists());

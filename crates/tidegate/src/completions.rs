@@ -17,11 +17,6 @@ pub struct CompletionsArgs {
 /// Writes the script to standard output.
 pub fn run(args: CompletionsArgs, output: &Output) -> CommandResult {
     let mut script = Vec::new();
-    clap_complete::generate(
-        args.shell,
-        &mut Arguments::command(),
-        "tidegate",
-        &mut script,
-    );
+    clap_complete::generate(args.shell, &mut Arguments::command(), "tidegate", &mut script);
     output.raw(&String::from_utf8_lossy(&script))
 }

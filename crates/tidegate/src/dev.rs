@@ -1,13 +1,104 @@
-//! `tidegate dev`: the local cloud. (Stub.)
+//! `tidegate dev`: the local cloud, until stopped.
+
+use std::path::Path;
+
+use tidegate_api::token::TokenKeys;
+use tidegate_check::CATALOG_AGE_MS;
+use tidegate_cloud::{LocalCloud, OperatorKey, Ports};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::DevArgs;
 use crate::error::{CommandError, CommandResult};
+use crate::stack::{self, Parts, Stack};
 
-/// Runs the local cloud until stopped.
+/// The ports after the front door's are the cloud's own, so that one number is enough to remember.
+fn ports(listen: u16) -> Ports {
+    match listen {
+        0 => Ports::default(),
+        port => Ports { dynamodb: port.saturating_add(1), s3: port.saturating_add(2) },
+    }
+}
+
+/// Runs the local cloud until it is told to stop.
 pub async fn run(args: DevArgs) -> CommandResult {
-    let _ = args;
-    Err(CommandError::failed(
-        "not_built_yet",
-        "the local cloud is not part of this build",
-    ))
+    tidegate_api::edge::start_log();
+    let failed = |error: String| CommandError::failed("cannot_start", error);
+    let (stack, lambda_env) = start(&args).await.map_err(failed)?;
+    print_welcome(&stack, &args.data, &lambda_env);
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(error.to_string()))?;
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    eprintln!("stopping; the data stays in {}", args.data.display());
+    stack.shutdown().await;
+    Ok(())
+}
+
+async fn start(args: &DevArgs) -> Result<(Stack, String), String> {
+    let data = &args.data;
+    if !args.listen.ip().is_loopback() {
+        return Err(format!("the local cloud listens on loopback only; got {}", args.listen));
+    }
+    std::fs::create_dir_all(data).map_err(|error| format!("cannot create {}: {error}", data.display()))?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}; choose another with --listen", args.listen))?;
+    let cloud = LocalCloud::open(data, ports(args.listen.port())).map_err(|error| error.to_string())?;
+    let operator_key = OperatorKey::load_or_create(&data.join("operator.key")).map_err(|error| error.to_string())?;
+    let token_keys = stack::load_or_create_token_keys(&data.join("token.keys"))?;
+    let lambda_env = write_lambda_env(data, &cloud, &token_keys)?;
+    let token_keys = TokenKeys::parse(&token_keys)?;
+    let parts = Parts { cloud, listener, operator_key, token_keys, catalog_age_ms: CATALOG_AGE_MS };
+    Ok((Stack::start(parts).await?, lambda_env))
+}
+
+/// The environment with which `cargo lambda watch` runs the same functions against this cloud.
+fn write_lambda_env(data: &Path, cloud: &LocalCloud, token_keys: &str) -> Result<String, String> {
+    let file = data.join("lambda.env");
+    let ours =
+        [("TIDEGATE_TABLE", stack::TABLE), ("TIDEGATE_BUCKET", stack::BUCKET), ("TIDEGATE_TOKEN_KEYS", token_keys)];
+    let lines = cloud
+        .environment()
+        .into_iter()
+        .chain(ours.map(|(name, value)| (name, value.to_string())))
+        .map(|(name, value)| format!("{name}={value}\n"))
+        .collect::<String>();
+    std::fs::write(&file, lines).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    Ok(file.display().to_string())
+}
+
+fn print_welcome(stack: &Stack, data: &Path, lambda_env: &str) {
+    let (api, key) = (stack.door.url(), stack.operator_key.expose());
+    println!(
+        "Tidegate is running. Stop it with Ctrl-C; everything stays in {data}.
+
+  API            {api}
+  DynamoDB       {dynamodb}
+  S3             {s3}
+  operator key   {key}   (also in {data}/operator.key)
+  for cargo-lambda   {lambda_env}
+
+Publish an update and let a device have it, in another terminal:
+
+  export API={api} KEY={key}
+  head -c 100000 /dev/urandom > image.bin
+  SHA=$(sha256sum image.bin | cut -d' ' -f1)
+  curl -s $API/v1/products/lamp/updates -H \"Authorization: Bearer $KEY\" \\
+    -d '{{\"version\":\"1.1.0\",\"files\":[{{\"name\":\"image.bin\",\"sha256\":\"'$SHA'\",\"size\":100000}}]}}' | tee draft.json
+  curl -s -T image.bin \"$(sed 's/.*\"url\":\"\\([^\"]*\\)\".*/\\1/' draft.json)\" \\
+    -H \"x-amz-checksum-sha256: $(sed 's/.*\"x-amz-checksum-sha256\":\"\\([^\"]*\\)\".*/\\1/' draft.json)\"
+  curl -s $API/v1/products/lamp/updates/1.1.0/activate -H \"Authorization: Bearer $KEY\" -d '{{\"reason\":\"first try\"}}'
+  TOKEN=$(curl -s -X PUT $API/v1/products/lamp/devices/lamp-1/token -H \"Authorization: Bearer $KEY\" | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/')
+  curl -s $API/v1/check -H \"Authorization: $TOKEN\" -d '{{\"id\":\"lamp-1\",\"product\":\"lamp\",\"version\":\"1.0.0\"}}' | tee offer.json
+  curl -s -o got.bin \"$(sed 's/.*\"url\":\"\\([^\"]*\\)\",\"checksum.*/\\1/' offer.json)\" && sha256sum got.bin
+  curl -s $API/v1/report -H \"Authorization: $TOKEN\" -d '{{\"id\":\"lamp-1\",\"product\":\"lamp\",\"version\":\"1.1.0\",\"status\":\"INSTALL_SUCCESS\"}}'
+  curl -s $API/v1/products/lamp/updates/1.1.0/metrics -H \"Authorization: Bearer $KEY\"
+  curl -s $API/v1/products/lamp/audit -H \"Authorization: Bearer $KEY\"
+",
+        data = data.display(),
+        dynamodb = stack.cloud.dynamodb_url(),
+        s3 = stack.cloud.s3_url(),
+    );
 }

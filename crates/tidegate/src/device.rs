@@ -96,9 +96,7 @@ pub fn run(args: DeviceArgs, common: &Common, output: &Output) -> CommandResult 
             // The service is in trouble, or the link to it: come back soon, but less and less so.
             Err(CommandError::Unreachable(_) | CommandError::Refused { .. }) => {
                 failures += 1;
-                agent
-                    .rhythm
-                    .retry_wait(failures, retry_after_s(&result), chance)
+                agent.rhythm.retry_wait(failures, retry_after_s(&result), chance)
             }
             Ok(_) | Err(_) => {
                 failures = 0;
@@ -109,8 +107,7 @@ pub fn run(args: DeviceArgs, common: &Common, output: &Output) -> CommandResult 
             Ok(ended) => agent.say(&ended.to_string()),
             Err(error) => agent.say(&format!("error: {error}")),
         }
-        let next = Timestamp::now()
-            .saturating_add(jiff::SignedDuration::try_from(wait).unwrap_or_default());
+        let next = Timestamp::now().saturating_add(jiff::SignedDuration::try_from(wait).unwrap_or_default());
         let next = next.unwrap_or(Timestamp::MAX);
         agent.memory.next_check_at_s = Some(next.as_second());
         if let Err(error) = agent.memory.keep() {
@@ -169,15 +166,10 @@ impl<'a> Agent<'a> {
             device,
             memory: Memory::open(&folder)?,
             folder,
-            rhythm: Rhythm {
-                period: args.period,
-                jitter: args.jitter,
-            },
+            rhythm: Rhythm { period: args.period, jitter: args.jitter },
             schedule: args.schedule,
             apply_window: args.apply_window,
-            throttle: args
-                .throttle
-                .map_or(Throttle::Off, Throttle::BytesPerSecond),
+            throttle: args.throttle.map_or(Throttle::Off, Throttle::BytesPerSecond),
             apply: args.apply,
             once: args.once,
             asked_s: None,
@@ -211,27 +203,18 @@ impl<'a> Agent<'a> {
         self.send_unsent();
         let answer = self.ask()?;
         let Some(offer) = answer.offer.clone() else {
-            return Ok(Ended::Nothing {
-                why: answer.nothing(),
-            });
+            return Ok(Ended::Nothing { why: answer.nothing() });
         };
         if let Some(why) = self.unwanted(&offer) {
             return Ok(Ended::Nothing { why });
         }
-        self.say(&format!(
-            "offered {}, running {}",
-            clean(&offer.version),
-            clean(&self.device.version)
-        ));
+        self.say(&format!("offered {}, running {}", clean(&offer.version), clean(&self.device.version)));
         let (offer, files) = self.fetch(offer)?;
         if self.wait_for_window(&self.apply_window.clone(), "install")? == Waited::Yes {
             // Much can happen in a night: install only what the service still wants installed.
             let still = self.ask()?.offer.filter(|now| now.update == offer.update);
             if still.is_none() {
-                let why = format!(
-                    "{} is not offered any more; not installed",
-                    clean(&offer.version)
-                );
+                let why = format!("{} is not offered any more; not installed", clean(&offer.version));
                 return Ok(Ended::Nothing { why });
             }
         }
@@ -239,9 +222,7 @@ impl<'a> Agent<'a> {
     }
 
     fn ask(&mut self) -> CommandResult<Answer> {
-        let document = self
-            .client
-            .post_bytes(&ApiPath::check(), self.device.body())?;
+        let document = self.client.post_bytes(&ApiPath::check(), self.device.body())?;
         let answer = Answer::read(&document)?;
         self.asked_s = answer.check_again_after_s;
         Ok(answer)
@@ -251,17 +232,11 @@ impl<'a> Agent<'a> {
     fn unwanted(&self, offer: &Offer) -> Option<String> {
         let version = clean(&offer.version);
         if offer.version == self.device.version {
-            return Some(format!(
-                "offered {version}, which is already running; not taken"
-            ));
+            return Some(format!("offered {version}, which is already running; not taken"));
         }
-        let until = self
-            .memory
-            .left_alone_until(&offer.update, Timestamp::now())?;
+        let until = self.memory.left_alone_until(&offer.update, Timestamp::now())?;
         let until = crate::time::show_in(until, &crate::time::local_zone());
-        Some(format!(
-            "offered {version}, which failed here; not tried again before {until}"
-        ))
+        Some(format!("offered {version}, which failed here; not tried again before {until}"))
     }
 
     /// Fetches every file, across broken links and URLs that have expired meanwhile.
@@ -277,9 +252,7 @@ impl<'a> Agent<'a> {
                 }
                 Err(DownloadError::UrlRefused(status)) if fresh_urls < FRESH_URLS => {
                     fresh_urls += 1;
-                    self.say(&format!(
-                        "the URL was refused with status {status}; asking for a fresh one"
-                    ));
+                    self.say(&format!("the URL was refused with status {status}; asking for a fresh one"));
                     match self.ask()?.offer {
                         Some(again) if again.update == offer.update => offer = again,
                         _ => return Err(DownloadError::UrlRefused(status).into()),
@@ -297,10 +270,7 @@ impl<'a> Agent<'a> {
     fn fetch_files(&self, offer: &Offer) -> Result<Vec<PathBuf>, DownloadError> {
         let promises = offer.promises().map_err(DownloadError::Local)?;
         let folder = self.images().join(plain_name(&offer.version));
-        promises
-            .iter()
-            .map(|promise| self.fetch_file(&folder, promise))
-            .collect()
+        promises.iter().map(|promise| self.fetch_file(&folder, promise)).collect()
     }
 
     /// Where images are kept until they are installed.
@@ -311,11 +281,7 @@ impl<'a> Agent<'a> {
     /// Removes what is left of other versions: a small disk needs the room.
     fn forget_images_but(&self, version: &str) {
         let kept = plain_name(version);
-        for entry in std::fs::read_dir(self.images())
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        for entry in std::fs::read_dir(self.images()).into_iter().flatten().flatten() {
             if entry.file_name().to_str() != Some(&kept) {
                 let _ = std::fs::remove_dir_all(entry.path());
             }
@@ -333,22 +299,14 @@ impl<'a> Agent<'a> {
                 bar.finish_and_clear();
                 return result;
             };
-            idle = if bar.position() > reached {
-                1
-            } else {
-                idle + 1
-            };
+            idle = if bar.position() > reached { 1 } else { idle + 1 };
             reached = reached.max(bar.position());
             if idle > IDLE_RETRIES {
                 bar.finish_and_clear();
                 return Err(DownloadError::Interrupted(why));
             }
             let pause = Duration::from_millis(500 << idle);
-            self.say(&format!(
-                "{}; going on in {}",
-                clean(&why),
-                crate::duration::show(pause)
-            ));
+            self.say(&format!("{}; going on in {}", clean(&why), crate::duration::show(pause)));
             std::thread::sleep(pause);
         }
     }
@@ -358,11 +316,7 @@ impl<'a> Agent<'a> {
         if let Some(program) = &self.apply
             && let Err(why) = apply::apply(program, files, &self.device, offer)
         {
-            return Err(self.failed(
-                offer,
-                "INSTALL_ERROR",
-                CommandError::failed("apply_failed", why),
-            ));
+            return Err(self.failed(offer, "INSTALL_ERROR", CommandError::failed("apply_failed", why)));
         }
         let from = self.device.version.clone();
         if let Err(error) = self.adopt(&offer.version) {
@@ -375,10 +329,7 @@ impl<'a> Agent<'a> {
             // The command has them.
             let _ = std::fs::remove_dir_all(self.images().join(plain_name(&offer.version)));
         }
-        Ok(Ended::Installed {
-            from,
-            version: offer.version.clone(),
-        })
+        Ok(Ended::Installed { from, version: offer.version.clone() })
     }
 
     /// Makes the device run the new version, unless the command wrote it down itself.
@@ -399,10 +350,7 @@ impl<'a> Agent<'a> {
             self.say(&format!("error: {error}"));
         }
         let until = crate::time::show_in(until, &crate::time::local_zone());
-        self.say(&format!(
-            "{} failed here; not tried again before {until}",
-            clean(&offer.version)
-        ));
+        self.say(&format!("{} failed here; not tried again before {until}", clean(&offer.version)));
         error
     }
 
@@ -423,12 +371,7 @@ impl<'a> Agent<'a> {
     fn send(&mut self, report: Value) {
         match self.client.post(&ApiPath::report(), &report) {
             Ok(_) => {}
-            Err(CommandError::Refused {
-                status: 400..=428 | 430..=499,
-                code,
-                message,
-                ..
-            }) => {
+            Err(CommandError::Refused { status: 400..=428 | 430..=499, code, message, .. }) => {
                 self.say(&format!("the report was refused: {message} ({code})"));
             }
             Err(error) => {
@@ -446,15 +389,11 @@ impl<'a> Agent<'a> {
 
     /// When to check in first: as planned before the restart, otherwise spread over the jitter.
     fn first_check_at(&self) -> Timestamp {
-        let planned = self
-            .memory
-            .next_check_at_s
-            .and_then(|at_s| Timestamp::from_second(at_s).ok());
+        let planned = self.memory.next_check_at_s.and_then(|at_s| Timestamp::from_second(at_s).ok());
         let spread = self.rhythm.first_wait(Chance::throw());
         planned.unwrap_or_else(|| {
             let now = Timestamp::now();
-            now.saturating_add(jiff::SignedDuration::try_from(spread).unwrap_or_default())
-                .unwrap_or(now)
+            now.saturating_add(jiff::SignedDuration::try_from(spread).unwrap_or_default()).unwrap_or(now)
         })
     }
 
@@ -462,9 +401,9 @@ impl<'a> Agent<'a> {
         let mut waited = Waited::No;
         loop {
             let now = Zoned::new(Timestamp::now(), crate::time::local_zone());
-            let opens_at = window.opens_at(&now).ok_or_else(|| {
-                CommandError::BadInput(format!("the window to {to_do} never opens"))
-            })?;
+            let opens_at = window
+                .opens_at(&now)
+                .ok_or_else(|| CommandError::BadInput(format!("the window to {to_do} never opens")))?;
             if opens_at <= now {
                 return Ok(waited);
             }
@@ -525,13 +464,7 @@ mod tests {
             let text = r#"{"id":"d1","product":"lamp","version":"1.0.0"}"#;
             std::fs::write(&device, text).expect("writable");
         }
-        let common = Common {
-            api: server.base().to_owned(),
-            key: None,
-            key_file: None,
-            product: None,
-            json: false,
-        };
+        let common = Common { api: server.base().to_owned(), key: None, key_file: None, product: None, json: false };
         let args = DeviceArgs {
             device,
             token: "t".into(),
@@ -549,9 +482,7 @@ mod tests {
 
     fn statuses(server: &StubServer) -> Vec<String> {
         let requests = server.requests();
-        let reports = requests
-            .iter()
-            .filter(|request| request.starts_with("POST /v1/report"));
+        let reports = requests.iter().filter(|request| request.starts_with("POST /v1/report"));
         let status = |request: &String| {
             let (_, body) = request.split_once("\r\n\r\n")?;
             let body: Value = serde_json::from_str(body).ok()?;
@@ -576,10 +507,7 @@ mod tests {
             ]
         });
         assert_eq!(once(&server, folder.path(), None), Ok(()));
-        assert_eq!(
-            statuses(&server),
-            ["DOWNLOAD", "DOWNLOAD_SUCCESS", "INSTALL", "INSTALL_SUCCESS"]
-        );
+        assert_eq!(statuses(&server), ["DOWNLOAD", "DOWNLOAD_SUCCESS", "INSTALL", "INSTALL_SUCCESS"]);
         let device = DeviceFile::read(&folder.path().join("device.json")).expect("a good file");
         assert_eq!(device.version, "2.0.0");
     }
@@ -618,10 +546,7 @@ mod tests {
         });
         let error = once(&server, folder.path(), Some("false")).expect_err("`false` fails");
         assert_eq!(error.code(), "apply_failed");
-        assert_eq!(
-            statuses(&server),
-            ["DOWNLOAD", "DOWNLOAD_SUCCESS", "INSTALL", "INSTALL_ERROR"]
-        );
+        assert_eq!(statuses(&server), ["DOWNLOAD", "DOWNLOAD_SUCCESS", "INSTALL", "INSTALL_ERROR"]);
         let again = once(&server, folder.path(), Some("false")).expect_err("left alone");
         assert_eq!(again.exit(), Exit::NothingToOffer);
         let device = DeviceFile::read(&folder.path().join("device.json")).expect("a good file");
@@ -654,10 +579,7 @@ mod tests {
         });
         assert_eq!(once(&server, folder.path(), None), Ok(()));
         assert!(once(&server, folder.path(), None).is_err(), "up to date");
-        let told = statuses(&server)
-            .into_iter()
-            .filter(|status| status == "INSTALL_SUCCESS")
-            .count();
+        let told = statuses(&server).into_iter().filter(|status| status == "INSTALL_SUCCESS").count();
         assert_eq!(told, 2, "once in vain and once for good");
     }
 }

@@ -26,22 +26,17 @@ pub struct DeviceFile {
 impl DeviceFile {
     /// Reads the file; it must be JSON with `id`, `product` and `version`.
     pub fn read(path: &Path) -> CommandResult<Self> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| CommandError::file("read", path, &cause))?;
+        let text = std::fs::read_to_string(path).map_err(|cause| CommandError::file("read", path, &cause))?;
         if text.len() > LIMIT_BYTES {
-            return Err(CommandError::BadInput(format!(
-                "{} is larger than {LIMIT_BYTES} bytes",
-                path.display()
-            )));
+            return Err(CommandError::BadInput(format!("{} is larger than {LIMIT_BYTES} bytes", path.display())));
         }
-        let document: Value = serde_json::from_str(&text).map_err(|cause| {
-            CommandError::BadInput(format!("{} is not JSON: {cause}", path.display()))
-        })?;
+        let document: Value = serde_json::from_str(&text)
+            .map_err(|cause| CommandError::BadInput(format!("{} is not JSON: {cause}", path.display())))?;
         let field = |name: &str| {
             let value = document.get(name).and_then(Value::as_str);
-            value.map(str::to_owned).ok_or_else(|| {
-                CommandError::BadInput(format!("{} has no text `{name}`", path.display()))
-            })
+            value
+                .map(str::to_owned)
+                .ok_or_else(|| CommandError::BadInput(format!("{} has no text `{name}`", path.display())))
         };
         Ok(Self {
             id: field("id")?,
@@ -69,9 +64,8 @@ impl DeviceFile {
 
     /// Writes a new version into the file, in one step: a power cut leaves the old file or the new.
     pub fn write_version(&self, version: &str) -> CommandResult {
-        let text = replace_version(&self.text, version).ok_or_else(|| {
-            CommandError::BadInput(format!("{} has no text `version`", self.path.display()))
-        })?;
+        let text = replace_version(&self.text, version)
+            .ok_or_else(|| CommandError::BadInput(format!("{} has no text `version`", self.path.display())))?;
         write_atomically(&self.path, text.as_bytes())
     }
 }
@@ -92,12 +86,7 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> CommandResult {
         file.persist(path).map_err(|failure| failure.error)?;
         Ok(())
     });
-    written.map_err(|cause| {
-        CommandError::failed(
-            "file_error",
-            format!("cannot write {}: {cause}", path.display()),
-        )
-    })
+    written.map_err(|cause| CommandError::failed("file_error", format!("cannot write {}: {cause}", path.display())))
 }
 
 /// Replaces the value of the top-level `"version"` in a JSON text and leaves every other byte alone:
@@ -159,21 +148,12 @@ mod tests {
     #[test]
     fn only_the_version_of_the_device_itself_is_replaced() {
         let check = |before: &str, after: Option<&str>| {
-            assert_eq!(
-                replace_version(before, "2.0.0").as_deref(),
-                after,
-                "{before}"
-            );
+            assert_eq!(replace_version(before, "2.0.0").as_deref(), after, "{before}");
         };
-        check(
-            r#"{"id":"a","version":"1.0.0"}"#,
-            Some(r#"{"id":"a","version":"2.0.0"}"#),
-        );
+        check(r#"{"id":"a","version":"1.0.0"}"#, Some(r#"{"id":"a","version":"2.0.0"}"#));
         check(
             "{\n  \"modem\": {\"version\": \"9\"},\n  \"version\" : \"1.0.0\",\n  \"z\": 1.50\n}\n",
-            Some(
-                "{\n  \"modem\": {\"version\": \"9\"},\n  \"version\" : \"2.0.0\",\n  \"z\": 1.50\n}\n",
-            ),
+            Some("{\n  \"modem\": {\"version\": \"9\"},\n  \"version\" : \"2.0.0\",\n  \"z\": 1.50\n}\n"),
         );
         check(
             r#"{"a":"version","b":["version"],"c":"\"version\":\"1\"","version":"1.0.0"}"#,
@@ -187,19 +167,12 @@ mod tests {
     fn the_file_is_replaced_in_one_step_and_keeps_its_author_s_format() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("device.json");
-        std::fs::write(
-            &path,
-            "{ \"id\":\"a\", \"product\":\"p\",\n\"version\":\"1.0.0\" }",
-        )
-        .expect("writable");
+        std::fs::write(&path, "{ \"id\":\"a\", \"product\":\"p\",\n\"version\":\"1.0.0\" }").expect("writable");
         let device = DeviceFile::read(&path).expect("a good file");
         device.write_version("2.0.0").expect("writable");
         let again = device.read_again().expect("a good file");
         assert_eq!(again.version, "2.0.0");
-        assert_eq!(
-            again.text,
-            "{ \"id\":\"a\", \"product\":\"p\",\n\"version\":\"2.0.0\" }"
-        );
+        assert_eq!(again.text, "{ \"id\":\"a\", \"product\":\"p\",\n\"version\":\"2.0.0\" }");
         let files = std::fs::read_dir(folder.path()).expect("readable").count();
         assert_eq!(files, 1, "nothing temporary stays behind");
     }
@@ -210,11 +183,6 @@ mod tests {
         let path = folder.path().join("device.json");
         std::fs::write(&path, r#"{"id":"a","version":"1.0.0"}"#).expect("writable");
         let error = DeviceFile::read(&path).expect_err("no product");
-        assert!(
-            error
-                .to_string()
-                .ends_with("has no text `product` (bad_input)"),
-            "{error}"
-        );
+        assert!(error.to_string().ends_with("has no text `product` (bad_input)"), "{error}");
     }
 }

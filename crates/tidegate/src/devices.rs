@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;
@@ -38,18 +38,11 @@ pub fn run(args: DevicesArgs, common: &Common, output: &Output) -> CommandResult
 }
 
 /// People see each page as it comes; a program gets one document with all of them.
-fn list(
-    client: &ApiClient,
-    product: &str,
-    version: Option<&str>,
-    output: &Output,
-) -> CommandResult {
+fn list(client: &ApiClient, product: &str, version: Option<&str>, output: &Output) -> CommandResult {
     let mut after: Option<String> = None;
     let mut all = Vec::new();
     loop {
-        let path = ApiPath::product(product, &["devices"])
-            .with("version", version)
-            .with("after", after.as_deref());
+        let path = ApiPath::product(product, &["devices"]).with("version", version).with("after", after.as_deref());
         let page: Page = update::read(&client.get(&path)?, "page of devices")?;
         for device in &page.devices {
             output.line(clean(device))?;
@@ -71,7 +64,7 @@ struct DeviceView {
     id: String,
     product: String,
     version: String,
-    attributes: Map<String, Value>,
+    attributes: Value,
     first_seen: Option<String>,
     last_seen: Option<String>,
     claims: Vec<ClaimView>,
@@ -91,20 +84,13 @@ fn show(client: &ApiClient, product: &str, device: &str, output: &Output) -> Com
     output.document(&document)?;
     let device: DeviceView = update::read(&document, "device")?;
     let id = output.paint(Tone::Strong, &clean(&device.id));
-    output.line(format!(
-        "{id} of {} runs {}",
-        clean(&device.product),
-        clean(&device.version)
-    ))?;
-    for (label, at) in [
-        ("first seen", &device.first_seen),
-        ("last seen", &device.last_seen),
-    ] {
+    output.line(format!("{id} of {} runs {}", clean(&device.product), clean(&device.version)))?;
+    for (label, at) in [("first seen", &device.first_seen), ("last seen", &device.last_seen)] {
         if let Some(at) = at {
             output.line(format!("  {label:<12}{}", time::show(at)))?;
         }
     }
-    for (name, value) in &device.attributes {
+    for (name, value) in device.attributes.as_object().into_iter().flatten() {
         output.line(format!("  {} = {}", clean(name), output::plain(value)))?;
     }
     if device.claims.is_empty() {
@@ -116,11 +102,7 @@ fn show(client: &ApiClient, product: &str, device: &str, output: &Output) -> Com
             clean(&claim.version),
             clean(&claim.state),
             claim.attempts.to_string(),
-            claim
-                .expires_at
-                .as_deref()
-                .map(time::show)
-                .unwrap_or_default(),
+            claim.expires_at.as_deref().map(time::show).unwrap_or_default(),
         ]);
     }
     output.table(&table)
@@ -138,16 +120,9 @@ mod tests {
             Reply::json(200, r#"{"devices":["a","b"],"next":"b"}"#),
             Reply::json(200, r#"{"devices":["c"],"next":null}"#),
         ]);
-        let client = ApiClient::new(server.base(), Credential::OperatorKey("k".into()))
-            .expect("a good address");
-        assert_eq!(
-            list(&client, "lamp", Some("1.0.0"), &Output::new(Reader::Person)),
-            Ok(())
-        );
+        let client = ApiClient::new(server.base(), Credential::OperatorKey("k".into())).expect("a good address");
+        assert_eq!(list(&client, "lamp", Some("1.0.0"), &Output::new(Reader::Person)), Ok(()));
         let second = server.request(1);
-        assert!(
-            second.starts_with("GET /v1/products/lamp/devices?version=1.0.0&after=b "),
-            "{second}"
-        );
+        assert!(second.starts_with("GET /v1/products/lamp/devices?version=1.0.0&after=b "), "{second}");
     }
 }

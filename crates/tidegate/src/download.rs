@@ -35,23 +35,13 @@ impl Promise {
     pub fn new(name: &str, url: &str, sha256: &str, size_bytes: u64) -> CommandResult<Self> {
         let refuse = |what: String| Err(CommandError::failed("bad_answer", what));
         if !is_plain_file_name(name) {
-            return refuse(format!(
-                "`{}` cannot be a file name",
-                crate::output::clean(name)
-            ));
+            return refuse(format!("`{}` cannot be a file name", crate::output::clean(name)));
         }
         let is_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
         if sha256.len() != 64 || !sha256.bytes().all(is_hex) {
-            return refuse(format!(
-                "the checksum of {name} is not a SHA-256 in lower-case hex"
-            ));
+            return refuse(format!("the checksum of {name} is not a SHA-256 in lower-case hex"));
         }
-        Ok(Self {
-            name: name.to_owned(),
-            url: url.to_owned(),
-            sha256: sha256.to_owned(),
-            size_bytes,
-        })
+        Ok(Self { name: name.to_owned(), url: url.to_owned(), sha256: sha256.to_owned(), size_bytes })
     }
 }
 
@@ -80,9 +70,7 @@ impl Throttle {
     fn chunk_bytes(self) -> usize {
         match self {
             Self::Off | Self::BytesPerSecond(0) => CHUNK_BYTES,
-            Self::BytesPerSecond(rate) => usize::try_from(rate / 10)
-                .unwrap_or(CHUNK_BYTES)
-                .clamp(256, CHUNK_BYTES),
+            Self::BytesPerSecond(rate) => usize::try_from(rate / 10).unwrap_or(CHUNK_BYTES).clamp(256, CHUNK_BYTES),
         }
     }
 }
@@ -145,10 +133,7 @@ pub fn resume(have_bytes: u64, status: u16, content_range: Option<&str>) -> Resu
 
 /// `bytes 100-199/200` starts at 100.
 fn first_byte(content_range: Option<&str>) -> Option<u64> {
-    let (first, _) = content_range?
-        .trim()
-        .strip_prefix("bytes ")?
-        .split_once('-')?;
+    let (first, _) = content_range?.trim().strip_prefix("bytes ")?.split_once('-')?;
     first.trim().parse().ok()
 }
 
@@ -163,18 +148,13 @@ pub struct Downloader<'a> {
 impl<'a> Downloader<'a> {
     /// Files end up in `folder`, which is created when needed.
     pub fn new(transfers: &'a Transfers, folder: &'a Path, throttle: Throttle) -> Self {
-        Self {
-            transfers,
-            folder,
-            throttle,
-        }
+        Self { transfers, folder, throttle }
     }
 
     /// Makes the promised file exist under its name, and returns its path. A file that is there
     /// already, whole and right, is not fetched again; one that broke off is continued.
     pub fn fetch(&self, promise: &Promise, bar: &ProgressBar) -> Result<PathBuf, DownloadError> {
-        std::fs::create_dir_all(self.folder)
-            .map_err(|cause| self.local("create", self.folder, &cause))?;
+        std::fs::create_dir_all(self.folder).map_err(|cause| self.local("create", self.folder, &cause))?;
         let path = self.folder.join(&promise.name);
         if self.is_as_promised(&path, promise) {
             bar.set_position(promise.size_bytes);
@@ -192,12 +172,7 @@ impl<'a> Downloader<'a> {
     }
 
     /// Brings the partial file to its promised length and checks it.
-    fn complete(
-        &self,
-        promise: &Promise,
-        part: &Path,
-        bar: &ProgressBar,
-    ) -> Result<(), DownloadError> {
+    fn complete(&self, promise: &Promise, part: &Path, bar: &ProgressBar) -> Result<(), DownloadError> {
         let (mut file, mut hasher, mut have_bytes) = self.open_part(promise, part)?;
         bar.set_position(have_bytes);
         if have_bytes < promise.size_bytes || promise.size_bytes == 0 {
@@ -231,8 +206,7 @@ impl<'a> Downloader<'a> {
                 promise.name, promise.size_bytes
             )));
         }
-        file.sync_all()
-            .map_err(|cause| self.local("write", part, &cause))?;
+        file.sync_all().map_err(|cause| self.local("write", part, &cause))?;
         let found = hex::encode(hasher.finalize());
         match found == promise.sha256 {
             true => Ok(()),
@@ -243,25 +217,14 @@ impl<'a> Downloader<'a> {
         }
     }
 
-    fn ask(
-        &self,
-        promise: &Promise,
-        first_byte: u64,
-    ) -> Result<ureq::http::Response<ureq::Body>, DownloadError> {
-        self.transfers
-            .download(&promise.url, first_byte)
-            .map_err(|cause| match cause {
-                ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
-                    DownloadError::Local(CommandError::failed(
-                        "bad_answer",
-                        format!("the URL of {} is not one: {cause}", promise.name),
-                    ))
-                }
-                _ => DownloadError::Interrupted(format!(
-                    "{} cannot be fetched: {cause}",
-                    promise.name
-                )),
-            })
+    fn ask(&self, promise: &Promise, first_byte: u64) -> Result<ureq::http::Response<ureq::Body>, DownloadError> {
+        self.transfers.download(&promise.url, first_byte).map_err(|cause| match cause {
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => DownloadError::Local(CommandError::failed(
+                "bad_answer",
+                format!("the URL of {} is not one: {cause}", promise.name),
+            )),
+            _ => DownloadError::Interrupted(format!("{} cannot be fetched: {cause}", promise.name)),
+        })
     }
 
     /// Copies the stream, hashing and throttling, and stops at the first byte too many.
@@ -301,19 +264,14 @@ impl<'a> Downloader<'a> {
                 )));
             }
             hasher.update(chunk);
-            file.write_all(chunk)
-                .map_err(|cause| self.local("write", self.folder, &cause))?;
+            file.write_all(chunk).map_err(|cause| self.local("write", self.folder, &cause))?;
             bar.set_position(have_bytes);
             std::thread::sleep(self.throttle.pause(done_bytes, started.elapsed()));
         }
     }
 
     /// Opens what an earlier attempt left, hashes it, and stands at its end.
-    fn open_part(
-        &self,
-        promise: &Promise,
-        part: &Path,
-    ) -> Result<(File, Sha256, u64), DownloadError> {
+    fn open_part(&self, promise: &Promise, part: &Path) -> Result<(File, Sha256, u64), DownloadError> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -321,8 +279,7 @@ impl<'a> Downloader<'a> {
             .truncate(false)
             .open(part)
             .map_err(|cause| self.local("open", part, &cause))?;
-        let (hasher, have_bytes) =
-            hash(&mut file, |_| ()).map_err(|cause| self.local("read", part, &cause))?;
+        let (hasher, have_bytes) = hash(&mut file, |_| ()).map_err(|cause| self.local("read", part, &cause))?;
         match have_bytes > promise.size_bytes {
             true => self.empty_part(part),
             false => Ok((file, hasher, have_bytes)),
@@ -350,10 +307,7 @@ impl<'a> Downloader<'a> {
 }
 
 fn judge(answer: &ureq::http::Response<ureq::Body>, have_bytes: u64) -> Resume {
-    let content_range = answer
-        .headers()
-        .get(CONTENT_RANGE)
-        .and_then(|value| value.to_str().ok());
+    let content_range = answer.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
     resume(have_bytes, answer.status().as_u16(), content_range)
 }
 
@@ -389,18 +343,13 @@ mod tests {
 
     fn fetch(folder: &Path, base: &str) -> Result<PathBuf, DownloadError> {
         let transfers = Transfers::new();
-        Downloader::new(&transfers, folder, Throttle::Off).fetch(
-            &promise(&format!("{base}/image?sig=1")),
-            &ProgressBar::hidden(),
-        )
+        Downloader::new(&transfers, folder, Throttle::Off)
+            .fetch(&promise(&format!("{base}/image?sig=1")), &ProgressBar::hidden())
     }
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(folder).expect("readable");
-        entries
-            .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect()
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
     #[test]
@@ -408,35 +357,21 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let server = StubServer::start(vec![
             Reply::bytes(200, IMAGE).breaking_off_after(7),
-            Reply::bytes(206, IMAGE.get(7..).unwrap_or_default())
-                .header("Content-Range", "bytes 7-19/20"),
+            Reply::bytes(206, IMAGE.get(7..).unwrap_or_default()).header("Content-Range", "bytes 7-19/20"),
         ]);
         let first = fetch(folder.path(), server.base());
-        assert!(
-            matches!(first, Err(DownloadError::Interrupted(_))),
-            "{first:?}"
-        );
-        assert!(
-            !folder.path().join("image.bin").exists(),
-            "no half file under the final name"
-        );
+        assert!(matches!(first, Err(DownloadError::Interrupted(_))), "{first:?}");
+        assert!(!folder.path().join("image.bin").exists(), "no half file under the final name");
         let path = fetch(folder.path(), server.base()).expect("the rest arrives");
         assert_eq!(std::fs::read(path).expect("readable"), IMAGE);
-        assert!(
-            server.request(1).to_lowercase().contains("range: bytes=7-"),
-            "{}",
-            server.request(1)
-        );
+        assert!(server.request(1).to_lowercase().contains("range: bytes=7-"), "{}", server.request(1));
         assert_eq!(names(folder.path()), ["image.bin"]);
     }
 
     #[test]
     fn a_store_without_ranges_makes_the_download_start_over() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let server = StubServer::start(vec![
-            Reply::bytes(200, IMAGE).breaking_off_after(7),
-            Reply::bytes(200, IMAGE),
-        ]);
+        let server = StubServer::start(vec![Reply::bytes(200, IMAGE).breaking_off_after(7), Reply::bytes(200, IMAGE)]);
         assert!(fetch(folder.path(), server.base()).is_err());
         let path = fetch(folder.path(), server.base()).expect("the whole file arrives");
         assert_eq!(std::fs::read(path).expect("readable"), IMAGE);
@@ -448,10 +383,7 @@ mod tests {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let server = StubServer::start(vec![Reply::bytes(200, wrong)]);
             let result = fetch(folder.path(), server.base());
-            assert!(
-                matches!(result, Err(DownloadError::NotAsPromised(_))),
-                "{result:?}"
-            );
+            assert!(matches!(result, Err(DownloadError::NotAsPromised(_))), "{result:?}");
             assert!(names(folder.path()).is_empty(), "nothing stays behind");
         }
     }
@@ -459,23 +391,13 @@ mod tests {
     #[test]
     fn a_refused_url_keeps_what_arrived_for_a_fresh_one() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let server = StubServer::start(vec![
-            Reply::bytes(200, IMAGE).breaking_off_after(7),
-            Reply::bytes(403, b"<Error/>"),
-        ]);
+        let server =
+            StubServer::start(vec![Reply::bytes(200, IMAGE).breaking_off_after(7), Reply::bytes(403, b"<Error/>")]);
         assert!(fetch(folder.path(), server.base()).is_err());
         let refused = fetch(folder.path(), server.base());
-        assert!(
-            matches!(refused, Err(DownloadError::UrlRefused(403))),
-            "{refused:?}"
-        );
-        let [part] = names(folder.path())
-            .try_into()
-            .expect("only the partial file");
-        assert_eq!(
-            std::fs::read(folder.path().join(part)).expect("readable"),
-            b"0123456"
-        );
+        assert!(matches!(refused, Err(DownloadError::UrlRefused(403))), "{refused:?}");
+        let [part] = names(folder.path()).try_into().expect("only the partial file");
+        assert_eq!(std::fs::read(folder.path().join(part)).expect("readable"), b"0123456");
     }
 
     #[test]
@@ -487,8 +409,7 @@ mod tests {
 
     #[test]
     fn a_range_that_was_not_asked_for_is_never_appended() {
-        let check =
-            |have, status, range, expected| assert_eq!(resume(have, status, range), expected);
+        let check = |have, status, range, expected| assert_eq!(resume(have, status, range), expected);
         check(0, 200, None, Resume::StartOver);
         check(7, 200, None, Resume::StartOver);
         check(7, 206, Some("bytes 7-19/20"), Resume::Append);
@@ -504,18 +425,14 @@ mod tests {
     #[test]
     fn a_throttled_download_takes_as_long_as_its_rate_says() {
         let check = |rate, done, elapsed_ms, expected_ms| {
-            let pause =
-                Throttle::BytesPerSecond(rate).pause(done, Duration::from_millis(elapsed_ms));
+            let pause = Throttle::BytesPerSecond(rate).pause(done, Duration::from_millis(elapsed_ms));
             assert_eq!(pause, Duration::from_millis(expected_ms));
         };
         check(1000, 500, 100, 400);
         check(1000, 500, 500, 0);
         check(1000, 500, 900, 0);
         assert_eq!(Throttle::Off.pause(1 << 40, Duration::ZERO), Duration::ZERO);
-        assert_eq!(
-            Throttle::BytesPerSecond(0).pause(9, Duration::ZERO),
-            Duration::ZERO
-        );
+        assert_eq!(Throttle::BytesPerSecond(0).pause(9, Duration::ZERO), Duration::ZERO);
     }
 
     #[test]

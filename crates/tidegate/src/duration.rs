@@ -4,8 +4,7 @@ use std::time::Duration;
 
 /// Reads a duration; a bare number is seconds.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let expectation =
-        || format!("`{text}` is not a duration such as 90, 30s, 15m, 24h, 7d or 1h30m");
+    let expectation = || format!("`{text}` is not a duration such as 90, 30s, 15m, 24h, 7d or 1h30m");
     let text = text.trim();
     if text.is_empty() {
         return Err(expectation());
@@ -14,10 +13,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     let mut number: Option<u64> = None;
     for c in text.chars() {
         if let Some(digit) = c.to_digit(10) {
-            let grown = number
-                .unwrap_or(0)
-                .checked_mul(10)
-                .and_then(|n| n.checked_add(digit.into()));
+            let grown = number.unwrap_or(0).checked_mul(10).and_then(|n| n.checked_add(digit.into()));
             number = Some(grown.ok_or_else(expectation)?);
             continue;
         }
@@ -29,10 +25,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
             'w' => 604_800,
             _ => return Err(expectation()),
         };
-        let part_s = number
-            .take()
-            .and_then(|n| n.checked_mul(unit_s))
-            .ok_or_else(expectation)?;
+        let part_s = number.take().and_then(|n| n.checked_mul(unit_s)).ok_or_else(expectation)?;
         total_s = total_s.checked_add(part_s).ok_or_else(expectation)?;
     }
     let rest_s = match (number, total_s) {
@@ -41,10 +34,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         // `1h30` could mean minutes or seconds.
         (Some(_), _) => return Err(expectation()),
     };
-    total_s
-        .checked_add(rest_s)
-        .map(Duration::from_secs)
-        .ok_or_else(expectation)
+    total_s.checked_add(rest_s).map(Duration::from_secs).ok_or_else(expectation)
 }
 
 /// Writes a duration for people, in its two largest units: `1h 30m`.

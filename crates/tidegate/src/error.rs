@@ -73,10 +73,7 @@ pub enum CommandError {
 impl CommandError {
     /// A failure on this side with a stable code.
     pub fn failed(code: &'static str, message: impl Into<String>) -> Self {
-        Self::Failed {
-            code,
-            message: message.into(),
-        }
+        Self::Failed { code, message: message.into() }
     }
 
     /// A file operation that failed; `action` is a verb such as `read`.
@@ -141,14 +138,9 @@ mod tests {
 
     #[test]
     fn every_exit_code_is_explained_in_the_help() {
-        for exit in [
-            Exit::Ok,
-            Exit::Failed,
-            Exit::Usage,
-            Exit::NothingToOffer,
-            Exit::VerificationFailed,
-            Exit::Unreachable,
-        ] {
+        for exit in
+            [Exit::Ok, Exit::Failed, Exit::Usage, Exit::NothingToOffer, Exit::VerificationFailed, Exit::Unreachable]
+        {
             let line = format!("\n  {}  ", exit as u8);
             assert!(EXIT_CODES.contains(&line), "{exit:?} is not explained");
         }
@@ -162,10 +154,7 @@ mod tests {
             message: "version 2.4.0 exists with other content".into(),
             retry_after_s: None,
         };
-        assert_eq!(
-            error.to_string(),
-            "version 2.4.0 exists with other content (version_exists)"
-        );
+        assert_eq!(error.to_string(), "version 2.4.0 exists with other content (version_exists)");
         assert_eq!(error.exit(), Exit::Failed);
     }
 
@@ -174,13 +163,7 @@ mod tests {
         let missing = io::Error::from(io::ErrorKind::NotFound);
         let full = io::Error::from(io::ErrorKind::StorageFull);
         let path = Path::new("rootfs.swu");
-        assert_eq!(
-            CommandError::file("read", path, &missing).exit(),
-            Exit::Usage
-        );
-        assert_eq!(
-            CommandError::file("write", path, &full).exit(),
-            Exit::Failed
-        );
+        assert_eq!(CommandError::file("read", path, &missing).exit(), Exit::Usage);
+        assert_eq!(CommandError::file("write", path, &full).exit(), Exit::Failed);
     }
 }

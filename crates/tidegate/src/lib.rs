@@ -22,6 +22,7 @@ pub mod progress;
 pub mod publish;
 pub mod rollout_options;
 pub mod settings;
+pub mod stack;
 pub mod time;
 pub mod token;
 pub mod update;
@@ -82,8 +83,6 @@ fn block_on(command: impl Future<Output = CommandResult>) -> CommandResult {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|cause| {
-            CommandError::failed("runtime_error", format!("cannot start threads: {cause}"))
-        })?
+        .map_err(|cause| CommandError::failed("runtime_error", format!("cannot start threads: {cause}")))?
         .block_on(command)
 }

@@ -112,10 +112,9 @@ impl Offer {
                 let name = format!("{}.bin", plain_name(&self.version));
                 Promise::new(&name, url, checksum, size_bytes).map(|promise| vec![promise])
             }
-            (Some(_), _, _) => Err(CommandError::failed(
-                "bad_answer",
-                "the offer has a url but no checksum or size to verify it with",
-            )),
+            (Some(_), _, _) => {
+                Err(CommandError::failed("bad_answer", "the offer has a url but no checksum or size to verify it with"))
+            }
         }
     }
 }
@@ -123,10 +122,7 @@ impl Offer {
 /// A version as a file name.
 pub fn plain_name(version: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '_');
-    version
-        .chars()
-        .map(|c| if allowed(c) { c } else { '_' })
-        .collect()
+    version.chars().map(|c| if allowed(c) { c } else { '_' }).collect()
 }
 
 /// Whether a name given by the service can be a file name here: one plain component, so that no
@@ -144,13 +140,10 @@ mod tests {
 
     #[test]
     fn an_answer_without_an_offer_says_why_and_when_to_return() {
-        let answer = Answer::read(&json!({"check_again_after_s": 86400, "reason": "up_to_date"}))
-            .expect("a good answer");
+        let answer =
+            Answer::read(&json!({"check_again_after_s": 86400, "reason": "up_to_date"})).expect("a good answer");
         assert_eq!(answer.offer, None);
-        assert_eq!(
-            answer.nothing(),
-            "nothing to offer now: up_to_date; check again in 1d"
-        );
+        assert_eq!(answer.nothing(), "nothing to offer now: up_to_date; check again in 1d");
     }
 
     #[test]
@@ -162,37 +155,20 @@ mod tests {
         .expect("a good answer");
         let offer = answer.offer.expect("an offer");
         let promises = offer.promises().expect("complete");
-        assert_eq!(
-            promises.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(),
-            ["2.4.0.bin"]
-        );
+        assert_eq!(promises.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["2.4.0.bin"]);
         assert_eq!(answer.check_again_after_s, Some(3600));
     }
 
     #[test]
     fn an_offer_that_cannot_be_verified_is_refused() {
-        let answer =
-            Answer::read(&json!({"url": "https://x/y", "version": "2.4.0", "update": "u1"}));
+        let answer = Answer::read(&json!({"url": "https://x/y", "version": "2.4.0", "update": "u1"}));
         let offer = answer.expect("a good answer").offer.expect("an offer");
-        assert_eq!(
-            offer.promises().expect_err("no checksum").code(),
-            "bad_answer"
-        );
+        assert_eq!(offer.promises().expect_err("no checksum").code(), "bad_answer");
     }
 
     #[test]
     fn a_file_name_cannot_lead_out_of_its_folder() {
-        for name in [
-            "../x",
-            "/etc/passwd",
-            "a/b",
-            "a\\b",
-            "",
-            ".",
-            "..",
-            ".ssh",
-            "c:x",
-        ] {
+        for name in ["../x", "/etc/passwd", "a/b", "a\\b", "", ".", "..", ".ssh", "c:x"] {
             assert!(!is_plain_file_name(name), "{name}");
         }
         for name in ["rootfs.swu", "2.4.0.bin", "image with space"] {

@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use serde_json::Value;
 
@@ -143,19 +142,19 @@ impl Output {
 
 fn write_stdout(text: &str) -> CommandResult {
     let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(|cause| match cause.kind() {
-            io::ErrorKind::BrokenPipe => CommandError::ReaderGone,
-            _ => CommandError::failed("output_error", format!("cannot write the output: {cause}")),
-        })
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|cause| match cause.kind() {
+        io::ErrorKind::BrokenPipe => CommandError::ReaderGone,
+        _ => CommandError::failed("output_error", format!("cannot write the output: {cause}")),
+    })
 }
+
+/// A line under the header and nothing else: lines between rows are noise in a long table.
+const HEADER_LINE_ONLY: &str = "     ──            ";
 
 /// A table with a header, in the one style we use. Columns in `numbers` are aligned to the right.
 pub fn table(header: &[&str], numbers: &[usize]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_preset(HEADER_LINE_ONLY).set_header(header);
     for &index in numbers {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -169,11 +168,8 @@ pub fn table(header: &[&str], numbers: &[usize]) -> Table {
 pub fn clean(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            let escaped: Box<dyn Iterator<Item = char>> = if is_unsafe_to_show(c) {
-                Box::new(c.escape_unicode())
-            } else {
-                Box::new(std::iter::once(c))
-            };
+            let escaped: Box<dyn Iterator<Item = char>> =
+                if is_unsafe_to_show(c) { Box::new(c.escape_unicode()) } else { Box::new(std::iter::once(c)) };
             escaped
         })
         .collect()

@@ -17,11 +17,7 @@ pub enum PolicyCommand {
     /// Say whether a policy can be understood
     Check {
         /// The policy
-        #[arg(
-            value_name = "EXPR",
-            required_unless_present = "file",
-            conflicts_with = "file"
-        )]
+        #[arg(value_name = "EXPR", required_unless_present = "file", conflicts_with = "file")]
         policy: Option<String>,
         /// File that holds the policy
         #[arg(long, value_name = "FILE")]
@@ -52,9 +48,7 @@ pub struct EvalArgs {
 /// Runs one of the commands.
 pub fn run(command: PolicyCommand, output: &Output) -> CommandResult {
     match command {
-        PolicyCommand::Check { policy, file } => {
-            check(&policy_text(policy.as_deref(), file.as_deref())?, output)
-        }
+        PolicyCommand::Check { policy, file } => check(&policy_text(policy.as_deref(), file.as_deref())?, output),
         PolicyCommand::Eval(args) => eval(&args, output),
     }
 }
@@ -65,15 +59,12 @@ fn policy_text(policy: Option<&str>, file: Option<&Path>) -> CommandResult<Strin
             .map(|text| text.trim_end().to_owned())
             .map_err(|cause| CommandError::file("read the policy", path, &cause)),
         (Some(text), None) => Ok(text.to_owned()),
-        (None, None) => Err(CommandError::Usage(
-            "give a policy, or a --file that holds one".into(),
-        )),
+        (None, None) => Err(CommandError::Usage("give a policy, or a --file that holds one".into())),
     }
 }
 
 fn parse(text: &str, slots: &mut Slots) -> CommandResult<Policy> {
-    Policy::parse(text, slots)
-        .map_err(|error| CommandError::BadInput(format!("the policy is not understood: {error}")))
+    Policy::parse(text, slots).map_err(|error| CommandError::BadInput(format!("the policy is not understood: {error}")))
 }
 
 fn check(text: &str, output: &Output) -> CommandResult {
@@ -87,19 +78,14 @@ fn eval(args: &EvalArgs, output: &Output) -> CommandResult {
         ([device], Some(file)) => (policy_text(None, Some(file))?, device),
         ([policy, device], None) => (policy.clone(), device),
         ([_, _], Some(_)) => {
-            return Err(CommandError::Usage(
-                "give the policy or a --file, not both".into(),
-            ));
+            return Err(CommandError::Usage("give the policy or a --file, not both".into()));
         }
         _ => {
-            return Err(CommandError::Usage(
-                "give the policy, then DEVICE.json".into(),
-            ));
+            return Err(CommandError::Usage("give the policy, then DEVICE.json".into()));
         }
     };
     let device = Path::new(device);
-    let bytes =
-        std::fs::read(device).map_err(|cause| CommandError::file("read", device, &cause))?;
+    let bytes = std::fs::read(device).map_err(|cause| CommandError::file("read", device, &cause))?;
     let explained = explain(&policy, &bytes, args).map_err(|error| match error {
         CommandError::BadInput(text) if !text.starts_with("the policy") => {
             CommandError::BadInput(format!("{}: {text}", device.display()))
@@ -122,22 +108,13 @@ fn explain(policy: &str, device: &[u8], args: &EvalArgs) -> CommandResult<Explai
     let policy = parse(policy, &mut slots)?;
     let device = tidegate_api::device_json::parse(device).map_err(bad)?;
     let version = device.semver().map_err(bad)?;
-    let new_version = args.new_version.clone().unwrap_or_else(|| {
-        Version::new(
-            version.major,
-            version.minor,
-            version.patch.saturating_add(1),
-        )
-    });
+    let new_version = args
+        .new_version
+        .clone()
+        .unwrap_or_else(|| Version::new(version.major, version.minor, version.patch.saturating_add(1)));
     let facts = slots.bind(&version, &device.attributes);
-    let candidate = Candidate {
-        new_version: &new_version,
-        cohort: &|| args.cohort,
-    };
-    Ok(Explained {
-        truth: policy.evaluate(&facts, &candidate),
-        clauses: policy.explain(&facts, &candidate),
-    })
+    let candidate = Candidate { new_version: &new_version, cohort: &|| args.cohort };
+    Ok(Explained { truth: policy.evaluate(&facts, &candidate), clauses: policy.explain(&facts, &candidate) })
 }
 
 /// The words of the receipt: `unknown` is not said by the device, `unclear` could not be evaluated.
@@ -221,18 +198,10 @@ mod tests {
 
     fn check(policy: &str, expected: Value) {
         let device = br#"{"id":"d1","product":"lamp","version":"1.4.0","memory":"512"}"#;
-        let args = EvalArgs {
-            subject: Vec::new(),
-            file: None,
-            new_version: None,
-            cohort: 7,
-        };
+        let args = EvalArgs { subject: Vec::new(), file: None, new_version: None, cohort: 7 };
         let explained = explain(policy, device, &args).expect("a good policy and device");
         let document = document(&explained);
-        let shown = json!([
-            document.get("verdict"),
-            document.pointer("/clauses/0/values")
-        ]);
+        let shown = json!([document.get("verdict"), document.pointer("/clauses/0/values")]);
         assert_eq!(shown, expected, "{policy}");
     }
 
@@ -249,9 +218,6 @@ mod tests {
     fn a_policy_that_is_not_one_says_where() {
         let error = super::check("memory >=", &Output::new(crate::output::Reader::Program));
         let error = error.expect_err("half a policy").to_string();
-        assert!(
-            error.starts_with("the policy is not understood: column "),
-            "{error}"
-        );
+        assert!(error.starts_with("the policy is not understood: column "), "{error}");
     }
 }

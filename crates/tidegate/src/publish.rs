@@ -110,11 +110,7 @@ pub fn run(args: PublishArgs, common: &Common, output: &Output) -> CommandResult
     let client = common.operator()?;
     // Everything that can be wrong without reading gigabytes is checked first.
     let mut body = body(&args)?;
-    let images = args
-        .images
-        .iter()
-        .map(|path| hash(path))
-        .collect::<CommandResult<Vec<_>>>()?;
+    let images = args.images.iter().map(|path| hash(path)).collect::<CommandResult<Vec<_>>>()?;
     if !images.is_empty() {
         body.insert("files".into(), files(&images)?);
     }
@@ -128,10 +124,7 @@ pub fn run(args: PublishArgs, common: &Common, output: &Output) -> CommandResult
         false => client.get(&ApiPath::product(product, &["updates", &created.version]))?,
     };
     output.document(&json!({"uploaded": uploaded, "activated": activated, "update": update}))?;
-    let state = update
-        .get("state")
-        .and_then(Value::as_str)
-        .unwrap_or(&created.state);
+    let state = update.get("state").and_then(Value::as_str).unwrap_or(&created.state);
     say_what_happened(&created, state, &images, uploaded.len(), common, output)
 }
 
@@ -139,17 +132,9 @@ fn create(client: &ApiClient, path: &ApiPath, body: &Value) -> CommandResult<Cre
     update::read(&client.post(path, body)?, "answer to the new update")
 }
 
-fn activate(
-    client: &ApiClient,
-    product: &str,
-    version: &str,
-    reason: Option<&str>,
-) -> CommandResult<Value> {
+fn activate(client: &ApiClient, product: &str, version: &str, reason: Option<&str>) -> CommandResult<Value> {
     let path = ApiPath::product(product, &["updates", version, "activate"]);
-    client.post(
-        &path,
-        &json!({"reason": reason.unwrap_or("activated by tidegate publish")}),
-    )
+    client.post(&path, &json!({"reason": reason.unwrap_or("activated by tidegate publish")}))
 }
 
 /// The update without its files.
@@ -180,14 +165,10 @@ fn body(args: &PublishArgs) -> CommandResult<Map<String, Value>> {
     }
     if !args.labels.is_empty() {
         let labels = body.entry("labels").or_insert_with(|| json!({}));
-        let labels = labels.as_object_mut().ok_or_else(|| {
-            CommandError::BadInput("`labels` of the update file must be an object".into())
-        })?;
-        labels.extend(
-            args.labels
-                .iter()
-                .map(|(key, value)| (key.clone(), json!(value))),
-        );
+        let labels = labels
+            .as_object_mut()
+            .ok_or_else(|| CommandError::BadInput("`labels` of the update file must be an object".into()))?;
+        labels.extend(args.labels.iter().map(|(key, value)| (key.clone(), json!(value))));
     }
     if !args.compatible_from.is_empty() {
         body.insert("compatible_from".into(), json!(args.compatible_from));
@@ -199,20 +180,15 @@ fn body(args: &PublishArgs) -> CommandResult<Map<String, Value>> {
         let current = body.remove("rollout").unwrap_or(Value::Null);
         body.insert("rollout".into(), args.rollout.applied_to(current)?);
     }
-    let version = body.get("version").and_then(Value::as_str).ok_or_else(|| {
-        CommandError::Usage(
-            "say which version: --version V, or `version` in the update file".into(),
-        )
-    })?;
+    let version = body
+        .get("version")
+        .and_then(Value::as_str)
+        .ok_or_else(|| CommandError::Usage("say which version: --version V, or `version` in the update file".into()))?;
     if let Err(cause) = semver::Version::parse(version) {
-        return Err(CommandError::Usage(format!(
-            "`{version}` is not a SemVer version: {cause}"
-        )));
+        return Err(CommandError::Usage(format!("`{version}` is not a SemVer version: {cause}")));
     }
     if args.images.is_empty() && args.update_file.is_none() {
-        return Err(CommandError::Usage(
-            "give at least one image, or an --update-file".into(),
-        ));
+        return Err(CommandError::Usage("give at least one image, or an --update-file".into()));
     }
     Ok(body)
 }
@@ -221,41 +197,25 @@ fn hash(path: &Path) -> CommandResult<Image> {
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
-        .ok_or_else(|| {
-            CommandError::BadInput(format!("{} has no usable file name", path.display()))
-        })?;
+        .ok_or_else(|| CommandError::BadInput(format!("{} has no usable file name", path.display())))?;
     let failed = |cause| CommandError::file("read", path, &cause);
     let mut file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err(CommandError::BadInput(format!(
-            "{} is not a file",
-            path.display()
-        )));
+        return Err(CommandError::BadInput(format!("{} is not a file", path.display())));
     }
     let bar = progress::bar(&format!("hashing {name}"), metadata.len());
-    let (hasher, size_bytes) =
-        download::hash(&mut file, |length| bar.inc(length)).map_err(failed)?;
+    let (hasher, size_bytes) = download::hash(&mut file, |length| bar.inc(length)).map_err(failed)?;
     bar.finish_and_clear();
-    Ok(Image {
-        path: path.to_owned(),
-        name: name.to_owned(),
-        sha256: hex::encode(hasher.finalize()),
-        size_bytes,
-    })
+    Ok(Image { path: path.to_owned(), name: name.to_owned(), sha256: hex::encode(hasher.finalize()), size_bytes })
 }
 
 fn files(images: &[Image]) -> CommandResult<Value> {
     let mut names: Vec<&str> = images.iter().map(|image| image.name.as_str()).collect();
     names.sort_unstable();
-    if let Some(name) = names.windows(2).find_map(|pair| {
-        (pair.first() == pair.last())
-            .then(|| pair.first())
-            .flatten()
-    }) {
-        return Err(CommandError::BadInput(format!(
-            "two images have the name {name}"
-        )));
+    if let Some(name) = names.windows(2).find_map(|pair| (pair.first() == pair.last()).then(|| pair.first()).flatten())
+    {
+        return Err(CommandError::BadInput(format!("two images have the name {name}")));
     }
     let file = |image: &Image| json!({"name": image.name, "sha256": image.sha256, "size": image.size_bytes});
     Ok(images.iter().map(file).collect())
@@ -273,28 +233,18 @@ fn upload_all(
 ) -> CommandResult<Vec<String>> {
     let mut uploaded = Vec::new();
     for first in &created.uploads {
-        let image = images
-            .iter()
-            .find(|image| image.name == first.name)
-            .ok_or_else(|| {
-                CommandError::BadInput(format!(
-                    "the service still needs the bytes of {}: give that file as an image",
-                    output::clean(&first.name)
-                ))
-            })?;
+        let image = images.iter().find(|image| image.name == first.name).ok_or_else(|| {
+            CommandError::BadInput(format!(
+                "the service still needs the bytes of {}: give that file as an image",
+                output::clean(&first.name)
+            ))
+        })?;
         let mut result = upload(client, first, image);
         for _ in 1..UPLOAD_ATTEMPTS {
             let Err(error) = &result else { break };
-            output.note(format!(
-                "{}: {error}; trying again with a fresh URL",
-                image.name
-            ));
+            output.note(format!("{}: {error}; trying again with a fresh URL", image.name));
             let again = create(client, path, body)?;
-            result = match again
-                .uploads
-                .iter()
-                .find(|upload| upload.name == image.name)
-            {
+            result = match again.uploads.iter().find(|upload| upload.name == image.name) {
                 Some(fresh) => upload(client, fresh, image),
                 // Only the answer got lost: the bytes are there.
                 None => Ok(()),
@@ -307,27 +257,18 @@ fn upload_all(
 }
 
 fn upload(client: &ApiClient, upload: &Upload, image: &Image) -> CommandResult {
-    let file =
-        File::open(&image.path).map_err(|cause| CommandError::file("read", &image.path, &cause))?;
+    let file = File::open(&image.path).map_err(|cause| CommandError::file("read", &image.path, &cause))?;
     let headers: Vec<(String, String)> = upload
         .headers
         .iter()
         .map(|(name, value)| {
-            let value = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             (name.clone(), value)
         })
         .collect();
     let bar = progress::bar(&format!("uploading {}", image.name), image.size_bytes);
     let mut content = Counted::new(file, &bar);
-    let result = client.transfers().upload(
-        &upload.method,
-        &upload.url,
-        &headers,
-        image.size_bytes,
-        &mut content,
-    );
+    let result = client.transfers().upload(&upload.method, &upload.url, &headers, image.size_bytes, &mut content);
     bar.finish_and_clear();
     result
 }
@@ -349,12 +290,7 @@ fn say_what_happened(
         output::clean(&created.id)
     ))?;
     for image in images {
-        output.line(format!(
-            "  {} ({}, SHA-256 {})",
-            image.name,
-            output::bytes(image.size_bytes),
-            image.sha256
-        ))?;
+        output.line(format!("  {} ({}, SHA-256 {})", image.name, output::bytes(image.size_bytes), image.sha256))?;
     }
     let stored = images.len().saturating_sub(uploaded);
     if stored > 0 {
@@ -392,10 +328,7 @@ mod tests {
             update_file: None,
             activate: true,
             reason: Some("tested".into()),
-            rollout: RolloutOptions {
-                max_devices: Some(5),
-                ..RolloutOptions::default()
-            },
+            rollout: RolloutOptions { max_devices: Some(5), ..RolloutOptions::default() },
         }
     }
 
@@ -424,17 +357,9 @@ mod tests {
         let image = folder.path().join("rootfs.swu");
         std::fs::write(&image, "hello").expect("writable");
         let server = StubServer::start_with(|base| {
-            vec![
-                created(base),
-                Reply::json(200, ""),
-                Reply::json(200, r#"{"state":"active"}"#),
-            ]
+            vec![created(base), Reply::json(200, ""), Reply::json(200, r#"{"state":"active"}"#)]
         });
-        let result = run(
-            args(vec![image]),
-            &common(&server),
-            &Output::new(Reader::Person),
-        );
+        let result = run(args(vec![image]), &common(&server), &Output::new(Reader::Person));
         assert_eq!(result, Ok(()));
         let [create, put, activate] = server.requests().try_into().expect("three requests");
         let (_, body) = create.split_once("\r\n\r\n").expect("a body");
@@ -452,10 +377,7 @@ mod tests {
         );
         assert!(put.starts_with("PUT /s3/key?sig=1"), "{put}");
         assert!(put.ends_with("hello"), "{put}");
-        assert!(
-            activate.starts_with("POST /v1/products/lamp/updates/2.0.0/activate"),
-            "{activate}"
-        );
+        assert!(activate.starts_with("POST /v1/products/lamp/updates/2.0.0/activate"), "{activate}");
         assert!(activate.ends_with(r#"{"reason":"tested"}"#), "{activate}");
     }
 
@@ -473,27 +395,15 @@ mod tests {
                 Reply::json(200, r#"{"state":"active"}"#),
             ]
         });
-        let result = run(
-            args(vec![image]),
-            &common(&server),
-            &Output::new(Reader::Person),
-        );
+        let result = run(args(vec![image]), &common(&server), &Output::new(Reader::Person));
         assert_eq!(result, Ok(()));
     }
 
     #[test]
     fn mistakes_are_found_before_anything_is_sent() {
-        let version = PublishArgs {
-            version: Some("2.0".into()),
-            ..args(vec!["a".into()])
-        };
-        assert!(
-            body(&version).is_err_and(|error| error.to_string().contains("not a SemVer version"))
-        );
-        assert!(
-            body(&args(Vec::new()))
-                .is_err_and(|error| error.to_string().contains("at least one image"))
-        );
+        let version = PublishArgs { version: Some("2.0".into()), ..args(vec!["a".into()]) };
+        assert!(body(&version).is_err_and(|error| error.to_string().contains("not a SemVer version")));
+        assert!(body(&args(Vec::new())).is_err_and(|error| error.to_string().contains("at least one image")));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub enum WhenFull {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Rollout")]
 pub struct RolloutOptions {
-    /// The whole rollout as JSON; the options below override it
+    /// The rollout as JSON; the options below override it
     #[arg(long, value_name = "FILE.json")]
     pub rollout: Option<PathBuf>,
     /// At most this many devices altogether
@@ -46,22 +46,8 @@ pub struct RolloutOptions {
 impl RolloutOptions {
     /// Whether any knob was turned.
     pub fn any(&self) -> bool {
-        let Self {
-            rollout,
-            max_devices,
-            max_per_period,
-            period_s,
-            max_in_flight,
-            claim_ttl_s,
-            when_full,
-        } = self;
-        let numbers = [
-            max_devices,
-            max_per_period,
-            period_s,
-            max_in_flight,
-            claim_ttl_s,
-        ];
+        let Self { rollout, max_devices, max_per_period, period_s, max_in_flight, claim_ttl_s, when_full } = self;
+        let numbers = [max_devices, max_per_period, period_s, max_in_flight, claim_ttl_s];
         rollout.is_some() || when_full.is_some() || numbers.iter().any(|number| number.is_some())
     }
 
@@ -87,10 +73,7 @@ impl RolloutOptions {
             }
             rollout.insert("limits".into(), Value::Object(fields));
         }
-        rollout.extend(
-            self.claim_ttl_s
-                .map(|ttl_s| ("claim_ttl_s".to_owned(), Value::from(ttl_s))),
-        );
+        rollout.extend(self.claim_ttl_s.map(|ttl_s| ("claim_ttl_s".to_owned(), Value::from(ttl_s))));
         rollout.extend(self.when_full.map(|choice| {
             let choice = match choice {
                 WhenFull::Next => "next",
@@ -105,9 +88,8 @@ impl RolloutOptions {
 /// Reads a JSON object from a file.
 pub fn read_object(path: &std::path::Path) -> CommandResult<Map<String, Value>> {
     let text = std::fs::read(path).map_err(|cause| CommandError::file("read", path, &cause))?;
-    let document = serde_json::from_slice(&text).map_err(|cause| {
-        CommandError::BadInput(format!("{} is not JSON: {cause}", path.display()))
-    })?;
+    let document = serde_json::from_slice(&text)
+        .map_err(|cause| CommandError::BadInput(format!("{} is not JSON: {cause}", path.display())))?;
     object(document, &path.display().to_string())
 }
 
@@ -115,9 +97,7 @@ fn object(document: Value, what: &str) -> CommandResult<Map<String, Value>> {
     match document {
         Value::Object(fields) => Ok(fields),
         Value::Null => Ok(Map::new()),
-        _ => Err(CommandError::BadInput(format!(
-            "{what} must be a JSON object"
-        ))),
+        _ => Err(CommandError::BadInput(format!("{what} must be a JSON object"))),
     }
 }
 
@@ -129,11 +109,8 @@ mod tests {
 
     #[test]
     fn a_turned_knob_leaves_the_others_alone() {
-        let options = RolloutOptions {
-            max_devices: Some(10),
-            when_full: Some(WhenFull::Wait),
-            ..RolloutOptions::default()
-        };
+        let options =
+            RolloutOptions { max_devices: Some(10), when_full: Some(WhenFull::Wait), ..RolloutOptions::default() };
         let current = json!({
             "limits": {"max_devices": 5, "max_in_flight": 2},
             "phases": [{"percent": 5}]
@@ -155,24 +132,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("rollout.json");
         std::fs::write(&path, r#"{"claim_ttl_s":60}"#).expect("writable");
-        let options = RolloutOptions {
-            rollout: Some(path),
-            max_in_flight: Some(3),
-            ..RolloutOptions::default()
-        };
+        let options = RolloutOptions { rollout: Some(path), max_in_flight: Some(3), ..RolloutOptions::default() };
         let after = options.applied_to(json!({"limits": {"max_devices": 5}}));
-        assert_eq!(
-            after,
-            Ok(json!({"claim_ttl_s": 60, "limits": {"max_in_flight": 3}}))
-        );
+        assert_eq!(after, Ok(json!({"claim_ttl_s": 60, "limits": {"max_in_flight": 3}})));
     }
 
     #[test]
     fn a_rollout_that_is_a_list_is_refused() {
-        let options = RolloutOptions {
-            max_devices: Some(1),
-            ..RolloutOptions::default()
-        };
+        let options = RolloutOptions { max_devices: Some(1), ..RolloutOptions::default() };
         assert!(options.applied_to(json!([])).is_err());
     }
 }

@@ -78,18 +78,9 @@ mod tests {
 
     #[test]
     fn only_what_was_given_is_changed() {
-        let none = SettingsArgs {
-            product_tokens: None,
-            registration: None,
-        };
+        let none = SettingsArgs { product_tokens: None, registration: None };
         assert!(changes(&none).is_empty());
-        let args = SettingsArgs {
-            registration: Some(Registration::Open),
-            ..none
-        };
-        assert_eq!(
-            Value::Object(changes(&args)),
-            json!({"registration": "open"})
-        );
+        let args = SettingsArgs { registration: Some(Registration::Open), ..none };
+        assert_eq!(Value::Object(changes(&args)), json!({"registration": "open"}));
     }
 }

@@ -1,7 +1,7 @@
 //! A tiny HTTP server for tests: answers a script of replies, one connection each, and keeps the
 //! requests.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
@@ -17,12 +17,7 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn bytes(status: u16, body: &[u8]) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: body.to_vec(),
-            breaks_off_after: None,
-        }
+        Self { status, headers: Vec::new(), body: body.to_vec(), breaks_off_after: None }
     }
 
     pub(crate) fn json(status: u16, body: &str) -> Self {
@@ -54,9 +49,7 @@ impl StubServer {
     /// The script may name the server's own address, as offers do.
     pub(crate) fn start_with(script: impl FnOnce(&str) -> Vec<Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
+        let address = listener.local_addr().expect("a bound socket has an address");
         let base = format!("http://{address}");
         let script = script(&base);
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -68,9 +61,7 @@ impl StubServer {
                 };
                 let mut reader = BufReader::new(&stream);
                 let request = read_request(&mut reader);
-                seen.lock()
-                    .expect("no test panics while holding this")
-                    .push(request);
+                seen.lock().expect("no test panics while holding this").push(request);
                 let _ = write_reply(&stream, &reply);
             }
         });
@@ -82,17 +73,11 @@ impl StubServer {
     }
 
     pub(crate) fn request(&self, index: usize) -> String {
-        self.requests()
-            .get(index)
-            .cloned()
-            .expect("the request was made")
+        self.requests().get(index).cloned().expect("the request was made")
     }
 
     pub(crate) fn requests(&self) -> Vec<String> {
-        self.requests
-            .lock()
-            .expect("no test panics while holding this")
-            .clone()
+        self.requests.lock().expect("no test panics while holding this").clone()
     }
 }
 
@@ -119,20 +104,14 @@ fn read_request(reader: &mut impl BufRead) -> String {
 }
 
 fn write_reply(mut stream: impl Write, reply: &Reply) -> std::io::Result<()> {
-    let mut head = format!(
-        "HTTP/1.1 {} Scripted\r\nContent-Length: {}\r\nConnection: close\r\n",
-        reply.status,
-        reply.body.len()
-    );
+    let mut head =
+        format!("HTTP/1.1 {} Scripted\r\nContent-Length: {}\r\nConnection: close\r\n", reply.status, reply.body.len());
     for (name, value) in &reply.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes())?;
-    let end = reply
-        .breaks_off_after
-        .unwrap_or(reply.body.len())
-        .min(reply.body.len());
+    let end = reply.breaks_off_after.unwrap_or(reply.body.len()).min(reply.body.len());
     stream.write_all(reply.body.get(..end).unwrap_or_default())?;
     stream.flush()
 }

@@ -10,14 +10,8 @@ use jiff::tz::TimeZone;
 /// Lambda has no other use for; the names come from the database bundled with it.
 pub fn local_zone() -> TimeZone {
     let from_environment = std::env::var("TZ").ok();
-    let from_system = std::fs::read_link("/etc/localtime")
-        .ok()
-        .map(|path| path.to_string_lossy().into_owned());
-    [from_environment, from_system]
-        .iter()
-        .flatten()
-        .find_map(|name| zone_named(name))
-        .unwrap_or(TimeZone::UTC)
+    let from_system = std::fs::read_link("/etc/localtime").ok().map(|path| path.to_string_lossy().into_owned());
+    [from_environment, from_system].iter().flatten().find_map(|name| zone_named(name)).unwrap_or(TimeZone::UTC)
 }
 
 /// Reads `Europe/Berlin`, `:Europe/Berlin`, `/usr/share/zoneinfo/Europe/Berlin` or `CET-1CEST`.
@@ -36,9 +30,7 @@ pub fn parse(text: &str) -> Result<Timestamp, String> {
         .ok()
         .and_then(|local| local.to_zoned(local_zone()).ok())
         .map(|zoned| zoned.timestamp())
-        .ok_or_else(|| {
-            format!("`{text}` is not a time such as 2026-01-02T03:04:05Z or \"2026-01-02 03:04\"")
-        })
+        .ok_or_else(|| format!("`{text}` is not a time such as 2026-01-02T03:04:05Z or \"2026-01-02 03:04\""))
 }
 
 /// Shows a time of the service (RFC 3339) in the local time zone; anything else as it is.
@@ -51,10 +43,7 @@ pub fn show(text: &str) -> String {
 
 /// Shows a time to the second, with its zone.
 pub fn show_in(timestamp: Timestamp, zone: &TimeZone) -> String {
-    timestamp
-        .to_zoned(zone.clone())
-        .strftime("%Y-%m-%d %H:%M:%S %Z")
-        .to_string()
+    timestamp.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
 #[cfg(test)]
@@ -63,12 +52,9 @@ mod tests {
 
     #[test]
     fn a_time_zone_may_be_named_in_every_usual_way() {
-        for name in [
-            "Europe/Berlin",
-            ":Europe/Berlin",
-            "/usr/share/zoneinfo/Europe/Berlin",
-            "CET-1CEST,M3.5.0,M10.5.0/3",
-        ] {
+        for name in
+            ["Europe/Berlin", ":Europe/Berlin", "/usr/share/zoneinfo/Europe/Berlin", "CET-1CEST,M3.5.0,M10.5.0/3"]
+        {
             let zone = zone_named(name).expect("a known zone");
             let summer: Timestamp = "2026-07-01T12:00:00Z".parse().expect("a valid time");
             assert_eq!(show_in(summer, &zone), "2026-07-01 14:00:00 CEST", "{name}");

@@ -31,12 +31,8 @@ pub fn run(command: TokenCommand, common: &Common, output: &Output) -> CommandRe
     let client = common.operator()?;
     let product = common.product()?;
     let document = match &command {
-        TokenCommand::Issue { device } => {
-            client.put(&ApiPath::product(product, &["devices", device, "token"]))?
-        }
-        TokenCommand::Revoke { device } => {
-            client.delete(&ApiPath::product(product, &["devices", device, "token"]))?
-        }
+        TokenCommand::Issue { device } => client.put(&ApiPath::product(product, &["devices", device, "token"]))?,
+        TokenCommand::Revoke { device } => client.delete(&ApiPath::product(product, &["devices", device, "token"]))?,
         TokenCommand::Product => client.put(&ApiPath::product(product, &["token"]))?,
     };
     output.document(&document)?;
@@ -46,16 +42,12 @@ pub fn run(command: TokenCommand, common: &Common, output: &Output) -> CommandRe
     match command {
         // The token alone, so that `TOKEN=$(tidegate token issue lamp-17)` works.
         TokenCommand::Issue { .. } | TokenCommand::Product => output.line(token_of(&document)?),
-        TokenCommand::Revoke { device } => {
-            output.line(format!("the tokens of {} are revoked", clean(&device)))
-        }
+        TokenCommand::Revoke { device } => output.line(format!("the tokens of {} are revoked", clean(&device))),
     }
 }
 
 /// The token in an answer of the service.
 pub fn token_of(document: &Value) -> CommandResult<String> {
     let token = document.get("token").and_then(Value::as_str);
-    token
-        .map(str::to_owned)
-        .ok_or_else(|| CommandError::failed("bad_answer", "the service answered without a token"))
+    token.map(str::to_owned).ok_or_else(|| CommandError::failed("bad_answer", "the service answered without a token"))
 }

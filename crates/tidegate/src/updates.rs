@@ -88,49 +88,22 @@ fn list(common: &Common, output: &Output) -> CommandResult {
         updates: Vec<UpdateView>,
     }
     let product = common.product()?;
-    let document = common
-        .operator()?
-        .get(&ApiPath::product(product, &["updates"]))?;
+    let document = common.operator()?.get(&ApiPath::product(product, &["updates"]))?;
     output.document(&document)?;
     let list: List = update::read(&document, "list of updates")?;
     if list.updates.is_empty() {
-        return output.line(format!(
-            "{} has no updates yet; see `tidegate publish --help`",
-            clean(product)
-        ));
+        return output.line(format!("{} has no updates yet; see `tidegate publish --help`", clean(product)));
     }
-    let mut table = output::table(
-        &[
-            "VERSION",
-            "STATE",
-            "SIZE",
-            "MAX DEVICES",
-            "POLICY",
-            "NAME",
-            "CREATED",
-        ],
-        &[2, 3],
-    );
+    let mut table = output::table(&["VERSION", "STATE", "SIZE", "MAX DEVICES", "POLICY", "NAME", "CREATED"], &[2, 3]);
     for update in &list.updates {
         table.add_row([
             clean(&update.version),
             clean(&update.state),
             output::bytes(update.size_bytes()),
-            update
-                .limit("max_devices")
-                .map_or("no limit".into(), |limit| limit.to_string()),
-            update
-                .policy
-                .as_deref()
-                .map_or(String::new(), |policy| output::shortened(policy, 40)),
-            update
-                .name
-                .as_deref()
-                .map_or(String::new(), |name| output::shortened(name, 30)),
-            update
-                .created_at
-                .as_deref()
-                .map_or(String::new(), time::show),
+            update.limit("max_devices").map_or("no limit".into(), |limit| limit.to_string()),
+            update.policy.as_deref().map_or(String::new(), |policy| output::shortened(policy, 40)),
+            update.name.as_deref().map_or(String::new(), |name| output::shortened(name, 30)),
+            update.created_at.as_deref().map_or(String::new(), time::show),
         ]);
     }
     output.table(&table)
@@ -151,56 +124,27 @@ fn show(version: &str, common: &Common, output: &Output) -> CommandResult {
 
 fn show_facts(update: &UpdateView, output: &Output) -> CommandResult {
     let version = output.paint(Tone::Strong, &clean(&update.version));
-    output.line(format!(
-        "{version} is {}",
-        output.paint_state(&clean(&update.state))
-    ))?;
+    output.line(format!("{version} is {}", output.paint_state(&clean(&update.state))))?;
     let text = |text: &Option<String>| text.as_deref().map(clean).unwrap_or_default();
     let mut facts = vec![
         ("update", clean(&update.id)),
-        (
-            "created",
-            update
-                .created_at
-                .as_deref()
-                .map(time::show)
-                .unwrap_or_default(),
-        ),
+        ("created", update.created_at.as_deref().map(time::show).unwrap_or_default()),
         ("name", text(&update.name)),
         ("description", text(&update.description)),
         ("author", text(&update.author)),
         ("vendor", text(&update.vendor)),
         ("labels", compact(update.labels.as_ref())),
-        (
-            "from",
-            clean(
-                &update
-                    .compatible_from
-                    .clone()
-                    .unwrap_or_default()
-                    .join("  or  "),
-            ),
-        ),
+        ("from", clean(&update.compatible_from.clone().unwrap_or_default().join("  or  "))),
         ("policy", text(&update.policy)),
         ("kind", text(&update.kind)),
         ("rollout", compact(Some(&update.rollout))),
     ];
     if update.allow_downgrade {
-        facts.push((
-            "downgrade",
-            "offered to devices on a higher version, too".into(),
-        ));
+        facts.push(("downgrade", "offered to devices on a higher version, too".into()));
     }
     for file in &update.files {
         let size = output::bytes(file.size);
-        facts.push((
-            "file",
-            format!(
-                "{} ({size}, SHA-256 {})",
-                clean(&file.name),
-                clean(&file.sha256)
-            ),
-        ));
+        facts.push(("file", format!("{} ({size}, SHA-256 {})", clean(&file.name), clean(&file.sha256))));
     }
     for (label, fact) in facts.iter().filter(|(_, fact)| !fact.is_empty()) {
         output.line(format!("  {label:<13}{fact}"))?;
@@ -218,24 +162,9 @@ fn compact(document: Option<&Value>) -> String {
 }
 
 fn show_metrics(metrics: &Metrics, output: &Output) -> CommandResult {
-    let mut table = output::table(
-        &[
-            "OFFERED",
-            "IN FLIGHT",
-            "SUCCEEDED",
-            "FAILED",
-            "TIMED OUT",
-            "HEALTH",
-        ],
-        &[0, 1, 2, 3, 4],
-    );
-    let counters = [
-        metrics.offered,
-        metrics.in_flight,
-        metrics.succeeded,
-        metrics.failed,
-        metrics.timed_out,
-    ];
+    let mut table =
+        output::table(&["OFFERED", "IN FLIGHT", "SUCCEEDED", "FAILED", "TIMED OUT", "HEALTH"], &[0, 1, 2, 3, 4]);
+    let counters = [metrics.offered, metrics.in_flight, metrics.succeeded, metrics.failed, metrics.timed_out];
     let mut row: Vec<String> = counters.iter().map(u64::to_string).collect();
     row.push(crate::watch::health(metrics));
     table.add_row(row);
@@ -247,43 +176,23 @@ fn show_metrics(metrics: &Metrics, output: &Output) -> CommandResult {
     }
 }
 
-fn transition(
-    verb: &str,
-    args: &TransitionArgs,
-    common: &Common,
-    output: &Output,
-) -> CommandResult {
+fn transition(verb: &str, args: &TransitionArgs, common: &Common, output: &Output) -> CommandResult {
     let path = ApiPath::product(common.product()?, &["updates", &args.version, verb]);
-    let document = common
-        .operator()?
-        .post(&path, &json!({"reason": args.reason}))?;
+    let document = common.operator()?.post(&path, &json!({"reason": args.reason}))?;
     output.document(&document)?;
     let update: UpdateView = update::read(&document, "update")?;
-    output.line(format!(
-        "{} is now {}",
-        clean(&update.version),
-        output.paint_state(&clean(&update.state))
-    ))
+    output.line(format!("{} is now {}", clean(&update.version), output.paint_state(&clean(&update.state))))
 }
 
 fn edit(args: &EditArgs, common: &Common, output: &Output) -> CommandResult {
     if !args.rollout.any() {
-        return Err(CommandError::Usage(
-            "say what to change, for example --max-devices 1000".into(),
-        ));
+        return Err(CommandError::Usage("say what to change, for example --max-devices 1000".into()));
     }
     let client = common.operator()?;
     let path = ApiPath::product(common.product()?, &["updates", &args.version]);
-    // The whole rollout is sent, so that what is shown afterwards is what was meant.
-    let current = match args.rollout.rollout {
-        Some(_) => Value::Null,
-        None => client
-            .get(&path)?
-            .get("rollout")
-            .cloned()
-            .unwrap_or(Value::Null),
-    };
-    let rollout = args.rollout.applied_to(current)?;
+    // Only the knobs that were turned: the service merges them, so that two operators who turn
+    // different ones at the same time both get what they meant.
+    let rollout = args.rollout.applied_to(Value::Null)?;
     let document = client.patch(&path, &json!({"rollout": rollout, "reason": args.reason}))?;
     output.document(&document)?;
     let update: UpdateView = update::read(&document, "update")?;
@@ -314,11 +223,7 @@ fn audit(version: Option<&str>, common: &Common, output: &Output) -> CommandResu
     for entry in &log.entries {
         let change = match (output::plain(&entry.from), output::plain(&entry.to)) {
             (from, to) if from.is_empty() => output::shortened(&to, 40),
-            (from, to) => format!(
-                "{} → {}",
-                output::shortened(&from, 20),
-                output::shortened(&to, 20)
-            ),
+            (from, to) => format!("{} → {}", output::shortened(&from, 20), output::shortened(&to, 20)),
         };
         table.add_row([
             time::show(&entry.at),
@@ -349,30 +254,20 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_limit_is_sent_with_the_rest_of_the_rollout() {
-        let before =
-            r#"{"version":"2.0.0","rollout":{"limits":{"max_devices":5},"claim_ttl_s":60}}"#;
-        let server = StubServer::start(vec![Reply::json(200, before), Reply::json(200, before)]);
+    fn only_the_knobs_that_were_turned_are_sent() {
+        let after = r#"{"version":"2.0.0","rollout":{"limits":{"max_devices":50}}}"#;
+        let server = StubServer::start(vec![Reply::json(200, after)]);
         let args = EditArgs {
             version: "2.0.0".into(),
             reason: "going well".into(),
-            rollout: RolloutOptions {
-                max_devices: Some(50),
-                ..RolloutOptions::default()
-            },
+            rollout: RolloutOptions { max_devices: Some(50), ..RolloutOptions::default() },
         };
-        assert_eq!(
-            edit(&args, &common(&server), &Output::new(Reader::Person)),
-            Ok(())
-        );
-        let patch = server.request(1);
-        assert!(
-            patch.starts_with("PATCH /v1/products/lamp/updates/2.0.0"),
-            "{patch}"
-        );
+        assert_eq!(edit(&args, &common(&server), &Output::new(Reader::Person)), Ok(()));
+        let patch = server.request(0);
+        assert!(patch.starts_with("PATCH /v1/products/lamp/updates/2.0.0"), "{patch}");
         let (_, body) = patch.split_once("\r\n\r\n").expect("a body");
         let body: Value = serde_json::from_str(body).expect("JSON");
-        let expected = json!({"limits": {"max_devices": 50}, "claim_ttl_s": 60});
+        let expected = json!({"limits": {"max_devices": 50}});
         assert_eq!(body, json!({"rollout": expected, "reason": "going well"}));
     }
 

@@ -19,19 +19,13 @@ pub fn run(common: &Common, output: &Output) -> CommandResult {
         version: String,
         devices: u64,
     }
-    let document = common
-        .operator()?
-        .get(&ApiPath::product(common.product()?, &["versions"]))?;
+    let document = common.operator()?.get(&ApiPath::product(common.product()?, &["versions"]))?;
     output.document(&document)?;
     let counts: Counts = update::read(&document, "version counts")?;
     let total: u64 = counts.versions.iter().map(|count| count.devices).sum();
     let mut table = output::table(&["VERSION", "DEVICES", "SHARE"], &[1, 2]);
     for count in &counts.versions {
-        table.add_row([
-            clean(&count.version),
-            count.devices.to_string(),
-            share(count.devices, total),
-        ]);
+        table.add_row([clean(&count.version), count.devices.to_string(), share(count.devices, total)]);
     }
     output.table(&table)?;
     output.line(format!("{total} devices"))

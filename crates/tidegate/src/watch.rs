@@ -53,11 +53,7 @@ pub fn run(args: WatchArgs, common: &Common, output: &Output) -> CommandResult {
             look => look?,
         };
         let speed = match &before {
-            Some(before) => speed(
-                &before.metrics,
-                &look.metrics,
-                look.at.duration_since(before.at),
-            ),
+            Some(before) => speed(&before.metrics, &look.metrics, look.at.duration_since(before.at)),
             None => last_speed(&look.metrics.series),
         };
         drawn.draw(lines(&look, speed, output), &one_line(&look), output)?;
@@ -73,12 +69,7 @@ pub fn run(args: WatchArgs, common: &Common, output: &Output) -> CommandResult {
 }
 
 fn verdict(version: &str, state: &str) -> CommandResult {
-    let stopped = |code, text: &str| {
-        Err(CommandError::failed(
-            code,
-            format!("{} was {text}", clean(version)),
-        ))
-    };
+    let stopped = |code, text: &str| Err(CommandError::failed(code, format!("{} was {text}", clean(version))));
     match state {
         "aborted" => stopped("aborted", "aborted"),
         "withdrawn" => stopped("withdrawn", "withdrawn"),
@@ -96,12 +87,7 @@ fn look(client: &ApiClient, product: &str, version: &str) -> CommandResult<Look>
             update::read(&client.get(&path)?, "metrics")?
         }
     };
-    Ok(Look {
-        document,
-        update,
-        metrics,
-        at: Instant::now(),
-    })
+    Ok(Look { document, update, metrics, at: Instant::now() })
 }
 
 /// What is on the screen.
@@ -143,10 +129,7 @@ impl Drawn {
 /// The whole picture, for a terminal.
 fn lines(look: &Look, speed: Option<Speed>, output: &Output) -> Vec<String> {
     let (update, metrics) = (&look.update, &look.metrics);
-    let total = update
-        .limit("max_devices")
-        .unwrap_or(metrics.offered)
-        .max(metrics.offered);
+    let total = update.limit("max_devices").unwrap_or(metrics.offered).max(metrics.offered);
     let speed = match speed {
         Some(speed) => {
             format!(
@@ -166,16 +149,11 @@ fn lines(look: &Look, speed: Option<Speed>, output: &Output) -> Vec<String> {
             output.paint(Tone::Strong, &clean(&update.version)),
             output.paint_state(&clean(&update.state))
         ),
-        format!(
-            "  {}  # succeeded  > in flight  ! failed",
-            bar(metrics, total)
-        ),
+        format!("  {}  # succeeded  > in flight  ! failed", bar(metrics, total)),
         format!(
             "  offered {} of {}   in flight {}   succeeded {}   failed {}   timed out {}",
             metrics.offered,
-            update
-                .limit("max_devices")
-                .map_or("no limit".to_owned(), |limit| limit.to_string()),
+            update.limit("max_devices").map_or("no limit".to_owned(), |limit| limit.to_string()),
             metrics.in_flight,
             metrics.succeeded,
             metrics.failed,
@@ -207,11 +185,7 @@ pub fn health(metrics: &Metrics) -> String {
     let verdict = clean(&metrics.health.verdict);
     match (metrics.health.evidence, metrics.health.threshold) {
         (Some(evidence), Some(threshold)) => {
-            format!(
-                "{verdict} (evidence {} of {})",
-                figures(evidence),
-                figures(threshold)
-            )
+            format!("{verdict} (evidence {} of {})", figures(evidence), figures(threshold))
         }
         _ => verdict,
     }
@@ -237,15 +211,10 @@ fn bar(metrics: &Metrics, total: u64) -> String {
     let in_flight = marks(metrics.in_flight).min(BAR_WIDTH - failed);
     let succeeded = marks(metrics.succeeded).min(BAR_WIDTH - failed - in_flight);
     let empty = BAR_WIDTH - failed - in_flight - succeeded;
-    let text: String = [
-        ('#', succeeded),
-        ('>', in_flight),
-        ('!', failed),
-        ('.', empty),
-    ]
-    .into_iter()
-    .flat_map(|(mark, count)| (0..count).map(move |_| mark))
-    .collect();
+    let text: String = [('#', succeeded), ('>', in_flight), ('!', failed), ('.', empty)]
+        .into_iter()
+        .flat_map(|(mark, count)| (0..count).map(move |_| mark))
+        .collect();
     format!("[{text}]")
 }
 
@@ -295,65 +264,30 @@ mod tests {
     #[test]
     fn a_bar_is_always_as_wide_and_shows_a_single_failure() {
         let check = |succeeded, in_flight, failed, total, expected: &str| {
-            let metrics = Metrics {
-                succeeded,
-                in_flight,
-                failed,
-                ..Metrics::default()
-            };
+            let metrics = Metrics { succeeded, in_flight, failed, ..Metrics::default() };
             assert_eq!(bar(&metrics, total), expected);
         };
         check(0, 0, 0, 0, "[................................]");
         check(16, 8, 8, 32, "[################>>>>>>>>!!!!!!!!]");
-        check(
-            999_999,
-            0,
-            1,
-            1_000_000,
-            "[###############################!]",
-        );
+        check(999_999, 0, 1, 1_000_000, "[###############################!]");
         check(0, 1, 0, 1_000_000, "[>...............................]");
         check(5, 5, 5, 1, "[!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!]");
     }
 
     #[test]
     fn a_speed_is_per_minute_and_never_negative() {
-        let before = Metrics {
-            offered: 10,
-            succeeded: 5,
-            timed_out: 3,
-            ..Metrics::default()
-        };
-        let now = Metrics {
-            offered: 40,
-            succeeded: 6,
-            timed_out: 2,
-            ..Metrics::default()
-        };
-        let expected = Speed {
-            offered: 60.0,
-            succeeded: 2.0,
-            failed: 0.0,
-        };
-        assert_eq!(
-            speed(&before, &now, Duration::from_secs(30)),
-            Some(expected)
-        );
+        let before = Metrics { offered: 10, succeeded: 5, timed_out: 3, ..Metrics::default() };
+        let now = Metrics { offered: 40, succeeded: 6, timed_out: 2, ..Metrics::default() };
+        let expected = Speed { offered: 60.0, succeeded: 2.0, failed: 0.0 };
+        assert_eq!(speed(&before, &now, Duration::from_secs(30)), Some(expected));
         assert_eq!(speed(&before, &now, Duration::ZERO), None);
     }
 
     #[test]
     fn the_first_look_takes_its_speed_from_the_series() {
-        let sample = |at: &str, offered| Sample {
-            at: at.into(),
-            offered,
-            ..Sample::default()
-        };
-        let series = [
-            sample("2026-01-01T00:00:00Z", 0),
-            sample("2026-01-01T00:01:00Z", 10),
-            sample("2026-01-01T00:03:00Z", 30),
-        ];
+        let sample = |at: &str, offered| Sample { at: at.into(), offered, ..Sample::default() };
+        let series =
+            [sample("2026-01-01T00:00:00Z", 0), sample("2026-01-01T00:01:00Z", 10), sample("2026-01-01T00:03:00Z", 30)];
         assert_eq!(last_speed(&series).map(|speed| speed.offered), Some(10.0));
         assert_eq!(last_speed(&[]), None);
     }

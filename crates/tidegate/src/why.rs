@@ -26,8 +26,7 @@ pub struct WhyArgs {
 /// Shows the receipt.
 pub fn run(args: WhyArgs, common: &Common, output: &Output) -> CommandResult {
     let at = args.at.map(|at| at.to_string());
-    let path = ApiPath::product(common.product()?, &["devices", &args.device, "why"])
-        .with("at", at.as_deref());
+    let path = ApiPath::product(common.product()?, &["devices", &args.device, "why"]).with("at", at.as_deref());
     let document = common.operator()?.get(&path)?;
     output.document(&document)?;
     let receipt: Receipt = update::read(&document, "receipt")?;
@@ -90,11 +89,7 @@ fn text(receipt: &Receipt, output: &Output) -> String {
     );
     let answer = match &receipt.offer {
         Some(offer) => {
-            let line = format!(
-                "is offered {} (update {})",
-                clean(&offer.version),
-                clean(&offer.update)
-            );
+            let line = format!("is offered {} (update {})", clean(&offer.version), clean(&offer.update));
             output.paint(Tone::Good, &line)
         }
         None => output.paint(Tone::Caution, "is offered nothing"),
@@ -104,10 +99,7 @@ fn text(receipt: &Receipt, output: &Output) -> String {
         push(&mut text, format_args!("{}", clean(sentence)));
     }
     if let Some(opens_at) = &receipt.opens_at {
-        push(
-            &mut text,
-            format_args!("the answer can change at {}", time::show(opens_at)),
-        );
+        push(&mut text, format_args!("the answer can change at {}", time::show(opens_at)));
     }
     for considered in &receipt.considered {
         text.push('\n');
@@ -120,22 +112,10 @@ fn push_considered(text: &mut String, considered: &Considered, output: &Output) 
     let version = output.paint(Tone::Strong, &clean(&considered.version));
     let state = output.paint_state(&clean(&considered.state));
     match &considered.objection {
-        None => push(
-            text,
-            format_args!(
-                "{version} ({state}): {}",
-                output.paint(Tone::Good, "nothing objects")
-            ),
-        ),
+        None => push(text, format_args!("{version} ({state}): {}", output.paint(Tone::Good, "nothing objects"))),
         Some(objection) => {
             let code = output.paint(Tone::Caution, &clean(&objection.code));
-            push(
-                text,
-                format_args!(
-                    "{version} ({state}): {code}: {}",
-                    clean(&objection.sentence)
-                ),
-            );
+            push(text, format_args!("{version} ({state}): {code}: {}", clean(&objection.sentence)));
             if let Some(opens_at) = &objection.opens_at {
                 push(text, format_args!("    opens at {}", time::show(opens_at)));
             }
@@ -148,10 +128,7 @@ fn push_considered(text: &mut String, considered: &Considered, output: &Output) 
             other => output.paint(Tone::Caution, &format!("{:<7}", clean(other))),
         };
         let values = values(&clause.values);
-        push(
-            text,
-            format_args!("    {verdict}  {}{values}", clean(&clause.text)),
-        );
+        push(text, format_args!("    {verdict}  {}{values}", clean(&clause.text)));
     }
 }
 

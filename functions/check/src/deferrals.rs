@@ -1,15 +1,15 @@
-//! How often each update was put off, and why. Counted in memory and logged once a minute, because
-//! a check-in that offers nothing must not write.
+//! How often each update was put off, and why. Counted in memory and stored by a check-in that
+//! writes anyway, at most once a minute: a check-in that offers nothing must not write.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use tidegate_core::{Decision, Timestamp, UpdateId};
 
-/// Seconds between two lines of the log.
+/// Seconds between two writes.
 const EVERY_S: i64 = 60;
 
-/// Counts since the last line.
+/// Counts since the last write.
 #[derive(Debug, Default)]
 pub(crate) struct Deferrals(Mutex<Counted>);
 
@@ -26,12 +26,19 @@ impl Deferrals {
         for (update, objection) in decision.passed_over.iter().filter(|(_, objection)| objection.is_waiting()) {
             *counted.counts.entry((update.id.clone(), objection.code())).or_default() += 1;
         }
-        let since = *counted.since.get_or_insert(now);
-        if now.as_second().saturating_sub(since.as_second()) >= EVERY_S {
-            for ((update, code), deferred) in std::mem::take(&mut counted.counts) {
-                tracing::info!(%update, code, deferred, "deferred");
+        counted.since.get_or_insert(now);
+    }
+
+    /// The counts, once they are old enough to be stored.
+    pub(crate) fn due(&self, now: Timestamp) -> BTreeMap<UpdateId, BTreeMap<&'static str, u64>> {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut due: BTreeMap<UpdateId, BTreeMap<&'static str, u64>> = BTreeMap::new();
+        let age_s = counted.since.map_or(0, |since| now.as_second().saturating_sub(since.as_second()));
+        if age_s >= EVERY_S {
+            for ((update, code), deferred) in std::mem::take(&mut *counted).counts {
+                due.entry(update).or_default().insert(code, deferred);
             }
-            counted.since = Some(now);
         }
+        due
     }
 }

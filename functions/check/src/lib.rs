@@ -113,7 +113,13 @@ impl<S: CheckStore> CheckService<S> {
         answer
     }
 
-    async fn answer(&self, device: &Device, said: &DeviceJson, proof: Proof, now: Timestamp) -> Result<NativeAnswer, ApiError> {
+    async fn answer(
+        &self,
+        device: &Device,
+        said: &DeviceJson,
+        proof: Proof,
+        now: Timestamp,
+    ) -> Result<NativeAnswer, ApiError> {
         let down = |error: StoreError| unavailable(device, &error);
         let mut catalog = self.catalogs.current(&self.store, &device.product, now).await.map_err(down)?;
         let Some(head) = catalog.head else {
@@ -138,6 +144,9 @@ impl<S: CheckStore> CheckService<S> {
             };
             match claim {
                 Secured::Claim(claim) => {
+                    if write.is_some() || offer.standing.needs().is_some() {
+                        self.store_deferrals(now).await;
+                    }
                     self.save(write.take()).await;
                     return self.offer(device, offer.update, &claim, &decision, now).await;
                 }
@@ -147,6 +156,9 @@ impl<S: CheckStore> CheckService<S> {
                     catalog = self.catalogs.refreshed(&self.store, &device.product, now).await.map_err(down)?;
                 }
             }
+        }
+        if write.is_some() {
+            self.store_deferrals(now).await;
         }
         self.save(write).await;
         // Whatever the rounds left open, the answer is "nothing now": that is always safe.
@@ -200,6 +212,16 @@ impl<S: CheckStore> CheckService<S> {
             files.push(SignedFile { name: file.name.clone(), url, sha256: file.sha256.clone(), size: file.size_bytes });
         }
         Ok(NativeAnswer::offer(update, files, ends, after_s))
+    }
+
+    /// Stores what was counted since the last time. The counts are for operators to look at; a
+    /// function that ends before it stored them loses at most a minute of them.
+    async fn store_deferrals(&self, now: Timestamp) {
+        for (update, counts) in self.deferrals.due(now) {
+            if let Err(error) = self.store.add_deferrals(&update, &counts).await {
+                tracing::warn!(%update, %error, "deferrals_not_stored");
+            }
+        }
     }
 
     /// Writes the device's record. A check-in is answered all the same when that fails: the next

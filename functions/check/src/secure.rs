@@ -51,12 +51,18 @@ struct Closed {
 }
 
 impl Room {
-    /// Why a shard has no room, if that is known to be true still. A new generation means new caps.
-    fn closed(&self, update: &Update, shard: u16, now: Timestamp) -> Option<NoRoom> {
+    /// Why a shard has no room for `grant`, if that is known to be true still. A new generation
+    /// means new caps.
+    fn closed(&self, update: &Update, shard: u16, grant: Grant, now: Timestamp) -> Option<NoRoom> {
         let closed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let closed = closed.get(&(update.id.clone(), shard)).copied()?;
         let holds = closed.generation == update.generation && closed.until.is_none_or(|until| now < until);
-        holds.then_some(closed.why)
+        let concerns = match closed.why {
+            NoRoom::Full => grant == Grant::First,
+            NoRoom::TooManyInFlight => grant != Grant::Renewed,
+            NoRoom::RateLimited { .. } | NoRoom::Paused | NoRoom::Aborted => true,
+        };
+        (holds && concerns).then_some(closed.why)
     }
 
     fn close(&self, update: &Update, shard: u16, why: NoRoom, now: Timestamp) {
@@ -81,13 +87,14 @@ impl<S: CheckStore> CheckService<S> {
         write: &mut Option<DeviceWrite>,
         now: Timestamp,
     ) -> Stored<Secured> {
+        let grant = standing.needs().unwrap_or(Grant::Renewed);
         let mut no_room: Option<NoRoom> = None;
         let mut probes = 0;
         for shard in shards_to_ask(device, update, standing) {
             if probes == MOST_PROBES {
                 break;
             }
-            if let Some(why) = self.room.closed(update, shard, now) {
+            if let Some(why) = self.room.closed(update, shard, grant, now) {
                 no_room = Some(sooner(no_room, why));
                 continue;
             }
@@ -153,9 +160,7 @@ fn reservation(device: &Device, update: &Update, shard: u16, standing: &Standing
     let ttl = SignedDuration::from_secs(i64::from(update.rollout.claim_ttl_s));
     let expires_at = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
     let (claim, movement, previous) = match standing {
-        Standing::Unclaimed => {
-            (Claim::reserve(&update.version, shard, now, expires_at), Movement::default(), None)
-        }
+        Standing::Unclaimed => (Claim::reserve(&update.version, shard, now, expires_at), Movement::default(), None),
         Standing::Held(before) | Standing::Lapsed(before) => {
             let (claim, movement) = before.reserve_again(now, expires_at);
             (claim, movement, Some(before.clone()))

@@ -47,7 +47,10 @@ impl<S: PublishStore> PublishService<S> {
             Some(stored) if stored.definition == record.definition => Ok(stored.state),
             _ => Err(ApiError::new(
                 "version_exists",
-                format!("{} already has an update {} with other content; give the new one a new version", call.product, record.version),
+                format!(
+                    "{} already has an update {} with other content; give the new one a new version",
+                    call.product, record.version
+                ),
             )),
         }
     }

@@ -22,7 +22,8 @@ impl<S: PublishStore> PublishService<S> {
         for _ in 0..MOST_TRIES {
             let record = self.find(call, version).await?;
             if !matches!(record.state, State::Draft | State::Active | State::Paused) {
-                let message = format!("cannot edit an update that is {}; it must be draft, active or paused", record.state);
+                let message =
+                    format!("cannot edit an update that is {}; it must be draft, active or paused", record.state);
                 return Err(ApiError::new("wrong_state", message));
             }
             let before = Definition::from_store(&record.definition).map_err(ApiError::bad_field)?;

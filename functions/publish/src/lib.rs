@@ -59,7 +59,14 @@ impl<S: PublishStore> PublishService<S> {
         let (method, path) = (request.method().as_str(), request.raw_http_path());
         match &answer {
             Ok((status, _)) => tracing::info!(method, path, status, "operator_call"),
-            Err(error) => tracing::warn!(method, path, status = error.status, code = error.code, error = error.message, "operator_call_refused"),
+            Err(error) => tracing::warn!(
+                method,
+                path,
+                status = error.status,
+                code = error.code,
+                error = error.message,
+                "operator_call_refused"
+            ),
         }
         match answer {
             Ok((status, body)) => edge::respond(status, &body),

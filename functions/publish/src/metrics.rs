@@ -40,6 +40,7 @@ impl<S: PublishStore> PublishService<S> {
             None => Vec::new(),
         };
         let counts = Counts::total(shards.iter().flatten().map(|shard| &shard.counts));
+        let deferred = self.store.deferrals(&record.id).await.map_err(unavailable)?;
         let rule = compiled(record, &mut Slots::new())?.rollout.health;
         let verdict = rule.judge(counts.failed, counts.succeeded);
         Ok(json!({
@@ -49,6 +50,7 @@ impl<S: PublishStore> PublishService<S> {
             "succeeded": counts.succeeded,
             "failed": counts.failed,
             "timed_out": counts.timed_out,
+            "deferred": deferred,
             "health": {
                 "verdict": match verdict.ruling { Ruling::Continue => "continue", Ruling::Abort => "abort" },
                 "failures": verdict.failures,

@@ -18,7 +18,8 @@ impl<S: PublishStore> PublishService<S> {
     pub(crate) async fn edit_product(&self, call: &Call<'_>) -> Answer {
         let object = operator::object(call.body, &["product_tokens", "registration", "reason"])?;
         let reason = operator::reason(&object)?;
-        let mut head = self.store.head(&call.product).await.map_err(unavailable)?.ok_or_else(|| unknown_product(call))?;
+        let mut head =
+            self.store.head(&call.product).await.map_err(unavailable)?.ok_or_else(|| unknown_product(call))?;
         let switch = |name: &str, on: &str, off: &str, now: bool| match object.get(name) {
             None => Ok(now),
             Some(Value::String(word)) if word == on => Ok(true),

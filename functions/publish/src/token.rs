@@ -32,7 +32,13 @@ impl<S: PublishStore> PublishService<S> {
         Ok((200, json!({"token": self.keys.issue_for_product(&call.product)})))
     }
 
-    async fn note(&self, call: &Call<'_>, action: &str, subject: &str, generation: u64) -> Result<(), tidegate_api::ApiError> {
+    async fn note(
+        &self,
+        call: &Call<'_>,
+        action: &str,
+        subject: &str,
+        generation: u64,
+    ) -> Result<(), tidegate_api::ApiError> {
         let reason = operator::reason(&operator::object(call.body, &["reason"])?)?;
         let entry = AuditEntry {
             at: call.now,

@@ -43,7 +43,10 @@ impl<S: PublishStore> PublishService<S> {
             match self.images.verify(&call.product, file).await.map_err(unavailable)? {
                 Verified::Same { version } => versions.push(version),
                 Verified::Missing => {
-                    let message = format!("the bytes of {} have not been uploaded; repeat the create to get its upload URL", file.name);
+                    let message = format!(
+                        "the bytes of {} have not been uploaded; repeat the create to get its upload URL",
+                        file.name
+                    );
                     return Err(ApiError::new("image_missing", message));
                 }
                 Verified::Different { sha256, size_bytes } => {

@@ -71,7 +71,8 @@ impl<S: PublishStore> PublishService<S> {
         let window = window_of(at, update.rollout.limits.period_s);
         let mut no_room = NoRoom::Paused;
         for (_, shard) in shards.iter().enumerate().filter(|(index, _)| of.is_none_or(|shard| shard == *index)) {
-            let refusal = shard.map(|shard| shard.refusal(grant, update.generation, window, update.rollout.limits.period_s));
+            let refusal =
+                shard.map(|shard| shard.refusal(grant, update.generation, window, update.rollout.limits.period_s));
             match refusal {
                 Some(Some(Refusal::NoRoom(why))) => no_room = why,
                 Some(None | Some(Refusal::EarlierWindow | Refusal::LaterWindow(_))) => return Ok(None),
@@ -95,9 +96,10 @@ fn device(call: &Call<'_>, id: &DeviceId, record: &DeviceRecord) -> Result<Devic
 
 fn written(call: &Call<'_>, id: &DeviceId, device: &Device, receipt: &Receipt<'_>) -> Value {
     let decision = &receipt.decision;
-    let offer = decision.offer.as_ref().map(|offer| {
-        json!({"version": offer.update.version.to_string(), "update": offer.update.id.as_str()})
-    });
+    let offer = decision
+        .offer
+        .as_ref()
+        .map(|offer| json!({"version": offer.update.version.to_string(), "update": offer.update.id.as_str()}));
     let reason = match (&decision.offer, decision.reason()) {
         (Some(_), _) => "offer",
         (None, Some((_, objection))) => objection.code(),

@@ -62,7 +62,8 @@ impl<S: ReportStore> ReportService<S> {
         let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
         let authorization = authorization.ok_or_else(ApiError::unauthorized)?;
         let report = if is_ioto { Report::ioto(request.body())? } else { Report::native(request.body())? };
-        let proof = self.keys.verify(authorization, &report.product, &report.device).ok_or_else(ApiError::unauthorized)?;
+        let proof =
+            self.keys.verify(authorization, &report.product, &report.device).ok_or_else(ApiError::unauthorized)?;
         let recorded = self.record(&report, proof, now).await;
         match &recorded {
             Ok(recorded) => tracing::info!(
@@ -78,11 +79,8 @@ impl<S: ReportStore> ReportService<S> {
     }
 
     async fn record(&self, report: &Report, proof: Proof, now: Timestamp) -> Result<Recorded, ApiError> {
-        let key = ClaimKey {
-            product: report.product.clone(),
-            device: report.device.clone(),
-            update: report.update.clone(),
-        };
+        let key =
+            ClaimKey { product: report.product.clone(), device: report.device.clone(), update: report.update.clone() };
         let down = |error: StoreError| unavailable(&key, &error);
         for _ in 0..MOST_TRIES {
             let known = self.store.device(&key.product, &key.device, Freshness::Strong).await.map_err(down)?;
@@ -113,7 +111,13 @@ impl<S: ReportStore> ReportService<S> {
         }
     }
 
-    async fn apply(&self, key: &ClaimKey, claim: &Claim, report: &Report, now: Timestamp) -> Result<Recorded, StoreError> {
+    async fn apply(
+        &self,
+        key: &ClaimKey,
+        claim: &Claim,
+        report: &Report,
+        now: Timestamp,
+    ) -> Result<Recorded, StoreError> {
         let meaning = report.status.meaning();
         if meaning == Meaning::Progress {
             let status = report.status.to_string();

@@ -61,8 +61,12 @@ impl<S: SweepStore> SweepService<S> {
             self.sweep_product(&product, now, &mut swept).await?;
         }
         tracing::info!(
-            expired = swept.expired, completed = swept.completed, repaired = swept.repaired,
-            split_again = swept.split_again, failed = swept.failed, "swept"
+            expired = swept.expired,
+            completed = swept.completed,
+            repaired = swept.repaired,
+            split_again = swept.split_again,
+            failed = swept.failed,
+            "swept"
         );
         Ok(swept)
     }
@@ -136,7 +140,9 @@ fn is_over(update: &Update, counts: &Counts, now: Timestamp) -> Option<&'static 
 /// of an earlier one. A shard of a later generation belongs to a change that is under way.
 fn needs_repair(record: &UpdateRecord, shards: &[Option<Shard>]) -> bool {
     let agrees = |shard: &Option<Shard>| match shard {
-        Some(shard) => shard.generation > record.generation || (shard.gate == Gate::Open && shard.generation == record.generation),
+        Some(shard) => {
+            shard.generation > record.generation || (shard.gate == Gate::Open && shard.generation == record.generation)
+        }
         None => false,
     };
     record.state == State::Active && !shards.iter().all(agrees)

@@ -9,7 +9,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let service = tidegate_sweep::from_env().await?;
     run(service_fn(|_event: LambdaEvent<Value>| {
         let service = service.clone();
-        async move { service.sweep(tidegate_api::edge::now()).await }
+        async move { service.sweep(tidegate_api::edge::now()).await.map_err(lambda_runtime::Error::from) }
     }))
     .await
 }

@@ -125,10 +125,7 @@ pub(super) fn decoded_path(path: &str) -> Result<String, Malformed> {
 fn headers(headers: &HeaderMap) -> Map<String, Value> {
     let mut joined = Map::new();
     for name in headers.keys() {
-        let values = headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
+        let values = headers.get_all(name).iter().filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
         let values = values.collect::<Vec<_>>();
         if !values.is_empty() {
             joined.insert(name.as_str().to_owned(), Value::from(values.join(",")));
@@ -163,10 +160,7 @@ mod tests {
             assert_eq!(decoded_path(path), expected.map(str::to_owned), "{path}");
         };
         check("/v1/check", Ok("/v1/check"));
-        check(
-            "/v1/updates/1.2.3%2Bbuild.7",
-            Ok("/v1/updates/1.2.3+build.7"),
-        );
+        check("/v1/updates/1.2.3%2Bbuild.7", Ok("/v1/updates/1.2.3+build.7"));
         check("/%C3%BC", Ok("/ü"));
         check("/%252e", Ok("/%2e"));
         check("/a%3Fb=1", Ok("/a"));

@@ -67,10 +67,7 @@ pub(super) struct Deleted {
 impl Catalog {
     /// Opens what `folder` holds: `s3.sqlite`, `blobs/`, and `uploads/`, which is emptied.
     pub(crate) fn open(folder: &Path, keep: Keep) -> Result<Catalog> {
-        let catalog = Catalog {
-            database: Mutex::new(connect(folder, keep)?),
-            folder: folder.to_owned(),
-        };
+        let catalog = Catalog { database: Mutex::new(connect(folder, keep)?), folder: folder.to_owned() };
         // Whatever lies here was being uploaded when an earlier process was killed.
         let _ = std::fs::remove_dir_all(catalog.uploads());
         for path in [catalog.uploads(), catalog.blobs()] {
@@ -87,15 +84,8 @@ impl Catalog {
 
     pub(super) fn create_bucket(&self, name: &str) -> S3Result<()> {
         let statement = "INSERT OR IGNORE INTO bucket (name, created_s) VALUES (?1, ?2)";
-        let created = self
-            .lock()
-            .execute(statement, params![name, now_s()])
-            .map_err(internal)?;
-        if created == 0 {
-            Err(s3_error!(BucketAlreadyOwnedByYou))
-        } else {
-            Ok(())
-        }
+        let created = self.lock().execute(statement, params![name, now_s()]).map_err(internal)?;
+        if created == 0 { Err(s3_error!(BucketAlreadyOwnedByYou)) } else { Ok(()) }
     }
 
     /// The versioning of a bucket: nothing until it is first set.
@@ -105,15 +95,8 @@ impl Catalog {
 
     pub(super) fn set_versioning(&self, bucket: &str, status: &str) -> S3Result<()> {
         let statement = "UPDATE bucket SET versioning = ?2 WHERE name = ?1";
-        let changed = self
-            .lock()
-            .execute(statement, params![bucket, status])
-            .map_err(internal)?;
-        if changed == 0 {
-            Err(s3_error!(NoSuchBucket))
-        } else {
-            Ok(())
-        }
+        let changed = self.lock().execute(statement, params![bucket, status]).map_err(internal)?;
+        if changed == 0 { Err(s3_error!(NoSuchBucket)) } else { Ok(()) }
     }
 
     /// Makes `upload` the newest version of `key`, if `conditions` allow it.
@@ -128,8 +111,7 @@ impl Catalog {
         let mut database = self.lock();
         let transaction = begin(&mut database)?;
         let versioning = versioning(&transaction, bucket)?;
-        let current =
-            newest(&transaction, bucket, key)?.filter(|object| !object.is_delete_marker());
+        let current = newest(&transaction, bucket, key)?.filter(|object| !object.is_delete_marker());
         conditions.judge(current.as_ref())?;
 
         let blob = uuid::Uuid::new_v4().simple().to_string();
@@ -141,11 +123,7 @@ impl Catalog {
             description,
             blob: Some(blob.clone()),
         };
-        let replaced = if object.version == NULL_VERSION {
-            forget_null(&transaction, bucket, key)?
-        } else {
-            None
-        };
+        let replaced = if object.version == NULL_VERSION { forget_null(&transaction, bucket, key)? } else { None };
         insert(&transaction, bucket, key, &object)?;
         // Named before it is committed: a version without its file would be worse than a file without a version.
         let destination = self.blobs().join(blob);
@@ -159,22 +137,12 @@ impl Catalog {
     }
 
     /// The newest version of `key`, or the one asked for.
-    pub(super) fn object(
-        &self,
-        bucket: &str,
-        key: &str,
-        version: Option<&str>,
-    ) -> S3Result<Object> {
+    pub(super) fn object(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<Object> {
         readable(&self.lock(), bucket, key, version)
     }
 
     /// The same with its bytes. The file is opened under the lock, so that no deletion comes between.
-    pub(super) fn open_object(
-        &self,
-        bucket: &str,
-        key: &str,
-        version: Option<&str>,
-    ) -> S3Result<(Object, File)> {
+    pub(super) fn open_object(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<(Object, File)> {
         let database = self.lock();
         let object = readable(&database, bucket, key, version)?;
         let blob = object.blob.as_deref().ok_or_else(|| s3_error!(NoSuchKey))?;
@@ -195,54 +163,32 @@ impl Catalog {
             description: Description::default(),
             blob: None,
         };
-        let replaced = if marker.version == NULL_VERSION {
-            forget_null(&transaction, bucket, key)?
-        } else {
-            None
-        };
+        let replaced = if marker.version == NULL_VERSION { forget_null(&transaction, bucket, key)? } else { None };
         let is_marker = versioning.is_some();
         if is_marker {
             insert(&transaction, bucket, key, &marker)?;
         }
         transaction.commit().map_err(internal)?;
         self.remove_blob(replaced);
-        Ok(Deleted {
-            is_marker,
-            version: is_marker.then_some(marker.version),
-        })
+        Ok(Deleted { is_marker, version: is_marker.then_some(marker.version) })
     }
 
     /// Deletes one version for good. That there is none is no error.
-    pub(super) fn delete_version(
-        &self,
-        bucket: &str,
-        key: &str,
-        version: &str,
-    ) -> S3Result<Deleted> {
+    pub(super) fn delete_version(&self, bucket: &str, key: &str, version: &str) -> S3Result<Deleted> {
         let mut database = self.lock();
         let transaction = begin(&mut database)?;
         versioning(&transaction, bucket)?;
         let deleted = find(&transaction, bucket, key, version)?;
         let statement = "DELETE FROM object WHERE bucket = ?1 AND key = ?2 AND version = ?3";
-        transaction
-            .execute(statement, params![bucket, key, version])
-            .map_err(internal)?;
+        transaction.execute(statement, params![bucket, key, version]).map_err(internal)?;
         transaction.commit().map_err(internal)?;
         let is_marker = deleted.as_ref().is_some_and(Object::is_delete_marker);
         self.remove_blob(deleted.and_then(|object| object.blob));
-        Ok(Deleted {
-            is_marker,
-            version: Some(version.to_owned()),
-        })
+        Ok(Deleted { is_marker, version: Some(version.to_owned()) })
     }
 
     /// The newest version of every key that begins with `prefix` and comes after `after`, in order.
-    pub(super) fn newest_objects(
-        &self,
-        bucket: &str,
-        prefix: &str,
-        after: &str,
-    ) -> S3Result<Vec<(String, Object)>> {
+    pub(super) fn newest_objects(&self, bucket: &str, prefix: &str, after: &str) -> S3Result<Vec<(String, Object)>> {
         let database = self.lock();
         versioning(&database, bucket)?;
         let query = format!(
@@ -253,9 +199,7 @@ impl Catalog {
         );
         let mut statement = database.prepare(&query).map_err(internal)?;
         let found = statement
-            .query_map(params![bucket, after, prefix], |row| {
-                Ok((row.get(6)?, read_object(row)?))
-            })
+            .query_map(params![bucket, after, prefix], |row| Ok((row.get(6)?, read_object(row)?)))
             .map_err(internal)?;
         found.collect::<rusqlite::Result<_>>().map_err(internal)
     }
@@ -280,10 +224,7 @@ impl Catalog {
 /// What has no better name for the caller. The cause is logged here and not told.
 pub(super) fn internal(error: impl std::fmt::Display) -> S3Error {
     tracing::error!(%error, "the local S3 failed");
-    S3Error::with_message(
-        S3ErrorCode::InternalError,
-        "the local S3 failed; its log says why",
-    )
+    S3Error::with_message(S3ErrorCode::InternalError, "the local S3 failed; its log says why")
 }
 
 fn connect(folder: &Path, keep: Keep) -> Result<Connection> {
@@ -296,102 +237,56 @@ fn connect(folder: &Path, keep: Keep) -> Result<Connection> {
         database.execute_batch(SCHEMA)?;
         Ok(database)
     };
-    connected().map_err(|error: rusqlite::Error| Error::Database {
-        service: "S3",
-        reason: error.to_string(),
-    })
+    connected().map_err(|error: rusqlite::Error| Error::Database { service: "S3", reason: error.to_string() })
 }
 
 fn begin(database: &mut Connection) -> S3Result<Transaction<'_>> {
-    database
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(internal)
+    database.transaction_with_behavior(TransactionBehavior::Immediate).map_err(internal)
 }
 
 fn versioning(database: &Connection, bucket: &str) -> S3Result<Option<String>> {
-    let found = database.query_row(
-        "SELECT versioning FROM bucket WHERE name = ?1",
-        [bucket],
-        |row| row.get(0),
-    );
-    found
-        .optional()
-        .map_err(internal)?
-        .ok_or_else(|| s3_error!(NoSuchBucket))
+    let found = database.query_row("SELECT versioning FROM bucket WHERE name = ?1", [bucket], |row| row.get(0));
+    found.optional().map_err(internal)?.ok_or_else(|| s3_error!(NoSuchBucket))
 }
 
 fn new_version(versioning: Option<&str>) -> String {
-    if versioning == Some(ENABLED) {
-        uuid::Uuid::new_v4().simple().to_string()
-    } else {
-        NULL_VERSION.to_owned()
-    }
+    if versioning == Some(ENABLED) { uuid::Uuid::new_v4().simple().to_string() } else { NULL_VERSION.to_owned() }
 }
 
-fn readable(
-    database: &Connection,
-    bucket: &str,
-    key: &str,
-    version: Option<&str>,
-) -> S3Result<Object> {
+fn readable(database: &Connection, bucket: &str, key: &str, version: Option<&str>) -> S3Result<Object> {
     versioning(database, bucket)?;
     let Some(version) = version else {
         let object = newest(database, bucket, key)?.filter(|object| !object.is_delete_marker());
         return object.ok_or_else(|| s3_error!(NoSuchKey));
     };
     let object = find(database, bucket, key, version)?.ok_or_else(|| s3_error!(NoSuchVersion))?;
-    if object.is_delete_marker() {
-        Err(s3_error!(MethodNotAllowed))
-    } else {
-        Ok(object)
-    }
+    if object.is_delete_marker() { Err(s3_error!(MethodNotAllowed)) } else { Ok(object) }
 }
 
 fn newest(database: &Connection, bucket: &str, key: &str) -> S3Result<Option<Object>> {
-    let query = format!(
-        "SELECT {COLUMNS} FROM object WHERE bucket = ?1 AND key = ?2 ORDER BY sequence DESC LIMIT 1"
-    );
-    database
-        .query_row(&query, params![bucket, key], read_object)
-        .optional()
-        .map_err(internal)
+    let query = format!("SELECT {COLUMNS} FROM object WHERE bucket = ?1 AND key = ?2 ORDER BY sequence DESC LIMIT 1");
+    database.query_row(&query, params![bucket, key], read_object).optional().map_err(internal)
 }
 
 fn find(database: &Connection, bucket: &str, key: &str, version: &str) -> S3Result<Option<Object>> {
-    let query =
-        format!("SELECT {COLUMNS} FROM object WHERE bucket = ?1 AND key = ?2 AND version = ?3");
-    database
-        .query_row(&query, params![bucket, key, version], read_object)
-        .optional()
-        .map_err(internal)
+    let query = format!("SELECT {COLUMNS} FROM object WHERE bucket = ?1 AND key = ?2 AND version = ?3");
+    database.query_row(&query, params![bucket, key, version], read_object).optional().map_err(internal)
 }
 
 /// Takes the one version without a name out of the catalog and returns its file.
 fn forget_null(database: &Connection, bucket: &str, key: &str) -> S3Result<Option<String>> {
-    let statement =
-        "DELETE FROM object WHERE bucket = ?1 AND key = ?2 AND version = ?3 RETURNING blob";
-    let deleted = database.query_row(statement, params![bucket, key, NULL_VERSION], |row| {
-        row.get(0)
-    });
+    let statement = "DELETE FROM object WHERE bucket = ?1 AND key = ?2 AND version = ?3 RETURNING blob";
+    let deleted = database.query_row(statement, params![bucket, key, NULL_VERSION], |row| row.get(0));
     Ok(deleted.optional().map_err(internal)?.flatten())
 }
 
 fn insert(database: &Connection, bucket: &str, key: &str, object: &Object) -> S3Result<()> {
-    let statement =
-        "INSERT INTO object (bucket, key, version, etag, size_bytes, modified_s, description, blob)
+    let statement = "INSERT INTO object (bucket, key, version, etag, size_bytes, modified_s, description, blob)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     let description = serde_json::to_string(&object.description).map_err(internal)?;
     let size_bytes = signed(object.size_bytes);
-    let values = params![
-        bucket,
-        key,
-        object.version,
-        object.etag,
-        size_bytes,
-        object.modified_s,
-        description,
-        object.blob
-    ];
+    let values =
+        params![bucket, key, object.version, object.etag, size_bytes, object.modified_s, description, object.blob];
     database.execute(statement, values).map_err(internal)?;
     Ok(())
 }

@@ -19,10 +19,7 @@ impl WriteConditions {
             (None, _) | (Some(ETagCondition::Any), None) => {}
             (Some(ETagCondition::Any), Some(_)) => return Err(s3_error!(PreconditionFailed)),
             (Some(ETagCondition::ETag(_)), _) => {
-                return Err(s3_error!(
-                    NotImplemented,
-                    "an upload takes only * as its If-None-Match"
-                ));
+                return Err(s3_error!(NotImplemented, "an upload takes only * as its If-None-Match"));
             }
         }
         match (&self.if_match, current) {
@@ -78,11 +75,7 @@ impl ReadConditions {
             (None, Some(since)) => modified <= *since,
             (None, None) => false,
         };
-        if already_there {
-            Err(s3_error!(NotModified))
-        } else {
-            Ok(())
-        }
+        if already_there { Err(s3_error!(NotModified)) } else { Ok(()) }
     }
 }
 
@@ -116,33 +109,14 @@ mod tests {
     }
 
     fn verdict(judged: S3Result<()>) -> String {
-        judged.map_or_else(
-            |error| error.code().as_str().to_owned(),
-            |()| "yes".to_owned(),
-        )
+        judged.map_or_else(|error| error.code().as_str().to_owned(), |()| "yes".to_owned())
     }
 
     #[track_caller]
-    fn check_write(
-        if_match: Option<ETagCondition>,
-        if_none_match: Option<ETagCondition>,
-        now: &str,
-        absent: &str,
-    ) {
-        let conditions = WriteConditions {
-            if_match,
-            if_none_match,
-        };
-        assert_eq!(
-            verdict(conditions.judge(Some(&object()))),
-            now,
-            "with an object there"
-        );
-        assert_eq!(
-            verdict(conditions.judge(None)),
-            absent,
-            "with no object there"
-        );
+    fn check_write(if_match: Option<ETagCondition>, if_none_match: Option<ETagCondition>, now: &str, absent: &str) {
+        let conditions = WriteConditions { if_match, if_none_match };
+        assert_eq!(verdict(conditions.judge(Some(&object()))), now, "with an object there");
+        assert_eq!(verdict(conditions.judge(None)), absent, "with no object there");
     }
 
     #[test]
@@ -165,78 +139,22 @@ mod tests {
     fn a_download_is_answered_only_when_the_reader_needs_it() {
         let at = |seconds| Some(timestamp(seconds));
         check_read(ReadConditions::default(), "yes");
-        check_read(
-            ReadConditions {
-                if_match: etag("aa"),
-                ..Default::default()
-            },
-            "yes",
-        );
-        check_read(
-            ReadConditions {
-                if_match: etag("bb"),
-                ..Default::default()
-            },
-            "PreconditionFailed",
-        );
-        check_read(
-            ReadConditions {
-                if_none_match: etag("aa"),
-                ..Default::default()
-            },
-            "NotModified",
-        );
-        check_read(
-            ReadConditions {
-                if_none_match: etag("bb"),
-                ..Default::default()
-            },
-            "yes",
-        );
-        check_read(
-            ReadConditions {
-                if_modified_since: at(999),
-                ..Default::default()
-            },
-            "yes",
-        );
-        check_read(
-            ReadConditions {
-                if_modified_since: at(1000),
-                ..Default::default()
-            },
-            "NotModified",
-        );
-        check_read(
-            ReadConditions {
-                if_unmodified_since: at(1000),
-                ..Default::default()
-            },
-            "yes",
-        );
-        check_read(
-            ReadConditions {
-                if_unmodified_since: at(999),
-                ..Default::default()
-            },
-            "PreconditionFailed",
-        );
+        check_read(ReadConditions { if_match: etag("aa"), ..Default::default() }, "yes");
+        check_read(ReadConditions { if_match: etag("bb"), ..Default::default() }, "PreconditionFailed");
+        check_read(ReadConditions { if_none_match: etag("aa"), ..Default::default() }, "NotModified");
+        check_read(ReadConditions { if_none_match: etag("bb"), ..Default::default() }, "yes");
+        check_read(ReadConditions { if_modified_since: at(999), ..Default::default() }, "yes");
+        check_read(ReadConditions { if_modified_since: at(1000), ..Default::default() }, "NotModified");
+        check_read(ReadConditions { if_unmodified_since: at(1000), ..Default::default() }, "yes");
+        check_read(ReadConditions { if_unmodified_since: at(999), ..Default::default() }, "PreconditionFailed");
     }
 
     #[test]
     fn an_entity_tag_outranks_a_time() {
         let at = |seconds| Some(timestamp(seconds));
-        let same_tag = ReadConditions {
-            if_match: etag("aa"),
-            if_unmodified_since: at(1),
-            ..Default::default()
-        };
+        let same_tag = ReadConditions { if_match: etag("aa"), if_unmodified_since: at(1), ..Default::default() };
         check_read(same_tag, "yes");
-        let other_tag = ReadConditions {
-            if_none_match: etag("bb"),
-            if_modified_since: at(5000),
-            ..Default::default()
-        };
+        let other_tag = ReadConditions { if_none_match: etag("bb"), if_modified_since: at(5000), ..Default::default() };
         check_read(other_tag, "yes");
     }
 }

@@ -31,26 +31,15 @@ impl Declared {
     /// Reads the headers of an upload.
     pub(super) fn in_headers(headers: &HeaderMap) -> S3Result<Declared> {
         // In the aws-chunked encoding, Content-Length counts the signatures of the chunks, too.
-        let length = text(headers, "x-amz-decoded-content-length")
-            .or_else(|| text(headers, "content-length"));
+        let length = text(headers, "x-amz-decoded-content-length").or_else(|| text(headers, "content-length"));
         let length_bytes = length.and_then(|length| length.parse().ok());
         if length_bytes.is_some_and(|length| length > MAX_OBJECT_BYTES) {
             return Err(s3_error!(EntityTooLarge));
         }
-        let promises = [
-            text(headers, "x-amz-trailer"),
-            text(headers, "x-amz-sdk-checksum-algorithm"),
-        ];
-        let promises = promises
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join(",")
-            .to_ascii_lowercase();
+        let promises = [text(headers, "x-amz-trailer"), text(headers, "x-amz-sdk-checksum-algorithm")];
+        let promises = promises.into_iter().flatten().collect::<Vec<_>>().join(",").to_ascii_lowercase();
         let promised = |algorithm: &&str| {
-            promises
-                .split(',')
-                .any(|promise| promise.trim().trim_start_matches("x-amz-checksum-") == *algorithm)
+            promises.split(',').any(|promise| promise.trim().trim_start_matches("x-amz-checksum-") == *algorithm)
         };
         Ok(Declared {
             length_bytes,
@@ -62,8 +51,7 @@ impl Declared {
 
     /// What computes every digest that was declared or promised.
     pub(super) fn hasher(&self) -> ChecksumHasher {
-        let wanted =
-            |algorithm| self.digests.contains_key(algorithm) || self.promised.contains(&algorithm);
+        let wanted = |algorithm| self.digests.contains_key(algorithm) || self.promised.contains(&algorithm);
         ChecksumHasher {
             crc32: wanted("crc32").then(Default::default),
             crc32c: wanted("crc32c").then(Default::default),
@@ -81,48 +69,25 @@ impl Declared {
     /// Whether there is room for more: an upload without a length must end somewhere.
     pub(super) fn allows(&self, size_bytes: u64) -> S3Result<()> {
         let limit = self.length_bytes.unwrap_or(MAX_OBJECT_BYTES);
-        if size_bytes <= limit {
-            Ok(())
-        } else {
-            Err(s3_error!(EntityTooLarge))
-        }
+        if size_bytes <= limit { Ok(()) } else { Err(s3_error!(EntityTooLarge)) }
     }
 
     /// Compares every declaration with what arrived.
     pub(super) fn verify(&self, upload: &Upload) -> S3Result<()> {
-        if self
-            .length_bytes
-            .is_some_and(|length| length != upload.size_bytes)
-        {
-            return Err(s3_error!(
-                IncompleteBody,
-                "the body is not as long as its headers say"
-            ));
+        if self.length_bytes.is_some_and(|length| length != upload.size_bytes) {
+            return Err(s3_error!(IncompleteBody, "the body is not as long as its headers say"));
         }
-        if self
-            .md5
-            .as_ref()
-            .is_some_and(|md5| *md5 != upload.md5_base64())
-        {
-            return Err(s3_error!(
-                BadDigest,
-                "the Content-MD5 you specified did not match what we received"
-            ));
+        if self.md5.as_ref().is_some_and(|md5| *md5 != upload.md5_base64()) {
+            return Err(s3_error!(BadDigest, "the Content-MD5 you specified did not match what we received"));
         }
         for (algorithm, computed) in &upload.digests {
             match self.digests.get(algorithm) {
                 Some(declared) if declared == computed => {}
                 Some(_) => {
-                    return Err(s3_error!(
-                        BadDigest,
-                        "the {algorithm} you specified did not match what we received"
-                    ));
+                    return Err(s3_error!(BadDigest, "the {algorithm} you specified did not match what we received"));
                 }
                 None => {
-                    return Err(s3_error!(
-                        InvalidRequest,
-                        "a {algorithm} checksum was announced and did not come"
-                    ));
+                    return Err(s3_error!(InvalidRequest, "a {algorithm} checksum was announced and did not come"));
                 }
             }
         }
@@ -139,18 +104,11 @@ pub(super) fn named(computed: Checksum) -> Digests {
         ("sha1", computed.checksum_sha1),
         ("sha256", computed.checksum_sha256),
     ];
-    all.into_iter()
-        .filter_map(|(name, digest)| Some((name.to_owned(), digest?)))
-        .collect()
+    all.into_iter().filter_map(|(name, digest)| Some((name.to_owned(), digest?))).collect()
 }
 
 fn digests_in(headers: &HeaderMap) -> Digests {
-    let digest = |name: &str| {
-        Some((
-            name.to_owned(),
-            text(headers, &format!("x-amz-checksum-{name}"))?.to_owned(),
-        ))
-    };
+    let digest = |name: &str| Some((name.to_owned(), text(headers, &format!("x-amz-checksum-{name}"))?.to_owned()));
     ALGORITHMS.into_iter().filter_map(digest).collect()
 }
 

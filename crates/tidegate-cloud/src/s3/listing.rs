@@ -18,25 +18,17 @@ pub(super) struct Listing {
 
 /// How many entries were asked for.
 pub(super) fn page_size(max_keys: Option<i32>) -> usize {
-    max_keys.map_or(MAX_PAGE, |wanted| {
-        usize::try_from(wanted).unwrap_or_default().min(MAX_PAGE)
-    })
+    max_keys.map_or(MAX_PAGE, |wanted| usize::try_from(wanted).unwrap_or_default().min(MAX_PAGE))
 }
 
 impl Listing {
     /// The first `size` entries of `found`, which is sorted and begins with `prefix` throughout.
-    pub(super) fn page(
-        found: Vec<(String, Object)>,
-        prefix: &str,
-        delimiter: Option<&str>,
-        size: usize,
-    ) -> Listing {
+    pub(super) fn page(found: Vec<(String, Object)>, prefix: &str, delimiter: Option<&str>, size: usize) -> Listing {
         let mut listing = Listing::default();
         let mut last_key = None;
         for (key, object) in found {
             let folded = folded(&key, prefix, delimiter);
-            let is_listed =
-                folded.is_some() && listing.prefixes.last().map(String::as_str) == folded;
+            let is_listed = folded.is_some() && listing.prefixes.last().map(String::as_str) == folded;
             if !is_listed && listing.len() >= size {
                 listing.next = last_key;
                 break;
@@ -63,19 +55,9 @@ impl Listing {
             delimiter: input.delimiter,
             continuation_token: input.continuation_token,
             start_after: input.start_after,
-            contents: Some(
-                self.objects
-                    .into_iter()
-                    .map(|(key, object)| listed(key, &object))
-                    .collect(),
-            ),
+            contents: Some(self.objects.into_iter().map(|(key, object)| listed(key, &object)).collect()),
             common_prefixes: Some(
-                self.prefixes
-                    .into_iter()
-                    .map(|prefix| CommonPrefix {
-                        prefix: Some(prefix),
-                    })
-                    .collect(),
+                self.prefixes.into_iter().map(|prefix| CommonPrefix { prefix: Some(prefix) }).collect(),
             ),
             ..Default::default()
         }
@@ -119,22 +101,10 @@ mod tests {
             description: Description::default(),
             blob: Some("blob".to_owned()),
         };
-        let found = keys
-            .iter()
-            .map(|key| ((*key).to_owned(), object.clone()))
-            .collect();
+        let found = keys.iter().map(|key| ((*key).to_owned(), object.clone())).collect();
         let listing = Listing::page(found, prefix, delimiter, size);
-        let objects = listing
-            .objects
-            .iter()
-            .map(|(key, _)| key.as_str())
-            .collect::<Vec<_>>()
-            .join(" ");
-        format!(
-            "{objects} | {} | {}",
-            listing.prefixes.join(" "),
-            listing.next.as_deref().unwrap_or("end")
-        )
+        let objects = listing.objects.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>().join(" ");
+        format!("{objects} | {} | {}", listing.prefixes.join(" "), listing.next.as_deref().unwrap_or("end"))
     }
 
     #[test]
@@ -148,10 +118,7 @@ mod tests {
     #[test]
     fn a_delimiter_folds_what_is_behind_it() {
         let keys = ["p/a", "p/b/1", "p/b/2", "p/c/1", "p/d"];
-        assert_eq!(
-            page(&keys, "p/", Some("/"), 10),
-            "p/a p/d | p/b/ p/c/ | end"
-        );
+        assert_eq!(page(&keys, "p/", Some("/"), 10), "p/a p/d | p/b/ p/c/ | end");
         assert_eq!(page(&keys, "p/", Some("/"), 2), "p/a | p/b/ | p/b/2");
         assert_eq!(page(&keys, "", Some("/"), 10), " | p/ | end");
     }

@@ -97,14 +97,9 @@ impl Object {
         GetObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
             content_length: Some(signed(part.end - part.start)),
-            content_range: range.as_ref().map(|range| {
-                format!(
-                    "bytes {}-{}/{}",
-                    range.start,
-                    range.end - 1,
-                    self.size_bytes
-                )
-            }),
+            content_range: range
+                .as_ref()
+                .map(|range| format!("bytes {}-{}/{}", range.start, range.end - 1, self.size_bytes)),
             e_tag: Some(self.etag()),
             last_modified: Some(self.modified()),
             version_id: self.shown_version(),
@@ -147,10 +142,7 @@ impl Object {
     }
 
     fn content_type(&self) -> String {
-        self.description
-            .content_type
-            .clone()
-            .unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned())
+        self.description.content_type.clone().unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned())
     }
 }
 
@@ -162,18 +154,9 @@ pub(super) fn override_headers(output: &mut GetObjectOutput, input: GetObjectInp
         }
     }
     put(&mut output.content_type, input.response_content_type);
-    put(
-        &mut output.content_disposition,
-        input.response_content_disposition,
-    );
-    put(
-        &mut output.content_encoding,
-        input.response_content_encoding,
-    );
-    put(
-        &mut output.content_language,
-        input.response_content_language,
-    );
+    put(&mut output.content_disposition, input.response_content_disposition);
+    put(&mut output.content_encoding, input.response_content_encoding);
+    put(&mut output.content_language, input.response_content_language);
     put(&mut output.cache_control, input.response_cache_control);
     output.expires = input.response_expires;
 }
@@ -185,9 +168,7 @@ pub(super) fn signed(bytes: u64) -> i64 {
 
 /// Seconds since 1970, now.
 pub(super) fn now_s() -> i64 {
-    let since_1970 = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     signed(since_1970.as_secs())
 }
 

@@ -34,14 +34,8 @@ impl Upload {
 }
 
 /// Writes `body` to a new file in `folder`, a piece at a time, computing every digest on the way.
-pub(super) async fn receive(
-    folder: &Path,
-    mut body: StreamingBlob,
-    declared: &Declared,
-) -> S3Result<Upload> {
-    let (file, path) = tempfile::NamedTempFile::new_in(folder)
-        .map_err(internal)?
-        .into_parts();
+pub(super) async fn receive(folder: &Path, mut body: StreamingBlob, declared: &Declared) -> S3Result<Upload> {
+    let (file, path) = tempfile::NamedTempFile::new_in(folder).map_err(internal)?.into_parts();
     let mut file = tokio::fs::File::from_std(file);
     let mut hasher = declared.hasher();
     let mut md5 = Md5::new();
@@ -56,10 +50,5 @@ pub(super) async fn receive(
     }
     // tokio's file reports the error of a write with the next call.
     file.flush().await.map_err(internal)?;
-    Ok(Upload {
-        file: path,
-        size_bytes,
-        digests: named(hasher.finalize()),
-        md5: md5.finalize().into(),
-    })
+    Ok(Upload { file: path, size_bytes, digests: named(hasher.finalize()), md5: md5.finalize().into() })
 }

@@ -16,21 +16,10 @@ fn text(value: &str) -> AttributeValue {
 }
 
 async fn create_table(client: &Client) -> Outcome {
-    let key = AttributeDefinition::builder()
-        .attribute_name("pk")
-        .attribute_type(ScalarAttributeType::S);
-    let hash = KeySchemaElement::builder()
-        .attribute_name("pk")
-        .key_type(KeyType::Hash);
-    let create = client
-        .create_table()
-        .table_name(TABLE)
-        .billing_mode(BillingMode::PayPerRequest);
-    create
-        .attribute_definitions(key.build()?)
-        .key_schema(hash.build()?)
-        .send()
-        .await?;
+    let key = AttributeDefinition::builder().attribute_name("pk").attribute_type(ScalarAttributeType::S);
+    let hash = KeySchemaElement::builder().attribute_name("pk").key_type(KeyType::Hash);
+    let create = client.create_table().table_name(TABLE).billing_mode(BillingMode::PayPerRequest);
+    create.attribute_definitions(key.build()?).key_schema(hash.build()?).send().await?;
     Ok(())
 }
 
@@ -60,22 +49,12 @@ async fn a_failed_condition_shows_the_item_that_was_in_the_way() -> Outcome {
             .send()
     };
     put("first").await?;
-    let refused = put("second")
-        .await
-        .err()
-        .ok_or("both were stored")?
-        .into_service_error();
+    let refused = put("second").await.err().ok_or("both were stored")?.into_service_error();
     assert!(refused.is_conditional_check_failed_exception());
-    let aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(
-        refused,
-    ) = refused
-    else {
+    let aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(refused) = refused else {
         return Err("another error".into());
     };
-    assert_eq!(
-        refused.item().and_then(|item| item.get("owner")),
-        Some(&text("first"))
-    );
+    assert_eq!(refused.item().and_then(|item| item.get("owner")), Some(&text("first")));
     Ok(())
 }
 
@@ -85,21 +64,12 @@ async fn a_cancelled_transaction_says_which_part_failed_and_stores_none() -> Out
     let client = cloud.dynamodb();
     create_table(&client).await?;
     let write = |items: Vec<Put>| {
-        let items = items
-            .into_iter()
-            .map(|put| TransactWriteItem::builder().put(put).build())
-            .collect();
-        client
-            .transact_write_items()
-            .set_transact_items(Some(items))
-            .send()
+        let items = items.into_iter().map(|put| TransactWriteItem::builder().put(put).build()).collect();
+        client.transact_write_items().set_transact_items(Some(items)).send()
     };
     write(vec![new_item("a", "first")?]).await?;
     let refused = write(vec![new_item("b", "second")?, new_item("a", "second")?]).await;
-    let refused = refused
-        .err()
-        .ok_or("the transaction went through")?
-        .into_service_error();
+    let refused = refused.err().ok_or("the transaction went through")?.into_service_error();
     let aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError::TransactionCanceledException(
         refused,
     ) = refused
@@ -109,17 +79,9 @@ async fn a_cancelled_transaction_says_which_part_failed_and_stores_none() -> Out
     let reasons = refused.cancellation_reasons();
     let codes: Vec<_> = reasons.iter().filter_map(|reason| reason.code()).collect();
     assert_eq!(codes, ["None", "ConditionalCheckFailed"]);
-    assert_eq!(
-        reasons[1].item().and_then(|item| item.get("owner")),
-        Some(&text("first"))
-    );
+    assert_eq!(reasons[1].item().and_then(|item| item.get("owner")), Some(&text("first")));
 
-    let other = client
-        .get_item()
-        .table_name(TABLE)
-        .key("pk", text("b"))
-        .send()
-        .await?;
+    let other = client.get_item().table_name(TABLE).key("pk", text("b")).send().await?;
     assert_eq!(other.item(), None);
     Ok(())
 }
@@ -133,10 +95,7 @@ async fn a_counter_with_a_limit_never_passes_it() -> Outcome {
     for _ in 0..40 {
         let client = client.clone();
         clients.spawn(async move {
-            let update = client
-                .update_item()
-                .table_name(TABLE)
-                .key("pk", text("counter"));
+            let update = client.update_item().table_name(TABLE).key("pk", text("counter"));
             let update = update
                 .update_expression("ADD granted :one")
                 .condition_expression("attribute_not_exists(granted) OR granted < :limit")
@@ -145,12 +104,7 @@ async fn a_counter_with_a_limit_never_passes_it() -> Outcome {
             update.send().await.is_ok()
         });
     }
-    let granted = clients
-        .join_all()
-        .await
-        .into_iter()
-        .filter(|granted| *granted)
-        .count();
+    let granted = clients.join_all().await.into_iter().filter(|granted| *granted).count();
     assert_eq!(granted, 25);
     Ok(())
 }
@@ -161,26 +115,11 @@ async fn items_survive_a_restart() -> Outcome {
     let cloud = LocalCloud::open(folder.path(), Ports::default())?;
     let client = cloud.dynamodb();
     create_table(&client).await?;
-    client
-        .put_item()
-        .table_name(TABLE)
-        .item("pk", text("a"))
-        .item("owner", text("first"))
-        .send()
-        .await?;
+    client.put_item().table_name(TABLE).item("pk", text("a")).item("owner", text("first")).send().await?;
     cloud.shutdown().await;
 
     let cloud = LocalCloud::open(folder.path(), Ports::default())?;
-    let found = cloud
-        .dynamodb()
-        .get_item()
-        .table_name(TABLE)
-        .key("pk", text("a"))
-        .send()
-        .await?;
-    assert_eq!(
-        found.item().and_then(|item| item.get("owner")),
-        Some(&text("first"))
-    );
+    let found = cloud.dynamodb().get_item().table_name(TABLE).key("pk", text("a")).send().await?;
+    assert_eq!(found.item().and_then(|item| item.get("owner")), Some(&text("first")));
     Ok(())
 }

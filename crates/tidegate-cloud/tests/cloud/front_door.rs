@@ -23,9 +23,7 @@ impl Backend for Echo {
             "/panic" => panic!("as the test asked"),
             "/slow" => tokio::time::sleep(std::time::Duration::from_secs(20)).await,
             "/dated" => {
-                let response = Response::builder()
-                    .header("date", "never")
-                    .header("transfer-encoding", "chunked");
+                let response = Response::builder().header("date", "never").header("transfer-encoding", "chunked");
                 return response.body(Body::from("{}")).expect("these are headers");
             }
             "/binary" => return Response::new(Body::from(vec![0xff, 0x00])),
@@ -33,10 +31,7 @@ impl Backend for Echo {
             _ => {}
         }
         let mut response = Response::new(Body::from(seen(&request).to_string()));
-        response.headers_mut().insert(
-            "content-type",
-            lambda_http::http::HeaderValue::from_static("application/json"),
-        );
+        response.headers_mut().insert("content-type", lambda_http::http::HeaderValue::from_static("application/json"));
         response
     }
 }
@@ -47,11 +42,7 @@ fn seen(request: &Request) -> Value {
         return Value::Null;
     };
     let headers = request.headers();
-    let header = |name: &str| {
-        headers
-            .get(name)
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-    };
+    let header = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     json!({
         "method": request.method().as_str(),
         "path": request.uri().path(),
@@ -77,23 +68,14 @@ fn seen(request: &Request) -> Value {
 
 async fn front_door() -> Result<FrontDoor, Box<dyn std::error::Error + Send + Sync>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    Ok(FrontDoor::serve(
-        listener,
-        OperatorKey::parse(KEY)?,
-        Arc::new(Echo),
-    ))
+    Ok(FrontDoor::serve(listener, OperatorKey::parse(KEY)?, Arc::new(Echo)))
 }
 
 #[tokio::test]
 async fn a_service_sees_what_api_gateway_would_show_it() -> Outcome {
     let door = front_door().await?;
     let url = format!("{}/v1/updates/1.2.3%2Bbuild?q=a%20b", door.url());
-    let headers = [
-        ("User-Agent", "lamp/1.0"),
-        ("X-Twice", "one"),
-        ("X-Twice", "two"),
-        ("Authorization", "bearer tok"),
-    ];
+    let headers = [("User-Agent", "lamp/1.0"), ("X-Twice", "one"), ("X-Twice", "two"), ("Authorization", "bearer tok")];
     let answer = ask("POST", &url, &headers, b"{\"id\":1}").await?;
     assert_eq!(answer.status, 200);
     let seen: Value = serde_json::from_slice(&answer.body)?;
@@ -108,18 +90,11 @@ async fn a_service_sees_what_api_gateway_would_show_it() -> Outcome {
     assert_eq!(seen["userAgent"], "lamp/1.0");
     assert_eq!(seen["requestId"].as_str(), answer.header("apigw-requestid"));
 
-    let now_ms = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)?
-        .as_millis();
-    let age_ms = now_ms.abs_diff(u128::try_from(
-        seen["timeEpoch"].as_i64().unwrap_or_default(),
-    )?);
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
+    let age_ms = now_ms.abs_diff(u128::try_from(seen["timeEpoch"].as_i64().unwrap_or_default())?);
     assert!(age_ms < 60_000, "{seen}");
     let time = seen["time"].as_str().unwrap_or_default();
-    assert!(
-        time.len() == "21/Nov/2026:04:28:00 +0000".len() && time.ends_with(" +0000"),
-        "{time}"
-    );
+    assert!(time.len() == "21/Nov/2026:04:28:00 +0000".len() && time.ends_with(" +0000"), "{time}");
     Ok(())
 }
 
@@ -128,59 +103,31 @@ async fn every_request_has_its_own_id() -> Outcome {
     let door = front_door().await?;
     let first = ask("GET", &format!("{}/v1/check", door.url()), &[], b"").await?;
     let second = ask("GET", &format!("{}/v1/check", door.url()), &[], b"").await?;
-    assert_ne!(
-        first.header("apigw-requestid"),
-        second.header("apigw-requestid")
-    );
+    assert_ne!(first.header("apigw-requestid"), second.header("apigw-requestid"));
     Ok(())
 }
 
 #[tokio::test]
 async fn a_body_that_is_not_text_arrives_as_bytes() -> Outcome {
     let door = front_door().await?;
-    let answer = ask(
-        "POST",
-        &format!("{}/v1/report", door.url()),
-        &[],
-        &[0xff, 0x00, 0x7f],
-    )
-    .await?;
+    let answer = ask("POST", &format!("{}/v1/report", door.url()), &[], &[0xff, 0x00, 0x7f]).await?;
     let seen: Value = serde_json::from_slice(&answer.body)?;
     assert_eq!(seen["body"], json!({ "binary": [0xff, 0x00, 0x7f] }));
     let binary = ask("GET", &format!("{}/binary", door.url()), &[], b"").await?;
-    assert_eq!(
-        (binary.body.as_slice(), binary.header("content-length")),
-        ([0xff, 0x00].as_slice(), Some("2"))
-    );
+    assert_eq!((binary.body.as_slice(), binary.header("content-length")), ([0xff, 0x00].as_slice(), Some("2")));
     Ok(())
 }
 
 #[tokio::test]
 async fn content_length_is_spelled_so_and_is_never_the_last_header() -> Outcome {
     let door = front_door().await?;
-    for path in [
-        "/v1/check",
-        "/healthz",
-        "/v1/products/lamp",
-        "/panic",
-        "/dated",
-        "/nothing",
-        "/%zz",
-    ] {
+    for path in ["/v1/check", "/healthz", "/v1/products/lamp", "/panic", "/dated", "/nothing", "/%zz"] {
         let answer = ask("POST", &format!("{}{path}", door.url()), &[], b"{}").await?;
         let names = answer.header_names();
         assert!(names.contains(&"Content-Length"), "{path}: {}", answer.head);
         assert_eq!(names.last(), Some(&"Date"), "{path}: {}", answer.head);
-        assert!(
-            !names
-                .iter()
-                .any(|name| name.eq_ignore_ascii_case("transfer-encoding")),
-            "{path}: {}",
-            answer.head
-        );
-        let length = answer
-            .header("content-length")
-            .and_then(|length| length.parse().ok());
+        assert!(!names.iter().any(|name| name.eq_ignore_ascii_case("transfer-encoding")), "{path}: {}", answer.head);
+        let length = answer.header("content-length").and_then(|length| length.parse().ok());
         assert_eq!(length, Some(answer.body.len()), "{path}");
     }
     Ok(())
@@ -198,26 +145,12 @@ async fn an_operator_route_needs_the_operator_key() -> Outcome {
     ];
     for headers in refused {
         let answer = ask("GET", &url, headers, b"").await?;
-        assert_eq!(
-            (answer.status, answer.text().as_str()),
-            (403, r#"{"message":"Forbidden"}"#),
-            "{headers:?}"
-        );
+        assert_eq!((answer.status, answer.text().as_str()), (403, r#"{"message":"Forbidden"}"#), "{headers:?}");
     }
-    let answer = ask(
-        "GET",
-        &url,
-        &[("Authorization", &format!("Bearer {KEY}"))],
-        b"",
-    )
-    .await?;
+    let answer = ask("GET", &url, &[("Authorization", &format!("Bearer {KEY}"))], b"").await?;
     let seen: Value = serde_json::from_slice(&answer.body)?;
     assert_eq!(seen["userArn"], OPERATOR_ARN);
-    assert_eq!(
-        seen["authorization"],
-        Value::Null,
-        "the key goes no further than the door"
-    );
+    assert_eq!(seen["authorization"], Value::Null, "the key goes no further than the door");
     Ok(())
 }
 
@@ -237,12 +170,7 @@ async fn no_spelling_of_an_operator_route_gets_past_the_key() -> Outcome {
     ];
     for spelling in spellings {
         let answer = ask("GET", &format!("{}{spelling}", door.url()), &[], b"").await?;
-        assert!(
-            [400, 403].contains(&answer.status),
-            "{spelling}: {} {}",
-            answer.status,
-            answer.text()
-        );
+        assert!([400, 403].contains(&answer.status), "{spelling}: {} {}", answer.status, answer.text());
     }
     Ok(())
 }
@@ -251,13 +179,7 @@ async fn no_spelling_of_an_operator_route_gets_past_the_key() -> Outcome {
 async fn the_key_opens_nothing_but_operator_routes() -> Outcome {
     let door = front_door().await?;
     let headers = [("Authorization", format!("Bearer {KEY}"))];
-    let answer = ask(
-        "GET",
-        &format!("{}/v1/check", door.url()),
-        &[("Authorization", &headers[0].1)],
-        b"",
-    )
-    .await?;
+    let answer = ask("GET", &format!("{}/v1/check", door.url()), &[("Authorization", &headers[0].1)], b"").await?;
     let seen: Value = serde_json::from_slice(&answer.body)?;
     assert_eq!(seen["userArn"], Value::Null);
     Ok(())
@@ -267,10 +189,7 @@ async fn the_key_opens_nothing_but_operator_routes() -> Outcome {
 async fn healthz_is_answered_at_the_door() -> Outcome {
     let door = front_door().await?;
     let answer = ask("GET", &format!("{}/healthz", door.url()), &[], b"").await?;
-    assert_eq!(
-        (answer.status, answer.text().as_str()),
-        (200, r#"{"ok":true}"#)
-    );
+    assert_eq!((answer.status, answer.text().as_str()), (200, r#"{"ok":true}"#));
     Ok(())
 }
 
@@ -284,11 +203,7 @@ async fn a_body_over_the_limit_is_refused() -> Outcome {
     assert_eq!((answer.status, answer.text().as_str()), (413, too_large));
 
     // Without a length the door finds out by reading.
-    let host = url
-        .trim_start_matches("http://")
-        .split('/')
-        .next()
-        .unwrap_or_default();
+    let host = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
     let mut request = format!(
         "POST /v1/report HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n",
         MAX_BODY_BYTES + 1
@@ -298,11 +213,7 @@ async fn a_body_over_the_limit_is_refused() -> Outcome {
     assert_eq!((answer.status, answer.text().as_str()), (413, too_large));
 
     let answer = ask("POST", &url, &[], &vec![b'x'; MAX_BODY_BYTES + 5_000_000]).await?;
-    assert_eq!(
-        (answer.status, answer.text().as_str()),
-        (413, too_large),
-        "the sender gets to read the answer"
-    );
+    assert_eq!((answer.status, answer.text().as_str()), (413, too_large), "the sender gets to read the answer");
     let answer = ask("POST", &url, &[], &vec![b'x'; MAX_BODY_BYTES]).await?;
     assert_eq!(answer.status, 200);
     Ok(())
@@ -324,12 +235,7 @@ async fn hostile_requests_are_answered_and_the_door_stays_open() -> Outcome {
     ];
     for request in hostile {
         let answer = say(&door.url(), request).await?;
-        assert!(
-            (200..500).contains(&answer.status),
-            "{}: {}",
-            String::from_utf8_lossy(request),
-            answer.head
-        );
+        assert!((200..500).contains(&answer.status), "{}: {}", String::from_utf8_lossy(request), answer.head);
     }
     let answer = ask("GET", &format!("{}/healthz", door.url()), &[], b"").await?;
     assert_eq!(answer.status, 200);
@@ -339,7 +245,8 @@ async fn hostile_requests_are_answered_and_the_door_stays_open() -> Outcome {
 #[tokio::test]
 async fn a_header_that_is_not_utf_8_is_left_out() -> Outcome {
     let door = front_door().await?;
-    let request = b"GET /v1/check HTTP/1.1\r\nHost: x\r\nX-Utf8: \xc3\xbc\r\nX-Broken: \xff\r\nConnection: close\r\n\r\n";
+    let request =
+        b"GET /v1/check HTTP/1.1\r\nHost: x\r\nX-Utf8: \xc3\xbc\r\nX-Broken: \xff\r\nConnection: close\r\n\r\n";
     let answer = say(&door.url(), request).await?;
     let seen: Value = serde_json::from_slice(&answer.body)?;
     assert_eq!(seen["x-utf8"], "ü");
@@ -352,14 +259,9 @@ async fn neither_a_panic_nor_a_slow_answer_holds_up_anybody_else() -> Outcome {
     let door = front_door().await?;
     let host = door.url().replace("http://", "");
     let mut waiting = tokio::net::TcpStream::connect(&host).await?;
-    waiting
-        .write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-        .await?;
+    waiting.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await?;
     let answer = ask("GET", &format!("{}/panic", door.url()), &[], b"").await?;
-    assert_eq!(
-        (answer.status, answer.text().as_str()),
-        (500, r#"{"message":"Internal Server Error"}"#)
-    );
+    assert_eq!((answer.status, answer.text().as_str()), (500, r#"{"message":"Internal Server Error"}"#));
     let answer = ask("GET", &format!("{}/v1/check", door.url()), &[], b"").await?;
     assert_eq!(answer.status, 200);
     Ok(())
@@ -372,11 +274,7 @@ async fn a_shutdown_lets_an_idle_connection_go_at_once() -> Outcome {
     let address = door.url().replace("http://", "");
     let began = std::time::Instant::now();
     door.shutdown().await;
-    assert!(
-        began.elapsed() < std::time::Duration::from_millis(1500),
-        "took {:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < std::time::Duration::from_millis(1500), "took {:?}", began.elapsed());
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
     Ok(())
 }

@@ -16,21 +16,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 type Presigned = Result<PresignedRequest, Box<dyn std::error::Error + Send + Sync>>;
 
 async fn presigned_get(s3: &Client, key: &str) -> Presigned {
-    Ok(s3
-        .get_object()
-        .bucket(BUCKET)
-        .key(key)
-        .presigned(PresigningConfig::expires_in(MINUTE)?)
-        .await?)
+    Ok(s3.get_object().bucket(BUCKET).key(key).presigned(PresigningConfig::expires_in(MINUTE)?).await?)
 }
 
 /// An upload that may bring these bytes and no others.
 async fn presigned_put(s3: &Client, key: &str, bytes: &[u8]) -> Presigned {
-    let put = s3
-        .put_object()
-        .bucket(BUCKET)
-        .key(key)
-        .checksum_sha256(sha256_base64(bytes));
+    let put = s3.put_object().bucket(BUCKET).key(key).checksum_sha256(sha256_base64(bytes));
     let put = put.content_length(i64::try_from(bytes.len())?);
     Ok(put.presigned(PresigningConfig::expires_in(MINUTE)?).await?)
 }
@@ -39,32 +30,14 @@ async fn presigned_put(s3: &Client, key: &str, bytes: &[u8]) -> Presigned {
 type Attempt<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8]);
 
 /// Uploads `bytes` with the headers that were signed, except those in `changed`; an empty one is left out.
-async fn upload(
-    presigned: &PresignedRequest,
-    changed: &[(&str, &str)],
-    bytes: &[u8],
-) -> std::io::Result<Answer> {
-    let signed = presigned
-        .headers()
-        .filter(|(name, _)| !changed.iter().any(|(other, _)| other == name));
-    let headers: Vec<_> = signed
-        .chain(
-            changed
-                .iter()
-                .copied()
-                .filter(|(_, value)| !value.is_empty()),
-        )
-        .collect();
+async fn upload(presigned: &PresignedRequest, changed: &[(&str, &str)], bytes: &[u8]) -> std::io::Result<Answer> {
+    let signed = presigned.headers().filter(|(name, _)| !changed.iter().any(|(other, _)| other == name));
+    let headers: Vec<_> = signed.chain(changed.iter().copied().filter(|(_, value)| !value.is_empty())).collect();
     ask("PUT", presigned.uri(), &headers, bytes).await
 }
 
 async fn stored(s3: &Client, key: &str, bytes: &'static [u8]) -> Outcome {
-    s3.put_object()
-        .bucket(BUCKET)
-        .key(key)
-        .body(ByteStream::from_static(bytes))
-        .send()
-        .await?;
+    s3.put_object().bucket(BUCKET).key(key).body(ByteStream::from_static(bytes)).send().await?;
     Ok(())
 }
 
@@ -84,20 +57,9 @@ async fn a_presigned_url_downloads_without_credentials() -> Outcome {
 #[tokio::test]
 async fn a_presigned_url_of_a_version_downloads_that_version() -> Outcome {
     let (_cloud, s3) = cloud_with_bucket().await?;
-    let put = s3
-        .put_object()
-        .bucket(BUCKET)
-        .key("a")
-        .body(ByteStream::from_static(b"one"))
-        .send()
-        .await?;
+    let put = s3.put_object().bucket(BUCKET).key("a").body(ByteStream::from_static(b"one")).send().await?;
     stored(&s3, "a", b"two").await?;
-    let get = s3
-        .get_object()
-        .bucket(BUCKET)
-        .key("a")
-        .set_version_id(put.version_id)
-        .response_cache_control("no-store");
+    let get = s3.get_object().bucket(BUCKET).key("a").set_version_id(put.version_id).response_cache_control("no-store");
     let url = get.presigned(PresigningConfig::expires_in(MINUTE)?).await?;
     let answer = ask("GET", url.uri(), &[], b"").await?;
     assert_eq!(answer.text(), "one");
@@ -115,22 +77,10 @@ async fn a_changed_url_is_forbidden() -> Outcome {
     let flipped = if signature.starts_with('0') { "1" } else { "0" };
     let changes = [
         ("another key", url.replace("/images/a?", "/images/b?")),
-        (
-            "a longer life",
-            url.replace("X-Amz-Expires=60", "X-Amz-Expires=6000"),
-        ),
-        (
-            "another signature",
-            format!("{before}X-Amz-Signature={flipped}{}", &signature[1..]),
-        ),
-        (
-            "another parameter",
-            format!("{url}&response-content-type=text/html"),
-        ),
-        (
-            "nobody's signature",
-            url.split('?').next().unwrap_or_default().to_owned(),
-        ),
+        ("a longer life", url.replace("X-Amz-Expires=60", "X-Amz-Expires=6000")),
+        ("another signature", format!("{before}X-Amz-Signature={flipped}{}", &signature[1..])),
+        ("another parameter", format!("{url}&response-content-type=text/html")),
+        ("nobody's signature", url.split('?').next().unwrap_or_default().to_owned()),
     ];
     for (change, url) in changes {
         assert_eq!(ask("GET", &url, &[], b"").await?.status, 403, "{change}");
@@ -143,16 +93,8 @@ async fn an_expired_url_is_forbidden() -> Outcome {
     let (_cloud, s3) = cloud_with_bucket().await?;
     stored(&s3, "a", b"one").await?;
     let two_hours_ago = std::time::SystemTime::now() - Duration::from_secs(7200);
-    let config = PresigningConfig::builder()
-        .start_time(two_hours_ago)
-        .expires_in(MINUTE)
-        .build()?;
-    let url = s3
-        .get_object()
-        .bucket(BUCKET)
-        .key("a")
-        .presigned(config)
-        .await?;
+    let config = PresigningConfig::builder().start_time(two_hours_ago).expires_in(MINUTE).build()?;
+    let url = s3.get_object().bucket(BUCKET).key("a").presigned(config).await?;
     assert_eq!(ask("GET", url.uri(), &[], b"").await?.status, 403);
     Ok(())
 }
@@ -163,11 +105,7 @@ async fn a_url_for_downloading_neither_uploads_nor_deletes() -> Outcome {
     stored(&s3, "a", b"one").await?;
     let url = presigned_get(&s3, "a").await?;
     for method in ["PUT", "DELETE", "HEAD"] {
-        assert_eq!(
-            ask(method, url.uri(), &[], b"").await?.status,
-            403,
-            "{method}"
-        );
+        assert_eq!(ask(method, url.uri(), &[], b"").await?.status, 403, "{method}");
     }
     assert_eq!(get(&s3, "a").await?, b"one");
     Ok(())
@@ -177,32 +115,11 @@ async fn a_url_for_downloading_neither_uploads_nor_deletes() -> Outcome {
 async fn a_url_signed_with_another_secret_is_forbidden() -> Outcome {
     let (cloud, s3) = cloud_with_bucket().await?;
     stored(&s3, "a", b"one").await?;
-    let stranger = aws_sdk_s3::config::Credentials::new(
-        tidegate_cloud::ACCESS_KEY,
-        "guess",
-        None,
-        None,
-        "test",
-    );
-    let config = aws_sdk_s3::config::Builder::from(&cloud.sdk_config().await)
-        .credentials_provider(stranger)
-        .build();
+    let stranger = aws_sdk_s3::config::Credentials::new(tidegate_cloud::ACCESS_KEY, "guess", None, None, "test");
+    let config = aws_sdk_s3::config::Builder::from(&cloud.sdk_config().await).credentials_provider(stranger).build();
     let stranger = Client::from_conf(config);
-    assert_eq!(
-        ask("GET", presigned_get(&stranger, "a").await?.uri(), &[], b"")
-            .await?
-            .status,
-        403
-    );
-    assert!(
-        stranger
-            .get_object()
-            .bucket(BUCKET)
-            .key("a")
-            .send()
-            .await
-            .is_err()
-    );
+    assert_eq!(ask("GET", presigned_get(&stranger, "a").await?.uri(), &[], b"").await?.status, 403);
+    assert!(stranger.get_object().bucket(BUCKET).key("a").send().await.is_err());
     Ok(())
 }
 
@@ -229,33 +146,17 @@ async fn an_upload_of_other_bytes_is_refused_and_leaves_nothing() -> Outcome {
         ("the same length", &[], b"evil"),
         ("a longer body", &[("content-length", "5")], b"good!"),
         ("a shorter body", &[("content-length", "3")], b"goo"),
-        (
-            "their own digest",
-            &[("x-amz-checksum-sha256", &other_digest)],
-            b"evil",
-        ),
+        ("their own digest", &[("x-amz-checksum-sha256", &other_digest)], b"evil"),
         ("no digest", &[("x-amz-checksum-sha256", "")], b"evil"),
     ];
     for (attempt, changed, bytes) in attempts {
         let answer = upload(&presigned, changed, bytes).await?;
-        assert!(
-            (400..500).contains(&answer.status),
-            "{attempt}: {} {}",
-            answer.status,
-            answer.text()
-        );
+        assert!((400..500).contains(&answer.status), "{attempt}: {} {}", answer.status, answer.text());
         let found = s3.head_object().bucket(BUCKET).key("a").send().await;
-        assert!(
-            found.is_err_and(|error| error.into_service_error().is_not_found()),
-            "{attempt} was stored"
-        );
+        assert!(found.is_err_and(|error| error.into_service_error().is_not_found()), "{attempt} was stored");
     }
     for place in ["blobs", "uploads"] {
-        assert_eq!(
-            std::fs::read_dir(folder.path().join(place))?.count(),
-            0,
-            "something is left in {place}"
-        );
+        assert_eq!(std::fs::read_dir(folder.path().join(place))?.count(), 0, "something is left in {place}");
     }
     Ok(())
 }
@@ -289,15 +190,6 @@ async fn an_upload_that_breaks_off_leaves_nothing() -> Outcome {
         }
     }
     assert_eq!(std::fs::read_dir(&uploads)?.count(), 0);
-    assert!(
-        cloud
-            .s3()
-            .head_object()
-            .bucket(BUCKET)
-            .key("a")
-            .send()
-            .await
-            .is_err()
-    );
+    assert!(cloud.s3().head_object().bucket(BUCKET).key("a").send().await.is_err());
     Ok(())
 }

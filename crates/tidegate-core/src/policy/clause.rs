@@ -123,10 +123,7 @@ fn values(evaluation: &Evaluation<'_>, clause: &Node) -> Vec<(String, Option<Val
             _ => continue,
         };
         if clause.span.contains(node.span) && !values.iter().any(|(known, _)| known == name) {
-            values.push((
-                name.to_owned(),
-                evaluation.operand(OperationId(position)).ok().map(owned),
-            ));
+            values.push((name.to_owned(), evaluation.operand(OperationId(position)).ok().map(owned)));
         }
     }
     values

@@ -5,35 +5,18 @@ use std::sync::Arc;
 use evalexpr::{Node as Tree, Operator as Sign};
 
 use super::error::PolicyError;
-use super::program::{
-    Arithmetic, Node, Operation, OperationId, Operator, Program, Relation, Step, Variable,
-};
+use super::program::{Arithmetic, Node, Operation, OperationId, Operator, Program, Relation, Step, Variable};
 use super::slots::Slots;
 use super::token::{Span, Token, TokenKind, shortened};
 
 /// Compiles a text whose words have been checked.
-pub(super) fn compile(
-    text: &str,
-    tokens: &[Token],
-    slots: &mut Slots,
-) -> Result<Program, PolicyError> {
-    let tree = evalexpr::build_operator_tree(text).map_err(|error| PolicyError {
-        position: 1,
-        message: format!("evalexpr cannot read this policy: {error}"),
-    })?;
-    let mut compiler = Compiler {
-        text,
-        tokens,
-        next: 0,
-        nodes: Vec::new(),
-        slots,
-    };
+pub(super) fn compile(text: &str, tokens: &[Token], slots: &mut Slots) -> Result<Program, PolicyError> {
+    let tree = evalexpr::build_operator_tree(text)
+        .map_err(|error| PolicyError { position: 1, message: format!("evalexpr cannot read this policy: {error}") })?;
+    let mut compiler = Compiler { text, tokens, next: 0, nodes: Vec::new(), slots };
     let root = compiler.lower(&tree)?;
     compiler.expect_condition(root, "")?;
-    Ok(Program {
-        root: root.id,
-        nodes: compiler.nodes,
-    })
+    Ok(Program { root: root.id, nodes: compiler.nodes })
 }
 
 pub(super) struct Compiler<'t> {
@@ -106,9 +89,7 @@ impl Compiler<'_> {
             Sign::Const { value } => self.lower_literal(value),
             Sign::VariableIdentifierRead { identifier } => self.lower_name(identifier),
             Sign::FunctionIdentifier { identifier } => self.lower_call(identifier, tree.children()),
-            Sign::Tuple => {
-                Err(self.refuse_next("a list can only be given to in(…) or contains(…)"))
-            }
+            Sign::Tuple => Err(self.refuse_next("a list can only be given to in(…) or contains(…)")),
             sign if operator_of(sign).is_some() => self.lower_chain(tree),
             _ => Err(self.mismatch()),
         }
@@ -135,11 +116,7 @@ impl Compiler<'_> {
             ids.push(right.id);
             extent.last = right.extent.last;
         }
-        let operation = if *sign == Sign::And {
-            Operation::All(ids)
-        } else {
-            Operation::Any(ids)
-        };
+        let operation = if *sign == Sign::And { Operation::All(ids) } else { Operation::Any(ids) };
         Ok(self.push(operation, Kind::Boolean, extent))
     }
 
@@ -150,10 +127,7 @@ impl Compiler<'_> {
         let first = self.advance();
         let inner = self.lower(inner)?;
         self.expect_condition(inner, " after \"!\"")?;
-        let extent = Extent {
-            first,
-            last: inner.extent.last,
-        };
+        let extent = Extent { first, last: inner.extent.last };
         Ok(self.push(Operation::Not(inner.id), Kind::Boolean, extent))
     }
 
@@ -171,14 +145,7 @@ impl Compiler<'_> {
             Some(Operation::Number(value)) => Operation::Number(-value),
             _ => Operation::Negate(inner.id),
         };
-        Ok(self.push(
-            operation,
-            Kind::Number,
-            Extent {
-                first,
-                last: inner.extent.last,
-            },
-        ))
+        Ok(self.push(operation, Kind::Number, Extent { first, last: inner.extent.last }))
     }
 
     fn lower_literal(&mut self, value: &evalexpr::Value) -> Result<Lowered, PolicyError> {
@@ -187,11 +154,7 @@ impl Compiler<'_> {
             evalexpr::Value::Int(value) => (Operation::Integer(*value), Kind::Number),
             evalexpr::Value::Float(value) => (Operation::Number(*value), Kind::Number),
             evalexpr::Value::String(value) => {
-                let kind = if super::operand::decimal(value).is_some() {
-                    Kind::NumericWord
-                } else {
-                    Kind::Word
-                };
+                let kind = if super::operand::decimal(value).is_some() { Kind::NumericWord } else { Kind::Word };
                 (Operation::Text(value.as_str().into()), kind)
             }
             _ => return Err(self.mismatch()),
@@ -201,26 +164,15 @@ impl Compiler<'_> {
 
     fn lower_name(&mut self, written: &str) -> Result<Lowered, PolicyError> {
         let name = written.strip_prefix("device.").unwrap_or(written);
-        if let Some(variable) = Variable::ALL
-            .into_iter()
-            .find(|variable| variable.name() == name)
-        {
+        if let Some(variable) = Variable::ALL.into_iter().find(|variable| variable.name() == name) {
             let kind = match variable {
                 Variable::Version | Variable::NewVersion => Kind::Version,
-                Variable::Major | Variable::Minor | Variable::Patch | Variable::Cohort => {
-                    Kind::Number
-                }
+                Variable::Major | Variable::Minor | Variable::Patch | Variable::Cohort => Kind::Number,
             };
             return Ok(self.push_leaf(Operation::Variable(variable), kind));
         }
         let slot = self.slots.slot(name);
-        Ok(self.push_leaf(
-            Operation::Attribute {
-                slot,
-                name: Arc::from(name),
-            },
-            Kind::Anything,
-        ))
+        Ok(self.push_leaf(Operation::Attribute { slot, name: Arc::from(name) }, Kind::Anything))
     }
 
     fn lower_chain(&mut self, tree: &Tree) -> Result<Lowered, PolicyError> {
@@ -239,36 +191,14 @@ impl Compiler<'_> {
             self.advance();
             let right = self.lower(right)?;
             let kind = self.check_step(left, operator, right)?;
-            left = Lowered {
-                id: first.id,
-                kind,
-                extent: Extent {
-                    first: first.extent.first,
-                    last: right.extent.last,
-                },
-            };
-            steps.push(Step {
-                operator,
-                right: right.id,
-                span: self.span(left.extent),
-            });
+            left =
+                Lowered { id: first.id, kind, extent: Extent { first: first.extent.first, last: right.extent.last } };
+            steps.push(Step { operator, right: right.id, span: self.span(left.extent) });
         }
-        Ok(self.push(
-            Operation::Chain {
-                first: first.id,
-                steps,
-            },
-            left.kind,
-            left.extent,
-        ))
+        Ok(self.push(Operation::Chain { first: first.id, steps }, left.kind, left.extent))
     }
 
-    fn check_step(
-        &self,
-        left: Lowered,
-        operator: Operator,
-        right: Lowered,
-    ) -> Result<Kind, PolicyError> {
+    fn check_step(&self, left: Lowered, operator: Operator, right: Lowered) -> Result<Kind, PolicyError> {
         match operator {
             Operator::Relation(Relation::Equal | Relation::NotEqual) => Ok(Kind::Boolean),
             Operator::Relation(relation) => self.check_order(left, relation, right),
@@ -276,12 +206,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn check_order(
-        &self,
-        left: Lowered,
-        relation: Relation,
-        right: Lowered,
-    ) -> Result<Kind, PolicyError> {
+    fn check_order(&self, left: Lowered, relation: Relation, right: Lowered) -> Result<Kind, PolicyError> {
         let sign = relation.sign();
         for (side, other, place) in [(left, right, "before"), (right, left, "after")] {
             match side.kind {
@@ -292,9 +217,7 @@ impl Compiler<'_> {
                     return Err(self.refuse(side, message));
                 }
                 Kind::Boolean => {
-                    return Err(
-                        self.unexpected(&format!("a number or a text {place} \"{sign}\""), side)
-                    );
+                    return Err(self.unexpected(&format!("a number or a text {place} \"{sign}\""), side));
                 }
                 Kind::Word if other.kind == Kind::Number => {
                     return Err(self.unexpected(&format!("a number {place} \"{sign}\""), side));
@@ -305,12 +228,7 @@ impl Compiler<'_> {
         Ok(Kind::Boolean)
     }
 
-    fn check_arithmetic(
-        &self,
-        left: Lowered,
-        arithmetic: Arithmetic,
-        right: Lowered,
-    ) -> Result<Kind, PolicyError> {
+    fn check_arithmetic(&self, left: Lowered, arithmetic: Arithmetic, right: Lowered) -> Result<Kind, PolicyError> {
         let sign = arithmetic.sign();
         let adding = arithmetic == Arithmetic::Add;
         for (side, other, place) in [(left, right, "before"), (right, left, "after")] {
@@ -322,12 +240,7 @@ impl Compiler<'_> {
             };
             return Err(self.unexpected(&format!("{wanted} {place} \"{sign}\""), side));
         }
-        let is_text = |kind| {
-            matches!(
-                kind,
-                Kind::Word | Kind::NumericWord | Kind::Text | Kind::Version
-            )
-        };
+        let is_text = |kind| matches!(kind, Kind::Word | Kind::NumericWord | Kind::Text | Kind::Version);
         Ok(match (left.kind, right.kind) {
             _ if !adding => Kind::Number,
             (Kind::Number, _) | (_, Kind::Number) => Kind::Number,
@@ -342,9 +255,7 @@ impl Compiler<'_> {
         }
         let mut error = self.unexpected(&format!("a condition{place}"), found);
         if let Some(name) = self.dashed_name(found) {
-            error.message.push_str(&format!(
-                "; an attribute with dashes in its name is written {name}"
-            ));
+            error.message.push_str(&format!("; an attribute with dashes in its name is written {name}"));
         }
         Err(error)
     }
@@ -352,20 +263,13 @@ impl Compiler<'_> {
     /// `try-beta-features`, which is a subtraction here and hardly ever meant as one.
     fn dashed_name(&self, found: Lowered) -> Option<String> {
         let written = self.span(found.extent).of(self.text);
-        let is_name = |part: &str| {
-            part.chars()
-                .all(|character| character.is_alphanumeric() || character == '_')
-        };
-        (written.contains('-') && written.split('-').all(is_name))
-            .then(|| written.replace('-', "_"))
+        let is_name = |part: &str| part.chars().all(|character| character.is_alphanumeric() || character == '_');
+        (written.contains('-') && written.split('-').all(is_name)).then(|| written.replace('-', "_"))
     }
 
     pub(super) fn unexpected(&self, wanted: &str, found: Lowered) -> PolicyError {
         let written = shortened(self.span(found.extent).of(self.text));
-        self.refuse(
-            found,
-            format!("expected {wanted}, found {} {written}", found.kind.noun()),
-        )
+        self.refuse(found, format!("expected {wanted}, found {} {written}", found.kind.noun()))
     }
 
     pub(super) fn refuse(&self, at: Lowered, message: impl Into<String>) -> PolicyError {
@@ -393,48 +297,28 @@ impl Compiler<'_> {
 
     pub(super) fn push(&mut self, operation: Operation, kind: Kind, extent: Extent) -> Lowered {
         let id = OperationId(self.nodes.len());
-        self.nodes.push(Node {
-            operation,
-            span: self.span(extent),
-        });
+        self.nodes.push(Node { operation, span: self.span(extent) });
         Lowered { id, kind, extent }
     }
 
     fn push_leaf(&mut self, operation: Operation, kind: Kind) -> Lowered {
         let token = self.advance();
-        self.push(
-            operation,
-            kind,
-            Extent {
-                first: token,
-                last: token,
-            },
-        )
+        self.push(operation, kind, Extent { first: token, last: token })
     }
 
     /// From one token already passed to the last one passed.
     pub(super) fn extent_since(&self, first: usize) -> Extent {
-        Extent {
-            first,
-            last: self.next.saturating_sub(1),
-        }
+        Extent { first, last: self.next.saturating_sub(1) }
     }
 
     fn extent_of_next(&self) -> Extent {
         let next = self.skip_insignificant();
-        Extent {
-            first: next,
-            last: next,
-        }
+        Extent { first: next, last: next }
     }
 
     fn skip_insignificant(&self) -> usize {
         let rest = self.tokens.get(self.next..).unwrap_or_default();
-        self.next.saturating_add(
-            rest.iter()
-                .take_while(|token| !token.kind.is_significant())
-                .count(),
-        )
+        self.next.saturating_add(rest.iter().take_while(|token| !token.kind.is_significant()).count())
     }
 
     /// Passes the next significant token and says which one it was.
@@ -447,11 +331,7 @@ impl Compiler<'_> {
     /// Where an expression is written, with the parentheses that its first and last token leave open.
     pub(super) fn span(&self, extent: Extent) -> Span {
         let (mut opened, mut unopened) = (0_usize, 0_usize);
-        for token in self
-            .tokens
-            .get(extent.first..=extent.last)
-            .unwrap_or_default()
-        {
+        for token in self.tokens.get(extent.first..=extent.last).unwrap_or_default() {
             match token.kind {
                 TokenKind::Open => opened = opened.saturating_add(1),
                 TokenKind::Close if opened == 0 => unopened = unopened.saturating_add(1),

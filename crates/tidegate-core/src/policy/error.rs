@@ -21,10 +21,7 @@ impl PolicyError {
 
     pub(super) fn at(text: &str, span: Span, message: impl Into<String>) -> Self {
         let before = text.get(..span.start).unwrap_or(text);
-        Self {
-            position: before.chars().count().saturating_add(1),
-            message: message.into(),
-        }
+        Self { position: before.chars().count().saturating_add(1), message: message.into() }
     }
 }
 

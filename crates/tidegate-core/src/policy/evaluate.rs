@@ -32,10 +32,9 @@ impl<'e> Evaluation<'e> {
             Operation::All(conditions) => self.until(false, conditions),
             Operation::Any(conditions) => self.until(true, conditions),
             Operation::Not(condition) => self.condition(*condition).map(|truth| !truth),
-            operation => self
-                .value(id, operation, node.span)?
-                .into_condition()
-                .map_err(|why| Cause::Unclear(node.span, why)),
+            operation => {
+                self.value(id, operation, node.span)?.into_condition().map_err(|why| Cause::Unclear(node.span, why))
+            }
         }
     }
 
@@ -59,38 +58,22 @@ impl<'e> Evaluation<'e> {
         self.value(id, &node.operation, node.span)
     }
 
-    fn value(
-        &self,
-        id: OperationId,
-        operation: &'e Operation,
-        span: Span,
-    ) -> Result<Operand<'e>, Cause> {
+    fn value(&self, id: OperationId, operation: &'e Operation, span: Span) -> Result<Operand<'e>, Cause> {
         match operation {
             Operation::Boolean(value) => Ok(Operand::Boolean(*value)),
             Operation::Integer(value) => Ok(Operand::Integer(*value)),
             Operation::Number(value) => Ok(Operand::Number(*value)),
             Operation::Text(value) => Ok(Operand::Text(value.as_ref().into())),
             Operation::Version(value) => Ok(Operand::Version(value)),
-            Operation::Attribute { slot, .. } => self
-                .facts
-                .value(*slot)
-                .map(Operand::from)
-                .ok_or(Cause::Missing(id)),
-            Operation::Variable(variable) => self
-                .variable(*variable)
-                .ok_or(Cause::Unclear(span, Why::OutOfRange)),
-            Operation::All(_) | Operation::Any(_) | Operation::Not(_) => {
-                self.condition(id).map(Operand::Boolean)
-            }
-            Operation::Negate(inner) => {
-                negate(self.operand(*inner)?).map_err(|why| Cause::Unclear(span, why))
-            }
+            Operation::Attribute { slot, .. } => self.facts.value(*slot).map(Operand::from).ok_or(Cause::Missing(id)),
+            Operation::Variable(variable) => self.variable(*variable).ok_or(Cause::Unclear(span, Why::OutOfRange)),
+            Operation::All(_) | Operation::Any(_) | Operation::Not(_) => self.condition(id).map(Operand::Boolean),
+            Operation::Negate(inner) => negate(self.operand(*inner)?).map_err(|why| Cause::Unclear(span, why)),
             Operation::Chain { first, steps } => {
                 let mut left = self.operand(*first)?;
                 for step in steps {
                     let right = self.operand(step.right)?;
-                    left = apply(step.operator, left, right)
-                        .map_err(|why| Cause::Unclear(step.span, why))?;
+                    left = apply(step.operator, left, right).map_err(|why| Cause::Unclear(step.span, why))?;
                 }
                 Ok(left)
             }
@@ -114,18 +97,11 @@ impl<'e> Evaluation<'e> {
 
     fn call(&self, call: &Call) -> Result<bool, Cause> {
         match call {
-            Call::Semver {
-                left,
-                relation,
-                right,
-            } => {
+            Call::Semver { left, relation, right } => {
                 let (left, right) = (self.version(*left)?, self.version(*right)?);
                 Ok(holds(*relation, left.cmp_precedence(&right)))
             }
-            Call::SemverMatches {
-                version,
-                requirement,
-            } => Ok(requirement.matches(&*self.version(*version)?)),
+            Call::SemverMatches { version, requirement } => Ok(requirement.matches(&*self.version(*version)?)),
             Call::Affix { affix, text, part } => {
                 let (text, part) = (self.text(*text)?, self.text(*part)?);
                 Ok(match affix {
@@ -135,9 +111,7 @@ impl<'e> Evaluation<'e> {
             }
             Call::Contains { whole, part } => self.contains(*whole, *part),
             Call::Matches { text, glob } => Ok(glob::matches(&self.text(*text)?, glob)),
-            Call::Exists(attribute) => {
-                Ok(!matches!(self.operand(*attribute), Err(Cause::Missing(_))))
-            }
+            Call::Exists(attribute) => Ok(!matches!(self.operand(*attribute), Err(Cause::Missing(_)))),
             Call::In { wanted, among } => self.is_among(*wanted, among),
         }
     }
@@ -170,12 +144,7 @@ impl<'e> Evaluation<'e> {
         doubt.map_or(Ok(false), Err)
     }
 
-    fn is_in_list(
-        &self,
-        wanted: &Operand<'_>,
-        values: &[Value],
-        at: OperationId,
-    ) -> Result<bool, Cause> {
+    fn is_in_list(&self, wanted: &Operand<'_>, values: &[Value], at: OperationId) -> Result<bool, Cause> {
         let mut doubt = None;
         for value in values {
             match equal(wanted, &Operand::from(value)) {
@@ -188,15 +157,11 @@ impl<'e> Evaluation<'e> {
     }
 
     fn text(&self, id: OperationId) -> Result<std::borrow::Cow<'e, str>, Cause> {
-        self.operand(id)?
-            .into_text()
-            .map_err(|why| self.unclear(id, why))
+        self.operand(id)?.into_text().map_err(|why| self.unclear(id, why))
     }
 
     fn version(&self, id: OperationId) -> Result<std::borrow::Cow<'e, semver::Version>, Cause> {
-        self.operand(id)?
-            .into_version()
-            .map_err(|why| self.unclear(id, why))
+        self.operand(id)?.into_version().map_err(|why| self.unclear(id, why))
     }
 
     fn unclear(&self, id: OperationId, why: Why) -> Cause {

@@ -68,15 +68,8 @@ enum Argument {
 }
 
 impl Compiler<'_> {
-    pub(super) fn lower_call(
-        &mut self,
-        name: &str,
-        children: &[Tree],
-    ) -> Result<Lowered, PolicyError> {
-        let Some(function) = Function::ALL
-            .into_iter()
-            .find(|function| function.name() == name)
-        else {
+    pub(super) fn lower_call(&mut self, name: &str, children: &[Tree]) -> Result<Lowered, PolicyError> {
+        let Some(function) = Function::ALL.into_iter().find(|function| function.name() == name) else {
             let known = Function::ALL.map(Function::name).join(", ");
             return Err(self.refuse_next(format!("there is no function {name}; there are {known}")));
         };
@@ -117,44 +110,28 @@ impl Compiler<'_> {
     ) -> Result<(Operation, Kind), PolicyError> {
         use Argument::{List, One};
         let call = match (function, arguments.as_slice()) {
-            (Function::Semver, [One(left), One(relation), One(right)]) => {
-                self.semver(*left, *relation, *right)?
-            }
+            (Function::Semver, [One(left), One(relation), One(right)]) => self.semver(*left, *relation, *right)?,
             (Function::SemverMatches, [One(version), One(requirement)]) => {
                 self.semver_matches(*version, *requirement)?
             }
-            (Function::StartsWith, [One(text), One(part)]) => {
-                self.affix(function, Affix::Start, *text, *part)?
-            }
-            (Function::EndsWith, [One(text), One(part)]) => {
-                self.affix(function, Affix::End, *text, *part)?
-            }
+            (Function::StartsWith, [One(text), One(part)]) => self.affix(function, Affix::Start, *text, *part)?,
+            (Function::EndsWith, [One(text), One(part)]) => self.affix(function, Affix::End, *text, *part)?,
             (Function::Contains, [One(whole), One(part)]) => {
                 self.expect_text_or_list(*whole)?;
-                Call::Contains {
-                    whole: whole.id,
-                    part: part.id,
-                }
+                Call::Contains { whole: whole.id, part: part.id }
             }
-            (Function::Contains, [List(values, _), One(part)]) => Call::In {
-                wanted: part.id,
-                among: values.iter().map(|value| value.id).collect(),
-            },
+            (Function::Contains, [List(values, _), One(part)]) => {
+                Call::In { wanted: part.id, among: values.iter().map(|value| value.id).collect() }
+            }
             (Function::Matches, [One(text), One(glob)]) => {
                 self.expect_text(function, *text)?;
-                let glob = self
-                    .text_literal(*glob, "a pattern in double quotes, such as \"acme-*\"")?
-                    .into();
-                Call::Matches {
-                    text: text.id,
-                    glob,
-                }
+                let glob = self.text_literal(*glob, "a pattern in double quotes, such as \"acme-*\"")?.into();
+                Call::Matches { text: text.id, glob }
             }
             (Function::Exists, [One(attribute)]) => self.exists(*attribute)?,
-            (Function::In, [One(wanted), among @ ..]) if !among.is_empty() => Call::In {
-                wanted: wanted.id,
-                among: flattened(among),
-            },
+            (Function::In, [One(wanted), among @ ..]) if !among.is_empty() => {
+                Call::In { wanted: wanted.id, among: flattened(among) }
+            }
             (Function::Lower, [One(text)]) => {
                 self.expect_text(function, *text)?;
                 return Ok((Operation::Lower(text.id), Kind::Text));
@@ -169,23 +146,15 @@ impl Compiler<'_> {
     fn misplaced_list(&self, function: Function, arguments: &[Argument]) -> Option<PolicyError> {
         arguments.iter().find_map(|argument| match argument {
             Argument::List(_, first) => {
-                let message = format!(
-                    "a list cannot stand here; {} is called as {}",
-                    function.name(),
-                    function.usage()
-                );
+                let message =
+                    format!("a list cannot stand here; {} is called as {}", function.name(), function.usage());
                 Some(self.refuse(*first, message))
             }
             Argument::One(_) => None,
         })
     }
 
-    fn semver(
-        &mut self,
-        left: Lowered,
-        relation: Lowered,
-        right: Lowered,
-    ) -> Result<Call, PolicyError> {
+    fn semver(&mut self, left: Lowered, relation: Lowered, right: Lowered) -> Result<Call, PolicyError> {
         self.version_argument(left)?;
         let signs = Relation::ALL.map(Relation::sign).join(" ");
         let sign = self.text_literal(relation, &format!("one of {signs} in double quotes"))?;
@@ -193,11 +162,7 @@ impl Compiler<'_> {
             return Err(self.unexpected(&format!("one of {signs} in double quotes"), relation));
         };
         self.version_argument(right)?;
-        Ok(Call::Semver {
-            left: left.id,
-            relation: known,
-            right: right.id,
-        })
+        Ok(Call::Semver { left: left.id, relation: known, right: right.id })
     }
 
     /// Parses a literal version now, so that a bad one is refused and a good one costs nothing later.
@@ -209,66 +174,40 @@ impl Compiler<'_> {
             self.replace(argument.id, Operation::Version(Box::new(version)));
         }
         match argument.kind {
-            Kind::Number | Kind::Boolean => {
-                Err(self.unexpected("a version such as \"1.2.3\"", argument))
-            }
+            Kind::Number | Kind::Boolean => Err(self.unexpected("a version such as \"1.2.3\"", argument)),
             _ => Ok(()),
         }
     }
 
-    fn semver_matches(
-        &mut self,
-        version: Lowered,
-        requirement: Lowered,
-    ) -> Result<Call, PolicyError> {
+    fn semver_matches(&mut self, version: Lowered, requirement: Lowered) -> Result<Call, PolicyError> {
         self.version_argument(version)?;
-        let text = self.text_literal(
-            requirement,
-            "a version requirement in double quotes, such as \">=1.2.0, <2.0.0\"",
-        )?;
+        let text =
+            self.text_literal(requirement, "a version requirement in double quotes, such as \">=1.2.0, <2.0.0\"")?;
         match semver::VersionReq::parse(text) {
-            Ok(parsed) => Ok(Call::SemverMatches {
-                version: version.id,
-                requirement: Box::new(parsed),
-            }),
+            Ok(parsed) => Ok(Call::SemverMatches { version: version.id, requirement: Box::new(parsed) }),
             Err(error) => {
-                let message =
-                    format!("expected a version requirement such as \">=1.2.0, <2.0.0\": {error}");
+                let message = format!("expected a version requirement such as \">=1.2.0, <2.0.0\": {error}");
                 Err(self.refuse(requirement, message))
             }
         }
     }
 
-    fn affix(
-        &self,
-        function: Function,
-        affix: Affix,
-        text: Lowered,
-        part: Lowered,
-    ) -> Result<Call, PolicyError> {
+    fn affix(&self, function: Function, affix: Affix, text: Lowered, part: Lowered) -> Result<Call, PolicyError> {
         self.expect_text(function, text)?;
         self.expect_text(function, part)?;
-        Ok(Call::Affix {
-            affix,
-            text: text.id,
-            part: part.id,
-        })
+        Ok(Call::Affix { affix, text: text.id, part: part.id })
     }
 
     fn exists(&self, attribute: Lowered) -> Result<Call, PolicyError> {
         match self.operation(attribute.id) {
-            Some(Operation::Attribute { .. } | Operation::Variable(_)) => {
-                Ok(Call::Exists(attribute.id))
-            }
+            Some(Operation::Attribute { .. } | Operation::Variable(_)) => Ok(Call::Exists(attribute.id)),
             _ => Err(self.unexpected("the name of an attribute, without quotes", attribute)),
         }
     }
 
     fn expect_text(&self, function: Function, argument: Lowered) -> Result<(), PolicyError> {
         match argument.kind {
-            Kind::Number | Kind::Boolean => {
-                Err(self.unexpected(&format!("a text in {}", function.usage()), argument))
-            }
+            Kind::Number | Kind::Boolean => Err(self.unexpected(&format!("a text in {}", function.usage()), argument)),
             _ => Ok(()),
         }
     }

@@ -7,12 +7,7 @@ use super::token::{Span, Token, TokenKind};
 
 /// Refuses a sequence of words that is not one whole expression.
 pub(super) fn check(text: &str, tokens: &[Token]) -> Result<(), PolicyError> {
-    let mut reader = Reader {
-        text,
-        previous: None,
-        open: Vec::new(),
-        signs: 0,
-    };
+    let mut reader = Reader { text, previous: None, open: Vec::new(), signs: 0 };
     let mut turn = Turn::Value;
     for token in tokens {
         turn = match turn {
@@ -60,30 +55,20 @@ impl Reader<'_> {
                 self.open_parenthesis(token);
                 Ok(Turn::Value)
             }
-            TokenKind::Close | TokenKind::Comma | TokenKind::Operator => {
-                Err(self.value_missing(token))
-            }
+            TokenKind::Close | TokenKind::Comma | TokenKind::Operator => Err(self.value_missing(token)),
         }
     }
 
     fn operator(&mut self, token: Token) -> Result<Turn, PolicyError> {
         match token.kind {
             TokenKind::Operator | TokenKind::Minus => Ok(Turn::Value),
-            TokenKind::Open
-                if self
-                    .previous
-                    .is_some_and(|before| before.kind == TokenKind::Name) =>
-            {
+            TokenKind::Open if self.previous.is_some_and(|before| before.kind == TokenKind::Name) => {
                 self.open_parenthesis(token);
                 Ok(Turn::Value)
             }
             TokenKind::Close => match self.open.pop() {
                 Some(_) => Ok(Turn::Operator),
-                None => Err(PolicyError::at(
-                    self.text,
-                    token.span,
-                    "this \")\" closes nothing",
-                )),
+                None => Err(PolicyError::at(self.text, token.span, "this \")\" closes nothing")),
             },
             TokenKind::Comma if self.open.is_empty() => Err(PolicyError::at(
                 self.text,
@@ -96,19 +81,12 @@ impl Reader<'_> {
     }
 
     fn open_parenthesis(&mut self, token: Token) {
-        self.open.push(Parenthesis {
-            token,
-            signs: self.signs,
-        });
+        self.open.push(Parenthesis { token, signs: self.signs });
         self.signs = 0;
     }
 
     fn check_nesting(&self, token: Token) -> Result<(), PolicyError> {
-        let enclosing: usize = self
-            .open
-            .iter()
-            .map(|open| open.signs.saturating_add(1))
-            .sum();
+        let enclosing: usize = self.open.iter().map(|open| open.signs.saturating_add(1)).sum();
         if enclosing.saturating_add(self.signs) <= NESTING_MAX {
             return Ok(());
         }
@@ -140,10 +118,7 @@ impl Reader<'_> {
         let found = token.described(self.text);
         let message = match self.previous {
             None => format!("expected a value before {found}"),
-            Some(before) => format!(
-                "expected a value after {}, found {found}",
-                before.described(self.text)
-            ),
+            Some(before) => format!("expected a value after {}, found {found}", before.described(self.text)),
         };
         PolicyError::at(self.text, token.span, message)
     }
@@ -160,13 +135,7 @@ impl Reader<'_> {
             }
             _ => String::new(),
         };
-        let before = self
-            .previous
-            .map_or_else(String::new, |before| before.described(self.text));
-        PolicyError::at(
-            self.text,
-            token.span,
-            format!("expected an operator after {before}, found {found}{hint}"),
-        )
+        let before = self.previous.map_or_else(String::new, |before| before.described(self.text));
+        PolicyError::at(self.text, token.span, format!("expected an operator after {before}, found {found}{hint}"))
     }
 }

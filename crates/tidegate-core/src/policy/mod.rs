@@ -83,10 +83,7 @@ impl Policy {
             grammar::check(text, &tokens)?;
             Some(compile::compile(text, &tokens, slots)?)
         };
-        Ok(Self {
-            text: text.to_owned(),
-            program,
-        })
+        Ok(Self { text: text.to_owned(), program })
     }
 
     /// The policy as it was written.
@@ -98,15 +95,7 @@ impl Policy {
     pub fn evaluate(&self, facts: &Facts<'_>, candidate: &Candidate<'_>) -> Truth {
         match &self.program {
             None => Truth::Yes,
-            Some(program) => clause::truth(
-                &Evaluation {
-                    program,
-                    facts,
-                    candidate,
-                },
-                &self.text,
-                program.root,
-            ),
+            Some(program) => clause::truth(&Evaluation { program, facts, candidate }, &self.text, program.root),
         }
     }
 
@@ -114,14 +103,7 @@ impl Policy {
     pub fn explain(&self, facts: &Facts<'_>, candidate: &Candidate<'_>) -> Vec<Clause> {
         match &self.program {
             None => Vec::new(),
-            Some(program) => clause::clauses(
-                &Evaluation {
-                    program,
-                    facts,
-                    candidate,
-                },
-                &self.text,
-            ),
+            Some(program) => clause::clauses(&Evaluation { program, facts, candidate }, &self.text),
         }
     }
 }

@@ -54,19 +54,13 @@ pub(super) enum Numeric {
 /// The number that a text such as `512`, `-1.5` or `1e3` writes in decimal.
 pub(super) fn decimal(text: &str) -> Option<Numeric> {
     // Rust would also read "inf" and "nan".
-    if !text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'))
-    {
+    if !text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E')) {
         return None;
     }
     if let Ok(integer) = text.parse() {
         return Some(Numeric::Integer(integer));
     }
-    text.parse()
-        .ok()
-        .filter(|number: &f64| number.is_finite())
-        .map(Numeric::Number)
+    text.parse().ok().filter(|number: &f64| number.is_finite()).map(Numeric::Number)
 }
 
 impl<'a> Operand<'a> {
@@ -81,9 +75,7 @@ impl<'a> Operand<'a> {
     pub(super) fn into_version(self) -> Result<Cow<'a, semver::Version>, Why> {
         match self {
             Operand::Version(version) => Ok(Cow::Borrowed(version)),
-            Operand::Text(text) => semver::Version::parse(&text)
-                .map(Cow::Owned)
-                .map_err(|_| Why::NotAVersion),
+            Operand::Text(text) => semver::Version::parse(&text).map(Cow::Owned).map_err(|_| Why::NotAVersion),
             _ => Err(Why::NotAVersion),
         }
     }
@@ -135,22 +127,14 @@ fn numbers(left: &Operand<'_>, right: &Operand<'_>) -> Option<(Numeric, Numeric)
     }
 }
 
-pub(super) fn apply<'a>(
-    operator: Operator,
-    left: Operand<'a>,
-    right: Operand<'a>,
-) -> Result<Operand<'a>, Why> {
+pub(super) fn apply<'a>(operator: Operator, left: Operand<'a>, right: Operand<'a>) -> Result<Operand<'a>, Why> {
     match operator {
         Operator::Relation(Relation::Equal) => equal(&left, &right).map(Operand::Boolean),
-        Operator::Relation(Relation::NotEqual) => {
-            equal(&left, &right).map(|equal| Operand::Boolean(!equal))
+        Operator::Relation(Relation::NotEqual) => equal(&left, &right).map(|equal| Operand::Boolean(!equal)),
+        Operator::Relation(relation) => order(&left, &right).map(|order| Operand::Boolean(holds(relation, order))),
+        Operator::Arithmetic(Arithmetic::Add) if left.is_text() && right.is_text() => {
+            Ok(Operand::Text([left.into_text()?, right.into_text()?].concat().into()))
         }
-        Operator::Relation(relation) => {
-            order(&left, &right).map(|order| Operand::Boolean(holds(relation, order)))
-        }
-        Operator::Arithmetic(Arithmetic::Add) if left.is_text() && right.is_text() => Ok(
-            Operand::Text([left.into_text()?, right.into_text()?].concat().into()),
-        ),
         Operator::Arithmetic(arithmetic) => {
             let (left, right) = numbers(&left, &right).ok_or(Why::NotNumbers)?;
             calculate(arithmetic, left, right)
@@ -180,12 +164,14 @@ pub(super) fn equal(left: &Operand<'_>, right: &Operand<'_>) -> Result<bool, Why
     }
     Ok(match (left, right) {
         (Operand::Boolean(left), Operand::Boolean(right)) => left == right,
-        (Operand::Boolean(value), Operand::Text(text))
-        | (Operand::Text(text), Operand::Boolean(value)) => boolean(text) == Some(*value),
+        (Operand::Boolean(value), Operand::Text(text)) | (Operand::Text(text), Operand::Boolean(value)) => {
+            boolean(text) == Some(*value)
+        }
         (Operand::Text(left), Operand::Text(right)) => left == right,
         (Operand::Version(left), Operand::Version(right)) => left == right,
-        (Operand::Version(version), Operand::Text(text))
-        | (Operand::Text(text), Operand::Version(version)) => is_written(version, text),
+        (Operand::Version(version), Operand::Text(text)) | (Operand::Text(text), Operand::Version(version)) => {
+            is_written(version, text)
+        }
         _ => match numbers(left, right) {
             Some((left, right)) => compare(left, right) == Some(Ordering::Equal),
             None => false,
@@ -205,16 +191,12 @@ fn order(left: &Operand<'_>, right: &Operand<'_>) -> Result<Ordering, Why> {
 fn compare(left: Numeric, right: Numeric) -> Option<Ordering> {
     match (left, right) {
         (Numeric::Integer(left), Numeric::Integer(right)) => Some(left.cmp(&right)),
-        (Numeric::Number(left), Numeric::Number(right))
-            if left.is_finite() && right.is_finite() =>
-        {
+        (Numeric::Number(left), Numeric::Number(right)) if left.is_finite() && right.is_finite() => {
             left.partial_cmp(&right)
         }
         (Numeric::Number(_), Numeric::Number(_)) => None,
         (Numeric::Integer(integer), Numeric::Number(number)) => compare_exactly(integer, number),
-        (Numeric::Number(number), Numeric::Integer(integer)) => {
-            compare_exactly(integer, number).map(Ordering::reverse)
-        }
+        (Numeric::Number(number), Numeric::Integer(integer)) => compare_exactly(integer, number).map(Ordering::reverse),
     }
 }
 
@@ -231,32 +213,17 @@ fn compare_exactly(integer: i64, number: f64) -> Option<Ordering> {
     }
     let whole = number.trunc();
     // Exact: the range was checked above and the fraction is gone.
-    Some(
-        integer
-            .cmp(&(whole as i64))
-            .then(0.0_f64.partial_cmp(&(number - whole))?),
-    )
+    Some(integer.cmp(&(whole as i64)).then(0.0_f64.partial_cmp(&(number - whole))?))
 }
 
 pub(super) fn negate<'a>(value: Operand<'a>) -> Result<Operand<'a>, Why> {
-    match value
-        .numeric()
-        .or_else(|| value.decimal())
-        .ok_or(Why::NotNumbers)?
-    {
-        Numeric::Integer(value) => value
-            .checked_neg()
-            .map(Operand::Integer)
-            .ok_or(Why::OutOfRange),
+    match value.numeric().or_else(|| value.decimal()).ok_or(Why::NotNumbers)? {
+        Numeric::Integer(value) => value.checked_neg().map(Operand::Integer).ok_or(Why::OutOfRange),
         Numeric::Number(value) => finite(-value),
     }
 }
 
-fn calculate<'a>(
-    arithmetic: Arithmetic,
-    left: Numeric,
-    right: Numeric,
-) -> Result<Operand<'a>, Why> {
+fn calculate<'a>(arithmetic: Arithmetic, left: Numeric, right: Numeric) -> Result<Operand<'a>, Why> {
     match (left, right) {
         (Numeric::Integer(left), Numeric::Integer(right)) if arithmetic != Arithmetic::Power => {
             calculate_integers(arithmetic, left, right)
@@ -265,11 +232,7 @@ fn calculate<'a>(
     }
 }
 
-fn calculate_integers<'a>(
-    arithmetic: Arithmetic,
-    left: i64,
-    right: i64,
-) -> Result<Operand<'a>, Why> {
+fn calculate_integers<'a>(arithmetic: Arithmetic, left: i64, right: i64) -> Result<Operand<'a>, Why> {
     let result = match arithmetic {
         Arithmetic::Add => left.checked_add(right),
         Arithmetic::Subtract => left.checked_sub(right),
@@ -299,11 +262,7 @@ fn calculate_floats<'a>(arithmetic: Arithmetic, left: f64, right: f64) -> Result
 }
 
 fn finite<'a>(result: f64) -> Result<Operand<'a>, Why> {
-    if result.is_finite() {
-        Ok(Operand::Number(result))
-    } else {
-        Err(Why::OutOfRange)
-    }
+    if result.is_finite() { Ok(Operand::Number(result)) } else { Err(Why::OutOfRange) }
 }
 
 impl Numeric {

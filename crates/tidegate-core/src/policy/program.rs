@@ -59,33 +59,13 @@ pub(super) enum Operation {
 /// A call that answers with true or false.
 #[derive(Debug, Clone)]
 pub(super) enum Call {
-    Semver {
-        left: OperationId,
-        relation: Relation,
-        right: OperationId,
-    },
-    SemverMatches {
-        version: OperationId,
-        requirement: Box<semver::VersionReq>,
-    },
-    Affix {
-        affix: Affix,
-        text: OperationId,
-        part: OperationId,
-    },
-    Contains {
-        whole: OperationId,
-        part: OperationId,
-    },
-    Matches {
-        text: OperationId,
-        glob: Box<str>,
-    },
+    Semver { left: OperationId, relation: Relation, right: OperationId },
+    SemverMatches { version: OperationId, requirement: Box<semver::VersionReq> },
+    Affix { affix: Affix, text: OperationId, part: OperationId },
+    Contains { whole: OperationId, part: OperationId },
+    Matches { text: OperationId, glob: Box<str> },
     Exists(OperationId),
-    In {
-        wanted: OperationId,
-        among: Vec<OperationId>,
-    },
+    In { wanted: OperationId, among: Vec<OperationId> },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -184,14 +164,8 @@ pub(super) enum Variable {
 }
 
 impl Variable {
-    pub(super) const ALL: [Variable; 6] = [
-        Variable::Version,
-        Variable::NewVersion,
-        Variable::Major,
-        Variable::Minor,
-        Variable::Patch,
-        Variable::Cohort,
-    ];
+    pub(super) const ALL: [Variable; 6] =
+        [Variable::Version, Variable::NewVersion, Variable::Major, Variable::Minor, Variable::Patch, Variable::Cohort];
 
     pub(super) fn name(self) -> &'static str {
         match self {

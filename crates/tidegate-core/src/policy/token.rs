@@ -74,27 +74,17 @@ pub(super) fn shortened(text: &str) -> String {
 /// The words of a policy in order.
 pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, PolicyError> {
     if text.len() > POLICY_BYTES_MAX {
-        let beyond = text
-            .char_indices()
-            .map(|(at, _)| at)
-            .find(|at| *at >= POLICY_BYTES_MAX);
+        let beyond = text.char_indices().map(|(at, _)| at).find(|at| *at >= POLICY_BYTES_MAX);
         let start = beyond.unwrap_or(POLICY_BYTES_MAX);
-        let message = format!(
-            "a policy may be {POLICY_BYTES_MAX} bytes long, this one has {}",
-            text.len()
-        );
+        let message = format!("a policy may be {POLICY_BYTES_MAX} bytes long, this one has {}", text.len());
         return Err(PolicyError::at(text, Span { start, end: start }, message));
     }
-    let mut lexer = Lexer {
-        text,
-        characters: text.char_indices().peekable(),
-    };
+    let mut lexer = Lexer { text, characters: text.char_indices().peekable() };
     let mut tokens = Vec::new();
     while let Some(token) = lexer.next_token()? {
         if tokens.len() >= TOKENS_MAX {
-            let message = format!(
-                "a policy may have {TOKENS_MAX} words and signs; to list more devices, give them an attribute"
-            );
+            let message =
+                format!("a policy may have {TOKENS_MAX} words and signs; to list more devices, give them an attribute");
             return Err(PolicyError::at(text, token.span, message));
         }
         tokens.push(token);
@@ -133,10 +123,7 @@ impl Lexer<'_> {
                 word if is_word(word) => self.word(start)?,
                 stray => return Err(self.stray(start, stray)),
             };
-            return Ok(Some(Token {
-                kind,
-                span: self.span_from(start),
-            }));
+            return Ok(Some(Token { kind, span: self.span_from(start) }));
         }
         Ok(None)
     }
@@ -144,9 +131,7 @@ impl Lexer<'_> {
     /// `// to the end of the line` and `/* between */`, as evalexpr reads them.
     fn skip_comment(&mut self, start: usize) -> Result<bool, PolicyError> {
         if self.take('/') {
-            self.characters
-                .by_ref()
-                .find(|(_, character)| *character == '\n');
+            self.characters.by_ref().find(|(_, character)| *character == '\n');
             return Ok(true);
         }
         if !self.take('*') {
@@ -165,9 +150,7 @@ impl Lexer<'_> {
             match character {
                 '"' => return Ok(TokenKind::Text),
                 '\\' if !self.take('"') && !self.take('\\') => {
-                    return Err(
-                        self.refuse(at, "in a text a backslash can only stand before \" or \\")
-                    );
+                    return Err(self.refuse(at, "in a text a backslash can only stand before \" or \\"));
                 }
                 _ => {}
             }
@@ -196,11 +179,7 @@ impl Lexer<'_> {
         if self.take('=') {
             return Err(self.assignment(start));
         }
-        Ok(if character == '-' {
-            TokenKind::Minus
-        } else {
-            TokenKind::Operator
-        })
+        Ok(if character == '-' { TokenKind::Minus } else { TokenKind::Operator })
     }
 
     fn word(&mut self, start: usize) -> Result<TokenKind, PolicyError> {
@@ -220,17 +199,12 @@ impl Lexer<'_> {
 
     fn decimal(&self, start: usize, word: &str, number: f64) -> Result<TokenKind, PolicyError> {
         if word.starts_with(char::is_alphabetic) {
-            let message = format!(
-                "\"{word}\" is not a number a device can have; write device.{word} for an attribute"
-            );
+            let message = format!("\"{word}\" is not a number a device can have; write device.{word} for an attribute");
             return Err(self.refuse(start, message));
         }
         let whole = word.chars().all(|digit| digit.is_ascii_digit());
         if whole || !number.is_finite() {
-            return Err(self.refuse(
-                start,
-                format!("the number {} is out of range", shortened(word)),
-            ));
+            return Err(self.refuse(start, format!("the number {} is out of range", shortened(word))));
         }
         Ok(TokenKind::Literal)
     }
@@ -254,15 +228,11 @@ impl Lexer<'_> {
     fn name(&self, start: usize, word: &str) -> Result<TokenKind, PolicyError> {
         let shown = shortened(word);
         if word.starts_with(|first: char| first.is_ascii_digit()) {
-            let message =
-                format!("\"{shown}\" is not a number; write device.{shown} if it is an attribute");
+            let message = format!("\"{shown}\" is not a number; write device.{shown} if it is an attribute");
             return Err(self.refuse(start, message));
         }
         if word.split('.').any(str::is_empty) {
-            return Err(self.refuse(
-                start,
-                format!("expected a name on both sides of each dot in \"{shown}\""),
-            ));
+            return Err(self.refuse(start, format!("expected a name on both sides of each dot in \"{shown}\"")));
         }
         Ok(TokenKind::Name)
     }
@@ -287,10 +257,7 @@ impl Lexer<'_> {
 
     fn assignment(&self, start: usize) -> PolicyError {
         let operator = self.span_from(start).of(self.text);
-        self.refuse(
-            start,
-            format!("a policy cannot assign: \"{operator}\" is not an operator"),
-        )
+        self.refuse(start, format!("a policy cannot assign: \"{operator}\" is not an operator"))
     }
 
     fn refuse(&self, start: usize, message: impl Into<String>) -> PolicyError {
@@ -298,25 +265,15 @@ impl Lexer<'_> {
     }
 
     fn take(&mut self, wanted: char) -> bool {
-        self.characters
-            .next_if(|(_, character)| *character == wanted)
-            .is_some()
+        self.characters.next_if(|(_, character)| *character == wanted).is_some()
     }
 
     fn skip_word(&mut self) {
-        while self
-            .characters
-            .next_if(|(_, character)| is_word(*character))
-            .is_some()
-        {}
+        while self.characters.next_if(|(_, character)| is_word(*character)).is_some() {}
     }
 
     fn span_from(&self, start: usize) -> Span {
-        let end = self
-            .characters
-            .clone()
-            .peek()
-            .map_or(self.text.len(), |(at, _)| *at);
+        let end = self.characters.clone().peek().map_or(self.text.len(), |(at, _)| *at);
         Span { start, end }
     }
 }

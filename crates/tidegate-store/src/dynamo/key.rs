@@ -67,6 +67,10 @@ pub(super) fn version_count(product: &ProductId, device: &DeviceId, version: &st
     key(versions(product), format!("{version}#{:02}", part(device, VERSION_PARTS)))
 }
 
+pub(super) fn deferrals(update: &UpdateId) -> Key {
+    key(format!("{update}#deferred"), "deferred")
+}
+
 pub(super) fn series(update: &UpdateId) -> String {
     format!("{update}#series")
 }

@@ -10,6 +10,7 @@
 //! | product`#device#`device | `claim#<update>` | its claim on an update |
 //! | product`#versions` | version`#`part | how many devices run it |
 //! | update`#`shard | `shard` | a shard of a rollout |
+//! | update`#deferred` | `deferred` | how often it was put off, and why |
 //! | update`#series` | hour | counters over time |
 
 mod item;

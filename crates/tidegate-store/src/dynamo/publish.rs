@@ -220,6 +220,14 @@ impl PublishStore for DynamoStore {
         held(sent, |error| error.is_conditional_check_failed_exception())
     }
 
+    async fn deferrals(&self, update: &UpdateId) -> Stored<BTreeMap<String, u64>> {
+        let read = self.client.get_item().table_name(&self.table).set_key(Some(key::deferrals(update)));
+        let item = read.send().await.map_err(unavailable)?.item.unwrap_or_default();
+        let fields = Fields(&item);
+        let codes = item.keys().filter(|name| !["pk", "sk"].contains(&name.as_str()));
+        codes.map(|code| Ok((code.clone(), fields.number(code)?))).collect()
+    }
+
     async fn series(&self, update: &UpdateId) -> Stored<Vec<SeriesPoint>> {
         let items = self.query(&key::series(update), None, Freshness::Eventual).await?;
         Ok(readable(&items, item::series_from))

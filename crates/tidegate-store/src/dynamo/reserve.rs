@@ -1,8 +1,9 @@
 //! The transaction that makes limits exact: a claim and its shard's counters, both or neither.
 
-use aws_sdk_dynamodb::types::{
-    Put, ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem, Update,
-};
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem, Update};
+use tidegate_core::UpdateId;
 use tidegate_core::shard::{Gate, Grant};
 
 use super::item::{self, n, s, time};
@@ -48,6 +49,16 @@ impl CheckStore for DynamoStore {
             Err(Ok(_)) => Err(StoreError::Conflict),
             Err(Err(error)) => Err(error),
         }
+    }
+
+    async fn add_deferrals(&self, update: &UpdateId, counts: &BTreeMap<&'static str, u64>) -> Stored<()> {
+        let mut write = self.client.update_item().table_name(&self.table).set_key(Some(key::deferrals(update)));
+        for (code, deferred) in counts {
+            write = write.expression_attribute_values(format!(":{code}"), n(deferred));
+        }
+        let adds = counts.keys().map(|code| format!("{code} :{code}")).collect::<Vec<_>>();
+        let write = write.update_expression(format!("ADD {}", adds.join(", ")));
+        write.send().await.map_err(unavailable).map(drop)
     }
 }
 
@@ -114,9 +125,8 @@ impl DynamoStore {
         if uses_one {
             update = update.expression_attribute_values(":one", n(1));
         }
-        let update = update
-            .update_expression(format!("SET {}", sets.join(", ")))
-            .condition_expression(conditions.join(" AND "));
+        let update =
+            update.update_expression(format!("SET {}", sets.join(", "))).condition_expression(conditions.join(" AND "));
         Ok(TransactWriteItem::builder().update(update.build().map_err(unbuilt)?).build())
     }
 

@@ -10,15 +10,8 @@ use crate::offer::Offer;
 ///
 /// The command is a program, not a line for a shell: nothing that the service says can ever be read
 /// as a command.
-pub fn apply(
-    program: &Path,
-    files: &[PathBuf],
-    device: &DeviceFile,
-    offer: &Offer,
-) -> Result<(), String> {
-    let json = |value: &Option<serde_json::Value>| {
-        value.as_ref().map(ToString::to_string).unwrap_or_default()
-    };
+pub(super) fn apply(program: &Path, files: &[PathBuf], device: &DeviceFile, offer: &Offer) -> Result<(), String> {
+    let json = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
     let status = Command::new(program)
         .args(files)
         .env("TIDEGATE_VERSION", &offer.version)

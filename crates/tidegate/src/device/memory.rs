@@ -39,29 +39,17 @@ impl Memory {
     /// Opens the memory in a folder. A file that cannot be read is a lost memory, not a dead device.
     pub fn open(folder: &Path) -> CommandResult<Self> {
         std::fs::create_dir_all(folder).map_err(|cause| {
-            CommandError::failed(
-                "file_error",
-                format!("cannot create {}: {cause}", folder.display()),
-            )
+            CommandError::failed("file_error", format!("cannot create {}: {cause}", folder.display()))
         })?;
         let path = folder.join("memory.json");
-        let memory = std::fs::read(&path)
-            .ok()
-            .and_then(|text| serde_json::from_slice::<Self>(&text).ok());
-        Ok(Self {
-            path,
-            ..memory.unwrap_or_default()
-        })
+        let memory = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
+        Ok(Self { path, ..memory.unwrap_or_default() })
     }
 
     /// Writes the memory down, in one step.
     pub fn keep(&self) -> CommandResult {
-        let text = serde_json::to_vec_pretty(self).map_err(|cause| {
-            CommandError::failed(
-                "file_error",
-                format!("cannot write down the memory: {cause}"),
-            )
-        })?;
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|cause| CommandError::failed("file_error", format!("cannot write down the memory: {cause}")))?;
         write_atomically(&self.path, &text)
     }
 
@@ -74,20 +62,10 @@ impl Memory {
 
     /// Remembers that an update failed, and answers until when it is left alone.
     pub fn has_failed(&mut self, update: &str, now: Timestamp) -> Timestamp {
-        let attempts = self
-            .failed
-            .get(update)
-            .map_or(0, |failed| failed.attempts)
-            .saturating_add(1);
+        let attempts = self.failed.get(update).map_or(0, |failed| failed.attempts).saturating_add(1);
         let wait_s = i64::try_from(wait::reinstall_wait(attempts).as_secs()).unwrap_or(i64::MAX);
         let not_before_s = now.as_second().saturating_add(wait_s);
-        self.failed.insert(
-            update.to_owned(),
-            Failed {
-                attempts,
-                not_before_s,
-            },
-        );
+        self.failed.insert(update.to_owned(), Failed { attempts, not_before_s });
         Timestamp::from_second(not_before_s).unwrap_or(Timestamp::MAX)
     }
 
@@ -130,15 +108,9 @@ mod tests {
         memory.keep().expect("writable");
 
         let mut memory = Memory::open(folder.path()).expect("the same memory");
-        assert_eq!(
-            memory.left_alone_until("u1", at("2026-01-01T00:59:59Z")),
-            Some(until)
-        );
+        assert_eq!(memory.left_alone_until("u1", at("2026-01-01T00:59:59Z")), Some(until));
         assert_eq!(memory.left_alone_until("u1", until), None);
-        assert_eq!(
-            memory.left_alone_until("u2", at("2026-01-01T00:00:00Z")),
-            None
-        );
+        assert_eq!(memory.left_alone_until("u2", at("2026-01-01T00:00:00Z")), None);
         assert_eq!(memory.has_failed("u1", until), at("2026-01-01T03:00:00Z"));
         assert_eq!(memory.take_unsent(), [json!({"status": "INSTALL_ERROR"})]);
         memory.has_succeeded();

@@ -58,12 +58,7 @@ impl Rhythm {
 
     /// The wait after the `failures`th failure in a row: from half of 30 s, 60 s, 120 s … up to all
     /// of it, and never more than a period. `Retry-After` is obeyed as above.
-    pub fn retry_wait(
-        &self,
-        failures: u32,
-        retry_after_s: Option<u64>,
-        chance: Chance,
-    ) -> Duration {
+    pub fn retry_wait(&self, failures: u32, retry_after_s: Option<u64>, chance: Chance) -> Duration {
         if retry_after_s.is_some() {
             return self.next_wait(retry_after_s, chance);
         }
@@ -88,10 +83,7 @@ fn doubled(first: Duration, times: u32) -> Duration {
 mod tests {
     use super::*;
 
-    const RHYTHM: Rhythm = Rhythm {
-        period: Duration::from_secs(86400),
-        jitter: Duration::from_secs(1800),
-    };
+    const RHYTHM: Rhythm = Rhythm { period: Duration::from_secs(86400), jitter: Duration::from_secs(1800) };
 
     fn chances() -> impl Iterator<Item = Chance> {
         (0..1000).map(|n| Chance(f64::from(n) / 1000.0))
@@ -113,10 +105,7 @@ mod tests {
             for chance in chances() {
                 let wait = RHYTHM.next_wait(Some(asked_s), chance);
                 let asked = Duration::from_secs(asked_s);
-                assert!(
-                    wait >= asked && wait <= asked + asked / 10,
-                    "{asked_s}: {wait:?}"
-                );
+                assert!(wait >= asked && wait <= asked + asked / 10, "{asked_s}: {wait:?}");
             }
         }
     }
@@ -138,25 +127,16 @@ mod tests {
 
     #[test]
     fn a_version_that_failed_is_left_alone_for_longer_each_time() {
-        assert_eq!(
-            [1, 2, 3].map(|n| reinstall_wait(n).as_secs()),
-            [3600, 7200, 14400]
-        );
+        assert_eq!([1, 2, 3].map(|n| reinstall_wait(n).as_secs()), [3600, 7200, 14400]);
         assert_eq!(reinstall_wait(99), LAST_REINSTALL);
     }
 
     #[test]
     fn more_jitter_than_half_a_period_never_gives_a_negative_wait() {
-        let rhythm = Rhythm {
-            period: Duration::from_secs(10),
-            jitter: Duration::from_secs(1800),
-        };
+        let rhythm = Rhythm { period: Duration::from_secs(10), jitter: Duration::from_secs(1800) };
         for chance in chances() {
             let wait = rhythm.next_wait(None, chance);
-            assert!(
-                wait >= Duration::from_secs(5) && wait <= Duration::from_secs(15),
-                "{wait:?}"
-            );
+            assert!(wait >= Duration::from_secs(5) && wait <= Duration::from_secs(15), "{wait:?}");
         }
     }
 

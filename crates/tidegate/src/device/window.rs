@@ -28,10 +28,7 @@ impl FromStr for Window {
             "workhours" => "* 9-16 * * 1-5",
             other => other,
         };
-        let parser = CronParser::builder()
-            .seconds(Seconds::Disallowed)
-            .year(Year::Disallowed)
-            .build();
+        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let cron = parser.parse(pattern).map_err(|cause| {
             format!(
                 "`{text}` is not a window: {cause}; expected five cron fields such as \
@@ -45,13 +42,7 @@ impl FromStr for Window {
 impl Window {
     /// The moment from which acting is allowed: now, if the window is open. `None` if it never opens.
     pub fn opens_at(&self, now: &Zoned) -> Option<Zoned> {
-        let minute = now
-            .round(
-                jiff::ZonedRound::new()
-                    .smallest(Unit::Minute)
-                    .mode(jiff::RoundMode::Trunc),
-            )
-            .ok()?;
+        let minute = now.round(jiff::ZonedRound::new().smallest(Unit::Minute).mode(jiff::RoundMode::Trunc)).ok()?;
         if self.cron.is_time_matching(&minute).unwrap_or(false) {
             return Some(now.clone());
         }
@@ -72,36 +63,16 @@ mod tests {
 
     #[test]
     fn a_window_is_open_for_every_minute_that_its_pattern_names() {
-        check(
-            "* 22-23 * * *",
-            "2026-01-05T22:59:59+01:00[Europe/Berlin]",
-            "2026-01-05T22:59:59+01:00[Europe/Berlin]",
-        );
-        check(
-            "* 22-23 * * *",
-            "2026-01-05T21:59:59+01:00[Europe/Berlin]",
-            "2026-01-05T22:00:00+01:00[Europe/Berlin]",
-        );
-        check(
-            "*/2 * * * *",
-            "2026-01-05T10:01:30+01:00[Europe/Berlin]",
-            "2026-01-05T10:02:00+01:00[Europe/Berlin]",
-        );
-        check(
-            "workhours",
-            "2026-01-03T12:00:00+01:00[Europe/Berlin]",
-            "2026-01-05T09:00:00+01:00[Europe/Berlin]",
-        );
+        check("* 22-23 * * *", "2026-01-05T22:59:59+01:00[Europe/Berlin]", "2026-01-05T22:59:59+01:00[Europe/Berlin]");
+        check("* 22-23 * * *", "2026-01-05T21:59:59+01:00[Europe/Berlin]", "2026-01-05T22:00:00+01:00[Europe/Berlin]");
+        check("*/2 * * * *", "2026-01-05T10:01:30+01:00[Europe/Berlin]", "2026-01-05T10:02:00+01:00[Europe/Berlin]");
+        check("workhours", "2026-01-03T12:00:00+01:00[Europe/Berlin]", "2026-01-05T09:00:00+01:00[Europe/Berlin]");
     }
 
     #[test]
     fn a_window_is_in_local_time_on_both_sides_of_a_clock_change() {
         // Berlin goes from +01:00 to +02:00 in the night to 2026-03-29.
-        check(
-            "* 4 * * *",
-            "2026-03-28T05:00:00+01:00[Europe/Berlin]",
-            "2026-03-29T04:00:00+02:00[Europe/Berlin]",
-        );
+        check("* 4 * * *", "2026-03-28T05:00:00+01:00[Europe/Berlin]", "2026-03-29T04:00:00+02:00[Europe/Berlin]");
     }
 
     #[test]
