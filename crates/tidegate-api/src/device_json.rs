@@ -143,7 +143,7 @@ mod tests {
     fn nested_fields_become_dotted_names_and_null_is_not_said() {
         check(
             r#"{"id":"a","product":"p","version":"1.0.0","site":{"region":"eu","tags":["x",1]},"n":null,"memory":512}"#,
-            r#"id="a" memory=512 product="p" site.region="eu" site.tags=["x",1]"#,
+            r#"id="a" memory=512 product="p" site.region="eu" site.tags=["x", 1]"#,
         );
     }
 

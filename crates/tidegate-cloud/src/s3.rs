@@ -8,12 +8,13 @@ mod condition;
 mod digest;
 mod listing;
 mod object;
+mod signature;
 mod upload;
 
 use hyper::StatusCode;
 use s3s::auth::SimpleAuth;
 use s3s::dto::*;
-use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
@@ -30,10 +31,10 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// What the wire sees of `storage`. Setting an authenticator is what makes `s3s` check signatures and refuse
 /// anonymous requests.
-pub(crate) fn service(storage: Storage, access_key: &str, secret_key: &str) -> S3Service {
+pub(crate) fn service(storage: Storage, access_key: &str, secret_key: &str) -> signature::Checked {
     let mut builder = S3ServiceBuilder::new(storage);
     builder.set_auth(SimpleAuth::from_single(access_key, secret_key));
-    builder.build()
+    signature::Checked(builder.build())
 }
 
 #[async_trait::async_trait]

@@ -139,7 +139,11 @@ impl ApiClient {
     }
 
     fn unreachable(&self, cause: &ureq::Error) -> CommandError {
-        CommandError::Unreachable(format!("no answer from {}: {cause}", self.base))
+        let base = &self.base;
+        CommandError::Unreachable(match cause {
+            ureq::Error::Io(cause) => format!("no answer from {base}: {cause}"),
+            cause => format!("no answer from {base}: {cause}"),
+        })
     }
 }
 
@@ -175,7 +179,11 @@ fn refusal(status: u16, document: Option<&Value>, retry_after_s: Option<u64>) ->
     CommandError::Refused {
         status,
         code: field("code").unwrap_or_else(|| format!("http_{status}")),
-        message: field("message").unwrap_or_else(|| format!("the service answered with status {status}")),
+        message: field("message").unwrap_or_else(|| match status {
+            401 | 403 => format!("the service does not accept this key or token (status {status})"),
+            400 | 404 => format!("the service answered with status {status} and no explanation; is this its address?"),
+            _ => format!("the service answered with status {status}"),
+        }),
         retry_after_s,
     }
 }

@@ -12,6 +12,9 @@ use crate::output::Reader;
 /// Where `tidegate dev` leaves the operator key, seen from the folder it was started in.
 const LOCAL_KEY_FILE: &str = ".tidegate/operator.key";
 
+/// Where `tidegate dev` listens.
+pub const DEFAULT_API: &str = "http://127.0.0.1:8080";
+
 /// The operator's and device author's tool of Tidegate, an over-the-air update service.
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, after_help = EXIT_CODES)]
@@ -32,7 +35,7 @@ pub struct Common {
         long,
         global = true,
         env = "TIDEGATE_API",
-        default_value = "http://127.0.0.1:8080",
+        default_value = DEFAULT_API,
         value_name = "URL",
         help_heading = "Common options"
     )]

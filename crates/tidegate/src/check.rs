@@ -40,13 +40,18 @@ pub fn run(args: CheckArgs, common: &Common, output: &Output) -> CommandResult {
     let answer = Answer::read(&document)?;
     let Some(offer) = &answer.offer else {
         output.document(&document)?;
-        return Err(CommandError::NothingToOffer(answer.nothing()));
+        let (id, product) = (output::clean(&device.id), output::clean(&device.product));
+        let more = format!("`tidegate why {id} --product {product}` says more");
+        return Err(CommandError::NothingToOffer(format!("{}; {more}", answer.nothing())));
     };
     show(&device, offer, &answer, output)?;
     let downloaded = match &args.download {
         Some(folder) => Some(download(&client, offer, folder, output)?),
         None => None,
     };
+    if downloaded.is_none() && !offer.promises()?.is_empty() {
+        output.line(format!("next: tidegate check {} --download DIR", args.device.display()))?;
+    }
     output.document(&with_downloaded(document, downloaded))
 }
 

@@ -85,17 +85,17 @@ Publish an update and let a device have it, in another terminal:
   export API={api} KEY={key}
   head -c 100000 /dev/urandom > image.bin
   SHA=$(sha256sum image.bin | cut -d' ' -f1)
-  curl -s $API/v1/products/lamp/updates -H \"Authorization: Bearer $KEY\" \\
+  curl -sSw '\\n' $API/v1/products/lamp/updates -H \"Authorization: Bearer $KEY\" \\
     -d '{{\"version\":\"1.1.0\",\"files\":[{{\"name\":\"image.bin\",\"sha256\":\"'$SHA'\",\"size\":100000}}]}}' | tee draft.json
-  curl -s -T image.bin \"$(sed 's/.*\"url\":\"\\([^\"]*\\)\".*/\\1/' draft.json)\" \\
+  curl -sS -T image.bin \"$(sed 's/.*\"url\":\"\\([^\"]*\\)\".*/\\1/' draft.json)\" \\
     -H \"x-amz-checksum-sha256: $(sed 's/.*\"x-amz-checksum-sha256\":\"\\([^\"]*\\)\".*/\\1/' draft.json)\"
-  curl -s $API/v1/products/lamp/updates/1.1.0/activate -H \"Authorization: Bearer $KEY\" -d '{{\"reason\":\"first try\"}}'
-  TOKEN=$(curl -s -X PUT $API/v1/products/lamp/devices/lamp-1/token -H \"Authorization: Bearer $KEY\" | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/')
-  curl -s $API/v1/check -H \"Authorization: $TOKEN\" -d '{{\"id\":\"lamp-1\",\"product\":\"lamp\",\"version\":\"1.0.0\"}}' | tee offer.json
-  curl -s -o got.bin \"$(sed 's/.*\"url\":\"\\([^\"]*\\)\",\"checksum.*/\\1/' offer.json)\" && sha256sum got.bin
-  curl -s $API/v1/report -H \"Authorization: $TOKEN\" -d '{{\"id\":\"lamp-1\",\"product\":\"lamp\",\"version\":\"1.1.0\",\"status\":\"INSTALL_SUCCESS\"}}'
-  curl -s $API/v1/products/lamp/updates/1.1.0/metrics -H \"Authorization: Bearer $KEY\"
-  curl -s $API/v1/products/lamp/audit -H \"Authorization: Bearer $KEY\"
+  curl -sSw '\\n' $API/v1/products/lamp/updates/1.1.0/activate -H \"Authorization: Bearer $KEY\" -d '{{\"reason\":\"first try\"}}'
+  TOKEN=$(curl -sS -X PUT $API/v1/products/lamp/devices/lamp-1/token -H \"Authorization: Bearer $KEY\" | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/')
+  curl -sSw '\\n' $API/v1/check -H \"Authorization: $TOKEN\" -d '{{\"id\":\"lamp-1\",\"product\":\"lamp\",\"version\":\"1.0.0\"}}' | tee offer.json
+  curl -sS -o got.bin \"$(sed 's/.*\"url\":\"\\([^\"]*\\)\",\"checksum.*/\\1/' offer.json)\" && sha256sum got.bin
+  curl -sSw '\\n' $API/v1/report -H \"Authorization: $TOKEN\" -d '{{\"id\":\"lamp-1\",\"product\":\"lamp\",\"version\":\"1.1.0\",\"status\":\"INSTALL_SUCCESS\"}}'
+  curl -sSw '\\n' $API/v1/products/lamp/updates/1.1.0/metrics -H \"Authorization: Bearer $KEY\"
+  curl -sSw '\\n' $API/v1/products/lamp/audit -H \"Authorization: Bearer $KEY\"
 ",
         data = data.display(),
         dynamodb = stack.cloud.dynamodb_url(),

@@ -34,8 +34,19 @@ const IDLE_RETRIES: u32 = 4;
 /// How often a refused URL is replaced by a fresh one within one check-in.
 const FRESH_URLS: u32 = 3;
 
+/// What `--help` says below the options.
+const MORE_HELP: &str = "\
+A window is a cron pattern of five fields that matches every minute in which to act, such as
+\"* 22-23 * * *\", or one of: anytime, day, night, midnight, weekdays, workhours.
+
+The program of --apply gets the files as arguments and in its environment TIDEGATE_VERSION,
+TIDEGATE_UPDATE, TIDEGATE_FROM_VERSION, TIDEGATE_PRODUCT, TIDEGATE_DEVICE, TIDEGATE_DEVICE_FILE,
+TIDEGATE_PAYLOAD and TIDEGATE_SPECIFICATION. When it ends with 0, the version is installed; anything
+else is reported as a failed installation.";
+
 /// Options of `tidegate device`.
 #[derive(Debug, Args)]
+#[command(after_help = MORE_HELP)]
 pub struct DeviceArgs {
     /// What the device says of itself; the new version is written into it
     #[arg(value_name = "DEVICE.json")]
@@ -46,28 +57,34 @@ pub struct DeviceArgs {
     /// Folder for downloads and memory [default: DEVICE.json.state]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// How often to check in when the service does not say
-    #[arg(long, default_value = "24h", value_parser = crate::duration::parse)]
+    /// How often to check in when the service does not say, such as 90s or 12h
+    #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = crate::duration::parse_period)]
     pub period: Duration,
     /// How much earlier or later, at random; also the spread of the first check-in
-    #[arg(long, default_value = "30m", value_parser = crate::duration::parse)]
+    #[arg(long, default_value = "30m", value_name = "DURATION", value_parser = crate::duration::parse)]
     pub jitter: Duration,
-    /// When to check in: a cron window in local time, such as "* 22-23 * * *", or night, workhours …
-    #[arg(long, default_value = "anytime", value_name = "CRON")]
+    /// When to check in, in local time; see below
+    #[arg(long, default_value = "anytime", value_name = "WINDOW")]
     pub schedule: Window,
-    /// When to install: a cron window in local time
-    #[arg(long, default_value = "anytime", value_name = "CRON")]
+    /// When to install, in local time; see below
+    #[arg(long, default_value = "anytime", value_name = "WINDOW")]
     pub apply_window: Window,
     /// At most this many bytes per second
-    #[arg(long, value_name = "BYTES_PER_S", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "BYTES_PER_S", value_parser = bytes_per_second)]
     pub throttle: Option<u64>,
-    /// Program that installs: gets the files as arguments and TIDEGATE_VERSION, TIDEGATE_UPDATE,
-    /// TIDEGATE_FROM_VERSION, TIDEGATE_DEVICE_FILE … in its environment; exit 0 means installed
+    /// Program that installs; see below. Without one, the new version is only written down
     #[arg(long, value_name = "PROGRAM")]
     pub apply: Option<PathBuf>,
     /// Check in once, now, see it through, and stop
     #[arg(long)]
     pub once: bool,
+}
+
+fn bytes_per_second(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a number of bytes per second, such as 100000".into()),
+        Ok(rate) => Ok(rate),
+    }
 }
 
 /// How a check-in ended.
@@ -155,6 +172,9 @@ struct Agent<'a> {
 impl<'a> Agent<'a> {
     fn new(args: DeviceArgs, common: &Common, output: &'a Output) -> CommandResult<Self> {
         let device = DeviceFile::read(&args.device)?;
+        if let Some(program) = &args.apply {
+            apply::must_exist(program)?;
+        }
         let folder = args.state.unwrap_or_else(|| {
             let mut name = args.device.clone().into_os_string();
             name.push(".state");

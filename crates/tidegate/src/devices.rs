@@ -27,33 +27,67 @@ struct Page {
     next: Option<String>,
 }
 
-/// Lists devices, one id per line, or shows one.
+/// Lists devices or shows one.
 pub fn run(args: DevicesArgs, common: &Common, output: &Output) -> CommandResult {
     let client = common.operator()?;
     let product = common.product()?;
     match &args.device {
         Some(device) => show(&client, product, device, output),
-        None => list(&client, product, args.version.as_deref(), output),
+        None => match &args.version {
+            Some(version) => list(&client, product, version, output),
+            None => list_all(&client, product, output),
+        },
     }
 }
 
-/// People see each page as it comes; a program gets one document with all of them.
-fn list(client: &ApiClient, product: &str, version: Option<&str>, output: &Output) -> CommandResult {
+/// The devices on one version, one id per line.
+fn list(client: &ApiClient, product: &str, version: &str, output: &Output) -> CommandResult {
+    let all = follow_pages(client, product, version, output, &|device| clean(device))?;
+    if all.is_empty() && output.reader() == Reader::Person {
+        output.note(format!("no device of {} runs {}", clean(product), clean(version)));
+    }
+    output.document(&json!({"devices": all}))
+}
+
+/// All devices, each with its version. The service lists them by version only.
+fn list_all(client: &ApiClient, product: &str, output: &Output) -> CommandResult {
+    let counts = crate::versions::counts(&client.get(&ApiPath::product(product, &["versions"]))?)?;
+    if counts.is_empty() {
+        output.line("no device has checked in yet")?;
+    }
+    let width = counts.iter().map(|count| count.version.len()).max().unwrap_or(0);
+    let mut all = Vec::new();
+    for count in counts.iter().filter(|count| count.devices > 0) {
+        let version = clean(&count.version);
+        let line = |device: &str| format!("{version:<width$}  {}", clean(device));
+        let devices = follow_pages(client, product, &count.version, output, &line)?;
+        all.extend(devices.into_iter().map(|device| json!({"device": device, "version": count.version})));
+    }
+    output.document(&json!({"devices": all}))
+}
+
+/// People see each page as it comes, in their `line`; all ids come back together.
+fn follow_pages(
+    client: &ApiClient,
+    product: &str,
+    version: &str,
+    output: &Output,
+    line: &dyn Fn(&str) -> String,
+) -> CommandResult<Vec<String>> {
     let mut after: Option<String> = None;
     let mut all = Vec::new();
     loop {
-        let path = ApiPath::product(product, &["devices"]).with("version", version).with("after", after.as_deref());
+        let path =
+            ApiPath::product(product, &["devices"]).with("version", Some(version)).with("after", after.as_deref());
         let page: Page = update::read(&client.get(&path)?, "page of devices")?;
         for device in &page.devices {
-            output.line(clean(device))?;
+            output.line(line(device))?;
         }
-        if output.reader() == Reader::Program {
-            all.extend(page.devices);
-        }
+        all.extend(page.devices);
         // A service that answers with the page just seen would keep us for ever.
         match page.next {
             Some(next) if after.as_ref() != Some(&next) => after = Some(next),
-            _ => return output.document(&json!({"devices": all})),
+            _ => return Ok(all),
         }
     }
 }
@@ -90,11 +124,20 @@ fn show(client: &ApiClient, product: &str, device: &str, output: &Output) -> Com
             output.line(format!("  {label:<12}{}", time::show(at)))?;
         }
     }
-    for (name, value) in device.attributes.as_object().into_iter().flatten() {
-        output.line(format!("  {} = {}", clean(name), output::plain(value)))?;
+    let attributes: Vec<_> = device
+        .attributes
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| !matches!(name.as_str(), "id" | "product" | "version"))
+        .collect();
+    let width = attributes.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(10);
+    for (name, value) in attributes {
+        output.line(format!("  {:<width$}  {}", clean(name), output::plain(value)))?;
     }
+    output.line("")?;
     if device.claims.is_empty() {
-        return output.line("it has not been offered anything");
+        return output.line("it has not been offered anything yet");
     }
     let mut table = output::table(&["VERSION", "CLAIM", "ATTEMPTS", "EXPIRES"], &[2]);
     for claim in &device.claims {
@@ -121,7 +164,7 @@ mod tests {
             Reply::json(200, r#"{"devices":["c"],"next":null}"#),
         ]);
         let client = ApiClient::new(server.base(), Credential::OperatorKey("k".into())).expect("a good address");
-        assert_eq!(list(&client, "lamp", Some("1.0.0"), &Output::new(Reader::Person)), Ok(()));
+        assert_eq!(list(&client, "lamp", "1.0.0", &Output::new(Reader::Person)), Ok(()));
         let second = server.request(1);
         assert!(second.starts_with("GET /v1/products/lamp/devices?version=1.0.0&after=b "), "{second}");
     }

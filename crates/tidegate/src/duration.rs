@@ -37,6 +37,14 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     total_s.checked_add(rest_s).map(Duration::from_secs).ok_or_else(expectation)
 }
 
+/// Reads the time between two calls: without any, a loop would be an attack on the service.
+pub fn parse_period(text: &str) -> Result<Duration, String> {
+    match parse(text)? {
+        Duration::ZERO => Err("expected at least 1s".into()),
+        period => Ok(period),
+    }
+}
+
 /// Writes a duration for people, in its two largest units: `1h 30m`.
 pub fn show(duration: Duration) -> String {
     let mut rest_s = duration.as_secs();
@@ -71,6 +79,7 @@ mod tests {
         check("24h", Some(86_400));
         check("7d", Some(604_800));
         check("1h30m", Some(5_400));
+        assert!(parse_period("0").is_err());
         check("", None);
         check("h", None);
         check("1h30", None);

@@ -111,7 +111,8 @@ impl CommandError {
         }
     }
 
-    fn sentence(&self) -> &str {
+    /// The sentence without the code.
+    pub fn sentence(&self) -> &str {
         match self {
             Self::Usage(text)
             | Self::BadInput(text)

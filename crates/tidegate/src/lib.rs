@@ -21,6 +21,7 @@ pub mod policy_command;
 pub mod progress;
 pub mod publish;
 pub mod rollout_options;
+pub mod rollout_view;
 pub mod settings;
 pub mod stack;
 pub mod time;
@@ -38,7 +39,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, DEFAULT_API};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::output::Output;
 
@@ -46,11 +47,14 @@ use crate::output::Output;
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output::new(arguments.common.reader());
+    let api = arguments.common.api.clone();
     let exit = match dispatch(arguments, &output) {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            if error != CommandError::ReaderGone {
-                output.note(format!("error: {error}"));
+            // The exit code still tells when standard output is gone.
+            let _ = output.failure(&error);
+            if matches!(error, CommandError::Unreachable(_)) && api == DEFAULT_API {
+                output.note("hint: `tidegate dev` starts a local service; --api or TIDEGATE_API names another");
             }
             error.exit()
         }

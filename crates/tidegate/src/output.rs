@@ -1,9 +1,10 @@
 //! Everything a command says: tables and lines for people, one JSON document for programs.
 
+use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{CellAlignment, Table};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{CommandError, CommandResult};
 
@@ -53,11 +54,13 @@ pub enum Tone {
 }
 
 /// Where a command writes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Output {
     reader: Reader,
     colour: Colour,
     redraws: bool,
+    /// A program gets exactly one document, also when the command fails after writing it.
+    documented: Cell<bool>,
 }
 
 impl Output {
@@ -69,6 +72,7 @@ impl Output {
             reader,
             colour: Colour::decide(reader, is_terminal, no_color.as_deref()),
             redraws: is_terminal && reader == Reader::Person,
+            documented: Cell::new(false),
         }
     }
 
@@ -99,7 +103,25 @@ impl Output {
     pub fn document(&self, document: &Value) -> CommandResult {
         match self.reader {
             Reader::Person => Ok(()),
-            Reader::Program => write_stdout(&format!("{document:#}\n")),
+            Reader::Program => {
+                self.documented.set(true);
+                write_stdout(&format!("{document:#}\n"))
+            }
+        }
+    }
+
+    /// Says why the command ends without success. A program that got no document yet gets the error
+    /// as one, in the envelope of the service.
+    pub fn failure(&self, error: &CommandError) -> CommandResult {
+        match error {
+            CommandError::ReaderGone => return Ok(()),
+            // An answer like any other, and the usual one: nothing went wrong.
+            CommandError::NothingToOffer(_) => self.note(error.to_string()),
+            _ => self.note(format!("error: {error}")),
+        }
+        match self.documented.get() {
+            true => Ok(()),
+            false => self.document(&json!({"error": {"code": error.code(), "message": error.sentence()}})),
         }
     }
 
@@ -126,6 +148,14 @@ impl Output {
         match self.colour {
             Colour::On => format!("\x1b[{code}m{text}\x1b[0m"),
             Colour::Off => text.to_owned(),
+        }
+    }
+
+    /// What an update is, as the end of a sentence: `active`, `a draft`.
+    pub fn standing(&self, state: &str) -> String {
+        match state {
+            "draft" => self.paint(Tone::Caution, "a draft"),
+            _ => self.paint_state(&clean(state)),
         }
     }
 

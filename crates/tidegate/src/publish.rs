@@ -36,16 +36,16 @@ pub struct PublishArgs {
     #[arg(long, value_name = "FILE")]
     pub policy_file: Option<PathBuf>,
     /// Name for people
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     pub name: Option<String>,
     /// Description for people
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
     /// Who made it
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     pub author: Option<String>,
     /// Who sells it
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     pub vendor: Option<String>,
     /// Free label, repeatable
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
@@ -63,7 +63,7 @@ pub struct PublishArgs {
     #[arg(long)]
     pub activate: bool,
     /// Why, for the audit log (with --activate)
-    #[arg(long, value_name = "TEXT", requires = "activate")]
+    #[arg(long, value_name = "TEXT", requires = "activate", value_parser = crate::updates::reason)]
     pub reason: Option<String>,
     /// When and how many.
     #[command(flatten)]
@@ -125,7 +125,22 @@ pub fn run(args: PublishArgs, common: &Common, output: &Output) -> CommandResult
     };
     output.document(&json!({"uploaded": uploaded, "activated": activated, "update": update}))?;
     let state = update.get("state").and_then(Value::as_str).unwrap_or(&created.state);
-    say_what_happened(&created, state, &images, uploaded.len(), common, output)
+    say_what_happened(&created, state, &images, uploaded.len(), common, output)?;
+    match args.activate {
+        true => is_given_out(&created.version, state),
+        false => Ok(()),
+    }
+}
+
+/// Whoever asked for an active update and finds it paused or aborted must not read success.
+fn is_given_out(version: &str, state: &str) -> CommandResult {
+    let remedy = match state {
+        "active" | "completed" => return Ok(()),
+        "paused" => "`tidegate updates resume` gives it out again",
+        _ => "publish the same images under a new version",
+    };
+    let (version, state) = (output::clean(version), output::clean(state));
+    Err(CommandError::failed("not_activated", format!("{version} existed already and is {state}; {remedy}")))
 }
 
 fn create(client: &ApiClient, path: &ApiPath, body: &Value) -> CommandResult<Created> {
@@ -286,7 +301,7 @@ fn say_what_happened(
     output.line(format!(
         "{} of {product} is {} (update {})",
         output.paint(Tone::Strong, &version),
-        output.paint_state(&output::clean(state)),
+        output.standing(state),
         output::clean(&created.id)
     ))?;
     for image in images {

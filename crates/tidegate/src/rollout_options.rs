@@ -38,8 +38,8 @@ pub struct RolloutOptions {
     /// How long a device may take before its place is given to another
     #[arg(long, value_name = "N")]
     pub claim_ttl_s: Option<u64>,
-    /// What a device gets when there is no room for it
-    #[arg(long)]
+    /// When there is no room for a device: offer it the next older update, or let it wait
+    #[arg(long, value_name = "next|wait", hide_possible_values = true)]
     pub when_full: Option<WhenFull>,
 }
 

@@ -30,10 +30,10 @@ pub enum Registration {
 #[derive(Debug, Args)]
 pub struct SettingsArgs {
     /// Whether a token shared by all devices of the product is accepted
-    #[arg(long)]
+    #[arg(long, value_name = "accept|refuse", hide_possible_values = true)]
     pub product_tokens: Option<ProductTokens>,
     /// Whether devices may register themselves
-    #[arg(long)]
+    #[arg(long, value_name = "open|closed", hide_possible_values = true)]
     pub registration: Option<Registration>,
 }
 

@@ -36,6 +36,8 @@ pub struct UpdateView {
     pub allow_downgrade: bool,
     /// `file`, `json` or `url_list`.
     pub kind: Option<String>,
+    /// The content, for updates that are not files.
+    pub payload: Option<Value>,
     /// Its files.
     pub files: Vec<FileView>,
     /// When and how many.

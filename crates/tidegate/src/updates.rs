@@ -9,6 +9,7 @@ use crate::arguments::Common;
 use crate::error::{CommandError, CommandResult};
 use crate::output::{self, Output, Tone, clean};
 use crate::rollout_options::RolloutOptions;
+use crate::rollout_view;
 use crate::time;
 use crate::update::{self, Metrics, UpdateView};
 
@@ -49,7 +50,7 @@ pub struct TransitionArgs {
     /// Version of the update
     pub version: String,
     /// Why, for the audit log
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: String,
 }
 
@@ -59,11 +60,19 @@ pub struct EditArgs {
     /// Version of the update
     pub version: String,
     /// Why, for the audit log
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: String,
     /// When and how many.
     #[command(flatten)]
     pub rollout: RolloutOptions,
+}
+
+/// Reads the reason of a change. A blank one would leave whoever reads the audit log in the dark.
+pub fn reason(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("expected a few words for the audit log".into()),
+        reason => Ok(reason.to_owned()),
+    }
 }
 
 /// Runs one of the commands.
@@ -124,7 +133,7 @@ fn show(version: &str, common: &Common, output: &Output) -> CommandResult {
 
 fn show_facts(update: &UpdateView, output: &Output) -> CommandResult {
     let version = output.paint(Tone::Strong, &clean(&update.version));
-    output.line(format!("{version} is {}", output.paint_state(&clean(&update.state))))?;
+    output.line(format!("{version} is {}", output.standing(&update.state)))?;
     let text = |text: &Option<String>| text.as_deref().map(clean).unwrap_or_default();
     let mut facts = vec![
         ("update", clean(&update.id)),
@@ -137,15 +146,16 @@ fn show_facts(update: &UpdateView, output: &Output) -> CommandResult {
         ("from", clean(&update.compatible_from.clone().unwrap_or_default().join("  or  "))),
         ("policy", text(&update.policy)),
         ("kind", text(&update.kind)),
-        ("rollout", compact(Some(&update.rollout))),
     ];
     if update.allow_downgrade {
         facts.push(("downgrade", "offered to devices on a higher version, too".into()));
     }
+    facts.extend(update.payload.as_ref().map(|payload| ("payload", output::plain(payload))));
     for file in &update.files {
         let size = output::bytes(file.size);
         facts.push(("file", format!("{} ({size}, SHA-256 {})", clean(&file.name), clean(&file.sha256))));
     }
+    facts.extend(rollout_view::facts(&update.rollout));
     for (label, fact) in facts.iter().filter(|(_, fact)| !fact.is_empty()) {
         output.line(format!("  {label:<13}{fact}"))?;
     }
@@ -169,10 +179,12 @@ fn show_metrics(metrics: &Metrics, output: &Output) -> CommandResult {
     row.push(crate::watch::health(metrics));
     table.add_row(row);
     output.table(&table)?;
-    let deferred = compact(metrics.deferred.as_ref());
+    let deferred = metrics.deferred.as_ref().and_then(Value::as_object).into_iter().flatten();
+    let deferred: Vec<String> =
+        deferred.map(|(objection, count)| format!("{} {}", clean(objection), output::plain(count))).collect();
     match deferred.is_empty() {
         true => Ok(()),
-        false => output.line(format!("deferred: {deferred}")),
+        false => output.line(format!("deferred: {}", deferred.join(", "))),
     }
 }
 
@@ -181,7 +193,7 @@ fn transition(verb: &str, args: &TransitionArgs, common: &Common, output: &Outpu
     let document = common.operator()?.post(&path, &json!({"reason": args.reason}))?;
     output.document(&document)?;
     let update: UpdateView = update::read(&document, "update")?;
-    output.line(format!("{} is now {}", clean(&update.version), output.paint_state(&clean(&update.state))))
+    output.line(format!("{} is now {}", clean(&update.version), output.standing(&update.state)))
 }
 
 fn edit(args: &EditArgs, common: &Common, output: &Output) -> CommandResult {
@@ -219,15 +231,19 @@ fn audit(version: Option<&str>, common: &Common, output: &Output) -> CommandResu
     let document = common.operator()?.get(&path)?;
     output.document(&document)?;
     let log: Log = update::read(&document, "audit log")?;
-    let mut table = output::table(&["AT", "WHO", "ACTION", "VERSION", "CHANGE", "REASON"], &[]);
+    if log.entries.is_empty() {
+        return output.line("nothing is recorded");
+    }
+    // Actions on devices, such as issuing a token, name the device where the others name a version.
+    let mut table = output::table(&["AT", "WHO", "ACTION", "ABOUT", "CHANGE", "REASON"], &[]);
     for entry in &log.entries {
         let change = match (output::plain(&entry.from), output::plain(&entry.to)) {
-            (from, to) if from.is_empty() => output::shortened(&to, 40),
+            (from, to) if from.is_empty() || from == to => output::shortened(&to, 40),
             (from, to) => format!("{} → {}", output::shortened(&from, 20), output::shortened(&to, 20)),
         };
         table.add_row([
             time::show(&entry.at),
-            clean(&entry.who),
+            clean(who(&entry.who)),
             clean(&entry.action),
             entry.version.as_deref().map(clean).unwrap_or_default(),
             change,
@@ -235,6 +251,14 @@ fn audit(version: Option<&str>, common: &Common, output: &Output) -> CommandResu
         ]);
     }
     output.table(&table)
+}
+
+/// `user/ann` of `arn:aws:iam::123456789012:user/ann`: the account is the same on every line.
+fn who(principal: &str) -> &str {
+    match principal.strip_prefix("arn:") {
+        Some(arn) => arn.rsplit(':').next().unwrap_or(arn),
+        None => principal,
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `tidegate versions`: how many devices run each version.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::api_client::ApiPath;
 use crate::arguments::Common;
@@ -8,27 +9,42 @@ use crate::error::CommandResult;
 use crate::output::{self, Output, clean};
 use crate::update;
 
+/// How many devices run a version.
+#[derive(Deserialize)]
+pub struct Count {
+    /// The version.
+    pub version: String,
+    /// How many devices said so at their last check-in.
+    pub devices: u64,
+}
+
 /// Shows the counts.
 pub fn run(common: &Common, output: &Output) -> CommandResult {
+    let document = common.operator()?.get(&ApiPath::product(common.product()?, &["versions"]))?;
+    output.document(&document)?;
+    let counts = counts(&document)?;
+    let total: u64 = counts.iter().map(|count| count.devices).sum();
+    if counts.is_empty() {
+        return output.line("no device has checked in yet");
+    }
+    let mut table = output::table(&["VERSION", "DEVICES", "SHARE"], &[1, 2]);
+    for count in &counts {
+        table.add_row([clean(&count.version), count.devices.to_string(), share(count.devices, total)]);
+    }
+    output.table(&table)?;
+    output.line(match total {
+        1 => "1 device".to_owned(),
+        _ => format!("{total} devices"),
+    })
+}
+
+/// Reads the service's counts.
+pub fn counts(document: &Value) -> CommandResult<Vec<Count>> {
     #[derive(Deserialize)]
     struct Counts {
         versions: Vec<Count>,
     }
-    #[derive(Deserialize)]
-    struct Count {
-        version: String,
-        devices: u64,
-    }
-    let document = common.operator()?.get(&ApiPath::product(common.product()?, &["versions"]))?;
-    output.document(&document)?;
-    let counts: Counts = update::read(&document, "version counts")?;
-    let total: u64 = counts.versions.iter().map(|count| count.devices).sum();
-    let mut table = output::table(&["VERSION", "DEVICES", "SHARE"], &[1, 2]);
-    for count in &counts.versions {
-        table.add_row([clean(&count.version), count.devices.to_string(), share(count.devices, total)]);
-    }
-    output.table(&table)?;
-    output.line(format!("{total} devices"))
+    update::read::<Counts>(document, "version counts").map(|counts| counts.versions)
 }
 
 fn share(devices: u64, total: u64) -> String {

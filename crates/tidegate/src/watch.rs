@@ -19,8 +19,8 @@ const BAR_WIDTH: u64 = 32;
 pub struct WatchArgs {
     /// Version of the update
     pub version: String,
-    /// How often to look, such as 2 or 1m
-    #[arg(long, default_value = "2", value_parser = crate::duration::parse)]
+    /// How often to look, such as 10s or 1m
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = crate::duration::parse_period)]
     pub interval: Duration,
     /// Look once and stop
     #[arg(long)]
@@ -47,7 +47,7 @@ pub fn run(args: WatchArgs, common: &Common, output: &Output) -> CommandResult {
             Err(CommandError::Unreachable(why)) if before.is_some() => {
                 output.note(format!("{why}; trying again"));
                 drawn.forget();
-                std::thread::sleep(args.interval.max(Duration::from_secs(1)));
+                std::thread::sleep(args.interval);
                 continue;
             }
             look => look?,
@@ -63,8 +63,7 @@ pub fn run(args: WatchArgs, common: &Common, output: &Output) -> CommandResult {
             return verdict(&look.update.version, &state);
         }
         before = Some(look);
-        // A loop without a pause would be an attack on the service.
-        std::thread::sleep(args.interval.max(Duration::from_millis(200)));
+        std::thread::sleep(args.interval);
     }
 }
 
@@ -201,21 +200,25 @@ fn figures(number: f64) -> String {
 }
 
 /// A bar of `total` devices. Whatever has at least one device has at least one mark: a single
-/// failure among a million must be seen.
+/// failure among a million must be seen. A device that tries again counts with each of its attempts,
+/// so that together they may be more than `total`.
 fn bar(metrics: &Metrics, total: u64) -> String {
-    let marks = |count: u64| match count {
+    let failed = metrics.failed.saturating_add(metrics.timed_out);
+    let counts = [metrics.succeeded, metrics.in_flight, failed];
+    let total = counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count)).max(total).max(1);
+    let mut widths = counts.map(|count| match count {
         0 => 0,
-        _ => (count.saturating_mul(BAR_WIDTH) / total.max(1)).clamp(1, BAR_WIDTH),
-    };
-    let failed = marks(metrics.failed.saturating_add(metrics.timed_out));
-    let in_flight = marks(metrics.in_flight).min(BAR_WIDTH - failed);
-    let succeeded = marks(metrics.succeeded).min(BAR_WIDTH - failed - in_flight);
-    let empty = BAR_WIDTH - failed - in_flight - succeeded;
-    let text: String = [('#', succeeded), ('>', in_flight), ('!', failed), ('.', empty)]
-        .into_iter()
-        .flat_map(|(mark, count)| (0..count).map(move |_| mark))
-        .collect();
-    format!("[{text}]")
+        _ => (count.saturating_mul(BAR_WIDTH) / total).clamp(1, BAR_WIDTH),
+    });
+    // Marks that were rounded up to one take their room from the longest part.
+    while widths.iter().sum::<u64>() > BAR_WIDTH {
+        if let Some(longest) = widths.iter_mut().max() {
+            *longest -= 1;
+        }
+    }
+    let marks: String =
+        ['#', '>', '!'].into_iter().zip(widths).flat_map(|(mark, width)| (0..width).map(move |_| mark)).collect();
+    format!("[{marks:.<0$}]", BAR_WIDTH as usize)
 }
 
 /// Devices per minute.
@@ -271,7 +274,9 @@ mod tests {
         check(16, 8, 8, 32, "[################>>>>>>>>!!!!!!!!]");
         check(999_999, 0, 1, 1_000_000, "[###############################!]");
         check(0, 1, 0, 1_000_000, "[>...............................]");
-        check(5, 5, 5, 1, "[!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!]");
+        check(5, 5, 5, 1, "[##########>>>>>>>>>>!!!!!!!!!!..]");
+        check(1, 2, 2, 4, "[######>>>>>>>>>>>>!!!!!!!!!!!!..]");
+        check(999_998, 1, 1, 1_000_000, "[##############################>!]");
     }
 
     #[test]

@@ -57,7 +57,6 @@ struct OfferView {
 #[serde(default)]
 struct Considered {
     version: String,
-    state: String,
     objection: Option<ObjectionView>,
     clauses: Vec<Clause>,
 }
@@ -95,27 +94,28 @@ fn text(receipt: &Receipt, output: &Output) -> String {
         None => output.paint(Tone::Caution, "is offered nothing"),
     };
     push(&mut text, format_args!("{answer}"));
-    if let Some(sentence) = &receipt.sentence {
-        push(&mut text, format_args!("{}", clean(sentence)));
-    }
     if let Some(opens_at) = &receipt.opens_at {
         push(&mut text, format_args!("the answer can change at {}", time::show(opens_at)));
     }
+    text.push('\n');
+    // With updates listed below, the sentence would only repeat them.
+    if let (Some(sentence), true) = (&receipt.sentence, receipt.considered.is_empty()) {
+        push(&mut text, format_args!("{}", clean(sentence)));
+    }
+    let width = receipt.considered.iter().map(|considered| clean(&considered.version).len()).max().unwrap_or(0);
     for considered in &receipt.considered {
-        text.push('\n');
-        push_considered(&mut text, considered, output);
+        push_considered(&mut text, considered, width, output);
     }
     text
 }
 
-fn push_considered(text: &mut String, considered: &Considered, output: &Output) {
-    let version = output.paint(Tone::Strong, &clean(&considered.version));
-    let state = output.paint_state(&clean(&considered.state));
+fn push_considered(text: &mut String, considered: &Considered, width: usize, output: &Output) {
+    let version = output.paint(Tone::Strong, &format!("{:<width$}", clean(&considered.version)));
     match &considered.objection {
-        None => push(text, format_args!("{version} ({state}): {}", output.paint(Tone::Good, "nothing objects"))),
+        None => push(text, format_args!("{version}  {}", output.paint(Tone::Good, "nothing objects"))),
         Some(objection) => {
             let code = output.paint(Tone::Caution, &clean(&objection.code));
-            push(text, format_args!("{version} ({state}): {code}: {}", clean(&objection.sentence)));
+            push(text, format_args!("{version}  {} ({code})", clean(&objection.sentence)));
             if let Some(opens_at) = &objection.opens_at {
                 push(text, format_args!("    opens at {}", time::show(opens_at)));
             }
@@ -179,13 +179,11 @@ mod tests {
         let expected = "\
 lamp-17 of lamp runs 1.4.0, at soon
 is offered 2.0.0 (update u2)
-2.0.0 is the newest update that nothing objects to
 
-3.0.0 (active): not_targeted: the policy says no
+3.0.0  the policy says no (not_targeted)
     no       region == \"eu\"  [region = \"us\\u{1b}[2J\"]
     unknown  memory >= 256  [memory not given]
-
-2.0.0 (active): nothing objects
+2.0.0  nothing objects
 ";
         // A program's output has no colours, wherever the test runs.
         assert_eq!(text(&receipt, &Output::new(Reader::Program)), expected);

@@ -4,22 +4,35 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::device_file::DeviceFile;
+use crate::error::{CommandError, CommandResult};
 use crate::offer::Offer;
+
+/// A mistyped program must not cost the fleet a failed installation. A bare name is looked up in the
+/// `PATH` when its time comes.
+pub(super) fn must_exist(program: &Path) -> CommandResult {
+    let is_bare_name = program.components().count() == 1;
+    match is_bare_name || program.is_file() {
+        true => Ok(()),
+        false => Err(CommandError::BadInput(format!("there is no program {}", program.display()))),
+    }
+}
 
 /// Runs the command with the files as its arguments. `Err` says what went wrong, for the report.
 ///
 /// The command is a program, not a line for a shell: nothing that the service says can ever be read
 /// as a command.
 pub(super) fn apply(program: &Path, files: &[PathBuf], device: &DeviceFile, offer: &Offer) -> Result<(), String> {
+    // Installers change folders: what they get must still be found from there.
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let json = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
     let status = Command::new(program)
-        .args(files)
+        .args(files.iter().map(|file| absolute(file)))
         .env("TIDEGATE_VERSION", &offer.version)
         .env("TIDEGATE_UPDATE", &offer.update)
         .env("TIDEGATE_FROM_VERSION", &device.version)
         .env("TIDEGATE_PRODUCT", &device.product)
         .env("TIDEGATE_DEVICE", &device.id)
-        .env("TIDEGATE_DEVICE_FILE", device.path())
+        .env("TIDEGATE_DEVICE_FILE", absolute(device.path()))
         .env("TIDEGATE_PAYLOAD", json(&offer.payload))
         .env("TIDEGATE_SPECIFICATION", json(&offer.specification))
         // The token is for us; what the image brings along has no business with it.

@@ -29,9 +29,9 @@ impl FromStr for Window {
             other => other,
         };
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = parser.parse(pattern).map_err(|cause| {
+        let cron = parser.parse(pattern).map_err(|_| {
             format!(
-                "`{text}` is not a window: {cause}; expected five cron fields such as \
+                "`{text}` is not a window; expected five cron fields such as \
                  \"* 22-23 * * *\", or anytime, day, night, midnight, weekdays, workhours"
             )
         })?;

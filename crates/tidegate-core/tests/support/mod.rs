@@ -1,0 +1,259 @@
+//! Devices, updates and claims in a few words, and answers as text, so that a case is one line.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use tidegate_core::attributes::Value;
+use tidegate_core::cohort::Share;
+use tidegate_core::decide::{Decision, Standing, decide};
+use tidegate_core::device::Delivery;
+use tidegate_core::objection::NoRoom;
+use tidegate_core::policy::{Policy, Slots};
+use tidegate_core::rollout::{Group, Phase, WhenFull};
+use tidegate_core::update::{Content, Downgrade, File};
+use tidegate_core::window::Window;
+use tidegate_core::{
+    Catalog, Claim, ClaimState, Claims, Device, DeviceId, ProductId, Rollout, State, Timestamp, Update, UpdateId,
+    Version, receipt,
+};
+
+/// The moment at which devices ask, where a case says nothing else.
+pub(crate) const NOON: &str = "2026-06-15T12:00:00Z";
+pub(crate) const HOUR_BEFORE: &str = "2026-06-15T11:00:00Z";
+pub(crate) const HOUR_AFTER: &str = "2026-06-15T13:00:00Z";
+
+#[track_caller]
+pub(crate) fn moment(text: &str) -> Timestamp {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+pub(crate) fn version(text: &str) -> Version {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+pub(crate) fn product(text: &str) -> ProductId {
+    ProductId::new(text).unwrap()
+}
+
+/// A lamp that runs `version` and says that it has 512 MB in the test lab.
+pub(crate) fn lamp(runs: &str) -> Device {
+    let attributes = [("memory", Value::Integer(512)), ("stage", Value::Text("test".to_owned()))];
+    Device {
+        id: DeviceId::new("lamp-0").unwrap(),
+        product: product("lamp"),
+        version: version(runs),
+        attributes: attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        delivery: Delivery::Anything,
+    }
+}
+
+pub(crate) fn named(id: &str, device: Device) -> Device {
+    Device { id: DeviceId::new(id).unwrap(), ..device }
+}
+
+pub(crate) fn saying(name: &str, value: Value, mut device: Device) -> Device {
+    device.attributes.insert(name, value);
+    device
+}
+
+pub(crate) fn files_only(device: Device) -> Device {
+    Device { delivery: Delivery::FilesOnly, ..device }
+}
+
+/// An update as an operator writes it: policies are text until the catalog compiles them.
+#[derive(Clone)]
+pub(crate) struct Draft {
+    product: &'static str,
+    pub(crate) version: String,
+    state: State,
+    compatible_from: Vec<String>,
+    policy: String,
+    downgrade: Downgrade,
+    groups: Vec<(String, String)>,
+    pub(crate) rollout: Rollout,
+    content: Content,
+}
+
+/// An active update of the lamp without a condition.
+pub(crate) fn update(version: &str) -> Draft {
+    Draft {
+        product: "lamp",
+        version: version.to_owned(),
+        state: State::Active,
+        compatible_from: Vec::new(),
+        policy: String::new(),
+        downgrade: Downgrade::Refused,
+        groups: Vec::new(),
+        rollout: Rollout::default(),
+        content: Content::default(),
+    }
+}
+
+impl Draft {
+    pub(crate) fn of(self, product: &'static str) -> Self {
+        Self { product, ..self }
+    }
+    pub(crate) fn state(self, state: State) -> Self {
+        Self { state, ..self }
+    }
+    /// One more requirement by which it can be reached.
+    pub(crate) fn from(mut self, requirement: &str) -> Self {
+        self.compatible_from.push(requirement.to_owned());
+        self
+    }
+    pub(crate) fn policy(self, policy: &str) -> Self {
+        Self { policy: policy.to_owned(), ..self }
+    }
+    pub(crate) fn downgrade(self) -> Self {
+        Self { downgrade: Downgrade::Allowed, ..self }
+    }
+    pub(crate) fn starts(mut self, at: &str) -> Self {
+        self.rollout.starts_at = Some(moment(at));
+        self
+    }
+    pub(crate) fn ends(mut self, at: &str) -> Self {
+        self.rollout.ends_at = Some(moment(at));
+        self
+    }
+    pub(crate) fn group(mut self, policy: &str, starts_at: &str) -> Self {
+        self.groups.push((policy.to_owned(), starts_at.to_owned()));
+        self
+    }
+    pub(crate) fn phase(mut self, starts_at: &str, percent: f64) -> Self {
+        self.rollout
+            .phases
+            .push(Phase { starts_at: moment(starts_at), share: Share::from_percent(percent).unwrap() });
+        self
+    }
+    pub(crate) fn window(mut self, cron: &str, duration_s: u32, time_zone: &str) -> Self {
+        self.rollout.windows.push(Window::new(cron, duration_s, time_zone).unwrap());
+        self
+    }
+    pub(crate) fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.rollout.when_full = when_full;
+        self
+    }
+    pub(crate) fn max_devices(mut self, limit: u64) -> Self {
+        self.rollout.limits.max_devices = Some(limit);
+        self
+    }
+    pub(crate) fn max_attempts(mut self, attempts: u32) -> Self {
+        self.rollout.max_attempts = attempts;
+        self
+    }
+    pub(crate) fn file(mut self, name: &str) -> Self {
+        self.content.files.push(File {
+            name: name.to_owned(),
+            sha256: "0".repeat(64),
+            size_bytes: 1,
+            object_version: None,
+        });
+        self
+    }
+
+    fn publish(&self, slots: &mut Slots) -> Update {
+        let (product, version) = (product(self.product), version(&self.version));
+        let mut compile = |text: &str| Policy::parse(text, slots).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let groups: Vec<Group> = self
+            .groups
+            .iter()
+            .map(|(policy, starts_at)| Group { policy: compile(policy), starts_at: moment(starts_at) })
+            .collect();
+        Update {
+            id: UpdateId::of(&product, &version),
+            product,
+            version,
+            state: self.state,
+            generation: 1,
+            shards: 1,
+            compatible_from: self.compatible_from.iter().map(|text| text.parse().unwrap()).collect(),
+            policy: compile(&self.policy),
+            downgrade: self.downgrade,
+            rollout: Rollout { groups, ..self.rollout.clone() },
+            content: self.content.clone(),
+        }
+    }
+}
+
+/// The catalog of the lamp, built in the order given.
+pub(crate) fn catalog(drafts: impl IntoIterator<Item = Draft>) -> Catalog {
+    catalog_of("lamp", drafts)
+}
+
+pub(crate) fn catalog_of(product_id: &str, drafts: impl IntoIterator<Item = Draft>) -> Catalog {
+    let mut slots = Slots::new();
+    let updates: Vec<Update> = drafts.into_iter().map(|draft| draft.publish(&mut slots)).collect();
+    Catalog::new(product(product_id), slots, updates)
+}
+
+pub(crate) fn lamp_update(text: &str) -> UpdateId {
+    UpdateId::of(&product("lamp"), &version(text))
+}
+
+/// The lamp's claim on `update`, reserved an hour before noon and lasting a day.
+pub(crate) fn claim(update: &str, state: ClaimState, attempts: u32) -> (UpdateId, Claim) {
+    let reserved =
+        Claim::reserve(&version(update), 0, moment("2026-06-15T11:00:00Z"), moment("2026-06-16T11:00:00Z"));
+    (lamp_update(update), Claim { state, attempts, ..reserved })
+}
+
+pub(crate) fn claims(held: impl IntoIterator<Item = (UpdateId, Claim)>) -> Claims {
+    Claims::new(held)
+}
+
+/// No claims, and rollouts that had no room a moment ago.
+pub(crate) fn no_room(notes: impl IntoIterator<Item = (&'static str, NoRoom)>) -> Claims {
+    let mut claims = Claims::default();
+    for (update, note) in notes {
+        claims.note_no_room(lamp_update(update), note);
+    }
+    claims
+}
+
+/// The answer at noon to a device without claims.
+#[track_caller]
+pub(crate) fn check(device: &Device, catalog: &Catalog, expected: &str) {
+    check_all(device, catalog, &Claims::default(), NOON, expected);
+}
+
+#[track_caller]
+pub(crate) fn check_at(device: &Device, catalog: &Catalog, now: &str, expected: &str) {
+    check_all(device, catalog, &Claims::default(), now, expected);
+}
+
+#[track_caller]
+pub(crate) fn check_with(device: &Device, catalog: &Catalog, claims: &Claims, expected: &str) {
+    check_all(device, catalog, claims, NOON, expected);
+}
+
+/// Compares the answer with `offer 2.0.0 (held); not 3.0.0: why`, and the receipt with the answer.
+#[track_caller]
+pub(crate) fn check_all(device: &Device, catalog: &Catalog, claims: &Claims, now: &str, expected: &str) {
+    let answer = answer(&decide(device, catalog, claims, moment(now)));
+    assert_eq!(answer, expected, "device {} on {} at {now}", device.id, device.version);
+    let receipt = receipt::explain(device, catalog, claims, moment(now)).to_string();
+    let bare = [" (held)", " (lapsed)"].iter().fold(answer, |text, standing| text.replace(standing, ""));
+    assert_eq!(receipt, bare, "the receipt must tell what was decided");
+}
+
+pub(crate) fn answer(decision: &Decision<'_>) -> String {
+    let offer = decision.offer.as_ref().map_or("nothing".to_owned(), |offer| {
+        let standing = match &offer.standing {
+            Standing::Unclaimed => "",
+            Standing::Held(_) => " (held)",
+            Standing::Lapsed(_) => " (lapsed)",
+        };
+        format!("offer {}{standing}", offer.update.version)
+    });
+    decision
+        .passed_over
+        .iter()
+        .fold(offer, |text, (update, objection)| format!("{text}; not {}: {objection}", update.version))
+}
+
+/// The codes instead of the sentences: `3.0.0 paused, 2.0.0 offered`.
+pub(crate) fn codes(decision: &Decision<'_>) -> String {
+    let passed_over =
+        decision.passed_over.iter().map(|(update, objection)| format!("{} {}", update.version, objection.code()));
+    let offered = decision.offer.iter().map(|offer| format!("{} offered", offer.update.version));
+    passed_over.chain(offered).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,108 @@
+//! What a check-in costs, counted by the SDK's own interceptor.
+
+use serde_json::json;
+use tidegate_tests::{LAMP, World, answer, at, lamp, request};
+
+const NO_CALLS: [&str; 0] = [];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_in_that_offers_nothing_is_one_read() {
+    let world = World::new(1000).await;
+    let now = at("2026-01-01T00:00:00Z");
+    world.publish(LAMP, "2.0.0", json!({"policy": "region == \"eu\""}), now).await;
+    world.check(&lamp("lamp-1", "1.0.0"), now).await;
+    let _warm_up = world.calls.take();
+
+    let answer = world.check(&lamp("lamp-1", "1.0.0"), now).await;
+    assert_eq!(answer.body["reason"], "not_targeted");
+    assert_eq!(world.calls.take(), ["Query"]);
+
+    let a_second_later = at("2026-01-01T00:00:01Z");
+    world.check(&lamp("lamp-1", "1.0.0"), a_second_later).await;
+    assert_eq!(world.calls.take(), ["GetItem", "Query"], "and the small head, once a second");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_is_one_transaction_even_for_a_device_never_seen_and_a_repeat_is_one_read() {
+    let world = World::new(1000).await;
+    let now = at("2026-01-01T00:00:00Z");
+    world.publish(LAMP, "2.0.0", json!({}), now).await;
+    world.check(&lamp("lamp-0", "2.0.0"), now).await;
+    let _warm_up = world.calls.take();
+
+    let offer = world.check(&lamp("lamp-1", "1.0.0"), now).await;
+    assert_eq!(offer.body["version"], "2.0.0");
+    assert_eq!(world.calls.take(), ["Query", "TransactWriteItems"]);
+
+    let again = world.check(&lamp("lamp-1", "1.0.0"), now).await;
+    assert_eq!(again.body["version"], "2.0.0");
+    assert_eq!(world.calls.take(), ["Query"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_rollout_costs_no_write() {
+    let world = World::new(1000).await;
+    let now = at("2026-01-01T00:00:00Z");
+    world.publish(LAMP, "2.0.0", json!({"rollout": {"limits": {"max_devices": 1}}}), now).await;
+    world.check(&lamp("lamp-0", "1.0.0"), now).await;
+    // The second device learns that the shard is full, and both have been seen.
+    world.check(&lamp("lamp-1", "1.0.0"), now).await;
+    let _warm_up = world.calls.take();
+    let answer = world.check(&lamp("lamp-1", "1.0.0"), now).await;
+    assert_eq!(answer.body["reason"], "full");
+    assert_eq!(world.calls.take(), ["Query"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_token_costs_no_call_at_all() {
+    let world = World::new(1000).await;
+    let now = at("2026-01-01T00:00:00Z");
+    world.publish(LAMP, "2.0.0", json!({}), now).await;
+    let _publishing = world.calls.take();
+    let body = lamp("lamp-1", "1.0.0").to_string();
+    let of_another = world.token(LAMP, "lamp-2");
+    for token in ["", "bearer", "d1.local.AAAA", "p1.local.AAAA", &of_another] {
+        for path in ["/v1/check", "/tok/provision/update"] {
+            let asked = request("POST", path, &[("authorization", token)], &body, None);
+            assert_eq!(answer(world.services.check.handle(asked, now).await).status, 401, "{path} {token}");
+        }
+        let report = json!({"id": "lamp-1", "product": LAMP, "version": "2.0.0", "status": "INIT"}).to_string();
+        let asked = request("POST", "/v1/report", &[("authorization", token)], &report, None);
+        assert_eq!(answer(world.services.report.handle(asked, now).await).status, 401, "{token}");
+    }
+    let anonymous = request("POST", "/v1/check", &[], &body, None);
+    assert_eq!(answer(world.services.check.handle(anonymous, now).await).status, 401);
+    assert_eq!(world.calls.take(), NO_CALLS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cost_of_a_check_in_does_not_grow_with_the_catalog() {
+    let world = World::new(1000).await;
+    let now = at("2026-01-01T00:00:00Z");
+    for minor in 0..40 {
+        let update = json!({"policy": "region == \"eu\"", "kind": "json", "payload": {}});
+        let mut update = update;
+        update["version"] = json!(format!("2.{minor}.0"));
+        world.operator("POST", "lamp/updates", update, now).await;
+        world.operator("POST", &format!("lamp/updates/2.{minor}.0/activate"), json!({}), now).await;
+    }
+    world.check(&lamp("lamp-1", "1.0.0"), now).await;
+    let _warm_up = world.calls.take();
+    world.check(&lamp("lamp-1", "1.0.0"), now).await;
+    assert_eq!(world.calls.take(), ["Query"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_is_one_read_and_one_write() {
+    let world = World::new(1000).await;
+    let now = at("2026-01-01T00:00:00Z");
+    world.publish(LAMP, "2.0.0", json!({}), now).await;
+    world.check(&lamp("lamp-1", "1.0.0"), now).await;
+    let _before = world.calls.take();
+    world.report("lamp-1", "2.0.0", "DOWNLOAD", now).await;
+    assert_eq!(world.calls.take(), ["Query", "UpdateItem"]);
+    world.report("lamp-1", "2.0.0", "INSTALL_SUCCESS", now).await;
+    assert_eq!(world.calls.take(), ["Query", "TransactWriteItems"]);
+    world.report("lamp-1", "2.0.0", "INSTALL_SUCCESS", now).await;
+    assert_eq!(world.calls.take(), ["Query"], "an outcome counts once");
+}
