@@ -49,7 +49,13 @@ pub struct Target {
 }
 
 impl Target {
-    fn call(&self, agent: &ureq::Agent, path: &str, authorization: &str, body: Option<&Value>) -> Result<Value, String> {
+    fn call(
+        &self,
+        agent: &ureq::Agent,
+        path: &str,
+        authorization: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, String> {
         let url = format!("{}{path}", self.api);
         let sent = match body {
             Some(body) => agent.post(&url).header("authorization", authorization).send(body.to_string()),
@@ -89,13 +95,15 @@ pub fn run(target: &Target) -> Result<Seen, String> {
     // A product's token saves issuing 5,000 of them.
     patch(target, &agent, &json!({"product_tokens": "accept"}))?;
     let token = put_token(target, &agent)?;
+    #[allow(clippy::disallowed_methods)] // says how fast it was
     let started = Instant::now();
     let (first, watched) = while_watching(target, || everyone_asks(target, &token))?;
     let elapsed = started.elapsed();
     let again = everyone_asks(target, &token)?;
     let changed_their_answer =
         first.iter().filter(|(device, answer)| **answer == "2.0.0" && again.get(*device) != Some(answer)).count();
-    let offered = |answers: &BTreeMap<String, String>| answers.values().filter(|answer| *answer == "2.0.0").count() as u64;
+    let offered =
+        |answers: &BTreeMap<String, String>| answers.values().filter(|answer| *answer == "2.0.0").count() as u64;
     let metrics = target.metrics(&agent)?;
     let seen = Seen {
         offered: offered(&again),

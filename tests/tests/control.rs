@@ -182,7 +182,8 @@ async fn one_bad_record_never_hides_the_others() {
         update = update.key(name, aws_sdk_dynamodb::types::AttributeValue::S(value.into()));
     }
     update
-        .update_expression("SET #definition = :poison").expression_attribute_names("#definition", "definition")
+        .update_expression("SET #definition = :poison")
+        .expression_attribute_names("#definition", "definition")
         .expression_attribute_values(":poison", poison)
         .send()
         .await

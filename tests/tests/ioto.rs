@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tidegate::stack::Stack;
 use tidegate::api_client::{ApiClient, ApiPath, Credential};
+use tidegate::stack::Stack;
 use tidegate_tests::file;
 
 /// The recordings name these; the replay uses a product that exists.
@@ -33,9 +33,12 @@ async fn field() -> Field {
             let created = operator.post(&ApiPath::product(product, &["updates"]), &update).unwrap();
             let upload = &created["uploads"][0];
             let headers = upload["headers"].as_object().unwrap().iter();
-            let headers = headers.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_string())).collect::<Vec<_>>();
+            let headers =
+                headers.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_string())).collect::<Vec<_>>();
             let url = upload["url"].as_str().unwrap();
-            tidegate::api_client::Transfers::new().upload("PUT", url, &headers, IMAGE.len() as u64, &mut &*IMAGE).unwrap();
+            tidegate::api_client::Transfers::new()
+                .upload("PUT", url, &headers, IMAGE.len() as u64, &mut &*IMAGE)
+                .unwrap();
             operator.post(&ApiPath::product(product, &["updates", "1.3.0", "activate"]), &json!({})).unwrap();
         }
     });
@@ -179,7 +182,8 @@ async fn every_recorded_report_counts_once() {
             let (_, offer) = exchange(&address, &with(&recording(check_in), &token, str::to_string));
             let update = naive(std::str::from_utf8(&offer).unwrap(), "update");
             for report in reports {
-                let request = with(&recording(report), &token, |body| body.replace("01HUPDATE0000000000000000A", &update));
+                let request =
+                    with(&recording(report), &token, |body| body.replace("01HUPDATE0000000000000000A", &update));
                 let (head, body) = exchange(&address, &request);
                 assert!(head.starts_with("HTTP/1.1 200 "), "{report}: {head}");
                 assert_eq!(body, b"{}", "{report}");
@@ -198,7 +202,9 @@ async fn a_recorded_failure_counts_as_one() {
         let (address, token) = (field.address(), field.token(product, device));
         let (_, offer) = exchange(&address, &with(&recording("updater-c-check.http"), &token, str::to_string));
         let update = naive(std::str::from_utf8(&offer).unwrap(), "update");
-        let failed = with(&recording("updater-c-report-fail.http"), &token, |body| body.replace("01HUPDATE0000000000000000A", &update));
+        let failed = with(&recording("updater-c-report-fail.http"), &token, |body| {
+            body.replace("01HUPDATE0000000000000000A", &update)
+        });
         assert_eq!(exchange(&address, &failed).1, b"{}");
         assert_eq!(field.metrics(product), "1 0 0 1");
     });
@@ -213,7 +219,9 @@ async fn an_agent_that_never_reports_is_counted_by_its_next_check_in() {
         let (address, token) = (field.address(), field.token(product, device));
         exchange(&address, &with(&recording("ioto-check.http"), &token, str::to_string));
         assert_eq!(field.metrics(product), "1 1 0 0");
-        let updated = with(&recording("ioto-check.http"), &token, |body| body.replace("\"version\":\"1.2.3\"", "\"version\":\"1.3.0\""));
+        let updated = with(&recording("ioto-check.http"), &token, |body| {
+            body.replace("\"version\":\"1.2.3\"", "\"version\":\"1.3.0\"")
+        });
         let (head, body) = exchange(&address, &updated);
         assert!(head.starts_with("HTTP/1.1 200 "), "never 204: {head}");
         assert_eq!(body, b"{}", "and never a `url` that is null");

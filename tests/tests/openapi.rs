@@ -105,7 +105,8 @@ impl Document {
 fn validator(root: &Value, pointer: &str) -> Validator {
     let mut schema = root.clone();
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
-    schema["$ref"] = json!(format!("#{pointer}"));
+    // A reference is a URI, which takes no braces.
+    schema["$ref"] = json!(format!("#{}", pointer.replace('{', "%7B").replace('}', "%7D")));
     let options = jsonschema::options().should_validate_formats(true);
     options.build(&schema).unwrap_or_else(|error| panic!("{pointer} is no schema: {error}"))
 }
@@ -326,7 +327,8 @@ fn is_route((_, code): &(u16, String)) -> bool {
 
 /// Every word in the source that has the operator's routes.
 fn operator_words() -> BTreeSet<String> {
-    let is_segment = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    let is_segment =
+        |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
     let source = include_str!("../../functions/publish/src/lib.rs");
     literals(source).filter(is_segment).map(str::to_string).collect()
 }
@@ -510,7 +512,8 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     let ioto = walk.call("checkIoto", &[], says("lamp-1", "1.0.0", "eu"), 200).await;
     assert_eq!(ioto.as_object().map(Map::len), Some(4));
     for (status, progress) in [("DOWNLOAD_STEP", json!(40)), ("INSTALL_SUCCESS", Value::Null)] {
-        let report = json!({"id": "lamp-1", "product": "lamp", "version": "1.1.0", "status": status, "progress": progress});
+        let report =
+            json!({"id": "lamp-1", "product": "lamp", "version": "1.1.0", "status": status, "progress": progress});
         assert_eq!(walk.call("report", &[], Body::Good(report), 200).await, json!({"recorded": true}));
     }
     let report = json!({"id": "lamp-1", "product": "lamp", "update": offer["update"], "status": "INSTALL"});
@@ -556,7 +559,8 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     walk.call("activateUpdate", &["lamp", "1.2.0"], reason("settings"), 200).await;
     let offer = walk.call("check", &[], says("lamp-3", "1.0.0", "eu"), 200).await;
     assert_eq!((&offer["kind"], &offer["payload"]), (&json!("json"), &json!({"brightness": [1, 2]})));
-    let staged = "/paths/~1v1~1products~1{product}~1updates/post/requestBody/content/application~1json/examples/staged/value";
+    let staged =
+        "/paths/~1v1~1products~1{product}~1updates/post/requestBody/content/application~1json/examples/staged/value";
     let staged = walk.document.root.pointer(staged).expect("the file has the example").clone();
     walk.call("createUpdate", &["lamp"], Body::Good(staged), 201).await;
     walk.call("completeUpdate", &["lamp", "1.1.0"], reason("everybody has it"), 200).await;
@@ -617,7 +621,9 @@ async fn every_error_but_a_conflict_is_provoked_and_comes_as_the_file_says() {
     walk.call("editUpdate", &["lamp", "1.1.0"], bad(json!({"rollout": {}, "name": "new"})), 409).await;
     walk.call("editUpdate", &["lamp", "1.1.0"], bad(json!({"rollout": {"speed": 9}})), 400).await;
     walk.call("editUpdate", &["lamp", "1.1.0"], bad(json!({"reason": "none"})), 400).await;
-    for (field, value) in [("policy", json!("memory >=")), ("colour", json!("red")), ("version", json!("2")), ("kind", json!(7))] {
+    for (field, value) in
+        [("policy", json!("memory >=")), ("colour", json!("red")), ("version", json!("2")), ("kind", json!(7))]
+    {
         let mut update = named("1.2.0");
         update[field] = value;
         walk.call("createUpdate", &["lamp"], bad(update), 400).await;
@@ -640,7 +646,13 @@ async fn every_error_but_a_conflict_is_provoked_and_comes_as_the_file_says() {
         walk.call(id, &[], Body::Bad(format!("{{\"id\":\"{}\"}}", "x".repeat(16 * 1024))), 413).await;
     }
     walk.call("check", &[], says("lamp-1", "1", "eu"), 400).await;
-    walk.call("report", &[], bad(json!({"id": "lamp-2", "product": "lamp", "version": "1.1.0", "status": "INIT"})), 401).await;
+    walk.call(
+        "report",
+        &[],
+        bad(json!({"id": "lamp-2", "product": "lamp", "version": "1.1.0", "status": "INIT"})),
+        401,
+    )
+    .await;
 
     // What is not in the file, what the front door says by itself, and a function that is called around it.
     let door = walk.stack.door.url();

@@ -69,7 +69,7 @@ impl NativeAnswer {
             kind: Some(kind_name(*kind)),
             payload: raw(payload),
             specification: raw(specification),
-            expires_at: (!files.is_empty()).then(|| whole_seconds(expires_at)),
+            expires_at: (!files.is_empty()).then(|| happened(expires_at)),
             files,
             check_again_after_s,
             reason: None,
@@ -80,7 +80,7 @@ impl NativeAnswer {
     /// An answer without one.
     #[must_use]
     pub fn nothing(reason: &'static str, opens_at: Option<Timestamp>, check_again_after_s: u32) -> Self {
-        Self { check_again_after_s, reason: Some(reason), opens_at: opens_at.map(whole_seconds), ..Self::default() }
+        Self { check_again_after_s, reason: Some(reason), opens_at: opens_at.map(opens), ..Self::default() }
     }
 
     /// The same answer for an Ioto agent or updater: exactly four flat fields, or none. Their parser
@@ -130,10 +130,16 @@ pub fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-/// A time as devices are told it: RFC 3339 in UTC without fractions, rounded up, so that a device
-/// that asks at that second is not told to wait again.
+/// When something opens: RFC 3339 in UTC without fractions, rounded up, so that a device that asks
+/// at that second is not told to wait again.
 #[must_use]
-pub fn whole_seconds(at: Timestamp) -> String {
+pub fn opens(at: Timestamp) -> String {
     let up = i64::from(at.subsec_nanosecond() > 0);
     Timestamp::from_second(at.as_second().saturating_add(up)).unwrap_or(at).to_string()
+}
+
+/// When something happened, or ends: the same, rounded down, so that it is never in the future.
+#[must_use]
+pub fn happened(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_millisecond().div_euclid(1000)).unwrap_or(at).to_string()
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use lambda_http::{Body, Response};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// An answer of compact JSON with its length. A string search is all the parsing that some agents
 /// do, so there is never a space in it.
@@ -26,14 +27,16 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// One JSON line per event on standard output, filtered by `TIDEGATE_LOG` (default `info`).
-pub fn start_log() {
+/// One JSON line per event, filtered by `TIDEGATE_LOG` (default `info`). Lambda reads standard
+/// output; a terminal wants it on standard error.
+pub fn start_log(writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
     let filter = EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let started = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_env_filter(filter)
+        .with_writer(writer)
         .try_init();
     // A second start in one process is a test or the local cloud: the first log stays.
     drop(started);

@@ -152,8 +152,7 @@ impl LocalCloud {
 
     /// Lets the requests under way finish and stops both services. Dropping stops them at once.
     pub async fn shutdown(self) {
-        self.dynamodb.shutdown().await;
-        self.s3.shutdown().await;
+        tokio::join!(self.dynamodb.shutdown(), self.s3.shutdown());
     }
 
     fn config(&self) -> SdkConfig {

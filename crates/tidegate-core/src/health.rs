@@ -73,7 +73,7 @@ impl HealthRule {
     pub fn judge(&self, failures: u64, successes: u64) -> Verdict {
         let tolerated = self.tolerated_failure_percent / 100.0;
         let evidence = evidence(failures, successes, tolerated);
-        let threshold = 1.0 / (1.0 - self.confidence_percent / 100.0);
+        let threshold = 100.0 / (100.0 - self.confidence_percent);
         let stops = evidence >= threshold && failures >= self.min_failures;
         let ruling = if stops { Ruling::Abort } else { Ruling::Continue };
         Verdict { ruling, failures, successes, evidence, threshold }

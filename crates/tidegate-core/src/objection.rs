@@ -218,7 +218,7 @@ impl fmt::Display for Objection {
             }
             Self::RateLimited { opens_at: None } => write!(f, "this period's offers are used up"),
             Self::TooManyInFlight { max_in_flight: Some(limit) } => {
-                write!(f, "{limit} devices have the offer and have not said how it went")
+                write!(f, "its limit is {limit} in flight, and that many have the offer and have not said how it went")
             }
             Self::TooManyInFlight { max_in_flight: None } => {
                 write!(f, "too many devices have the offer and have not said how it went")

@@ -84,7 +84,7 @@ pub async fn transition(
     Ok(changed)
 }
 
-/// Puts a new definition in force. Where the update is live, its limits are split anew around what
+/// Puts a new definition in force, which differs by `knobs`. Where the update is live, its limits are split anew around what
 /// the shards hold, with all of them shut meanwhile.
 ///
 /// # Errors
@@ -92,12 +92,12 @@ pub async fn transition(
 pub async fn redefine(
     store: &impl PublishStore,
     update: &UpdateRecord,
-    definition: String,
+    (definition, knobs): (String, &str),
     measure: Measure<'_>,
     actor: &Actor,
 ) -> Result<UpdateRecord, ControlError> {
     let mut changed = UpdateRecord { definition, ..next(update, actor) };
-    let entry = audit(update, &changed, "edit", actor);
+    let entry = audit(update, &changed, &format!("edit {knobs}"), actor);
     resplit(store, update, &mut changed, measure, actor.now).await?;
     store.change_update(&changed, update.generation, &entry).await?;
     reopen(store, &changed).await?;

@@ -16,6 +16,9 @@ pub const INDEX: &str = "listing";
 /// # Errors
 /// When DynamoDB refuses.
 pub async fn create_table(client: &Client, table: &str) -> Stored<()> {
+    if client.describe_table().table_name(table).send().await.is_ok() {
+        return Ok(());
+    }
     let failed = |error: &dyn std::fmt::Display| StoreError::Unavailable(error.to_string());
     let attribute =
         |name: &str| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();

@@ -153,7 +153,7 @@ fn user_agent() -> &'static str {
 
 fn read_answer(mut answer: Response<Body>) -> CommandResult<Value> {
     let status = answer.status();
-    let retry_after_s = retry_after_s(answer.headers(), jiff::Timestamp::now());
+    let retry_after_s = retry_after_s(answer.headers(), crate::time::now());
     let text = answer
         .body_mut()
         .with_config()

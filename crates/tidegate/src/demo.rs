@@ -4,7 +4,6 @@
 //! front door, and the images over presigned URLs to S3, as they do in the field.
 
 use std::path::Path;
-use std::time::Instant;
 
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
@@ -49,7 +48,7 @@ fn fleet() -> Vec<(&'static str, Value, Habit)> {
 
 /// Plays the demo.
 pub async fn run(_args: DemoArgs, output: &Output) -> CommandResult {
-    let started = Instant::now();
+    let started = crate::time::start();
     let failed = |error: String| CommandError::failed("demo_failed", error);
     let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
     let stack = Stack::temporary(0).await.map_err(failed)?;
@@ -58,10 +57,8 @@ pub async fn run(_args: DemoArgs, output: &Output) -> CommandResult {
     // The clients wait for answers; the server has threads of its own.
     let told = tokio::task::block_in_place(|| story.tell());
     stack.shutdown().await;
-    told?;
-    story
-        .output
-        .line(format!("\nDone in {:.1} s. Next: `tidegate dev`, and the README.", started.elapsed().as_secs_f64()))
+    output.document(&told?)?;
+    output.line(format!("\nDone in {:.1} s. Next: `tidegate dev`, and the README.", started.elapsed().as_secs_f64()))
 }
 
 /// Everything the story needs.
@@ -81,7 +78,8 @@ struct Told {
 }
 
 impl Story<'_> {
-    fn tell(&self) -> CommandResult {
+    /// Tells the story, and answers it as a document for programs.
+    fn tell(&self) -> CommandResult<Value> {
         self.heading("1. An operator publishes two updates of the product `lamp`")?;
         self.publish("1.1.0", 200_000, json!({"policy": ""}))?;
         self.publish(
@@ -106,13 +104,16 @@ impl Story<'_> {
         self.heading("3. Why did the others not get 2.0.0?")?;
         for device in ["lamp-4", "lamp-5", "lamp-6", "lamp-7", "lamp-8"] {
             let why = self.operator.get(&ApiPath::product(PRODUCT, &["devices", device, "why"]))?;
-            let objection = why["considered"][0]["objection"]["sentence"].as_str().unwrap_or("nothing objects");
-            self.output.line(format!("  {device}: not 2.0.0: {objection}"))?;
+            let newest = &why["considered"][0];
+            let objection = newest["objection"]["sentence"].as_str().unwrap_or("nothing objects");
+            self.output.line(format!("  {device}: {objection}{}", unmet(newest)))?;
         }
         self.heading("4. Asking again costs nothing, and a URL that was touched is worth nothing")?;
         self.ask_again()?;
         self.heading("5. The rollouts")?;
-        self.rollouts(&told)
+        let rollouts = self.rollouts(&told)?;
+        let devices = told.iter().map(|told| json!({"device": told.device, "ran": told.before, "answer": told.answer}));
+        Ok(json!({"devices": devices.collect::<Vec<_>>(), "rollouts": rollouts}))
     }
 
     /// Creates, uploads and activates.
@@ -191,7 +192,8 @@ impl Story<'_> {
         self.output.line("  the same URL with a longer life written into it: 403 Forbidden")
     }
 
-    fn rollouts(&self, told: &[Told]) -> CommandResult {
+    fn rollouts(&self, told: &[Told]) -> CommandResult<Value> {
+        let mut rollouts = serde_json::Map::new();
         let mut rows =
             table(&["update", "state", "offered", "in flight", "succeeded", "failed", "health"], &[2, 3, 4, 5]);
         for version in ["2.0.0", "1.1.0"] {
@@ -208,6 +210,7 @@ impl Story<'_> {
                 &number("failed"),
                 verdict,
             ]);
+            rollouts.insert(version.into(), metrics.clone());
         }
         self.output.table(&rows)?;
         let offered = told.iter().filter(|device| device.answer == "offer 2.0.0").count();
@@ -217,7 +220,8 @@ impl Story<'_> {
                 format!("2.0.0 was offered to {offered} devices, and its limit is 3"),
             ));
         }
-        self.output.line("  2.0.0 was offered to exactly its 3 devices.")
+        self.output.line("  2.0.0 was offered to exactly its 3 devices.")?;
+        Ok(Value::Object(rollouts))
     }
 
     fn device(&self, device: &str) -> CommandResult<ApiClient> {
@@ -233,6 +237,15 @@ impl Story<'_> {
     fn heading(&self, text: &str) -> CommandResult {
         self.output.line(format!("\n{}", self.output.paint(Tone::Strong, text)))
     }
+}
+
+/// The clauses of a policy that did not say yes, with the device's values.
+fn unmet(considered: &Value) -> String {
+    let clauses = considered["clauses"].as_array().into_iter().flatten();
+    let refusing = clauses.filter(|clause| clause["verdict"] == "no");
+    refusing
+        .map(|clause| format!("; {} is not so with {}", clause["text"].as_str().unwrap_or_default(), clause["values"]))
+        .collect()
 }
 
 fn check_in(device: &str, said: &Value, version: &str) -> Value {

@@ -1,9 +1,11 @@
 //! `tidegate dev`: the local cloud, until stopped.
 
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use tidegate_api::token::TokenKeys;
-use tidegate_check::CATALOG_AGE_MS;
 use tidegate_cloud::{LocalCloud, OperatorKey, Ports};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,36 +24,57 @@ fn ports(listen: u16) -> Ports {
 
 /// Runs the local cloud until it is told to stop.
 pub async fn run(args: DevArgs) -> CommandResult {
-    tidegate_api::edge::start_log();
+    tidegate_api::edge::start_log(std::io::stderr);
     let failed = |error: String| CommandError::failed("cannot_start", error);
-    let (stack, lambda_env) = start(&args).await.map_err(failed)?;
-    print_welcome(&stack, &args.data, &lambda_env);
+    let running = start(&args).await.map_err(failed)?;
+    print_welcome(&running.stack, &args.data, &running.lambda_env);
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(error.to_string()))?;
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
     }
     eprintln!("stopping; the data stays in {}", args.data.display());
-    stack.shutdown().await;
+    running.stack.shutdown().await;
     Ok(())
 }
 
-async fn start(args: &DevArgs) -> Result<(Stack, String), String> {
+async fn start(args: &DevArgs) -> Result<Running, String> {
     let data = &args.data;
     if !args.listen.ip().is_loopback() {
         return Err(format!("the local cloud listens on loopback only; got {}", args.listen));
     }
-    std::fs::create_dir_all(data).map_err(|error| format!("cannot create {}: {error}", data.display()))?;
+    let lock = lock_folder(data)?;
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}; choose another with --listen", args.listen))?;
-    let cloud = LocalCloud::open(data, ports(args.listen.port())).map_err(|error| error.to_string())?;
+    let cloud = LocalCloud::open(data, ports(args.listen.port()))
+        .map_err(|error| format!("{error}; the local cloud's ports follow the one of --listen"))?;
     let operator_key = OperatorKey::load_or_create(&data.join("operator.key")).map_err(|error| error.to_string())?;
     let token_keys = stack::load_or_create_token_keys(&data.join("token.keys"))?;
     let lambda_env = write_lambda_env(data, &cloud, &token_keys)?;
     let token_keys = TokenKeys::parse(&token_keys)?;
-    let parts = Parts { cloud, listener, operator_key, token_keys, catalog_age_ms: CATALOG_AGE_MS };
-    Ok((Stack::start(parts).await?, lambda_env))
+    // A person at a terminal expects the next command to see what the last one did.
+    let parts = Parts { cloud, listener, operator_key, token_keys, catalog_age_ms: 0 };
+    Ok(Running { stack: Stack::start(parts).await?, lambda_env, _lock: lock })
+}
+
+/// What runs until it is told to stop.
+struct Running {
+    stack: Stack,
+    lambda_env: String,
+    _lock: File,
+}
+
+/// Creates the folder, which only its owner may read, and keeps others from using it meanwhile.
+fn lock_folder(data: &Path) -> Result<File, String> {
+    let failed = |error: std::io::Error| format!("cannot use {}: {error}", data.display());
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed)?;
+    let lock = File::create(data.join("lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(format!("{} is in use by another tidegate", data.display())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
 }
 
 /// The environment with which `cargo lambda watch` runs the same functions against this cloud.
@@ -65,7 +88,12 @@ fn write_lambda_env(data: &Path, cloud: &LocalCloud, token_keys: &str) -> Result
         .chain(ours.map(|(name, value)| (name, value.to_string())))
         .map(|(name, value)| format!("{name}={value}\n"))
         .collect::<String>();
-    std::fs::write(&file, lines).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    // It holds the token keys. A file of an earlier start keeps its mode, so it is made anew.
+    let _ = std::fs::remove_file(&file);
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+    created
+        .and_then(|mut created| created.write_all(lines.as_bytes()))
+        .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     Ok(file.display().to_string())
 }
 
@@ -78,7 +106,7 @@ fn print_welcome(stack: &Stack, data: &Path, lambda_env: &str) {
   DynamoDB       {dynamodb}
   S3             {s3}
   operator key   {key}   (also in {data}/operator.key)
-  for cargo-lambda   {lambda_env}
+  cargo-lambda   {lambda_env}
 
 Publish an update and let a device have it, in another terminal:
 

@@ -124,7 +124,7 @@ pub fn run(args: DeviceArgs, common: &Common, output: &Output) -> CommandResult 
             Ok(ended) => agent.say(&ended.to_string()),
             Err(error) => agent.say(&format!("error: {error}")),
         }
-        let next = Timestamp::now().saturating_add(jiff::SignedDuration::try_from(wait).unwrap_or_default());
+        let next = crate::time::now().saturating_add(jiff::SignedDuration::try_from(wait).unwrap_or_default());
         let next = next.unwrap_or(Timestamp::MAX);
         agent.memory.next_check_at_s = Some(next.as_second());
         if let Err(error) = agent.memory.keep() {
@@ -212,7 +212,7 @@ impl<'a> Agent<'a> {
 
     /// Says what happens, with the time, on standard error.
     fn say(&self, text: &str) {
-        let now = crate::time::show_in(Timestamp::now(), &crate::time::local_zone());
+        let now = crate::time::show_in(crate::time::now(), &crate::time::local_zone());
         self.output.note(format!("{now}  {text}"));
     }
 
@@ -254,7 +254,7 @@ impl<'a> Agent<'a> {
         if offer.version == self.device.version {
             return Some(format!("offered {version}, which is already running; not taken"));
         }
-        let until = self.memory.left_alone_until(&offer.update, Timestamp::now())?;
+        let until = self.memory.left_alone_until(&offer.update, crate::time::now())?;
         let until = crate::time::show_in(until, &crate::time::local_zone());
         Some(format!("offered {version}, which failed here; not tried again before {until}"))
     }
@@ -365,7 +365,7 @@ impl<'a> Agent<'a> {
     /// Reports a failure, and leaves the update alone for a while.
     fn failed(&mut self, offer: &Offer, status: &str, error: CommandError) -> CommandError {
         self.report(offer, status, Some(&error.to_string()));
-        let until = self.memory.has_failed(&offer.update, Timestamp::now());
+        let until = self.memory.has_failed(&offer.update, crate::time::now());
         if let Err(error) = self.memory.keep() {
             self.say(&format!("error: {error}"));
         }
@@ -412,7 +412,7 @@ impl<'a> Agent<'a> {
         let planned = self.memory.next_check_at_s.and_then(|at_s| Timestamp::from_second(at_s).ok());
         let spread = self.rhythm.first_wait(Chance::throw());
         planned.unwrap_or_else(|| {
-            let now = Timestamp::now();
+            let now = crate::time::now();
             now.saturating_add(jiff::SignedDuration::try_from(spread).unwrap_or_default()).unwrap_or(now)
         })
     }
@@ -420,7 +420,7 @@ impl<'a> Agent<'a> {
     fn wait_for_window(&self, window: &Window, to_do: &str) -> CommandResult<Waited> {
         let mut waited = Waited::No;
         loop {
-            let now = Zoned::new(Timestamp::now(), crate::time::local_zone());
+            let now = Zoned::new(crate::time::now(), crate::time::local_zone());
             let opens_at = window
                 .opens_at(&now)
                 .ok_or_else(|| CommandError::BadInput(format!("the window to {to_do} never opens")))?;
@@ -433,7 +433,7 @@ impl<'a> Agent<'a> {
     }
 
     fn sleep_until(&self, until: Timestamp, to_do: &str) {
-        let mut now = Timestamp::now();
+        let mut now = crate::time::now();
         if until <= now {
             return;
         }
@@ -443,7 +443,7 @@ impl<'a> Agent<'a> {
             let rest = Duration::try_from(until.duration_since(now)).unwrap_or_default();
             // In slices: a device's clock may jump when it first hears from a time server.
             std::thread::sleep(rest.min(Duration::from_secs(60)));
-            now = Timestamp::now();
+            now = crate::time::now();
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
@@ -237,7 +237,7 @@ impl<'a> Downloader<'a> {
         promise: &Promise,
         bar: &ProgressBar,
     ) -> Result<u64, DownloadError> {
-        let started = Instant::now();
+        let started = crate::time::start();
         let mut done_bytes = 0;
         let mut buffer = vec![0; self.throttle.chunk_bytes()];
         loop {

@@ -1,8 +1,23 @@
 //! Times as people type and read them, in the machine's own time zone.
 
+use std::time::Instant;
+
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+
+/// The time by this machine's clock. The command is an edge of its own: it waits, it watches, and it
+/// shows the time to people.
+#[expect(clippy::disallowed_methods, reason = "the one place in which the command reads the clock")]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Starts a stopwatch, which no change of the clock disturbs.
+#[expect(clippy::disallowed_methods, reason = "the one place in which the command starts to measure")]
+pub fn start() -> Instant {
+    Instant::now()
+}
 
 /// The time zone of this machine: `TZ`, then `/etc/localtime`, then UTC.
 ///

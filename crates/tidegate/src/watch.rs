@@ -86,7 +86,7 @@ fn look(client: &ApiClient, product: &str, version: &str) -> CommandResult<Look>
             update::read(&client.get(&path)?, "metrics")?
         }
     };
-    Ok(Look { document, update, metrics, at: Instant::now() })
+    Ok(Look { document, update, metrics, at: crate::time::start() })
 }
 
 /// What is on the screen.
@@ -111,10 +111,13 @@ impl Drawn {
             // Up to the first line, then clear to the end of the screen.
             count => format!("\x1b[{count}A\x1b[J"),
         };
+        // Without wrapping: on a narrow terminal, a line that takes two would not be drawn over.
+        text.push_str("\x1b[?7l");
         for line in &lines {
             text.push_str(line);
             text.push('\n');
         }
+        text.push_str("\x1b[?7h");
         self.lines = lines.len();
         output.raw(&text)
     }
@@ -150,9 +153,9 @@ fn lines(look: &Look, speed: Option<Speed>, output: &Output) -> Vec<String> {
         ),
         format!("  {}  # succeeded  > in flight  ! failed", bar(metrics, total)),
         format!(
-            "  offered {} of {}   in flight {}   succeeded {}   failed {}   timed out {}",
+            "  offered {}{}   in flight {}   succeeded {}   failed {}   timed out {}",
             metrics.offered,
-            update.limit("max_devices").map_or("no limit".to_owned(), |limit| limit.to_string()),
+            update.limit("max_devices").map_or(String::new(), |limit| format!(" of {limit}")),
             metrics.in_flight,
             metrics.succeeded,
             metrics.failed,
@@ -200,8 +203,8 @@ fn figures(number: f64) -> String {
 }
 
 /// A bar of `total` devices. Whatever has at least one device has at least one mark: a single
-/// failure among a million must be seen. A device that tries again counts with each of its attempts,
-/// so that together they may be more than `total`.
+/// failure among a million must be seen. A device that tries again after a failure is both
+/// failed and in flight, so that together they may be more than `total`.
 fn bar(metrics: &Metrics, total: u64) -> String {
     let failed = metrics.failed.saturating_add(metrics.timed_out);
     let counts = [metrics.succeeded, metrics.in_flight, failed];

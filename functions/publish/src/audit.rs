@@ -10,6 +10,9 @@ impl<S: PublishStore> PublishService<S> {
     /// The product's log, oldest first; of one update, with `?version=`.
     pub(crate) async fn audit(&self, call: &Call<'_>) -> Answer {
         let log = self.store.audit_log(&call.product).await.map_err(unavailable)?;
+        if log.is_empty() {
+            self.must_exist(call).await?;
+        }
         let wanted = call.parameter("version");
         let entries = log.iter().filter(|entry| wanted.is_none_or(|version| entry.subject == version)).map(|entry| {
             json!({

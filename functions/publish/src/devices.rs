@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate_api::ApiError;
-use tidegate_api::answer::whole_seconds;
+use tidegate_api::answer::happened;
 use tidegate_core::{Claim, ClaimState, DeviceId, UpdateId};
 use tidegate_store::PublishStore;
 use tidegate_store::record::DeviceRecord;
@@ -14,6 +14,9 @@ impl<S: PublishStore> PublishService<S> {
     /// How many devices run each version.
     pub(crate) async fn versions(&self, call: &Call<'_>) -> Answer {
         let versions = self.store.versions(&call.product).await.map_err(unavailable)?;
+        if versions.is_empty() {
+            self.must_exist(call).await?;
+        }
         let rows = versions.iter().map(|(version, devices)| json!({"version": version, "devices": devices}));
         Ok((200, json!({"versions": rows.collect::<Vec<_>>()})))
     }
@@ -50,8 +53,8 @@ fn shown(call: &Call<'_>, device: &DeviceId, record: &DeviceRecord) -> Value {
         "product": call.product.as_str(),
         "version": record.version,
         "attributes": serde_json::from_str::<Value>(&record.attributes).unwrap_or(Value::Null),
-        "first_seen": record.first_seen.map(whole_seconds),
-        "last_seen": record.last_seen.map(whole_seconds),
+        "first_seen": record.first_seen.map(happened),
+        "last_seen": record.last_seen.map(happened),
     })
 }
 
@@ -67,8 +70,8 @@ fn shown_claim(update: &UpdateId, claim: &Claim) -> Value {
         "version": claim.version.to_string(),
         "state": state,
         "attempts": claim.attempts,
-        "reserved_at": whole_seconds(claim.reserved_at),
-        "expires_at": whole_seconds(claim.expires_at),
+        "reserved_at": happened(claim.reserved_at),
+        "expires_at": happened(claim.expires_at),
         "backed_out": claim.backed_out,
     })
 }

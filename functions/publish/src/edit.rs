@@ -30,7 +30,15 @@ impl<S: PublishStore> PublishService<S> {
             let after = before.with_rollout(&knobs, &call.product)?;
             let update = after.update(&call.product, &record.publication(), &mut Slots::new())?;
             let actor = actor(call, reason.clone());
-            match control::redefine(&self.store, &record, after.to_store(), measure(&update), &actor).await {
+            match control::redefine(
+                &self.store,
+                &record,
+                (after.to_store(), &knobs.to_string()),
+                measure(&update),
+                &actor,
+            )
+            .await
+            {
                 Ok(changed) => return Ok((200, shown(&changed))),
                 Err(ControlError::Store(StoreError::Conflict)) => {}
                 Err(error) => return Err(refused(error)),

@@ -116,12 +116,22 @@ impl<S: PublishStore> PublishService<S> {
         }
     }
 
+    /// An empty answer about a product that does not exist would hide a mistyped name.
+    async fn must_exist(&self, call: &Call<'_>) -> Result<(), ApiError> {
+        match self.store.head(&call.product).await.map_err(unavailable)? {
+            Some(_) => Ok(()),
+            None => Err(unknown_product(call)),
+        }
+    }
+
     /// One update, or the error that says which part of its name is unknown.
     async fn find(&self, call: &Call<'_>, version: &Version) -> Result<UpdateRecord, ApiError> {
         match self.store.update(&call.product, version).await.map_err(unavailable)? {
             Some(update) => Ok(update),
-            None if self.store.head(&call.product).await.map_err(unavailable)?.is_none() => Err(unknown_product(call)),
-            None => Err(ApiError::new("unknown_update", format!("{} has no update {version}", call.product))),
+            None => {
+                self.must_exist(call).await?;
+                Err(ApiError::new("unknown_update", format!("{} has no update {version}", call.product)))
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate_api::ApiError;
-use tidegate_api::answer::whole_seconds;
+use tidegate_api::answer::happened;
 use tidegate_core::Version;
 use tidegate_core::health::Ruling;
 use tidegate_core::policy::Slots;
@@ -21,7 +21,7 @@ impl<S: PublishStore> PublishService<S> {
         let series = self.store.series(&record.id).await.map_err(unavailable)?;
         let points = series.iter().map(|point| {
             json!({
-                "at": whole_seconds(point.at),
+                "at": happened(point.at),
                 "offered": point.offered,
                 "in_flight": point.in_flight,
                 "succeeded": point.succeeded,

@@ -2,21 +2,19 @@
 
 use serde_json::{Value, json};
 use tidegate_api::ApiError;
-use tidegate_api::answer::whole_seconds;
+use tidegate_api::answer::happened;
 use tidegate_api::definition::Definition;
 use tidegate_core::policy::Slots;
 use tidegate_core::{Update, Version};
 use tidegate_store::PublishStore;
 use tidegate_store::record::UpdateRecord;
 
-use crate::{Answer, Call, PublishService, unavailable, unknown_product};
+use crate::{Answer, Call, PublishService, unavailable};
 
 impl<S: PublishStore> PublishService<S> {
     /// Every update, newest first.
     pub(crate) async fn list(&self, call: &Call<'_>) -> Answer {
-        if self.store.head(&call.product).await.map_err(unavailable)?.is_none() {
-            return Err(unknown_product(call));
-        }
+        self.must_exist(call).await?;
         let mut records = self.store.updates(&call.product).await.map_err(unavailable)?;
         records.sort_by(|a, b| b.version.cmp_precedence(&a.version));
         let updates = records.iter().map(shown).collect::<Vec<_>>();
@@ -47,8 +45,8 @@ pub(crate) fn shown(record: &UpdateRecord) -> Value {
     body["version"] = json!(record.version.to_string());
     body["state"] = json!(record.state.name());
     body["generation"] = json!(record.generation);
-    body["created_at"] = json!(whole_seconds(record.created_at));
-    body["changed_at"] = json!(whole_seconds(record.changed_at));
+    body["created_at"] = json!(happened(record.created_at));
+    body["changed_at"] = json!(happened(record.changed_at));
     body
 }
 

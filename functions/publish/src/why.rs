@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use tidegate_api::ApiError;
-use tidegate_api::answer::whole_seconds;
+use tidegate_api::answer::{happened, opens};
 use tidegate_api::device_json::{attributes_of, parse_version};
 use tidegate_core::device::Delivery;
 use tidegate_core::objection::NoRoom;
@@ -109,10 +109,10 @@ fn written(call: &Call<'_>, id: &DeviceId, device: &Device, receipt: &Receipt<'_
         "device": id.as_str(),
         "product": call.product.as_str(),
         "version": device.version.to_string(),
-        "at": whole_seconds(receipt.at),
+        "at": happened(receipt.at),
         "offer": offer,
         "reason": reason,
-        "opens_at": decision.may_change_at().map(whole_seconds),
+        "opens_at": decision.may_change_at().map(opens),
         "sentence": receipt.to_string(),
         "considered": receipt.considered.iter().map(considered).collect::<Vec<_>>(),
     })
@@ -123,7 +123,7 @@ fn considered(considered: &Considered<'_>) -> Value {
         json!({
             "code": objection.code(),
             "sentence": objection.to_string(),
-            "opens_at": objection.opens_at().map(whole_seconds),
+            "opens_at": objection.opens_at().map(opens),
         })
     });
     json!({

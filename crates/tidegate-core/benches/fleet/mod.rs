@@ -11,13 +11,13 @@ use tidegate_core::{
 };
 
 /// Three clauses: as long as the policies in `policies/` are.
-pub const POLICY: &str = r#"region == "eu" && memory >= 256 && semver(version, ">=", "1.0.0")"#;
+pub(crate) const POLICY: &str = r#"region == "eu" && memory >= 256 && semver(version, ">=", "1.0.0")"#;
 
 /// Every case by name, from the cheapest rule to the dearest.
-pub const CASES: [&str; 4] = ["first_matches", "none_is_newer", "none_is_targeted", "none_is_in_phase"];
+pub(crate) const CASES: [&str; 4] = ["first_matches", "none_is_newer", "none_is_targeted", "none_is_in_phase"];
 
 /// A device, a catalog and a moment.
-pub struct Question {
+pub(crate) struct Question {
     device: Device,
     catalog: Catalog,
     now: Timestamp,
@@ -25,7 +25,7 @@ pub struct Question {
 
 impl Question {
     /// The question of a case; `None` for a name that is none.
-    pub fn new(case: &str, updates: u64) -> Option<Self> {
+    pub(crate) fn new(case: &str, updates: u64) -> Option<Self> {
         let (runs, region, percent) = match case {
             "first_matches" => ("1.0.0", "eu", 100.0),
             "none_is_newer" => ("3.0.0", "eu", 100.0),
@@ -39,14 +39,14 @@ impl Question {
     }
 
     /// Decides once; answers how many updates were considered.
-    pub fn decide(&self) -> usize {
+    pub(crate) fn decide(&self) -> usize {
         let decision = decide(&self.device, &self.catalog, &Claims::default(), self.now);
         decision.passed_over.len() + usize::from(decision.offer.is_some())
     }
 }
 
 /// A device as agents in the field describe theirs: a dozen attributes, of which policies ask for two.
-pub fn device(runs: &str, region: &str) -> Device {
+pub(crate) fn device(runs: &str, region: &str) -> Device {
     let mut attributes = Attributes::new();
     for number in 0..10 {
         attributes.insert(format!("sensor.{number}"), Value::Number(f64::from(number)));

@@ -60,7 +60,7 @@ pub(crate) fn files_only(device: Device) -> Device {
 }
 
 /// An update as an operator writes it: policies are text until the catalog compiles them.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Draft {
     product: &'static str,
     pub(crate) version: String,
@@ -119,9 +119,7 @@ impl Draft {
         self
     }
     pub(crate) fn phase(mut self, starts_at: &str, percent: f64) -> Self {
-        self.rollout
-            .phases
-            .push(Phase { starts_at: moment(starts_at), share: Share::from_percent(percent).unwrap() });
+        self.rollout.phases.push(Phase { starts_at: moment(starts_at), share: Share::from_percent(percent).unwrap() });
         self
     }
     pub(crate) fn window(mut self, cron: &str, duration_s: u32, time_zone: &str) -> Self {
@@ -191,8 +189,7 @@ pub(crate) fn lamp_update(text: &str) -> UpdateId {
 
 /// The lamp's claim on `update`, reserved an hour before noon and lasting a day.
 pub(crate) fn claim(update: &str, state: ClaimState, attempts: u32) -> (UpdateId, Claim) {
-    let reserved =
-        Claim::reserve(&version(update), 0, moment("2026-06-15T11:00:00Z"), moment("2026-06-16T11:00:00Z"));
+    let reserved = Claim::reserve(&version(update), 0, moment("2026-06-15T11:00:00Z"), moment("2026-06-16T11:00:00Z"));
     (lamp_update(update), Claim { state, attempts, ..reserved })
 }
 

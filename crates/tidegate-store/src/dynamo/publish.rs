@@ -224,8 +224,8 @@ impl PublishStore for DynamoStore {
         let read = self.client.get_item().table_name(&self.table).set_key(Some(key::deferrals(update)));
         let item = read.send().await.map_err(unavailable)?.item.unwrap_or_default();
         let fields = Fields(&item);
-        let codes = item.keys().filter(|name| !["pk", "sk"].contains(&name.as_str()));
-        codes.map(|code| Ok((code.clone(), fields.number(code)?))).collect()
+        let codes = tidegate_core::objection::CODES.iter().filter(|code| item.contains_key(**code));
+        codes.map(|code| Ok(((*code).to_string(), fields.number(code)?))).collect()
     }
 
     async fn series(&self, update: &UpdateId) -> Stored<Vec<SeriesPoint>> {
