@@ -429,29 +429,30 @@ fn read(value: &Value) -> Result<Definition, ApiError> {
 /// Whatever was sent and does not come back when the definition is written again is a field that
 /// does not exist.
 fn refuse_unknown_fields(sent: &Value, definition: &Definition) -> Result<(), ApiError> {
-    let known = serde_json::to_value(definition).unwrap_or_default();
-    match first_unknown("", sent, &known) {
-        Some(path) => Err(ApiError::new("unknown_field", format!("there is no field `{path}` in an update"))),
-        None => Ok(()),
-    }
+    check_shape("", sent, &serde_json::to_value(definition).unwrap_or_default())
 }
 
-fn first_unknown(path: &str, sent: &Value, known: &Value) -> Option<String> {
+fn check_shape(path: &str, sent: &Value, known: &Value) -> Result<(), ApiError> {
     match (sent, known) {
-        _ if ["payload", "specification", "labels"].contains(&path) => None,
-        (Value::Object(sent), Value::Object(known)) => sent.iter().find_map(|(name, value)| {
+        _ if ["payload", "specification", "labels"].contains(&path) => Ok(()),
+        (Value::Object(sent), Value::Object(known)) => sent.iter().try_for_each(|(name, value)| {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             match known.get(name) {
-                Some(known) => first_unknown(&path, value, known),
-                None => Some(path),
+                Some(known) => check_shape(&path, value, known),
+                None => Err(ApiError::new("unknown_field", format!("there is no field `{path}` in an update"))),
             }
         }),
+        // Serde would take a list of values for an object; people do not mean that.
+        (Value::Array(_), Value::Object(_)) => {
+            let what = if path.is_empty() { "the update" } else { path };
+            Err(ApiError::bad_field(format!("{what} must be an object, not a list")))
+        }
         (Value::Array(sent), Value::Array(known)) => sent
             .iter()
             .zip(known)
             .enumerate()
-            .find_map(|(index, (sent, known))| first_unknown(&format!("{path}[{index}]"), sent, known)),
-        _ => None,
+            .try_for_each(|(index, (sent, known))| check_shape(&format!("{path}[{index}]"), sent, known)),
+        _ => Ok(()),
     }
 }
 
@@ -503,6 +504,7 @@ mod tests {
             json!({"rollout": {"phases": [{"starts_at": "2026-01-01T00:00:00Z", "percent": 5, "oops": 1}]}}),
             "there is no field `rollout.phases[0].oops` in an update",
         );
+        check(json!({"files": [["a.bin", "a".repeat(64), 10]]}), "files[0] must be an object, not a list (bad_field)");
         check(json!({"labels": {"anything": "goes"}, "specification": {"any": {"thing": 1}}}), "anything");
     }
 

@@ -38,7 +38,7 @@ pub const CODES: [(&str, u16, &str); 21] = [
     ("version_exists", 409, "the version exists with other content"),
     ("wrong_state", 409, "the transition is not allowed from the update's state"),
     ("conflict", 409, "somebody else changed the update at the same time"),
-    ("content_immutable", 409, "only rollout knobs of an activated update may change"),
+    ("content_immutable", 409, "only the rollout knobs of an update may change"),
     ("image_missing", 409, "the bytes of a file have not been uploaded"),
     ("image_mismatch", 409, "the uploaded bytes are not the ones that were announced"),
     ("registration_closed", 403, "the product does not let devices register themselves"),

@@ -1,5 +1,7 @@
 //! The answer to a check-in: the newest update that nothing objects to.
 
+use std::cell::LazyCell;
+
 use jiff::Timestamp;
 
 use crate::catalog::Catalog;
@@ -110,15 +112,16 @@ fn admit(
     claims: &Claims,
     now: Timestamp,
 ) -> Result<Standing, Objection> {
-    let cohort = Cohort::of(&update.id, &device.id);
-    let place = || cohort.place();
-    let candidate = Candidate { new_version: &update.version, cohort: &place };
     update.moves(device)?;
     update.reaches(device)?;
+    // A hash, which most updates and most policies do not ask for.
+    let cohort = LazyCell::new(|| Cohort::of(&update.id, &device.id));
+    let place = || cohort.place();
+    let candidate = Candidate { new_version: &update.version, cohort: &place };
     targets(update, facts, &candidate)?;
     let standing = standing(update, claims, now)?;
     is_live(update)?;
-    update.rollout.admits(facts, &candidate, cohort, now)?;
+    update.rollout.admits(facts, &candidate, &|| *cohort, now)?;
     has_room(update, &standing, claims)?;
     Ok(standing)
 }

@@ -24,15 +24,11 @@ pub fn check_again_after_s(device: &Device, decision: &Decision<'_>, now: Timest
     if decision.offer.is_some() {
         return OFFERED_S;
     }
-    let spread = spread_s(device);
     let opens_in = decision.may_change_at().map(|at| at.as_second().saturating_sub(now.as_second()).max(0));
+    let opens_in = opens_in.map(|seconds| u32::try_from(seconds).unwrap_or(IDLE_S));
     let is_crowded = decision.passed_over.iter().any(|(_, objection)| objection.code() == "too_many_in_flight");
-    match opens_in {
-        Some(seconds) => {
-            let after = u32::try_from(seconds).unwrap_or(IDLE_S).saturating_add(spread);
-            after.clamp(SOONEST_S, IDLE_S)
-        }
-        None if is_crowded => CROWDED_S.saturating_add(spread),
+    match opens_in.into_iter().chain(is_crowded.then_some(CROWDED_S)).min() {
+        Some(seconds) => seconds.saturating_add(spread_s(device)).clamp(SOONEST_S, IDLE_S),
         None => IDLE_S,
     }
 }

@@ -72,7 +72,8 @@ impl HealthRule {
     #[must_use]
     pub fn judge(&self, failures: u64, successes: u64) -> Verdict {
         let tolerated = self.tolerated_failure_percent / 100.0;
-        let evidence = evidence(failures, successes, tolerated);
+        // JSON has no infinity, and beyond this it is all the same.
+        let evidence = evidence(failures, successes, tolerated).min(f64::MAX);
         let threshold = 100.0 / (100.0 - self.confidence_percent);
         let stops = evidence >= threshold && failures >= self.min_failures;
         let ruling = if stops { Ruling::Abort } else { Ruling::Continue };

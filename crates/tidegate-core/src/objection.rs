@@ -210,7 +210,7 @@ impl fmt::Display for Objection {
                 }
             }
             Self::Full { max_devices: Some(limit) } => {
-                write!(f, "all {limit} devices of its limit have been offered it")
+                write!(f, "its limit of {limit} devices is reached")
             }
             Self::Full { max_devices: None } => write!(f, "its rollout has no place left"),
             Self::RateLimited { opens_at: Some(at) } => {
@@ -218,10 +218,10 @@ impl fmt::Display for Objection {
             }
             Self::RateLimited { opens_at: None } => write!(f, "this period's offers are used up"),
             Self::TooManyInFlight { max_in_flight: Some(limit) } => {
-                write!(f, "its limit is {limit} in flight, and that many have the offer and have not said how it went")
+                write!(f, "its limit of {limit} in flight is reached")
             }
             Self::TooManyInFlight { max_in_flight: None } => {
-                write!(f, "too many devices have the offer and have not said how it went")
+                write!(f, "too many devices are in flight")
             }
         }
     }

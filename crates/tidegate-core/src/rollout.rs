@@ -99,6 +99,13 @@ impl Rollout {
         {
             return Err("ends_at must be later than starts_at".into());
         }
+        let starts =
+            self.groups.iter().map(|group| group.starts_at).chain(self.phases.iter().map(|phase| phase.starts_at));
+        if let Some(end) = self.ends_at
+            && starts.into_iter().any(|start| start >= end)
+        {
+            return Err("every group and phase must start before ends_at".into());
+        }
         for (number, pair) in (2_usize..).zip(self.phases.windows(2)) {
             if let [before, phase] = pair
                 && (phase.starts_at <= before.starts_at || phase.share <= before.share)
@@ -151,7 +158,7 @@ impl Rollout {
         &self,
         facts: &Facts<'_>,
         candidate: &Candidate<'_>,
-        cohort: Cohort,
+        cohort: &dyn Fn() -> Cohort,
         now: Timestamp,
     ) -> Result<(), Objection> {
         if let Some(at) = self.ends_at
@@ -159,19 +166,14 @@ impl Rollout {
         {
             return Err(Objection::Ended { at: Some(at) });
         }
-        let group_start = self
-            .groups
-            .iter()
-            .filter(|group| matches!(group.policy.evaluate(facts, candidate), Truth::Yes))
-            .map(|group| group.starts_at)
-            .min();
-        if let Some(opens_at) = group_start.or(self.starts_at)
+        let (group_start, doubtful_start) = self.group_starts(facts, candidate);
+        if let Some(opens_at) = group_start.or(self.starts_at.max(doubtful_start))
             && now < opens_at
         {
             return Err(Objection::NotStarted { opens_at });
         }
         if let Opening::Closed(opens_at) = any_open(&self.windows, now) {
-            return Err(Objection::OutsideWindow { opens_at });
+            return Err(Objection::OutsideWindow { opens_at: self.before_the_end(opens_at) });
         }
         if group_start.is_none() {
             self.phase_admits(cohort, now)?;
@@ -179,17 +181,38 @@ impl Rollout {
         Ok(())
     }
 
-    fn phase_admits(&self, cohort: Cohort, now: Timestamp) -> Result<(), Objection> {
+    /// The earliest start of the groups that the device is in; and the latest of those that it may
+    /// be in, because their policy cannot be answered. A device in no group that may belong to a
+    /// late one waits for it: doubt never lets anyone in earlier.
+    fn group_starts(&self, facts: &Facts<'_>, candidate: &Candidate<'_>) -> (Option<Timestamp>, Option<Timestamp>) {
+        let (mut earliest, mut doubtful): (Option<Timestamp>, Option<Timestamp>) = (None, None);
+        for group in &self.groups {
+            match group.policy.evaluate(facts, candidate) {
+                Truth::Yes => earliest = earliest.into_iter().chain([group.starts_at]).min(),
+                Truth::Unknown(_) => doubtful = doubtful.max(Some(group.starts_at)),
+                Truth::No => {}
+            }
+        }
+        (earliest, doubtful)
+    }
+
+    fn phase_admits(&self, cohort: &dyn Fn() -> Cohort, now: Timestamp) -> Result<(), Objection> {
         let share = self.share_at(now);
+        if share == Share::ALL {
+            return Ok(());
+        }
+        let cohort = cohort();
         if share.holds(cohort) {
             return Ok(());
         }
-        let opens_at = self
-            .phases
-            .iter()
-            .find(|phase| phase.starts_at > now && phase.share.holds(cohort))
-            .map(|phase| phase.starts_at);
+        let mut later = self.phases.iter().filter(|phase| phase.starts_at > now && phase.share.holds(cohort));
+        let opens_at = self.before_the_end(later.next().map(|phase| phase.starts_at));
         Err(Objection::NotInPhase { cohort, share, opens_at })
+    }
+
+    /// What opens when the rollout is over does not open.
+    fn before_the_end(&self, opens_at: Option<Timestamp>) -> Option<Timestamp> {
+        opens_at.filter(|opens_at| self.ends_at.is_none_or(|end| *opens_at < end))
     }
 
     /// How far the phases reach at `now`.

@@ -427,10 +427,10 @@ fn a_rollout_without_room_says_what_is_used_up() {
     let (device, two) = (lamp("1.0.0"), catalog([update("2.0.0").max_devices(10)]));
     let opens_at = Some(moment(HOUR_AFTER));
     for (note, why) in [
-        (NoRoom::Full, "all 10 devices of its limit have been offered it"),
+        (NoRoom::Full, "its limit of 10 devices is reached"),
         (NoRoom::RateLimited { opens_at }, "this period's offers are used up; the next starts at 2026-06-15T13:00:00Z"),
         (NoRoom::RateLimited { opens_at: None }, "this period's offers are used up"),
-        (NoRoom::TooManyInFlight, "500 devices have the offer and have not said how it went"),
+        (NoRoom::TooManyInFlight, "its limit of 500 in flight is reached"),
         (NoRoom::Paused, "its rollout is paused"),
         (NoRoom::Aborted, "its rollout was stopped"),
     ] {
@@ -465,7 +465,7 @@ fn a_claim_that_was_just_made_is_stronger_than_a_note_of_no_room() {
 fn no_room_in_one_rollout_leaves_the_others_open() {
     let two = catalog([update("3.0.0"), update("2.0.0")]);
     let note = no_room([("3.0.0", NoRoom::TooManyInFlight)]);
-    let why = "not 3.0.0: 500 devices have the offer and have not said how it went";
+    let why = "not 3.0.0: its limit of 500 in flight is reached";
     check_with(&lamp("1.0.0"), &two, &note, &format!("offer 2.0.0; {why}"));
 }
 
@@ -619,4 +619,28 @@ fn devices_that_wait_for_one_moment_do_not_come_in_one_second() {
         arrivals[usize::try_from(after_s - 3600).unwrap()] += 1;
     }
     assert!(arrivals.iter().all(|devices| *devices < 40), "3000 devices over 300 s: {arrivals:?}");
+}
+
+#[test]
+fn a_far_off_opening_does_not_hide_that_places_come_free_soon() {
+    let later = catalog([update("3.0.0").starts("2026-06-25T12:00:00Z"), update("2.0.0")]);
+    let crowded = no_room([("2.0.0", NoRoom::TooManyInFlight)]);
+    let now = moment("2026-06-15T12:00:00Z");
+    let device = lamp("1.0.0");
+    let seconds = check_again_after_s(&device, &decide(&device, &later, &crowded, now), now);
+    assert!((900..1200).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn nothing_opens_once_the_rollout_is_over() {
+    let now = moment("2026-06-15T12:00:00Z");
+    let ending = |update: Draft| catalog([update.ends("2026-06-15T13:00:00Z")]);
+    for update in [
+        update("2.0.0").phase("2026-06-15T00:00:00Z", 0.0).phase("2026-06-20T00:00:00Z", 100.0),
+        update("2.0.0").window("0 22 * * *", 3600, "UTC"),
+    ] {
+        let catalog = ending(update);
+        let device = lamp("1.0.0");
+        assert_eq!(decide(&device, &catalog, &Claims::default(), now).may_change_at(), None);
+    }
 }

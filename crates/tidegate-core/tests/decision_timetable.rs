@@ -357,3 +357,17 @@ fn the_announced_opening_of_a_window_is_true_to_the_second_over_every_clock_chan
         }
     }
 }
+
+#[test]
+fn a_device_that_may_belong_to_a_late_group_waits_for_it() {
+    let late = "2026-06-20T00:00:00Z";
+    let catalog = catalog([update("2.0.0").group("hospital == true", late)]);
+    let waits = "nothing: not_started; not 2.0.0: its rollout starts for this device at 2026-06-20T00:00:00Z";
+    let stated = |value| support::saying("hospital", Value::Bool(value), lamp("1.0.0"));
+    assert!(decides(&stated(false), &catalog).starts_with("offer"), "it says that it is not in the group");
+    assert_eq!(decides(&stated(true), &catalog), decides(&lamp("1.0.0"), &catalog), "silence is doubt: {waits}");
+}
+
+fn decides(device: &Device, catalog: &Catalog) -> String {
+    support::answer(&decide(device, catalog, &Claims::default(), moment("2026-06-15T12:00:00Z")))
+}

@@ -130,7 +130,12 @@ impl Images {
             .content_length(i64::try_from(file.size_bytes).unwrap_or(i64::MAX))
             .checksum_sha256(STANDARD.encode(digest));
         let signed = request.presigned(signing).await.map_err(|error| failed(&DisplayErrorContext(error)))?;
-        let headers = signed.headers().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        // Inside a Lambda the SDK adds a trace id, which is not signed and means nothing to an operator.
+        let headers = signed
+            .headers()
+            .filter(|(name, _)| *name != "x-amzn-trace-id")
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect();
         Ok(Signed { url: signed.uri().to_string(), headers })
     }
 

@@ -74,6 +74,9 @@ impl<S: CheckStore> CheckService<S> {
             (_, "/v1/check" | "/tok/provision/update") => {
                 return ApiError::new("wrong_method", "a check-in is a POST").response();
             }
+            (_, path) if path.ends_with("/device/register") => {
+                return ApiError::new("wrong_method", "a registration is a POST").response();
+            }
             _ => return ApiError::new("unknown_route", "there is nothing at this path").response(),
         };
         let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());

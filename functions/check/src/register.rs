@@ -22,6 +22,9 @@ impl<S: CheckStore> CheckService<S> {
 
     async fn registered(&self, request: &Request, now: Timestamp) -> Result<serde_json::Value, ApiError> {
         let object = strict_json::parse(request.body(), strict_json::DEVICE)?;
+        if !object.is_object() {
+            return Err(ApiError::new("bad_json", "the body must be a JSON object"));
+        }
         let field = |name: &str| object.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_string();
         let device = DeviceId::new(field("id")).map_err(|error| ApiError::bad_field(format!("id: {error}")))?;
         let product =

@@ -98,10 +98,9 @@ impl<S: PublishStore> PublishService<S> {
             ("GET", ["updates", version]) => self.show(call, &parse_version(version)?).await,
             ("PATCH", ["updates", version]) => self.edit(call, &parse_version(version)?).await,
             ("GET", ["updates", version, "metrics"]) => self.metrics(call, &parse_version(version)?).await,
-            ("POST", ["updates", version, verb]) => match Transition::parse(verb) {
-                Some(transition) => self.transition(call, &parse_version(version)?, transition).await,
-                None => Err(unknown_route(path)),
-            },
+            ("POST", ["updates", version, verb]) if let Some(transition) = Transition::parse(verb) => {
+                self.transition(call, &parse_version(version)?, transition).await
+            }
             ("GET", ["audit"]) => self.audit(call).await,
             ("GET", ["versions"]) => self.versions(call).await,
             ("GET", ["devices"]) => self.list_devices(call).await,

@@ -1,5 +1,8 @@
 //! The local cloud as its users meet it: through the AWS SDK, and byte by byte.
 
+// These tests look at real clocks: how long something took, and whether a URL has ended.
+#![allow(clippy::disallowed_methods)]
+
 mod conversation;
 mod dynamodb;
 mod front_door;
