@@ -1,6 +1,8 @@
 //! What the service costs beside the decision: signing a URL, and a whole check-in against the
 //! local cloud. `cargo bench -p tidegate-tests`.
 
+#![allow(missing_docs, reason = "criterion's macros make functions without any")]
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::json;
 use tidegate_core::update::File;

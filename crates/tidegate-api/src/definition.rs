@@ -225,6 +225,19 @@ impl Definition {
         serde_json::from_str(text).map_err(|error| format!("the stored definition cannot be read: {error}"))
     }
 
+    /// The rules' view of what is stored.
+    ///
+    /// # Errors
+    /// A sentence, when the record cannot be understood.
+    pub fn compile(
+        stored: &str,
+        product: &ProductId,
+        publication: &Publication,
+        slots: &mut Slots,
+    ) -> Result<Update, String> {
+        Self::from_store(stored)?.update(product, publication, slots).map_err(|error| error.to_string())
+    }
+
     /// The text that is stored. Two definitions are the same when these are.
     #[must_use]
     pub fn to_store(&self) -> String {
@@ -267,6 +280,7 @@ impl Definition {
             version,
             state: publication.state,
             generation: publication.generation,
+            reason: publication.reason.clone(),
             shards: publication.shards,
             compatible_from: self.requirements()?,
             policy,

@@ -152,7 +152,7 @@ fn is_live(update: &Update) -> Result<(), Objection> {
     match update.state {
         State::Active => Ok(()),
         State::Paused => Err(Objection::Paused),
-        State::Aborted => Err(Objection::Aborted),
+        State::Aborted => Err(Objection::Aborted { why: update.reason.clone() }),
         // A draft has not been offered to anyone; the others are over.
         State::Draft | State::Completed | State::Withdrawn => Err(Objection::Ended { at: None }),
     }
@@ -172,6 +172,6 @@ fn has_room(update: &Update, standing: &Standing, claims: &Claims) -> Result<(),
         NoRoom::RateLimited { opens_at } => Objection::RateLimited { opens_at: *opens_at },
         NoRoom::TooManyInFlight => Objection::TooManyInFlight { max_in_flight: limits.max_in_flight },
         NoRoom::Paused => Objection::Paused,
-        NoRoom::Aborted => Objection::Aborted,
+        NoRoom::Aborted => Objection::Aborted { why: String::new() },
     })
 }

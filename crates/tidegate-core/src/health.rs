@@ -2,7 +2,13 @@
 //!
 //! The evidence is a mixture of likelihood ratios, a test that may be looked at after every report
 //! without losing its promise: at a true failure rate no worse than the tolerated one, the chance
-//! that it ever says stop is at most one minus the confidence (Ville's inequality).
+//! that it ever says stop is at most one minus the confidence (Ville's inequality). Two channels
+//! are watched, each at half of that chance: what devices report, and that together with silence,
+//! because a device that was bricked reports nothing.
+
+use std::fmt;
+
+use crate::shard::Counts;
 
 /// When outcomes stop a rollout.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,14 +32,48 @@ impl Default for HealthRule {
 pub struct Verdict {
     /// Stop, or go on.
     pub ruling: Ruling,
-    /// Devices that failed.
+    /// Failures that devices reported.
+    pub reported: Channel,
+    /// Those, and devices that were silent until their claim's end.
+    pub reported_or_silent: Channel,
+    /// The evidence at which the rollout is stopped, in either channel.
+    pub threshold: f64,
+    /// Failures below which it is not.
+    pub min_failures: u64,
+}
+
+/// One count that is watched.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Channel {
+    /// Devices that failed, as this channel counts failure.
     pub failures: u64,
     /// Devices that succeeded.
     pub successes: u64,
-    /// How many times likelier the outcomes are under a worse rate than under the tolerated one.
+    /// How many times likelier these are under a worse failure rate than under the tolerated one.
     pub evidence: f64,
-    /// The evidence at which the rollout is stopped.
-    pub threshold: f64,
+}
+
+impl Verdict {
+    /// The channel that speaks loudest.
+    #[must_use]
+    pub fn loudest(&self) -> Channel {
+        if self.reported_or_silent.evidence > self.reported.evidence { self.reported_or_silent } else { self.reported }
+    }
+}
+
+impl fmt::Display for Verdict {
+    /// One sentence, as it stands in the audit log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let channel = self.loudest();
+        let silent = channel.failures.saturating_sub(self.reported.failures);
+        let finished = channel.failures.saturating_add(channel.successes);
+        write!(f, "{} of {finished} finished devices failed", channel.failures)?;
+        if silent > 0 {
+            write!(f, ", {silent} of them in silence")?;
+        }
+        let relation = if self.ruling == Ruling::Abort { "reaches" } else { "of" };
+        write!(f, "; evidence {:.1} {relation} {:.0}", channel.evidence, self.threshold)
+    }
 }
 
 /// Stop, or go on.
@@ -70,14 +110,21 @@ impl HealthRule {
 
     /// Judges the outcomes so far.
     #[must_use]
-    pub fn judge(&self, failures: u64, successes: u64) -> Verdict {
+    pub fn judge(&self, counts: &Counts) -> Verdict {
         let tolerated = self.tolerated_failure_percent / 100.0;
-        // JSON has no infinity, and beyond this it is all the same.
-        let evidence = evidence(failures, successes, tolerated).min(f64::MAX);
-        let threshold = 100.0 / (100.0 - self.confidence_percent);
-        let stops = evidence >= threshold && failures >= self.min_failures;
-        let ruling = if stops { Ruling::Abort } else { Ruling::Continue };
-        Verdict { ruling, failures, successes, evidence, threshold }
+        let channel = |failures: u64| Channel {
+            failures,
+            successes: counts.succeeded,
+            // JSON has no infinity, and beyond this it is all the same.
+            evidence: evidence(failures, counts.succeeded, tolerated).min(f64::MAX),
+        };
+        // Two channels share the chance of a false stop.
+        let threshold = 2.0 * 100.0 / (100.0 - self.confidence_percent);
+        let stops = |channel: &Channel| channel.evidence >= threshold && channel.failures >= self.min_failures;
+        let (reported, reported_or_silent) =
+            (channel(counts.failed), channel(counts.failed.saturating_add(counts.timed_out)));
+        let ruling = if stops(&reported) || stops(&reported_or_silent) { Ruling::Abort } else { Ruling::Continue };
+        Verdict { ruling, reported, reported_or_silent, threshold, min_failures: self.min_failures }
     }
 }
 
@@ -101,27 +148,46 @@ fn evidence(failures: u64, successes: u64, tolerated: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn ruling(failures: u64, successes: u64) -> Ruling {
-        HealthRule::default().judge(failures, successes).ruling
+    fn judge(succeeded: u64, failed: u64, timed_out: u64) -> Verdict {
+        HealthRule::default().judge(&Counts { succeeded, failed, timed_out, ..Counts::default() })
+    }
+
+    fn check(counts: (u64, u64, u64), ruling: Ruling) {
+        let verdict = judge(counts.0, counts.1, counts.2);
+        assert_eq!(verdict.ruling, ruling, "{counts:?}: {verdict}");
     }
 
     #[test]
     fn three_failures_and_nothing_else_stop_a_rollout_and_two_do_not() {
-        assert_eq!(ruling(2, 0), Ruling::Continue, "two votes could be forged");
-        assert_eq!(ruling(3, 0), Ruling::Abort);
+        check((0, 2, 0), Ruling::Continue);
+        check((0, 3, 0), Ruling::Abort);
+        check((0, 0, 3), Ruling::Abort);
+        check((0, 1, 2), Ruling::Abort);
     }
 
     #[test]
     fn the_tolerated_rate_goes_on_and_five_times_it_is_stopped() {
-        assert_eq!(ruling(10, 990), Ruling::Continue);
-        assert_eq!(ruling(20, 380), Ruling::Abort);
-        assert_eq!(ruling(0, 1_000_000), Ruling::Continue);
+        check((990, 10, 0), Ruling::Continue);
+        check((990, 5, 5), Ruling::Continue);
+        check((380, 20, 0), Ruling::Abort);
+        check((380, 0, 20), Ruling::Abort);
+        check((1_000_000, 0, 0), Ruling::Continue);
     }
 
     #[test]
-    fn no_outcome_is_no_evidence() {
-        let verdict = HealthRule::default().judge(0, 0);
-        assert!((verdict.evidence - 1.0).abs() < 1e-9, "{}", verdict.evidence);
-        assert!((verdict.threshold - 100.0).abs() < 1e-6);
+    fn no_outcome_is_no_evidence_and_a_great_deal_of_it_is_still_a_number() {
+        let verdict = judge(0, 0, 0);
+        assert!((verdict.reported.evidence - 1.0).abs() < 1e-9, "{verdict:?}");
+        assert!((verdict.threshold - 200.0).abs() < 1e-9);
+        assert!(judge(0, 1_000_000, 0).reported.evidence.is_finite());
+    }
+
+    #[test]
+    fn a_verdict_reads_as_a_sentence() {
+        assert_eq!(judge(0, 3, 0).to_string(), "3 of 3 finished devices failed; evidence 123308.6 reaches 200");
+        assert!(
+            judge(7, 1, 2).to_string().starts_with("3 of 10 finished devices failed, 2 of them in silence; evidence")
+        );
+        assert_eq!(judge(1, 0, 0).to_string(), "0 of 1 finished devices failed; evidence 0.8 of 200");
     }
 }

@@ -62,7 +62,10 @@ pub enum Objection {
     /// An operator holds the rollout.
     Paused,
     /// The rollout was stopped.
-    Aborted,
+    Aborted {
+        /// Why, where that is known.
+        why: String,
+    },
     /// The rollout is over.
     Ended {
         /// When it ended, where a time was set.
@@ -133,7 +136,7 @@ impl Objection {
             Self::PolicyUnclear { .. } => "policy_unclear",
             Self::RejectedBefore { .. } => "rejected_before",
             Self::Paused => "paused",
-            Self::Aborted => "aborted",
+            Self::Aborted { .. } => "aborted",
             Self::Ended { .. } => "ended",
             Self::NotStarted { .. } => "not_started",
             Self::OutsideWindow { .. } => "outside_window",
@@ -192,7 +195,8 @@ impl fmt::Display for Objection {
                 write!(f, "the device had it and went back, or decided against it")
             }
             Self::Paused => write!(f, "its rollout is paused"),
-            Self::Aborted => write!(f, "its rollout was stopped"),
+            Self::Aborted { why } if why.is_empty() => write!(f, "its rollout was stopped"),
+            Self::Aborted { why } => write!(f, "its rollout was stopped: {why}"),
             Self::Ended { at: None } => write!(f, "its rollout is over"),
             Self::Ended { at: Some(at) } => write!(f, "its rollout ended at {at}"),
             Self::NotStarted { opens_at } => write!(f, "its rollout starts for this device at {opens_at}"),

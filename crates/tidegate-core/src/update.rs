@@ -76,13 +76,15 @@ pub struct Publication {
     pub shards: u16,
     /// The stored versions of its files' objects, in the order of its files; empty for a draft.
     pub object_versions: Vec<Option<String>>,
+    /// Why it was last moved to another state.
+    pub reason: String,
 }
 
 impl Publication {
     /// A draft's.
     #[must_use]
     pub fn draft() -> Self {
-        Self { state: State::Draft, generation: 0, shards: 1, object_versions: Vec::new() }
+        Self { state: State::Draft, generation: 0, shards: 1, object_versions: Vec::new(), reason: String::new() }
     }
 }
 
@@ -99,6 +101,8 @@ pub struct Update {
     pub state: State,
     /// Goes up with every change; a shard grants only for its own generation.
     pub generation: u64,
+    /// Why it was last moved to another state.
+    pub reason: String,
     /// Over how many shards its limits are split.
     pub shards: u16,
     /// It can be installed over versions that one of these matches; over any, when empty.

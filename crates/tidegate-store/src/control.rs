@@ -6,9 +6,10 @@
 
 use std::fmt;
 
+use tidegate_core::health::{Ruling, Verdict};
 use tidegate_core::limits::{Allocation, Limits};
 use tidegate_core::shard::{Counts, Gate, Shard, window_of};
-use tidegate_core::{State, Timestamp, Transition};
+use tidegate_core::{State, Timestamp, Transition, Update};
 
 use crate::record::{AuditEntry, UpdateRecord};
 use crate::store::{PublishStore, StoreError, Stored};
@@ -69,7 +70,7 @@ pub async fn transition(
     actor: &Actor,
 ) -> Result<UpdateRecord, ControlError> {
     let state = update.state.after(transition).map_err(ControlError::WrongState)?;
-    let mut changed = UpdateRecord { state, ..next(update, actor) };
+    let mut changed = UpdateRecord { state, reason: actor.reason.clone(), ..next(update, actor) };
     let entry = audit(update, &changed, transition.name(), actor);
     if state == State::Active {
         let allocation = changed.allocation.take().unwrap_or_else(|| fresh(measure, actor.now));
@@ -82,6 +83,33 @@ pub async fn transition(
         store.change_update(&changed, update.generation, &entry).await?;
     }
     Ok(changed)
+}
+
+/// Stops a rollout whose outcomes are worse than its health rule tolerates. Whoever sees them first
+/// does it; doing it twice changes nothing more.
+///
+/// # Errors
+/// When the store cannot be reached. The next report, or the sweep, tries again.
+pub async fn stop_if_bad(
+    store: &impl PublishStore,
+    record: &UpdateRecord,
+    update: &Update,
+    counts: &Counts,
+    now: Timestamp,
+) -> Result<Option<Verdict>, ControlError> {
+    let verdict = update.rollout.health.judge(counts);
+    if verdict.ruling == Ruling::Continue || !record.state.is_live() {
+        return Ok(None);
+    }
+    let measure = Measure { limits: &update.rollout.limits, bytes_per_device: update.content.size_bytes() };
+    let actor = Actor { who: "health rule".into(), reason: verdict.to_string(), now };
+    match transition(store, record, Transition::Abort, measure, &actor).await {
+        Ok(_) => {
+            tracing::warn!(product = %record.product, version = %record.version, %verdict, "stopped_by_health_rule");
+            Ok(Some(verdict))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Puts a new definition in force, which differs by `knobs`. Where the update is live, its limits are split anew around what

@@ -34,6 +34,8 @@ pub struct UpdateRecord {
     pub allocation: Option<Allocation>,
     /// The stored versions of its files' objects, once they were read back and hashed.
     pub object_versions: Vec<Option<String>>,
+    /// Why it was last moved to another state.
+    pub reason: String,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -49,6 +51,7 @@ impl UpdateRecord {
             generation: self.generation,
             shards: self.allocation.as_ref().map_or(1, Allocation::shards),
             object_versions: self.object_versions.clone(),
+            reason: self.reason.clone(),
         }
     }
 }

@@ -145,8 +145,8 @@ pub trait CheckStore: Reading + Settling {
     ) -> impl Future<Output = Stored<()>> + Send;
 }
 
-/// What `report` needs.
-pub trait ReportStore: Reading + Settling {
+/// What `report` needs: a failure may be the one that stops a rollout.
+pub trait ReportStore: PublishStore + Settling {
     /// Notes a status on the way, if the claim is still reserved; says whether it was.
     fn note_progress(
         &self,

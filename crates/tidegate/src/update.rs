@@ -10,6 +10,9 @@ use crate::error::{CommandError, CommandResult};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct UpdateView {
+    /// Why it was last moved to another state.
+    #[serde(default)]
+    pub reason: String,
     /// Its id.
     pub id: String,
     /// Its version.

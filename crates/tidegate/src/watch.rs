@@ -145,7 +145,7 @@ fn lines(look: &Look, speed: Option<Speed>, output: &Output) -> Vec<String> {
         "abort" => output.paint(Tone::Bad, &health(metrics)),
         _ => health(metrics),
     };
-    vec![
+    let mut lines = vec![
         format!(
             "{}  {}",
             output.paint(Tone::Strong, &clean(&update.version)),
@@ -163,7 +163,11 @@ fn lines(look: &Look, speed: Option<Speed>, output: &Output) -> Vec<String> {
         ),
         format!("  speed    {speed}"),
         format!("  health   {health}"),
-    ]
+    ];
+    if update.state == "aborted" && !update.reason.is_empty() {
+        lines.push(format!("  stopped  {}", clean(&update.reason)));
+    }
+    lines
 }
 
 /// The same on one line, for logs.

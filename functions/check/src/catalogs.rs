@@ -89,6 +89,5 @@ fn load(product: &ProductId, records: Vec<UpdateRecord>) -> Catalog {
 }
 
 fn compile(record: &UpdateRecord, slots: &mut Slots) -> Result<Update, String> {
-    let definition = Definition::from_store(&record.definition)?;
-    definition.update(&record.product, &record.publication(), slots).map_err(|error| error.to_string())
+    Definition::compile(&record.definition, &record.product, &record.publication(), slots)
 }

@@ -81,6 +81,7 @@ fn draft(call: &Call<'_>, definition: &Definition) -> Result<UpdateRecord, ApiEr
         definition: definition.to_store(),
         allocation: None,
         object_versions: Vec::new(),
+        reason: String::new(),
         created_at: call.now,
         changed_at: call.now,
     })

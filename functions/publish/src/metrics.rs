@@ -42,7 +42,8 @@ impl<S: PublishStore> PublishService<S> {
         let counts = Counts::total(shards.iter().flatten().map(|shard| &shard.counts));
         let deferred = self.store.deferrals(&record.id).await.map_err(unavailable)?;
         let rule = compiled(record, &mut Slots::new())?.rollout.health;
-        let verdict = rule.judge(counts.failed, counts.succeeded);
+        let verdict = rule.judge(&counts);
+        let loudest = verdict.loudest();
         Ok(json!({
             "state": record.state.name(),
             "offered": counts.used,
@@ -53,10 +54,17 @@ impl<S: PublishStore> PublishService<S> {
             "deferred": deferred,
             "health": {
                 "verdict": match verdict.ruling { Ruling::Continue => "continue", Ruling::Abort => "abort" },
-                "failures": verdict.failures,
-                "successes": verdict.successes,
-                "evidence": verdict.evidence,
+                "failures": loudest.failures,
+                "successes": loudest.successes,
+                "evidence": loudest.evidence,
                 "threshold": verdict.threshold,
+                "min_failures": verdict.min_failures,
+                "reported": {"failures": verdict.reported.failures, "evidence": verdict.reported.evidence},
+                "reported_or_silent": {
+                    "failures": verdict.reported_or_silent.failures,
+                    "evidence": verdict.reported_or_silent.evidence,
+                },
+                "sentence": verdict.to_string(),
             },
         }))
     }

@@ -44,6 +44,7 @@ pub(crate) fn shown(record: &UpdateRecord) -> Value {
     body["product"] = json!(record.product.as_str());
     body["version"] = json!(record.version.to_string());
     body["state"] = json!(record.state.name());
+    body["reason"] = json!(record.reason);
     body["generation"] = json!(record.generation);
     body["created_at"] = json!(happened(record.created_at));
     body["changed_at"] = json!(happened(record.changed_at));
@@ -56,6 +57,5 @@ pub(crate) fn compiled(record: &UpdateRecord, slots: &mut Slots) -> Result<Updat
         tracing::error!(product = %record.product, version = %record.version, why, "update_unreadable");
         ApiError::new("bad_field", format!("the stored update {} cannot be read: {why}", record.version))
     };
-    let definition = Definition::from_store(&record.definition).map_err(unreadable)?;
-    definition.update(&record.product, &record.publication(), slots).map_err(|error| unreadable(error.to_string()))
+    Definition::compile(&record.definition, &record.product, &record.publication(), slots).map_err(unreadable)
 }

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
+use tidegate_api::definition::Definition;
 use tidegate_api::report::Report;
 use tidegate_api::token::{Proof, TokenKeys};
 use tidegate_api::{ApiError, edge};
 use tidegate_core::outcome::Meaning;
-use tidegate_core::{Claim, ClaimState, Timestamp};
+use tidegate_core::policy::Slots;
+use tidegate_core::shard::Counts;
+use tidegate_core::{Claim, ClaimState, Timestamp, Version};
+use tidegate_store::control::{self, ControlError};
 use tidegate_store::record::{ClaimKey, KnownDevice};
 use tidegate_store::store::Freshness;
 use tidegate_store::{DynamoStore, ReportStore, StoreError};
@@ -128,10 +132,45 @@ impl<S: ReportStore> ReportService<S> {
         match claim.settle(meaning) {
             Some((after, movement)) => {
                 self.store.settle(key, claim, &after, movement).await?;
+                if movement.failed > 0 {
+                    self.look_at_health(key, &claim.version, now).await;
+                }
                 Ok(Recorded::Yes)
             }
             None => Ok(Recorded::No(settled(claim))),
         }
+    }
+}
+
+impl<S: ReportStore> ReportService<S> {
+    /// A failure may be the one that stops the rollout. The report is recorded whatever comes of
+    /// this: what fails here is seen again by the next failure, or by the sweep.
+    async fn look_at_health(&self, key: &ClaimKey, version: &Version, now: Timestamp) {
+        for _ in 0..MOST_TRIES {
+            match self.stop_if_bad(key, version, now).await {
+                Ok(()) => return,
+                Err(ControlError::Store(StoreError::Conflict)) => {}
+                Err(error) => {
+                    tracing::error!(product = %key.product, update = %key.update, %error, "health_not_judged");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn stop_if_bad(&self, key: &ClaimKey, version: &Version, now: Timestamp) -> Result<(), ControlError> {
+        let Some(record) = self.store.update(&key.product, version).await? else {
+            return Ok(());
+        };
+        let Some(allocation) = record.allocation.as_ref().filter(|_| record.state.is_live()) else {
+            return Ok(());
+        };
+        let compiled =
+            Definition::compile(&record.definition, &record.product, &record.publication(), &mut Slots::new());
+        let update = compiled.map_err(|why| ControlError::Store(StoreError::Corrupt(why)))?;
+        let shards = self.store.shards(&record.id, allocation.shards()).await?;
+        let counts = Counts::total(shards.iter().flatten().map(|shard| &shard.counts));
+        control::stop_if_bad(&self.store, &record, &update, &counts, now).await.map(drop)
     }
 }
 

@@ -23,6 +23,8 @@ pub struct SweepService<S> {
 pub struct Swept {
     /// Claims whose reservation ended.
     pub expired: u64,
+    /// Rollouts that were stopped because their update is bad.
+    pub stopped: u64,
     /// Rollouts that were finished.
     pub completed: u64,
     /// Rollouts whose shards did not agree with their record.
@@ -62,6 +64,7 @@ impl<S: SweepStore> SweepService<S> {
         }
         tracing::info!(
             expired = swept.expired,
+            stopped = swept.stopped,
             completed = swept.completed,
             repaired = swept.repaired,
             split_again = swept.split_again,
@@ -105,7 +108,9 @@ impl<S: SweepStore> SweepService<S> {
         self.store.record_series(&record.id, &point(&counts, now)).await?;
         let measure = Measure { limits: &update.rollout.limits, bytes_per_device: update.content.size_bytes() };
         let actor = |reason: &str| Actor { who: "sweep".into(), reason: reason.into(), now };
-        if let Some(reason) = is_over(&update, &counts, now) {
+        if control::stop_if_bad(&self.store, record, &update, &counts, now).await?.is_some() {
+            swept.stopped += 1;
+        } else if let Some(reason) = is_over(&update, &counts, now) {
             control::transition(&self.store, record, Transition::Complete, measure, &actor(reason)).await?;
             swept.completed += 1;
         } else if needs_repair(record, &shards) {
@@ -149,8 +154,7 @@ fn needs_repair(record: &UpdateRecord, shards: &[Option<Shard>]) -> bool {
 }
 
 fn compiled(record: &UpdateRecord) -> Result<Update, String> {
-    let definition = Definition::from_store(&record.definition)?;
-    definition.update(&record.product, &record.publication(), &mut Slots::new()).map_err(|error| error.to_string())
+    Definition::compile(&record.definition, &record.product, &record.publication(), &mut Slots::new())
 }
 
 fn point(counts: &Counts, at: Timestamp) -> SeriesPoint {

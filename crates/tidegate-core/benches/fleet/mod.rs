@@ -71,6 +71,7 @@ fn update(minor: u64, percent: f64, slots: &mut Slots) -> Update {
         product: product(),
         version,
         state: State::Active,
+        reason: String::new(),
         generation: 1,
         shards: 1,
         compatible_from: vec![">=1.0.0".parse().expect("a requirement")],

@@ -161,6 +161,7 @@ impl Draft {
             product,
             version,
             state: self.state,
+            reason: String::new(),
             generation: 1,
             shards: 1,
             compatible_from: self.compatible_from.iter().map(|text| text.parse().unwrap()).collect(),

@@ -91,6 +91,7 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
         ("state".into(), s(update.state.name())),
         ("generation".into(), n(update.generation)),
         ("definition".into(), s(&update.definition)),
+        ("reason".into(), s(&update.reason)),
         ("created_at".into(), time(update.created_at)),
         ("changed_at".into(), time(update.changed_at)),
     ]);
@@ -128,6 +129,7 @@ pub(super) fn update_from(item: &Item) -> Stored<UpdateRecord> {
         definition: fields.text("definition")?.to_string(),
         allocation,
         object_versions,
+        reason: fields.maybe_text("reason").unwrap_or_default().to_string(),
         created_at: fields.time("created_at")?,
         changed_at: fields.time("changed_at")?,
     })
