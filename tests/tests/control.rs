@@ -196,6 +196,22 @@ async fn one_bad_record_never_hides_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_cannot_be_read_keeps_its_device_from_that_update_only() {
+    let world = World::new(0).await;
+    world.publish(LAMP, "2.0.0", json!({}), at(START)).await;
+    world.publish(LAMP, "1.5.0", json!({}), at(START)).await;
+    world.check(&lamp("lamp-1", "1.0.0"), at(START)).await;
+    let update = UpdateId::of(&ProductId::new(LAMP).unwrap(), &Version::new(2, 0, 0));
+    let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
+    let poison = world.cloud.dynamodb().update_item().table_name(tidegate::stack::TABLE);
+    let poison = poison.key("pk", text("lamp#device#lamp-1".into())).key("sk", text(format!("claim#{update}")));
+    let poison = poison.update_expression("SET epoch = :bad").expression_attribute_values(":bad", text("?".into()));
+    poison.send().await.unwrap();
+    let answer = world.check(&lamp("lamp-1", "1.0.0"), at("2026-01-01T00:00:05Z")).await;
+    assert_eq!((answer.status, &answer.body["version"]), (200, &json!("1.5.0")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_token_is_refused_and_the_next_one_is_good() {
     let world = World::new(0).await;
     world.publish(LAMP, "2.0.0", json!({}), at(START)).await;

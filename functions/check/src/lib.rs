@@ -23,7 +23,7 @@ use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite};
 use tidegate_store::store::Freshness;
 use tidegate_store::{CheckStore, Images, StoreError};
 
-use crate::catalogs::Catalogs;
+use crate::catalogs::{Catalogs, Current};
 use crate::deferrals::Deferrals;
 use crate::secure::{Room, Secured};
 
@@ -136,42 +136,58 @@ impl<S: CheckStore> CheckService<S> {
         let mut claims = Claims::new(known.claims);
         self.believe_version(device, &mut claims).await.map_err(down)?;
         let mut write = device_write(device, said, &record, now);
+        if let Some(offered) = self.try_offers(device, &mut catalog, &mut claims, &mut write, now).await? {
+            return Ok(offered);
+        }
+        self.save(write, now).await;
+        Ok(self.nothing(device, &decide(device, &catalog.updates, &claims, now), now))
+    }
+
+    /// Decides, and secures what was decided; where that fails, decides again with what was learnt.
+    async fn try_offers(
+        &self,
+        device: &Device,
+        catalog: &mut Current,
+        claims: &mut Claims,
+        write: &mut Option<DeviceWrite>,
+        now: Timestamp,
+    ) -> Result<Option<NativeAnswer>, ApiError> {
+        let down = |error: StoreError| unavailable(device, &error);
         for _ in 0..MOST_ROUNDS {
-            let decision = decide(device, &catalog.updates, &claims, now);
+            let updates = catalog.updates.clone();
+            let decision = decide(device, &updates, claims, now);
             let Some(offer) = &decision.offer else {
-                break;
+                return Ok(None);
             };
-            let claim = match &offer.standing {
+            let secured = match &offer.standing {
                 Standing::Held(claim) => Secured::Claim(claim.clone()),
-                standing => self.secure(device, offer.update, standing, &mut write, now).await.map_err(down)?,
+                standing => self.secure(device, offer.update, standing, write, now).await.map_err(down)?,
             };
-            match claim {
+            match secured {
                 Secured::Claim(claim) => {
-                    if write.is_some() || offer.standing.needs().is_some() {
-                        self.store_deferrals(now).await;
-                    }
-                    self.save(write.take()).await;
-                    return self.offer(device, offer.update, &claim, &decision, now).await;
+                    self.save(write.take(), now).await;
+                    return self.offer(device, offer.update, &claim, &decision, now).await.map(Some);
                 }
                 Secured::NoRoom(no_room) => claims.note_no_room(offer.update.id.clone(), no_room),
                 Secured::OtherClaim(claim) => claims.record(offer.update.id.clone(), claim),
                 Secured::OtherGeneration => {
-                    catalog = self.catalogs.refreshed(&self.store, &device.product, now).await.map_err(down)?;
+                    *catalog = self.catalogs.refreshed(&self.store, &device.product, now).await.map_err(down)?;
                 }
             }
         }
-        if write.is_some() {
-            self.store_deferrals(now).await;
-        }
-        self.save(write).await;
-        // Whatever the rounds left open, the answer is "nothing now": that is always safe.
-        let decision = decide(device, &catalog.updates, &claims, now);
-        self.deferrals.count(&decision, now);
+        Ok(None)
+    }
+
+    /// The answer without an offer, with the reason that decided. When others were faster in every
+    /// round, there is none, and the places under way are what the device waits for.
+    fn nothing(&self, device: &Device, decision: &Decision<'_>, now: Timestamp) -> NativeAnswer {
+        self.deferrals.count(decision, now);
         let (reason, opens_at) = match decision.reason() {
+            _ if decision.offer.is_some() => ("too_many_in_flight", None),
             Some((_, objection)) => (objection.code(), objection.opens_at()),
             None => ("up_to_date", None),
         };
-        Ok(NativeAnswer::nothing(reason, opens_at, check_again_after_s(device, &decision, now)))
+        NativeAnswer::nothing(reason, opens_at, check_again_after_s(device, decision, now))
     }
 
     /// A device that runs a version which it was offered has installed it: some agents never
@@ -219,7 +235,7 @@ impl<S: CheckStore> CheckService<S> {
 
     /// Stores what was counted since the last time. The counts are for operators to look at; a
     /// function that ends before it stored them loses at most a minute of them.
-    async fn store_deferrals(&self, now: Timestamp) {
+    pub(crate) async fn store_deferrals(&self, now: Timestamp) {
         for (update, counts) in self.deferrals.due(now) {
             if let Err(error) = self.store.add_deferrals(&update, &counts).await {
                 tracing::warn!(%update, %error, "deferrals_not_stored");
@@ -227,14 +243,16 @@ impl<S: CheckStore> CheckService<S> {
         }
     }
 
-    /// Writes the device's record. A check-in is answered all the same when that fails: the next
-    /// one writes it.
-    async fn save(&self, write: Option<DeviceWrite>) {
-        if let Some(write) = write
-            && let Err(error) = self.store.save_device(&write).await
-        {
+    /// Writes the device's record, and with it what else waits to be written. A check-in is answered
+    /// all the same when that fails: the next one writes it.
+    async fn save(&self, write: Option<DeviceWrite>, now: Timestamp) {
+        let Some(write) = write else {
+            return;
+        };
+        if let Err(error) = self.store.save_device(&write).await {
             tracing::warn!(product = %write.product, device = %write.device, %error, "device_not_saved");
         }
+        self.store_deferrals(now).await;
     }
 }
 

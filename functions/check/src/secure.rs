@@ -126,6 +126,7 @@ impl<S: CheckStore> CheckService<S> {
             match self.store.reserve(&reservation).await? {
                 Reserved::Granted => {
                     *write = None;
+                    self.store_deferrals(now).await;
                     return Ok(Secured::Claim(reservation.claim));
                 }
                 Reserved::OtherClaim(Some(claim)) => return Ok(Secured::OtherClaim(claim)),

@@ -25,11 +25,12 @@ impl Reading for DynamoStore {
         let mut known = KnownDevice::default();
         for item in &items {
             match Fields(item).text("sk")? {
+                // A record that cannot be understood might hide a revocation: nothing is answered.
                 "device" => known.record = Some(item::device_from(item)?),
                 sk => {
-                    if let Some(update) = sk.strip_prefix("claim#").and_then(|id| UpdateId::new(id).ok()) {
-                        known.claims.push((update, item::claim_from(item)?));
-                    }
+                    let update = sk.strip_prefix("claim#").and_then(|id| UpdateId::new(id).ok());
+                    // A claim that cannot be understood concerns its own update alone.
+                    known.claims.extend(update.and_then(|update| Some((update, readable_one(item, item::claim_from)?))));
                 }
             }
         }
@@ -67,8 +68,10 @@ impl DynamoStore {
 
 /// The items that can be understood. One bad record never hides the others, and is never silent.
 pub(super) fn readable<T>(items: &[Item], read: impl Fn(&Item) -> Stored<T>) -> Vec<T> {
-    items
-        .iter()
-        .filter_map(|item| read(item).inspect_err(|error| tracing::error!(%error, "record_skipped")).ok())
-        .collect()
+    items.iter().filter_map(|item| readable_one(item, &read)).collect()
+}
+
+/// One item, if it can be understood.
+pub(super) fn readable_one<T>(item: &Item, read: impl Fn(&Item) -> Stored<T>) -> Option<T> {
+    read(item).inspect_err(|error| tracing::error!(%error, "record_skipped")).ok()
 }

@@ -7,6 +7,7 @@ use tidegate_core::UpdateId;
 use tidegate_core::shard::{Gate, Grant};
 
 use super::item::{self, n, s, time};
+use super::read::readable_one;
 use super::{DynamoStore, cancelled, failed_condition, key, unavailable};
 use crate::record::DeviceWrite;
 use crate::store::{CheckStore, Reservation, Reserved, StoreError, Stored, Window};
@@ -28,12 +29,17 @@ impl CheckStore for DynamoStore {
         };
         // The claim is looked at first: if the device has one, the shard's state does not matter.
         if let Some(reason) = failed_condition(&reasons, 0) {
-            let claim = reason.item.as_ref().map(item::claim_from).transpose()?;
-            return Ok(Reserved::OtherClaim(claim));
+            return Ok(match &reason.item {
+                None => Reserved::OtherClaim(None),
+                // A claim that cannot be understood keeps its device from this update, not from others.
+                Some(item) => match readable_one(item, item::claim_from) {
+                    Some(claim) => Reserved::OtherClaim(Some(claim)),
+                    None => Reserved::Refused(None),
+                },
+            });
         }
         if let Some(reason) = failed_condition(&reasons, 1) {
-            let shard = reason.item.as_ref().map(item::shard_from).transpose()?;
-            return Ok(Reserved::Refused(shard));
+            return Ok(Reserved::Refused(reason.item.as_ref().and_then(|item| readable_one(item, item::shard_from))));
         }
         if failed_condition(&reasons, 2).is_some() {
             return Ok(Reserved::OtherDevice);
