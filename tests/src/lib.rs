@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: the four services over the local cloud, with every SDK call
 //! counted and the time in the test's hands.
 
+pub mod scenario;
 pub mod stampede;
 
 use std::sync::{Arc, Mutex, PoisonError};

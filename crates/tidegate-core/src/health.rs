@@ -72,7 +72,11 @@ impl fmt::Display for Verdict {
             write!(f, ", {silent} of them in silence")?;
         }
         let relation = if self.ruling == Ruling::Abort { "reaches" } else { "of" };
-        write!(f, "; evidence {:.1} {relation} {:.0}", channel.evidence, self.threshold)
+        match channel.evidence {
+            // Beyond this, more digits say nothing more.
+            evidence if evidence >= 1e6 => write!(f, "; evidence over a million {relation} {:.0}", self.threshold),
+            evidence => write!(f, "; evidence {evidence:.1} {relation} {:.0}", self.threshold),
+        }
     }
 }
 
