@@ -28,7 +28,10 @@ async fn every_scenario_ends_as_it_was_reviewed() {
         }
         let expected = std::fs::read_to_string(&reviewed).unwrap_or_default();
         if told != expected {
-            let line = told.lines().zip(expected.lines().chain(std::iter::repeat(""))).find(|(told, reviewed)| told != reviewed);
+            let line = told
+                .lines()
+                .zip(expected.lines().chain(std::iter::repeat("")))
+                .find(|(told, reviewed)| told != reviewed);
             differing.push(format!("{}: {line:?}", story.display()));
         }
     }

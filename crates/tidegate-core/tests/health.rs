@@ -93,7 +93,11 @@ fn the_rule_keeps_its_promise_where_threshold_rules_do_not() {
         ("more than 5 % of the group", five_percent_of_the_group),
     ];
     let rates = [0.01, 0.02, 0.05, 0.10, 0.30, 1.0];
-    println!("{:<30} {}", "stopped, median / 95th", rates.map(|rate| format!("{:>19}", format!("{} %", rate * 100.0))).concat());
+    println!(
+        "{:<30} {}",
+        "stopped, median / 95th",
+        rates.map(|rate| format!("{:>19}", format!("{} %", rate * 100.0))).concat()
+    );
     let mut table = Vec::new();
     for (name, rule) in rules {
         let row = rates.map(|rate| stops(rule, rate));

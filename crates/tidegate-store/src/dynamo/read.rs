@@ -30,7 +30,9 @@ impl Reading for DynamoStore {
                 sk => {
                     let update = sk.strip_prefix("claim#").and_then(|id| UpdateId::new(id).ok());
                     // A claim that cannot be understood concerns its own update alone.
-                    known.claims.extend(update.and_then(|update| Some((update, readable_one(item, item::claim_from)?))));
+                    known
+                        .claims
+                        .extend(update.and_then(|update| Some((update, readable_one(item, item::claim_from)?))));
                 }
             }
         }
