@@ -205,3 +205,14 @@ async fn versions_are_counted_as_devices_move() {
     let devices = world.operator("GET", "lamp/devices?version=2.0.0", Value::Null, now).await.body;
     assert_eq!(devices["devices"].as_array().unwrap().len(), 7);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_often_an_update_was_put_off_is_stored_by_a_check_in_that_writes_anyway() {
+    let world = started(json!({"rollout": {"limits": {"max_devices": 1}}})).await;
+    for number in 0..5 {
+        offered(&world, &format!("lamp-{number}"), "1.0.0", "2026-01-01T00:00:00Z").await;
+    }
+    assert_eq!(world.metrics("2.0.0", at("2026-01-01T00:01:00Z")).await["deferred"], json!({}));
+    offered(&world, "lamp-5", "1.0.0", "2026-01-01T00:01:00Z").await;
+    assert_eq!(world.metrics("2.0.0", at("2026-01-01T00:01:00Z")).await["deferred"], json!({"full": 4}));
+}

@@ -7,6 +7,7 @@
 pub mod control;
 pub mod dynamo;
 pub mod images;
+pub mod memory;
 pub mod record;
 pub mod schema;
 pub mod settings;
@@ -14,4 +15,5 @@ pub mod store;
 
 pub use dynamo::DynamoStore;
 pub use images::Images;
+pub use memory::MemoryStore;
 pub use store::{CheckStore, PublishStore, Reading, ReportStore, Settling, StoreError, SweepStore};

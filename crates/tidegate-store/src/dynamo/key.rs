@@ -21,8 +21,11 @@ fn key(pk: String, sk: impl Into<String>) -> Key {
     HashMap::from([("pk".into(), s(pk)), ("sk".into(), s(sk))])
 }
 
+/// The list of products. No product is called so: ids never hold a `#`.
+pub(super) const PRODUCTS: &str = "#products";
+
 pub(super) fn product(product: &ProductId) -> Key {
-    key("products".into(), product.as_str())
+    key(PRODUCTS.into(), product.as_str())
 }
 
 pub(super) fn head(product: &ProductId) -> Key {

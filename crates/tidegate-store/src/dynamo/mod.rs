@@ -2,7 +2,7 @@
 //!
 //! | pk | sk | what |
 //! |---|---|---|
-//! | `products` | product | every product |
+//! | `#products` | product | every product |
 //! | product | `head` | [`Head`](crate::record::Head) |
 //! | product | `update#<version>` | an update |
 //! | product`#audit` | time`#`generation | who did what |

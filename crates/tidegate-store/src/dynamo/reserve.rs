@@ -58,11 +58,17 @@ impl CheckStore for DynamoStore {
     }
 
     async fn add_deferrals(&self, update: &UpdateId, counts: &BTreeMap<&'static str, u64>) -> Stored<()> {
+        if counts.is_empty() {
+            return Ok(());
+        }
         let mut write = self.client.update_item().table_name(&self.table).set_key(Some(key::deferrals(update)));
         for (code, deferred) in counts {
-            write = write.expression_attribute_values(format!(":{code}"), n(deferred));
+            // Named, because `full` is a reserved word.
+            write = write
+                .expression_attribute_names(format!("#{code}"), *code)
+                .expression_attribute_values(format!(":{code}"), n(deferred));
         }
-        let adds = counts.keys().map(|code| format!("{code} :{code}")).collect::<Vec<_>>();
+        let adds = counts.keys().map(|code| format!("#{code} :{code}")).collect::<Vec<_>>();
         let write = write.update_expression(format!("ADD {}", adds.join(", ")));
         write.send().await.map_err(unavailable).map(drop)
     }

@@ -14,7 +14,7 @@ const DUE_AT_A_TIME: i32 = 1000;
 
 impl SweepStore for DynamoStore {
     async fn products(&self) -> Stored<Vec<ProductId>> {
-        let items = self.query("products", None, Freshness::Eventual).await?;
+        let items = self.query(key::PRODUCTS, None, Freshness::Eventual).await?;
         Ok(readable(&items, |item| {
             ProductId::new(Fields(item).text("sk")?).map_err(|error| StoreError::Corrupt(error.to_string()))
         }))
