@@ -194,7 +194,7 @@ async fn a_list_of_due_claims_is_cut_at_a_thousand_in_the_order_of_their_ends_an
     let (product, version) = (ProductId::new("lamp").unwrap(), Version::new(2, 0, 0));
     let update = UpdateId::of(&product, &version);
     let caps = vec![UNLIMITED];
-    let allocation = Allocation { devices: caps.clone(), per_period: caps.clone(), in_flight: caps };
+    let allocation = Allocation { devices: caps.clone(), per_period: caps.clone(), in_flight: caps, window: 0 };
     stores.agree(&Operation::OpenShards(update.clone(), allocation, 1)).await.unwrap();
     // The devices of one of the sixteen lists.
     let devices = (0..).map(|number| DeviceId::new(format!("lamp-{number}")).unwrap());
@@ -735,7 +735,8 @@ impl History {
     fn allocation(&mut self) -> Allocation {
         let shards = 1 + self.dice.below(2);
         let mut column = || (0..shards).map(|_| self.dice.pick(&[0, 1, 1, 2, 3, UNLIMITED])).collect::<Vec<_>>();
-        Allocation { devices: column(), per_period: column(), in_flight: column() }
+        let (devices, per_period, in_flight) = (column(), column(), column());
+        Allocation { devices, per_period, in_flight, window: self.dice.pick(&[0, 0, 3600, 7200]) }
     }
 
     async fn open(&mut self, memory: &MemoryStore) -> Operation {

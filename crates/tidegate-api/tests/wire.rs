@@ -4,6 +4,8 @@
 //! `"url":"` as text, in this order, without spaces. Change a golden file only for an addition at
 //! the end that the oldest agent may ignore.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use tidegate_api::answer::{NativeAnswer, SignedFile};
 use tidegate_api::definition::Definition;
 use tidegate_api::token::TokenKeys;

@@ -120,7 +120,9 @@ impl Claim {
             epoch: self.epoch.saturating_add(1),
             attempts: self.attempts.saturating_add(1),
             reserved_at: now,
-            expires_at,
+            // A late clock must not end this reservation before the last one would have: a URL of
+            // that one may still be live.
+            expires_at: expires_at.max(self.expires_at),
             counted,
             ..self.clone()
         };

@@ -78,6 +78,10 @@ pub struct Allocation {
     pub per_period: Vec<u64>,
     /// `max_in_flight`, by shard.
     pub in_flight: Vec<u64>,
+    /// Start of the period that `per_period` was split in, in seconds since 1970. Opening a shard
+    /// moves it there: one that still counts an earlier period could grant in that one again, with
+    /// a cap that was split for this one, when it is asked by a late clock.
+    pub window: i64,
 }
 
 /// The caps of one shard.
@@ -96,14 +100,23 @@ impl Allocation {
     /// others still hold more than the limit. The sweep splits again once enough has ended.
     #[must_use]
     pub fn split(limits: &Limits, bytes_per_device: u64, held: &[Counts], window: i64) -> Self {
+        // Few slots go to few shards, and every limit to the same ones: a place in flight in one
+        // shard is of no use to a device's place in another.
+        Self::split_over(usize::from(limits.shards(bytes_per_device)), limits, bytes_per_device, held, window)
+    }
+
+    /// The same, with what is left going to the first `spread` shards.
+    #[must_use]
+    pub fn split_over(spread: usize, limits: &Limits, bytes_per_device: u64, held: &[Counts], window: i64) -> Self {
         let column = |limit: Option<u64>, of: fn(&Counts, i64) -> u64| match limit {
             None => vec![UNLIMITED; held.len()],
-            Some(limit) => split(limit, &held.iter().map(|counts| of(counts, window)).collect::<Vec<_>>()),
+            Some(limit) => split(limit, &held.iter().map(|counts| of(counts, window)).collect::<Vec<_>>(), spread),
         };
         Self {
             devices: column(limits.max_devices, |counts, _| counts.used),
             per_period: column(limits.offers_per_period(bytes_per_device), |counts, window| counts.used_in(window)),
             in_flight: column(limits.max_in_flight, |counts, _| counts.in_flight),
+            window,
         }
     }
 
@@ -111,6 +124,12 @@ impl Allocation {
     #[must_use]
     pub fn shards(&self) -> u16 {
         u16::try_from(self.devices.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Whether every shard may grant as much as in the other.
+    #[must_use]
+    pub fn has_caps_of(&self, other: &Self) -> bool {
+        self.devices == other.devices && self.per_period == other.per_period && self.in_flight == other.in_flight
     }
 
     /// The caps of one shard; a shard that does not exist may grant nothing.
@@ -132,16 +151,20 @@ impl Allocation {
     }
 }
 
-fn split(limit: u64, held: &[u64]) -> Vec<u64> {
+/// What is left of the limit goes to the first `spread` shards, evenly.
+fn split(limit: u64, held: &[u64], spread: usize) -> Vec<u64> {
     let total = held.iter().fold(0_u64, |sum, held| sum.saturating_add(*held));
     let Some(rest) = limit.checked_sub(total) else {
         return vec![0; held.len()];
     };
-    let shards = u64::try_from(held.len()).unwrap_or(1).max(1);
+    let shards = u64::try_from(held.len().min(spread)).unwrap_or(1).max(1);
     let (share, extra) = (rest.div_euclid(shards), rest.rem_euclid(shards));
     (0_u64..)
         .zip(held)
-        .map(|(shard, held)| held.saturating_add(share).saturating_add(u64::from(shard < extra)))
+        .map(|(shard, held)| match shard < shards {
+            true => held.saturating_add(share).saturating_add(u64::from(shard < extra)),
+            false => *held,
+        })
         .collect()
 }
 
@@ -169,17 +192,18 @@ mod tests {
 
     #[test]
     fn a_limit_below_what_is_held_grants_nothing_anywhere() {
-        assert_eq!(split(60, &[50, 50]), [0, 0]);
-        assert_eq!(split(60, &[50, 5]), [53, 7]);
-        assert_eq!(split(10, &[0, 0, 0]), [4, 3, 3]);
+        assert_eq!(split(60, &[50, 50], 2), [0, 0]);
+        assert_eq!(split(60, &[50, 5], 2), [53, 7]);
+        assert_eq!(split(10, &[0, 0, 0], 3), [4, 3, 3]);
+        assert_eq!(split(10, &[1, 0, 2], 1), [8, 0, 2], "few slots go to few shards");
     }
 
     proptest! {
         #[test]
         fn caps_add_up_to_the_limit_and_never_fall_below_what_is_held(
-            limit in 0_u64..1_000_000, held in proptest::collection::vec(0_u64..10_000, 1..64)
+            limit in 0_u64..1_000_000, held in proptest::collection::vec(0_u64..10_000, 1..64), spread in 1_usize..70
         ) {
-            let caps = split(limit, &held);
+            let caps = split(limit, &held, spread);
             let total: u64 = held.iter().sum();
             if total <= limit {
                 prop_assert_eq!(caps.iter().sum::<u64>(), limit);

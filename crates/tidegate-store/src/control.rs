@@ -158,7 +158,8 @@ pub fn can_split_again(
     measure: Measure<'_>,
     now: Timestamp,
 ) -> bool {
-    allocation.is_draining(measure.limits, measure.bytes_per_device) && split(shards, measure, now) != *allocation
+    allocation.is_draining(measure.limits, measure.bytes_per_device)
+        && !split(shards, measure, now).has_caps_of(allocation)
 }
 
 /// Opens the shards of an active update again after a change that was cut off.

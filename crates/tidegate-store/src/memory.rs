@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 use tidegate_core::claim::Movement;
-use tidegate_core::limits::{Allocation, Caps};
+use tidegate_core::limits::{Allocation, Caps, UNLIMITED};
 use tidegate_core::shard::{Counts, Gate, Grant, Shard};
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, Timestamp, UpdateId, Version};
 
@@ -539,12 +539,17 @@ impl PublishStore for MemoryStore {
 
     async fn close_shards(&self, update: &UpdateId, count: u16, gate: Gate, generation: u64) -> Stored<()> {
         let mut state = self.state();
-        let rollout = state.rollout_number(update);
+        let shards = &mut state.rollout_mut(update).shards;
+        if shards.len() < usize::from(count) {
+            shards.resize(usize::from(count), None);
+        }
         let mut result = Ok(());
-        for number in 0..count {
-            match state.shard_mut(rollout, number) {
-                Some(shard) if shard.generation <= generation => (shard.gate, shard.generation) = (gate, generation),
-                _ => result = Err(StoreError::Conflict),
+        for shard in shards.iter_mut().take(usize::from(count)) {
+            let none = Caps { devices: 0, per_period: 0, in_flight: 0 };
+            let shard = shard.get_or_insert_with(|| Spent::unused(generation, none));
+            match shard.generation <= generation {
+                true => (shard.gate, shard.generation) = (gate, generation),
+                false => result = Err(StoreError::Conflict),
             }
         }
         result
@@ -562,7 +567,12 @@ impl PublishStore for MemoryStore {
             let caps = allocation.caps(number);
             match shard {
                 Some(shard) if shard.generation > generation => result = Err(StoreError::Conflict),
-                Some(shard) => *shard = Spent { gate: Gate::Open, generation, caps, ..*shard },
+                Some(shard) => {
+                    if caps.per_period < UNLIMITED && shard.window < allocation.window {
+                        (shard.window, shard.window_used) = (allocation.window, 0);
+                    }
+                    *shard = Spent { gate: Gate::Open, generation, caps, ..*shard };
+                }
                 None => *shard = Some(Spent::unused(generation, caps)),
             }
         }

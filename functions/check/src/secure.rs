@@ -152,7 +152,10 @@ impl<S: CheckStore> CheckService<S> {
 /// A first offer may come from any shard; a further one from the shard that counts the claim.
 fn shards_to_ask(device: &Device, update: &Update, standing: &Standing) -> Vec<u16> {
     match standing {
-        Standing::Unclaimed => probe_order(Cohort::of(&update.id, &device.id), update.shards).collect(),
+        Standing::Unclaimed => {
+            let spread = update.rollout.limits.shards(update.content.size_bytes());
+            probe_order(Cohort::of(&update.id, &device.id), update.shards.min(spread)).collect()
+        }
         Standing::Held(claim) | Standing::Lapsed(claim) => vec![claim.shard],
     }
 }

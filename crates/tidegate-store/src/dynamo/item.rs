@@ -100,6 +100,7 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
         item.insert("caps_devices".into(), list(&allocation.devices));
         item.insert("caps_per_period".into(), list(&allocation.per_period));
         item.insert("caps_in_flight".into(), list(&allocation.in_flight));
+        item.insert("caps_window".into(), n(allocation.window));
     }
     if !update.object_versions.is_empty() {
         let version = |version: &Option<String>| version.as_ref().map_or(AttributeValue::Null(true), s);
@@ -115,6 +116,7 @@ pub(super) fn update_from(item: &Item) -> Stored<UpdateRecord> {
             devices: fields.numbers("caps_devices")?,
             per_period: fields.numbers("caps_per_period")?,
             in_flight: fields.numbers("caps_in_flight")?,
+            window: fields.number_or("caps_window", 0)?,
         }),
         false => None,
     };

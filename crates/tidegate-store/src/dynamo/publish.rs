@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteItem, Update};
 use futures_util::future::try_join_all;
-use tidegate_core::limits::Allocation;
+use tidegate_core::limits::{Allocation, UNLIMITED};
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::{DeviceId, ProductId, UpdateId, Version};
 
@@ -15,6 +15,12 @@ use super::{DynamoStore, cancelled, failed_condition, key, unavailable};
 use crate::record::{AuditEntry, Head, SeriesPoint, UpdateRecord};
 use crate::schema::INDEX;
 use crate::store::{Freshness, PublishStore, StoreError, Stored};
+
+/// A shard that did not exist has counted nothing.
+const COUNTERS_FROM_NONE: &str = "used = if_not_exists(used, :none), in_flight = if_not_exists(in_flight, :none), \
+     window_start = if_not_exists(window_start, :none), window_used = if_not_exists(window_used, :none), \
+     succeeded = if_not_exists(succeeded, :none), failed = if_not_exists(failed, :none), \
+     timed_out = if_not_exists(timed_out, :none)";
 
 /// Devices on one page of a list.
 const PAGE: i32 = 500;
@@ -97,10 +103,16 @@ impl PublishStore for DynamoStore {
                 .update_item()
                 .table_name(&self.table)
                 .set_key(Some(key::shard(update, shard)))
-                .update_expression("SET gate = :gate, generation = :generation")
-                .condition_expression("attribute_exists(pk) AND generation <= :generation")
+                // A shard that an activation which was cut off did not make is made here, shut.
+                .update_expression(format!(
+                    "SET gate = :gate, generation = :generation, cap = if_not_exists(cap, :none), \
+                     window_cap = if_not_exists(window_cap, :none), \
+                     max_in_flight = if_not_exists(max_in_flight, :none), {COUNTERS_FROM_NONE}"
+                ))
+                .condition_expression("attribute_not_exists(pk) OR generation <= :generation")
                 .expression_attribute_values(":gate", s(item::gate(gate)))
                 .expression_attribute_values(":generation", n(generation))
+                .expression_attribute_values(":none", n(0))
                 .send()
                 .await;
             ours(held(sent, |error| error.is_conditional_check_failed_exception())?)
@@ -111,18 +123,18 @@ impl PublishStore for DynamoStore {
     async fn open_shards(&self, update: &UpdateId, allocation: &Allocation, generation: u64) -> Stored<()> {
         let openings = (0..allocation.shards()).map(|shard| async move {
             let caps = allocation.caps(shard);
+            if caps.per_period < UNLIMITED {
+                self.move_window(update, shard, allocation.window, generation).await?;
+            }
             let sent = self
                 .client
                 .update_item()
                 .table_name(&self.table)
                 .set_key(Some(key::shard(update, shard)))
-                .update_expression(
+                .update_expression(format!(
                     "SET gate = :open, generation = :generation, cap = :cap, window_cap = :window_cap, \
-                     max_in_flight = :max_in_flight, used = if_not_exists(used, :none), \
-                     in_flight = if_not_exists(in_flight, :none), window_start = if_not_exists(window_start, :none), \
-                     window_used = if_not_exists(window_used, :none), succeeded = if_not_exists(succeeded, :none), \
-                     failed = if_not_exists(failed, :none), timed_out = if_not_exists(timed_out, :none)",
-                )
+                     max_in_flight = :max_in_flight, {COUNTERS_FROM_NONE}"
+                ))
                 .condition_expression("attribute_not_exists(pk) OR generation <= :generation")
                 .expression_attribute_values(":open", s(item::gate(Gate::Open)))
                 .expression_attribute_values(":generation", n(generation))
@@ -235,6 +247,24 @@ impl PublishStore for DynamoStore {
 }
 
 impl DynamoStore {
+    /// Moves a shard to the period that its caps were split for. Only forward, so it is safe at any
+    /// time: nothing was granted there in a period that it has not reached.
+    async fn move_window(&self, update: &UpdateId, shard: u16, window: i64, generation: u64) -> Stored<()> {
+        let sent = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key::shard(update, shard)))
+            .update_expression("SET window_start = :window, window_used = :none")
+            .condition_expression("window_start < :window AND generation <= :generation")
+            .expression_attribute_values(":window", n(window))
+            .expression_attribute_values(":none", n(0))
+            .expression_attribute_values(":generation", n(generation))
+            .send()
+            .await;
+        held(sent, |error| error.is_conditional_check_failed_exception()).map(drop)
+    }
+
     fn put(&self, item: HashMap<String, AttributeValue>) -> aws_sdk_dynamodb::types::builders::PutBuilder {
         Put::builder().table_name(&self.table).set_item(Some(item))
     }

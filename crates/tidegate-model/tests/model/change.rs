@@ -1,0 +1,213 @@
+//! Changes of a rollout by operators and by the sweep, write by write.
+
+use tidegate_core::lifecycle::{State, Transition};
+
+use super::design::Guard;
+use super::rows::{Allocation, Door, Record, Shard};
+use super::{Rollout, SHARDS, Step, World};
+
+/// What is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum ChangeKind {
+    /// `control::transition`.
+    Pause,
+    Resume,
+    Abort,
+    /// `control::redefine` with another `max_devices`; `control::split_again` takes the same steps.
+    Limit(u8),
+    /// `control::reopen`, by the sweep, after a change that was cut off.
+    Repair,
+}
+
+/// A change under way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Change {
+    pub(crate) kind: ChangeKind,
+    /// The generation of the record that was read.
+    pub(crate) base: u8,
+    pub(crate) stage: Stage,
+}
+
+/// How far it has come. Shards are written in parallel, so in any order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// `close_shards`: which shards are still to be written.
+    Closing([bool; SHARDS]),
+    /// `control::resplit` reads what the shards hold.
+    Measuring,
+    /// `change_update`, with the caps that were split.
+    Recording(Allocation),
+    /// `open_shards`: which shards are still to be written.
+    Opening([bool; SHARDS]),
+}
+
+/// What a change does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum ChangeStep {
+    Shard(usize),
+    Measure,
+    Record,
+}
+
+const BOTH: [bool; SHARDS] = [true; SHARDS];
+
+impl Change {
+    pub(crate) fn steps(&self) -> Vec<ChangeStep> {
+        match &self.stage {
+            Stage::Closing(left) | Stage::Opening(left) => {
+                (0..SHARDS).filter(|shard| left[*shard]).map(ChangeStep::Shard).collect()
+            }
+            Stage::Measuring => vec![ChangeStep::Measure],
+            Stage::Recording(_) => vec![ChangeStep::Record],
+        }
+    }
+
+    /// The generation for which it writes.
+    fn generation(&self) -> u8 {
+        if self.kind == ChangeKind::Repair { self.base } else { self.base + 1 }
+    }
+
+    fn transition(&self) -> Option<Transition> {
+        match self.kind {
+            ChangeKind::Pause => Some(Transition::Pause),
+            ChangeKind::Resume => Some(Transition::Resume),
+            ChangeKind::Abort => Some(Transition::Abort),
+            ChangeKind::Limit(_) | ChangeKind::Repair => None,
+        }
+    }
+}
+
+impl Rollout {
+    /// Changes that may begin: those that the record's state allows, and a repair that is needed.
+    pub(crate) fn changes_to_begin(&self, world: &World, steps: &mut Vec<Step>) {
+        if world.changes.len() >= self.scope.most_operators {
+            return;
+        }
+        let allowed = |kind: &ChangeKind| match kind {
+            ChangeKind::Pause => self.may(world, Transition::Pause),
+            ChangeKind::Resume => self.may(world, Transition::Resume),
+            ChangeKind::Abort => self.may(world, Transition::Abort),
+            ChangeKind::Limit(_) => world.record().state.is_live() && self.may_change(world),
+            ChangeKind::Repair => needs_repair(world),
+        };
+        let kinds = self.scope.changes.iter().copied().filter(allowed);
+        steps.extend(kinds.map(Step::BeginChange));
+    }
+
+    fn may(&self, world: &World, transition: Transition) -> bool {
+        world.record().state.after(transition).is_ok() && self.may_change(world)
+    }
+
+    fn may_change(&self, world: &World) -> bool {
+        world.generation() < self.scope.most_changes
+    }
+
+    /// Reads the record. Closing writes the shards first, opening the record first.
+    pub(crate) fn begin_change(&self, world: &mut World, kind: ChangeKind) {
+        let stage = match kind {
+            ChangeKind::Resume => Stage::Recording(world.record().allocation),
+            ChangeKind::Repair => Stage::Opening(BOTH),
+            ChangeKind::Abort if !self.design.keeps(Guard::ShardsAreFenced) => {
+                Stage::Recording(world.record().allocation)
+            }
+            ChangeKind::Pause | ChangeKind::Abort | ChangeKind::Limit(_) => Stage::Closing(BOTH),
+        };
+        let change = Change { kind, base: world.generation(), stage };
+        world.changes.push(change);
+        world.changes.sort_unstable();
+    }
+
+    pub(crate) fn go_on_change(&self, world: &mut World, change: &Change, step: ChangeStep) {
+        let next = match (&change.stage, step) {
+            (Stage::Closing(left), ChangeStep::Shard(shard)) => self.close(world, change, *left, shard),
+            (Stage::Measuring, ChangeStep::Measure) => Some(self.measure(world, change)),
+            (Stage::Recording(split), ChangeStep::Record) => self.write_record(world, change, *split),
+            (Stage::Opening(left), ChangeStep::Shard(shard)) => self.open(world, change, *left, shard),
+            (stage, step) => panic!("{step:?} is no step of {stage:?}"),
+        };
+        world.end_change(change);
+        if let Some(stage) = next {
+            world.changes.push(Change { stage, ..change.clone() });
+            world.changes.sort_unstable();
+        }
+    }
+
+    /// `dynamo::publish::close_shards`, one shard.
+    fn close(&self, world: &mut World, change: &Change, mut left: [bool; SHARDS], shard: usize) -> Option<Stage> {
+        let row = &mut world.shards[shard];
+        if row.generation > change.generation() && self.design.keeps(Guard::ShardIsNotLater) {
+            return None;
+        }
+        row.gate = if change.kind == ChangeKind::Abort { Door::Stopped } else { Door::Paused };
+        row.generation = change.generation();
+        left[shard] = false;
+        Some(match (left.contains(&true), change.kind) {
+            (true, _) => Stage::Closing(left),
+            (false, ChangeKind::Limit(_)) => Stage::Measuring,
+            (false, _) => Stage::Recording(world.records[usize::from(change.base)].allocation),
+        })
+    }
+
+    /// `control::resplit`, while the shards are shut.
+    fn measure(&self, world: &World, change: &Change) -> Stage {
+        let ChangeKind::Limit(max_devices) = change.kind else { panic!("{:?} splits nothing", change.kind) };
+        Stage::Recording(self.scope.split(max_devices, world.shards, world.clock))
+    }
+
+    /// `dynamo::publish::change_update`. With it a pause or an abort is acknowledged: its caller
+    /// hears of it later still.
+    fn write_record(&self, world: &mut World, change: &Change, allocation: Allocation) -> Option<Stage> {
+        let is_as_read = change.base == world.generation();
+        if !is_as_read && (self.design.keeps(Guard::RecordIsAsRead) || !self.may_change(world)) {
+            return None;
+        }
+        let before = *world.record();
+        let read = world.records[usize::from(change.base)];
+        let state = change.transition().map_or(read.state, Transition::leads_to);
+        let max_devices = match change.kind {
+            ChangeKind::Limit(limit) => limit,
+            _ => read.max_devices,
+        };
+        let claims = u8::try_from(world.claims.iter().flatten().count()).expect("there are few devices");
+        let ceiling = if max_devices == before.max_devices { before.ceiling } else { max_devices.max(claims) };
+        world.records.push(Record { state, max_devices, ceiling, allocation });
+        // `control::reopen` opens nothing unless the update is active.
+        (state == State::Active).then_some(Stage::Opening(BOTH))
+    }
+
+    /// `dynamo::publish::open_shards`, one shard.
+    fn open(&self, world: &mut World, change: &Change, mut left: [bool; SHARDS], shard: usize) -> Option<Stage> {
+        let allocation = world.records[usize::from(change.generation())].allocation;
+        let row = &mut world.shards[shard];
+        if row.generation > change.generation() && self.design.keeps(Guard::ShardIsNotLater) {
+            return None;
+        }
+        (row.gate, row.generation, row.caps) = (Door::Open, change.generation(), allocation.caps[shard]);
+        if self.design.keeps(Guard::SplitOpensItsPeriod) && row.window < allocation.window {
+            (row.window, row.window_used) = (allocation.window, 0);
+        }
+        left[shard] = false;
+        left.contains(&true).then_some(Stage::Opening(left))
+    }
+}
+
+impl World {
+    pub(crate) fn end_change(&mut self, change: &Change) {
+        let place = self.changes.iter().position(|known| known == change).expect("only what is under way ends");
+        self.changes.remove(place);
+    }
+
+    /// Whether no change is under way and every shard grants what the record says.
+    pub(crate) fn is_open_as_recorded(&self) -> bool {
+        let generation = self.generation();
+        self.shards.iter().all(|shard| shard.gate == Door::Open && shard.generation == generation)
+    }
+}
+
+/// `functions/sweep`, `needs_repair`.
+fn needs_repair(world: &World) -> bool {
+    let generation = world.generation();
+    let agrees =
+        |shard: &Shard| shard.generation > generation || (shard.gate == Door::Open && shard.generation == generation);
+    world.record().state == State::Active && !world.shards.iter().all(agrees)
+}

@@ -1,0 +1,226 @@
+//! A check-in: decide, ask the shards, answer with a URL.
+
+use tidegate_core::Version;
+use tidegate_core::claim::{self, CLAIM_MARGIN_S, Movement};
+use tidegate_core::decide::Standing;
+use tidegate_core::lifecycle::State;
+use tidegate_core::shard::{Grant, Refusal};
+
+use super::design::{Design, Guard};
+use super::rows::{Claim, Door, Period, Shard, TICK_S, moment, tick};
+use super::{Clock, Reply, Reservation, Rollout, Task, World};
+
+/// `images::URL_TTL_S`, in ticks.
+const URL_TICKS: u8 = 15;
+
+impl Rollout {
+    /// `decide` and `secure::reservation`. What was read may be old by now: a check-in that waits
+    /// here is one whose reads were stale.
+    pub(crate) fn decide(
+        &self,
+        world: &mut World,
+        device: u8,
+        catalog: u8,
+        known: Option<Claim>,
+        clock: Clock,
+    ) -> Option<Task> {
+        let now = match clock {
+            Clock::True => world.clock,
+            Clock::Late => world.clock - 1,
+        };
+        let standing = self.standing(known, now)?;
+        // `decide::is_live`, as far as this function's catalog knows.
+        if world.records[usize::from(catalog)].state != State::Active {
+            return None;
+        }
+        if let Standing::Held(claim) = &standing {
+            self.answer(world, device, &Claim::from_core(claim), now);
+            return None;
+        }
+        let shard = known.map_or(device % 2, |claim| claim.shard);
+        match self.design {
+            Design::AsBuilt | Design::Without(_) => {
+                Some(Task::Reserve(self.reservation(catalog, known, shard, now, Probe::First)))
+            }
+            _ => self.decide_wrongly(world, catalog, known, shard, now),
+        }
+    }
+
+    /// `decide::standing`; `None` when the device is not offered the update again.
+    fn standing(&self, known: Option<Claim>, now: u8) -> Option<Standing> {
+        let Some(claim) = known.map(Claim::to_core) else {
+            return Some(Standing::Unclaimed);
+        };
+        let has_lapsed = claim.has_lapsed(moment(now));
+        let is_spent = has_lapsed && claim.attempts >= u32::from(self.scope.max_attempts);
+        if claim.state == claim::ClaimState::Succeeded || is_spent {
+            return None;
+        }
+        Some(if has_lapsed { Standing::Lapsed(claim) } else { Standing::Held(claim) })
+    }
+
+    /// `secure::reservation`.
+    pub(crate) fn reservation(
+        &self,
+        catalog: u8,
+        previous: Option<Claim>,
+        shard: u8,
+        now: u8,
+        probe: Probe,
+    ) -> Reservation {
+        let expires = moment(now + self.scope.claim_ticks);
+        let claim = match previous {
+            None => claim::Claim::reserve(&Version::new(2, 0, 0), u16::from(shard), moment(now), expires),
+            Some(before) => before.to_core().reserve_again(moment(now), expires).0,
+        };
+        Reservation {
+            catalog,
+            previous,
+            claim: Claim::from_core(&claim),
+            period: Period::Same(self.scope.window_of(now)),
+            is_last_probe: probe == Probe::Last,
+        }
+    }
+
+    /// `dynamo::reserve::reserve`, and `secure::ask` with what it answers.
+    pub(crate) fn reserve(
+        &self,
+        world: &mut World,
+        device: u8,
+        reservation: &Reservation,
+        reply: Reply,
+    ) -> Option<Task> {
+        let stored = world.claims[usize::from(device)];
+        let claim_is_as_thought = match reservation.previous {
+            None => stored.is_none() || !self.design.keeps(Guard::ClaimIsNew),
+            Some(previous) => previous.is_still(stored) || !self.design.keeps(Guard::ClaimIsTheLapsedOne),
+        };
+        if !claim_is_as_thought {
+            // `Reserved::OtherClaim`: the rules are asked again, about that one.
+            return Some(Task::Decide { catalog: reservation.catalog, known: stored });
+        }
+        let shard = world.shards[usize::from(reservation.claim.shard)];
+        let grant = grant(reservation.previous);
+        if !self.grants(&shard, grant, reservation) {
+            return self.refused(world, &shard, grant, reservation);
+        }
+        self.commit(world, device, grant, reservation);
+        match reply {
+            Reply::Arrives => {
+                let now = self.asked_at(reservation);
+                self.answer(world, device, &reservation.claim, now);
+                None
+            }
+            Reply::IsLost => Some(Task::Reserve(reservation.clone())),
+        }
+    }
+
+    /// The conditions of `dynamo::reserve::spend`.
+    pub(crate) fn grants(&self, shard: &Shard, grant: Grant, reservation: &Reservation) -> bool {
+        let holds = |guard: Guard, condition: bool| condition || !self.design.keeps(guard);
+        let room = |used: i8, cap: u8| i16::from(used) < i16::from(cap);
+        let in_period = match reservation.period {
+            Period::Same(window) => {
+                shard.window == window && holds(Guard::RoomInThePeriod, room(shard.window_used, shard.caps.per_period))
+            }
+            Period::New(window) => {
+                holds(Guard::WindowOnlyForward, shard.window < window)
+                    && holds(Guard::RoomInThePeriod, shard.caps.per_period >= 1)
+            }
+        };
+        holds(Guard::GateIsOpen, shard.gate == Door::Open)
+            && holds(Guard::GenerationIsOurs, shard.generation == reservation.catalog)
+            && (grant != Grant::First || holds(Guard::RoomForADevice, room(shard.used, shard.caps.devices)))
+            && (grant == Grant::Renewed || holds(Guard::RoomInFlight, room(shard.in_flight, shard.caps.in_flight)))
+            && in_period
+    }
+
+    /// `secure::refused`, on `Shard::refusal`: another shard, another period, another catalog, or
+    /// "nothing now".
+    fn refused(&self, world: &World, shard: &Shard, grant: Grant, reservation: &Reservation) -> Option<Task> {
+        let window = reservation.period.start();
+        let generation = u64::from(reservation.catalog);
+        let refusal = shard.to_core().refusal(grant, generation, i64::from(window) * TICK_S, self.scope.period_s());
+        let again = |period| Some(Task::Reserve(Reservation { period, ..reservation.clone() }));
+        match refusal {
+            Some(Refusal::NoRoom(_)) if grant == Grant::First && !reservation.is_last_probe => {
+                let (now, other) = (self.asked_at(reservation), 1 - reservation.claim.shard);
+                Some(Task::Reserve(self.reservation(reservation.catalog, None, other, now, Probe::Last)))
+            }
+            Some(Refusal::NoRoom(_)) => None,
+            Some(Refusal::OtherGeneration) => {
+                Some(Task::Decide { catalog: world.generation(), known: reservation.previous })
+            }
+            Some(Refusal::EarlierWindow) if !self.design.keeps(Guard::WindowOnlyForward) => again(Period::New(window)),
+            Some(Refusal::LaterWindow(_)) if !self.design.keeps(Guard::WindowOnlyForward) => again(Period::New(window)),
+            Some(Refusal::EarlierWindow) => again(Period::New(window)),
+            Some(Refusal::LaterWindow(later)) => again(Period::Same(tick(later))),
+            None => again(Period::Same(window)),
+        }
+    }
+
+    /// The writes of `dynamo::reserve`: claim and counters.
+    pub(crate) fn commit(&self, world: &mut World, device: u8, grant: Grant, reservation: &Reservation) {
+        world.claims[usize::from(device)] = Some(reservation.claim);
+        let movement = match reservation.previous {
+            Some(before) => {
+                let now = moment(self.asked_at(reservation));
+                // The place in flight is spent by the grant itself, as `spend` does it.
+                Movement { in_flight: 0, ..before.to_core().reserve_again(now, now).1 }
+            }
+            None => Movement::default(),
+        };
+        world.shards[usize::from(reservation.claim.shard)].moves(movement);
+        world.spend(device, grant, reservation);
+    }
+
+    /// When the request that made a reservation began, by its own clock.
+    pub(crate) fn asked_at(&self, reservation: &Reservation) -> u8 {
+        reservation.claim.expires - self.scope.claim_ticks
+    }
+
+    /// `CheckService::offer` and `Images::url_ends`. The URL counts as out from here on, even if
+    /// the reply takes its time: that only makes it live longer.
+    pub(crate) fn answer(&self, world: &mut World, device: u8, claim: &Claim, now: u8) {
+        let margin_s = if self.design.keeps(Guard::UrlMargin) { CLAIM_MARGIN_S / 2 } else { 0 };
+        let ends = (now + URL_TICKS).min(tick(moment(claim.expires).as_second() - margin_s));
+        if ends > world.clock {
+            let last = &mut world.url_ends[usize::from(device)];
+            *last = ends.max(*last);
+        }
+    }
+}
+
+impl World {
+    /// The counters of a grant, and what the promises remember of it.
+    pub(crate) fn spend(&mut self, device: u8, grant: Grant, reservation: &Reservation) {
+        let shard = &mut self.shards[usize::from(reservation.claim.shard)];
+        if grant == Grant::First {
+            shard.used += 1;
+            self.first_grants[usize::from(device)] += 1;
+        }
+        if grant != Grant::Renewed {
+            shard.in_flight += 1;
+        }
+        match reservation.period {
+            Period::Same(_) => shard.window_used += 1,
+            Period::New(window) => (shard.window, shard.window_used) = (window, 1),
+        }
+        self.grants_in[usize::from(reservation.period.start())] += 1;
+        self.granted_while_stopped |= self.record().state != State::Active;
+        self.granted_on_other_definition |= reservation.catalog != self.generation();
+    }
+}
+
+/// Which of a device's shards is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Probe {
+    First,
+    Last,
+}
+
+/// `Standing::needs`.
+pub(crate) fn grant(previous: Option<Claim>) -> Grant {
+    let standing = previous.map_or(Standing::Unclaimed, |claim| Standing::Lapsed(claim.to_core()));
+    standing.needs().expect("a claim that is held is not reserved")
+}

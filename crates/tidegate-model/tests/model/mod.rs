@@ -1,0 +1,315 @@
+//! The reservation protocol as a set of small steps, any of which may be the next one.
+//!
+//! A step is what the code does atomically: one read, or one write with its conditions. Between two
+//! steps of a request anything else may happen, the request may never go on, and a write may be
+//! done without its reply ever arriving. Where a rule is a function of `tidegate_core`, the step
+//! calls it; the conditions of storage transactions are repeated here, beside the name of the
+//! function that sends them.
+
+pub(crate) mod change;
+pub(crate) mod check_in;
+pub(crate) mod design;
+pub(crate) mod promises;
+pub(crate) mod rows;
+pub(crate) mod scope;
+pub(crate) mod settle;
+pub(crate) mod wrong;
+
+use stateright::{Model, Property};
+use tidegate_core::lifecycle::State;
+
+use change::{Change, ChangeKind, ChangeStep};
+use design::Design;
+use rows::{Caps, Claim, Door, End, Period, Record, Shard};
+use scope::Scope;
+
+/// Devices at most.
+pub(crate) const DEVICES: usize = 3;
+/// Shards of the rollout.
+pub(crate) const SHARDS: usize = 2;
+/// Windows that a search can see.
+const WINDOWS: usize = 8;
+
+/// One rollout, and everybody who works on it.
+#[derive(Debug)]
+pub(crate) struct Rollout {
+    pub(crate) scope: Scope,
+    pub(crate) design: Design,
+}
+
+/// What is stored, what is under way, and what the promises have to remember.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct World {
+    /// The true time, in ticks.
+    pub(crate) clock: u8,
+    pub(crate) claims: [Option<Claim>; DEVICES],
+    pub(crate) shards: [Shard; SHARDS],
+    /// The update's record after each change; its generation is its place.
+    pub(crate) records: Vec<Record>,
+    /// Functions that have begun something, in a fixed order.
+    pub(crate) requests: Vec<Request>,
+    /// Operators, and the sweep, that have begun to change the rollout.
+    pub(crate) changes: Vec<Change>,
+    /// When the last URL of each device ends.
+    pub(crate) url_ends: [u8; DEVICES],
+    /// First grants that each device was ever given.
+    pub(crate) first_grants: [u8; DEVICES],
+    /// Grants by the window under which they were counted.
+    pub(crate) grants_in: [u8; WINDOWS],
+    /// A grant was committed while the record said paused or aborted.
+    pub(crate) granted_while_stopped: bool,
+    /// A grant was committed that had been decided on another definition than the one in force.
+    pub(crate) granted_on_other_definition: bool,
+}
+
+/// A function at work for one device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Request {
+    pub(crate) device: u8,
+    pub(crate) task: Task,
+}
+
+/// What it does next.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Task {
+    /// The catalog and the device's claim were read; the rules are asked next.
+    Decide { catalog: u8, known: Option<Claim> },
+    /// One attempt at one shard.
+    Reserve(Reservation),
+    /// The claim was read; its end is written next.
+    Settle { before: Claim, end: End },
+    /// A wrong design: the claim is inserted apart from the count.
+    Insert { catalog: u8, claim: Claim, period: Period },
+    /// A wrong design: the count follows the claim.
+    Increment { catalog: u8, claim: Claim, period: Period },
+    /// A wrong design: the count is taken back.
+    Undo { shard: u8 },
+}
+
+/// `store::Reservation`, without what the model leaves out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Reservation {
+    pub(crate) catalog: u8,
+    pub(crate) previous: Option<Claim>,
+    pub(crate) claim: Claim,
+    pub(crate) period: Period,
+    /// Whether the other shard was asked before.
+    pub(crate) is_last_probe: bool,
+}
+
+/// Which clock a function reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Clock {
+    True,
+    /// One tick behind.
+    Late,
+}
+
+/// What becomes of a write's reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Reply {
+    Arrives,
+    /// The write is done, and the caller sends it again.
+    IsLost,
+}
+
+/// Everything that can happen next.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Step {
+    Tick,
+    CheckIn {
+        device: u8,
+        catalog: u8,
+    },
+    Report {
+        device: u8,
+        end: End,
+    },
+    Sweep {
+        device: u8,
+    },
+    GoOn {
+        request: Request,
+        clock: Clock,
+        reply: Reply,
+    },
+    /// A function is killed, or its reply does not reach the device.
+    Crash {
+        request: Request,
+    },
+    BeginChange(ChangeKind),
+    GoOnChange {
+        change: Change,
+        step: ChangeStep,
+    },
+    CrashChange {
+        change: Change,
+    },
+}
+
+impl World {
+    pub(crate) fn record(&self) -> &Record {
+        self.records.last().expect("a rollout has a record from the start")
+    }
+
+    /// The generation in force.
+    pub(crate) fn generation(&self) -> u8 {
+        u8::try_from(self.records.len() - 1).expect("a search has few changes")
+    }
+
+    /// Replaces `request` by what it does next. The order is fixed, so that worlds that differ
+    /// only in who came first are one.
+    pub(crate) fn put(&mut self, request: &Request, next: Option<Task>) {
+        let place = self.requests.iter().position(|known| known == request).expect("only what is under way goes on");
+        match next {
+            Some(task) => self.requests[place].task = task,
+            None => drop(self.requests.remove(place)),
+        }
+        self.requests.sort_unstable();
+    }
+
+    fn begin(&mut self, device: u8, task: Task) {
+        self.requests.push(Request { device, task });
+        self.requests.sort_unstable();
+    }
+
+    pub(crate) fn of_device(&self, device: u8) -> impl Iterator<Item = &Request> {
+        self.requests.iter().filter(move |request| request.device == device)
+    }
+}
+
+impl Model for Rollout {
+    type State = World;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<World> {
+        let allocation = self.scope.split(self.scope.max_devices, [Shard::default(); SHARDS], 0);
+        let shard = |caps: Caps| Shard { gate: Door::Open, caps, ..Shard::default() };
+        let record = Record {
+            state: State::Active,
+            max_devices: self.scope.max_devices,
+            ceiling: self.scope.max_devices,
+            allocation,
+        };
+        vec![World {
+            clock: 0,
+            claims: [None; DEVICES],
+            shards: allocation.caps.map(shard),
+            records: vec![record],
+            requests: Vec::new(),
+            changes: Vec::new(),
+            url_ends: [0; DEVICES],
+            first_grants: [0; DEVICES],
+            grants_in: [0; WINDOWS],
+            granted_while_stopped: false,
+            granted_on_other_definition: false,
+        }]
+    }
+
+    fn actions(&self, world: &World, steps: &mut Vec<Step>) {
+        if world.clock < self.scope.last_tick {
+            steps.push(Step::Tick);
+        }
+        self.beginnings(world, steps);
+        for (place, request) in world.requests.iter().enumerate() {
+            // Two equal requests take the same steps.
+            if place > 0 && world.requests[place - 1] == *request {
+                continue;
+            }
+            self.steps_of(request, world, steps);
+            steps.push(Step::Crash { request: request.clone() });
+        }
+        self.changes_to_begin(world, steps);
+        for change in &world.changes {
+            let next = change.steps().into_iter();
+            steps.extend(next.map(|step| Step::GoOnChange { change: change.clone(), step }));
+            steps.push(Step::CrashChange { change: change.clone() });
+        }
+    }
+
+    fn next_state(&self, before: &World, step: Step) -> Option<World> {
+        let mut world = before.clone();
+        match step {
+            Step::Tick => {
+                world.clock += 1;
+                // A URL that is over is forgotten: it makes no difference any more.
+                for end in &mut world.url_ends {
+                    *end = if *end > world.clock { *end } else { 0 };
+                }
+            }
+            Step::CheckIn { device, catalog } => {
+                let known = world.claims[usize::from(device)];
+                world.begin(device, Task::Decide { catalog, known });
+            }
+            Step::Report { device, end } => world.begin_settling(device, end),
+            Step::Sweep { device } => world.begin_settling(device, End::Silence),
+            Step::GoOn { request, clock, reply } => self.go_on(&mut world, &request, clock, reply),
+            Step::Crash { request } => world.put(&request, None),
+            Step::BeginChange(kind) => self.begin_change(&mut world, kind),
+            Step::GoOnChange { change, step } => self.go_on_change(&mut world, &change, step),
+            Step::CrashChange { change } => world.end_change(&change),
+        }
+        (world != *before).then_some(world)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        promises::of(&self.scope)
+    }
+}
+
+impl Rollout {
+    /// Requests that may begin now.
+    fn beginnings(&self, world: &World, steps: &mut Vec<Step>) {
+        if world.requests.len() >= self.scope.most_requests {
+            return;
+        }
+        for device in 0..self.scope.devices {
+            if world.of_device(device).count() >= self.scope.most_requests_of_a_device {
+                continue;
+            }
+            let oldest = world.generation().saturating_sub(self.scope.catalog_age);
+            steps.extend((oldest..=world.generation()).map(|catalog| Step::CheckIn { device, catalog }));
+            let Some(claim) = world.claims[usize::from(device)] else {
+                continue;
+            };
+            for end in [End::Success, End::Failure] {
+                if self.scope.ends.contains(&end) && settle::settled(&claim, end, world.clock).is_some() {
+                    steps.push(Step::Report { device, end });
+                }
+            }
+            if settle::settled(&claim, End::Silence, world.clock).is_some() {
+                steps.push(Step::Sweep { device });
+            }
+        }
+    }
+
+    /// How a request may go on. Only a decision reads the clock, and only a write has a reply.
+    fn steps_of(&self, request: &Request, world: &World, steps: &mut Vec<Step>) {
+        let reads_clock = matches!(request.task, Task::Decide { .. });
+        let (clocks, replies): (&[Clock], &[Reply]) = match (reads_clock, world.clock > 0) {
+            (true, true) => (&[Clock::True, Clock::Late], &[Reply::Arrives]),
+            (true, false) => (&[Clock::True], &[Reply::Arrives]),
+            (false, _) => (&[Clock::True], &[Reply::Arrives, Reply::IsLost]),
+        };
+        for clock in clocks {
+            steps.extend(replies.iter().map(|reply| Step::GoOn {
+                request: request.clone(),
+                clock: *clock,
+                reply: *reply,
+            }));
+        }
+    }
+
+    fn go_on(&self, world: &mut World, request: &Request, clock: Clock, reply: Reply) {
+        let device = request.device;
+        let next = match &request.task {
+            Task::Decide { catalog, known } => self.decide(world, device, *catalog, *known, clock),
+            Task::Reserve(reservation) => self.reserve(world, device, reservation, reply),
+            Task::Settle { before, end } => self.settle(world, device, before, *end, reply),
+            Task::Insert { catalog, claim, period } => self.insert(world, device, (*catalog, *claim, *period), reply),
+            Task::Increment { catalog, claim, period } => self.increment(world, device, (*catalog, *claim, *period)),
+            Task::Undo { shard } => self.undo(world, *shard, reply),
+        };
+        world.put(request, next);
+    }
+}

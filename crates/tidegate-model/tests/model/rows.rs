@@ -1,0 +1,192 @@
+//! The stored records, small enough to keep millions of them, and their way to the core's types.
+
+use std::cmp::Ordering;
+
+use tidegate_core::claim::{self, ClaimState, Movement};
+use tidegate_core::lifecycle::State;
+use tidegate_core::outcome::Outcome;
+use tidegate_core::{Timestamp, Version, limits, shard};
+
+/// Seconds of a tick: the unit of every time in the model.
+pub(crate) const TICK_S: i64 = 60;
+
+/// The moment at which a tick begins.
+pub(crate) fn moment(tick: u8) -> Timestamp {
+    Timestamp::from_second(i64::from(tick) * TICK_S).expect("a few minutes after 1970")
+}
+
+/// The tick of a moment, in seconds since 1970.
+pub(crate) fn tick(second: i64) -> u8 {
+    u8::try_from(second.div_euclid(TICK_S)).expect("searches are minutes long")
+}
+
+/// A claim as it is stored. What no rule of the protocol reads is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Claim {
+    pub(crate) state: ClaimState,
+    pub(crate) shard: u8,
+    pub(crate) epoch: u8,
+    pub(crate) attempts: u8,
+    pub(crate) expires: u8,
+    pub(crate) counted: Option<Outcome>,
+}
+
+impl Claim {
+    pub(crate) fn from_core(claim: &claim::Claim) -> Self {
+        let small = |number: u32| u8::try_from(number).expect("searches have few attempts");
+        Self {
+            state: claim.state,
+            shard: u8::try_from(claim.shard).expect("there are two shards"),
+            epoch: small(claim.epoch),
+            attempts: small(claim.attempts),
+            expires: tick(claim.expires_at.as_second()),
+            counted: claim.counted,
+        }
+    }
+
+    pub(crate) fn to_core(self) -> claim::Claim {
+        claim::Claim {
+            version: Version::new(2, 0, 0),
+            state: self.state,
+            shard: u16::from(self.shard),
+            epoch: u32::from(self.epoch),
+            attempts: u32::from(self.attempts),
+            reserved_at: Timestamp::UNIX_EPOCH,
+            expires_at: moment(self.expires),
+            counted: self.counted,
+            backed_out: false,
+        }
+    }
+
+    /// The condition `epoch = :epoch AND #state = :state` of `put_claim` and of `settle`.
+    pub(crate) fn is_still(&self, now: Option<Claim>) -> bool {
+        now.is_some_and(|now| now.epoch == self.epoch && now.state == self.state)
+    }
+
+    fn rank(&self) -> [u8; 6] {
+        let counted = self.counted.map_or(0, |outcome| 1 + outcome as u8);
+        [self.shard, self.epoch, self.state as u8, self.attempts, self.expires, counted]
+    }
+}
+
+impl PartialOrd for Claim {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Claim {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+/// `shard::Gate`, which cannot be hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Door {
+    #[default]
+    Open,
+    Paused,
+    Stopped,
+}
+
+/// `limits::Caps`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub(crate) struct Caps {
+    pub(crate) devices: u8,
+    pub(crate) per_period: u8,
+    pub(crate) in_flight: u8,
+}
+
+/// A shard as it is stored. Signed, because a wrong design can count below zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Shard {
+    pub(crate) gate: Door,
+    pub(crate) generation: u8,
+    pub(crate) caps: Caps,
+    pub(crate) used: i8,
+    pub(crate) in_flight: i8,
+    /// The tick at which the counted period starts.
+    pub(crate) window: u8,
+    pub(crate) window_used: i8,
+    pub(crate) succeeded: i8,
+    pub(crate) failed: i8,
+    pub(crate) timed_out: i8,
+}
+
+impl Shard {
+    pub(crate) fn to_core(self) -> shard::Shard {
+        let count = |number: i8| u64::try_from(number).unwrap_or(0);
+        shard::Shard {
+            gate: match self.gate {
+                Door::Open => shard::Gate::Open,
+                Door::Paused => shard::Gate::Paused,
+                Door::Stopped => shard::Gate::Stopped,
+            },
+            generation: u64::from(self.generation),
+            caps: limits::Caps {
+                devices: u64::from(self.caps.devices),
+                per_period: u64::from(self.caps.per_period),
+                in_flight: u64::from(self.caps.in_flight),
+            },
+            counts: shard::Counts {
+                used: count(self.used),
+                in_flight: count(self.in_flight),
+                window: i64::from(self.window) * TICK_S,
+                window_used: count(self.window_used),
+                succeeded: count(self.succeeded),
+                failed: count(self.failed),
+                timed_out: count(self.timed_out),
+            },
+        }
+    }
+
+    /// The counters of `dynamo::settle`, and of `dynamo::reserve::counters`.
+    pub(crate) fn moves(&mut self, movement: Movement) {
+        let small = |by: i64| i8::try_from(by).expect("a movement is one claim's");
+        self.in_flight += small(movement.in_flight);
+        self.succeeded += small(movement.succeeded);
+        self.failed += small(movement.failed);
+        self.timed_out += small(movement.timed_out);
+    }
+}
+
+/// `store::Window`, in ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Period {
+    Same(u8),
+    New(u8),
+}
+
+impl Period {
+    pub(crate) fn start(self) -> u8 {
+        match self {
+            Self::Same(start) | Self::New(start) => start,
+        }
+    }
+}
+
+/// What ends a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum End {
+    Success,
+    Failure,
+    Silence,
+}
+
+/// The update's record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Record {
+    pub(crate) state: State,
+    pub(crate) max_devices: u8,
+    /// The most claims there may be: the limit, or what was given before it was lowered.
+    pub(crate) ceiling: u8,
+    pub(crate) allocation: Allocation,
+}
+
+/// `limits::Allocation`, and the window for which it was split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Allocation {
+    pub(crate) caps: [Caps; 2],
+    pub(crate) window: u8,
+}

@@ -1,0 +1,64 @@
+//! How large a search is.
+
+use tidegate_core::limits::{self, Limits};
+
+use super::change::ChangeKind;
+use super::rows::{Allocation, Caps, End, Shard, TICK_S, moment};
+use super::{SHARDS, rows};
+
+/// The bounds of one search. Within them it is complete.
+#[derive(Debug, Clone)]
+pub(crate) struct Scope {
+    pub(crate) devices: u8,
+    pub(crate) max_devices: u8,
+    pub(crate) max_in_flight: u8,
+    pub(crate) max_per_period: u8,
+    pub(crate) period_ticks: u8,
+    pub(crate) claim_ticks: u8,
+    pub(crate) max_attempts: u8,
+    pub(crate) last_tick: u8,
+    /// Functions at work at the same time.
+    pub(crate) most_requests: usize,
+    pub(crate) most_requests_of_a_device: usize,
+    /// What devices report.
+    pub(crate) ends: &'static [End],
+    /// What operators and the sweep do to the rollout.
+    pub(crate) changes: &'static [ChangeKind],
+    /// Changes that come into force.
+    pub(crate) most_changes: u8,
+    /// Changes under way at the same time.
+    pub(crate) most_operators: usize,
+    /// By how many changes a function's catalog may be behind.
+    pub(crate) catalog_age: u8,
+}
+
+impl Scope {
+    pub(crate) fn period_s(&self) -> u32 {
+        u32::from(self.period_ticks) * u32::try_from(TICK_S).expect("a minute")
+    }
+
+    /// The tick at which the period of `now` starts: `shard::window_of`.
+    pub(crate) fn window_of(&self, now: u8) -> u8 {
+        rows::tick(tidegate_core::shard::window_of(moment(now), self.period_s()))
+    }
+
+    /// `limits::Allocation::split_over`, for two shards; small limits would get one.
+    pub(crate) fn split(&self, max_devices: u8, held: [Shard; SHARDS], now: u8) -> Allocation {
+        let limits = Limits {
+            max_devices: Some(u64::from(max_devices)),
+            max_per_period: Some(u64::from(self.max_per_period)),
+            period_s: self.period_s(),
+            max_in_flight: Some(u64::from(self.max_in_flight)),
+            max_bytes_per_period: None,
+        };
+        let window = tidegate_core::shard::window_of(moment(now), self.period_s());
+        let allocation =
+            limits::Allocation::split_over(SHARDS, &limits, 0, &held.map(|shard| shard.to_core().counts), window);
+        let small = |cap: u64| u8::try_from(cap).expect("limits are small");
+        let caps = [0, 1].map(|shard| {
+            let caps = allocation.caps(shard);
+            Caps { devices: small(caps.devices), per_period: small(caps.per_period), in_flight: small(caps.in_flight) }
+        });
+        Allocation { caps, window: self.window_of(now) }
+    }
+}

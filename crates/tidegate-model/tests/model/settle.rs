@@ -1,0 +1,52 @@
+//! The end of a reservation: reports, check-ins with the new version, and the sweep.
+
+use tidegate_core::claim::Movement;
+use tidegate_core::outcome::Meaning;
+
+use super::design::Guard;
+use super::rows::{Claim, End, moment};
+use super::{Reply, Rollout, Task, World};
+
+/// `Claim::settle` for a report (`functions/report`, `apply`) and for a check-in with the new version
+/// (`functions/check`, `believe_version`); `Claim::expire` for the sweep, whose clock is one tick
+/// ahead (`functions/sweep`, `expire`).
+pub(crate) fn settled(claim: &Claim, end: End, clock: u8) -> Option<(Claim, Movement)> {
+    let claim = claim.to_core();
+    let (after, movement) = match end {
+        End::Success => claim.settle(Meaning::Succeeded),
+        End::Failure => claim.settle(Meaning::Failed),
+        End::Silence => claim.expire(moment(clock + 1)),
+    }?;
+    Some((Claim::from_core(&after), movement))
+}
+
+impl World {
+    /// The claim is read. A report reads strongly and a check-in does not, which is the same here:
+    /// anything may happen before the write.
+    pub(crate) fn begin_settling(&mut self, device: u8, end: End) {
+        let before = self.claims[usize::from(device)].expect("only a device with a claim is settled");
+        self.begin(device, Task::Settle { before, end });
+    }
+}
+
+impl Rollout {
+    /// `dynamo::settle::settle`: claim and shard, both or neither. After a conflict `report` reads
+    /// again, which is a new report.
+    pub(crate) fn settle(&self, world: &mut World, device: u8, before: &Claim, end: End, reply: Reply) -> Option<Task> {
+        let claim = &mut world.claims[usize::from(device)];
+        if self.design.keeps(Guard::SettledClaimIsAsRead) {
+            if !before.is_still(*claim) {
+                return None;
+            }
+            assert_eq!(*claim, Some(*before), "epoch and state say all about a claim");
+        }
+        // Expiry does not depend on when it is written: the sweep decided when it read.
+        let (after, movement) = settled(before, end, before.expires.max(world.clock))?;
+        *claim = Some(after);
+        world.shards[usize::from(before.shard)].moves(movement);
+        match reply {
+            Reply::Arrives => None,
+            Reply::IsLost => Some(Task::Settle { before: *before, end }),
+        }
+    }
+}
