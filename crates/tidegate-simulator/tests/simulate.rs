@@ -9,6 +9,8 @@ const CHECK_INS: u64 = 500_000;
 fn a_million_check_ins_break_no_promise() {
     let check_ins = std::env::var("CHECK_INS").ok().and_then(|text| text.parse().ok()).unwrap_or(CHECK_INS);
     let threads = [1_000_000, 2_000_000].map(|seed| {
+        // With the clocks of `publish` and `sweep` off as well, no limit breaks either, but some fleets
+        // need longer than the calm rounds at the end allow until every device has its update.
         let plan = Plan { splitting_clocks: Clocks::True, ..Plan::new(seed, check_ins) };
         std::thread::spawn(move || run(plan, |_| {}))
     });
@@ -25,10 +27,10 @@ fn a_million_check_ins_break_no_promise() {
     assert!(total.checked.len() == 19, "every promise was checked");
 }
 
-/// A function whose clock is ahead splits a limit for a period that has not begun, as if the
-/// present one were unused: up to a whole limit is granted again in it.
+/// A function whose clock was ahead split a limit for a period that had not begun, as if the present
+/// one were unused, and shards that still counted the present one granted in it again. Opening a
+/// shard now moves it to the period of the split.
 #[test]
-#[ignore = "open: limits per period are split by the clock of `publish` and `sweep`"]
 fn limits_per_period_hold_when_the_clocks_that_split_them_are_off() {
     run(Plan::new(200_070, 5_000), |_| {});
 }
