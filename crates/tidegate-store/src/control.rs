@@ -58,6 +58,14 @@ pub struct Measure<'a> {
     pub bytes_per_device: u64,
 }
 
+impl<'a> Measure<'a> {
+    /// An update's.
+    #[must_use]
+    pub fn of(update: &'a Update) -> Self {
+        Self { limits: &update.rollout.limits, bytes_per_device: update.content.size_bytes() }
+    }
+}
+
 /// Moves an update to another state.
 ///
 /// # Errors
@@ -101,19 +109,13 @@ pub async fn stop_if_bad(
     if verdict.ruling == Ruling::Continue || !record.state.is_live() {
         return Ok(None);
     }
-    let measure = Measure { limits: &update.rollout.limits, bytes_per_device: update.content.size_bytes() };
     let actor = Actor { who: "health rule".into(), reason: verdict.to_string(), now };
-    match transition(store, record, Transition::Abort, measure, &actor).await {
-        Ok(_) => {
-            tracing::warn!(product = %record.product, version = %record.version, %verdict, "stopped_by_health_rule");
-            Ok(Some(verdict))
-        }
-        Err(error) => Err(error),
-    }
+    transition(store, record, Transition::Abort, Measure::of(update), &actor).await?;
+    tracing::warn!(product = %record.product, version = %record.version, %verdict, "stopped_by_health_rule");
+    Ok(Some(verdict))
 }
 
-/// Puts a new definition in force, which differs by `knobs`. Where the update is live, its limits are split anew around what
-/// the shards hold, with all of them shut meanwhile.
+/// Puts a new definition in force, which differs by `knobs`.
 ///
 /// # Errors
 /// As for [`transition`].
@@ -124,12 +126,8 @@ pub async fn redefine(
     measure: Measure<'_>,
     actor: &Actor,
 ) -> Result<UpdateRecord, ControlError> {
-    let mut changed = UpdateRecord { definition, ..next(update, actor) };
-    let entry = audit(update, &changed, &format!("edit {knobs}"), actor);
-    resplit(store, update, &mut changed, measure, actor.now).await?;
-    store.change_update(&changed, update.generation, &entry).await?;
-    reopen(store, &changed).await?;
-    Ok(changed)
+    let changed = UpdateRecord { definition, ..next(update, actor) };
+    change(store, update, changed, &format!("edit {knobs}"), measure, actor).await
 }
 
 /// Splits limits again that were below what was held, once they are not any more.
@@ -142,8 +140,20 @@ pub async fn split_again(
     measure: Measure<'_>,
     actor: &Actor,
 ) -> Result<UpdateRecord, ControlError> {
-    let mut changed = next(update, actor);
-    let entry = audit(update, &changed, "split limits", actor);
+    change(store, update, next(update, actor), "split limits", measure, actor).await
+}
+
+/// Changes an update within its state. Where it is live, its limits are split anew around what the
+/// shards hold, with all of them shut meanwhile.
+async fn change(
+    store: &impl PublishStore,
+    update: &UpdateRecord,
+    mut changed: UpdateRecord,
+    action: &str,
+    measure: Measure<'_>,
+    actor: &Actor,
+) -> Result<UpdateRecord, ControlError> {
+    let entry = audit(update, &changed, action, actor);
     resplit(store, update, &mut changed, measure, actor.now).await?;
     store.change_update(&changed, update.generation, &entry).await?;
     reopen(store, &changed).await?;

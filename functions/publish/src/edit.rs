@@ -5,10 +5,10 @@ use tidegate_api::definition::Definition;
 use tidegate_api::{ApiError, operator, strict_json};
 use tidegate_core::policy::Slots;
 use tidegate_core::{State, Version};
-use tidegate_store::control::{self, ControlError};
+use tidegate_store::control::{self, ControlError, Measure};
 use tidegate_store::{PublishStore, StoreError};
 
-use crate::transition::{actor, measure};
+use crate::transition::actor;
 use crate::update::shown;
 use crate::{Answer, Call, PublishService, refused, unavailable};
 
@@ -34,7 +34,7 @@ impl<S: PublishStore> PublishService<S> {
                 &self.store,
                 &record,
                 (after.to_store(), &knobs.to_string()),
-                measure(&update),
+                Measure::of(&update),
                 &actor,
             )
             .await

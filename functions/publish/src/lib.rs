@@ -108,9 +108,7 @@ impl<S: PublishStore> PublishService<S> {
             ("GET", ["devices", device, "why"]) => self.why(call, &parse_device(device)?).await,
             ("PUT", ["devices", device, "token"]) => self.issue_token(call, &parse_device(device)?).await,
             ("DELETE", ["devices", device, "token"]) => self.revoke_token(call, &parse_device(device)?).await,
-            (_, [] | ["token" | "updates" | "audit" | "versions" | "devices", ..]) if is_route(rest) => {
-                Err(ApiError::new("wrong_method", format!("{path} exists, but not with {method}")))
-            }
+            _ if is_route(rest) => Err(ApiError::new("wrong_method", format!("{path} exists, but not with {method}"))),
             _ => Err(unknown_route(path)),
         }
     }

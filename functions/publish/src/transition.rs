@@ -27,7 +27,7 @@ impl<S: PublishStore> PublishService<S> {
             if transition == Transition::Activate {
                 record.object_versions = self.verify(call, &update).await?;
             }
-            match control::transition(&self.store, &record, transition, measure(&update), &actor).await {
+            match control::transition(&self.store, &record, transition, Measure::of(&update), &actor).await {
                 Ok(changed) => return Ok((200, shown(&changed))),
                 Err(ControlError::Store(StoreError::Conflict)) => {}
                 Err(error) => return Err(refused(error)),
@@ -60,11 +60,6 @@ impl<S: PublishStore> PublishService<S> {
         }
         Ok(versions)
     }
-}
-
-/// What an update's limits are split from.
-pub(crate) fn measure(update: &Update) -> Measure<'_> {
-    Measure { limits: &update.rollout.limits, bytes_per_device: update.content.size_bytes() }
 }
 
 /// Who changes something, and why.

@@ -106,7 +106,7 @@ impl<S: SweepStore> SweepService<S> {
         let shards = self.store.shards(&record.id, allocation.shards()).await?;
         let counts = Counts::total(shards.iter().flatten().map(|shard| &shard.counts));
         self.store.record_series(&record.id, &point(&counts, now)).await?;
-        let measure = Measure { limits: &update.rollout.limits, bytes_per_device: update.content.size_bytes() };
+        let measure = Measure::of(&update);
         let actor = |reason: &str| Actor { who: "sweep".into(), reason: reason.into(), now };
         if control::stop_if_bad(&self.store, record, &update, &counts, now).await?.is_some() {
             swept.stopped += 1;
