@@ -69,6 +69,21 @@ async fn an_update_that_bricks_in_silence_costs_at_most_what_is_in_flight() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_silent_brick_that_spreads_slowly_costs_no_device_more() {
+    let world = started(json!({"rollout": {"limits": {"max_in_flight": 25}, "claim_ttl_s": 3600}})).await;
+    let mut lost = 0;
+    for minute in 0..180_u32 {
+        let now = at("2026-01-01T00:01:00Z") + jiff::SignedDuration::from_mins(i64::from(minute));
+        // Two devices a minute find the rollout, and are never heard of again.
+        lost += offered(&world, minute * 2..minute * 2 + 2, &now.to_string()).await.len();
+        world.services.sweep.sweep(now).await.unwrap();
+    }
+    assert_eq!(lost, 25);
+    assert_eq!(state(&world).await.0, "aborted");
+    assert_eq!(world.counts("2.0.0", at("2026-01-02T00:00:00Z")).await, "25 0 0 0 25");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failures_within_what_is_tolerated_stop_nothing() {
     let tolerant = json!({"rollout": {"health": {"tolerated_failure_percent": 30}}});
     let world = started(tolerant).await;

@@ -9,10 +9,11 @@ use crate::id::UpdateId;
 use crate::objection::NoRoom;
 use crate::outcome::{Meaning, Outcome};
 
-/// Seconds before a claim's end from which no URL is handed out for it any more: 60 s so that
-/// clocks which disagree cannot leave a live URL on an expired claim, and 60 s because a URL that
-/// lives shorter than that is of no use to a device.
-pub const CLAIM_MARGIN_S: i64 = 120;
+/// A URL that is good for less than this many seconds is of no use to a device.
+pub const SHORTEST_URL_S: i64 = 60;
+/// Seconds by which clocks may disagree without leaving a live URL on an expired claim, and one
+/// minute more. A claim shorter than half an hour gives a fifth of itself.
+const MOST_URL_MARGIN_S: i64 = 360;
 
 /// Where a claim stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,11 +97,19 @@ impl Claim {
         }
     }
 
+    /// Until when a URL may be good that is handed out for this reservation.
+    #[must_use]
+    pub fn urls_end_at(&self) -> Timestamp {
+        let length_s = self.expires_at.as_second().saturating_sub(self.reserved_at.as_second());
+        let margin_s = length_s.div_euclid(5).clamp(0, MOST_URL_MARGIN_S);
+        Timestamp::from_second(self.expires_at.as_second().saturating_sub(margin_s)).unwrap_or(self.expires_at)
+    }
+
     /// Whether the present reservation is over, or so nearly that no URL fits in it any more.
     #[must_use]
     pub fn has_lapsed(&self, now: Timestamp) -> bool {
         self.state != ClaimState::Reserved
-            || self.expires_at.as_second().saturating_sub(now.as_second()) < CLAIM_MARGIN_S
+            || self.urls_end_at().as_second().saturating_sub(now.as_second()) < SHORTEST_URL_S
     }
 
     /// Another reservation after a lapsed one: the exposure was counted the first time, so only the
@@ -280,8 +289,11 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_lapses_two_minutes_before_its_end() {
-        assert!(!reserved().has_lapsed(moment("2026-01-01T23:58:00Z")));
-        assert!(reserved().has_lapsed(moment("2026-01-01T23:58:01Z")));
+    fn a_claim_lapses_when_a_url_would_come_too_near_its_end() {
+        assert_eq!(reserved().urls_end_at(), moment("2026-01-01T23:54:00Z"));
+        assert!(!reserved().has_lapsed(moment("2026-01-01T23:53:00Z")));
+        assert!(reserved().has_lapsed(moment("2026-01-01T23:53:01Z")));
+        let short = Claim { expires_at: moment("2026-01-01T00:05:00Z"), ..reserved() };
+        assert_eq!(short.urls_end_at(), moment("2026-01-01T00:04:00Z"));
     }
 }

@@ -130,6 +130,27 @@ impl HealthRule {
         let ruling = if stops(&reported) || stops(&reported_or_silent) { Ruling::Abort } else { Ruling::Continue };
         Verdict { ruling, reported, reported_or_silent, threshold, min_failures: self.min_failures }
     }
+
+    /// How many of `silent` reservations that are over may be ended, so that others get their places.
+    ///
+    /// Until somebody succeeded, or as many failed as a stop needs, nothing tells a slow fleet from
+    /// one that is being bricked. A place that was given on meanwhile would be one more device lost,
+    /// so it is kept while the rollout can go on without it, and then only as many are ended as the
+    /// verdict still lacks. An update that bricks in silence therefore costs at most `max_in_flight`
+    /// devices, or `min_failures` where that is more.
+    #[must_use]
+    pub fn places_to_give_on(&self, counts: &Counts, silent: u64, max_in_flight: Option<u64>) -> u64 {
+        let failures = counts.failed.saturating_add(counts.timed_out);
+        if counts.succeeded > 0 || failures.saturating_add(silent) >= self.min_failures {
+            return silent;
+        }
+        let is_full = max_in_flight.is_some_and(|most| counts.in_flight >= most);
+        let nobody_else_is_under_way = counts.in_flight <= silent;
+        if is_full && nobody_else_is_under_way {
+            return silent.min(self.min_failures.saturating_sub(failures.saturating_add(silent)));
+        }
+        0
+    }
 }
 
 /// E = Σ w_j (θ_j/p0)^f ((1−θ_j)/(1−p0))^s with equal weights, summed in logarithms.
@@ -184,6 +205,49 @@ mod tests {
         assert!((verdict.reported.evidence - 1.0).abs() < 1e-9, "{verdict:?}");
         assert!((verdict.threshold - 200.0).abs() < 1e-9);
         assert!(judge(0, 1_000_000, 0).reported.evidence.is_finite());
+    }
+
+    /// Devices that are lost to an update that bricks all of them in silence, when `granted` of them
+    /// at most take it between one sweep and the next.
+    fn bricked(max_in_flight: u64, granted: u64) -> u64 {
+        let rule = HealthRule::default();
+        let (mut counts, mut ages) = (Counts::default(), Vec::new());
+        for sweep in 0_u64.. {
+            let silent = ages.iter().filter(|age| sweep - **age >= 3).count() as u64;
+            let all = Counts { timed_out: counts.timed_out + silent, ..counts };
+            if rule.judge(&all).ruling == Ruling::Abort {
+                return counts.used;
+            }
+            let ended = rule.places_to_give_on(&counts, silent, Some(max_in_flight));
+            ages.drain(..usize::try_from(ended).unwrap());
+            counts.timed_out += ended;
+            counts.in_flight -= ended;
+            let more = granted.min(max_in_flight - counts.in_flight);
+            counts.used += more;
+            counts.in_flight += more;
+            ages.extend((0..more).map(|_| sweep));
+        }
+        unreachable!("the sweeps never end")
+    }
+
+    #[test]
+    fn a_silent_brick_costs_at_most_what_may_be_in_flight_however_its_devices_come() {
+        for max_in_flight in 1..60 {
+            for granted in 1..60 {
+                let most = max_in_flight.max(HealthRule::default().min_failures);
+                assert!(bricked(max_in_flight, granted) <= most, "{max_in_flight} in flight, {granted} a minute");
+            }
+        }
+        assert_eq!(bricked(50, 50), 50);
+    }
+
+    #[test]
+    fn silence_ends_at_once_when_somebody_succeeded() {
+        let rule = HealthRule::default();
+        let counts = Counts { succeeded: 1, in_flight: 9, ..Counts::default() };
+        assert_eq!(rule.places_to_give_on(&counts, 1, Some(10)), 1);
+        assert_eq!(rule.places_to_give_on(&Counts { succeeded: 0, ..counts }, 1, Some(10)), 0);
+        assert_eq!(rule.places_to_give_on(&Counts { succeeded: 0, ..counts }, 2, None), 0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::claim::Movement;
 use crate::cohort::Cohort;
 use crate::limits::{Caps, UNLIMITED};
 use crate::objection::NoRoom;
@@ -46,6 +47,18 @@ impl Counts {
     pub fn used_in(&self, window: i64) -> u64 {
         // A later period than ours means that our clock is late: its count is the one that holds.
         if self.window >= window { self.window_used } else { 0 }
+    }
+
+    /// These, once `movement` has happened.
+    #[must_use]
+    pub fn after(&self, movement: Movement) -> Counts {
+        Counts {
+            in_flight: self.in_flight.saturating_add_signed(movement.in_flight),
+            succeeded: self.succeeded.saturating_add_signed(movement.succeeded),
+            failed: self.failed.saturating_add_signed(movement.failed),
+            timed_out: self.timed_out.saturating_add_signed(movement.timed_out),
+            ..*self
+        }
     }
 
     /// The sum over several shards; the window is the latest of them.

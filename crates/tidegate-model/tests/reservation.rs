@@ -26,7 +26,6 @@ const CLAIMS: Scope = Scope {
     max_in_flight: 2,
     max_per_period: 2,
     period_ticks: 2,
-    claim_ticks: 3,
     max_attempts: 2,
     last_tick: 3,
     most_requests: 2,

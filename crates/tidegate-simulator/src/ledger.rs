@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use tidegate_api::definition::Definition;
-use tidegate_core::claim::CLAIM_MARGIN_S;
+use tidegate_core::claim::SHORTEST_URL_S;
 use tidegate_core::limits::Limits;
 use tidegate_core::outcome::Outcome;
 use tidegate_core::policy::Slots;
@@ -379,16 +379,16 @@ impl Ledger {
         self.check(Invariant::NoDowngrade, moves, || {
             format!("{} on {} was offered {version}", asked.device, asked.version)
         });
-        let ends_s = claim.as_ref().map(|claim| claim.expires_at.as_second());
+        let ends_s = claim.as_ref().map(|claim| claim.urls_end_at().as_second());
         self.check(Invariant::OfferIsClaimed, claim.is_some(), || format!("{} has no claim on {id}", asked.device));
         let left_s = ends_s.map_or(0, |ends_s| ends_s.saturating_sub(asked.function_now.as_second()));
-        self.check(Invariant::OfferOutlivesUrl, left_s >= CLAIM_MARGIN_S, || {
-            format!("{} was offered {id} with {left_s} s left of its claim", asked.device)
+        self.check(Invariant::OfferOutlivesUrl, left_s >= SHORTEST_URL_S, || {
+            format!("{} was offered {id} with {left_s} s left for a URL", asked.device)
         });
         if let Some(url_ends) = answer.text("expires_at").and_then(|text| text.parse::<Timestamp>().ok()) {
             let margin_s = ends_s.unwrap_or(0).saturating_sub(url_ends.as_second());
-            self.check(Invariant::OfferOutlivesUrl, margin_s >= CLAIM_MARGIN_S / 2, || {
-                format!("{} has a URL for {id} until {margin_s} s before its claim ends", asked.device)
+            self.check(Invariant::OfferOutlivesUrl, margin_s >= 0, || {
+                format!("{} has a URL for {id} that ends {margin_s} s before the claim allows", asked.device)
             });
         }
     }

@@ -9,8 +9,9 @@ use aws_sdk_s3::presigning::PresigningConfig;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
+use tidegate_core::claim::SHORTEST_URL_S;
 use tidegate_core::update::File;
-use tidegate_core::{ProductId, Timestamp};
+use tidegate_core::{Claim, ProductId, Timestamp};
 
 use crate::store::{StoreError, Stored};
 
@@ -19,8 +20,6 @@ use crate::store::{StoreError, Stored};
 pub const URL_TTL_S: i64 = 900;
 /// How long a URL for an upload is good.
 pub const UPLOAD_TTL_S: u64 = 3600;
-/// A URL that is good for less than this is of no use to a device.
-pub const SHORTEST_URL_S: i64 = 60;
 
 /// The image bucket.
 #[derive(Debug, Clone)]
@@ -65,18 +64,17 @@ impl Images {
         Self { client, credentials, bucket: bucket.to_string() }
     }
 
-    /// Until when a URL that is signed at `now` for a claim that ends at `claim_ends` may be good:
-    /// never past the margin before that end, nor past the credentials that sign it. `None` when
-    /// that leaves too little.
+    /// Until when a URL may be good that is signed at `now` for `claim`: never past what the claim
+    /// allows, nor past the credentials that sign it. `None` when that leaves too little.
     ///
     /// # Errors
     /// When there are no credentials.
-    pub async fn url_ends(&self, now: Timestamp, claim_ends: Timestamp) -> Stored<Option<Timestamp>> {
+    pub async fn url_ends(&self, now: Timestamp, claim: &Claim) -> Stored<Option<Timestamp>> {
         let credentials = self.credentials.provide_credentials().await.map_err(|error| failed(&error))?;
         let credentials_end = credentials.expiry().and_then(|at| Timestamp::try_from(at).ok());
         let ends = [
             Some(now.as_second().saturating_add(URL_TTL_S)),
-            Some(claim_ends.as_second().saturating_sub(tidegate_core::claim::CLAIM_MARGIN_S / 2)),
+            Some(claim.urls_end_at().as_second()),
             credentials_end.map(Timestamp::as_second),
         ];
         let end = ends.into_iter().flatten().min().unwrap_or(0);

@@ -221,7 +221,7 @@ impl<S: CheckStore> CheckService<S> {
         let down = |error: StoreError| unavailable(device, &error);
         let after_s = check_again_after_s(device, decision, now);
         debug_assert_eq!(claim.state, ClaimState::Reserved);
-        let Some(ends) = self.images.url_ends(now, claim.expires_at).await.map_err(down)? else {
+        let Some(ends) = self.images.url_ends(now, claim).await.map_err(down)? else {
             // The credentials that would sign are about to end; new ones are minutes away.
             return Err(ApiError::unavailable(retry_after_s(device)));
         };

@@ -1,13 +1,15 @@
 //! What time does to rollouts: claims expire, rollouts finish, and changes that were cut off are
 //! put right. Scheduled each minute; running it twice at once does no harm.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 use tidegate_api::definition::Definition;
+use tidegate_core::claim::Movement;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Counts, Gate, Shard};
-use tidegate_core::{ProductId, State, Timestamp, Transition, Update};
+use tidegate_core::{Claim, ProductId, State, Timestamp, Transition, Update, UpdateId};
 use tidegate_store::control::{self, Actor, ControlError, Measure};
 use tidegate_store::record::{ClaimKey, SeriesPoint, UpdateRecord};
 use tidegate_store::{DynamoStore, StoreError, SweepStore};
@@ -31,6 +33,9 @@ pub struct Swept {
     pub repaired: u64,
     /// Rollouts whose limits were split again.
     pub split_again: u64,
+    /// Rollouts that are shut for a change of which the record does not know: it is under way, or
+    /// was cut off. Nothing is granted until somebody makes it again.
+    pub unfinished: u64,
     /// Records that could not be dealt with; the log says why.
     pub failed: u64,
 }
@@ -48,19 +53,16 @@ impl<S: SweepStore> SweepService<S> {
     /// When the store cannot even be listed.
     pub async fn sweep(&self, now: Timestamp) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
+        let mut due = Due::new();
         for key in self.store.due_claims(now).await? {
-            match self.expire(&key, now).await {
-                Ok(expired) => swept.expired += u64::from(expired),
-                // A report came first; there is nothing to expire any more.
-                Err(StoreError::Conflict) => {}
-                Err(error) => {
-                    tracing::error!(product = %key.product, device = %key.device, %error, "expiry_failed");
-                    swept.failed += 1;
-                }
-            }
+            due.entry(key.update.clone()).or_default().push(key);
         }
         for product in self.store.products().await? {
-            self.sweep_product(&product, now, &mut swept).await?;
+            self.sweep_product(&product, &mut due, now, &mut swept).await?;
+        }
+        // Of rollouts that grant nothing any more: their places are of no use to anybody.
+        for silent in self.silent(due.into_values().flatten().collect(), now, &mut swept).await {
+            self.expire(&silent, &mut swept).await;
         }
         tracing::info!(
             expired = swept.expired,
@@ -68,29 +70,52 @@ impl<S: SweepStore> SweepService<S> {
             completed = swept.completed,
             repaired = swept.repaired,
             split_again = swept.split_again,
+            unfinished = swept.unfinished,
             failed = swept.failed,
             "swept"
         );
         Ok(swept)
     }
 
-    /// Ends one reservation, if it is due by its own record: the index may be behind.
-    async fn expire(&self, key: &ClaimKey, now: Timestamp) -> Result<bool, StoreError> {
-        let Some(claim) = self.store.claim(key).await? else {
-            return Ok(false);
-        };
-        let Some((after, movement)) = claim.expire(now) else {
-            return Ok(false);
-        };
-        self.store.settle(key, &claim, &after, movement).await?;
-        tracing::info!(product = %key.product, device = %key.device, update = %key.update, "expired");
-        Ok(true)
+    /// Which of the listed claims are over by their own records: the index may be behind.
+    async fn silent(&self, due: Vec<ClaimKey>, now: Timestamp, swept: &mut Swept) -> Vec<Silent> {
+        let mut silent = Vec::with_capacity(due.len());
+        for key in due {
+            match self.store.claim(&key).await {
+                Ok(claim) => {
+                    let ended = claim.and_then(|before| before.expire(now).map(|ended| (before, ended)));
+                    silent.extend(ended.map(|(before, (after, movement))| Silent { key, before, after, movement }));
+                }
+                Err(error) => swept.expiry_failed(&key, &error),
+            }
+        }
+        silent
     }
 
-    async fn sweep_product(&self, product: &ProductId, now: Timestamp, swept: &mut Swept) -> Result<(), StoreError> {
+    /// Ends one reservation.
+    async fn expire(&self, silent: &Silent, swept: &mut Swept) {
+        let Silent { key, before, after, movement } = silent;
+        match self.store.settle(key, before, after, *movement).await {
+            Ok(()) => {
+                swept.expired += 1;
+                tracing::info!(product = %key.product, device = %key.device, update = %key.update, "expired");
+            }
+            // A report came first; there is nothing to expire any more.
+            Err(StoreError::Conflict) => {}
+            Err(error) => swept.expiry_failed(key, &error),
+        }
+    }
+
+    async fn sweep_product(
+        &self,
+        product: &ProductId,
+        due: &mut Due,
+        now: Timestamp,
+        swept: &mut Swept,
+    ) -> Result<(), StoreError> {
         let records = self.store.updates(product).await?;
         for record in records.iter().filter(|record| record.state.is_live()) {
-            if let Err(error) = self.sweep_update(record, now, swept).await {
+            if let Err(error) = self.sweep_update(record, due, now, swept).await {
                 tracing::error!(%product, version = %record.version, %error, "sweep_failed");
                 swept.failed += 1;
             }
@@ -98,24 +123,45 @@ impl<S: SweepStore> SweepService<S> {
         Ok(())
     }
 
-    async fn sweep_update(&self, record: &UpdateRecord, now: Timestamp, swept: &mut Swept) -> Result<(), ControlError> {
+    async fn sweep_update(
+        &self,
+        record: &UpdateRecord,
+        due: &mut Due,
+        now: Timestamp,
+        swept: &mut Swept,
+    ) -> Result<(), ControlError> {
         let update = compiled(record).map_err(|why| ControlError::Store(StoreError::Corrupt(why)))?;
         let Some(allocation) = &record.allocation else {
             return Ok(());
         };
-        let shards = self.store.shards(&record.id, allocation.shards()).await?;
-        let counts = Counts::total(shards.iter().flatten().map(|shard| &shard.counts));
+        let silent = self.silent(due.remove(&record.id).unwrap_or_default(), now, swept).await;
+        let mut shards = self.store.shards(&record.id, allocation.shards()).await?;
+        let stopped = self.judge(record, &update, &total(&shards), &silent, now).await?;
+        swept.stopped += u64::from(stopped);
+        let ended = if stopped { silent.len() } else { given_on(&update, &total(&shards), silent.len(), now) };
+        for silent in silent.iter().take(ended) {
+            self.expire(silent, swept).await;
+        }
+        if ended > 0 {
+            shards = self.store.shards(&record.id, allocation.shards()).await?;
+        }
+        let counts = total(&shards);
         self.store.record_series(&record.id, &point(&counts, now)).await?;
+        if stopped {
+            return Ok(());
+        }
         let measure = Measure::of(&update);
         let actor = |reason: &str| Actor { who: "sweep".into(), reason: reason.into(), now };
-        if control::stop_if_bad(&self.store, record, &update, &counts, now).await?.is_some() {
-            swept.stopped += 1;
-        } else if let Some(reason) = is_over(&update, &counts, now) {
+        if let Some(reason) = is_over(&update, &counts, now) {
             control::transition(&self.store, record, Transition::Complete, measure, &actor(reason)).await?;
             swept.completed += 1;
         } else if needs_repair(record, &shards) {
             control::reopen(&self.store, record).await?;
             swept.repaired += 1;
+        } else if is_unfinished(record, &shards) {
+            // An operator may be at it this very moment; if this is said again, nobody is.
+            tracing::warn!(product = %record.product, version = %record.version, "change_unfinished");
+            swept.unfinished += 1;
         } else if record.state == State::Active && control::can_split_again(allocation, &shards, measure, now) {
             let actor = actor("what was held has fallen below the limits");
             control::split_again(&self.store, record, measure, &actor).await?;
@@ -123,6 +169,53 @@ impl<S: SweepStore> SweepService<S> {
         }
         Ok(())
     }
+
+    /// Stops a rollout whose update is bad, before the places of devices that fell silent are given
+    /// to others: they are evidence already. Whether it was stopped.
+    async fn judge(
+        &self,
+        record: &UpdateRecord,
+        update: &Update,
+        counts: &Counts,
+        silent: &[Silent],
+        now: Timestamp,
+    ) -> Result<bool, ControlError> {
+        let counts = silent.iter().fold(*counts, |counts, silent| counts.after(silent.movement));
+        Ok(control::stop_if_bad(&self.store, record, update, &counts, now).await?.is_some())
+    }
+}
+
+/// How many silent devices' places are given on now. Nobody gets one after the rollout's end.
+fn given_on(update: &Update, counts: &Counts, silent: usize, now: Timestamp) -> usize {
+    if update.rollout.ends_at.is_some_and(|end| now >= end) {
+        return silent;
+    }
+    let most = update.rollout.limits.max_in_flight;
+    let given_on = update.rollout.health.places_to_give_on(counts, silent as u64, most);
+    usize::try_from(given_on).unwrap_or(usize::MAX)
+}
+
+/// Claims whose reservation is over, by update.
+type Due = BTreeMap<UpdateId, Vec<ClaimKey>>;
+
+/// A claim whose device was silent until its end, and what that makes of it.
+struct Silent {
+    key: ClaimKey,
+    before: Claim,
+    after: Claim,
+    movement: Movement,
+}
+
+impl Swept {
+    /// Logged once, here.
+    fn expiry_failed(&mut self, key: &ClaimKey, error: &StoreError) {
+        tracing::error!(product = %key.product, device = %key.device, %error, "expiry_failed");
+        self.failed += 1;
+    }
+}
+
+fn total(shards: &[Option<Shard>]) -> Counts {
+    Counts::total(shards.iter().flatten().map(|shard| &shard.counts))
 }
 
 /// A rollout is over when its end has come, or all its places are given, and nobody is under way.
@@ -142,7 +235,7 @@ fn is_over(update: &Update, counts: &Counts, now: Timestamp) -> Option<&'static 
 }
 
 /// A change that was cut off after its record was written leaves shards of its generation shut, or
-/// of an earlier one. A shard of a later generation belongs to a change that is under way.
+/// of an earlier one.
 fn needs_repair(record: &UpdateRecord, shards: &[Option<Shard>]) -> bool {
     let agrees = |shard: &Option<Shard>| match shard {
         Some(shard) => {
@@ -151,6 +244,12 @@ fn needs_repair(record: &UpdateRecord, shards: &[Option<Shard>]) -> bool {
         None => false,
     };
     record.state == State::Active && !shards.iter().all(agrees)
+}
+
+/// A shard of a later generation than the record belongs to a change whose record is still to be
+/// written.
+fn is_unfinished(record: &UpdateRecord, shards: &[Option<Shard>]) -> bool {
+    shards.iter().flatten().any(|shard| shard.generation > record.generation)
 }
 
 fn compiled(record: &UpdateRecord) -> Result<Update, String> {

@@ -1,13 +1,13 @@
 //! A check-in: decide, ask the shards, answer with a URL.
 
 use tidegate_core::Version;
-use tidegate_core::claim::{self, CLAIM_MARGIN_S, Movement};
+use tidegate_core::claim::{self, Movement};
 use tidegate_core::decide::Standing;
 use tidegate_core::lifecycle::State;
 use tidegate_core::shard::{Grant, Refusal};
 
 use super::design::{Design, Guard};
-use super::rows::{Claim, Door, Period, Shard, TICK_S, moment, tick};
+use super::rows::{CLAIM_TICKS, Claim, Door, Period, Shard, TICK_S, moment, tick};
 use super::{Clock, Reply, Reservation, Rollout, Task, World};
 
 /// `images::URL_TTL_S`, in ticks.
@@ -68,7 +68,7 @@ impl Rollout {
         now: u8,
         probe: Probe,
     ) -> Reservation {
-        let expires = moment(now + self.scope.claim_ticks);
+        let expires = moment(now + CLAIM_TICKS);
         let claim = match previous {
             None => claim::Claim::reserve(&Version::new(2, 0, 0), u16::from(shard), moment(now), expires),
             Some(before) => before.to_core().reserve_again(moment(now), expires).0,
@@ -176,14 +176,15 @@ impl Rollout {
 
     /// When the request that made a reservation began, by its own clock.
     pub(crate) fn asked_at(&self, reservation: &Reservation) -> u8 {
-        reservation.claim.expires - self.scope.claim_ticks
+        reservation.claim.expires - CLAIM_TICKS
     }
 
     /// `CheckService::offer` and `Images::url_ends`. The URL counts as out from here on, even if
     /// the reply takes its time: that only makes it live longer.
     pub(crate) fn answer(&self, world: &mut World, device: u8, claim: &Claim, now: u8) {
-        let margin_s = if self.design.keeps(Guard::UrlMargin) { CLAIM_MARGIN_S / 2 } else { 0 };
-        let ends = (now + URL_TICKS).min(tick(moment(claim.expires).as_second() - margin_s));
+        let keeps_margin = self.design.keeps(Guard::UrlMargin);
+        let claim_allows = if keeps_margin { claim.to_core().urls_end_at() } else { moment(claim.expires) };
+        let ends = (now + URL_TICKS).min(tick(claim_allows.as_second()));
         if ends > world.clock {
             let last = &mut world.url_ends[usize::from(device)];
             *last = ends.max(*last);

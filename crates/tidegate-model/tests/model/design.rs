@@ -44,7 +44,7 @@ pub(crate) enum Guard {
     ClaimIsTheLapsedOne,
     /// The same condition in `dynamo::settle`.
     SettledClaimIsAsRead,
-    /// `CLAIM_MARGIN_S` in `Images::url_ends`.
+    /// `Claim::urls_end_at` in `Images::url_ends`.
     UrlMargin,
     /// `close_shards` before `change_update` in `control::transition`.
     ShardsAreFenced,

@@ -7,7 +7,7 @@ use tidegate_core::lifecycle::State;
 use tidegate_core::outcome::Outcome;
 
 use super::change::ChangeKind;
-use super::rows::{Claim, End};
+use super::rows::{CLAIM_TICKS, Claim, End};
 use super::scope::Scope;
 use super::{Rollout, World};
 
@@ -75,7 +75,7 @@ fn of_attempts(scope: &Scope) -> Vec<Property<Rollout>> {
             any(world, |claim| claim.state == ClaimState::Succeeded)
         }));
     }
-    let has_time = scope.last_tick >= scope.claim_ticks;
+    let has_time = scope.last_tick >= CLAIM_TICKS;
     if has_time {
         reachable.push(Property::sometimes("a claim can expire", |_, world: &World| {
             any(world, |claim| claim.state == ClaimState::Expired)

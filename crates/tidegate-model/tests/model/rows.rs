@@ -10,6 +10,9 @@ use tidegate_core::{Timestamp, Version, limits, shard};
 /// Seconds of a tick: the unit of every time in the model.
 pub(crate) const TICK_S: i64 = 60;
 
+/// How long a reservation is. A fifth of it is the margin of its URLs, which a tick rounds up to one.
+pub(crate) const CLAIM_TICKS: u8 = 3;
+
 /// The moment at which a tick begins.
 pub(crate) fn moment(tick: u8) -> Timestamp {
     Timestamp::from_second(i64::from(tick) * TICK_S).expect("a few minutes after 1970")
@@ -51,7 +54,7 @@ impl Claim {
             shard: u16::from(self.shard),
             epoch: u32::from(self.epoch),
             attempts: u32::from(self.attempts),
-            reserved_at: Timestamp::UNIX_EPOCH,
+            reserved_at: moment(self.expires.saturating_sub(CLAIM_TICKS)),
             expires_at: moment(self.expires),
             counted: self.counted,
             backed_out: false,

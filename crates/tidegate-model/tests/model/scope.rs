@@ -14,7 +14,6 @@ pub(crate) struct Scope {
     pub(crate) max_in_flight: u8,
     pub(crate) max_per_period: u8,
     pub(crate) period_ticks: u8,
-    pub(crate) claim_ticks: u8,
     pub(crate) max_attempts: u8,
     pub(crate) last_tick: u8,
     /// Functions at work at the same time.

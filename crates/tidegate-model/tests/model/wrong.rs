@@ -4,7 +4,7 @@ use tidegate_core::shard::{Grant, Refusal};
 
 use super::check_in::Probe;
 use super::design::Design;
-use super::rows::{Claim, Period, TICK_S};
+use super::rows::{CLAIM_TICKS, Claim, Period, TICK_S};
 use super::{Reply, Reservation, Rollout, Task, World};
 
 impl Rollout {
@@ -60,7 +60,7 @@ impl Rollout {
         }
         match reply {
             Reply::Arrives => {
-                self.answer(world, device, &claim, claim.expires - self.scope.claim_ticks);
+                self.answer(world, device, &claim, claim.expires - CLAIM_TICKS);
                 None
             }
             Reply::IsLost => Some(Task::Insert { catalog, claim, period }),
@@ -77,7 +77,7 @@ impl Rollout {
         let spent = alone(catalog, claim, period);
         if self.design == Design::ReadInsertIncrement {
             world.spend(device, Grant::First, &spent);
-            self.answer(world, device, &claim, claim.expires - self.scope.claim_ticks);
+            self.answer(world, device, &claim, claim.expires - CLAIM_TICKS);
             return None;
         }
         let shard = world.shards[usize::from(claim.shard)];
