@@ -108,14 +108,20 @@ impl Allocation {
     /// The same, with what is left going to the first `spread` shards.
     #[must_use]
     pub fn split_over(spread: usize, limits: &Limits, bytes_per_device: u64, held: &[Counts], window: i64) -> Self {
-        let column = |limit: Option<u64>, of: fn(&Counts, i64) -> u64| match limit {
+        let column = |limit: Option<u64>, of: fn(&Counts, i64) -> u64, owed: &[bool]| match limit {
             None => vec![UNLIMITED; held.len()],
-            Some(limit) => split(limit, &held.iter().map(|counts| of(counts, window)).collect::<Vec<_>>(), spread),
+            Some(limit) => {
+                split(limit, &held.iter().map(|counts| of(counts, window)).collect::<Vec<_>>(), spread, owed)
+            }
         };
+        // A device that is to try again does so in the shard that counts it, whichever that is.
+        let nobody = vec![false; held.len()];
+        let to_try_again = held.iter().map(|counts| counts.used > counts.succeeded).collect::<Vec<_>>();
+        let offers = limits.offers_per_period(bytes_per_device);
         Self {
-            devices: column(limits.max_devices, |counts, _| counts.used),
-            per_period: column(limits.offers_per_period(bytes_per_device), |counts, window| counts.used_in(window)),
-            in_flight: column(limits.max_in_flight, |counts, _| counts.in_flight),
+            devices: column(limits.max_devices, |counts, _| counts.used, &nobody),
+            per_period: column(offers, |counts, window| counts.used_in(window), &to_try_again),
+            in_flight: column(limits.max_in_flight, |counts, _| counts.in_flight, &to_try_again),
             window,
         }
     }
@@ -151,19 +157,27 @@ impl Allocation {
     }
 }
 
-/// What is left of the limit goes to the first `spread` shards, evenly.
-fn split(limit: u64, held: &[u64], spread: usize) -> Vec<u64> {
+/// What is left of the limit goes to the first `spread` shards, evenly, but for one slot to each
+/// shard beyond them that is `owed` one, as far as that leaves the others one each.
+fn split(limit: u64, held: &[u64], spread: usize, owed: &[bool]) -> Vec<u64> {
     let total = held.iter().fold(0_u64, |sum, held| sum.saturating_add(*held));
     let Some(rest) = limit.checked_sub(total) else {
         return vec![0; held.len()];
     };
     let shards = u64::try_from(held.len().min(spread)).unwrap_or(1).max(1);
+    let mut spare = rest.saturating_sub(shards);
+    let mut beyond = vec![0; held.len()];
+    for (slot, _) in beyond.iter_mut().zip(owed).skip(spread).filter(|(_, owed)| **owed) {
+        *slot = spare.min(1);
+        spare = spare.saturating_sub(1);
+    }
+    let rest = rest.saturating_sub(beyond.iter().sum());
     let (share, extra) = (rest.div_euclid(shards), rest.rem_euclid(shards));
     (0_u64..)
-        .zip(held)
-        .map(|(shard, held)| match shard < shards {
+        .zip(held.iter().zip(beyond))
+        .map(|(shard, (held, beyond))| match shard < shards {
             true => held.saturating_add(share).saturating_add(u64::from(shard < extra)),
-            false => *held,
+            false => held.saturating_add(beyond),
         })
         .collect()
 }
@@ -192,18 +206,28 @@ mod tests {
 
     #[test]
     fn a_limit_below_what_is_held_grants_nothing_anywhere() {
-        assert_eq!(split(60, &[50, 50], 2), [0, 0]);
-        assert_eq!(split(60, &[50, 5], 2), [53, 7]);
-        assert_eq!(split(10, &[0, 0, 0], 3), [4, 3, 3]);
-        assert_eq!(split(10, &[1, 0, 2], 1), [8, 0, 2], "few slots go to few shards");
+        assert_eq!(split(60, &[50, 50], 2, &[false; 2]), [0, 0]);
+        assert_eq!(split(60, &[50, 5], 2, &[false; 2]), [53, 7]);
+        assert_eq!(split(10, &[0, 0, 0], 3, &[false; 3]), [4, 3, 3]);
+        assert_eq!(split(10, &[1, 0, 2], 1, &[false; 3]), [8, 0, 2], "few slots go to few shards");
+    }
+
+    #[test]
+    fn a_shard_whose_devices_are_to_try_again_keeps_a_slot_for_them() {
+        assert_eq!(split(10, &[1, 0, 2], 1, &[true; 3]), [6, 1, 3]);
+        assert_eq!(split(2, &[0, 0, 0], 1, &[true; 3]), [1, 1, 0], "as far as there are any");
+        assert_eq!(split(1, &[0, 0, 0], 1, &[true; 3]), [1, 0, 0], "a first offer needs one too");
     }
 
     proptest! {
         #[test]
         fn caps_add_up_to_the_limit_and_never_fall_below_what_is_held(
-            limit in 0_u64..1_000_000, held in proptest::collection::vec(0_u64..10_000, 1..64), spread in 1_usize..70
+            limit in 0_u64..1_000_000,
+            shards in proptest::collection::vec((0_u64..10_000, proptest::bool::ANY), 1..64),
+            spread in 1_usize..70
         ) {
-            let caps = split(limit, &held, spread);
+            let (held, owed): (Vec<u64>, Vec<bool>) = shards.into_iter().unzip();
+            let caps = split(limit, &held, spread, &owed);
             let total: u64 = held.iter().sum();
             if total <= limit {
                 prop_assert_eq!(caps.iter().sum::<u64>(), limit);

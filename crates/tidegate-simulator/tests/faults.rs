@@ -15,7 +15,7 @@ const START_MS: i64 = 1_767_225_600_000;
 const PRODUCT: &str = "lamp";
 const MINUTE_MS: i64 = 60_000;
 /// Cells of the grid: a handler, one of its calls, and a fault that can happen to it.
-const CELLS: usize = 913;
+const CELLS: usize = 1082;
 
 /// One handler in one situation.
 struct Scenario {
@@ -53,6 +53,12 @@ const ABORT: Step = Operate("POST", "/2.0.0/abort", "{}");
 const EDIT: Step = Operate("PATCH", "/2.0.0", r#"{"rollout":{"limits":{"max_devices":500}}}"#);
 const ONLY_ONE: Step = Operate("PATCH", "/2.0.0", r#"{"rollout":{"limits":{"max_devices":1}}}"#);
 const LOWER: Step = Operate("PATCH", "/2.0.0", r#"{"rollout":{"limits":{"max_in_flight":1}}}"#);
+/// One failure stops it.
+const IMPATIENT: Step = Operate(
+    "PATCH",
+    "/2.0.0",
+    r#"{"rollout":{"health":{"tolerated_failure_percent":1,"confidence_percent":50,"min_failures":1}}}"#,
+);
 
 const SCENARIOS: &[Scenario] = &[
     Scenario { name: "check: nothing to offer", given: &[CREATE, ACTIVATE, CheckIn("3.0.0")], when: CheckIn("3.0.0") },
@@ -80,7 +86,7 @@ const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "check: retry after expiry",
-        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), Wait(11 * MINUTE_MS), Sweep],
+        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), LOWER, Wait(11 * MINUTE_MS), Sweep],
         when: CheckIn("1.0.0"),
     },
     Scenario {
@@ -93,8 +99,13 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "report: failure", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: Report("INSTALL_ERROR") },
     Scenario {
         name: "report: success after expiry",
-        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), Wait(11 * MINUTE_MS), Sweep],
+        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), LOWER, Wait(11 * MINUTE_MS), Sweep],
         when: Report("INSTALL_SUCCESS"),
+    },
+    Scenario {
+        name: "report: the failure that stops",
+        given: &[CREATE, ACTIVATE, IMPATIENT, CheckIn("1.0.0")],
+        when: Report("INSTALL_ERROR"),
     },
     Scenario { name: "publish: create", given: &[], when: CREATE },
     Scenario { name: "publish: activate", given: &[CREATE], when: ACTIVATE },
@@ -106,7 +117,12 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "sweep: nothing due", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: Sweep },
     Scenario {
         name: "sweep: a due claim",
-        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), Wait(11 * MINUTE_MS)],
+        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), LOWER, Wait(11 * MINUTE_MS)],
+        when: Sweep,
+    },
+    Scenario {
+        name: "sweep: the silence that stops",
+        given: &[CREATE, ACTIVATE, IMPATIENT, CheckIn("1.0.0"), Wait(11 * MINUTE_MS)],
         when: Sweep,
     },
     Scenario {

@@ -1,6 +1,6 @@
 //! A million check-ins of many fleets, on two threads.
 
-use tidegate_simulator::{Clocks, Plan, Summary, run};
+use tidegate_simulator::{Plan, Summary, run};
 
 /// Check-ins of each thread.
 const CHECK_INS: u64 = 500_000;
@@ -11,7 +11,7 @@ fn a_million_check_ins_break_no_promise() {
     let threads = [1_000_000, 2_000_000].map(|seed| {
         // With the clocks of `publish` and `sweep` off as well, no limit breaks either, but some fleets
         // need longer than the calm rounds at the end allow until every device has its update.
-        let plan = Plan { splitting_clocks: Clocks::True, ..Plan::new(seed, check_ins) };
+        let plan = Plan::new(seed, check_ins);
         std::thread::spawn(move || run(plan, |_| {}))
     });
     let mut total = Summary::default();

@@ -60,9 +60,9 @@ impl<S: SweepStore> SweepService<S> {
         for product in self.store.products().await? {
             self.sweep_product(&product, &mut due, now, &mut swept).await?;
         }
-        // Of rollouts that grant nothing any more: their places are of no use to anybody.
-        for silent in self.silent(due.into_values().flatten().collect(), now, &mut swept).await {
-            self.expire(&silent, &mut swept).await;
+        for update in due.keys() {
+            // Whether its places may be given on cannot be known, so they are kept.
+            tracing::warn!(%update, "claims_without_record");
         }
         tracing::info!(
             expired = swept.expired,
@@ -114,8 +114,14 @@ impl<S: SweepStore> SweepService<S> {
         swept: &mut Swept,
     ) -> Result<(), StoreError> {
         let records = self.store.updates(product).await?;
-        for record in records.iter().filter(|record| record.state.is_live()) {
-            if let Err(error) = self.sweep_update(record, due, now, swept).await {
+        for record in &records {
+            let due = due.remove(&record.id).unwrap_or_default();
+            if !record.state.is_live() {
+                // It grants nothing any more: its places are of no use to anybody.
+                for silent in self.silent(due, now, swept).await {
+                    self.expire(&silent, swept).await;
+                }
+            } else if let Err(error) = self.sweep_update(record, due, now, swept).await {
                 tracing::error!(%product, version = %record.version, %error, "sweep_failed");
                 swept.failed += 1;
             }
@@ -126,7 +132,7 @@ impl<S: SweepStore> SweepService<S> {
     async fn sweep_update(
         &self,
         record: &UpdateRecord,
-        due: &mut Due,
+        due: Vec<ClaimKey>,
         now: Timestamp,
         swept: &mut Swept,
     ) -> Result<(), ControlError> {
@@ -134,7 +140,7 @@ impl<S: SweepStore> SweepService<S> {
         let Some(allocation) = &record.allocation else {
             return Ok(());
         };
-        let silent = self.silent(due.remove(&record.id).unwrap_or_default(), now, swept).await;
+        let silent = self.silent(due, now, swept).await;
         let mut shards = self.store.shards(&record.id, allocation.shards()).await?;
         let stopped = self.judge(record, &update, &total(&shards), &silent, now).await?;
         swept.stopped += u64::from(stopped);
