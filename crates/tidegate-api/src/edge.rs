@@ -3,8 +3,15 @@
 use jiff::Timestamp;
 use lambda_http::{Body, Response};
 use serde::Serialize;
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::metrics::{self, EmbeddedMetrics};
 
 /// An answer of compact JSON with its length. A string search is all the parsing that some agents
 /// do, so there is never a space in it.
@@ -27,17 +34,24 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// One JSON line per event, filtered by `TIDEGATE_LOG` (default `info`). Lambda reads standard
-/// output; a terminal wants it on standard error.
-pub fn start_log(writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
+/// One JSON line per event on standard output, filtered by `TIDEGATE_LOG` (default `info`), and one per
+/// event of [`metrics`]: where and how Lambda reads them.
+pub fn start_function_log() {
+    let metrics = EmbeddedMetrics { writer: std::io::stdout, now };
+    drop(tracing_subscriber::registry().with(lines(std::io::stdout)).with(metrics).try_init());
+}
+
+/// One JSON line per event on standard error, filtered by `TIDEGATE_LOG` (default `info`), for the
+/// person at a terminal. A second start in one process is a test: the first log stays.
+pub fn start_terminal_log() {
+    drop(tracing_subscriber::registry().with(lines(std::io::stderr)).try_init());
+}
+
+fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(
+    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+) -> impl Layer<S> {
     let filter = EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let started = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_env_filter(filter)
-        .with_writer(writer)
-        .try_init();
-    // A second start in one process is a test or the local cloud: the first log stays.
-    drop(started);
+    let is_no_metric = filter_fn(|event| event.target() != metrics::TARGET);
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
+    lines.with_writer(writer).with_filter(filter.and(is_no_metric))
 }

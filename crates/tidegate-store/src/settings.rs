@@ -1,6 +1,7 @@
 //! Where the table and the bucket are, from the environment of a function.
 
 use aws_config::SdkConfig;
+use aws_sdk_secretsmanager::error::DisplayErrorContext;
 
 use crate::dynamo::DynamoStore;
 use crate::images::Images;
@@ -38,6 +39,25 @@ impl Settings {
 /// The SDK's configuration from the environment, as Lambda sets it.
 pub async fn sdk_config() -> SdkConfig {
     aws_config::load_from_env().await
+}
+
+/// The keys of device tokens, `name:secret[,name:secret…]`: the variable `TIDEGATE_TOKEN_KEYS`, or
+/// the secret in Secrets Manager that `TIDEGATE_TOKEN_KEYS_SECRET` names. It is read once: a function
+/// learns of new keys when it is started anew.
+///
+/// # Errors
+/// A sentence that names the variables, or the secret that cannot be read.
+pub async fn token_keys(config: &SdkConfig) -> Result<String, String> {
+    if let Ok(keys) = std::env::var("TIDEGATE_TOKEN_KEYS") {
+        return Ok(keys);
+    }
+    let secret = std::env::var("TIDEGATE_TOKEN_KEYS_SECRET").map_err(|_| {
+        "one of the environment variables TIDEGATE_TOKEN_KEYS and TIDEGATE_TOKEN_KEYS_SECRET must be set".to_string()
+    })?;
+    let client = aws_sdk_secretsmanager::Client::new(config);
+    let read = client.get_secret_value().secret_id(&secret).send().await;
+    let read = read.map_err(|error| format!("the secret {secret} cannot be read: {}", DisplayErrorContext(error)))?;
+    read.secret_string.ok_or_else(|| format!("the secret {secret} must be a text"))
 }
 
 /// A variable that a function cannot do without.

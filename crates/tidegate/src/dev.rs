@@ -24,7 +24,7 @@ fn ports(listen: u16) -> Ports {
 
 /// Runs the local cloud until it is told to stop.
 pub async fn run(args: DevArgs) -> CommandResult {
-    tidegate_api::edge::start_log(std::io::stderr);
+    tidegate_api::edge::start_terminal_log();
     let failed = |error: String| CommandError::failed("cannot_start", error);
     let running = start(&args).await.map_err(failed)?;
     print_welcome(&running.stack, &args.data, &running.lambda_env);

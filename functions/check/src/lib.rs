@@ -20,6 +20,7 @@ use tidegate_core::guidance::check_again_after_s;
 use tidegate_core::outcome::Meaning;
 use tidegate_core::{Claim, ClaimState, Claims, Decision, Device, Standing, Timestamp, Update, decide};
 use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite};
+use tidegate_store::settings::{self, Settings};
 use tidegate_store::store::Freshness;
 use tidegate_store::{CheckStore, Images, StoreError};
 
@@ -308,9 +309,9 @@ fn retry_after_s(device: &Device) -> u32 {
 /// # Errors
 /// A sentence that names the variable that is missing.
 pub async fn from_env() -> Result<Arc<CheckService<tidegate_store::DynamoStore>>, String> {
-    let keys = TokenKeys::parse(&tidegate_store::settings::variable("TIDEGATE_TOKEN_KEYS")?)?;
-    let settings = tidegate_store::settings::Settings::from_env()?;
-    let (store, images) = settings.open(&tidegate_store::settings::sdk_config().await)?;
+    let config = settings::sdk_config().await;
+    let keys = TokenKeys::parse(&settings::token_keys(&config).await?)?;
+    let (store, images) = Settings::from_env()?.open(&config)?;
     Ok(Arc::new(CheckService::new(store, images, keys, CATALOG_AGE_MS)))
 }
 

@@ -23,6 +23,7 @@ use tidegate_api::{ApiError, edge, operator};
 use tidegate_core::{DeviceId, ProductId, Timestamp, Transition, Version};
 use tidegate_store::control::ControlError;
 use tidegate_store::record::UpdateRecord;
+use tidegate_store::settings::{self, Settings};
 use tidegate_store::{DynamoStore, Images, PublishStore, StoreError};
 
 /// The publish service.
@@ -186,8 +187,8 @@ fn refused(error: ControlError) -> ApiError {
 /// # Errors
 /// A sentence that names the variable that is missing.
 pub async fn from_env() -> Result<Arc<PublishService<DynamoStore>>, String> {
-    let keys = TokenKeys::parse(&tidegate_store::settings::variable("TIDEGATE_TOKEN_KEYS")?)?;
-    let settings = tidegate_store::settings::Settings::from_env()?;
-    let (store, images) = settings.open(&tidegate_store::settings::sdk_config().await)?;
+    let config = settings::sdk_config().await;
+    let keys = TokenKeys::parse(&settings::token_keys(&config).await?)?;
+    let (store, images) = Settings::from_env()?.open(&config)?;
     Ok(Arc::new(PublishService::new(store, images, keys)))
 }

@@ -4,7 +4,7 @@ use lambda_http::{Request, run, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
-    tidegate_api::edge::start_log(std::io::stdout);
+    tidegate_api::edge::start_function_log();
     let service = tidegate_publish::from_env().await?;
     run(service_fn(|request: Request| {
         let service = service.clone();

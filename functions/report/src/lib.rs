@@ -7,13 +7,14 @@ use serde_json::json;
 use tidegate_api::definition::Definition;
 use tidegate_api::report::Report;
 use tidegate_api::token::{Proof, TokenKeys};
-use tidegate_api::{ApiError, edge};
+use tidegate_api::{ApiError, edge, metrics};
 use tidegate_core::outcome::Meaning;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::Counts;
 use tidegate_core::{Claim, ClaimState, Timestamp, Version};
 use tidegate_store::control::{self, ControlError};
 use tidegate_store::record::{ClaimKey, KnownDevice};
+use tidegate_store::settings;
 use tidegate_store::store::Freshness;
 use tidegate_store::{DynamoStore, ReportStore, StoreError};
 
@@ -170,7 +171,10 @@ impl<S: ReportStore> ReportService<S> {
         let update = compiled.map_err(|why| ControlError::Store(StoreError::Corrupt(why)))?;
         let shards = self.store.shards(&record.id, allocation.shards()).await?;
         let counts = Counts::total(shards.iter().flatten().map(|shard| &shard.counts));
-        control::stop_if_bad(&self.store, &record, &update, &counts, now).await.map(drop)
+        if control::stop_if_bad(&self.store, &record, &update, &counts, now).await?.is_some() {
+            metrics::rollout_stopped(&record.product);
+        }
+        Ok(())
     }
 }
 
@@ -194,9 +198,9 @@ fn unavailable(key: &ClaimKey, error: &StoreError) -> ApiError {
 /// # Errors
 /// A sentence that names the variable that is missing.
 pub async fn from_env() -> Result<Arc<ReportService<DynamoStore>>, String> {
-    let keys = TokenKeys::parse(&tidegate_store::settings::variable("TIDEGATE_TOKEN_KEYS")?)?;
-    let table = tidegate_store::settings::variable("TIDEGATE_TABLE")?;
-    let config = tidegate_store::settings::sdk_config().await;
+    let config = settings::sdk_config().await;
+    let keys = TokenKeys::parse(&settings::token_keys(&config).await?)?;
+    let table = settings::variable("TIDEGATE_TABLE")?;
     let client = tidegate_store::dynamo::client(&config);
     Ok(Arc::new(ReportService::new(DynamoStore::new(client, &table), keys)))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tidegate_api::definition::Definition;
+use tidegate_api::metrics::{self, TARGET as METRICS};
 use tidegate_core::claim::Movement;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Counts, Gate, Shard};
@@ -74,6 +75,7 @@ impl<S: SweepStore> SweepService<S> {
             failed = swept.failed,
             "swept"
         );
+        tracing::info!(target: METRICS, sweep_finished = 1_u64, records_failed = swept.failed, changes_unfinished = swept.unfinished);
         Ok(swept)
     }
 
@@ -114,6 +116,7 @@ impl<S: SweepStore> SweepService<S> {
         swept: &mut Swept,
     ) -> Result<(), StoreError> {
         let records = self.store.updates(product).await?;
+        let (mut total, mut live_updates) = (Counts::default(), 0_u64);
         for record in &records {
             let due = due.remove(&record.id).unwrap_or_default();
             if !record.state.is_live() {
@@ -121,11 +124,19 @@ impl<S: SweepStore> SweepService<S> {
                 for silent in self.silent(due, now, swept).await {
                     self.expire(&silent, swept).await;
                 }
-            } else if let Err(error) = self.sweep_update(record, due, now, swept).await {
-                tracing::error!(%product, version = %record.version, %error, "sweep_failed");
-                swept.failed += 1;
+                continue;
+            }
+            live_updates += 1;
+            match self.sweep_update(record, due, now, swept).await {
+                Ok(counts) => total = Counts::total([&total, &counts]),
+                Err(error) => {
+                    tracing::error!(%product, version = %record.version, %error, "sweep_failed");
+                    swept.failed += 1;
+                }
             }
         }
+        let Counts { used, in_flight, succeeded, failed, timed_out, .. } = total;
+        tracing::info!(target: METRICS, %product, live_updates, offered = used, in_flight, succeeded, failed, timed_out);
         Ok(())
     }
 
@@ -135,15 +146,18 @@ impl<S: SweepStore> SweepService<S> {
         due: Vec<ClaimKey>,
         now: Timestamp,
         swept: &mut Swept,
-    ) -> Result<(), ControlError> {
+    ) -> Result<Counts, ControlError> {
         let update = compiled(record).map_err(|why| ControlError::Store(StoreError::Corrupt(why)))?;
         let Some(allocation) = &record.allocation else {
-            return Ok(());
+            return Ok(Counts::default());
         };
         let silent = self.silent(due, now, swept).await;
         let mut shards = self.store.shards(&record.id, allocation.shards()).await?;
         let stopped = self.judge(record, &update, &total(&shards), &silent, now).await?;
-        swept.stopped += u64::from(stopped);
+        if stopped {
+            metrics::rollout_stopped(&record.product);
+            swept.stopped += 1;
+        }
         let ended = if stopped { silent.len() } else { given_on(&update, &total(&shards), silent.len(), now) };
         for silent in silent.iter().take(ended) {
             self.expire(silent, swept).await;
@@ -154,7 +168,7 @@ impl<S: SweepStore> SweepService<S> {
         let counts = total(&shards);
         self.store.record_series(&record.id, &point(&counts, now)).await?;
         if stopped {
-            return Ok(());
+            return Ok(counts);
         }
         let measure = Measure::of(&update);
         let actor = |reason: &str| Actor { who: "sweep".into(), reason: reason.into(), now };
@@ -173,7 +187,7 @@ impl<S: SweepStore> SweepService<S> {
             control::split_again(&self.store, record, measure, &actor).await?;
             swept.split_again += 1;
         }
-        Ok(())
+        Ok(counts)
     }
 
     /// Stops a rollout whose update is bad, before the places of devices that fell silent are given

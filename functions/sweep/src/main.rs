@@ -5,7 +5,7 @@ use serde_json::Value;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    tidegate_api::edge::start_log(std::io::stdout);
+    tidegate_api::edge::start_function_log();
     let service = tidegate_sweep::from_env().await?;
     run(service_fn(|_event: LambdaEvent<Value>| {
         let service = service.clone();
