@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let update = read_update(&std::fs::read(update)?, &ProductId::new("lamp")?)?;
     let fleet = read_fleet(&std::fs::read(fleet)?)?;
     let seed = rest.get(1).map_or(Ok(1), |seed| seed.parse())?;
-    let forecast = play(&update, &fleet, seed);
+    let forecast = play(&update, &fleet, seed, |_| {});
     print!("{}\n{forecast}", forecast.table());
     if let Some(svg) = rest.first() {
         std::fs::write(svg, forecast.svg())?;

@@ -154,6 +154,12 @@ impl Fleet {
         self.devices
     }
 
+    /// How many full hours are played.
+    #[must_use]
+    pub fn play_hours(&self) -> u64 {
+        u64::from(self.play_s / 3600)
+    }
+
     /// The first device of each group, and one past the last of them: groups follow one another.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // shares are within 0 and 1
     pub(crate) fn group_ends(&self) -> Vec<u32> {

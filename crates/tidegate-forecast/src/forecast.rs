@@ -15,8 +15,12 @@ use crate::play::image_bytes;
 use crate::text;
 use crate::timetable::{closed_spans, moment};
 
-/// Points of the curves: more than a screen has columns for would only make the file larger.
-const MOST_POINTS: u32 = 900;
+/// Buckets of the picture's in-flight curve: steps that a person still sees.
+const MOST_BUCKETS: u32 = 170;
+/// Round spans for a bucket.
+const BUCKETS_S: [u32; 9] = [30, 60, 300, 600, 1800, 3600, 7200, 21_600, 86_400];
+/// Points of the curves in each bucket: altogether about as many as a screen has columns.
+const POINTS_PER_BUCKET: u32 = 5;
 /// Shares of the devices that the update is for, in percent, whose moment is told.
 const MILESTONES: [u32; 3] = [50, 95, 100];
 
@@ -103,6 +107,18 @@ pub(crate) struct Plan {
     pub(crate) closed: Vec<(i64, i64)>,
 }
 
+impl Plan {
+    /// How much time one step of the in-flight curve stands for.
+    pub(crate) fn bucket_s(&self) -> u32 {
+        bucket_s(self.play_s)
+    }
+}
+
+fn bucket_s(play_s: u32) -> u32 {
+    let fits = |bucket_s: &u32| play_s.div_ceil(*bucket_s) <= MOST_BUCKETS;
+    BUCKETS_S.into_iter().find(fits).unwrap_or(86_400)
+}
+
 /// The counters at one moment; `in_flight` is the most since the point before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Point {
@@ -163,7 +179,7 @@ impl Recorder {
             hours: Vec::new(),
             check_ins: 0,
             curve: vec![Point::default()],
-            step_s: fleet.play_s.div_ceil(MOST_POINTS).max(1),
+            step_s: bucket_s(fleet.play_s) / POINTS_PER_BUCKET,
             most_in_flight: 0,
             offers: vec![0; fleet.play_s as usize],
             first_offers: 0,

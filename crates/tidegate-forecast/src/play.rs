@@ -5,8 +5,10 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use tidegate_core::claim::Movement;
 use tidegate_core::outcome::Meaning;
-use tidegate_core::shard::Grant;
+use tidegate_core::rollout::Rollout;
+use tidegate_core::shard::{Counts, Grant};
 use tidegate_core::{Claim, Cohort, Update};
 
 use crate::decider::{Answer, Decider, Memory, device_id};
@@ -23,10 +25,11 @@ const SWEEP_S: u32 = 60;
 /// No device.
 const NOBODY: u32 = u32::MAX;
 
-/// Plays `update` for `fleet`. The same seed gives the same forecast.
+/// Plays `update` for `fleet`. The same seed gives the same forecast. `progress` is told how many
+/// hours of virtual time have passed.
 #[must_use]
-pub fn play(update: &Update, fleet: &Fleet, seed: u64) -> Forecast {
-    play_watched(update, fleet, seed, Memory::Kept, &mut ())
+pub fn play(update: &Update, fleet: &Fleet, seed: u64, progress: impl FnMut(u64)) -> Forecast {
+    play_watched(update, fleet, seed, Memory::Kept, &mut Hours(progress))
 }
 
 /// Sees every answer while it is given.
@@ -34,9 +37,19 @@ pub(crate) trait Watch {
     /// A device was answered: `offer` for a new place or a further attempt, `held` for the same
     /// offer again, or the code of the objection.
     fn answered(&mut self, _at_s: i64, _device: u32, _answer: &'static str) {}
+
+    /// So many hours have passed.
+    fn passed(&mut self, _hours: u64) {}
 }
 
-impl Watch for () {}
+/// Sees the hours pass.
+struct Hours<P>(P);
+
+impl<P: FnMut(u64)> Watch for Hours<P> {
+    fn passed(&mut self, hours: u64) {
+        (self.0)(hours);
+    }
+}
 
 pub(crate) fn play_watched(
     update: &Update,
@@ -48,6 +61,9 @@ pub(crate) fn play_watched(
     let mut play = Play::new(update, fleet, seed, memory, watch);
     for second in 0..fleet.play_s {
         play.second(second);
+        if (second + 1).is_multiple_of(3600) {
+            play.watch.passed(u64::from((second + 1) / 3600));
+        }
     }
     let update = play.decider.update();
     play.recorder.finish(&update, fleet, &play.ledger)
@@ -76,6 +92,8 @@ struct Play<'a, W> {
     /// The first device that checks in, by second; the others follow by `Row::next`.
     first: Vec<u32>,
     happenings: BinaryHeap<Reverse<(u32, Happening, u32)>>,
+    /// Devices whose claim's end the sweep has seen and not ended yet.
+    silent: Vec<u32>,
     turns: std::iter::Peekable<std::vec::IntoIter<i64>>,
 }
 
@@ -100,6 +118,7 @@ impl<'a, W: Watch> Play<'a, W> {
             download_s: u32::try_from(download_s).unwrap_or(u32::MAX),
             first: vec![NOBODY; usize::try_from(fleet.play_s).unwrap_or(0)],
             happenings: BinaryHeap::new(),
+            silent: Vec::new(),
             turns: turns.into_iter().peekable(),
             decider,
             rows,
@@ -128,6 +147,10 @@ impl<'a, W: Watch> Play<'a, W> {
             && let Some(Reverse((_, happening, number))) = self.happenings.pop()
         {
             self.happen(second, happening, number);
+        }
+        let is_swept = (self.start_s + i64::from(second)).rem_euclid(i64::from(SWEEP_S)) == 0;
+        if is_swept && !self.silent.is_empty() {
+            self.sweep(second);
         }
         let mut number = self.first[second as usize];
         while number != NOBODY {
@@ -227,7 +250,6 @@ impl<'a, W: Watch> Play<'a, W> {
     }
 
     fn happen(&mut self, second: u32, happening: Happening, number: u32) {
-        let now_s = self.start_s + i64::from(second);
         let row = &mut self.rows[number as usize];
         let Some(claim) = row_claim(row, &self.update, self.start_s) else {
             return;
@@ -238,20 +260,57 @@ impl<'a, W: Watch> Play<'a, W> {
         let moved = match happening {
             Happening::Succeeded => claim.settle(Meaning::Succeeded),
             Happening::Failed => claim.settle(Meaning::Failed),
-            Happening::Swept => claim.expire(moment(now_s)),
+            Happening::Swept => {
+                self.silent.push(number);
+                None
+            }
         };
-        let Some((after, movement)) = moved else {
-            return;
-        };
-        row.keep(&after, self.start_s);
+        if let Some((after, movement)) = moved {
+            self.moved(second, number, &after, movement);
+            let counts = self.ledger.total;
+            self.stop_if_bad(second, &counts);
+        }
+    }
+
+    fn moved(&mut self, second: u32, number: u32, after: &Claim, movement: Movement) {
+        self.rows[number as usize].keep(after, self.start_s);
         self.ledger.apply(after.shard, movement);
         self.recorder.moved(second);
+    }
+
+    fn stop_if_bad(&mut self, second: u32, counts: &Counts) {
         if !self.recorder.is_aborted()
-            && let Some(why) = reason_to_stop(&self.update.rollout.health, &self.ledger.total)
+            && let Some(why) = reason_to_stop(&self.update.rollout.health, counts)
         {
             self.ledger.stop();
             self.decider.abort();
             self.recorder.aborted(second, why);
+        }
+    }
+
+    /// Ends the claims of devices that fell silent, as the sweep function does: they are evidence
+    /// before their places are given on.
+    fn sweep(&mut self, second: u32) {
+        let now = moment(self.start_s + i64::from(second));
+        let ended = |number: u32| {
+            let claim = row_claim(&self.rows[number as usize], &self.update, self.start_s)?;
+            claim.expire(now).map(|(after, movement)| (number, after, movement))
+        };
+        let silent = self.silent.iter().filter_map(|number| ended(*number)).collect::<Vec<_>>();
+        let counts = silent.iter().fold(self.ledger.total, |counts, (.., movement)| counts.after(*movement));
+        self.stop_if_bad(second, &counts);
+        let Rollout { ends_at, health, limits, .. } = &self.update.rollout;
+        let is_over = self.recorder.is_aborted() || ends_at.is_some_and(|end| now >= end);
+        let given_on = match is_over {
+            true => silent.len(),
+            false => {
+                let most = limits.max_in_flight;
+                usize::try_from(health.places_to_give_on(&self.ledger.total, silent.len() as u64, most)).unwrap_or(0)
+            }
+        };
+        self.silent = silent.iter().skip(given_on).map(|(number, ..)| *number).collect();
+        for (number, after, movement) in silent.into_iter().take(given_on) {
+            self.moved(second, number, &after, movement);
         }
     }
 }

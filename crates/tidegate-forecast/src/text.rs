@@ -42,6 +42,16 @@ pub(crate) fn span(seconds: u64) -> String {
     }
 }
 
+/// What follows "in each": `hour` or `10 min`.
+pub(crate) fn each(seconds: u32) -> String {
+    match seconds {
+        60 => "minute".to_owned(),
+        3600 => "hour".to_owned(),
+        86_400 => "day".to_owned(),
+        _ => span(seconds.into()),
+    }
+}
+
 /// `Mon 2 Mar 08:00`, in UTC.
 pub(crate) fn moment(at: Timestamp) -> String {
     at.strftime("%a %-d %b %H:%M").to_string()

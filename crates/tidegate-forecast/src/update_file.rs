@@ -12,6 +12,6 @@ use tidegate_core::{ProductId, Update};
 /// # Errors
 /// The first thing that is wrong, by name.
 pub fn read_update(text: &[u8], product: &ProductId) -> Result<Update, String> {
-    let definition = Definition::from_operator(text, product).map_err(|error| error.to_string())?;
-    definition.update(product, &Publication::draft(), &mut Slots::new()).map_err(|error| error.to_string())
+    let definition = Definition::from_operator(text, product).map_err(|error| error.message)?;
+    definition.update(product, &Publication::draft(), &mut Slots::new()).map_err(|error| error.message)
 }

@@ -17,4 +17,4 @@ pub mod world;
 pub use fault::{Call, Fault, Guard};
 pub use faulty::FaultyStore;
 pub use ledger::Ledger;
-pub use simulation::{Clocks, Plan, Summary, run};
+pub use simulation::{Plan, Summary, run};

@@ -38,26 +38,15 @@ pub struct Plan {
     pub check_ins: u64,
     /// Of a thousand store calls, how many go wrong; drawn from the seed when not given.
     pub faults_per_mille: Option<u64>,
-    /// The clocks of the functions that split limits.
-    pub splitting_clocks: Clocks,
     /// A condition of the storage protocol that is taken away.
     pub without: Option<Guard>,
-}
-
-/// How well a clock goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Clocks {
-    /// It is right.
-    True,
-    /// It is off by up to five minutes.
-    Skewed,
 }
 
 impl Plan {
     /// A plan with nothing taken away.
     #[must_use]
     pub fn new(seed: u64, check_ins: u64) -> Self {
-        Self { seed, check_ins, faults_per_mille: None, splitting_clocks: Clocks::Skewed, without: None }
+        Self { seed, check_ins, faults_per_mille: None, without: None }
     }
 }
 
@@ -204,7 +193,6 @@ struct Fleet {
     next_sweep_ms: i64,
     gap_ms: i64,
     most_at_once: usize,
-    splitting_clocks: Clocks,
     summary: Summary,
 }
 
@@ -215,9 +203,6 @@ impl Fleet {
         let store = FaultyStore::new(MemoryStore::new(), weather(per_mille), random.next(), moment(START_MS));
         store.desk().without = plan.without;
         let mut world = World::new(store, START_MS);
-        if plan.splitting_clocks == Clocks::True {
-            world.add_instance(0);
-        }
         for _ in 0..random.within(1, 4) {
             let skew_ms = skew(&mut random);
             world.add_instance(skew_ms);
@@ -241,7 +226,6 @@ impl Fleet {
             jobs: HashMap::new(),
             next_sweep_ms: START_MS,
             gap_ms: random.one_of([50, 500, 3000, 12_000]),
-            splitting_clocks: plan.splitting_clocks,
             most_at_once: random.one_of([1, 2, 4, 8]),
             summary: Summary { seeds: 1, ..Summary::default() },
             random,
@@ -298,18 +282,9 @@ impl Fleet {
         self.world.store().desk().ledger.check(invariant, holds, said);
     }
 
-    /// A function that may split limits: `publish`, `sweep`, and `report` when it stops a rollout.
-    fn splitting_instance(&mut self) -> usize {
-        match self.splitting_clocks {
-            Clocks::True => 0,
-            Clocks::Skewed => self.any_instance(),
-        }
-    }
-
     fn any_instance(&mut self) -> usize {
         let place = self.random.place(self.world.instances());
-        let keeps_time = place == 0 && self.splitting_clocks == Clocks::True;
-        if !keeps_time && self.random.happens(3) {
+        if self.random.happens(3) {
             let skew_ms = skew(&mut self.random);
             self.world.restart(place, skew_ms);
         }
@@ -322,7 +297,7 @@ impl Fleet {
             // Now and then a schedule fires twice.
             let again_ms = if self.random.happens(100) { 0 } else { MINUTE_MS };
             self.next_sweep_ms = self.world.now_ms().saturating_add(again_ms);
-            let place = self.splitting_instance();
+            let place = self.any_instance();
             let id = self.world.start(place, Ask::Sweep);
             self.jobs.insert(id, Job::Sweep);
             self.summary.sweeps += 1;
@@ -419,7 +394,7 @@ impl Fleet {
     }
 
     fn operate(&mut self, operation: Operation, repeats: u32) {
-        let instance = self.splitting_instance();
+        let instance = self.any_instance();
         let Some(product) = self.products.get(operation.product) else {
             return;
         };
@@ -599,8 +574,7 @@ impl Fleet {
     async fn calm_round(&mut self, devices: &[usize], version: &Version) {
         // Past every claim, whatever the clocks say.
         self.world.pass(70 * MINUTE_MS);
-        let sweepers = if self.splitting_clocks == Clocks::True { 1 } else { self.world.instances() };
-        for instance in 0..sweepers {
+        for instance in 0..self.world.instances() {
             self.summary.sweeps += 1;
             let _done = self.world.finish(instance, Ask::Sweep).await;
         }

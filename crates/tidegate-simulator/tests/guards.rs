@@ -1,14 +1,14 @@
 //! Every condition of the storage protocol is taken away once, and somebody notices.
 
 use tidegate_simulator::ledger::Invariant;
-use tidegate_simulator::simulation::{Clocks, try_run};
+use tidegate_simulator::simulation::try_run;
 use tidegate_simulator::{Guard, Plan};
 
 /// Check-ins until a missing condition must have shown.
 const CHECK_INS: u64 = 500_000;
 
 fn check(guard: Guard, expected: &[Invariant]) {
-    let plan = Plan { without: Some(guard), splitting_clocks: Clocks::True, ..Plan::new(1, CHECK_INS) };
+    let plan = Plan { without: Some(guard), ..Plan::new(1, CHECK_INS) };
     let mut check_ins = 0;
     let violation = try_run(plan, |so_far| check_ins = so_far).expect_err("a promise breaks without it");
     println!("{guard:?}: {:?} after {check_ins} check-ins: {violation}", violation.invariant);

@@ -145,6 +145,8 @@ pub enum Command {
     /// Check a distribution policy, or try it on a device, without any service
     #[command(subcommand)]
     Policy(crate::policy_command::PolicyCommand),
+    /// Rehearse without a service: fleets with faults and every promise checked, or one rollout ahead of time
+    Simulate(crate::simulate::SimulateArgs),
     /// Show or change the settings of a product
     Settings(crate::settings::SettingsArgs),
     /// Write a completion script for a shell

@@ -23,6 +23,7 @@ pub mod publish;
 pub mod rollout_options;
 pub mod rollout_view;
 pub mod settings;
+pub mod simulate;
 pub mod stack;
 pub mod time;
 pub mod token;
@@ -77,6 +78,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> CommandResult {
         Command::Device(args) => device::run(*args, &common, output),
         Command::Token(command) => token::run(command, &common, output),
         Command::Policy(command) => policy_command::run(command, output),
+        Command::Simulate(args) => simulate::run(args, &common, output),
         Command::Settings(args) => settings::run(args, &common, output),
         Command::Completions(args) => completions::run(args, output),
     }

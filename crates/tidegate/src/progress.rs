@@ -15,6 +15,17 @@ pub fn bar(label: &str, size_bytes: u64) -> ProgressBar {
     bar
 }
 
+/// A bar for `total` things, labelled with what they are.
+pub fn count(label: &str, total: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+    let template = "{elapsed} {wide_bar} {human_pos} of {human_len} {msg}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(label.to_owned());
+    bar
+}
+
 /// A reader that moves a bar along.
 pub struct Counted<'a, R> {
     inner: R,

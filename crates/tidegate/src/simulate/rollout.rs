@@ -1,0 +1,87 @@
+//! A rollout before it happens: the table by the hour, what it came to, and the picture.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tidegate_core::ProductId;
+use tidegate_forecast::{Ending, Hour, play, read_fleet, read_update};
+
+use crate::arguments::Common;
+use crate::error::{CommandError, CommandResult};
+use crate::output::Output;
+use crate::progress;
+
+/// The product of an update that is played without saying one. It is part of the update's id, and
+/// so decides which devices come first, but not how many.
+const SOME_PRODUCT: &str = "product";
+
+/// What to play.
+pub(super) struct Forecast<'a> {
+    pub(super) update: &'a Path,
+    pub(super) fleet: &'a Path,
+    pub(super) svg: Option<&'a Path>,
+    pub(super) seed: u64,
+}
+
+/// Plays it.
+pub(super) fn run(args: &Forecast<'_>, common: &Common, output: &Output) -> CommandResult {
+    let product = common.product.as_deref().filter(|product| !product.is_empty()).unwrap_or(SOME_PRODUCT);
+    let product = ProductId::new(product).map_err(|error| CommandError::BadInput(format!("--product: {error}")))?;
+    let update = read(args.update, |text| read_update(text, &product))?;
+    let fleet = read(args.fleet, read_fleet)?;
+    let bar = progress::count("hours", fleet.play_hours());
+    let forecast = play(&update, &fleet, args.seed, |hours| bar.set_position(hours));
+    bar.finish_and_clear();
+    if let Some(path) = args.svg {
+        std::fs::write(path, forecast.svg()).map_err(|cause| CommandError::file("write", path, &cause))?;
+    }
+    output.document(&document(&forecast, args))?;
+    output.line(forecast.table())?;
+    output.line(forecast.to_string().trim_end())?;
+    match args.svg {
+        Some(path) => output.line(format!("The picture is {}.", path.display())),
+        None => Ok(()),
+    }
+}
+
+fn read<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, String>) -> CommandResult<T> {
+    let text = std::fs::read(path).map_err(|cause| CommandError::file("read", path, &cause))?;
+    parse(&text).map_err(|error| CommandError::BadInput(format!("{}: {error}", path.display())))
+}
+
+fn document(forecast: &tidegate_forecast::Forecast, args: &Forecast<'_>) -> Value {
+    let (ended, at, why) = match &forecast.ended {
+        Ending::Aborted { at, why } => ("aborted", Some(at), Some(why)),
+        Ending::Finished { at } => ("finished", Some(at), None),
+        Ending::Running => ("running", None, None),
+    };
+    let milestones = forecast.milestones.iter();
+    json!({
+        "seed": args.seed,
+        "devices": forecast.devices,
+        "eligible": forecast.eligible,
+        "ended": ended,
+        "ended_at": at,
+        "why": why,
+        "milestones": milestones.map(|one| json!({"percent": one.percent, "at": one.at})).collect::<Vec<_>>(),
+        "most_in_flight": forecast.most_in_flight,
+        "peak_offers_per_minute": forecast.peak_offers_per_minute,
+        "peak_bytes_per_s": forecast.peak_bytes_per_s,
+        "waits": forecast.waits,
+        "hours": forecast.hours.iter().map(hour).collect::<Vec<_>>(),
+        "svg": args.svg,
+    })
+}
+
+fn hour(hour: &Hour) -> Value {
+    json!({
+        "at": hour.at,
+        "check_ins": hour.check_ins,
+        "offered": hour.offered,
+        "in_flight": hour.in_flight,
+        "succeeded": hour.succeeded,
+        "failed": hour.failed,
+        "timed_out": hour.timed_out,
+        "bytes": hour.bytes,
+    })
+}
