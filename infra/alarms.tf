@@ -1,0 +1,198 @@
+locals {
+  # Our own metrics have no dimension but the product; none has one for each device.
+  namespace = "Tidegate"
+
+  # The table's read and write calls, each of which counts its own server errors.
+  table_operations = ["GetItem", "PutItem", "Query", "TransactWriteItems", "UpdateItem"]
+
+  # A throttled index has its own name in the metric.
+  throttle_metrics = {
+    reads        = { metric = "ReadThrottleEvents", dimensions = { TableName = aws_dynamodb_table.this.name } }
+    writes       = { metric = "WriteThrottleEvents", dimensions = { TableName = aws_dynamodb_table.this.name } }
+    index_reads  = { metric = "ReadThrottleEvents", dimensions = { TableName = aws_dynamodb_table.this.name, GlobalSecondaryIndexName = "listing" } }
+    index_writes = { metric = "WriteThrottleEvents", dimensions = { TableName = aws_dynamodb_table.this.name, GlobalSecondaryIndexName = "listing" } }
+  }
+
+  # Each is a sum over minutes that must not exceed `most`, in `of` minutes of the last `last`.
+  count_alarms = merge(
+    { for name, function in module.function : "${name}-errors" => {
+      description = "${name} crashes, times out or cannot start. Its log group says why."
+      namespace   = "AWS/Lambda", metric = "Errors", dimensions = { FunctionName = function.function_name }
+      most        = 0, of = 3, last = 5
+    } },
+    { for name, function in module.function : "${name}-throttles" => {
+      description = "${name} is refused environments: the account's quota or a reservation is used up."
+      namespace   = "AWS/Lambda", metric = "Throttles", dimensions = { FunctionName = function.function_name }
+      most        = 0, of = 3, last = 5
+    } },
+    {
+      api-5xx = {
+        description = "The HTTP API answers with server errors. Functions answer 503 when the table cannot be reached."
+        namespace   = "AWS/ApiGateway", metric = "5xx", dimensions = { ApiId = aws_apigatewayv2_api.this.id }
+        most        = 0, of = 3, last = 5
+      }
+      rollout-stopped = {
+        description = "A health rule stopped a rollout. The product's audit log says which, and on what evidence."
+        namespace   = local.namespace, metric = "RolloutsStopped", dimensions = {}
+        most        = 0, of = 1, last = 1
+      }
+      sweep-records-failed = {
+        description = "The sweep could not deal with some records. Its log says which."
+        namespace   = local.namespace, metric = "RecordsFailed", dimensions = {}
+        most        = 0, of = 3, last = 5
+      }
+    },
+  )
+
+  alarm_names = sort(concat(
+    [for alarm in aws_cloudwatch_metric_alarm.count : alarm.alarm_name],
+    [
+      aws_cloudwatch_metric_alarm.check_p99.alarm_name,
+      aws_cloudwatch_metric_alarm.sweep_late.alarm_name,
+      aws_cloudwatch_metric_alarm.dead_letters.alarm_name,
+      aws_cloudwatch_metric_alarm.table_throttles.alarm_name,
+      aws_cloudwatch_metric_alarm.table_errors.alarm_name,
+    ],
+  ))
+}
+
+resource "aws_cloudwatch_metric_alarm" "count" {
+  for_each = local.count_alarms
+
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = each.value.description
+  namespace           = each.value.namespace
+  metric_name         = each.value.metric
+  dimensions          = each.value.dimensions
+  statistic           = "Sum"
+  period              = 60
+  datapoints_to_alarm = each.value.of
+  evaluation_periods  = each.value.last
+  threshold           = each.value.most
+  comparison_operator = "GreaterThanThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "check_p99" {
+  alarm_name          = "${var.name}-check-p99"
+  alarm_description   = "One check-in in a hundred takes longer than ${var.check_p99_ms} ms."
+  namespace           = "AWS/Lambda"
+  metric_name         = "Duration"
+  dimensions          = { FunctionName = module.function["check"].function_name }
+  extended_statistic  = "p99"
+  period              = 60
+  datapoints_to_alarm = 3
+  evaluation_periods  = 5
+  threshold           = var.check_p99_ms
+  comparison_operator = "GreaterThanThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+
+  # With a handful of check-ins a minute, the slowest one is not a percentile.
+  evaluate_low_sample_count_percentiles = "ignore"
+}
+
+resource "aws_cloudwatch_metric_alarm" "sweep_late" {
+  alarm_name          = "${var.name}-sweep-late"
+  alarm_description   = "No sweep has finished for ${var.sweep_late_minutes} minutes: expired claims keep their places."
+  namespace           = local.namespace
+  metric_name         = "SweepFinished"
+  statistic           = "Sum"
+  period              = 60
+  evaluation_periods  = var.sweep_late_minutes
+  threshold           = 1
+  comparison_operator = "LessThanThreshold"
+  # A sweep that does not run says nothing.
+  treat_missing_data = "breaching"
+  alarm_actions      = var.alarm_actions
+  ok_actions         = var.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "dead_letters" {
+  alarm_name          = "${var.name}-dead-letters"
+  alarm_description   = "A sweep could not be started, or failed twice. The messages in the queue say why; purge it when they are read."
+  namespace           = "AWS/SQS"
+  metric_name         = "ApproximateNumberOfMessagesVisible"
+  dimensions          = { QueueName = aws_sqs_queue.dead_letters.name }
+  statistic           = "Maximum"
+  period              = 60
+  evaluation_periods  = 1
+  threshold           = 0
+  comparison_operator = "GreaterThanThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "table_throttles" {
+  alarm_name          = "${var.name}-table-throttles"
+  alarm_description   = "DynamoDB throttles the table or its index: one partition is too busy, or the account's quota is used up."
+  datapoints_to_alarm = 3
+  evaluation_periods  = 5
+  threshold           = 0
+  comparison_operator = "GreaterThanThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+
+  metric_query {
+    id          = "throttles"
+    expression  = "SUM(METRICS())"
+    label       = "Throttled reads and writes"
+    return_data = true
+  }
+
+  dynamic "metric_query" {
+    for_each = local.throttle_metrics
+
+    content {
+      id = metric_query.key
+
+      metric {
+        namespace   = "AWS/DynamoDB"
+        metric_name = metric_query.value.metric
+        dimensions  = metric_query.value.dimensions
+        period      = 60
+        stat        = "Sum"
+      }
+    }
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "table_errors" {
+  alarm_name          = "${var.name}-table-errors"
+  alarm_description   = "DynamoDB fails on its side. Check-ins are answered 503 with a time to come back."
+  datapoints_to_alarm = 3
+  evaluation_periods  = 5
+  threshold           = 0
+  comparison_operator = "GreaterThanThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+
+  metric_query {
+    id          = "errors"
+    expression  = "SUM(METRICS())"
+    label       = "Server errors of DynamoDB"
+    return_data = true
+  }
+
+  dynamic "metric_query" {
+    for_each = local.table_operations
+
+    content {
+      id = lower(metric_query.value)
+
+      metric {
+        namespace   = "AWS/DynamoDB"
+        metric_name = "SystemErrors"
+        dimensions  = { TableName = aws_dynamodb_table.this.name, Operation = metric_query.value }
+        period      = 60
+        stat        = "Sum"
+      }
+    }
+  }
+}

@@ -1,0 +1,121 @@
+locals {
+  table_arn   = aws_dynamodb_table.this.arn
+  images_arn  = "${aws_s3_bucket.images.arn}/images/*"
+  secret_arns = { token_keys = aws_secretsmanager_secret.token_keys.arn, cdn_key = one(aws_secretsmanager_secret.cdn_key[*].arn) }
+
+  # What the transactions and single calls of crates/tidegate-store add up to. Every function's are the
+  # same four, and dynamodb:LeadingKeys would not tell them apart: a partition begins with its product.
+  table_statement = {
+    Sid      = "Table"
+    Action   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"]
+    Resource = [local.table_arn]
+  }
+
+  index_statement = {
+    Sid      = "Index"
+    Action   = ["dynamodb:Query"]
+    Resource = ["${local.table_arn}/index/listing"]
+  }
+
+  token_keys_statement = {
+    Sid      = "TokenKeys"
+    Action   = ["secretsmanager:GetSecretValue"]
+    Resource = [local.secret_arns.token_keys]
+  }
+
+  # With a CDN nobody needs a URL of S3 that check has signed.
+  download_statements = var.cdn == null ? [{
+    Sid      = "SignDownloads"
+    Action   = ["s3:GetObjectVersion"]
+    Resource = [local.images_arn]
+    }] : [{
+    Sid      = "CdnKey"
+    Action   = ["secretsmanager:GetSecretValue"]
+    Resource = [local.secret_arns.cdn_key]
+  }]
+
+  upload_statements = [
+    {
+      Sid      = "Images"
+      Action   = ["s3:GetObject", "s3:PutObject"]
+      Resource = [local.images_arn]
+    },
+    # Without it S3 answers 403 and not 404 for an image that has not been uploaded yet.
+    {
+      Sid      = "MissingImages"
+      Action   = ["s3:ListBucket"]
+      Resource = [aws_s3_bucket.images.arn]
+    },
+  ]
+
+  table_environment = {
+    TIDEGATE_TABLE = aws_dynamodb_table.this.name
+    TIDEGATE_LOG   = var.log_level
+  }
+
+  token_environment = {
+    TIDEGATE_TOKEN_KEYS_SECRET   = local.secret_arns.token_keys
+    TIDEGATE_TOKEN_KEYS_REVISION = tostring(var.token_keys_revision)
+  }
+
+  image_environment = {
+    TIDEGATE_BUCKET = aws_s3_bucket.images.bucket
+  }
+
+  cdn_environment = var.cdn == null ? {} : {
+    TIDEGATE_CDN_URL        = local.cdn_url
+    TIDEGATE_CDN_KEY_ID     = one(aws_cloudfront_public_key.images[*].id)
+    TIDEGATE_CDN_KEY_SECRET = local.secret_arns.cdn_key
+  }
+
+  functions = {
+    check = {
+      timeout_s            = 10
+      memory_mb            = var.memory_mb.check
+      reserved_concurrency = var.check_reserved_concurrency
+      environment          = merge(local.table_environment, local.token_environment, local.image_environment, local.cdn_environment)
+      statements           = concat([local.table_statement, local.token_keys_statement], local.download_statements)
+    }
+    report = {
+      timeout_s            = 10
+      memory_mb            = var.memory_mb.report
+      reserved_concurrency = null
+      environment          = merge(local.table_environment, local.token_environment)
+      statements           = [local.table_statement, local.token_keys_statement]
+    }
+    publish = {
+      # API Gateway waits 30 seconds at most.
+      timeout_s            = 29
+      memory_mb            = var.memory_mb.publish
+      reserved_concurrency = null
+      environment          = merge(local.table_environment, local.token_environment, local.image_environment)
+      statements           = concat([local.table_statement, local.index_statement, local.token_keys_statement], local.upload_statements)
+    }
+    sweep = {
+      timeout_s = 300
+      memory_mb = var.memory_mb.sweep
+      # Not 1: two sweeps at once do no harm, a reservation would queue a sweep behind one that hangs,
+      # and a new account, whose whole quota is 10, may reserve nothing.
+      reserved_concurrency = null
+      environment          = local.table_environment
+      statements           = [local.table_statement, local.index_statement, local.dead_letters_statement]
+    }
+  }
+}
+
+module "function" {
+  source   = "./modules/function"
+  for_each = local.functions
+
+  name                 = "${var.name}-${each.key}"
+  package              = "${local.package_dir}/${each.key}/bootstrap.zip"
+  architecture         = var.architecture
+  memory_mb            = each.value.memory_mb
+  timeout_s            = each.value.timeout_s
+  reserved_concurrency = each.value.reserved_concurrency
+  environment          = each.value.environment
+  statements           = each.value.statements
+  log_level            = var.log_level
+  log_retention_days   = var.log_retention_days
+  tracing              = var.tracing
+}

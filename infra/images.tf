@@ -1,0 +1,117 @@
+locals {
+  bucket_name = coalesce(var.bucket_name, "${var.name}-images-${local.account_id}-${local.region}")
+
+  # URL_TTL_S and UPLOAD_TTL_S of crates/tidegate-store/src/images.rs; test.sh compares them.
+  oldest_download_s = 900
+  oldest_upload_s   = 3600
+
+  image_statements = [
+    {
+      Sid       = "TlsOnly"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = ["s3:*"]
+      Resource  = [aws_s3_bucket.images.arn, "${aws_s3_bucket.images.arn}/*"]
+      Condition = { Bool = { "aws:SecureTransport" = "false" } }
+    },
+    # Whoever got hold of a function's credentials could sign URLs that are good for as long as those are.
+    {
+      Sid       = "NoOldDownloads"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = ["s3:GetObject", "s3:GetObjectVersion"]
+      Resource  = ["${aws_s3_bucket.images.arn}/images/*"]
+      Condition = { NumericGreaterThan = { "s3:signatureAge" = tostring(local.oldest_download_s * 1000) } }
+    },
+    {
+      Sid       = "NoOldUploads"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = ["s3:PutObject"]
+      Resource  = ["${aws_s3_bucket.images.arn}/images/*"]
+      Condition = { NumericGreaterThan = { "s3:signatureAge" = tostring(local.oldest_upload_s * 1000) } }
+    },
+  ]
+
+  cdn_statements = [for distribution in aws_cloudfront_distribution.images : {
+    Sid       = "Cdn"
+    Effect    = "Allow"
+    Principal = { Service = "cloudfront.amazonaws.com" }
+    Action    = ["s3:GetObject", "s3:GetObjectVersion"]
+    Resource  = ["${aws_s3_bucket.images.arn}/images/*"]
+    Condition = { StringEquals = { "aws:SourceArn" = distribution.arn } }
+  }]
+}
+
+resource "aws_s3_bucket" "images" {
+  bucket = local.bucket_name
+
+  # Devices hold URLs of these bytes, and a bucket's name that is given up can be taken by somebody else.
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "aws_s3_bucket_ownership_controls" "images" {
+  bucket = aws_s3_bucket.images.id
+
+  rule {
+    object_ownership = "BucketOwnerEnforced"
+  }
+}
+
+resource "aws_s3_bucket_public_access_block" "images" {
+  bucket                  = aws_s3_bucket.images.id
+  block_public_acls       = true
+  block_public_policy     = true
+  ignore_public_acls      = true
+  restrict_public_buckets = true
+}
+
+resource "aws_s3_bucket_versioning" "images" {
+  bucket = aws_s3_bucket.images.id
+
+  versioning_configuration {
+    status = "Enabled"
+  }
+}
+
+resource "aws_s3_bucket_server_side_encryption_configuration" "images" {
+  bucket = aws_s3_bucket.images.id
+
+  rule {
+    apply_server_side_encryption_by_default {
+      sse_algorithm = "AES256"
+    }
+  }
+}
+
+# Noncurrent versions are never expired: a live update names the version that was verified when it was
+# activated, and an upload of the same bytes after that makes it a noncurrent one.
+resource "aws_s3_bucket_lifecycle_configuration" "images" {
+  bucket = aws_s3_bucket.images.id
+
+  rule {
+    id     = "abandoned-uploads"
+    status = "Enabled"
+
+    filter {}
+
+    abort_incomplete_multipart_upload {
+      days_after_initiation = 1
+    }
+  }
+
+  depends_on = [aws_s3_bucket_versioning.images]
+}
+
+resource "aws_s3_bucket_policy" "images" {
+  bucket = aws_s3_bucket.images.id
+
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = concat(local.image_statements, local.cdn_statements)
+  })
+
+  depends_on = [aws_s3_bucket_public_access_block.images]
+}

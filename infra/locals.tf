@@ -1,0 +1,47 @@
+data "aws_caller_identity" "current" {}
+
+data "aws_partition" "current" {}
+
+data "aws_region" "current" {}
+
+locals {
+  account_id = data.aws_caller_identity.current.account_id
+  partition  = data.aws_partition.current.partition
+  # `name` is deprecated in version 6 of the provider and `region` unknown to version 5.
+  region = data.aws_region.current.id
+
+  package_dir = coalesce(var.package_dir, "${path.module}/../target/lambda")
+
+  # Every path of openapi.yaml but /healthz, which only the local cloud has. test.sh compares the two.
+  device_routes = {
+    "POST /v1/check"                   = "check"
+    "POST /tok/provision/update"       = "check"
+    "POST /device/register"            = "check"
+    "POST /v1/report"                  = "report"
+    "POST /tok/provision/updateReport" = "report"
+  }
+
+  operator_routes = [
+    "GET /v1/products/{product}",
+    "PATCH /v1/products/{product}",
+    "PUT /v1/products/{product}/token",
+    "POST /v1/products/{product}/updates",
+    "GET /v1/products/{product}/updates",
+    "GET /v1/products/{product}/updates/{version}",
+    "PATCH /v1/products/{product}/updates/{version}",
+    "POST /v1/products/{product}/updates/{version}/activate",
+    "POST /v1/products/{product}/updates/{version}/pause",
+    "POST /v1/products/{product}/updates/{version}/resume",
+    "POST /v1/products/{product}/updates/{version}/complete",
+    "POST /v1/products/{product}/updates/{version}/abort",
+    "POST /v1/products/{product}/updates/{version}/withdraw",
+    "GET /v1/products/{product}/updates/{version}/metrics",
+    "GET /v1/products/{product}/audit",
+    "GET /v1/products/{product}/versions",
+    "GET /v1/products/{product}/devices",
+    "GET /v1/products/{product}/devices/{device}",
+    "GET /v1/products/{product}/devices/{device}/why",
+    "PUT /v1/products/{product}/devices/{device}/token",
+    "DELETE /v1/products/{product}/devices/{device}/token",
+  ]
+}

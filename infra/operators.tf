@@ -1,0 +1,55 @@
+locals {
+  invoke_arn = "${aws_apigatewayv2_api.this.execution_arn}/${aws_apigatewayv2_stage.this.name}"
+
+  # In these ARNs a * reaches over slashes: "GET/v1/products/*" is every GET of the operator API.
+  view_calls = ["GET/v1/products/*"]
+
+  # Stopping is always safe, so whoever may publish may stop what was published, and nothing more.
+  stop_calls = [
+    "POST/v1/products/*/updates/*/pause",
+    "POST/v1/products/*/updates/*/abort",
+  ]
+
+  operator_calls = {
+    viewer = local.view_calls
+
+    publisher = concat(local.view_calls, local.stop_calls, [
+      "POST/v1/products/*/updates",
+      "PATCH/v1/products/*/updates/*",
+    ])
+
+    approver = concat(local.view_calls, local.stop_calls, [
+      "POST/v1/products/*/updates/*/activate",
+      "POST/v1/products/*/updates/*/resume",
+      "POST/v1/products/*/updates/*/complete",
+      "POST/v1/products/*/updates/*/withdraw",
+      "PUT/v1/products/*/token",
+      "DELETE/v1/products/*/devices/*/token",
+      # What a product lets its devices prove themselves with; IAM cannot tell it from an update's knobs.
+      "PATCH/v1/products/*",
+    ])
+  }
+
+  operator_descriptions = {
+    viewer    = "Looks at updates, devices, metrics and the audit log."
+    publisher = "Viewer who creates drafts, edits rollouts, and may pause and abort."
+    approver  = "Viewer who activates and steers rollouts, issues tokens, and sets what a product allows."
+  }
+}
+
+resource "aws_iam_policy" "operator" {
+  for_each = local.operator_calls
+
+  name        = "${var.name}-${each.key}"
+  description = local.operator_descriptions[each.key]
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid      = "Calls"
+      Effect   = "Allow"
+      Action   = ["execute-api:Invoke"]
+      Resource = [for call in each.value : "${local.invoke_arn}/${call}"]
+    }]
+  })
+}

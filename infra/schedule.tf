@@ -1,0 +1,89 @@
+locals {
+  # Lambda sends what failed with the function's own role.
+  dead_letters_statement = {
+    Sid      = "DeadLetters"
+    Action   = ["sqs:SendMessage"]
+    Resource = [aws_sqs_queue.dead_letters.arn]
+  }
+}
+
+resource "aws_sqs_queue" "dead_letters" {
+  name                      = "${var.name}-dead-letters"
+  message_retention_seconds = 14 * 24 * 3600
+  sqs_managed_sse_enabled   = true
+}
+
+resource "aws_iam_role" "schedule" {
+  name = "${var.name}-schedule"
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = "sts:AssumeRole"
+      Principal = { Service = "scheduler.amazonaws.com" }
+      Condition = { StringEquals = { "aws:SourceAccount" = local.account_id } }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "schedule" {
+  name = "schedule"
+  role = aws_iam_role.schedule.id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "Sweep"
+        Effect   = "Allow"
+        Action   = ["lambda:InvokeFunction"]
+        Resource = [module.function["sweep"].alias_arn]
+      },
+      merge(local.dead_letters_statement, { Effect = "Allow" }),
+    ]
+  })
+}
+
+resource "aws_scheduler_schedule" "sweep" {
+  name                = "${var.name}-sweep"
+  description         = "Ends what is due: claims, rollouts, changes that were cut off."
+  schedule_expression = "rate(1 minute)"
+
+  flexible_time_window {
+    mode = "OFF"
+  }
+
+  target {
+    arn      = module.function["sweep"].alias_arn
+    role_arn = aws_iam_role.schedule.arn
+
+    # The next sweep does what a late one would have done.
+    retry_policy {
+      maximum_event_age_in_seconds = 60
+      maximum_retry_attempts       = 2
+    }
+
+    dead_letter_config {
+      arn = aws_sqs_queue.dead_letters.arn
+    }
+  }
+
+  depends_on = [aws_iam_role_policy.schedule]
+}
+
+# The schedule's own queue has what could not be started; a sweep that started and failed comes from here.
+resource "aws_lambda_function_event_invoke_config" "sweep" {
+  function_name = module.function["sweep"].function_name
+  qualifier     = module.function["sweep"].alias_name
+
+  # Tried again once: one hiccup of a store need not wake anybody.
+  maximum_retry_attempts       = 1
+  maximum_event_age_in_seconds = 300
+
+  destination_config {
+    on_failure {
+      destination = aws_sqs_queue.dead_letters.arn
+    }
+  }
+}

@@ -1,0 +1,186 @@
+"""What Terraform does not check by itself: documents, routes, shared numbers, and the policies it rendered.
+
+Only `lint` needs more than Python's own library.
+"""
+
+import json
+import pathlib
+import re
+import sys
+
+INFRA = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = INFRA.parent
+ROOTS = [INFRA, INFRA / "modules/function", INFRA / "examples/minimal", INFRA / "examples/complete", INFRA / "bootstrap"]
+
+
+def fail(problems):
+    for problem in problems:
+        print(f"FAILED: {problem}")
+    sys.exit(1 if problems else 0)
+
+
+def blocks(folder, kind):
+    """The blocks of one kind in a folder, by name. `terraform fmt` guarantees where they begin and end."""
+    found = {}
+    for file in sorted(folder.glob("*.tf")):
+        pattern = rf'^{kind} "([^"]+)" \{{\n(.*?)^\}}'
+        found.update(re.findall(pattern, file.read_text(), re.MULTILINE | re.DOTALL))
+    return found
+
+
+def field(body, name):
+    match = re.search(rf"^  {name}\s*= (.+)$", body, re.MULTILINE)
+    return match and match.group(1)
+
+
+def text(body):
+    return json.loads(field(body, "description") or '""')
+
+
+def default(body):
+    value = field(body, "default")
+    return "required" if value is None else f"`{value}`"
+
+
+def table(folder):
+    """The README's tables of a root, as they must stand there."""
+    lines = ["| Variable | Default | |", "|---|---|---|"]
+    lines += [f"| `{name}` | {default(body)} | {text(body)} |" for name, body in blocks(folder, "variable").items()]
+    lines += ["", "| Output | |", "|---|---|"]
+    lines += [f"| `{name}` | {text(body)} |" for name, body in blocks(folder, "output").items()]
+    return "\n".join(lines)
+
+
+def documents():
+    problems, variables, outputs = [], 0, 0
+    for folder in ROOTS:
+        where = folder.relative_to(REPOSITORY)
+        for name, body in blocks(folder, "variable").items():
+            variables += 1
+            problems += [f"{where}: variable {name} has no {part}" for part in ("description", "type") if not field(body, part)]
+            # A bool that cannot be null has no value that could be refused.
+            if "  validation {" not in body and field(body, "type") != "bool":
+                problems.append(f"{where}: variable {name} is not validated")
+        for name, body in blocks(folder, "output").items():
+            outputs += 1
+            problems += [] if field(body, "description") else [f"{where}: output {name} has no description"]
+        code = "".join(file.read_text() for file in folder.glob("*.tf"))
+        if "required_version" not in code or "required_providers" not in code:
+            problems.append(f"{where}: versions are not pinned")
+        if folder in ROOTS[:2] and re.search(r"^provider ", code, re.MULTILINE):
+            problems.append(f"{where}: a module must not configure its provider")
+    if table(INFRA) not in (INFRA / "README.md").read_text():
+        print(table(INFRA))
+        problems.append("infra/README.md: its tables must be the ones above")
+    print(f"{variables} variables with type, description and validation; {outputs} outputs with description; README in step")
+    fail(problems)
+
+
+def openapi_routes():
+    """Method and path of all that openapi.yaml has, but what only the local cloud answers."""
+    routes, path, is_inside = set(), None, False
+    for line in (REPOSITORY / "openapi.yaml").read_text().splitlines():
+        if re.match(r"^\S", line):
+            is_inside = line.startswith("paths:")
+        elif is_inside and (match := re.match(r"^  (/\S*):", line)):
+            path = match.group(1)
+        elif is_inside and (match := re.match(r"^    (get|put|post|delete|patch|head|options|trace):", line)):
+            routes.add(f"{match.group(1).upper()} {path}")
+    return routes - {"GET /healthz"}
+
+
+def routes(file):
+    described, made = openapi_routes(), set(json.loads(pathlib.Path(file).read_text()))
+    problems = [f"openapi.yaml has {route}, and the HTTP API does not" for route in sorted(described - made)]
+    problems += [f"the HTTP API has {route}, and openapi.yaml does not" for route in sorted(made - described)]
+    if len(described) < 20:
+        problems.append(f"only {len(described)} routes were found in openapi.yaml: it is read wrongly")
+    print(f"{len(made & described)} routes are in openapi.yaml and in the HTTP API")
+    fail(problems)
+
+
+def constants():
+    """Numbers that two languages must agree on."""
+    images = (REPOSITORY / "crates/tidegate-store/src/images.rs").read_text()
+    schema = (REPOSITORY / "crates/tidegate-store/src/schema.rs").read_text()
+    terraform = "".join(file.read_text() for file in INFRA.glob("*.tf"))
+    bucket = blocks(INFRA, 'resource "aws_s3_bucket"')["images"]
+    rust = {name: re.search(rf"const {name}: \w+ = (\d+);", images) for name in ("URL_TTL_S", "UPLOAD_TTL_S")}
+    hcl = {name: re.search(rf"^  {name}\s*= (\d+)$", terraform, re.MULTILINE) for name in ("oldest_download_s", "oldest_upload_s")}
+    index = re.search(r'const INDEX: &str = "(\w+)";', schema)
+    numbers = {name: match and int(match.group(1)) for name, match in (rust | hcl).items()}
+    problems = []
+    if None in numbers.values() or numbers["URL_TTL_S"] != numbers["oldest_download_s"] or numbers["UPLOAD_TTL_S"] != numbers["oldest_upload_s"]:
+        problems.append(f"the bucket refuses signatures that the functions make, or takes older ones: {numbers}")
+    if not index or f'name            = "{index.group(1)}"' not in terraform:
+        problems.append("the table's index is not called as in crates/tidegate-store/src/schema.rs")
+    if "prevent_destroy = true" not in bucket:
+        problems.append("the image bucket can be destroyed by an apply")
+    print(f"signatures are refused after {numbers['oldest_download_s']} s and {numbers['oldest_upload_s']} s, as the crates sign them; the bucket has prevent_destroy")
+    fail(problems)
+
+
+def policies_of(plan):
+    for change in plan["resource_changes"]:
+        after = change["change"].get("after") or {}
+        for name in ("policy", "assume_role_policy"):
+            # An overridden resource has random letters where it has no policy.
+            if str(after.get(name, "")).startswith("{"):
+                yield f"{change['address']} {name}", after[name]
+
+
+def plans(folder=None):
+    """Follows `terraform test -json`, and keeps what its plans say of policies and routes."""
+    policies, sizes, made, summary = {}, {}, None, {}
+    for line in sys.stdin:
+        message = json.loads(line)
+        run = message.get("@testrun")
+        if message["type"] == "test_plan":
+            plan = message["test_plan"]
+            created = [change for change in plan["resource_changes"] if change["change"]["actions"] == ["create"]]
+            sizes[run] = len(created)
+            routes_now = [change["change"]["after"]["route_key"] for change in created if change["type"] == "aws_apigatewayv2_route"]
+            made = made or routes_now
+            for where, policy in policies_of(plan):
+                policies.setdefault(policy, f"{where} in {run}")
+        elif message["type"] == "test_run" and message["test_run"].get("progress") == "complete":
+            if message["test_run"]["status"] != "pass":
+                print(f"FAILED: {message['test_run']['path']}: {run}")
+        elif message["type"] == "diagnostic":
+            diagnostic = message["diagnostic"]
+            print(f"FAILED: {run or ''}: {diagnostic['summary']}: {diagnostic.get('detail', '')}")
+        elif message["type"] == "test_summary":
+            summary = message["test_summary"]
+    if folder:
+        work = pathlib.Path(folder)
+        (work / "policies.json").write_text(json.dumps({where: policy for policy, where in policies.items()}))
+        (work / "routes.json").write_text(json.dumps(made))
+    if summary.get("status") != "pass" or not summary.get("passed"):
+        print("FAILED: terraform test")
+        sys.exit(1)
+    print(f"{summary['passed']} runs passed")
+    if folder:
+        print(f"{min(sizes.values())} resources in the default plan, {max(sizes.values())} with a CDN; {len(policies)} different policies rendered")
+    else:
+        source = "".join(file.read_text() for file in (INFRA / "tests").glob("*.tftest.hcl"))
+        assertions, refusals = len(re.findall(r"^  assert \{", source, re.MULTILINE)), source.count("expect_failures")
+        print(f"{assertions} assertions and {refusals} refusals in all files")
+
+
+def lint(file):
+    from parliament import analyze_policy_string
+
+    problems, policies = [], json.loads(pathlib.Path(file).read_text())
+    for where, policy in sorted(policies.items()):
+        document = json.loads(policy)
+        # A trust policy is about its own role, and does not name it; the linter wants a name.
+        for statement in document["Statement"] if "assume_role_policy" in where else []:
+            statement["Resource"] = "arn:aws:iam::123456789012:role/itself"
+        for finding in analyze_policy_string(json.dumps(document), where).findings:
+            problems.append(f"{where}: {finding.issue}: {finding.detail} {finding.location}")
+    print(f"{len(policies)} policies, {len(problems)} findings")
+    fail(problems)
+
+
+if __name__ == "__main__":
+    {"documents": documents, "routes": routes, "constants": constants, "plans": plans, "lint": lint}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,422 @@
+# Who may do what: every action on every resource, no more and no less. A run that fails prints the
+# policy. An end-to-end test over these very roles must fail too when a grant is missing or unused.
+
+# The real provider without an account: it checks and plans, and what only AWS could answer is answered
+# here. A mocked provider will not do, because those refuse configurations with ephemeral resources.
+provider "aws" {
+  region                      = "eu-west-1"
+  access_key                  = "nobody"
+  secret_key                  = "nothing"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+}
+
+override_data {
+  target = data.aws_caller_identity.current
+  values = { account_id = "123456789012" }
+}
+
+override_resource {
+  target          = aws_dynamodb_table.this
+  override_during = plan
+  values          = { arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate" }
+}
+
+override_resource {
+  target          = aws_s3_bucket.images
+  override_during = plan
+  values          = { id = "tidegate-images-123456789012-eu-west-1", arn = "arn:aws:s3:::tidegate-images-123456789012-eu-west-1", bucket_regional_domain_name = "tidegate-images-123456789012-eu-west-1.s3.eu-west-1.amazonaws.com" }
+}
+
+override_resource {
+  target          = aws_sqs_queue.dead_letters
+  override_during = plan
+  values          = { arn = "arn:aws:sqs:eu-west-1:123456789012:tidegate-dead-letters" }
+}
+
+override_resource {
+  target          = aws_secretsmanager_secret.token_keys
+  override_during = plan
+  values          = { arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf" }
+}
+
+override_resource {
+  target          = aws_secretsmanager_secret.cdn_key
+  override_during = plan
+  values          = { arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/cdn-key-AbCdEf" }
+}
+
+override_resource {
+  target          = aws_apigatewayv2_api.this
+  override_during = plan
+  values          = { id = "api", api_endpoint = "https://api.execute-api.eu-west-1.amazonaws.com", execution_arn = "arn:aws:execute-api:eu-west-1:123456789012:api" }
+}
+
+override_resource {
+  target          = aws_cloudfront_distribution.images
+  override_during = plan
+  values          = { arn = "arn:aws:cloudfront::123456789012:distribution/IMAGES", domain_name = "images.cloudfront.net" }
+}
+
+override_resource {
+  target          = aws_cloudfront_public_key.images
+  override_during = plan
+  values          = { id = "PUBLICKEY" }
+}
+
+override_resource {
+  target          = module.function["check"].aws_cloudwatch_log_group.this
+  override_during = plan
+  values          = { arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-check" }
+}
+
+override_resource {
+  target          = module.function["check"].aws_lambda_alias.live
+  override_during = plan
+  values          = { arn = "arn:aws:lambda:eu-west-1:123456789012:function:tidegate-check:live", invoke_arn = "arn:aws:apigateway:eu-west-1:lambda:path/2015-03-31/functions/arn:aws:lambda:eu-west-1:123456789012:function:tidegate-check:live/invocations" }
+}
+
+override_resource {
+  target          = module.function["report"].aws_cloudwatch_log_group.this
+  override_during = plan
+  values          = { arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-report" }
+}
+
+override_resource {
+  target          = module.function["report"].aws_lambda_alias.live
+  override_during = plan
+  values          = { arn = "arn:aws:lambda:eu-west-1:123456789012:function:tidegate-report:live", invoke_arn = "arn:aws:apigateway:eu-west-1:lambda:path/2015-03-31/functions/arn:aws:lambda:eu-west-1:123456789012:function:tidegate-report:live/invocations" }
+}
+
+override_resource {
+  target          = module.function["publish"].aws_cloudwatch_log_group.this
+  override_during = plan
+  values          = { arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-publish" }
+}
+
+override_resource {
+  target          = module.function["publish"].aws_lambda_alias.live
+  override_during = plan
+  values          = { arn = "arn:aws:lambda:eu-west-1:123456789012:function:tidegate-publish:live", invoke_arn = "arn:aws:apigateway:eu-west-1:lambda:path/2015-03-31/functions/arn:aws:lambda:eu-west-1:123456789012:function:tidegate-publish:live/invocations" }
+}
+
+override_resource {
+  target          = module.function["sweep"].aws_cloudwatch_log_group.this
+  override_during = plan
+  values          = { arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-sweep" }
+}
+
+override_resource {
+  target          = module.function["sweep"].aws_lambda_alias.live
+  override_during = plan
+  values          = { arn = "arn:aws:lambda:eu-west-1:123456789012:function:tidegate-sweep:live", invoke_arn = "arn:aws:apigateway:eu-west-1:lambda:path/2015-03-31/functions/arn:aws:lambda:eu-west-1:123456789012:function:tidegate-sweep:live/invocations" }
+}
+
+variables {
+  package_dir = "./tests/packages"
+  # An ephemeral resource would be opened while planning, and asks AWS for random letters.
+  generate_token_key = false
+}
+
+run "check_may_do_this_and_nothing_else" {
+  command = plan
+
+  assert {
+    condition = sort(flatten([
+      for statement in jsondecode(output.functions["check"].policy).Statement : [
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}"]
+      ]
+      ])) == sort([
+      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf",
+      "Allow s3:GetObjectVersion arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
+      "Allow logs:CreateLogStream arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-check:*",
+      "Allow logs:PutLogEvents arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-check:*",
+    ])
+    error_message = "check may do something else: ${output.functions["check"].policy}"
+  }
+}
+
+run "report_may_do_this_and_nothing_else" {
+  command = plan
+
+  assert {
+    condition = sort(flatten([
+      for statement in jsondecode(output.functions["report"].policy).Statement : [
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}"]
+      ]
+      ])) == sort([
+      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf",
+      "Allow logs:CreateLogStream arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-report:*",
+      "Allow logs:PutLogEvents arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-report:*",
+    ])
+    error_message = "report may do something else: ${output.functions["report"].policy}"
+  }
+}
+
+run "publish_may_do_this_and_nothing_else" {
+  command = plan
+
+  assert {
+    condition = sort(flatten([
+      for statement in jsondecode(output.functions["publish"].policy).Statement : [
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}"]
+      ]
+      ])) == sort([
+      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/index/listing",
+      "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf",
+      "Allow s3:GetObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
+      "Allow s3:PutObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
+      "Allow s3:ListBucket arn:aws:s3:::tidegate-images-123456789012-eu-west-1",
+      "Allow logs:CreateLogStream arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-publish:*",
+      "Allow logs:PutLogEvents arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-publish:*",
+    ])
+    error_message = "publish may do something else: ${output.functions["publish"].policy}"
+  }
+}
+
+run "sweep_may_do_this_and_nothing_else" {
+  command = plan
+
+  assert {
+    condition = sort(flatten([
+      for statement in jsondecode(output.functions["sweep"].policy).Statement : [
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}"]
+      ]
+      ])) == sort([
+      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/index/listing",
+      "Allow sqs:SendMessage arn:aws:sqs:eu-west-1:123456789012:tidegate-dead-letters",
+      "Allow logs:CreateLogStream arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-sweep:*",
+      "Allow logs:PutLogEvents arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-sweep:*",
+    ])
+    error_message = "sweep may do something else: ${output.functions["sweep"].policy}"
+  }
+}
+
+run "with_a_cdn_check_signs_no_url_of_the_bucket" {
+  command = plan
+
+  variables {
+    cdn = { public_key_pem = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n" }
+  }
+
+  assert {
+    condition = sort(flatten([
+      for statement in jsondecode(output.functions["check"].policy).Statement : [
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}"]
+      ]
+      ])) == sort([
+      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf",
+      "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/cdn-key-AbCdEf",
+      "Allow logs:CreateLogStream arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-check:*",
+      "Allow logs:PutLogEvents arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-check:*",
+    ])
+    error_message = "check may do something else: ${output.functions["check"].policy}"
+  }
+}
+
+run "the_schedule_may_start_the_sweep_and_nothing_else" {
+  command = plan
+
+  assert {
+    condition = sort(flatten([
+      for statement in jsondecode(aws_iam_role_policy.schedule.policy).Statement : [
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}"]
+      ]
+      ])) == sort([
+      "Allow lambda:InvokeFunction arn:aws:lambda:eu-west-1:123456789012:function:tidegate-sweep:live",
+      "Allow sqs:SendMessage arn:aws:sqs:eu-west-1:123456789012:tidegate-dead-letters",
+    ])
+    error_message = "the schedule may do something else: ${aws_iam_role_policy.schedule.policy}"
+  }
+}
+
+run "a_viewer_may_call_this_and_nothing_else" {
+  command = plan
+
+  assert {
+    condition = sort(flatten([
+      for statement in jsondecode(output.operator_policies["viewer"].json).Statement : [
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}"]
+      ]
+      ])) == sort([
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/GET/v1/products/*",
+    ])
+    error_message = "the viewer may call something else: ${output.operator_policies["viewer"].json}"
+  }
+}
+
+run "a_publisher_may_call_this_and_nothing_else" {
+  command = plan
+
+  assert {
+    condition = sort(flatten([
+      for statement in jsondecode(output.operator_policies["publisher"].json).Statement : [
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}"]
+      ]
+      ])) == sort([
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/GET/v1/products/*",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/pause",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/abort",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PATCH/v1/products/*/updates/*",
+    ])
+    error_message = "the publisher may call something else: ${output.operator_policies["publisher"].json}"
+  }
+}
+
+run "an_approver_may_call_this_and_nothing_else" {
+  command = plan
+
+  assert {
+    condition = sort(flatten([
+      for statement in jsondecode(output.operator_policies["approver"].json).Statement : [
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}"]
+      ]
+      ])) == sort([
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/GET/v1/products/*",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/pause",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/abort",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/activate",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/resume",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/complete",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/withdraw",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PUT/v1/products/*/token",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/v1/products/*/devices/*/token",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PATCH/v1/products/*",
+    ])
+    error_message = "the approver may call something else: ${output.operator_policies["approver"].json}"
+  }
+}
+
+run "a_publisher_cannot_start_what_they_wrote" {
+  command = plan
+
+  assert {
+    condition = !anytrue([
+      for call in local.operator_calls.publisher : anytrue([for verb in ["activate", "resume", "withdraw", "complete", "token"] : endswith(call, verb)])
+    ])
+    error_message = "a publisher may call ${jsonencode(local.operator_calls.publisher)}"
+  }
+}
+
+run "only_those_who_say_so_may_take_a_role" {
+  command = plan
+
+  assert {
+    condition     = [for function in module.function : [for statement in jsondecode(function.assume_role_policy).Statement : statement.Principal]] == [for function in module.function : [{ Service = "lambda.amazonaws.com" }]]
+    error_message = "a function's role may be taken by others than Lambda"
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role.schedule.assume_role_policy).Statement[0].Principal == { Service = "scheduler.amazonaws.com" } && jsondecode(aws_iam_role.schedule.assume_role_policy).Statement[0].Condition.StringEquals["aws:SourceAccount"] == "123456789012"
+    error_message = "the schedule's role may be taken by ${aws_iam_role.schedule.assume_role_policy}"
+  }
+}
+
+run "only_the_api_may_call_the_functions_behind_it" {
+  command = plan
+
+  assert {
+    condition     = keys(aws_lambda_permission.api) == ["check", "publish", "report"] && alltrue([for permission in aws_lambda_permission.api : permission.principal == "apigateway.amazonaws.com" && permission.source_arn == "arn:aws:execute-api:eu-west-1:123456789012:api/*/*" && permission.qualifier == "live"])
+    error_message = "the permissions are ${jsonencode(aws_lambda_permission.api)}"
+  }
+}
+
+run "no_grant_but_tracing_is_for_everything" {
+  command = plan
+
+  variables {
+    tracing = true
+  }
+
+  assert {
+    condition = toset(flatten([
+      for function in output.functions : [for statement in jsondecode(function.policy).Statement : statement.Action if contains(statement.Resource, "*")]
+    ])) == toset(["xray:PutTelemetryRecords", "xray:PutTraceSegments"])
+    error_message = "an action is allowed on everything"
+  }
+}
+
+run "nobody_makes_log_groups_at_run_time" {
+  command = plan
+
+  assert {
+    condition     = !anytrue([for function in output.functions : strcontains(function.policy, "logs:CreateLogGroup")])
+    error_message = "a function may make log groups, which would never expire"
+  }
+}
+
+run "the_bucket_refuses_plain_http_and_old_signatures" {
+  command = plan
+
+  assert {
+    condition = jsondecode(aws_s3_bucket_policy.images.policy).Statement == [
+      {
+        Sid       = "TlsOnly"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = ["s3:*"]
+        Resource  = ["arn:aws:s3:::tidegate-images-123456789012-eu-west-1", "arn:aws:s3:::tidegate-images-123456789012-eu-west-1/*"]
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      },
+      {
+        Sid       = "NoOldDownloads"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = ["s3:GetObject", "s3:GetObjectVersion"]
+        Resource  = ["arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*"]
+        Condition = { NumericGreaterThan = { "s3:signatureAge" = "900000" } }
+      },
+      {
+        Sid       = "NoOldUploads"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = ["s3:PutObject"]
+        Resource  = ["arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*"]
+        Condition = { NumericGreaterThan = { "s3:signatureAge" = "3600000" } }
+      },
+    ]
+    error_message = "the bucket's policy is ${aws_s3_bucket_policy.images.policy}"
+  }
+}
+
+run "with_a_cdn_the_bucket_answers_that_distribution_alone" {
+  command = plan
+
+  variables {
+    cdn = { public_key_pem = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n" }
+  }
+
+  assert {
+    condition = [for statement in jsondecode(aws_s3_bucket_policy.images.policy).Statement : statement if statement.Effect == "Allow"] == [{
+      Sid       = "Cdn"
+      Effect    = "Allow"
+      Principal = { Service = "cloudfront.amazonaws.com" }
+      Action    = ["s3:GetObject", "s3:GetObjectVersion"]
+      Resource  = ["arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*"]
+      Condition = { StringEquals = { "aws:SourceArn" = "arn:aws:cloudfront::123456789012:distribution/IMAGES" } }
+    }]
+    error_message = "the bucket's policy is ${aws_s3_bucket_policy.images.policy}"
+  }
+}

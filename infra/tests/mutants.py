@@ -1,0 +1,99 @@
+"""Breaks the stack in one place after another, and fails if a check does not notice."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+INFRA = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = INFRA.parent
+
+# What is broken, the file, what is replaced and by what, and the check that must fail.
+MUTANTS = [
+    ("check may delete items", "functions.tf", '["dynamodb:GetItem", "dynamodb:PutItem"', '["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"', "grants"),
+    ("check may read every image", "functions.tf", 'Action   = ["s3:GetObjectVersion"]', 'Action   = ["s3:GetObject", "s3:GetObjectVersion"]', "grants"),
+    ("publish cannot see that an image is missing", "functions.tf", 'Action   = ["s3:ListBucket"]', 'Action   = ["s3:GetBucketLocation"]', "grants"),
+    ("publishers may activate", "operators.tf", '"POST/v1/products/*/updates",', '"POST/v1/products/*/updates", "POST/v1/products/*/updates/*/activate",', "grants"),
+    ("functions may make log groups", "modules/function/main.tf", '["logs:CreateLogStream",', '["logs:CreateLogGroup", "logs:CreateLogStream",', "grants"),
+    ("plain HTTP reaches the bucket", "images.tf", '"aws:SecureTransport" = "false"', '"aws:SecureTransport" = "true"', "grants"),
+    ("the API's own address stays open", "api.tf", "disable_execute_api_endpoint = var.domain != null", "disable_execute_api_endpoint = false", "stack"),
+    ("a sweep that stopped is no alarm", "alarms.tf", 'treat_missing_data = "breaching"', 'treat_missing_data = "notBreaching"', "stack"),
+    ("old versions of images expire", "images.tf", "    abort_incomplete_multipart_upload {", "    noncurrent_version_expiration {\n      noncurrent_days = 90\n    }\n\n    abort_incomplete_multipart_upload {", "stack"),
+    ("an operator's route is open to all", "locals.tf", '"POST /v1/report"                  = "report"', '"POST /v1/report"                  = "report"\n    "POST /v1/products/{product}/open"  = "publish"', "stack"),
+    ("a route of openapi.yaml is missing", "locals.tf", '    "GET /v1/products/{product}/versions",\n', "", "routes"),
+    ("a route is in no description", "locals.tf", '    "GET /v1/products/{product}/versions",\n', '    "GET /v1/products/{product}/versions",\n    "GET /v1/products/{product}/secrets",\n', "routes"),
+    ("a variable without description", "variables.tf", '  description = "Whether X-Ray samples the functions.', '  # description = "Whether X-Ray samples the functions.', "documents"),
+    ("the README keeps an old default", "variables.tf", "default     = 500", "default     = 900", "documents"),
+    ("the bucket refuses URLs too soon", "images.tf", "oldest_download_s = 900", "oldest_download_s = 300", "constants"),
+    ("the bucket may be destroyed", "images.tf", "prevent_destroy = true", "prevent_destroy = false", "constants"),
+    ("an action that does not exist", "functions.tf", '"dynamodb:UpdateItem"]', '"dynamodb:TransactWriteItems", "dynamodb:UpdateItem"]', "lint"),
+    ("the queue is not encrypted", "schedule.tf", "  sqs_managed_sse_enabled   = true\n", "  sqs_managed_sse_enabled   = false\n", "checkov"),
+]
+
+
+def run(*command, stdin=None):
+    return subprocess.run(command, cwd=COPY, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).returncode == 0
+
+
+def terraform_test(name, *arguments):
+    return run("terraform", "test", f"-filter=tests/{name}.tftest.hcl", *arguments)
+
+
+def rendered(check, file):
+    """Runs a check over what a plan of the grants shows, whatever the tests themselves make of it."""
+    (COPY.parent / file).unlink(missing_ok=True)
+    with open(COPY.parent / "plans.jsonl", "w") as out:
+        subprocess.run(["terraform", "test", "-json", "-verbose", "-filter=tests/grants.tftest.hcl"], cwd=COPY, stdout=out)
+    with open(COPY.parent / "plans.jsonl") as plans:
+        run(sys.executable, "tests/checks.py", "plans", str(COPY.parent), stdin=plans)
+    if not (COPY.parent / file).exists():
+        sys.exit(f"FAILED: the plan did not show {file}")
+    return run(str(VENV / "python"), "tests/checks.py", check, str(COPY.parent / file))
+
+
+CHECKS = {
+    "grants": lambda: terraform_test("grants"),
+    "stack": lambda: terraform_test("stack"),
+    "routes": lambda: rendered("routes", "routes.json"),
+    "lint": lambda: rendered("lint", "policies.json"),
+    "documents": lambda: run(sys.executable, "tests/checks.py", "documents"),
+    "constants": lambda: run(sys.executable, "tests/checks.py", "constants"),
+    "checkov": lambda: run(str(VENV / "checkov"), "--directory", ".", "--config-file", ".checkov.yaml"),
+}
+
+WORK = pathlib.Path(sys.argv[1])
+COPY = WORK / "infra"
+VENV = REPOSITORY / "target/infra-venv/bin"
+
+
+def fresh():
+    shutil.rmtree(WORK, ignore_errors=True)
+    shutil.copytree(INFRA, COPY, ignore=shutil.ignore_patterns(".terraform"))
+    for shared in ("openapi.yaml", "crates/tidegate-store/src/images.rs", "crates/tidegate-store/src/schema.rs"):
+        (WORK / shared).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / shared, WORK / shared)
+
+
+fresh()
+if not run("terraform", "init", "-backend=false", "-lockfile=readonly"):
+    sys.exit("FAILED: the copy cannot be initialised")
+wanted, survivors = sys.argv[2:] or list(CHECKS), []
+for check in wanted:
+    if not CHECKS[check]():
+        sys.exit(f"FAILED: {check} fails on the stack as it is, so it shows nothing")
+print(f"as it is, the stack passes {', '.join(wanted)}", flush=True)
+for what, file, old, new, check in MUTANTS:
+    if check not in wanted:
+        continue
+    begun = time.monotonic()
+    source = (INFRA / file).read_text()
+    if source.count(old) < 1:
+        sys.exit(f"FAILED: {file} has no {old!r} any more; the mutant '{what}' must be written anew")
+    (COPY / file).write_text(source.replace(old, new, 1))
+    is_noticed = not CHECKS[check]()
+    (COPY / file).write_text(source)
+    print(f"{'noticed ' if is_noticed else 'SURVIVED'} by {check:9} {time.monotonic() - begun:3.0f} s  {what}", flush=True)
+    survivors += [] if is_noticed else [what]
+print(f"{len(survivors)} mutants survived")
+sys.exit(1 if survivors else 0)
