@@ -334,7 +334,7 @@ def the_fleet_is_looked_at(world):
 def silence_counts_as_timed_out(world):
     """The shortest claim is five minutes, so this one is made older than it is."""
     checks = world.checks
-    world.publish("1.5.0", b"silent", policy='stage == "quiet"', rollout={"claim_ttl_s": 300})
+    world.publish("1.5.0", b"silent", policy='stage == "quiet"', rollout={"claim_ttl_s": 300, "limits": {"max_in_flight": 1}})
     time.sleep(CATALOG_AGE_S)
     checks.equal("offered", world.check_in("quiet-1", "1.0.0", stage="quiet").get("version"), "1.5.0")
     table, name = world.account.client("dynamodb"), world.outputs["table_name"]

@@ -41,8 +41,10 @@ impl<S: Subscriber, W: for<'a> MakeWriter<'a> + 'static> Layer<S> for EmbeddedMe
         }
         let mut line = Line::default();
         event.record(&mut line);
-        // A metric that cannot be written is no reason to fail a request.
-        let _written = writeln!(self.writer.make_writer(), "{}", line.embedded((self.now)()));
+        // One write, so that no other line gets in between. A metric that cannot be written is no
+        // reason to fail a request.
+        let line = format!("{}\n", line.embedded((self.now)()));
+        let _written = self.writer.make_writer().write_all(line.as_bytes());
     }
 }
 

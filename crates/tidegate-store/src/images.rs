@@ -1,5 +1,6 @@
 //! The bytes of updates, in S3, under their SHA-256.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::Client;
@@ -13,6 +14,7 @@ use tidegate_core::claim::SHORTEST_URL_S;
 use tidegate_core::update::File;
 use tidegate_core::{Claim, ProductId, Timestamp};
 
+use crate::cdn::Cdn;
 use crate::store::{StoreError, Stored};
 
 /// How long a URL for a device is good. Agents start their download at once, and one that resumes
@@ -27,6 +29,7 @@ pub struct Images {
     client: Client,
     credentials: SharedCredentialsProvider,
     bucket: String,
+    cdn: Option<Arc<Cdn>>,
 }
 
 /// A signed request for a client.
@@ -61,7 +64,13 @@ impl Images {
     /// Images in `bucket`. The credentials are the client's own: no URL outlives them.
     #[must_use]
     pub fn new(client: Client, credentials: SharedCredentialsProvider, bucket: &str) -> Self {
-        Self { client, credentials, bucket: bucket.to_string() }
+        Self { client, credentials, bucket: bucket.to_string(), cdn: None }
+    }
+
+    /// The same, downloaded through a CDN.
+    #[must_use]
+    pub fn behind(self, cdn: Cdn) -> Self {
+        Self { cdn: Some(Arc::new(cdn)), ..self }
     }
 
     /// Until when a URL may be good that is signed at `now` for `claim`: never past what the claim
@@ -70,8 +79,14 @@ impl Images {
     /// # Errors
     /// When there are no credentials.
     pub async fn url_ends(&self, now: Timestamp, claim: &Claim) -> Stored<Option<Timestamp>> {
-        let credentials = self.credentials.provide_credentials().await.map_err(|error| failed(&error))?;
-        let credentials_end = credentials.expiry().and_then(|at| Timestamp::try_from(at).ok());
+        let credentials_end = match &self.cdn {
+            // Its URLs are signed with a key of their own.
+            Some(_) => None,
+            None => {
+                let credentials = self.credentials.provide_credentials().await.map_err(|error| failed(&error))?;
+                credentials.expiry().and_then(|at| Timestamp::try_from(at).ok())
+            }
+        };
         let ends = [
             Some(now.as_second().saturating_add(URL_TTL_S)),
             Some(claim.urls_end_at().as_second()),
@@ -93,6 +108,9 @@ impl Images {
         now: Timestamp,
         ends: Timestamp,
     ) -> Stored<String> {
+        if let Some(cdn) = &self.cdn {
+            return Ok(cdn.sign(&key(product, &file.sha256), file.object_version.as_deref(), ends));
+        }
         let good_for = u64::try_from(ends.as_second().saturating_sub(now.as_second())).unwrap_or(0);
         let signing = PresigningConfig::builder()
             .start_time(SystemTime::from(now))

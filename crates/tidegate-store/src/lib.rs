@@ -4,6 +4,7 @@
 //! [`images`] keeps the bytes in S3. The storage protocol that makes limits exact is in
 //! [`store::Reservation`] and `dynamo/reserve.rs`.
 
+mod cdn;
 pub mod control;
 pub mod dynamo;
 pub mod images;

@@ -3,6 +3,7 @@
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
 
+use crate::cdn::Cdn;
 use crate::dynamo::DynamoStore;
 use crate::images::Images;
 
@@ -27,12 +28,17 @@ impl Settings {
     /// The store and the images, over one SDK configuration.
     ///
     /// # Errors
-    /// A sentence, when the configuration has no credentials.
-    pub fn open(&self, config: &SdkConfig) -> Result<(DynamoStore, Images), String> {
+    /// A sentence, when the configuration has no credentials or the CDN's key cannot be read.
+    pub async fn open(&self, config: &SdkConfig) -> Result<(DynamoStore, Images), String> {
         let credentials = config.credentials_provider().ok_or("there are no AWS credentials to sign with")?;
         let dynamodb = aws_sdk_dynamodb::Client::new(config);
         let s3 = aws_sdk_s3::Client::new(config);
-        Ok((DynamoStore::new(dynamodb, &self.table), Images::new(s3, credentials, &self.bucket)))
+        let mut images = Images::new(s3, credentials, &self.bucket);
+        if let Ok(url) = std::env::var("TIDEGATE_CDN_URL") {
+            let key = secret(config, &variable("TIDEGATE_CDN_KEY_SECRET")?).await?;
+            images = images.behind(Cdn::new(&url, &variable("TIDEGATE_CDN_KEY_ID")?, &key)?);
+        }
+        Ok((DynamoStore::new(dynamodb, &self.table), images))
     }
 }
 
@@ -51,13 +57,18 @@ pub async fn token_keys(config: &SdkConfig) -> Result<String, String> {
     if let Ok(keys) = std::env::var("TIDEGATE_TOKEN_KEYS") {
         return Ok(keys);
     }
-    let secret = std::env::var("TIDEGATE_TOKEN_KEYS_SECRET").map_err(|_| {
+    let name = std::env::var("TIDEGATE_TOKEN_KEYS_SECRET").map_err(|_| {
         "one of the environment variables TIDEGATE_TOKEN_KEYS and TIDEGATE_TOKEN_KEYS_SECRET must be set".to_string()
     })?;
+    secret(config, &name).await
+}
+
+/// A text in Secrets Manager.
+async fn secret(config: &SdkConfig, name: &str) -> Result<String, String> {
     let client = aws_sdk_secretsmanager::Client::new(config);
-    let read = client.get_secret_value().secret_id(&secret).send().await;
-    let read = read.map_err(|error| format!("the secret {secret} cannot be read: {}", DisplayErrorContext(error)))?;
-    read.secret_string.ok_or_else(|| format!("the secret {secret} must be a text"))
+    let read = client.get_secret_value().secret_id(name).send().await;
+    let read = read.map_err(|error| format!("the secret {name} cannot be read: {}", DisplayErrorContext(error)))?;
+    read.secret_string.ok_or_else(|| format!("the secret {name} must be a text"))
 }
 
 /// A variable that a function cannot do without.

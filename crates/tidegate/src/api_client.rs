@@ -7,8 +7,10 @@ use std::time::Duration;
 use serde_json::Value;
 use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RANGE, RETRY_AFTER};
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response};
+use ureq::tls::{ClientCert, TlsConfig};
 use ureq::{Agent, Body, SendBody};
 
+use crate::aws::AwsIdentity;
 use crate::error::{CommandError, CommandResult};
 
 /// Long enough for a cold start behind a slow mobile link.
@@ -27,6 +29,8 @@ const ANSWER_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 pub enum Credential {
     /// The operator, with the key of the local cloud.
     OperatorKey(String),
+    /// The operator, as an identity in AWS.
+    Aws(AwsIdentity),
     /// A device, with its own or its product's token.
     DeviceToken(String),
 }
@@ -35,6 +39,7 @@ impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OperatorKey(_) => "OperatorKey(…)",
+            Self::Aws(_) => "Aws(…)",
             Self::DeviceToken(_) => "DeviceToken(…)",
         })
     }
@@ -52,6 +57,15 @@ pub struct ApiClient {
 impl ApiClient {
     /// A client for the service at `base`, such as `http://127.0.0.1:8080`.
     pub fn new(base: &str, credential: Credential) -> CommandResult<Self> {
+        Self::with_certificate(base, credential, None)
+    }
+
+    /// The same, showing a certificate to a service that asks for one.
+    pub fn with_certificate(
+        base: &str,
+        credential: Credential,
+        certificate: Option<ClientCert>,
+    ) -> CommandResult<Self> {
         let base = base.trim_end_matches('/');
         if !base.starts_with("http://") && !base.starts_with("https://") {
             return Err(CommandError::Usage(format!(
@@ -66,6 +80,7 @@ impl ApiClient {
             .user_agent(user_agent())
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_global(Some(CALL_TIMEOUT))
+            .tls_config(TlsConfig::builder().client_cert(certificate).build())
             .build()
             .into();
         Ok(Self { calls, transfers: Transfers::new(), base: base.to_owned(), credential })
@@ -124,11 +139,11 @@ impl ApiClient {
         read_answer(answer.map_err(|cause| self.unreachable(&cause))?)
     }
 
-    /// Puts our credential on a complete request. Requests to AWS will be signed here (SigV4 needs
-    /// the method, the address, the headers and the body, which are all final at this point).
+    /// Puts our credential on a complete request.
     fn authorize(&self, request: &mut Request<Vec<u8>>) -> CommandResult {
         let secret = match &self.credential {
             Credential::OperatorKey(key) => key,
+            Credential::Aws(identity) => return identity.sign(request, crate::time::now().into()),
             Credential::DeviceToken(token) => token,
         };
         let mut value = HeaderValue::try_from(format!("Bearer {secret}"))

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use ureq::tls::{ClientCert, PemItem, PrivateKey, parse_pem};
+
 use crate::api_client::{ApiClient, Credential};
+use crate::aws::AwsIdentity;
 use crate::error::{CommandError, CommandResult, EXIT_CODES};
 use crate::output::Reader;
 
@@ -49,6 +52,22 @@ pub struct Common {
     #[arg(long, global = true, value_name = "PATH", help_heading = "Common options")]
     pub key_file: Option<PathBuf>,
 
+    /// Sign as this profile of the AWS configuration, for a service in AWS; no operator key is used then
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Common options")]
+    pub profile: Option<String>,
+
+    /// Sign for this region [default: the one in the address of the service, or the profile's]
+    #[arg(long, global = true, value_name = "REGION", help_heading = "Common options")]
+    pub region: Option<String>,
+
+    /// Certificate to show to a service that asks for one: a PEM file
+    #[arg(long, global = true, value_name = "PATH", requires = "client_key", help_heading = "Common options")]
+    pub client_cert: Option<PathBuf>,
+
+    /// Key of that certificate: a PEM file
+    #[arg(long, global = true, value_name = "PATH", requires = "client_cert", help_heading = "Common options")]
+    pub client_key: Option<PathBuf>,
+
     /// Product that the command is about
     #[arg(long, global = true, env = "TIDEGATE_PRODUCT", help_heading = "Common options")]
     pub product: Option<String>,
@@ -59,6 +78,22 @@ pub struct Common {
 }
 
 impl Common {
+    /// What stands in a test's command line when nothing but the address does.
+    #[cfg(test)]
+    pub(crate) fn of(api: &str) -> Self {
+        Self {
+            api: api.to_owned(),
+            key: None,
+            key_file: None,
+            profile: None,
+            region: None,
+            client_cert: None,
+            client_key: None,
+            product: None,
+            json: false,
+        }
+    }
+
     /// Who reads the output.
     pub fn reader(&self) -> Reader {
         if self.json { Reader::Program } else { Reader::Person }
@@ -89,20 +124,66 @@ impl Common {
         }
     }
 
-    /// A client that speaks as the operator.
+    /// A client that speaks as the operator: with an identity in AWS where that was asked for or the
+    /// service is an API there, and otherwise with the operator key.
     pub fn operator(&self) -> CommandResult<ApiClient> {
-        let key = self.operator_key()?.ok_or_else(|| {
-            CommandError::Usage(format!(
-                "an operator key is needed: --key, --key-file, TIDEGATE_OPERATOR_KEY, or start in \
-                 the folder where `tidegate dev` runs, which has {LOCAL_KEY_FILE}"
-            ))
-        })?;
-        ApiClient::new(&self.api, Credential::OperatorKey(key))
+        let credential = match self.asks_for_aws() {
+            true => Credential::Aws(self.aws_identity()?),
+            false => match self.operator_key()? {
+                Some(key) => Credential::OperatorKey(key),
+                None if self.api.starts_with("https://") => Credential::Aws(self.aws_identity()?),
+                None => {
+                    return Err(CommandError::Usage(format!(
+                        "an operator key is needed: --key, --key-file, TIDEGATE_OPERATOR_KEY, or start in \
+                         the folder where `tidegate dev` runs, which has {LOCAL_KEY_FILE}; or --profile for \
+                         a service in AWS"
+                    )));
+                }
+            },
+        };
+        ApiClient::with_certificate(&self.api, credential, self.certificate()?)
+    }
+
+    /// Whether somebody said who the operator is.
+    pub fn can_operate(&self) -> CommandResult<bool> {
+        Ok(self.asks_for_aws() || self.operator_key()?.is_some())
+    }
+
+    fn asks_for_aws(&self) -> bool {
+        self.profile.is_some() || self.region.is_some()
     }
 
     /// A client that speaks as a device.
     pub fn device(&self, token: String) -> CommandResult<ApiClient> {
-        ApiClient::new(&self.api, Credential::DeviceToken(token))
+        ApiClient::with_certificate(&self.api, Credential::DeviceToken(token), self.certificate()?)
+    }
+
+    fn aws_identity(&self) -> CommandResult<AwsIdentity> {
+        AwsIdentity::load(&self.api, self.profile.as_deref(), self.region.as_deref())
+    }
+
+    fn certificate(&self) -> CommandResult<Option<ClientCert>> {
+        let (Some(certificate), Some(key)) = (&self.client_cert, &self.client_key) else {
+            return Ok(None);
+        };
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|cause| CommandError::file("read the client certificate", path, &cause))
+        };
+        let bad = |path: &Path, cause: &ureq::Error| {
+            CommandError::BadInput(format!("{} is not what it should be, in PEM: {cause}", path.display()))
+        };
+        let mut chain = Vec::new();
+        for item in parse_pem(&read(certificate)?) {
+            if let PemItem::Certificate(item) = item.map_err(|cause| bad(certificate, &cause))? {
+                chain.push(item);
+            }
+        }
+        let key_text = read(key)?;
+        let key = PrivateKey::from_pem(&key_text).map_err(|cause| bad(key, &cause))?;
+        match chain.is_empty() {
+            true => Err(CommandError::BadInput(format!("{} holds no certificate", certificate.display()))),
+            false => Ok(Some(ClientCert::new_with_certs(&chain, key))),
+        }
     }
 }
 
@@ -127,6 +208,8 @@ pub enum Command {
     /// List, show and steer updates
     #[command(subcommand)]
     Updates(crate::updates::UpdatesCommand),
+    /// Emergency stop: pause everything that a product's devices are offered
+    Stop(crate::stop::StopArgs),
     /// Follow a rollout until it ends
     Watch(crate::watch::WatchArgs),
     /// Explain what a device is offered, and why not something else
@@ -192,13 +275,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("key");
         std::fs::write(&path, "from-the-file\n").expect("a writable temporary folder");
-        let common = Common {
-            api: String::new(),
-            key: Some("from-the-environment".into()),
-            key_file: Some(path),
-            product: None,
-            json: false,
-        };
+        let common = Common { key: Some("from-the-environment".into()), key_file: Some(path), ..Common::of("") };
         assert_eq!(common.operator_key(), Ok(Some("from-the-file".into())));
     }
 }

@@ -65,9 +65,9 @@ fn with_downloaded(mut document: Value, downloaded: Option<Vec<PathBuf>>) -> Val
 }
 
 fn issue_token(common: &Common, device: &DeviceFile) -> CommandResult<String> {
-    if common.operator_key()?.is_none() {
+    if !common.can_operate()? {
         return Err(CommandError::Usage(
-            "a device token is needed: --token T, or an operator key to issue one with".into(),
+            "a device token is needed: --token T, or an operator key or --profile to issue one with".into(),
         ));
     }
     let path = ApiPath::product(&device.product, &["devices", &device.id, "token"]);
@@ -141,8 +141,7 @@ mod tests {
     fn check(server: &StubServer, folder: &std::path::Path, token: Option<&str>) -> CommandResult {
         let device = folder.join("device.json");
         std::fs::write(&device, r#"{"id":"d 1","product":"lamp","version":"1.0.0"}"#).expect("writable");
-        let common =
-            Common { api: server.base().to_owned(), key: Some("k1".into()), key_file: None, product: None, json: true };
+        let common = Common { key: Some("k1".into()), json: true, ..Common::of(server.base()) };
         let args = CheckArgs { device, token: token.map(str::to_owned), download: Some(folder.join("images")) };
         run(args, &common, &Output::new(Reader::Person))
     }

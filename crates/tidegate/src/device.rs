@@ -484,7 +484,7 @@ mod tests {
             let text = r#"{"id":"d1","product":"lamp","version":"1.0.0"}"#;
             std::fs::write(&device, text).expect("writable");
         }
-        let common = Common { api: server.base().to_owned(), key: None, key_file: None, product: None, json: false };
+        let common = Common::of(server.base());
         let args = DeviceArgs {
             device,
             token: "t".into(),

@@ -5,6 +5,7 @@
 
 pub mod api_client;
 pub mod arguments;
+pub mod aws;
 pub mod check;
 pub mod completions;
 pub mod demo;
@@ -25,6 +26,7 @@ pub mod rollout_view;
 pub mod settings;
 pub mod simulate;
 pub mod stack;
+pub mod stop;
 pub mod time;
 pub mod token;
 pub mod update;
@@ -70,6 +72,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> CommandResult {
         Command::Dev(args) => block_on(dev::run(args)),
         Command::Publish(args) => publish::run(*args, &common, output),
         Command::Updates(command) => updates::run(command, &common, output),
+        Command::Stop(args) => stop::run(args, &common, output),
         Command::Watch(args) => watch::run(args, &common, output),
         Command::Why(args) => why::run(args, &common, output),
         Command::Versions => versions::run(&common, output),

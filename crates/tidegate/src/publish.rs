@@ -348,13 +348,7 @@ mod tests {
     }
 
     fn common(server: &StubServer) -> Common {
-        Common {
-            api: server.base().to_owned(),
-            key: Some("k1".into()),
-            key_file: None,
-            product: Some("lamp".into()),
-            json: false,
-        }
+        Common { key: Some("k1".into()), product: Some("lamp".into()), ..Common::of(server.base()) }
     }
 
     fn created(base: &str) -> Reply {

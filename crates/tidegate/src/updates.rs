@@ -268,13 +268,7 @@ mod tests {
     use crate::stub_server::{Reply, StubServer};
 
     fn common(server: &StubServer) -> Common {
-        Common {
-            api: server.base().to_owned(),
-            key: Some("k1".into()),
-            key_file: None,
-            product: Some("lamp".into()),
-            json: false,
-        }
+        Common { key: Some("k1".into()), product: Some("lamp".into()), ..Common::of(server.base()) }
     }
 
     #[test]

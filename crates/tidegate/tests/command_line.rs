@@ -111,6 +111,21 @@ impl Ran {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_command_stops_everything_of_a_product_and_says_so() {
+    let bench = Bench::with_an_active_update().await;
+    let device = bench.device("lamp-1", "1.0.0", "eu");
+    let published = bench.tidegate(&["publish", "lamp.bin", "--version", "3.0.0", "--activate"]);
+    assert_eq!(published.exit, Some(DONE), "{published:?}");
+    let stopped = bench.json(&["stop", "--reason", "smoke in hall 3"]);
+    let both = json!([{"version": "3.0.0", "outcome": "paused"}, {"version": "2.0.0", "outcome": "paused"}]);
+    assert_eq!(stopped, json!({"product": "lamp", "updates": both}));
+    assert_eq!(bench.tidegate(&["check", &device]).exit, Some(NOTHING_TO_OFFER));
+    let again = bench.tidegate(&["stop", "--reason", "to be sure"]);
+    assert_eq!((again.exit, again.stdout.trim()), (Some(DONE), "nothing of this product is offered to any device"));
+    assert_eq!(bench.tidegate(&["stop"]).exit, Some(USAGE), "a stop without a reason leaves others in the dark");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_image_is_published_and_the_next_step_is_said() {
     let bench = Bench::new().await;
     let draft = bench.tidegate(&["publish", "lamp.bin", "--version", "2.0.0"]);

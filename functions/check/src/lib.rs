@@ -311,7 +311,7 @@ fn retry_after_s(device: &Device) -> u32 {
 pub async fn from_env() -> Result<Arc<CheckService<tidegate_store::DynamoStore>>, String> {
     let config = settings::sdk_config().await;
     let keys = TokenKeys::parse(&settings::token_keys(&config).await?)?;
-    let (store, images) = Settings::from_env()?.open(&config)?;
+    let (store, images) = Settings::from_env()?.open(&config).await?;
     Ok(Arc::new(CheckService::new(store, images, keys, CATALOG_AGE_MS)))
 }
 

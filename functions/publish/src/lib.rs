@@ -189,6 +189,6 @@ fn refused(error: ControlError) -> ApiError {
 pub async fn from_env() -> Result<Arc<PublishService<DynamoStore>>, String> {
     let config = settings::sdk_config().await;
     let keys = TokenKeys::parse(&settings::token_keys(&config).await?)?;
-    let (store, images) = Settings::from_env()?.open(&config)?;
+    let (store, images) = Settings::from_env()?.open(&config).await?;
     Ok(Arc::new(PublishService::new(store, images, keys)))
 }

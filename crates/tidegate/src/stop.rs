@@ -1,0 +1,55 @@
+//! `tidegate stop`: everything of a product, now.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::api_client::ApiPath;
+use crate::arguments::Common;
+use crate::error::CommandResult;
+use crate::output::{Output, Tone, clean, table};
+use crate::updates::reason;
+
+/// Options of `tidegate stop`.
+#[derive(Debug, Args)]
+pub struct StopArgs {
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub reason: String,
+}
+
+/// Pauses every update that devices are offered. When it says so, no device gets an offer any more;
+/// URLs that are out already end within fifteen minutes. Every update is tried, whatever becomes of the others.
+pub fn run(args: StopArgs, common: &Common, output: &Output) -> CommandResult {
+    let client = common.operator()?;
+    let product = common.product()?;
+    let listed = client.get(&ApiPath::product(product, &["updates"]))?;
+    let updates = listed["updates"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let active =
+        updates.iter().filter(|update| update["state"] == "active").filter_map(|update| update["version"].as_str());
+    let (mut rows, mut failed) = (Vec::new(), None);
+    for version in active {
+        let path = ApiPath::product(product, &["updates", version, "pause"]);
+        let outcome = client.post(&path, &json!({"reason": args.reason}));
+        let said = outcome.as_ref().map_or_else(ToString::to_string, |_| "paused".into());
+        rows.push((version.to_owned(), said));
+        failed = failed.or(outcome.err());
+    }
+    let documents = rows.iter().map(|(version, outcome)| json!({"version": version, "outcome": outcome}));
+    output.document(&json!({"product": product, "updates": documents.collect::<Vec<Value>>()}))?;
+    show(&rows, output)?;
+    match failed {
+        None => output.line(output.paint(Tone::Good, "nothing of this product is offered to any device")),
+        Some(error) => Err(error),
+    }
+}
+
+fn show(rows: &[(String, String)], output: &Output) -> CommandResult {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut shown = table(&["version", "outcome"], &[]);
+    for (version, outcome) in rows {
+        shown.add_row([clean(version), clean(outcome)]);
+    }
+    output.table(&shown)
+}

@@ -1,0 +1,645 @@
+//! COSTS.md, number by number: the units that the store reports for every call of the real handlers,
+//! times the prices that the document names. What it says is read from it; what it must say is printed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_sdk_dynamodb::config::interceptors::{
+    AfterDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+};
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::config::interceptors::Output;
+use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
+use aws_sdk_dynamodb::types::Capacity;
+use serde_json::{Value, json};
+use tidegate::stack::{Services, TABLE};
+use tidegate_core::Timestamp;
+use tidegate_store::DynamoStore;
+use tidegate_store::schema::INDEX;
+use tidegate_tests::{LAMP, World, at};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+const COSTS: &str = include_str!("../../COSTS.md");
+const VARIABLES: &str = include_str!("../../infra/variables.tf");
+
+/// Minutes of a month, of 730 hours: what AWS's calculator takes.
+const MINUTES: f64 = 43_800.0;
+
+/// One call of DynamoDB, and what it says it consumed.
+#[derive(Debug, Clone, Default)]
+struct Call {
+    name: &'static str,
+    units: f64,
+    /// The part of `units` that the index took.
+    index_units: f64,
+}
+
+impl Call {
+    fn is_read(&self) -> bool {
+        matches!(self.name, "GetItem" | "Query")
+    }
+}
+
+/// Asks DynamoDB in every call what it consumed, as a client may, and keeps the answers.
+#[derive(Debug, Clone, Default)]
+struct Meter(Arc<Mutex<Vec<Call>>>);
+
+impl Meter {
+    fn take(&self) -> Vec<Call> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Intercept for Meter {
+    fn name(&self) -> &'static str {
+        "Meter"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let request = context.request_mut();
+        let mut asked: Value = serde_json::from_slice(request.body().bytes().unwrap_or_default())?;
+        asked["ReturnConsumedCapacity"] = json!("INDEXES");
+        let asked = asked.to_string();
+        request.headers_mut().insert("content-length", asked.len().to_string());
+        *request.body_mut() = asked.into();
+        Ok(())
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // A transaction that is refused says nothing, though it is charged; none is measured here.
+        if let Ok(output) = context.output_or_error() {
+            let call = consumed(output).ok_or("a call that is not known here, or does not say what it consumed")?;
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        }
+        Ok(())
+    }
+}
+
+/// What an answer says that its call consumed.
+fn consumed(output: &Output) -> Option<Call> {
+    let (name, consumed) = if let Some(answer) = output.downcast_ref::<GetItemOutput>() {
+        ("GetItem", answer.consumed_capacity())
+    } else if let Some(answer) = output.downcast_ref::<QueryOutput>() {
+        ("Query", answer.consumed_capacity())
+    } else if let Some(answer) = output.downcast_ref::<PutItemOutput>() {
+        ("PutItem", answer.consumed_capacity())
+    } else if let Some(answer) = output.downcast_ref::<UpdateItemOutput>() {
+        ("UpdateItem", answer.consumed_capacity())
+    } else if let Some(answer) = output.downcast_ref::<TransactWriteItemsOutput>() {
+        ("TransactWriteItems", answer.consumed_capacity().first())
+    } else {
+        return None;
+    };
+    let index = consumed?.global_secondary_indexes().and_then(|indexes| indexes.get(INDEX));
+    Some(Call {
+        name,
+        units: consumed?.capacity_units()?,
+        index_units: index.and_then(Capacity::capacity_units).unwrap_or_default(),
+    })
+}
+
+/// What the functions wrote to their log.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn take_bytes(&self) -> usize {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).len()
+    }
+
+    /// Lines as `tidegate_api::edge` writes them at level `info`, of the functions alone: the local
+    /// cloud runs in this process too.
+    fn start(&self) -> impl Sized + use<> {
+        let writer = self.clone();
+        let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
+        let filter =
+            EnvFilter::new("off,tidegate_check=info,tidegate_report=info,tidegate_sweep=info,tidegate_store=info");
+        let lines = lines.with_writer(move || writer.clone()).with_filter(filter);
+        tracing_subscriber::registry().with(lines).set_default()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Something that happens, and what it took.
+#[derive(Debug, Clone)]
+struct Event {
+    name: &'static str,
+    calls: Vec<Call>,
+    log_bytes: usize,
+}
+
+impl Event {
+    fn units(&self, is_wanted: impl Fn(&Call) -> bool) -> f64 {
+        self.calls.iter().filter(|call| is_wanted(call)).map(|call| call.units).sum()
+    }
+
+    fn read_units(&self) -> f64 {
+        self.units(Call::is_read)
+    }
+
+    fn write_units(&self) -> f64 {
+        self.units(|call| !call.is_read())
+    }
+
+    fn index_units(&self) -> f64 {
+        self.calls.iter().filter(|call| !call.is_read()).map(|call| call.index_units).sum()
+    }
+
+    /// What it took more than `other`.
+    fn without(mut self, other: &Event) -> Event {
+        for known in &other.calls {
+            let same = |call: &Call| call.name == known.name && call.units == known.units;
+            let place = self.calls.iter().position(same).expect("a later sweep does all that an earlier one does");
+            self.calls.remove(place);
+        }
+        self.log_bytes = self.log_bytes.saturating_sub(other.log_bytes);
+        self
+    }
+
+    /// `GetItem, 7 Query`.
+    fn calls(&self) -> String {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for call in &self.calls {
+            *counts.entry(call.name).or_default() += 1;
+        }
+        let texts = counts.into_iter().map(|(name, count)| match count {
+            1 => name.to_string(),
+            _ => format!("{count} {name}"),
+        });
+        texts.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The parts of its price for a million, through a front door.
+    fn million(&self, prices: &Prices, door: &str) -> Bill {
+        let writes = self.write_units() > 0.0;
+        let time = if writes { "Milliseconds of a call that writes" } else { "Milliseconds of a call that reads" };
+        Bill {
+            door: prices.of(door),
+            requests: prices.of("Lambda requests"),
+            compute: prices.compute(prices.of(time)),
+            reads: self.read_units() * prices.of("DynamoDB read units"),
+            writes: self.write_units() * prices.of("DynamoDB write units"),
+            log: self.log_bytes as f64 / 1000.0 * prices.of("CloudWatch logs"),
+        }
+    }
+}
+
+/// Dollars for a million, in parts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bill {
+    door: f64,
+    requests: f64,
+    compute: f64,
+    reads: f64,
+    writes: f64,
+    /// At level `info`; nothing at `warn`.
+    log: f64,
+}
+
+impl Bill {
+    fn without_log(&self) -> f64 {
+        self.door + self.requests + self.compute + self.reads + self.writes
+    }
+
+    fn plus(&self, other: &Bill) -> Bill {
+        Bill {
+            door: self.door + other.door,
+            requests: self.requests + other.requests,
+            compute: self.compute + other.compute,
+            reads: self.reads + other.reads,
+            writes: self.writes + other.writes,
+            log: self.log + other.log,
+        }
+    }
+}
+
+/// The first table of COSTS.md.
+struct Prices(BTreeMap<String, f64>);
+
+impl Prices {
+    fn read() -> Self {
+        let rows =
+            COSTS.lines().skip_while(|line| !line.starts_with("| Price |")).take_while(|line| line.starts_with('|'));
+        let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+        Self(cells.filter_map(|cells| Some((cells.get(1)?.to_string(), cells.get(2)?.parse().ok()?))).collect())
+    }
+
+    fn of(&self, name: &str) -> f64 {
+        *self.0.get(name).unwrap_or_else(|| panic!("COSTS.md must have a row `| {name} | <number> |`"))
+    }
+
+    /// A million calls of `ms`.
+    fn compute(&self, ms: f64) -> f64 {
+        ms / 1000.0 * self.of("Memory of a function in GB") * self.of("Lambda GB-seconds")
+    }
+}
+
+const HTTP_API: &str = "HTTP API";
+const FUNCTION_URL: &str = "Function URL";
+const CLOUDFRONT: &str = "CloudFront requests";
+
+/// A world whose every call says what it consumed.
+struct Measured {
+    world: World,
+    meter: Meter,
+    log: Log,
+}
+
+impl Measured {
+    async fn new() -> Self {
+        let mut world = World::new(tidegate_check::CATALOG_AGE_MS).await;
+        let (meter, log) = (Meter::default(), Log::default());
+        let config = world.cloud.sdk_config().await;
+        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&config).interceptor(meter.clone()).build();
+        world.store = DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(dynamodb), TABLE);
+        let (images, keys) = (world.images.clone(), world.keys.clone());
+        world.services = Services::new(world.store.clone(), images, keys, tidegate_check::CATALOG_AGE_MS);
+        Self { world, meter, log }
+    }
+
+    fn event(&self, name: &'static str) -> Event {
+        Event { name, calls: self.meter.take(), log_bytes: self.log.take_bytes() }
+    }
+
+    /// So that the next check-in finds the catalog read.
+    async fn warm(&self, now: Timestamp) {
+        self.world.check(&device("lamp-warm", "9.0.0"), now).await;
+        let _warm_up = self.event("");
+    }
+
+    async fn check(&self, name: &'static str, id: &str, version: &str, offer: &Value, now: Timestamp) -> Event {
+        let answer = self.world.check(&device(id, version), now).await;
+        assert_eq!((answer.status, &answer.body["version"]), (200, offer), "{name}: {}", answer.body);
+        self.event(name)
+    }
+
+    async fn report(&self, name: &'static str, id: &str, status: &str, recorded: bool, now: Timestamp) -> Event {
+        let answer = self.world.report(id, "2.0.0", status, now).await;
+        assert_eq!(answer.body["recorded"], recorded, "{name}: {}", answer.body);
+        self.event(name)
+    }
+
+    async fn sweep(&self, name: &'static str, now: Timestamp) -> Event {
+        let _before = self.event("");
+        self.world.services.sweep.sweep(now).await.expect("the local cloud answers");
+        self.event(name)
+    }
+}
+
+/// A device that says about as much as devices do.
+fn device(id: &str, version: &str) -> Value {
+    json!({
+        "id": id, "product": LAMP, "version": version, "serial": "A2026-00017-4711", "hw_revision": 4, "region": "eu",
+        "memory": 512, "battery": 87, "stage": "production", "batch": "B19", "uptime_s": 93600,
+        "site": {"name": "warehouse north", "floor": 2, "tags": ["indoor", "mains"]},
+        "network": {"kind": "wifi", "rssi": -61},
+    })
+}
+
+/// Everything that is measured.
+struct Measurements {
+    /// What devices do, in the order of the document.
+    events: Vec<Event>,
+    /// What each minute does.
+    sweeps: Vec<Event>,
+}
+
+impl Measurements {
+    fn event(&self, name: &str) -> &Event {
+        self.events.iter().chain(&self.sweeps).find(|event| event.name == name).expect("the event was measured")
+    }
+}
+
+const NOTHING: &str = "Check-in, nothing to offer";
+const NOTHING_DAILY: &str = "… the first in 24 hours: last seen is written";
+const HEAD: &str = "… the catalog's head, once a second on each warm function";
+const REPEATED: &str = "Check-in, the same offer again";
+const GRANTED: &str = "Check-in, a first offer";
+const PROGRESS: &str = "Report of progress";
+const OUTCOME: &str = "Report of success";
+const NEW_VERSION: &str = "Check-in with the new version";
+const SWEEP: &str = "A sweep with nothing live";
+const SWEEP_PRODUCT: &str = "… more for a product with a live update (7 shards)";
+const SWEEP_UPDATE: &str = "… more for each further live update (7 shards)";
+const SWEEP_CLAIM: &str = "… more for each claim that ends";
+
+async fn measurements() -> Measurements {
+    let measured = Measured::new().await;
+    let _log = measured.log.start();
+    let (none, offer) = (Value::Null, json!("2.0.0"));
+    let now = at("2026-01-01T12:00:00Z");
+    let sweep = measured.sweep(SWEEP, now).await;
+    measured.world.publish(LAMP, "1.0.0", json!({}), now).await;
+    let one_live = measured.sweep(SWEEP_PRODUCT, now).await;
+    measured.warm(now).await;
+
+    let first_seen = measured.check("… of a device that was never seen", "lamp-0017", "1.0.0", &none, now).await;
+    let nothing = measured.check(NOTHING, "lamp-0017", "1.0.0", &none, now).await;
+    let later = at("2026-01-01T12:00:02Z");
+    let mut head = measured.check(HEAD, "lamp-0017", "1.0.0", &none, later).await;
+    head.calls.retain(|call| call.name == "GetItem");
+    head.log_bytes = 0;
+    let tomorrow = at("2026-01-02T12:00:00Z");
+    measured.warm(tomorrow).await;
+    let daily = measured.check(NOTHING_DAILY, "lamp-0017", "1.0.0", &none, tomorrow).await;
+    for id in ["lamp-0018", "lamp-0019"] {
+        measured.check("", id, "1.0.0", &none, tomorrow).await;
+    }
+
+    measured.world.publish(LAMP, "2.0.0", json!({}), tomorrow).await;
+    let two_live = measured.sweep(SWEEP_UPDATE, tomorrow).await;
+    let now = at("2026-01-02T12:00:05Z");
+    measured.warm(now).await;
+    let granted = measured.check(GRANTED, "lamp-0017", "1.0.0", &offer, now).await;
+    let repeated = measured.check(REPEATED, "lamp-0017", "1.0.0", &offer, now).await;
+    let unseen = measured.check("… of a device that was never seen before", "lamp-0020", "1.0.0", &offer, now).await;
+    let progress = measured.report(PROGRESS, "lamp-0017", "DOWNLOAD", true, now).await;
+    let outcome = measured.report(OUTCOME, "lamp-0017", "INSTALL_SUCCESS", true, now).await;
+    let again = measured.report("… an outcome that is known", "lamp-0017", "INSTALL_SUCCESS", false, now).await;
+    let new_version = measured.check(NEW_VERSION, "lamp-0017", "2.0.0", &none, now).await;
+    measured.check("", "lamp-0018", "1.0.0", &offer, now).await;
+    let believed = measured.check("… of a device that never reports", "lamp-0018", "2.0.0", &none, now).await;
+    measured.check("", "lamp-0019", "1.0.0", &offer, now).await;
+    let failure = measured.report("Report of a failure (7 shards)", "lamp-0019", "INSTALL_ERROR", true, now).await;
+    let retried = measured.check("… an offer after a failure", "lamp-0019", "1.0.0", &offer, now).await;
+
+    // A day later two claims have ended in silence: one to take off, and the other to count.
+    let silent = measured.sweep("", at("2026-01-03T12:30:00Z")).await.without(&two_live);
+    let (calls, claims) = (silent.calls.len(), silent.units(|call| call.name == "TransactWriteItems") / 5.0);
+    assert_eq!((calls % 2, claims), (0, 2.0), "two claims end alike: {silent:?}");
+    let shards_again = |call: &Call| call.name == "GetItem";
+    let reads = silent.calls.iter().filter(|call| shards_again(call)).count();
+    assert_eq!(reads, 2 + 7, "each claim is read, and once more the shards");
+    let mut claim = Event { name: SWEEP_CLAIM, log_bytes: silent.log_bytes / 2, ..silent };
+    let transaction = claim.calls.iter().find(|call| !call.is_read()).expect("it was counted").clone();
+    let read = claim.calls.iter().find(|call| shards_again(call)).expect("it was counted").clone();
+    claim.calls = vec![read, transaction];
+
+    let two_more = two_live.clone().without(&one_live);
+    let one_more = one_live.without(&sweep);
+    Measurements {
+        events: vec![
+            nothing,
+            daily,
+            head,
+            first_seen,
+            repeated,
+            granted,
+            unseen,
+            retried,
+            new_version,
+            believed,
+            progress,
+            outcome,
+            again,
+            failure,
+        ],
+        sweeps: vec![sweep, one_more, two_more, claim],
+    }
+}
+
+/// What COSTS.md must say, block by block.
+fn blocks(measured: &Measurements, prices: &Prices) -> Vec<(&'static str, String)> {
+    vec![
+        ("measured", measured_block(measured)),
+        ("dollars", dollars_block(measured, prices)),
+        ("update", update_block(measured, prices)),
+        ("targets", targets_block(measured, prices)),
+        ("idle", idle_block(measured, prices)),
+        ("fleets", fleets_block(measured, prices)),
+    ]
+}
+
+fn measured_block(measured: &Measurements) -> String {
+    let mut text = String::from(
+        "| Event | Calls | Read units | Write units | … of these, the index's | Log bytes at `info` |\n|---|---|---|---|---|---|\n",
+    );
+    for event in measured.events.iter().chain(&measured.sweeps) {
+        let Event { name, log_bytes, .. } = event;
+        let (calls, read, write, index) = (event.calls(), event.read_units(), event.write_units(), event.index_units());
+        writeln!(text, "| {name} | {calls} | {read} | {write} | {index} | {log_bytes} |").unwrap();
+    }
+    text
+}
+
+fn dollars_block(measured: &Measurements, prices: &Prices) -> String {
+    let mut text = String::from(
+        "| A million of | HTTP API | Function URL | CloudFront and URL | … more at log level `info` |\n|---|---|---|---|---|\n",
+    );
+    for event in measured.events.iter().filter(|event| event.name != HEAD) {
+        let [http_api, url, cloudfront] =
+            [HTTP_API, FUNCTION_URL, CLOUDFRONT].map(|door| event.million(prices, door).without_log());
+        let log = event.million(prices, HTTP_API).log;
+        writeln!(text, "| {} | {http_api:.2} | {url:.2} | {cloudfront:.2} | {log:.2} |", event.name).unwrap();
+    }
+    text
+}
+
+/// Three checks and three reports.
+fn update(measured: &Measurements, prices: &Prices, door: &str) -> Bill {
+    [GRANTED, PROGRESS, REPEATED, PROGRESS, OUTCOME, NEW_VERSION]
+        .iter()
+        .fold(Bill::default(), |sum, name| sum.plus(&measured.event(name).million(prices, door)))
+}
+
+fn update_block(measured: &Measurements, prices: &Prices) -> String {
+    let (bill, url) = (update(measured, prices, HTTP_API), update(measured, prices, FUNCTION_URL));
+    let of = |kind: fn(&Event) -> f64| {
+        [GRANTED, PROGRESS, REPEATED, PROGRESS, OUTCOME, NEW_VERSION].map(|name| kind(measured.event(name)))
+    };
+    let sum = |parts: [f64; 6]| {
+        let total = parts.iter().sum::<f64>();
+        format!("{} = {total}", parts.map(|part| part.to_string()).join(" + "))
+    };
+    let (reads, writes) = (sum(of(Event::read_units)), sum(of(Event::write_units)));
+    let (door, lambda) = (prices.of(HTTP_API), prices.of("Lambda requests"));
+    let (read_price, write_price) = (prices.of("DynamoDB read units"), prices.of("DynamoDB write units"));
+    let mut text = String::from(
+        "| A device update, a million of them | Arithmetic | HTTP API | Function URL |\n|---|---|---|---|\n",
+    );
+    let mut row = |name: &str, how: String, api: f64, url: f64| {
+        writeln!(text, "| {name} | {how} | {api:.2} | {url:.2} |").unwrap();
+    };
+    row("front door", format!("6 x {door:.2}"), bill.door, url.door);
+    row("Lambda requests", format!("6 x {lambda:.2}"), bill.requests, url.requests);
+    row("Lambda time", "1 call that reads, 5 that write".into(), bill.compute, url.compute);
+    row("reads", format!("{reads} units x {read_price}"), bill.reads, url.reads);
+    row("writes", format!("{writes} units x {write_price}"), bill.writes, url.writes);
+    row("**sum**", String::new(), bill.without_log(), url.without_log());
+    row("… with log level `info`", "6 lines".into(), bill.without_log() + bill.log, url.without_log() + url.log);
+    text
+}
+
+fn targets_block(measured: &Measurements, prices: &Prices) -> String {
+    let nothing = |door| measured.event(NOTHING).million(prices, door);
+    let rows = [
+        ("nothing to offer, HTTP API", 1.30, nothing(HTTP_API)),
+        ("nothing to offer, function URL", 0.30, nothing(FUNCTION_URL)),
+        ("device update, HTTP API", 10.0, update(measured, prices, HTTP_API)),
+        ("device update, function URL", 10.0, update(measured, prices, FUNCTION_URL)),
+    ];
+    let mut text = String::from(
+        "| A million of | Target | Log level `warn` | | Log level `info` | |\n|---|---|---|---|---|---|\n",
+    );
+    for (name, target, bill) in rows {
+        let word = |dollars: f64| if dollars <= target { "holds" } else { "**missed**" };
+        let (quiet, talkative) = (bill.without_log(), bill.without_log() + bill.log);
+        let (quietly, talkatively) = (word(quiet), word(talkative));
+        writeln!(text, "| {name} | {target:.2} | {quiet:.2} | {quietly} | {talkative:.2} | {talkatively} |").unwrap();
+    }
+    text
+}
+
+fn idle_block(measured: &Measurements, prices: &Prices) -> String {
+    let monthly = |event: &Event, prices: &Prices| {
+        let units = event.read_units() * prices.of("DynamoDB read units")
+            + event.write_units() * prices.of("DynamoDB write units");
+        MINUTES * units / 1e6
+    };
+    let (sweep, product) = (measured.event(SWEEP), measured.event(SWEEP_PRODUCT));
+    let ms = prices.of("Milliseconds of a sweep");
+    let (alarms, metrics, secret) = (prices.of("Alarm metrics"), prices.of("Metrics"), prices.of("Secret"));
+    let fixed = [
+        ("alarms", format!("23 metrics in 16 alarms x {alarms:.2}"), 23.0 * alarms),
+        ("metrics of the sweep", format!("3 x {metrics:.2}"), 3.0 * metrics),
+        ("the secret", format!("1 x {secret:.2}"), secret),
+        ("dashboard", "the first three are free".into(), 0.0),
+        ("sweep: schedule", "43,800 x 1.00 / 1,000,000".into(), MINUTES * prices.of("Schedule") / 1e6),
+        ("sweep: requests", "43,800 x 0.20 / 1,000,000".into(), MINUTES * prices.of("Lambda requests") / 1e6),
+        ("sweep: time", format!("43,800 x {ms} ms"), MINUTES * prices.compute(ms) / 1e6),
+        ("sweep: reads", format!("43,800 x {} units", sweep.read_units()), monthly(sweep, prices)),
+    ];
+    let mut text = String::from("| Each month | Arithmetic | Dollars |\n|---|---|---|\n");
+    for (name, how, dollars) in &fixed {
+        writeln!(text, "| {name} | {how} | {dollars:.2} |").unwrap();
+    }
+    let sum = fixed.iter().map(|(_, _, dollars)| dollars).sum::<f64>();
+    writeln!(text, "| **sum** | | **{sum:.2}** |").unwrap();
+    let (reads, writes) = (product.read_units(), product.write_units());
+    writeln!(text, "| each product: metrics | 6 x {metrics:.2} | {:.2} |", 6.0 * metrics).unwrap();
+    let live = monthly(product, prices);
+    writeln!(text, "| each live update of 7 shards | 43,800 x ({reads} read + {writes} write units) | {live:.2} |")
+        .unwrap();
+    text
+}
+
+fn fleets_block(measured: &Measurements, prices: &Prices) -> String {
+    let mut text = String::from(
+        "| Fleet | Check-ins a month | HTTP API | Function URL | … more at `info` | one update for all, HTTP API | … function URL |\n|---|---|---|---|---|---|---|\n",
+    );
+    for (name, millions, each_minutes) in [
+        ("10,000 daily", 0.01, 1440.0),
+        ("1 million daily", 1.0, 1440.0),
+        ("1 million hourly", 1.0, 60.0),
+        ("10 million daily", 10.0, 1440.0),
+        ("10 million hourly", 10.0, 60.0),
+        ("100 million daily", 100.0, 1440.0),
+        ("100 million hourly", 100.0, 60.0),
+    ] {
+        let check_ins = millions * MINUTES / each_minutes;
+        let daily = millions * MINUTES / 1440.0;
+        let sum = |door: &str, part: fn(&Bill) -> f64| {
+            let (nothing, seen) = (measured.event(NOTHING), measured.event(NOTHING_DAILY));
+            (check_ins - daily) * part(&nothing.million(prices, door)) + daily * part(&seen.million(prices, door))
+        };
+        let (http_api, url) = (sum(HTTP_API, Bill::without_log), sum(FUNCTION_URL, Bill::without_log));
+        let log = sum(HTTP_API, |bill| bill.log);
+        let [api_update, url_update] =
+            [HTTP_API, FUNCTION_URL].map(|door| millions * update(measured, prices, door).without_log());
+        let cells = [http_api, url, log, api_update, url_update].map(dollars).join(" | ");
+        writeln!(text, "| {name} | {} M | {cells} |", thousands(check_ins, 1)).unwrap();
+    }
+    text
+}
+
+/// Cents where they matter.
+fn dollars(amount: f64) -> String {
+    thousands(amount, if amount < 10.0 { 2 } else { 0 })
+}
+
+fn thousands(number: f64, digits: usize) -> String {
+    let text = format!("{number:.digits$}");
+    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let groups = whole.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group));
+    groups.collect::<Vec<_>>().join(",") + rest
+}
+
+/// A block of COSTS.md, between its marks.
+fn written(name: &str) -> &'static str {
+    let start = format!("<!-- costs: {name} -->\n");
+    let block = COSTS.split_once(&start).and_then(|(_, rest)| rest.split_once("<!-- end -->"));
+    block.unwrap_or_else(|| panic!("COSTS.md must have a block `{start}… <!-- end -->`")).0
+}
+
+#[tokio::test]
+async fn every_number_in_costs_md_is_measured_here_or_computed_from_its_prices() {
+    let (measured, prices) = (measurements().await, Prices::read());
+    let differ = blocks(&measured, &prices).into_iter().filter(|(name, ought)| written(name) != ought);
+    let ought = differ.map(|(name, ought)| format!("<!-- costs: {name} -->\n{ought}<!-- end -->\n"));
+    let ought = ought.collect::<Vec<_>>().join("\n");
+    assert!(ought.is_empty(), "COSTS.md must say:\n\n{ought}");
+}
+
+#[tokio::test]
+async fn a_check_in_with_nothing_to_offer_keeps_to_its_target() {
+    let (measured, prices) = (measurements().await, Prices::read());
+    for (door, target) in [(HTTP_API, 1.30), (FUNCTION_URL, 0.30)] {
+        let bill = measured.event(NOTHING).million(&prices, door);
+        assert!(bill.without_log() <= target, "{door}: {bill:?} is more than {target}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_measured_costs_what_amazon_s_rules_say_of_its_items() {
+    let measured = measurements().await;
+    // Every item is below 1 KB; a transaction is charged twice, the index once; a moved index key is
+    // one entry deleted and one put.
+    let claim_and_shard = 2.0 + 2.0 + 1.0;
+    let device_and_counts = 2.0 + 2.0 + 2.0 + 2.0;
+    assert_eq!(measured.event(NOTHING).read_units(), 0.5, "eventually consistent, below 4 KB");
+    assert_eq!(measured.event(NOTHING).write_units(), 0.0);
+    assert_eq!(measured.event(REPEATED).write_units(), 0.0);
+    assert_eq!(measured.event(GRANTED).write_units(), claim_and_shard);
+    assert_eq!(measured.event(OUTCOME).write_units(), claim_and_shard);
+    assert_eq!(measured.event(NEW_VERSION).write_units(), device_and_counts);
+    assert_eq!(measured.event(PROGRESS).read_units(), 1.0, "strongly consistent");
+    assert_eq!(measured.event(PROGRESS).write_units(), 1.0);
+}
+
+#[test]
+fn the_memory_that_is_priced_is_the_memory_that_is_deployed() {
+    assert_eq!(Prices::read().of("Memory of a function in GB"), 0.25);
+    for function in ["check", "report", "sweep"] {
+        let default = VARIABLES.lines().find(|line| line.trim_start().starts_with(&format!("{function} ")));
+        assert!(default.is_some_and(|line| line.ends_with("optional(number, 256)")), "{function}: {default:?}");
+    }
+}
