@@ -2,13 +2,15 @@
 # Builds the four functions for Lambda and zips them, so that the same source gives the same bytes:
 # target/lambda/<function>/bootstrap.zip, which is where Terraform looks.
 #
-#   infra/package.sh [arm64|x86_64]
+#   infra/package.sh [arm64|x86_64] [FUNCTION…]
 #
 # cargo-lambda and zig come from PyPI, into target/, where they are not installed already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 architecture=${1:-arm64}
+functions=("${@:2}")
+[ ${#functions[@]} -gt 0 ] || functions=(check report publish sweep)
 case $architecture in
 arm64) target=aarch64-unknown-linux-gnu ;;
 x86_64) target=x86_64-unknown-linux-gnu ;;
@@ -28,13 +30,13 @@ cargo_home=${CARGO_HOME:-$HOME/.cargo}
 export RUSTFLAGS="--remap-path-prefix=$PWD=/tidegate --remap-path-prefix=$cargo_home=/cargo"
 out=${TIDEGATE_PACKAGE_DIR:-target/lambda}
 cargo lambda build --release --locked --target "$target" --lambda-dir "$out" \
-    --bin check --bin report --bin publish --bin sweep
+    "${functions[@]/#/--bin=}"
 
 # `zip` would keep the time of the build.
-python3 - "$out" <<'PYTHON'
+python3 - "$out" "${functions[@]}" <<'PYTHON'
 import hashlib, pathlib, sys, zipfile
 
-for function in ["check", "report", "publish", "sweep"]:
+for function in sys.argv[2:]:
     folder = pathlib.Path(sys.argv[1], function)
     binary = folder.joinpath("bootstrap").read_bytes()
     entry = zipfile.ZipInfo("bootstrap", date_time=(1980, 1, 1, 0, 0, 0))

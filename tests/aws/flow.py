@@ -506,7 +506,7 @@ def the_operators_routes_are_closed(world):
         role = Operator(world.account.as_role(function["role_arn"]), world.api, world.region)
         checks.equal(f"the role of {name}", role.call("GET", path).status, 403)
     if world.command_line.understands_profiles():
-        code, text = world.command_line.run("viewer", "--product", PRODUCT, "updates", "activate", "1.1.0")
+        code, text = world.command_line.run("viewer", "--product", PRODUCT, "updates", "activate", "1.1.0", "--reason", "curious")
         checks.equal(f"tidegate updates activate as viewer: {text}", code, 1)
 
 
