@@ -343,6 +343,7 @@ const GRANTED: &str = "… a first offer";
 const PROGRESS: &str = "Report, progress";
 const OUTCOME: &str = "… success";
 const NEW_VERSION: &str = "… with the new version";
+const BELIEVED: &str = "… with the new version, never reported";
 const SWEEP: &str = "A sweep with nothing live";
 const SWEEP_PRODUCT: &str = "… more for a product with a live update (7 shards)";
 const SWEEP_UPDATE: &str = "… more for each further live update (7 shards)";
@@ -383,7 +384,7 @@ async fn measurements() -> Measurements {
     let again = measured.report("… an outcome that is known", "lamp-0017", "INSTALL_SUCCESS", false, now).await;
     let new_version = measured.check(NEW_VERSION, "lamp-0017", "2.0.0", &none, now).await;
     measured.check("", "lamp-0018", "1.0.0", &offer, now).await;
-    let believed = measured.check("… with the new version, never reported", "lamp-0018", "2.0.0", &none, now).await;
+    let believed = measured.check(BELIEVED, "lamp-0018", "2.0.0", &none, now).await;
     measured.check("", "lamp-0019", "1.0.0", &offer, now).await;
     let failure = measured.report("… failure (7 shards)", "lamp-0019", "INSTALL_ERROR", true, now).await;
     let retried = measured.check("… an offer after a failure", "lamp-0019", "1.0.0", &offer, now).await;
@@ -425,6 +426,9 @@ fn blocks(measured: &Measurements, prices: &Prices) -> Vec<(&'static str, String
         ("dollars", dollars_block(measured, prices)),
         ("update", update_block(measured, prices)),
         ("targets", targets_block(measured, prices)),
+        ("room", room_block(measured, prices)),
+        ("shares", shares_block(measured, prices)),
+        ("bandwidth", bandwidth_block(prices)),
         ("idle", idle_block(measured, prices)),
         ("fleets", fleets_block(measured, prices)),
     ]
@@ -510,12 +514,78 @@ fn targets_block(measured: &Measurements, prices: &Prices) -> String {
     text
 }
 
+/// What an update would cost if less of it were written.
+fn room_block(measured: &Measurements, prices: &Prices) -> String {
+    let [api, url] = [HTTP_API, FUNCTION_URL].map(|door| update(measured, prices, door));
+    let counts = measured.event(NEW_VERSION).write_units() - 3.0;
+    let progress = 2.0 * measured.event(PROGRESS).write_units();
+    let index = measured.event(GRANTED).index_units() + measured.event(OUTCOME).index_units();
+    let mut units = url.writes / prices.of("DynamoDB write units");
+    let mut text =
+        String::from("| A million device updates | Write units each | HTTP API | Function URL |\n|---|---|---|---|\n");
+    for (name, spared) in [
+        ("as they are", 0.0),
+        ("without counting devices by version", counts),
+        ("… nor storing progress", progress),
+        ("… nor an index of reserved claims", index),
+        ("without any write", f64::MAX),
+    ] {
+        units = (units - spared).max(0.0);
+        let of = |bill: Bill| bill.without_log() - bill.writes + units * prices.of("DynamoDB write units");
+        writeln!(text, "| {name} | {units} | {:.2} | {:.2} |", of(api), of(url)).unwrap();
+    }
+    let unreported = [HTTP_API, FUNCTION_URL].map(|door| {
+        let [granted, believed] = [GRANTED, BELIEVED].map(|name| measured.event(name).million(prices, door));
+        granted.plus(&believed).without_log()
+    });
+    let units = measured.event(GRANTED).write_units() + measured.event(BELIEVED).write_units();
+    let [api, url] = unreported;
+    writeln!(text, "| as they are, of devices that never report: two check-ins | {units} | {api:.2} | {url:.2} |")
+        .unwrap();
+    text
+}
+
+/// Which part of a bill is what, in percent.
+fn shares_block(measured: &Measurements, prices: &Prices) -> String {
+    let mut text = String::from(
+        "| Share, at level `info` | Front door | Lambda requests | Lambda time | Reads | Writes | Log |\n|---|---|---|---|---|---|---|\n",
+    );
+    let nothing = |door| measured.event(NOTHING).million(prices, door);
+    for (name, bill) in [
+        ("nothing to offer, HTTP API", nothing(HTTP_API)),
+        ("nothing to offer, function URL", nothing(FUNCTION_URL)),
+        ("device update, HTTP API", update(measured, prices, HTTP_API)),
+        ("device update, function URL", update(measured, prices, FUNCTION_URL)),
+    ] {
+        let whole = bill.without_log() + bill.log;
+        let parts = [bill.door, bill.requests, bill.compute, bill.reads, bill.writes, bill.log];
+        let cells = parts.map(|part| format!("{:.0} %", 100.0 * part / whole)).join(" | ");
+        writeln!(text, "| {name} | {cells} |").unwrap();
+    }
+    text
+}
+
+fn bandwidth_block(prices: &Prices) -> String {
+    let mut text = String::from("| Downloads of a million devices | 1 MB each | 50 MB each |\n|---|---|---|\n");
+    for (name, egress, requests, free_gb) in [
+        ("from S3", "S3 egress", "S3 GETs", 0.0),
+        ("from CloudFront", "CloudFront egress", CLOUDFRONT, 0.0),
+        ("from CloudFront, of which 1 TB and the requests are free", "CloudFront egress", FUNCTION_URL, 1000.0),
+    ] {
+        let cells =
+            [1000.0, 50_000.0].map(|gb: f64| thousands((gb - free_gb) * prices.of(egress) + prices.of(requests), 2));
+        writeln!(text, "| {name} | {} |", cells.join(" | ")).unwrap();
+    }
+    text
+}
+
 fn idle_block(measured: &Measurements, prices: &Prices) -> String {
     let monthly = |event: &Event, prices: &Prices| {
         let units = event.read_units() * prices.of("DynamoDB read units")
             + event.write_units() * prices.of("DynamoDB write units");
         MINUTES * units / 1e6
     };
+    let a_million = |price| format!("43,800 x {:.2} / 1,000,000", prices.of(price));
     let (sweep, product) = (measured.event(SWEEP), measured.event(SWEEP_PRODUCT));
     let ms = prices.of("Milliseconds of a sweep");
     let (alarms, metrics, secret) = (prices.of("Alarm metrics"), prices.of("Metrics"), prices.of("Secret"));
@@ -524,8 +594,8 @@ fn idle_block(measured: &Measurements, prices: &Prices) -> String {
         ("metrics of the sweep", format!("3 x {metrics:.2}"), 3.0 * metrics),
         ("the secret", format!("1 x {secret:.2}"), secret),
         ("dashboard", "the first three are free".into(), 0.0),
-        ("sweep: schedule", "43,800 x 1.00 / 1,000,000".into(), MINUTES * prices.of("Schedule") / 1e6),
-        ("sweep: requests", "43,800 x 0.20 / 1,000,000".into(), MINUTES * prices.of("Lambda requests") / 1e6),
+        ("sweep: schedule", a_million("Schedule"), MINUTES * prices.of("Schedule") / 1e6),
+        ("sweep: requests", a_million("Lambda requests"), MINUTES * prices.of("Lambda requests") / 1e6),
         ("sweep: time", format!("43,800 x {ms} ms"), MINUTES * prices.compute(ms) / 1e6),
         ("sweep: reads", format!("43,800 x {} units", sweep.read_units()), monthly(sweep, prices)),
     ];
@@ -601,6 +671,46 @@ async fn every_number_in_costs_md_is_measured_here_or_computed_from_its_prices()
 }
 
 #[tokio::test]
+async fn the_numbers_in_its_sentences_are_computed_too() {
+    let (measured, prices) = (measurements().await, Prices::read());
+    let read_price = prices.of("DynamoDB read units");
+    let head = measured.event(HEAD).read_units() * read_price;
+    let nothing = measured.event(NOTHING);
+    let [api, url] = [HTTP_API, FUNCTION_URL].map(|door| nothing.million(&prices, door));
+    let room = |bill: Bill, target: f64| (target - bill.without_log() + bill.compute) / prices.compute(1.0);
+    let [api_update, url_update] = [HTTP_API, FUNCTION_URL].map(|door| update(&measured, &prices, door));
+    let writes = |bill: Bill| (10.0 - bill.without_log() + bill.writes) / prices.of("DynamoDB write units");
+    let (daily, hourly) = (measured.event(NOTHING_DAILY).million(&prices, HTTP_API), api.without_log() * 23.0);
+    let times = (daily.without_log() + hourly) / daily.without_log();
+    let sentences = [
+        format!("is {:.2} a month", head * MINUTES * 60.0 / 1e6),
+        format!("each reads it: {head:.2} a million more"),
+        format!("rarely: {:.2} through the HTTP API", api.without_log() + head),
+        format!(
+            "`(front door) + {:.2} + ms / 1000 x {} x {} + reads x {} + writes x {}`",
+            prices.of("Lambda requests"),
+            prices.of("Memory of a function in GB"),
+            prices.of("Lambda GB-seconds"),
+            prices.of("DynamoDB read units"),
+            prices.of("DynamoDB write units"),
+        ),
+        format!("with up to {:.0} ms billed", room(api, 1.30).min(room(url, 0.30)).floor()),
+        format!("by the line's {} bytes", nothing.log_bytes),
+        format!("leave room for {:.0} write units", writes(api_update).floor()),
+        format!("there is room for {:.0}, and there are {:.0}", writes(url_update).floor(), 20.0),
+        format!("costs {times:.0} times as much"),
+        format!(
+            "Each report of progress is {:.2} a million",
+            measured.event(PROGRESS).million(&prices, HTTP_API).without_log()
+        ),
+        format!("{:.2} of every million calls", api.log),
+    ];
+    let text = COSTS.split_whitespace().collect::<Vec<_>>().join(" ");
+    let missing = sentences.iter().filter(|sentence| !text.contains(sentence.as_str())).collect::<Vec<_>>();
+    assert!(missing.is_empty(), "COSTS.md must say: {missing:#?}");
+}
+
+#[tokio::test]
 async fn a_check_in_with_nothing_to_offer_keeps_to_its_target() {
     let (measured, prices) = (measurements().await, Prices::read());
     for (door, target) in [(HTTP_API, 1.30), (FUNCTION_URL, 0.30)] {
@@ -627,7 +737,12 @@ async fn what_is_measured_costs_what_amazon_s_rules_say_of_its_items() {
 }
 
 #[test]
-fn the_memory_that_is_priced_is_the_memory_that_is_deployed() {
+fn memory_and_log_level_are_those_that_are_deployed() {
+    let log_level = VARIABLES.split_once("variable \"log_level\"").and_then(|(_, rest)| rest.split_once("validation"));
+    assert!(
+        log_level.is_some_and(|(level, _)| level.contains("\"info\"\n")),
+        "COSTS.md says that `info` is the default"
+    );
     assert_eq!(Prices::read().of("Memory of a function in GB"), 0.25);
     for function in ["check", "report", "sweep"] {
         let default = VARIABLES.lines().find(|line| line.trim_start().starts_with(&format!("{function} ")));
