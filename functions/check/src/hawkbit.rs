@@ -47,9 +47,9 @@ impl<S: CheckStore> CheckService<S> {
     /// Answers one request.
     pub(crate) async fn hawkbit(&self, route: &Route, request: &Request, now: Timestamp) -> Response<Body> {
         match self.hawkbit_answer(route, request, now).await {
-            Ok(Answer::Json(body)) => hawkbit::respond(&body),
+            Ok(Answer::Json(body)) => hawkbit::respond(request, &body),
             Ok(Answer::Elsewhere(url)) => edge::redirect(&url),
-            Err(error) => hawkbit::refuse(&error),
+            Err(error) => hawkbit::refuse(request, &error),
         }
     }
 

@@ -10,7 +10,7 @@ use tidegate_api::dialect::hawkbit::{
 };
 use tidegate_api::report::Report;
 use tidegate_api::token::Proof;
-use tidegate_api::{ApiError, dialect};
+use tidegate_api::ApiError;
 use tidegate_core::claim::{Attempt, Movement};
 use tidegate_core::outcome::Status;
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp};
@@ -30,8 +30,8 @@ impl<S: ReportStore> ReportService<S> {
     /// Answers one request.
     pub(crate) async fn hawkbit(&self, route: &Route, request: &Request, now: Timestamp) -> Response<Body> {
         match self.feedback(route, request, now).await {
-            Ok(()) => hawkbit::respond(&json!({})),
-            Err(error) => dialect::hawkbit::refuse(&error),
+            Ok(()) => hawkbit::respond(request, &json!({})),
+            Err(error) => hawkbit::refuse(request, &error),
         }
     }
 

@@ -3,7 +3,8 @@
 //! A tenant is a product, a controller is a device, and an action is one reservation of a claim. What
 //! is followed is Eclipse hawkBit's "DDI API", and where that is silent, the recordings in `tests/wire`.
 
-use lambda_http::{Body, Response};
+use lambda_http::http::HeaderValue;
+use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -545,21 +546,25 @@ fn object(body: &[u8], bounds: Bounds) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
-/// An answer. The media type is hawkBit's own.
+/// An answer to `request`.
 #[must_use]
-pub fn respond(body: &impl Serialize) -> Response<Body> {
-    with_type(crate::edge::respond(200, body))
+pub fn respond(request: &Request, body: &impl Serialize) -> Response<Body> {
+    with_type(request, crate::edge::respond(200, body))
 }
 
-fn with_type(mut response: Response<Body>) -> Response<Body> {
-    let media = lambda_http::http::HeaderValue::from_static("application/hal+json;charset=UTF-8");
-    response.headers_mut().insert("content-type", media);
+/// The media type is hawkBit's own, unless a client asks for plain JSON by name.
+fn with_type(request: &Request, mut response: Response<Body>) -> Response<Body> {
+    let accept = request.headers().get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !accept.contains("application/json") {
+        let media = HeaderValue::from_static("application/hal+json;charset=UTF-8");
+        response.headers_mut().insert("content-type", media);
+    }
     response
 }
 
 /// An error in hawkBit's words.
 #[must_use]
-pub fn refuse(error: &ApiError) -> Response<Body> {
+pub fn refuse(request: &Request, error: &ApiError) -> Response<Body> {
     let (exception, code) = match error.code {
         "unauthorized" => ("InsufficientPermissionException", "hawkbit.server.error.insufficientpermission"),
         "wrong_method" => ("HttpRequestMethodNotSupportedException", "hawkbit.server.error.rest.methodNotSupported"),
@@ -573,7 +578,7 @@ pub fn refuse(error: &ApiError) -> Response<Body> {
     };
     let exception = format!("org.eclipse.hawkbit.exception.{exception}");
     let body = json!({"exceptionClass": exception, "errorCode": code, "message": error.message});
-    let mut response = with_type(crate::edge::respond(error.status, &body));
+    let mut response = with_type(request, crate::edge::respond(error.status, &body));
     if let Some(seconds) = error.retry_after_s {
         response.headers_mut().insert("retry-after", seconds.into());
     }
