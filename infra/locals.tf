@@ -19,6 +19,20 @@ locals {
     "POST /device/register"            = "check"
     "POST /v1/report"                  = "report"
     "POST /tok/provision/updateReport" = "report"
+
+    "GET /{tenant}/controller/v1/{controller}"                                            = "check"
+    "PUT /{tenant}/controller/v1/{controller}/configData"                                 = "check"
+    "GET /{tenant}/controller/v1/{controller}/deploymentBase/{action}"                    = "check"
+    "POST /{tenant}/controller/v1/{controller}/deploymentBase/{action}/feedback"          = "report"
+    "GET /{tenant}/controller/v1/{controller}/installedBase/{action}"                     = "check"
+    "GET /{tenant}/controller/v1/{controller}/cancelAction/{action}"                      = "check"
+    "POST /{tenant}/controller/v1/{controller}/cancelAction/{action}/feedback"            = "report"
+    "GET /{tenant}/controller/v1/{controller}/confirmationBase"                           = "check"
+    "GET /{tenant}/controller/v1/{controller}/confirmationBase/{action}"                  = "check"
+    "POST /{tenant}/controller/v1/{controller}/confirmationBase/{action}/feedback"        = "report"
+    "GET /{tenant}/controller/v1/{controller}/softwaremodules/{action}/artifacts"         = "check"
+    "GET /{tenant}/controller/v1/{controller}/softwaremodules/{action}/artifacts/{file}"  = "check"
+    "HEAD /{tenant}/controller/v1/{controller}/softwaremodules/{action}/artifacts/{file}" = "check"
   }
 
   operator_routes = [

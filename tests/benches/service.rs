@@ -5,7 +5,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::json;
-use tidegate_core::update::File;
+use tidegate_core::update::{File, StoredObject};
 use tidegate_core::{ProductId, Timestamp};
 use tidegate_tests::{LAMP, World, lamp, request};
 use tokio::runtime::Runtime;
@@ -14,8 +14,8 @@ fn signing(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("threads can be started");
     let world = runtime.block_on(World::new(1000));
     let product = ProductId::new(LAMP).expect("a good name");
-    let file =
-        File { name: "image.bin".into(), sha256: "a".repeat(64), size_bytes: 1, object_version: Some("v".repeat(32)) };
+    let object = StoredObject { version: Some("v".repeat(32)), ..StoredObject::default() };
+    let file = File { name: "image.bin".into(), sha256: "a".repeat(64), size_bytes: 1, object };
     let now = tidegate_api::edge::now();
     let ends = Timestamp::from_second(now.as_second() + 900).expect("a time this century");
     criterion.bench_function("sign a download URL", |bencher| {

@@ -15,6 +15,7 @@ use tidegate_core::limits::{Allocation, UNLIMITED};
 use tidegate_core::objection::CODES;
 use tidegate_core::outcome::Meaning;
 use tidegate_core::shard::{Gate, Grant, Shard};
+use tidegate_core::update::StoredObject;
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
 use tidegate_store::record::{AuditEntry, ClaimKey, DeviceWrite, Head, SeriesPoint, UpdateRecord};
 use tidegate_store::store::{Freshness, Reservation, Reserved, Stored, Window};
@@ -489,10 +490,10 @@ impl History {
             (_, 82..85) => Operation::RevokeTokens(self.product(), self.device()),
             (_, 85..87) => {
                 let (accepts_product_tokens, registration_is_open) = (self.dice.chance(50), self.dice.chance(50));
-                Operation::SetProduct(
-                    self.product(),
-                    Head { revision: self.dice.below(9), accepts_product_tokens, registration_is_open },
-                )
+                let revision = self.dice.below(9);
+                let version_attribute = self.dice.pick(&[None, Some("firmware".to_string())]);
+                let head = Head { revision, accepts_product_tokens, registration_is_open, version_attribute };
+                Operation::SetProduct(self.product(), head)
             }
             (_, 87..90) => {
                 let [offered, in_flight, succeeded, failed, timed_out] = [0; 5].map(|_| self.dice.below(50));
@@ -710,7 +711,14 @@ impl History {
             generation,
             definition: self.dice.pick(&["{}", r#"{"name":"Spring"}"#]).into(),
             allocation,
-            object_versions: self.dice.pick(&[vec![], vec![None], vec![Some("v1".to_string()), None]]),
+            objects: self.dice.pick(&[
+                vec![],
+                vec![StoredObject::default()],
+                vec![
+                    StoredObject { version: Some("v1".into()), sha1: Some("5".repeat(40)), md5: None },
+                    StoredObject::default(),
+                ],
+            ]),
             reason: self.dice.pick(&["", "it smokes"]).into(),
             created_at: self.dice.moment(),
             changed_at: self.dice.moment(),

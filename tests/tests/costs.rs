@@ -695,7 +695,6 @@ async fn the_numbers_in_its_sentences_are_computed_too() {
             prices.of("DynamoDB write units"),
         ),
         format!("with up to {:.0} ms billed", room(api, 1.30).min(room(url, 0.30)).floor()),
-        format!("by the line's {} bytes", nothing.log_bytes),
         format!("leave room for {:.0} write units", writes(api_update).floor()),
         format!("there is room for {:.0}, and there are {:.0}", writes(url_update).floor(), 20.0),
         format!("costs {times:.0} times as much"),
@@ -703,7 +702,7 @@ async fn the_numbers_in_its_sentences_are_computed_too() {
             "Each report of progress is {:.2} a million",
             measured.event(PROGRESS).million(&prices, HTTP_API).without_log()
         ),
-        format!("{:.2} of every million calls", api.log),
+        format!("{:.2} of every million of them", measured.event(REPEATED).million(&prices, HTTP_API).log),
     ];
     let text = COSTS.split_whitespace().collect::<Vec<_>>().join(" ");
     let missing = sentences.iter().filter(|sentence| !text.contains(sentence.as_str())).collect::<Vec<_>>();

@@ -7,6 +7,7 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tidegate::stack::{BUCKET, Stack, TABLE};
+use tidegate_api::dialect::hawkbit;
 use tidegate_api::error::CODES;
 use tidegate_cloud::Backend;
 use tidegate_core::outcome::Status;
@@ -47,6 +48,8 @@ struct Operation {
 enum Caller {
     Nobody,
     Device,
+    /// A device with a client of hawkBit's.
+    Target,
     Operator,
 }
 
@@ -70,6 +73,7 @@ impl Document {
                 let caller = match operation["security"].as_array() {
                     None => Caller::Operator,
                     Some(schemes) if schemes.is_empty() => Caller::Nobody,
+                    Some(schemes) if schemes[0].get("targetToken").is_some() => Caller::Target,
                     Some(_) => Caller::Device,
                 };
                 let is_local = item.get("servers").is_some();
@@ -205,7 +209,9 @@ fn every_error_code_is_listed_under_its_own_status_and_none_is_forgotten() {
                 assert_eq!(statuses.get(code), Some(&status), "{code} in {} {}", operation.method, operation.path);
                 listed.insert(*code);
             }
-            assert!(status < 400 || of_response.contains_key(&response), "{response} has no code");
+            // hawkBit's clients get hawkBit's codes.
+            let is_ours = operation.caller != Caller::Target;
+            assert!(status < 400 || !is_ours || of_response.contains_key(&response), "{response} has no code");
         }
     }
     // What answers everything that is not in the file is no operation's.
@@ -262,8 +268,9 @@ async fn the_services_route_what_the_file_has_and_nothing_else() {
     let mut documented = BTreeSet::new();
     let mut words = operator_words();
     let mut fixed = fixed_paths();
+    fixed.extend(hawkbit::ROUTES.map(|(_, path)| named(path)));
     for operation in document.operations().into_values().filter(|operation| !operation.is_local) {
-        let path = operation.path.replace("{product}", "lamp").replace("{version}", NAME).replace("{device}", NAME);
+        let path = named(&operation.path);
         match path.strip_prefix("/v1/products/lamp") {
             Some(rest) => {
                 for word in rest.split('/').filter(|word| !word.is_empty() && *word != NAME) {
@@ -321,8 +328,19 @@ async fn outcome(stack: &Stack, method: &str, path: &str) -> (u16, String) {
     (got.status, got.code().to_string())
 }
 
-fn is_route((_, code): &(u16, String)) -> bool {
-    code != "unknown_route" && code != "wrong_method"
+/// A dialect has no codes of ours, but the same statuses.
+fn is_route((status, code): &(u16, String)) -> bool {
+    code != "unknown_route" && *status != 405
+}
+
+/// A path with a name for every parameter.
+fn named(path: &str) -> String {
+    let parameter = |segment: &str| match segment {
+        "{product}" | "{tenant}" => "lamp".to_string(),
+        _ if segment.starts_with('{') => NAME.to_string(),
+        word => word.to_string(),
+    };
+    path.split('/').map(parameter).collect::<Vec<_>>().join("/")
 }
 
 /// Every word in the source that has the operator's routes.
@@ -401,6 +419,7 @@ impl Walk {
         let authorization = match operation.caller {
             Caller::Nobody => None,
             Caller::Device => Some(self.device_token.clone()),
+            Caller::Target => Some(format!("TargetToken {}", self.device_token)),
             Caller::Operator => Some(format!("Bearer {}", self.stack.operator_key.expose())),
         };
         let mut names = names.iter();
@@ -424,6 +443,11 @@ impl Walk {
     /// Holds an answer against the schema of its operation and status, and against the rules for devices.
     fn hold(&self, id: &str, operation: &Operation, response: &ureq::http::Response<Vec<u8>>) -> Value {
         let status = response.status().as_u16();
+        if status == 302 {
+            assert!(self.document.response(operation, status).is_some(), "openapi.yaml has no {status} for {id}");
+            assert!(response.body().is_empty() && response.headers().contains_key("location"), "{id}");
+            return Value::Null;
+        }
         let value = serde_json::from_slice::<Value>(response.body()).expect("every answer is JSON");
         let place = self.document.response(operation, status);
         let place = place.unwrap_or_else(|| panic!("openapi.yaml has no {status} for {id}, but: {value}"));
@@ -450,14 +474,15 @@ async fn http(
     authorization: Option<String>,
     body: Option<String>,
 ) -> ureq::http::Response<Vec<u8>> {
-    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    let mut request = ureq::http::Request::builder().method(method).uri(url).header("accept", "application/json");
     if let Some(authorization) = authorization {
         request = request.header("authorization", authorization);
     }
     let has_body = body.is_some() || matches!(method, "POST" | "PUT" | "PATCH");
     let request = request.body(body.unwrap_or_default()).expect("a request of our own making");
     let sent = tokio::task::spawn_blocking(move || {
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true).build();
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true);
+        let agent = agent.max_redirects(0).max_redirects_will_error(false).build();
         let agent = ureq::Agent::from(agent);
         match has_body {
             true => agent.run(request),
@@ -538,6 +563,8 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     walk.call("resumeUpdate", &["lamp", "1.1.0"], Body::Good(json!({"reason": null})), 200).await;
     walk.call("check", &[], says("lamp-3", "1.0.0", "eu"), 200).await;
 
+    walk_as_hawkbit(&mut walk).await;
+
     // What is known of it all.
     walk.stack.services.sweep.sweep(tidegate_api::edge::now()).await.expect("the store is there");
     let metrics = walk.call("showMetrics", &["lamp", "1.1.0"], Body::Nothing, 200).await;
@@ -578,6 +605,63 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     let all = walk.operations.keys().map(String::as_str).collect::<BTreeSet<_>>();
     assert_eq!(walked, all, "the walk calls every operation of the file");
     walk.stack.shutdown().await;
+}
+
+/// Two lamps with a client of hawkBit's: one installs what it is given, one is stopped. Then one whose user is asked.
+async fn walk_as_hawkbit(walk: &mut Walk) {
+    let config_data = || Body::Good(json!({"data": {"sw_version": "1.0.0", "site": {"region": "eu"}}}));
+    let feedback = |execution: &str, finished: &str| {
+        Body::Good(
+            json!({"id": 7, "status": {"execution": execution, "result": {"finished": finished}, "details": []}}),
+        )
+    };
+    let action = |answer: &Value, name: &str| {
+        let href = answer["_links"][name]["href"].as_str().unwrap_or_else(|| panic!("{name} in {answer}"));
+        href.rsplit('/').next().unwrap_or_default().to_string()
+    };
+    for device in ["hawk-1", "hawk-2"] {
+        let token = walk.call("issueToken", &["lamp", device], Body::Nothing, 200).await;
+        walk.device_token = token["token"].as_str().unwrap_or_default().to_string();
+        walk.call("hawkbitPoll", &["lamp", device], Body::Nothing, 200).await;
+        walk.call("hawkbitConfigData", &["lamp", device], config_data(), 200).await;
+        let poll = walk.call("hawkbitPoll", &["lamp", device], Body::Nothing, 200).await;
+        let number = action(&poll, "deploymentBase");
+        let names = ["lamp", device, number.as_str()];
+        walk.call("hawkbitDeployment", &names, Body::Nothing, 200).await;
+        walk.call("hawkbitArtifacts", &names, Body::Nothing, 200).await;
+        for id in ["hawkbitDownload", "hawkbitDownloadHead"] {
+            walk.call(id, &["lamp", device, &number, "lamp.bin"], Body::Nothing, 302).await;
+        }
+        if device == "hawk-1" {
+            walk.call("hawkbitFeedback", &names, feedback("closed", "success"), 200).await;
+            walk.call("hawkbitFeedback", &names, feedback("closed", "success"), 410).await;
+            let poll = walk.call("hawkbitPoll", &["lamp", device], Body::Nothing, 200).await;
+            walk.call("hawkbitInstalled", &["lamp", device, &action(&poll, "installedBase")], Body::Nothing, 200).await;
+        } else {
+            walk.call("pauseUpdate", &["lamp", "1.1.0"], Body::Nothing, 200).await;
+            let poll = walk.call("hawkbitPoll", &["lamp", device], Body::Nothing, 200).await;
+            assert_eq!(action(&poll, "cancelAction"), number);
+            walk.call("hawkbitCancel", &names, Body::Nothing, 200).await;
+            walk.call("hawkbitCancelFeedback", &names, feedback("closed", "success"), 200).await;
+            walk.call("resumeUpdate", &["lamp", "1.1.0"], Body::Nothing, 200).await;
+        }
+        walk.call("hawkbitDeployment", &names, Body::Nothing, 410).await;
+    }
+    let asking = json!({"version": "1.1.1", "ask_consent": true, "policy": "site.region == \"eu\"", "files": [file(b"lamp firmware 1.1.0\n")]});
+    walk.call("createUpdate", &["lamp"], Body::Good(asking), 201).await;
+    walk.call("activateUpdate", &["lamp", "1.1.1"], Body::Nothing, 200).await;
+    let poll = walk.call("hawkbitPoll", &["lamp", "hawk-2"], Body::Nothing, 200).await;
+    let number = action(&poll, "confirmationBase");
+    let names = ["lamp", "hawk-2", number.as_str()];
+    walk.call("hawkbitConfirmations", &["lamp", "hawk-2"], Body::Nothing, 200).await;
+    walk.call("hawkbitConfirmation", &names, Body::Nothing, 200).await;
+    walk.call("hawkbitDeployment", &names, Body::Nothing, 404).await;
+    walk.call("hawkbitConfirmationFeedback", &names, Body::Good(json!({"confirmation": "confirmed"})), 200).await;
+    walk.call("hawkbitDeployment", &names, Body::Nothing, 200).await;
+    walk.call("hawkbitFeedback", &names, Body::Bad("{".into()), 400).await;
+    walk.call("hawkbitFeedback", &names, Body::Bad(" ".repeat(16 * 1024 + 1)), 413).await;
+    walk.call("hawkbitPoll", &["lamp", "hawk-1"], Body::Nothing, 401).await;
+    walk.call("completeUpdate", &["lamp", "1.1.1"], Body::Nothing, 200).await;
 }
 
 /// Only `conflict` is missing here: it needs two operators in the same millisecond, four times in a row.

@@ -43,6 +43,8 @@ pub struct NativeAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub specification: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub ask_consent: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
     pub check_again_after_s: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +57,7 @@ impl NativeAnswer {
     /// An answer with an update. `expires_at` is the end of the URLs.
     #[must_use]
     pub fn offer(update: &Update, files: Vec<SignedFile>, expires_at: Timestamp, check_again_after_s: u32) -> Self {
-        let Content { name, description, payload, specification, kind, .. } = &update.content;
+        let Content { name, description, payload, specification, kind, ask_consent, .. } = &update.content;
         let raw = |text: &Option<String>| text.clone().and_then(|text| RawValue::from_string(text).ok());
         let first = files.first();
         Self {
@@ -69,6 +71,7 @@ impl NativeAnswer {
             kind: Some(kind_name(*kind)),
             payload: raw(payload),
             specification: raw(specification),
+            ask_consent: ask_consent.then_some(true),
             expires_at: (!files.is_empty()).then(|| happened(expires_at)),
             files,
             check_again_after_s,

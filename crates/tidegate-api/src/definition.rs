@@ -12,7 +12,7 @@ use tidegate_core::health::HealthRule;
 use tidegate_core::limits::{DEFAULT_MAX_IN_FLIGHT, Limits};
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::rollout::{DEFAULT_CLAIM_TTL_S, DEFAULT_MAX_ATTEMPTS, Group, Phase, Rollout, WhenFull};
-use tidegate_core::update::{Content, Downgrade, File, Kind, Publication};
+use tidegate_core::update::{Content, Downgrade, File, Kind, Publication, StoredObject};
 use tidegate_core::window::Window;
 use tidegate_core::{ProductId, Timestamp, Update, UpdateId, Version, VersionReq};
 
@@ -50,6 +50,8 @@ pub struct Definition {
     pub policy: String,
     #[serde(default)]
     pub allow_downgrade: bool,
+    #[serde(default)]
+    pub ask_consent: bool,
     #[serde(default)]
     pub kind: KindField,
     #[serde(default)]
@@ -271,7 +273,7 @@ impl Definition {
     ) -> Result<Update, ApiError> {
         let version = parse_version(&self.version)?;
         self.check_sizes()?;
-        let content = self.content(&publication.object_versions)?;
+        let content = self.content(&publication.objects)?;
         let policy = parse_policy("policy", &self.policy, slots)?;
         let rollout = self.rollout.rollout(content.size_bytes(), slots)?;
         Ok(Update {
@@ -331,7 +333,7 @@ impl Definition {
         Ok(())
     }
 
-    fn content(&self, object_versions: &[Option<String>]) -> Result<Content, ApiError> {
+    fn content(&self, objects: &[StoredObject]) -> Result<Content, ApiError> {
         let kind = match self.kind {
             KindField::File if self.files.is_empty() => {
                 return Err(ApiError::bad_field("files must have at least one entry when kind is \"file\""));
@@ -349,7 +351,7 @@ impl Definition {
                 name: file.name.clone(),
                 sha256: file.sha256.clone(),
                 size_bytes: file.size,
-                object_version: object_versions.get(index).cloned().flatten(),
+                object: objects.get(index).cloned().unwrap_or_default(),
             })
         });
         Ok(Content {
@@ -359,6 +361,7 @@ impl Definition {
             payload: self.payload.as_ref().map(Value::to_string),
             specification: self.specification.as_ref().map(Value::to_string),
             files: files.collect::<Result<Vec<_>, ApiError>>()?,
+            ask_consent: self.ask_consent,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The edge of every function: answers as bytes, the clock, and the log.
 
 use jiff::Timestamp;
-use lambda_http::{Body, Response};
+use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use tracing::Subscriber;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
@@ -25,6 +25,27 @@ pub fn respond(status: u16, body: &impl Serialize) -> Response<Body> {
         .header("cache-control", "no-store")
         .body(Body::Text(text));
     built.expect("a status from our own list and constant headers always build")
+}
+
+/// An answer that sends a client to another address, afresh each time.
+#[must_use]
+pub fn redirect(url: &str) -> Response<Body> {
+    let built = Response::builder()
+        .status(302)
+        .header("location", url)
+        .header("content-length", 0)
+        .header("cache-control", "no-store")
+        .body(Body::Empty);
+    built.expect("a signed URL is a URL, and the rest is constant")
+}
+
+/// Where a client reached us: scheme and host, without a path.
+#[must_use]
+pub fn base_url(request: &Request) -> String {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let host = header("host").unwrap_or("localhost");
+    let scheme = header("x-forwarded-proto").unwrap_or("https");
+    format!("{scheme}://{host}")
 }
 
 /// The time, read once per request and passed on.

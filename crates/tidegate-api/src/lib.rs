@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod definition;
 pub mod device_json;
+pub mod dialect;
 pub mod edge;
 pub mod error;
 pub mod metrics;

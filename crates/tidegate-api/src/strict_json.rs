@@ -29,18 +29,27 @@ pub const OPERATOR: Bounds = Bounds { bytes: 128 * 1024, depth: 32, keys: 8192 }
 /// # Errors
 /// `body_too_large` or `bad_json`, with the line and column where there is one.
 pub fn parse(text: &[u8], bounds: Bounds) -> Result<Value, ApiError> {
-    if text.len() > bounds.bytes {
-        return Err(ApiError::new(
-            "body_too_large",
-            format!("the body must be at most {} bytes; got {}", bounds.bytes, text.len()),
-        ));
-    }
+    check_length(text, bounds)?;
     let bad = |error: serde_json::Error| ApiError::new("bad_json", format!("the body must be JSON: {error}"));
     let mut left = bounds.keys;
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = Element { depth: bounds.depth, left: &mut left }.deserialize(&mut reader).map_err(bad)?;
     reader.end().map_err(bad)?;
     Ok(value)
+}
+
+/// Whether a text is short enough to be looked at.
+///
+/// # Errors
+/// `body_too_large`.
+pub fn check_length(text: &[u8], bounds: Bounds) -> Result<(), ApiError> {
+    if text.len() > bounds.bytes {
+        return Err(ApiError::new(
+            "body_too_large",
+            format!("the body must be at most {} bytes; got {}", bounds.bytes, text.len()),
+        ));
+    }
+    Ok(())
 }
 
 /// One value, with what is left of the bounds.

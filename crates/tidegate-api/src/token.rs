@@ -1,5 +1,7 @@
 //! Device tokens: bound to product and device, checked before anything is read from a store.
 
+mod named;
+
 use std::fmt;
 
 use base64::Engine as _;
@@ -8,6 +10,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use tidegate_core::{DeviceId, ProductId};
+
+pub use named::Bearer;
 
 /// The longest token an agent in the field can send: its header buffer ends shortly after.
 pub const LONGEST_TOKEN: usize = 190;

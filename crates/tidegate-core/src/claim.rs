@@ -20,7 +20,8 @@ const MOST_URL_MARGIN_S: i64 = 360;
 pub enum ClaimState {
     /// The device has the offer and has not said how it went.
     Reserved,
-    /// Nothing was heard until the claim's end.
+    /// It is over without a word of how it went: nothing was heard until its end, or the device
+    /// let go of it because it was told to.
     Expired,
     /// The device has the update.
     Succeeded,
@@ -50,6 +51,17 @@ pub struct Claim {
     pub counted: Option<Outcome>,
     /// The device decided against the update.
     pub backed_out: bool,
+    /// The user agreed to the update, where it asks for that. Holds for further attempts too.
+    pub consented: bool,
+}
+
+/// Whether an attempt that was let go of counts among the device's attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// The device did as it was told; it is not held against it.
+    GivenBack,
+    /// Nobody asked it to. Without a limit it could go round for ever.
+    Spent,
 }
 
 /// How the counters of a shard move.
@@ -94,6 +106,7 @@ impl Claim {
             expires_at,
             counted: None,
             backed_out: false,
+            consented: false,
         }
     }
 
@@ -162,6 +175,28 @@ impl Claim {
     pub fn expire(&self, now: Timestamp) -> Option<(Self, Movement)> {
         let due = self.state == ClaimState::Reserved && self.expires_at <= now;
         due.then(|| self.end(ClaimState::Expired, Outcome::TimedOut, false))
+    }
+
+    /// The end of a reservation that the device let go of before anything was installed; `None` when
+    /// there is none. It has no outcome: the place in flight comes free, and neither success,
+    /// failure nor silence is counted. What an earlier attempt counted stays.
+    #[must_use]
+    pub fn let_go(&self, attempt: Attempt) -> Option<(Self, Movement)> {
+        let attempts = match attempt {
+            Attempt::GivenBack => self.attempts.saturating_sub(1),
+            Attempt::Spent => self.attempts,
+        };
+        (self.state == ClaimState::Reserved).then(|| {
+            let gone = Self { state: ClaimState::Expired, attempts, ..self.clone() };
+            (gone, Movement { in_flight: -1, ..Movement::default() })
+        })
+    }
+
+    /// The claim once the user has agreed; `None` when there is nothing to agree to any more.
+    #[must_use]
+    pub fn consent(&self) -> Option<Self> {
+        let waits = self.state == ClaimState::Reserved && !self.consented;
+        waits.then(|| Self { consented: true, ..self.clone() })
     }
 
     fn end(&self, state: ClaimState, outcome: Outcome, backed_out: bool) -> (Self, Movement) {
@@ -240,6 +275,7 @@ mod tests {
                 "success" => claim.settle(Meaning::Succeeded),
                 "failure" => claim.settle(Meaning::Failed),
                 "expiry" => claim.expire(late),
+                "let go" => claim.let_go(Attempt::GivenBack),
                 "again" => Some(claim.reserve_again(late, moment("2026-01-04T00:00:00Z"))),
                 other => panic!("{other}"),
             };
@@ -277,6 +313,20 @@ mod tests {
         check(&["expiry", "success"], &["moved", "moved"], [0, 1, 0, 0]);
         check(&["expiry", "failure"], &["moved", "moved"], [0, 0, 1, 0]);
         check(&["failure", "success"], &["moved", "moved"], [0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn letting_go_frees_the_place_and_counts_no_outcome() {
+        check(&["let go"], &["moved"], [0, 0, 0, 0]);
+        check(&["let go", "let go"], &["moved", "ignored"], [0, 0, 0, 0]);
+        check(&["let go", "expiry"], &["moved", "ignored"], [0, 0, 0, 0]);
+        check(&["let go", "success"], &["moved", "moved"], [0, 1, 0, 0]);
+        check(&["success", "let go"], &["moved", "ignored"], [0, 1, 0, 0]);
+        check(&["failure", "again", "let go"], &["moved", "moved", "moved"], [0, 0, 1, 0]);
+        check(&["let go", "again", "failure"], &["moved", "moved", "moved"], [0, 0, 1, 0]);
+        let (gone, _) = reserved().let_go(Attempt::GivenBack).unwrap();
+        assert_eq!((gone.attempts, gone.epoch), (0, 0));
+        assert_eq!(reserved().let_go(Attempt::Spent).unwrap().0.attempts, 1);
     }
 
     #[test]

@@ -23,9 +23,11 @@ pub struct Device {
 /// What a device's protocol can carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Delivery {
-    /// Files, payloads and address lists.
+    /// Files, payloads and address lists; and the question whether the user agrees.
     #[default]
     Anything,
-    /// Only an update that has a file.
+    /// Only an update that has a file, and no question to the user.
     FilesOnly,
+    /// Only files whose SHA-1 is known, and the question to the user.
+    FilesWithSha1,
 }

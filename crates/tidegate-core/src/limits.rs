@@ -116,7 +116,10 @@ impl Allocation {
         };
         // A device that is to try again does so in the shard that counts it, whichever that is.
         let nobody = vec![false; held.len()];
-        let to_try_again = held.iter().map(|counts| counts.used > counts.succeeded).collect::<Vec<_>>();
+        let to_try_again = held
+            .iter()
+            .map(|counts| counts.used > counts.succeeded.saturating_add(counts.in_flight))
+            .collect::<Vec<_>>();
         let offers = limits.offers_per_period(bytes_per_device);
         Self {
             devices: column(limits.max_devices, |counts, _| counts.used, &nobody),

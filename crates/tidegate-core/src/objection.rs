@@ -25,6 +25,17 @@ pub enum NoRoom {
     Aborted,
 }
 
+/// What a device's protocol cannot carry of an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undeliverable {
+    /// There is no file, and it carries nothing else.
+    NoFile,
+    /// The user must be asked, and it cannot.
+    NoConsent,
+    /// A file's SHA-1 is not known.
+    NoSha1,
+}
+
 /// One reason against one update for one device.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Objection {
@@ -40,8 +51,11 @@ pub enum Objection {
         /// What it can be installed over.
         from: Vec<VersionReq>,
     },
-    /// The update has no file, and the device's protocol carries nothing else.
-    Undeliverable,
+    /// The device's protocol cannot carry the update.
+    Undeliverable {
+        /// What it cannot.
+        why: Undeliverable,
+    },
     /// The policy says no.
     NotTargeted {
         /// The first attribute that the device does not state and the policy needed, if that was it.
@@ -131,7 +145,7 @@ impl Objection {
     pub fn code(&self) -> &'static str {
         match self {
             Self::UpToDate { .. } => "up_to_date",
-            Self::Incompatible { .. } | Self::Undeliverable => "incompatible",
+            Self::Incompatible { .. } | Self::Undeliverable { .. } => "incompatible",
             Self::NotTargeted { .. } => "not_targeted",
             Self::PolicyUnclear { .. } => "policy_unclear",
             Self::RejectedBefore { .. } => "rejected_before",
@@ -182,7 +196,15 @@ impl fmt::Display for Objection {
                 let from = from.iter().map(VersionReq::to_string).collect::<Vec<_>>().join(" or ");
                 write!(f, "it can only be installed over {from}, and the device runs {device}")
             }
-            Self::Undeliverable => write!(f, "it has no file, and the device's protocol carries only files"),
+            Self::Undeliverable { why: Undeliverable::NoFile } => {
+                write!(f, "it has no file, and the device's protocol carries only files")
+            }
+            Self::Undeliverable { why: Undeliverable::NoConsent } => {
+                write!(f, "it asks for the user's consent, and the device's protocol cannot")
+            }
+            Self::Undeliverable { why: Undeliverable::NoSha1 } => {
+                write!(f, "the device's protocol needs SHA-1, which was not computed when this update was activated")
+            }
             Self::NotTargeted { missing: None } => write!(f, "its policy is not for this device"),
             Self::NotTargeted { missing: Some(name) } => {
                 write!(f, "its policy asks for `{name}`, which the device does not state")

@@ -5,7 +5,7 @@ use semver::{Version, VersionReq};
 use crate::device::{Delivery, Device};
 use crate::id::{ProductId, UpdateId};
 use crate::lifecycle::State;
-use crate::objection::Objection;
+use crate::objection::{Objection, Undeliverable};
 use crate::policy::Policy;
 use crate::rollout::Rollout;
 
@@ -28,8 +28,20 @@ pub struct File {
     pub sha256: String,
     /// Its length.
     pub size_bytes: u64,
-    /// The version of the stored object whose bytes were read back and hashed, once they were.
-    pub object_version: Option<String>,
+    /// The stored object whose bytes were read back and hashed, once they were.
+    pub object: StoredObject,
+}
+
+/// What reading a file back from storage showed, beside its SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoredObject {
+    /// The object's version, where the bucket keeps versions.
+    pub version: Option<String>,
+    /// SHA-1 of its bytes, 40 lower-case hex digits. Some update clients check nothing else; it is
+    /// never what we rely on.
+    pub sha1: Option<String>,
+    /// MD5 of its bytes, 32 lower-case hex digits, for the same clients.
+    pub md5: Option<String>,
 }
 
 /// What a device is told about an update that it gets. Free-form parts are JSON text, which the
@@ -43,6 +55,8 @@ pub struct Content {
     pub payload: Option<String>,
     pub specification: Option<String>,
     pub files: Vec<File>,
+    /// The user must agree before the device installs it.
+    pub ask_consent: bool,
 }
 
 /// What an update carries.
@@ -63,6 +77,19 @@ impl Content {
     pub fn size_bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.size_bytes))
     }
+
+    /// What a protocol cannot carry of it.
+    fn refuses(&self, delivery: Delivery) -> Option<Undeliverable> {
+        let has_no_file = || self.files.is_empty().then_some(Undeliverable::NoFile);
+        match delivery {
+            Delivery::Anything => None,
+            Delivery::FilesOnly => has_no_file().or(self.ask_consent.then_some(Undeliverable::NoConsent)),
+            Delivery::FilesWithSha1 => {
+                let lacks_sha1 = self.files.iter().any(|file| file.object.sha1.is_none());
+                has_no_file().or(lacks_sha1.then_some(Undeliverable::NoSha1))
+            }
+        }
+    }
 }
 
 /// What is known of an update beside its definition.
@@ -74,8 +101,8 @@ pub struct Publication {
     pub generation: u64,
     /// Over how many shards its limits are split.
     pub shards: u16,
-    /// The stored versions of its files' objects, in the order of its files; empty for a draft.
-    pub object_versions: Vec<Option<String>>,
+    /// The stored objects of its files, in the order of its files; empty for a draft.
+    pub objects: Vec<StoredObject>,
     /// Why it was last moved to another state.
     pub reason: String,
 }
@@ -84,7 +111,7 @@ impl Publication {
     /// A draft's.
     #[must_use]
     pub fn draft() -> Self {
-        Self { state: State::Draft, generation: 0, shards: 1, object_versions: Vec::new(), reason: String::new() }
+        Self { state: State::Draft, generation: 0, shards: 1, objects: Vec::new(), reason: String::new() }
     }
 }
 
@@ -132,8 +159,8 @@ impl Update {
     /// A requirement speaks of a pre-release only when it names one of the same release, as in
     /// Cargo: a device on `2.0.0-rc.1` is not reached by `>=1.0.0`.
     pub(crate) fn reaches(&self, device: &Device) -> Result<(), Objection> {
-        if device.delivery == Delivery::FilesOnly && self.content.files.is_empty() {
-            return Err(Objection::Undeliverable);
+        if let Some(why) = self.content.refuses(device.delivery) {
+            return Err(Objection::Undeliverable { why });
         }
         let reached =
             self.compatible_from.is_empty() || self.compatible_from.iter().any(|from| from.matches(&device.version));

@@ -67,6 +67,7 @@ impl Row {
             expires_at: moment(start_s + i64::from(self.expires_s)),
             counted: self.counted,
             backed_out: false,
+            consented: false,
         })
     }
 

@@ -357,7 +357,7 @@ impl<S: CheckStore + ReportStore + SweepStore> Reading for FaultyStore<S> {
                 let desk = &mut *desk;
                 let stale = desk.heads.get(product).map(|heads| heads.iter().collect::<Vec<_>>()).unwrap_or_default();
                 if let Some(head) = desk.random.pick(&stale) {
-                    return Ok(**head);
+                    return Ok(Option::clone(head));
                 }
             }
             None | Some(Fault::Slow) => {}
@@ -454,6 +454,23 @@ impl<S: CheckStore + ReportStore + SweepStore> CheckStore for FaultyStore<S> {
 }
 
 impl<S: CheckStore + ReportStore + SweepStore> ReportStore for FaultyStore<S> {
+    async fn settle_and_save(
+        &self,
+        key: &ClaimKey,
+        before: &Claim,
+        after: &Claim,
+        movement: Movement,
+        device: &DeviceWrite,
+    ) -> Stored<()> {
+        self.write(Call::Settle, busy(), || async {
+            self.remember_device(&key.product, &key.device).await?;
+            self.inner.settle_and_save(key, before, after, movement, device).await?;
+            self.desk().ledger.settled(key, before, after);
+            self.compare(&key.update).await
+        })
+        .await
+    }
+
     async fn note_progress(
         &self,
         key: &ClaimKey,

@@ -14,7 +14,7 @@ use rsa::pkcs1v15::SigningKey;
 use rsa::pkcs8::DecodePrivateKey as _;
 use rsa::rand_core::OsRng;
 use rsa::signature::{RandomizedSigner as _, SignatureEncoding as _};
-use sha1::Sha1;
+use sha1_for_rsa::Sha1;
 use tidegate_core::Timestamp;
 
 /// A distribution, and the key that it trusts.

@@ -9,9 +9,11 @@ use aws_sdk_s3::error::DisplayErrorContext;
 use aws_sdk_s3::presigning::PresigningConfig;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use md5::Md5;
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use tidegate_core::claim::SHORTEST_URL_S;
-use tidegate_core::update::File;
+use tidegate_core::update::{File, StoredObject};
 use tidegate_core::{Claim, ProductId, Timestamp};
 
 use crate::cdn::Cdn;
@@ -44,10 +46,10 @@ pub struct Signed {
 /// What reading an image back showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verified {
-    /// The bytes are the announced ones. The stored version, where the bucket keeps versions.
+    /// The bytes are the announced ones.
     Same {
-        /// The object's version.
-        version: Option<String>,
+        /// What else was learnt of them.
+        object: StoredObject,
     },
     /// There are no bytes.
     Missing,
@@ -109,21 +111,36 @@ impl Images {
         ends: Timestamp,
     ) -> Stored<String> {
         if let Some(cdn) = &self.cdn {
-            return Ok(cdn.sign(&key(product, &file.sha256), file.object_version.as_deref(), ends));
+            return Ok(cdn.sign(&key(product, &file.sha256), file.object.version.as_deref(), ends));
         }
-        let good_for = u64::try_from(ends.as_second().saturating_sub(now.as_second())).unwrap_or(0);
-        let signing = PresigningConfig::builder()
-            .start_time(SystemTime::from(now))
-            .expires_in(Duration::from_secs(good_for))
-            .build()
-            .map_err(|error| failed(&error))?;
         let request = self
             .client
             .get_object()
             .bucket(&self.bucket)
             .key(key(product, &file.sha256))
-            .set_version_id(file.object_version.clone());
-        let signed = request.presigned(signing).await.map_err(|error| failed(&DisplayErrorContext(error)))?;
+            .set_version_id(file.object.version.clone());
+        let signed = request.presigned(signing(now, ends)?).await;
+        let signed = signed.map_err(|error| failed(&DisplayErrorContext(error)))?;
+        Ok(signed.uri().to_string())
+    }
+
+    /// A URL from which a device can learn a file's length until `ends`: one that is good for `GET` is
+    /// good for nothing else.
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub async fn sign_head(&self, product: &ProductId, file: &File, now: Timestamp, ends: Timestamp) -> Stored<String> {
+        if self.cdn.is_some() {
+            return self.sign_download(product, file, now, ends).await;
+        }
+        let request = self
+            .client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(key(product, &file.sha256))
+            .set_version_id(file.object.version.clone());
+        let signed = request.presigned(signing(now, ends)?).await;
+        let signed = signed.map_err(|error| failed(&DisplayErrorContext(error)))?;
         Ok(signed.uri().to_string())
     }
 
@@ -181,17 +198,32 @@ impl Images {
             }
             Err(error) => return Err(failed(&DisplayErrorContext(error))),
         };
-        let (mut hash, mut size_bytes) = (Sha256::new(), 0_u64);
+        let (mut hash, mut sha1, mut md5, mut size_bytes) = (Sha256::new(), Sha1::new(), Md5::new(), 0_u64);
         while let Some(chunk) = object.body.try_next().await.map_err(|error| failed(&error))? {
             hash.update(&chunk);
+            sha1.update(&chunk);
+            md5.update(&chunk);
             size_bytes = size_bytes.saturating_add(chunk.len() as u64);
         }
         let sha256 = hex::encode(hash.finalize());
         Ok(match sha256 == file.sha256 && size_bytes == file.size_bytes {
-            true => Verified::Same { version: object.version_id },
+            true => Verified::Same {
+                object: StoredObject {
+                    version: object.version_id,
+                    sha1: Some(hex::encode(sha1.finalize())),
+                    md5: Some(hex::encode(md5.finalize())),
+                },
+            },
             false => Verified::Different { sha256, size_bytes },
         })
     }
+}
+
+fn signing(now: Timestamp, ends: Timestamp) -> Stored<PresigningConfig> {
+    let good_for = u64::try_from(ends.as_second().saturating_sub(now.as_second())).unwrap_or(0);
+    let signing =
+        PresigningConfig::builder().start_time(SystemTime::from(now)).expires_in(Duration::from_secs(good_for));
+    signing.build().map_err(|error| failed(&error))
 }
 
 /// Under the product, because a digest alone must not give one product another's bytes.

@@ -393,7 +393,7 @@ fn put_audit(line: &mut Line, entry: &AuditEntry) {
 
 impl Reading for MemoryStore {
     async fn head(&self, product: &ProductId) -> Stored<Option<Head>> {
-        Ok(self.state().line(product).and_then(|line| line.head))
+        Ok(self.state().line(product).and_then(|line| line.head.clone()))
     }
 
     async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
@@ -415,18 +415,34 @@ impl Reading for MemoryStore {
 
 impl Settling for MemoryStore {
     async fn settle(&self, key: &ClaimKey, before: &Claim, after: &Claim, movement: Movement) -> Stored<()> {
+        self.end_reservation(key, before, after, movement, None)
+    }
+}
+
+impl MemoryStore {
+    fn end_reservation(
+        &self,
+        key: &ClaimKey,
+        before: &Claim,
+        after: &Claim,
+        movement: Movement,
+        device: Option<&DeviceWrite>,
+    ) -> Stored<()> {
         let mut state = self.state();
         let is_as_thought =
             state.claim(key).is_some_and(|claim| claim.epoch == before.epoch && claim.state == before.state);
-        if !is_as_thought {
+        let (place, rollout) = (state.place(&key.product, &key.device), state.rollout_number(&key.update));
+        if !is_as_thought || device.is_some_and(|write| !state.at(place).expects(write)) {
             return Err(StoreError::Conflict);
         }
-        let (place, rollout) = (state.place(&key.product, &key.device), state.rollout_number(&key.update));
         let Some(shard) = state.shard_mut(rollout, before.shard) else {
             return Err(StoreError::Unavailable("the claim's shard does not exist".into()));
         };
         shard.count(movement);
         state.put_claim(place, rollout, after);
+        if let Some(write) = device {
+            state.write_device(place, write);
+        }
         Ok(())
     }
 }
@@ -487,6 +503,17 @@ impl CheckStore for MemoryStore {
 }
 
 impl ReportStore for MemoryStore {
+    async fn settle_and_save(
+        &self,
+        key: &ClaimKey,
+        before: &Claim,
+        after: &Claim,
+        movement: Movement,
+        device: &DeviceWrite,
+    ) -> Stored<()> {
+        self.end_reservation(key, before, after, movement, Some(device))
+    }
+
     /// What a device says on the way is kept for people to look at in the table; nothing reads it.
     async fn note_progress(
         &self,
@@ -635,7 +662,7 @@ impl PublishStore for MemoryStore {
         let Some(stored) = state.line_mut(product).head.as_mut() else {
             return Ok(false);
         };
-        *stored = Head { revision: stored.revision, ..*head };
+        *stored = Head { revision: stored.revision, ..head.clone() };
         Ok(true)
     }
 

@@ -1,11 +1,11 @@
 //! What is stored, beside claims and shards, which the core knows itself.
 
 use tidegate_core::limits::Allocation;
-use tidegate_core::update::Publication;
+use tidegate_core::update::{Publication, StoredObject};
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
 
 /// The small item that says whether a catalog is still current, and what its product allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Head {
     /// Goes up with every change of an update that is or was live.
     pub revision: u64,
@@ -13,6 +13,20 @@ pub struct Head {
     pub accepts_product_tokens: bool,
     /// Whether devices may register themselves.
     pub registration_is_open: bool,
+    /// The attribute of hawkBit's configData that is the device's version, if not
+    /// [`VERSION_ATTRIBUTE`].
+    pub version_attribute: Option<String>,
+}
+
+/// What SWUpdate and most configurations of other clients call the version.
+pub const VERSION_ATTRIBUTE: &str = "sw_version";
+
+impl Head {
+    /// The attribute of hawkBit's configData that is the device's version.
+    #[must_use]
+    pub fn version_attribute(&self) -> &str {
+        self.version_attribute.as_deref().unwrap_or(VERSION_ATTRIBUTE)
+    }
 }
 
 /// An update as it is stored.
@@ -32,8 +46,8 @@ pub struct UpdateRecord {
     pub definition: String,
     /// The caps of its shards; `None` for a draft.
     pub allocation: Option<Allocation>,
-    /// The stored versions of its files' objects, once they were read back and hashed.
-    pub object_versions: Vec<Option<String>>,
+    /// The stored objects of its files, once they were read back and hashed.
+    pub objects: Vec<StoredObject>,
     /// Why it was last moved to another state.
     pub reason: String,
     /// When it was created.
@@ -50,7 +64,7 @@ impl UpdateRecord {
             state: self.state,
             generation: self.generation,
             shards: self.allocation.as_ref().map_or(1, Allocation::shards),
-            object_versions: self.object_versions.clone(),
+            objects: self.objects.clone(),
             reason: self.reason.clone(),
         }
     }

@@ -147,6 +147,20 @@ pub trait CheckStore: Reading + Settling {
 
 /// What `report` needs: a failure may be the one that stops a rollout.
 pub trait ReportStore: PublishStore + Settling {
+    /// Settles a claim as [`Settling::settle`] does, and writes the device's record in the same
+    /// transaction: the device says what it runs in no other way.
+    ///
+    /// # Errors
+    /// `Conflict`, when the claim or the record is not as it was thought to be; nothing is written then.
+    fn settle_and_save(
+        &self,
+        key: &ClaimKey,
+        before: &Claim,
+        after: &Claim,
+        movement: Movement,
+        device: &DeviceWrite,
+    ) -> impl Future<Output = Stored<()>> + Send;
+
     /// Notes a status on the way, if the claim is still reserved; says whether it was.
     fn note_progress(
         &self,

@@ -35,6 +35,9 @@ pub struct SettingsArgs {
     /// Whether devices may register themselves
     #[arg(long, value_name = "open|closed", hide_possible_values = true)]
     pub registration: Option<Registration>,
+    /// The attribute that is the version of devices with a hawkBit client [at first: sw_version]
+    #[arg(long, value_name = "NAME")]
+    pub version_attribute: Option<String>,
 }
 
 /// Shows the settings, after changing those that were given.
@@ -48,7 +51,7 @@ pub fn run(args: SettingsArgs, common: &Common, output: &Output) -> CommandResul
     };
     output.document(&document)?;
     for (name, value) in document.as_object().into_iter().flatten() {
-        output.line(format!("{:<16}{}", clean(name), output::plain(value)))?;
+        output.line(format!("{:<19}{}", clean(name), output::plain(value)))?;
     }
     Ok(())
 }
@@ -69,6 +72,9 @@ fn changes(args: &SettingsArgs) -> Map<String, Value> {
         };
         changes.insert("registration".into(), json!(word));
     }
+    if let Some(name) = &args.version_attribute {
+        changes.insert("version_attribute".into(), json!(name));
+    }
     changes
 }
 
@@ -78,7 +84,7 @@ mod tests {
 
     #[test]
     fn only_what_was_given_is_changed() {
-        let none = SettingsArgs { product_tokens: None, registration: None };
+        let none = SettingsArgs { product_tokens: None, registration: None, version_attribute: None };
         assert!(changes(&none).is_empty());
         let args = SettingsArgs { registration: Some(Registration::Open), ..none };
         assert_eq!(Value::Object(changes(&args)), json!({"registration": "open"}));

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lambda_http::{Body, Request, Response};
+use lambda_http::{Body, Request, RequestExt as _, Response};
 use tidegate_api::token::TokenKeys;
-use tidegate_api::{ApiError, edge};
+use tidegate_api::{ApiError, dialect, edge};
 use tidegate_check::CheckService;
 use tidegate_cloud::{Backend, FrontDoor, LocalCloud, OperatorKey};
 use tidegate_publish::PublishService;
@@ -56,6 +56,12 @@ impl Services {
 impl Backend for Services {
     async fn call(&self, request: Request) -> Response<Body> {
         let now = edge::now();
+        if let Some(route) = dialect::hawkbit::Route::parse(request.raw_http_path()) {
+            return match route.is_report() {
+                true => self.report.handle(request, now).await,
+                false => self.check.handle(request, now).await,
+            };
+        }
         match request.uri().path() {
             "/v1/check" | "/tok/provision/update" => self.check.handle(request, now).await,
             "/v1/report" | "/tok/provision/updateReport" => self.report.handle(request, now).await,

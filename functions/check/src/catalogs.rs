@@ -1,11 +1,11 @@
 //! The live updates of each product, kept in memory between check-ins.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidegate_api::definition::Definition;
 use tidegate_core::policy::Slots;
-use tidegate_core::{Catalog, ProductId, Timestamp, Update};
+use tidegate_core::{Catalog, ProductId, State, Timestamp, Update, UpdateId};
 use tidegate_store::record::{Head, UpdateRecord};
 use tidegate_store::store::{Reading, Stored};
 
@@ -22,6 +22,16 @@ pub(crate) struct Current {
     /// `None` when the product does not exist.
     pub(crate) head: Option<Head>,
     pub(crate) updates: Arc<Catalog>,
+    taken_back: Arc<HashSet<UpdateId>>,
+}
+
+impl Current {
+    /// Whether devices that are on their way to an update should turn back: it is paused, was
+    /// stopped, or was taken back. One that is over as planned lets them finish.
+    pub(crate) fn is_stopped(&self, update: &UpdateId) -> bool {
+        let is_paused = self.updates.find(update).is_some_and(|update| update.state == State::Paused);
+        is_paused || self.taken_back.contains(update)
+    }
 }
 
 #[derive(Debug)]
@@ -51,14 +61,19 @@ impl Catalogs {
         let head = store.head(product).await?;
         let kept = self.seen().get(product).map(|seen| seen.current.clone());
         let current = match (kept, head) {
-            (Some(kept), Some(head)) if kept.head.map(|kept| kept.revision) == Some(head.revision) => {
+            (Some(kept), Some(head)) if kept.head.as_ref().map(|kept| kept.revision) == Some(head.revision) => {
                 Current { head: Some(head), ..kept }
             }
             (_, Some(head)) => {
-                let updates = Arc::new(load(product, store.updates(product).await?));
-                Current { head: Some(head), updates }
+                let records = store.updates(product).await?;
+                let is_taken_back = |record: &&UpdateRecord| matches!(record.state, State::Aborted | State::Withdrawn);
+                let taken_back = records.iter().filter(is_taken_back).map(|record| record.id.clone()).collect();
+                let updates = Arc::new(load(product, records));
+                Current { head: Some(head), updates, taken_back: Arc::new(taken_back) }
             }
-            (_, None) => Current { head: None, updates: Arc::new(load(product, Vec::new())) },
+            (_, None) => {
+                Current { head: None, updates: Arc::new(load(product, Vec::new())), taken_back: Arc::default() }
+            }
         };
         let seen = Seen { looked_at: now, current: current.clone() };
         self.seen().insert(product.clone(), seen);

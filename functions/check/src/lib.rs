@@ -1,25 +1,29 @@
 //! A device checks in: parse, load, decide, record, answer.
 //!
 //! Everything worth arguing about happens in [`tidegate_core::decide`]; what makes the limits exact
-//! is in [`secure`].
+//! is in [`secure`]. A wire format is a file beside this one: it reads the request, asks
+//! `CheckService::known` and `CheckService::turn`, and writes the answer.
 
 mod catalogs;
 mod deferrals;
+mod hawkbit;
+mod native;
 mod register;
 mod secure;
 
 use std::sync::Arc;
 
-use lambda_http::{Body, Request, Response};
-use tidegate_api::answer::{NativeAnswer, SignedFile};
-use tidegate_api::device_json::{self, DeviceJson};
+use lambda_http::{Body, Request, RequestExt as _, Response};
+use tidegate_api::ApiError;
+use tidegate_api::answer::SignedFile;
+use tidegate_api::dialect;
 use tidegate_api::token::{Proof, TokenKeys};
-use tidegate_api::{ApiError, edge};
-use tidegate_core::device::Delivery;
 use tidegate_core::guidance::check_again_after_s;
 use tidegate_core::outcome::Meaning;
-use tidegate_core::{Claim, ClaimState, Claims, Decision, Device, Standing, Timestamp, Update, decide};
-use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite};
+use tidegate_core::{
+    Claim, ClaimState, Claims, Decision, Device, DeviceId, ProductId, Standing, Timestamp, Update, decide,
+};
+use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite, Head};
 use tidegate_store::settings::{self, Settings};
 use tidegate_store::store::Freshness;
 use tidegate_store::{CheckStore, Images, StoreError};
@@ -45,11 +49,44 @@ pub struct CheckService<S> {
     deferrals: Deferrals,
 }
 
-/// The wire format in which a device asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dialect {
-    Native,
-    Ioto,
+/// What is known of a device that may ask.
+pub(crate) struct Known {
+    /// Its product's live updates.
+    pub(crate) catalog: Current,
+    /// What its product allows.
+    pub(crate) head: Head,
+    /// Its record, empty when it was never seen.
+    pub(crate) record: DeviceRecord,
+    /// Its claims.
+    pub(crate) claims: Claims,
+}
+
+/// What came of a check-in, for a dialect to write.
+pub(crate) enum Turn {
+    /// There is an update, and the device's claim on it is committed.
+    Offer(Box<Offered>),
+    /// There is none.
+    Nothing {
+        /// The code of the objection that decided.
+        reason: &'static str,
+        /// When time cures it.
+        opens_at: Option<Timestamp>,
+        /// When the device should come back.
+        check_again_after_s: u32,
+    },
+}
+
+/// An update with the claim on it.
+pub(crate) struct Offered {
+    pub(crate) update: Update,
+    pub(crate) claim: Claim,
+    pub(crate) check_again_after_s: u32,
+}
+
+/// An update's files with their URLs, and when those end.
+pub(crate) struct SignedFiles {
+    pub(crate) files: Vec<SignedFile>,
+    pub(crate) ends: Timestamp,
 }
 
 impl<S: CheckStore> CheckService<S> {
@@ -68,9 +105,12 @@ impl<S: CheckStore> CheckService<S> {
 
     /// Answers one request.
     pub async fn handle(&self, request: Request, now: Timestamp) -> Response<Body> {
+        if let Some(route) = dialect::hawkbit::Route::parse(request.raw_http_path()) {
+            return self.hawkbit(&route, &request, now).await;
+        }
         let dialect = match (request.method().as_str(), request.uri().path()) {
-            ("POST", "/v1/check") => Dialect::Native,
-            ("POST", "/tok/provision/update") => Dialect::Ioto,
+            ("POST", "/v1/check") => native::Dialect::Native,
+            ("POST", "/tok/provision/update") => native::Dialect::Ioto,
             ("POST", path) if path.ends_with("/device/register") => return self.register(&request, now).await,
             (_, "/v1/check" | "/tok/provision/update") => {
                 return ApiError::new("wrong_method", "a check-in is a POST").response();
@@ -80,68 +120,48 @@ impl<S: CheckStore> CheckService<S> {
             }
             _ => return ApiError::new("unknown_route", "there is nothing at this path").response(),
         };
-        let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
-        match (self.check_in(dialect, authorization, request.body(), now).await, dialect) {
-            (Ok(answer), Dialect::Native) => edge::respond(200, &answer),
-            (Ok(answer), Dialect::Ioto) => edge::respond(200, &answer.ioto()),
-            // An Ioto agent can do nothing with the news that its version is not SemVer.
-            (Err(error), Dialect::Ioto) if error.code == "bad_version" => {
-                edge::respond(200, &NativeAnswer::nothing("bad_version", None, 0).ioto())
-            }
-            (Err(error), _) => error.response(),
-        }
+        self.native(dialect, &request, now).await
     }
 
-    async fn check_in(
+    /// What is known of a device, in one read beside the catalog's head. Nothing is told to a
+    /// device whose token was revoked.
+    pub(crate) async fn known(
         &self,
-        dialect: Dialect,
-        authorization: Option<&str>,
-        body: &[u8],
-        now: Timestamp,
-    ) -> Result<NativeAnswer, ApiError> {
-        let authorization = authorization.ok_or_else(ApiError::unauthorized)?;
-        let said = device_json::parse(body)?;
-        let proof = self.keys.verify(authorization, &said.product, &said.id).ok_or_else(ApiError::unauthorized)?;
-        let device = device_of(&said, dialect)?;
-        let answer = self.answer(&device, &said, proof, now).await;
-        match &answer {
-            Ok(answer) => tracing::info!(
-                product = %device.product, device = %device.id, version = %device.version, ?dialect,
-                offer = answer.version, reason = answer.reason, opens_at = answer.opens_at, "check_in"
-            ),
-            Err(error) => tracing::warn!(
-                product = %device.product, device = %device.id, version = %device.version, ?dialect,
-                code = error.code, "check_in_refused"
-            ),
-        }
-        answer
-    }
-
-    async fn answer(
-        &self,
-        device: &Device,
-        said: &DeviceJson,
+        product: &ProductId,
+        device: &DeviceId,
         proof: Proof,
         now: Timestamp,
-    ) -> Result<NativeAnswer, ApiError> {
-        let down = |error: StoreError| unavailable(device, &error);
-        let mut catalog = self.catalogs.current(&self.store, &device.product, now).await.map_err(down)?;
-        let Some(head) = catalog.head else {
-            return Err(ApiError::new("unknown_product", format!("the product {} has no update yet", device.product)));
+    ) -> Result<Known, ApiError> {
+        let down = |error: StoreError| unavailable(product, device, &error);
+        let catalog = self.catalogs.current(&self.store, product, now).await.map_err(down)?;
+        let Some(head) = catalog.head.clone() else {
+            return Err(ApiError::new("unknown_product", format!("the product {product} has no update yet")));
         };
-        let known = self.store.device(&device.product, &device.id, Freshness::Eventual).await.map_err(down)?;
+        let known = self.store.device(product, device, Freshness::Eventual).await.map_err(down)?;
         let record = known.record_or_default();
         if !proof.is_accepted(record.token_generation, head.accepts_product_tokens) {
             return Err(ApiError::unauthorized());
         }
-        let mut claims = Claims::new(known.claims);
-        self.believe_version(device, &mut claims).await.map_err(down)?;
-        let mut write = device_write(device, said, &record, now);
-        if let Some(offered) = self.try_offers(device, &mut catalog, &mut claims, &mut write, now).await? {
-            return Ok(offered);
+        Ok(Known { catalog, head, record, claims: Claims::new(known.claims) })
+    }
+
+    /// One check-in of `device`: what it runs is believed, an update is looked for and its slot
+    /// secured, and its record is written if `write` says so.
+    pub(crate) async fn turn(
+        &self,
+        device: &Device,
+        known: &mut Known,
+        mut write: Option<DeviceWrite>,
+        now: Timestamp,
+    ) -> Result<Turn, ApiError> {
+        let Known { catalog, claims, .. } = known;
+        let down = |error: StoreError| unavailable(&device.product, &device.id, &error);
+        self.believe_version(device, claims).await.map_err(down)?;
+        if let Some(offered) = self.try_offers(device, catalog, claims, &mut write, now).await? {
+            return Ok(Turn::Offer(Box::new(offered)));
         }
         self.save(write, now).await;
-        Ok(self.nothing(device, &decide(device, &catalog.updates, &claims, now), now))
+        Ok(self.nothing(device, &decide(device, &catalog.updates, claims, now), now))
     }
 
     /// Decides, and secures what was decided; where that fails, decides again with what was learnt.
@@ -152,8 +172,8 @@ impl<S: CheckStore> CheckService<S> {
         claims: &mut Claims,
         write: &mut Option<DeviceWrite>,
         now: Timestamp,
-    ) -> Result<Option<NativeAnswer>, ApiError> {
-        let down = |error: StoreError| unavailable(device, &error);
+    ) -> Result<Option<Offered>, ApiError> {
+        let down = |error: StoreError| unavailable(&device.product, &device.id, &error);
         for _ in 0..MOST_ROUNDS {
             let updates = catalog.updates.clone();
             let decision = decide(device, &updates, claims, now);
@@ -167,7 +187,8 @@ impl<S: CheckStore> CheckService<S> {
             match secured {
                 Secured::Claim(claim) => {
                     self.save(write.take(), now).await;
-                    return self.offer(device, offer.update, &claim, &decision, now).await.map(Some);
+                    let check_again_after_s = check_again_after_s(device, &decision, now);
+                    return Ok(Some(Offered { update: offer.update.clone(), claim, check_again_after_s }));
                 }
                 Secured::NoRoom(no_room) => claims.note_no_room(offer.update.id.clone(), no_room),
                 Secured::OtherClaim(claim) => claims.record(offer.update.id.clone(), claim),
@@ -181,14 +202,14 @@ impl<S: CheckStore> CheckService<S> {
 
     /// The answer without an offer, with the reason that decided. When others were faster in every
     /// round, there is none, and the places under way are what the device waits for.
-    fn nothing(&self, device: &Device, decision: &Decision<'_>, now: Timestamp) -> NativeAnswer {
+    fn nothing(&self, device: &Device, decision: &Decision<'_>, now: Timestamp) -> Turn {
         self.deferrals.count(decision, now);
         let (reason, opens_at) = match decision.reason() {
             _ if decision.offer.is_some() => ("too_many_in_flight", None),
             Some((_, objection)) => (objection.code(), objection.opens_at()),
             None => ("up_to_date", None),
         };
-        NativeAnswer::nothing(reason, opens_at, check_again_after_s(device, decision, now))
+        Turn::Nothing { reason, opens_at, check_again_after_s: check_again_after_s(device, decision, now) }
     }
 
     /// A device that runs a version which it was offered has installed it: some agents never
@@ -211,16 +232,15 @@ impl<S: CheckStore> CheckService<S> {
         Ok(())
     }
 
-    async fn offer(
+    /// Signs every file of an update whose claim is committed.
+    pub(crate) async fn signed_files(
         &self,
-        device: &Device,
+        device: &DeviceId,
         update: &Update,
         claim: &Claim,
-        decision: &Decision<'_>,
         now: Timestamp,
-    ) -> Result<NativeAnswer, ApiError> {
-        let down = |error: StoreError| unavailable(device, &error);
-        let after_s = check_again_after_s(device, decision, now);
+    ) -> Result<SignedFiles, ApiError> {
+        let down = |error: StoreError| unavailable(&update.product, device, &error);
         debug_assert_eq!(claim.state, ClaimState::Reserved);
         let Some(ends) = self.images.url_ends(now, claim).await.map_err(down)? else {
             // The credentials that would sign are about to end; new ones are minutes away.
@@ -228,10 +248,10 @@ impl<S: CheckStore> CheckService<S> {
         };
         let mut files = Vec::with_capacity(update.content.files.len());
         for file in &update.content.files {
-            let url = self.images.sign_download(&device.product, file, now, ends).await.map_err(down)?;
+            let url = self.images.sign_download(&update.product, file, now, ends).await.map_err(down)?;
             files.push(SignedFile { name: file.name.clone(), url, sha256: file.sha256.clone(), size: file.size_bytes });
         }
-        Ok(NativeAnswer::offer(update, files, ends, after_s))
+        Ok(SignedFiles { files, ends })
     }
 
     /// Stores what was counted since the last time. The counts are for operators to look at; a
@@ -257,50 +277,15 @@ impl<S: CheckStore> CheckService<S> {
     }
 }
 
-fn device_of(said: &DeviceJson, dialect: Dialect) -> Result<Device, ApiError> {
-    Ok(Device {
-        id: said.id.clone(),
-        product: said.product.clone(),
-        version: said.semver()?,
-        attributes: said.attributes.clone(),
-        delivery: match dialect {
-            Dialect::Native => Delivery::Anything,
-            Dialect::Ioto => Delivery::FilesOnly,
-        },
-    })
-}
-
-/// What must be written of a device: everything when it is new or says something else than before,
-/// and that it was seen once a day. An unchanged check-in writes nothing.
-fn device_write(device: &Device, said: &DeviceJson, record: &DeviceRecord, now: Timestamp) -> Option<DeviceWrite> {
-    let mut object = said.object.clone();
-    object.remove("version");
-    let attributes = serde_json::Value::Object(object).to_string();
-    let version = device.version.to_string();
-    let seen_s = record.last_seen.map_or(i64::MAX, |seen| now.as_second().saturating_sub(seen.as_second()));
-    let is_unchanged = record.version.as_ref() == Some(&version) && record.attributes == attributes;
-    if is_unchanged && seen_s < SEEN_AGAIN_S {
-        return None;
-    }
-    Some(DeviceWrite {
-        product: device.product.clone(),
-        device: device.id.clone(),
-        version,
-        previous_version: record.version.clone(),
-        attributes,
-        seen_at: now,
-    })
-}
-
 /// Logged once, here; the caller learns nothing of our insides.
-fn unavailable(device: &Device, error: &StoreError) -> ApiError {
-    tracing::error!(product = %device.product, device = %device.id, %error, "store_failed");
+fn unavailable(product: &ProductId, device: &DeviceId, error: &StoreError) -> ApiError {
+    tracing::error!(%product, %device, %error, "store_failed");
     ApiError::unavailable(retry_after_s(device))
 }
 
 /// Spread over a minute by the device's place, so that a fleet does not come back in one second.
-fn retry_after_s(device: &Device) -> u32 {
-    let spread = device.id.as_str().bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+fn retry_after_s(device: &DeviceId) -> u32 {
+    let spread = device.as_str().bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     30 + spread % 60
 }
 

@@ -49,18 +49,11 @@ impl<S: CheckStore> CheckService<S> {
             "registered": true,
             "id": device.as_str(),
             "product": product.as_str(),
-            "api": base_url(request),
+            // Where the agent reached us is where it will check in.
+            "api": edge::base_url(request),
             "token": self.keys.issue(&product, &device, 0),
             "cloudName": "tidegate",
             "cloudType": "dedicated",
         }))
     }
-}
-
-/// Where the agent reached us is where it will check in.
-fn base_url(request: &Request) -> String {
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let host = header("host").unwrap_or("localhost");
-    let scheme = header("x-forwarded-proto").unwrap_or("https");
-    format!("{scheme}://{host}")
 }

@@ -80,7 +80,7 @@ fn draft(call: &Call<'_>, definition: &Definition) -> Result<UpdateRecord, ApiEr
         generation: 1,
         definition: definition.to_store(),
         allocation: None,
-        object_versions: Vec::new(),
+        objects: Vec::new(),
         reason: String::new(),
         created_at: call.now,
         changed_at: call.now,

@@ -3,9 +3,12 @@
 use serde_json::{Value, json};
 use tidegate_api::{ApiError, operator};
 use tidegate_store::PublishStore;
-use tidegate_store::record::{AuditEntry, Head};
+use tidegate_store::record::{AuditEntry, Head, VERSION_ATTRIBUTE};
 
 use crate::{Answer, Call, PublishService, unavailable, unknown_product};
+
+/// The longest name of an attribute, in bytes, as for everything that a device says.
+const LONGEST_NAME: usize = 128;
 
 impl<S: PublishStore> PublishService<S> {
     /// What the product allows.
@@ -16,7 +19,7 @@ impl<S: PublishStore> PublishService<S> {
 
     /// Changes it. Both switches are off until somebody turns them on.
     pub(crate) async fn edit_product(&self, call: &Call<'_>) -> Answer {
-        let object = operator::object(call.body, &["product_tokens", "registration", "reason"])?;
+        let object = operator::object(call.body, &["product_tokens", "registration", "version_attribute", "reason"])?;
         let reason = operator::reason(&object)?;
         let mut head =
             self.store.head(&call.product).await.map_err(unavailable)?.ok_or_else(|| unknown_product(call))?;
@@ -28,6 +31,19 @@ impl<S: PublishStore> PublishService<S> {
         };
         head.accepts_product_tokens = switch("product_tokens", "accept", "refuse", head.accepts_product_tokens)?;
         head.registration_is_open = switch("registration", "open", "closed", head.registration_is_open)?;
+        match object.get("version_attribute") {
+            None => {}
+            Some(Value::Null) => head.version_attribute = None,
+            Some(Value::String(name)) if (1..=LONGEST_NAME).contains(&name.len()) => {
+                head.version_attribute = Some(name.clone());
+            }
+            Some(_) => {
+                let message = format!(
+                    "version_attribute must be a name of 1 to {LONGEST_NAME} bytes, or null for {VERSION_ATTRIBUTE}"
+                );
+                return Err(ApiError::bad_field(message));
+            }
+        }
         if !self.store.set_product(&call.product, &head).await.map_err(unavailable)? {
             return Err(unknown_product(call));
         }
@@ -35,7 +51,10 @@ impl<S: PublishStore> PublishService<S> {
         let entry = AuditEntry {
             at: call.now,
             who: call.who.clone(),
-            action: format!("set product_tokens {}, registration {}", body["product_tokens"], body["registration"]),
+            action: format!(
+                "set product_tokens {}, registration {}, version_attribute {}",
+                body["product_tokens"], body["registration"], body["version_attribute"]
+            ),
             subject: call.product.to_string(),
             from: None,
             to: None,
@@ -52,5 +71,6 @@ fn shown(call: &Call<'_>, head: &Head) -> Value {
         "product": call.product.as_str(),
         "product_tokens": if head.accepts_product_tokens { "accept" } else { "refuse" },
         "registration": if head.registration_is_open { "open" } else { "closed" },
+        "version_attribute": head.version_attribute(),
     })
 }

@@ -2,6 +2,7 @@
 
 use tidegate_api::{ApiError, operator};
 use tidegate_core::policy::Slots;
+use tidegate_core::update::StoredObject;
 use tidegate_core::{Transition, Update, Version};
 use tidegate_store::PublishStore;
 use tidegate_store::control::{self, Actor, ControlError, Measure};
@@ -25,7 +26,7 @@ impl<S: PublishStore> PublishService<S> {
             let update = compiled(&record, &mut Slots::new())?;
             record.state.after(transition).map_err(|why| ApiError::new("wrong_state", why))?;
             if transition == Transition::Activate {
-                record.object_versions = self.verify(call, &update).await?;
+                record.objects = self.verify(call, &update).await?;
             }
             match control::transition(&self.store, &record, transition, Measure::of(&update), &actor).await {
                 Ok(changed) => return Ok((200, shown(&changed))),
@@ -37,11 +38,11 @@ impl<S: PublishStore> PublishService<S> {
     }
 
     /// Reads every file's bytes back and hashes them: what was announced is not believed.
-    async fn verify(&self, call: &Call<'_>, update: &Update) -> Result<Vec<Option<String>>, ApiError> {
-        let mut versions = Vec::with_capacity(update.content.files.len());
+    async fn verify(&self, call: &Call<'_>, update: &Update) -> Result<Vec<StoredObject>, ApiError> {
+        let mut objects = Vec::with_capacity(update.content.files.len());
         for file in &update.content.files {
             match self.images.verify(&call.product, file).await.map_err(unavailable)? {
-                Verified::Same { version } => versions.push(version),
+                Verified::Same { object } => objects.push(object),
                 Verified::Missing => {
                     let message = format!(
                         "the bytes of {} have not been uploaded; repeat the create to get its upload URL",
@@ -58,7 +59,7 @@ impl<S: PublishStore> PublishService<S> {
                 }
             }
         }
-        Ok(versions)
+        Ok(objects)
     }
 }
 

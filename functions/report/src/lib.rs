@@ -1,19 +1,24 @@
 //! A device reports: parse, load, settle, answer. An outcome counts once.
+//!
+//! A wire format that is more than a body is a file beside this one.
+
+mod hawkbit;
 
 use std::sync::Arc;
 
-use lambda_http::{Body, Request, Response};
+use lambda_http::{Body, Request, RequestExt as _, Response};
 use serde_json::json;
 use tidegate_api::definition::Definition;
+use tidegate_api::dialect;
 use tidegate_api::report::Report;
 use tidegate_api::token::{Proof, TokenKeys};
 use tidegate_api::{ApiError, edge, metrics};
 use tidegate_core::outcome::Meaning;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::Counts;
-use tidegate_core::{Claim, ClaimState, Timestamp, Version};
+use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, Timestamp, Version};
 use tidegate_store::control::{self, ControlError};
-use tidegate_store::record::{ClaimKey, KnownDevice};
+use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite, KnownDevice};
 use tidegate_store::settings;
 use tidegate_store::store::Freshness;
 use tidegate_store::{DynamoStore, ReportStore, StoreError};
@@ -37,6 +42,15 @@ enum Recorded {
     No(&'static str),
 }
 
+/// From where we learn what a device runs once it has installed an update.
+#[derive(Debug, Clone, Copy)]
+enum Runs<'a> {
+    /// It says so when it checks in.
+    CheckedIn,
+    /// Its check-in does not say: the report of a success goes into its record.
+    Reported(&'a DeviceRecord),
+}
+
 impl<S: ReportStore> ReportService<S> {
     /// A service over a store.
     #[must_use]
@@ -46,6 +60,9 @@ impl<S: ReportStore> ReportService<S> {
 
     /// Answers one request.
     pub async fn handle(&self, request: Request, now: Timestamp) -> Response<Body> {
+        if let Some(route) = dialect::hawkbit::Route::parse(request.raw_http_path()) {
+            return self.hawkbit(&route, &request, now).await;
+        }
         let is_ioto = match (request.method().as_str(), request.uri().path()) {
             ("POST", "/v1/report") => false,
             ("POST", "/tok/provision/updateReport") => true,
@@ -69,15 +86,26 @@ impl<S: ReportStore> ReportService<S> {
         let report = if is_ioto { Report::ioto(request.body())? } else { Report::native(request.body())? };
         let proof =
             self.keys.verify(authorization, &report.product, &report.device).ok_or_else(ApiError::unauthorized)?;
-        let recorded = self.record(&report, proof, now).await;
+        self.recorded(if is_ioto { "ioto" } else { "native" }, &report, proof, now).await
+    }
+
+    /// Records a report, and logs what became of it.
+    async fn recorded(
+        &self,
+        dialect: &'static str,
+        report: &Report,
+        proof: Proof,
+        now: Timestamp,
+    ) -> Result<Recorded, ApiError> {
+        let recorded = self.record(report, proof, now).await;
         match &recorded {
             Ok(recorded) => tracing::info!(
                 product = %report.product, device = %report.device, update = %report.update,
-                status = %report.status, message = report.message, ?recorded, "report"
+                status = %report.status, message = report.message, ?recorded, dialect, "report"
             ),
             Err(error) => tracing::warn!(
                 product = %report.product, device = %report.device, update = %report.update,
-                code = error.code, "report_refused"
+                code = error.code, dialect, "report_refused"
             ),
         }
         recorded
@@ -86,27 +114,33 @@ impl<S: ReportStore> ReportService<S> {
     async fn record(&self, report: &Report, proof: Proof, now: Timestamp) -> Result<Recorded, ApiError> {
         let key =
             ClaimKey { product: report.product.clone(), device: report.device.clone(), update: report.update.clone() };
-        let down = |error: StoreError| unavailable(&key, &error);
+        let down = |error: StoreError| unavailable(&key.product, &key.device, &error);
         for _ in 0..MOST_TRIES {
             let known = self.store.device(&key.product, &key.device, Freshness::Strong).await.map_err(down)?;
-            self.accept(&key, &known, proof).await?;
+            self.accept(&key.product, &key.device, &known, proof).await?;
             let Some((_, claim)) = known.claims.iter().find(|(update, _)| *update == key.update) else {
                 return Ok(Recorded::No("no_claim"));
             };
-            match self.apply(&key, claim, report, now).await {
+            match self.apply(&key, claim, report, Runs::CheckedIn, now).await {
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(down(error)),
                 Ok(recorded) => return Ok(recorded),
             }
         }
-        Err(unavailable(&key, &StoreError::Conflict))
+        Err(unavailable(&key.product, &key.device, &StoreError::Conflict))
     }
 
-    async fn accept(&self, key: &ClaimKey, known: &KnownDevice, proof: Proof) -> Result<(), ApiError> {
+    async fn accept(
+        &self,
+        product: &ProductId,
+        device: &DeviceId,
+        known: &KnownDevice,
+        proof: Proof,
+    ) -> Result<(), ApiError> {
         let accepts_product_tokens = match proof {
             Proof::Device { .. } => false,
             Proof::Product => {
-                let head = self.store.head(&key.product).await.map_err(|error| unavailable(key, &error))?;
+                let head = self.store.head(product).await.map_err(|error| unavailable(product, device, &error))?;
                 head.is_some_and(|head| head.accepts_product_tokens)
             }
         };
@@ -121,6 +155,7 @@ impl<S: ReportStore> ReportService<S> {
         key: &ClaimKey,
         claim: &Claim,
         report: &Report,
+        runs: Runs<'_>,
         now: Timestamp,
     ) -> Result<Recorded, StoreError> {
         let meaning = report.status.meaning();
@@ -132,7 +167,13 @@ impl<S: ReportStore> ReportService<S> {
         }
         match claim.settle(meaning) {
             Some((after, movement)) => {
-                self.store.settle(key, claim, &after, movement).await?;
+                match runs {
+                    Runs::Reported(record) if meaning == Meaning::Succeeded => {
+                        let write = installed(key, &after, record, now);
+                        self.store.settle_and_save(key, claim, &after, movement, &write).await?;
+                    }
+                    _ => self.store.settle(key, claim, &after, movement).await?,
+                }
                 if movement.failed > 0 {
                     self.look_at_health(key, &claim.version, now).await;
                 }
@@ -178,6 +219,18 @@ impl<S: ReportStore> ReportService<S> {
     }
 }
 
+/// The record of a device that has installed what its claim gave it.
+fn installed(key: &ClaimKey, claim: &Claim, record: &DeviceRecord, now: Timestamp) -> DeviceWrite {
+    DeviceWrite {
+        product: key.product.clone(),
+        device: key.device.clone(),
+        version: claim.version.to_string(),
+        previous_version: record.version.clone(),
+        attributes: record.attributes.clone(),
+        seen_at: now,
+    }
+}
+
 fn settled(claim: &Claim) -> &'static str {
     match claim.state {
         ClaimState::Reserved => "not_reserved",
@@ -188,8 +241,8 @@ fn settled(claim: &Claim) -> &'static str {
 }
 
 /// Logged once, here; the caller learns nothing of our insides.
-fn unavailable(key: &ClaimKey, error: &StoreError) -> ApiError {
-    tracing::error!(product = %key.product, device = %key.device, %error, "store_failed");
+fn unavailable(product: &ProductId, device: &DeviceId, error: &StoreError) -> ApiError {
+    tracing::error!(%product, %device, %error, "store_failed");
     ApiError::unavailable(RETRY_AFTER_S)
 }
 

@@ -9,7 +9,7 @@ use tidegate_core::device::Delivery;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::rollout::{Group, Phase, WhenFull};
-use tidegate_core::update::{Content, Downgrade, File};
+use tidegate_core::update::{Content, Downgrade, File, StoredObject};
 use tidegate_core::window::Window;
 use tidegate_core::{
     Catalog, Claim, ClaimState, Claims, Device, DeviceId, ProductId, Rollout, State, Timestamp, Update, UpdateId,
@@ -143,7 +143,7 @@ impl Draft {
             name: name.to_owned(),
             sha256: "0".repeat(64),
             size_bytes: 1,
-            object_version: None,
+            object: StoredObject::default(),
         });
         self
     }

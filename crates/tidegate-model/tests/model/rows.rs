@@ -58,6 +58,7 @@ impl Claim {
             expires_at: moment(self.expires),
             counted: self.counted,
             backed_out: false,
+            consented: false,
         }
     }
 

@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use tidegate_core::limits::{Allocation, Caps};
 use tidegate_core::outcome::Outcome;
 use tidegate_core::shard::{Counts, Gate, Shard};
+use tidegate_core::update::StoredObject;
 use tidegate_core::{Claim, ClaimState, ProductId, State, Timestamp, UpdateId, Version};
 
 use super::key;
@@ -79,6 +80,7 @@ pub(super) fn head_from(item: &Item) -> Stored<Head> {
         revision: fields.number_or("revision", 0)?,
         accepts_product_tokens: fields.flag("accepts_product_tokens"),
         registration_is_open: fields.flag("registration_is_open"),
+        version_attribute: fields.maybe_text("version_attribute").map(str::to_string),
     })
 }
 
@@ -102,9 +104,14 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
         item.insert("caps_in_flight".into(), list(&allocation.in_flight));
         item.insert("caps_window".into(), n(allocation.window));
     }
-    if !update.object_versions.is_empty() {
-        let version = |version: &Option<String>| version.as_ref().map_or(AttributeValue::Null(true), s);
-        item.insert("object_versions".into(), AttributeValue::L(update.object_versions.iter().map(version).collect()));
+    if !update.objects.is_empty() {
+        let list = |text: fn(&StoredObject) -> Option<&String>| {
+            let value = |object| text(object).map_or(AttributeValue::Null(true), s);
+            AttributeValue::L(update.objects.iter().map(value).collect())
+        };
+        item.insert("object_versions".into(), list(|object| object.version.as_ref()));
+        item.insert("object_sha1".into(), list(|object| object.sha1.as_ref()));
+        item.insert("object_md5".into(), list(|object| object.md5.as_ref()));
     }
     item
 }
@@ -120,8 +127,6 @@ pub(super) fn update_from(item: &Item) -> Stored<UpdateRecord> {
         }),
         false => None,
     };
-    let versions = item.get("object_versions").and_then(|value| value.as_l().ok());
-    let object_versions = versions.into_iter().flatten().map(|value| value.as_s().ok().cloned()).collect();
     Ok(UpdateRecord {
         id: fields.parsed("id", "an update id", |text| UpdateId::new(text).ok())?,
         product: fields.parsed("product", "a product id", |text| ProductId::new(text).ok())?,
@@ -130,11 +135,22 @@ pub(super) fn update_from(item: &Item) -> Stored<UpdateRecord> {
         generation: fields.number("generation")?,
         definition: fields.text("definition")?.to_string(),
         allocation,
-        object_versions,
+        objects: objects_from(item),
         reason: fields.maybe_text("reason").unwrap_or_default().to_string(),
         created_at: fields.time("created_at")?,
         changed_at: fields.time("changed_at")?,
     })
+}
+
+/// Lists in the order of the files. A record that was written before one of them existed lacks it.
+fn objects_from(item: &Item) -> Vec<StoredObject> {
+    let list = |field| item.get(field).and_then(|value| value.as_l().ok());
+    let (versions, sha1, md5) = (list("object_versions"), list("object_sha1"), list("object_md5"));
+    let text = |list: Option<&Vec<AttributeValue>>, index: usize| list?.get(index)?.as_s().ok().cloned();
+    let count = versions.map_or(0, Vec::len);
+    let object =
+        |index| StoredObject { version: text(versions, index), sha1: text(sha1, index), md5: text(md5, index) };
+    (0..count).map(object).collect()
 }
 
 const CLAIM_STATES: [(ClaimState, &str); 4] = [
@@ -168,6 +184,9 @@ pub(super) fn claim_to(key: &ClaimKey, claim: &Claim) -> Item {
     if claim.backed_out {
         item.insert("backed_out".into(), AttributeValue::Bool(true));
     }
+    if claim.consented {
+        item.insert("consented".into(), AttributeValue::Bool(true));
+    }
     if claim.state == ClaimState::Reserved {
         let (list, place) = key::due(key, claim.expires_at);
         item.insert("index_pk".into(), s(list));
@@ -193,6 +212,7 @@ pub(super) fn claim_from(item: &Item) -> Stored<Claim> {
             None => None,
         },
         backed_out: fields.flag("backed_out"),
+        consented: fields.flag("consented"),
     })
 }
 

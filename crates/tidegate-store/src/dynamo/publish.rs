@@ -218,17 +218,23 @@ impl PublishStore for DynamoStore {
     }
 
     async fn set_product(&self, product: &ProductId, head: &Head) -> Stored<bool> {
-        let sent = self
+        let mut sets = "SET accepts_product_tokens = :tokens, registration_is_open = :open".to_string();
+        let mut update = self
             .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key::head(product)))
-            .update_expression("SET accepts_product_tokens = :tokens, registration_is_open = :open")
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_values(":tokens", AttributeValue::Bool(head.accepts_product_tokens))
-            .expression_attribute_values(":open", AttributeValue::Bool(head.registration_is_open))
-            .send()
-            .await;
+            .expression_attribute_values(":open", AttributeValue::Bool(head.registration_is_open));
+        match &head.version_attribute {
+            Some(name) => {
+                sets.push_str(", version_attribute = :version_attribute");
+                update = update.expression_attribute_values(":version_attribute", s(name));
+            }
+            None => sets.push_str(" REMOVE version_attribute"),
+        }
+        let sent = update.update_expression(sets).send().await;
         held(sent, |error| error.is_conditional_check_failed_exception())
     }
 

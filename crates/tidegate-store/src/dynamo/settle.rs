@@ -1,17 +1,30 @@
 //! The end of a reservation: the claim and its shard's counters, both or neither.
 
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{CancellationReason, Put, TransactWriteItem, Update};
 use tidegate_core::claim::Movement;
 use tidegate_core::{Claim, ClaimState, Timestamp};
 
 use super::item::{self, n, s, time};
 use super::reserve::{held, unbuilt};
 use super::{DynamoStore, cancelled, failed_condition, key};
-use crate::record::ClaimKey;
+use crate::record::{ClaimKey, DeviceWrite};
 use crate::store::{ReportStore, Settling, StoreError, Stored};
 
 impl Settling for DynamoStore {
     async fn settle(&self, claim: &ClaimKey, before: &Claim, after: &Claim, movement: Movement) -> Stored<()> {
+        self.end_reservation(claim, before, after, movement, None).await
+    }
+}
+
+impl DynamoStore {
+    async fn end_reservation(
+        &self,
+        claim: &ClaimKey,
+        before: &Claim,
+        after: &Claim,
+        movement: Movement,
+        device: Option<&DeviceWrite>,
+    ) -> Stored<()> {
         let put = Put::builder()
             .table_name(&self.table)
             .set_item(Some(item::claim_to(claim, after)))
@@ -34,16 +47,17 @@ impl Settling for DynamoStore {
             .expression_attribute_values(":timed_out", n(movement.timed_out))
             .build()
             .map_err(unbuilt)?;
-        let sent = self
-            .client
-            .transact_write_items()
-            .transact_items(TransactWriteItem::builder().put(put).build())
-            .transact_items(TransactWriteItem::builder().update(count).build())
-            .send()
-            .await;
+        let mut writes =
+            vec![TransactWriteItem::builder().put(put).build(), TransactWriteItem::builder().update(count).build()];
+        if let Some(device) = device {
+            writes.extend(self.write_device(device)?);
+        }
+        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+        let is_other =
+            |reasons: &[CancellationReason]| [0, 2].iter().any(|at| failed_condition(reasons, *at).is_some());
         match sent.map_err(cancelled) {
             Ok(_) => Ok(()),
-            Err(Ok(reasons)) if failed_condition(&reasons, 0).is_some() => Err(StoreError::Conflict),
+            Err(Ok(reasons)) if is_other(&reasons) => Err(StoreError::Conflict),
             Err(Ok(_)) => Err(StoreError::Unavailable("others write the same records".into())),
             Err(Err(error)) => Err(error),
         }
@@ -51,6 +65,17 @@ impl Settling for DynamoStore {
 }
 
 impl ReportStore for DynamoStore {
+    async fn settle_and_save(
+        &self,
+        claim: &ClaimKey,
+        before: &Claim,
+        after: &Claim,
+        movement: Movement,
+        device: &DeviceWrite,
+    ) -> Stored<()> {
+        self.end_reservation(claim, before, after, movement, Some(device)).await
+    }
+
     async fn note_progress(
         &self,
         claim: &ClaimKey,
