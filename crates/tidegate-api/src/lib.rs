@@ -8,6 +8,7 @@ pub mod definition;
 pub mod device_json;
 pub mod edge;
 pub mod error;
+pub mod kaa_software;
 pub mod metrics;
 pub mod operator;
 pub mod report;
