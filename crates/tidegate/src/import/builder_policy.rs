@@ -453,19 +453,66 @@ impl Writer {
             return self.regex(sign, subject, pattern, outer);
         }
         match sign {
-            "==" | "!=" | "<" | "<=" | ">" | ">=" => {
-                if is_negative || polarity == Polarity::Denied {
-                    self.remark_truth_as_number(left, right);
+            "==" | "!=" | "<" | "<=" | ">" | ">=" => match sign {
+                "==" | "!=" => self.equality(sign == "==", left, right, outer, polarity),
+                _ => {
+                    let (left, right) = (self.value(left, Level::Sum)?, self.value(right, Level::Sum)?);
+                    Ok(within(outer, Level::Comparison, format!("{left} {sign} {right}")))
                 }
-                let (left, right) = (self.value(left, Level::Sum)?, self.value(right, Level::Sum)?);
-                Ok(within(outer, Level::Comparison, format!("{left} {sign} {right}")))
-            }
+            },
             "=~" => Err("`=~` needs a regular expression between slashes".into()),
             "^=" | "^!=" => self.text_call("starts_with", is_negative, left, right),
             "$=" | "$!=" => self.text_call("ends_with", is_negative, left, right),
             "><" | "<>" => self.text_call("contains", is_negative, left, right),
             _ => Err(format!("the result of `{sign}` is not true or false")),
         }
+    }
+
+    /// JavaScript takes true for 1, and we do not. Whether Builder does is not documented, so of a
+    /// device that says one where the policy asks for the other, neither is taken for a match.
+    fn equality(
+        &mut self,
+        is_equal: bool,
+        left: &Expression,
+        right: &Expression,
+        outer: Level,
+        polarity: Polarity,
+    ) -> Result<String, String> {
+        let (left_text, right_text) = (self.value(left, Level::Sum)?, self.value(right, Level::Sum)?);
+        for (side, text, other) in [(left, &left_text, right), (right, &right_text, left)] {
+            match (side.bare(), other.bare()) {
+                // Of the two ways to write it, the one that a number does not satisfy.
+                (Expression::Name(_), Expression::Boolean(value)) => {
+                    let sign = if polarity == Polarity::Asked { "==" } else { "!=" };
+                    let value = if (sign == "==") == is_equal { *value } else { !*value };
+                    return Ok(within(outer, Level::Comparison, format!("{text} {sign} {value}")));
+                }
+                (Expression::Name(_), Expression::Number(literal) | Expression::Text(literal)) => {
+                    let Some(twin) = truth_value_of(literal) else { continue };
+                    match (is_equal, polarity) {
+                        (false, Polarity::Asked) => {
+                            let text = format!("{left_text} != {right_text} && {text} != {twin}");
+                            return Ok(within(outer, Level::And, text));
+                        }
+                        (true, Polarity::Denied) => {
+                            let text = format!("{left_text} == {right_text} || {text} == {twin}");
+                            return Ok(within(outer, Level::Or, text));
+                        }
+                        _ => {}
+                    }
+                }
+                _ => {}
+            }
+        }
+        let is_constant = |side: &Expression| {
+            matches!(side.bare(), Expression::Number(_) | Expression::Text(_) | Expression::Boolean(_))
+        };
+        let asks_for_difference = is_equal == (polarity == Polarity::Denied);
+        if asks_for_difference && !is_constant(left) && !is_constant(right) {
+            self.remark(format!("`{left_text}` and `{right_text}`: true and 1 are different here"));
+        }
+        let sign = if is_equal { "==" } else { "!=" };
+        Ok(within(outer, Level::Comparison, format!("{left_text} {sign} {right_text}")))
     }
 
     fn text_call(
@@ -547,7 +594,10 @@ impl Writer {
             }
             Expression::Regex(pattern) => Err(format!("/{pattern}/ can only stand behind =~, == or !=")),
             Expression::Null => Err("null can only be compared with == or !=".into()),
-            condition => Ok(format!("({})", self.condition(condition, Level::Or, Polarity::Denied)?)),
+            Expression::Call(name, _) if name != "semver" => {
+                Err(format!("there is no function {name} in Builder's documentation"))
+            }
+            _ => Err("what is true or false can only be joined with &&, || and !".into()),
         }
     }
 
@@ -563,7 +613,15 @@ impl Writer {
             "*" | "/" | "%" => (Level::Product, Level::Prefixed),
             _ => (Level::Value, Level::Value),
         };
-        let left = self.value(left, if sign == "^" { Level::Value } else { level })?;
+        // Agents that say everything as a text: two of those are not calculated with here, unless a
+        // number comes first.
+        let may_be_texts = may_be_text(left) && may_be_text(right);
+        let left = match sign {
+            "^" => self.value(left, Level::Value)?,
+            "-" | "*" | "%" if may_be_texts => format!("{} * 1.0", self.value(left, Level::Product)?),
+            "/" => self.value(left, Level::Product)?,
+            _ => self.value(left, level)?,
+        };
         let right_text = self.value(right, tighter)?;
         let text = match (sign, right.bare()) {
             // Whole numbers divide into whole numbers here, and not in Builder.
@@ -622,20 +680,28 @@ impl Writer {
             }
         }
     }
-
-    fn remark_truth_as_number(&mut self, left: &Expression, right: &Expression) {
-        for (side, other) in [(left, right), (right, left)] {
-            if let (Expression::Name(name), Expression::Number(number)) = (side.bare(), other.bare())
-                && matches!(number.as_str(), "0" | "1")
-            {
-                self.remark(format!("`{name}` is not {number} also when a device says true or false for it"));
-            }
-        }
-    }
 }
 
 fn within(outer: Level, own: Level, text: String) -> String {
     if own < outer { format!("({text})") } else { text }
+}
+
+/// Whether a device can make a text of it.
+fn may_be_text(expression: &Expression) -> bool {
+    match expression.bare() {
+        Expression::Name(_) | Expression::Text(_) => true,
+        Expression::Binary("+", left, right) => may_be_text(left) && may_be_text(right),
+        _ => false,
+    }
+}
+
+/// The truth value that JavaScript takes for equal to a literal.
+fn truth_value_of(literal: &str) -> Option<bool> {
+    match literal {
+        "1" => Some(true),
+        "0" | "" => Some(false),
+        _ => None,
+    }
 }
 
 /// A text as our policies write it.
@@ -705,6 +771,7 @@ mod tests {
         check("a / 2 == 1.5", "a / 2.0 == 1.5");
         check("a / b == 1.5", "a * 1.0 / b == 1.5");
         check("a % 2 == 0", "a % 2 == 0");
+        check("free - used >= 64", "free * 1.0 - used >= 64");
         check("a ^ 2 == 9", "a ^ 2 == 9");
         check("-a < 0", "-a < 0");
         check("a == 'x'", r#"a == "x""#);
@@ -729,6 +796,10 @@ mod tests {
         check("(a == 1 || b == 1) && c == 1", "(a == 1 || b == 1) && c == 1");
         check("update.version == '2.0.0'", r#"newVersion == "2.0.0""#);
         check("inf == 1", "device.inf == 1");
+        check("beta != 1", "beta != 1 && beta != true");
+        check("!(beta == '0')", r#"!(beta == "0" || beta == false)"#);
+        check("beta != false", "beta == true");
+        check("!(true == beta)", "!(beta != false)");
     }
 
     #[test]
@@ -758,6 +829,7 @@ mod tests {
         check("a == 1 b", "expected the end, found `b` at column 8");
         check("a == 1 &&", "found the end");
         check("a + 1", "not true or false");
+        check("(a == 1) == true", "can only be joined");
         check("a # 1", "column 3: `#`");
         check(&vec!["a == 1"; 51].join(" && "), "it has 51 conditions");
         check(&format!("{}a == 1{}", "(".repeat(40), ")".repeat(40)), "nested more than 32 deep");
@@ -778,7 +850,7 @@ mod tests {
         check("!(region == 'eu' || site ^= 'a')", &["asks what region, site is not"]);
         check("version != '1.2.3'", &[]);
         check("beta", &["`beta` by itself"]);
-        check("beta != 1", &["`beta` is not 1 also when", "asks what beta"]);
+        check("a != b", &["true and 1 are different here", "asks what a, b is not"]);
         check("try-beta == 1", &["`try-beta` is read as one name"]);
         check("a + 1 == 2", &["`+` adds numbers"]);
         check("a ^ 2 == 4", &["`^` is read as a power"]);
