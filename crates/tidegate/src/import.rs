@@ -181,7 +181,23 @@ fn read(args: &ImportArgs) -> CommandResult<Vec<Record>> {
         Source::Exosite => exosite::read(&document, policy),
         Source::Hawkbit => hawkbit::read(&document, policy),
     };
-    records.map_err(|error| bad(error.sentence()))
+    let mut records = records.map_err(|error| bad(error.sentence()))?;
+    if let (Some(why), Some(last)) = (missing_pages(&document, records.len()), records.last_mut()) {
+        last.lose(why);
+    }
+    Ok(records)
+}
+
+/// Services answer long lists by the page, and say so beside the list.
+fn missing_pages(document: &Value, count: usize) -> Option<String> {
+    let says_more = match document.get("next") {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(_) => true,
+    };
+    let total = document.get("total").and_then(Value::as_u64).and_then(|total| usize::try_from(total).ok());
+    let is_one_page = says_more || total.is_some_and(|total| total > count);
+    is_one_page.then(|| "the export is one page of several: what comes after this record is not in it".to_owned())
 }
 
 /// Nothing ever crosses from one product to another, so an export of several must be told which.

@@ -208,6 +208,21 @@ fn everything_carried_is_exit_code_0() {
 }
 
 #[test]
+fn an_export_that_is_one_page_of_several_is_said_to_be_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("export.json");
+    let record = json!({"version": "1.0.0", "image": "a.bin", "checksum": "a".repeat(64), "size": 1});
+    for beside in [json!({"next": "page2"}), json!({"total": 2})] {
+        let mut export = json!({"data": [record]});
+        export.as_object_mut().expect("an object").extend(beside.as_object().expect("an object").clone());
+        std::fs::write(&path, export.to_string()).expect("writable");
+        let ran = dry_run("builder", &path.display().to_string(), &[]);
+        assert_eq!(ran.exit, Some(NOT_ALL_CARRIED), "{ran:?}");
+        assert!(ran.stdout.contains("not carried: the export is one page of several"), "{ran:?}");
+    }
+}
+
+#[test]
 fn bad_input_is_named_and_nothing_is_created() {
     let check = |from: &str, export: &str, more: &[&str], expected: &str| {
         let folder = tempfile::tempdir().expect("a temporary folder");
