@@ -9,6 +9,7 @@ pub mod device_json;
 pub mod dialect;
 pub mod edge;
 pub mod error;
+pub mod kaa_software;
 pub mod metrics;
 pub mod operator;
 pub mod report;

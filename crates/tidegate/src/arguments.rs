@@ -205,6 +205,8 @@ pub enum Command {
     Dev(DevArgs),
     /// Create an update from image files, upload them, and activate it if asked
     Publish(Box<crate::publish::PublishArgs>),
+    /// Read the definitions of another service into drafts
+    Import(crate::import::ImportArgs),
     /// List, show and steer updates
     #[command(subcommand)]
     Updates(crate::updates::UpdatesCommand),

@@ -23,6 +23,8 @@ pub enum Exit {
     VerificationFailed = 4,
     /// No answer from the service.
     Unreachable = 5,
+    /// `import`: done, but something of the export could not be carried; the report names it.
+    NotAllCarried = 6,
 }
 
 /// The table of exit codes, as `--help` shows it.
@@ -33,7 +35,8 @@ Exit codes:
   2  wrong usage or bad input
   3  nothing to offer (check, device --once)
   4  verification failed: size or SHA-256 is not what was promised
-  5  cannot reach the service";
+  5  cannot reach the service
+  6  imported, but not everything could be carried (import)";
 
 /// Why a command stopped. Prints as `<sentence> (<code>)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub enum CommandError {
     Verification(String),
     /// No answer from the service.
     Unreachable(String),
+    /// An import is done, but something of the export could not be carried.
+    NotAllCarried(String),
     /// The reader of our standard output went away (`tidegate devices | head`): not a failure.
     ReaderGone,
 }
@@ -93,6 +98,7 @@ impl CommandError {
             Self::NothingToOffer(_) => Exit::NothingToOffer,
             Self::Verification(_) => Exit::VerificationFailed,
             Self::Unreachable(_) => Exit::Unreachable,
+            Self::NotAllCarried(_) => Exit::NotAllCarried,
             Self::ReaderGone => Exit::Ok,
         }
     }
@@ -107,6 +113,7 @@ impl CommandError {
             Self::NothingToOffer(_) => "nothing_to_offer",
             Self::Verification(_) => "verification_failed",
             Self::Unreachable(_) => "unreachable",
+            Self::NotAllCarried(_) => "not_all_carried",
             Self::ReaderGone => "reader_gone",
         }
     }
@@ -118,7 +125,8 @@ impl CommandError {
             | Self::BadInput(text)
             | Self::NothingToOffer(text)
             | Self::Verification(text)
-            | Self::Unreachable(text) => text,
+            | Self::Unreachable(text)
+            | Self::NotAllCarried(text) => text,
             Self::Refused { message, .. } | Self::Failed { message, .. } => message,
             Self::ReaderGone => "the reader of the output went away",
         }
@@ -139,9 +147,15 @@ mod tests {
 
     #[test]
     fn every_exit_code_is_explained_in_the_help() {
-        for exit in
-            [Exit::Ok, Exit::Failed, Exit::Usage, Exit::NothingToOffer, Exit::VerificationFailed, Exit::Unreachable]
-        {
+        for exit in [
+            Exit::Ok,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::NothingToOffer,
+            Exit::VerificationFailed,
+            Exit::Unreachable,
+            Exit::NotAllCarried,
+        ] {
             let line = format!("\n  {}  ", exit as u8);
             assert!(EXIT_CODES.contains(&line), "{exit:?} is not explained");
         }

@@ -16,6 +16,7 @@ pub mod devices;
 pub mod download;
 pub mod duration;
 pub mod error;
+pub mod import;
 pub mod offer;
 pub mod output;
 pub mod policy_command;
@@ -71,6 +72,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> CommandResult {
         Command::Demo(args) => block_on(demo::run(args, output)),
         Command::Dev(args) => block_on(dev::run(args)),
         Command::Publish(args) => publish::run(*args, &common, output),
+        Command::Import(args) => import::run(&args, &common, output),
         Command::Updates(command) => updates::run(command, &common, output),
         Command::Stop(args) => stop::run(args, &common, output),
         Command::Watch(args) => watch::run(args, &common, output),

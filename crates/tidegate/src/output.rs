@@ -116,7 +116,7 @@ impl Output {
         match error {
             CommandError::ReaderGone => return Ok(()),
             // An answer like any other, and the usual one: nothing went wrong.
-            CommandError::NothingToOffer(_) => self.note(error.to_string()),
+            CommandError::NothingToOffer(_) | CommandError::NotAllCarried(_) => self.note(error.to_string()),
             _ => self.note(format!("error: {error}")),
         }
         match self.documented.get() {

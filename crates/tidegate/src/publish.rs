@@ -78,26 +78,26 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 /// A file of the update, hashed.
-struct Image {
-    path: PathBuf,
-    name: String,
-    sha256: String,
-    size_bytes: u64,
+pub(crate) struct Image {
+    pub(crate) path: PathBuf,
+    pub(crate) name: String,
+    pub(crate) sha256: String,
+    pub(crate) size_bytes: u64,
 }
 
 /// What the service answers to a create.
 #[derive(Deserialize)]
-struct Created {
-    id: String,
-    version: String,
-    state: String,
+pub(crate) struct Created {
+    pub(crate) id: String,
+    pub(crate) version: String,
+    pub(crate) state: String,
     #[serde(default)]
-    uploads: Vec<Upload>,
+    pub(crate) uploads: Vec<Upload>,
 }
 
 #[derive(Deserialize)]
-struct Upload {
-    name: String,
+pub(crate) struct Upload {
+    pub(crate) name: String,
     method: String,
     url: String,
     #[serde(default)]
@@ -143,7 +143,7 @@ fn is_given_out(version: &str, state: &str) -> CommandResult {
     Err(CommandError::failed("not_activated", format!("{version} existed already and is {state}; {remedy}")))
 }
 
-fn create(client: &ApiClient, path: &ApiPath, body: &Value) -> CommandResult<Created> {
+pub(crate) fn create(client: &ApiClient, path: &ApiPath, body: &Value) -> CommandResult<Created> {
     update::read(&client.post(path, body)?, "answer to the new update")
 }
 
@@ -208,7 +208,7 @@ fn body(args: &PublishArgs) -> CommandResult<Map<String, Value>> {
     Ok(body)
 }
 
-fn hash(path: &Path) -> CommandResult<Image> {
+pub(crate) fn hash(path: &Path) -> CommandResult<Image> {
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
@@ -238,7 +238,7 @@ fn files(images: &[Image]) -> CommandResult<Value> {
 
 /// Uploads what the service asks for, and returns the names. A broken upload is tried again with a
 /// fresh URL: repeating the create is harmless and answers with what is still missing.
-fn upload_all(
+pub(crate) fn upload_all(
     client: &ApiClient,
     path: &ApiPath,
     body: &Value,

@@ -1,0 +1,44 @@
+//! Software definitions of Kaa: what `GET …/applications/{app}/software` answers.
+
+use serde_json::{Value, json};
+use tidegate_api::kaa_software;
+
+use super::record::{Record, file_name, list_in};
+use crate::error::{CommandError, CommandResult};
+
+pub(super) fn read(document: &Value) -> CommandResult<Vec<Record>> {
+    let records = list_in(document, &["content", "data"])?;
+    records.iter().enumerate().map(|(index, value)| record(value, &format!("software {}", index + 1))).collect()
+}
+
+fn record(value: &Value, place: &str) -> CommandResult<Record> {
+    let version = value.get("version").and_then(Value::as_str).unwrap_or_default();
+    let mut record = Record { place: place.into(), version: version.into(), ..Record::default() };
+    match kaa_software::definition(value) {
+        Ok((Value::Object(definition), notes)) => {
+            record.definition = definition;
+            record.not_carried = notes;
+        }
+        // Other services take versions that are none here; the other records can still be carried.
+        Err(error) if error.code == "bad_version" => record.skipped = Some(error.message),
+        Ok(_) => record.skipped = Some("it is not an object".into()),
+        Err(error) => {
+            let name = if version.is_empty() { String::new() } else { format!(" ({version})") };
+            return Err(CommandError::BadInput(format!("{place}{name}: {}", error.message)));
+        }
+    }
+    Ok(record)
+}
+
+/// The file that a download link names, which can be stored here if it is at hand.
+pub(super) fn linked_file(record: &Record) -> Option<String> {
+    match record.definition.get("payload") {
+        Some(Value::Array(links)) if record.definition.get("kind") == Some(&json!("url_list")) => {
+            match links.as_slice() {
+                [Value::String(link)] => file_name(link),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
