@@ -4,12 +4,19 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
-use tidegate::stack::Stack;
+use tidegate::stack::{Stack, new_token_keys};
 use tidegate_api::dialect::exosite::ROUTES;
+use tidegate_api::token::TokenKeys;
+use tidegate_check::CheckService;
 use tidegate_core::outcome::Status;
 use tidegate_core::{DeviceId, ProductId, Timestamp};
+use tidegate_publish::PublishService;
+use tidegate_report::ReportService;
+use tidegate_store::Images;
+use tidegate_store::memory::MemoryStore;
 use tidegate_tests::{LAMP, World, at, file, lamp, put, request};
 
 const NO_CALLS: [&str; 0] = [];
@@ -73,7 +80,15 @@ fn cik(world: &World, device: &str) -> String {
 }
 
 /// A call with this `X-Exosite-CIK`.
-async fn call(world: &World, method: &str, path: &str, cik: &str, more: &[(&str, &str)], body: &str, now: Timestamp) -> Got {
+async fn call(
+    world: &World,
+    method: &str,
+    path: &str,
+    cik: &str,
+    more: &[(&str, &str)],
+    body: &str,
+    now: Timestamp,
+) -> Got {
     let mut headers = vec![("host", HOST), ("x-exosite-cik", cik)];
     headers.extend(more);
     let asked = request(method, path, &headers, body, None);
@@ -193,7 +208,8 @@ async fn the_recorded_session_of_murano_client_is_answered_in_full() {
     let (head, body) = send(5, &token);
     assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("Content-Type: text/csv"), "{head}");
     assert_eq!(body, b"1.2.0_fw_v120.bin\r\n");
-    let metrics = tidegate_tests::answer(publish("GET", "/v1/products/lamp/updates/1.2.0/metrics", String::new()).await);
+    let metrics =
+        tidegate_tests::answer(publish("GET", "/v1/products/lamp/updates/1.2.0/metrics", String::new()).await);
     assert_eq!((&metrics.body["offered"], &metrics.body["in_flight"]), (&json!(1), &json!(1)));
     stack.shutdown().await;
 }
@@ -259,7 +275,11 @@ async fn statuses_that_a_device_kept_are_taken_in_their_order() {
     says(&world, "d1", "1.0.0", "INSTALLED_VERSION", now).await;
     read(&world, "d1", now).await.config();
     let status = |status: &str| {
-        json!({"version": "2.0.0", "status": status}).to_string().replace('"', "%22").replace('{', "%7B").replace('}', "%7D")
+        json!({"version": "2.0.0", "status": status})
+            .to_string()
+            .replace('"', "%22")
+            .replace('{', "%7B")
+            .replace('}', "%7D")
     };
     // As `MuranoClient.tell` sends them.
     let body = format!("alias=otau_in&1767268803={}&1767268801={}", status("INSTALL_ERROR"), status("DOWNLOAD"));
@@ -300,7 +320,9 @@ async fn what_is_wrong_is_said_in_the_words_of_this_protocol_and_changes_nothing
         assert_eq!(got.status, status, "{body:.60}: {}", got.text());
     }
     assert_eq!(world.calls.take(), NO_CALLS, "nothing is read for what cannot be understood");
-    for (method, path) in [("PUT", "/onep:v1/stack/alias"), ("POST", "/provision/download"), ("GET", "/provision/activate")] {
+    for (method, path) in
+        [("PUT", "/onep:v1/stack/alias"), ("POST", "/provision/download"), ("GET", "/provision/activate")]
+    {
         assert_eq!(call(&world, method, path, &good, &[], "", now).await.status, 405, "{method} {path}");
     }
     assert_eq!(world.counts("2.0.0", now).await, "1 1 0 0 0");
@@ -395,7 +417,10 @@ async fn a_manifest_is_a_file_json_or_a_list_of_addresses() {
         assert_eq!(activated.status, 200, "{activated:?}");
         says(&world, "d1", "1.0.0", "INSTALLED_VERSION", now).await;
         let config = read(&world, "d1", now).await.config();
-        assert_eq!((&config["version"], &config["type"], &config["payload"]), (&json!(version), &json!(kind), &payload));
+        assert_eq!(
+            (&config["version"], &config["type"], &config["payload"]),
+            (&json!(version), &json!(kind), &payload)
+        );
         assert_eq!(config["name"], LAMP, "the schema wants a name");
     }
     let silent = json!({"version": "3.0.0", "kind": "json", "payload": {}, "ask_consent": true});
@@ -448,4 +473,60 @@ async fn a_read_since_a_time_is_answered_only_when_something_is_newer() {
         let got = call(&world, "GET", "/onep:v1/stack/alias?config_otau", &cik, &headers, "", later).await;
         assert_eq!(got.status, status, "{since}");
     }
+}
+
+/// The check function over a store in memory, where time passes only when everybody waits.
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_waits_for_a_change_and_no_longer_than_it_may() {
+    let (store, images) = (MemoryStore::new(), no_images());
+    let keys = TokenKeys::parse(&new_token_keys().unwrap()).unwrap();
+    let token = keys.issue_named(&ProductId::new(LAMP).unwrap(), &DeviceId::new("d1").unwrap(), true);
+    let publish = PublishService::new(store.clone(), images.clone(), keys.clone());
+    let operator = |method: &'static str, path: &'static str, body: Value| {
+        publish.handle(request(method, path, &[], &body.to_string(), Some("arn:aws:iam::1:user/ada")), noon())
+    };
+    let update = json!({"version": "2.0.0", "kind": "json", "payload": {}});
+    assert_eq!(operator("POST", "/v1/products/lamp/updates", update).await.status(), 201);
+    let headers = [("host", HOST), ("x-exosite-cik", &*token)];
+    let boot = request(
+        "POST",
+        "/onep:v1/stack/alias",
+        &headers,
+        r#"otau_in={"version":"1.0.0","status":"INSTALLED_VERSION"}"#,
+        None,
+    );
+    assert_eq!(ReportService::new(store.clone(), keys.clone()).handle(boot, noon()).await.status(), 204);
+
+    let check = CheckService::new(store.clone(), images.clone(), keys.clone(), 1000);
+    let waiting = CheckService::new(store.clone(), images, keys, 1000).with_long_poll(20);
+    let ask = async |service: &CheckService<MemoryStore>, timeout_ms: &str| {
+        let headers = [("host", HOST), ("x-exosite-cik", &*token), ("request-timeout", timeout_ms)];
+        let asked = request("GET", "/onep:v1/stack/alias?config_otau", &headers, "", None);
+        let started = tokio::time::Instant::now();
+        let got = Got::of(service.handle(asked, noon()).await);
+        (got.status, started.elapsed().as_millis())
+    };
+    assert_eq!(ask(&check, "300000").await, (304, 0), "nobody waits where nobody said so");
+    assert_eq!(ask(&waiting, "3000").await, (304, 3000));
+    assert_eq!(ask(&waiting, "300000").await, (304, 20_000), "no longer than the function may");
+    let later = async {
+        tokio::time::sleep(std::time::Duration::from_secs(7)).await;
+        operator("POST", "/v1/products/lamp/updates/2.0.0/activate", json!({})).await
+    };
+    let (got, activated) = tokio::join!(ask(&waiting, "15000"), later);
+    assert_eq!((got, activated.status().as_u16()), ((200, 8000), 200), "at the next look");
+    assert_eq!(ask(&waiting, "15000").await, (200, 0), "what it was offered it is told at once");
+}
+
+/// Images that nothing asks for.
+fn no_images() -> Images {
+    let credentials = Credentials::new("none", "none", None, None, "test");
+    let credentials = SharedCredentialsProvider::new(credentials);
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())
+        .region(aws_sdk_s3::config::Region::new("eu-central-1"))
+        .endpoint_url("http://127.0.0.1:9")
+        .credentials_provider(credentials.clone())
+        .build();
+    Images::new(aws_sdk_s3::Client::from_conf(config), credentials, "none")
 }

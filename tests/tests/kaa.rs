@@ -161,7 +161,12 @@ async fn a_specification_reaches_the_endpoint_as_it_was_published() {
             "/config",
             json!({"link": "https://example.com/a", "x": 1}),
         ),
-        ("2.3.0", json!({"kind": "url_list", "payload": ["https://example.com/a"]}), "/config/link", json!("https://example.com/a")),
+        (
+            "2.3.0",
+            json!({"kind": "url_list", "payload": ["https://example.com/a"]}),
+            "/config/link",
+            json!("https://example.com/a"),
+        ),
         ("2.4.0", json!({"kind": "json", "payload": {}, "specification": "free"}), "/config", json!("free")),
         ("2.5.0", json!({"files": two, "specification": {"checksum": "0123"}}), "/config/checksum", json!("0123")),
         ("2.6.0", json!({"files": two}), "/config/files/1/name", json!("b.bin")),

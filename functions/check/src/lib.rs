@@ -317,7 +317,16 @@ pub async fn from_env() -> Result<Arc<CheckService<tidegate_store::DynamoStore>>
     let config = settings::sdk_config().await;
     let keys = TokenKeys::parse(&settings::token_keys(&config).await?)?;
     let (store, images) = Settings::from_env()?.open(&config)?;
-    Ok(Arc::new(CheckService::new(store, images, keys, CATALOG_AGE_MS)))
+    Ok(Arc::new(CheckService::new(store, images, keys, CATALOG_AGE_MS).with_long_poll(longest_poll_s()?)))
+}
+
+/// `TIDEGATE_LONGEST_POLL_S`: for how long a request may wait, in seconds; 0 where it is not set.
+fn longest_poll_s() -> Result<u32, String> {
+    let expected = format!("TIDEGATE_LONGEST_POLL_S must be a number of seconds from 0 to {LONGEST_POLL_S}");
+    match std::env::var("TIDEGATE_LONGEST_POLL_S") {
+        Err(_) => Ok(0),
+        Ok(text) => text.trim().parse().ok().filter(|seconds| *seconds <= LONGEST_POLL_S).ok_or(expected),
+    }
 }
 
 /// How old a catalog may be, in milliseconds: changes of a rollout are seen within it.

@@ -372,7 +372,8 @@ pub fn config_otau(update: &Update) -> Value {
     shown.insert("payload".into(), payload);
     // Not in Exosite's schema, which has no digest at all.
     if !content.files.is_empty() {
-        let file = |file: &File| json!({"id": content_id(update, file), "sha256": file.sha256, "size": file.size_bytes});
+        let file =
+            |file: &File| json!({"id": content_id(update, file), "sha256": file.sha256, "size": file.size_bytes});
         shown.insert("files".into(), content.files.iter().map(file).collect());
     }
     Value::Object(shown)
@@ -519,9 +520,10 @@ mod tests {
     fn check(write: Result<Write, ApiError>, expected: &str) {
         let got = match write {
             Ok(write) => {
-                let statuses = write.statuses.iter().map(|said| {
-                    format!("{} {} {}", said.version, said.status, said.message.as_deref().unwrap_or("-"))
-                });
+                let statuses = write
+                    .statuses
+                    .iter()
+                    .map(|said| format!("{} {} {}", said.version, said.status, said.message.as_deref().unwrap_or("-")));
                 let acknowledged = write.acknowledged.iter().map(|version| format!("took {version}"));
                 statuses.chain(acknowledged).collect::<Vec<_>>().join("; ")
             }
@@ -568,11 +570,13 @@ mod tests {
 
     #[test]
     fn an_activation_says_its_product_in_one_of_three_places() {
-        let read = |body: &str, query: Option<&str>, host: &str| {
-            match Activation::parse(body.as_bytes(), query, &headers(host)) {
-                Ok(asked) => format!("{} {} {}", asked.product, asked.device, asked.is_addressed),
-                Err(error) => error.to_string(),
-            }
+        let read = |body: &str, query: Option<&str>, host: &str| match Activation::parse(
+            body.as_bytes(),
+            query,
+            &headers(host),
+        ) {
+            Ok(asked) => format!("{} {} {}", asked.product, asked.device, asked.is_addressed),
+            Err(error) => error.to_string(),
         };
         assert_eq!(read("id=dev1", None, "lamp.m2.exosite.io:443"), "lamp dev1 true");
         assert_eq!(read("id=dev1", Some("door"), "lamp.m2.exosite.io"), "door dev1 false");
@@ -603,7 +607,8 @@ mod tests {
     fn times_are_seconds_or_a_date() {
         let mut headers = HeaderMap::new();
         assert_eq!(if_modified_since_s(&headers), None);
-        for (text, expected) in [("0", Some(0)), ("Fri, 15 Jun 2018 19:04:13 GMT", Some(1_529_089_453)), ("soon", None)] {
+        for (text, expected) in [("0", Some(0)), ("Fri, 15 Jun 2018 19:04:13 GMT", Some(1_529_089_453)), ("soon", None)]
+        {
             headers.insert("if-modified-since", text.parse().unwrap());
             assert_eq!(if_modified_since_s(&headers), expected, "{text}");
         }

@@ -233,9 +233,8 @@ mod tests {
 
     #[test]
     fn a_path_may_end_in_the_number_of_a_request() {
-        let resource = |rest: &str| {
-            Route::parse(&format!("/kpc/kp1/lamp/cmx_ota/lamp~dev1~x/{rest}")).map(|route| route.resource)
-        };
+        let resource =
+            |rest: &str| Route::parse(&format!("/kpc/kp1/lamp/cmx_ota/lamp~dev1~x/{rest}")).map(|route| route.resource);
         assert_eq!(resource("config/json"), Some(Resource::Config));
         assert_eq!(resource("config/json/42"), Some(Resource::Config));
         assert_eq!(resource("applied/json"), Some(Resource::Applied));
