@@ -611,7 +611,9 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
 async fn walk_as_hawkbit(walk: &mut Walk) {
     let config_data = || Body::Good(json!({"data": {"sw_version": "1.0.0", "site": {"region": "eu"}}}));
     let feedback = |execution: &str, finished: &str| {
-        Body::Good(json!({"id": 7, "status": {"execution": execution, "result": {"finished": finished}, "details": []}}))
+        Body::Good(
+            json!({"id": 7, "status": {"execution": execution, "result": {"finished": finished}, "details": []}}),
+        )
     };
     let action = |answer: &Value, name: &str| {
         let href = answer["_links"][name]["href"].as_str().unwrap_or_else(|| panic!("{name} in {answer}"));

@@ -167,7 +167,9 @@ mod tests {
         // Names that leave no room for a MAC, and a product's token, which proves no device.
         let product = keys("k1").issue_for_product(&ProductId::new("lamp").unwrap());
         let crowded = format!("{}~{}~A", "p".repeat(18), "d".repeat(19));
-        for bad in ["", "~", "~~", "lamp~dev1", "lamp~dev1~", &crowded, &format!("lamp~dev1~{product}"), &"~".repeat(500)] {
+        for bad in
+            ["", "~", "~~", "lamp~dev1", "lamp~dev1~", &crowded, &format!("lamp~dev1~{product}"), &"~".repeat(500)]
+        {
             assert_eq!(whose(bad, Some("lamp")), "nobody's", "{bad}");
         }
     }
