@@ -70,7 +70,7 @@ enum Operation {
 }
 
 /// Every kind of answer that the histories must have had, and how often at least.
-const COVERAGE: [(&str, u32); 54] = [
+const COVERAGE: [(&str, u32); 56] = [
     ("reserve First: granted", 1000),
     ("reserve Again: granted", 90),
     ("reserve Renewed: granted", 100),
@@ -94,6 +94,8 @@ const COVERAGE: [(&str, u32); 54] = [
     ("reserve Renewed: refused by the period", 50),
     ("settle: ok", 220),
     ("settle: conflict", 500),
+    ("settle_and_save: ok", 5),
+    ("settle_and_save: conflict", 20),
     ("settle: unavailable", 10),
     ("note_progress: yes", 100),
     ("note_progress: no", 500),
