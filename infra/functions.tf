@@ -62,6 +62,10 @@ locals {
     TIDEGATE_BUCKET = aws_s3_bucket.images.bucket
   }
 
+  poll_environment = {
+    TIDEGATE_LONGEST_POLL_S = tostring(var.longest_poll_s)
+  }
+
   cdn_environment = var.cdn == null ? {} : {
     TIDEGATE_CDN_URL        = local.cdn_url
     TIDEGATE_CDN_KEY_ID     = one(aws_cloudfront_public_key.images[*].id)
@@ -70,10 +74,11 @@ locals {
 
   functions = {
     check = {
-      timeout_s            = 10
+      # A request that waits for an update is under way for that long.
+      timeout_s            = 10 + var.longest_poll_s
       memory_mb            = var.memory_mb.check
       reserved_concurrency = var.check_reserved_concurrency
-      environment          = merge(local.table_environment, local.token_environment, local.image_environment, local.cdn_environment)
+      environment          = merge(local.table_environment, local.token_environment, local.image_environment, local.poll_environment, local.cdn_environment)
       statements           = concat([local.table_statement, local.token_keys_statement], local.download_statements)
     }
     report = {

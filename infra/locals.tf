@@ -33,6 +33,17 @@ locals {
     "GET /{tenant}/controller/v1/{controller}/softwaremodules/{action}/artifacts"         = "check"
     "GET /{tenant}/controller/v1/{controller}/softwaremodules/{action}/artifacts/{file}"  = "check"
     "HEAD /{tenant}/controller/v1/{controller}/softwaremodules/{action}/artifacts/{file}" = "check"
+
+    "GET /onep:v1/stack/alias"   = "check"
+    "POST /onep:v1/stack/alias"  = "report"
+    "POST /onep:v1/stack/record" = "report"
+    "POST /provision/activate"   = "check"
+    "GET /provision/download"    = "check"
+
+    "POST /kpc/kp1/{app_version}/cmx_ota/{token}/config/json"            = "check"
+    "POST /kpc/kp1/{app_version}/cmx_ota/{token}/config/json/{request}"  = "check"
+    "POST /kpc/kp1/{app_version}/cmx_ota/{token}/applied/json"           = "report"
+    "POST /kpc/kp1/{app_version}/cmx_ota/{token}/applied/json/{request}" = "report"
   }
 
   operator_routes = [

@@ -61,6 +61,17 @@ variable "check_reserved_concurrency" {
   }
 }
 
+variable "longest_poll_s" {
+  description = "For how long a device's request may wait for an update where its protocol asks for that (Exosite's long poll), in seconds. A function that waits is paid for."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.longest_poll_s >= 0 && var.longest_poll_s <= 18 && floor(var.longest_poll_s) == var.longest_poll_s
+    error_message = "longest_poll_s must be a whole number from 0 to 18: API Gateway answers by itself after 30 seconds."
+  }
+}
+
 variable "log_level" {
   description = "What the functions log: `trace`, `debug`, `info`, `warn` or `error`."
   type        = string

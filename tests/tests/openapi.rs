@@ -7,7 +7,7 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tidegate::stack::{BUCKET, Stack, TABLE};
-use tidegate_api::dialect::hawkbit;
+use tidegate_api::dialect::{exosite, hawkbit, kaa};
 use tidegate_api::error::CODES;
 use tidegate_cloud::Backend;
 use tidegate_core::outcome::Status;
@@ -41,6 +41,8 @@ struct Operation {
     pointer: String,
     /// It has servers of its own: the front door of the local cloud answers it, and no function.
     is_local: bool,
+    /// It is in another service's words, which has codes of its own or none.
+    is_dialect: bool,
     caller: Caller,
 }
 
@@ -50,6 +52,8 @@ enum Caller {
     Device,
     /// A device with a client of hawkBit's.
     Target,
+    /// A device of Exosite's.
+    Cik,
     Operator,
 }
 
@@ -74,10 +78,13 @@ impl Document {
                     None => Caller::Operator,
                     Some(schemes) if schemes.is_empty() => Caller::Nobody,
                     Some(schemes) if schemes[0].get("targetToken").is_some() => Caller::Target,
+                    Some(schemes) if schemes[0].get("exositeCik").is_some() => Caller::Cik,
                     Some(_) => Caller::Device,
                 };
                 let is_local = item.get("servers").is_some();
-                let operation = Operation { method: method.into(), path: path.clone(), pointer, is_local, caller };
+                let is_dialect = ["hawkbit", "exosite", "kaa"].iter().any(|tag| operation["tags"][0] == **tag);
+                let (method, path) = (method.to_string(), path.clone());
+                let operation = Operation { method, path, pointer, is_local, is_dialect, caller };
                 assert!(operations.insert(id.to_string(), operation).is_none(), "the operationId {id} is there twice");
             }
         }
@@ -209,9 +216,7 @@ fn every_error_code_is_listed_under_its_own_status_and_none_is_forgotten() {
                 assert_eq!(statuses.get(code), Some(&status), "{code} in {} {}", operation.method, operation.path);
                 listed.insert(*code);
             }
-            // hawkBit's clients get hawkBit's codes.
-            let is_ours = operation.caller != Caller::Target;
-            assert!(status < 400 || !is_ours || of_response.contains_key(&response), "{response} has no code");
+            assert!(status < 400 || operation.is_dialect || of_response.contains_key(&response), "{response} has no code");
         }
     }
     // What answers everything that is not in the file is no operation's.
@@ -268,7 +273,8 @@ async fn the_services_route_what_the_file_has_and_nothing_else() {
     let mut documented = BTreeSet::new();
     let mut words = operator_words();
     let mut fixed = fixed_paths();
-    fixed.extend(hawkbit::ROUTES.map(|(_, path)| named(path)));
+    let dialects = hawkbit::ROUTES.iter().chain(&exosite::ROUTES).chain(&kaa::ROUTES);
+    fixed.extend(dialects.map(|(_, path)| named(path)));
     for operation in document.operations().into_values().filter(|operation| !operation.is_local) {
         let path = named(&operation.path);
         match path.strip_prefix("/v1/products/lamp") {
@@ -324,8 +330,10 @@ fn starts(words: &BTreeSet<String>) -> Vec<String> {
 }
 
 async fn outcome(stack: &Stack, method: &str, path: &str) -> (u16, String) {
-    let got = answer(stack.services.call(request(method, path, &[], "", Some(OPERATOR))).await);
-    (got.status, got.code().to_string())
+    let response = stack.services.call(request(method, path, &[], "", Some(OPERATOR))).await;
+    // Exosite's devices are answered in texts.
+    let body = serde_json::from_slice::<Value>(response.body()).unwrap_or_default();
+    (response.status().as_u16(), body["error"]["code"].as_str().unwrap_or_default().to_string())
 }
 
 /// A dialect has no codes of ours, but the same statuses.
@@ -377,6 +385,8 @@ enum Body {
     Good(Value),
     /// What the service must refuse.
     Bad(String),
+    /// A form, which has no schema.
+    Form(String),
 }
 
 /// An API on loopback, and what it was asked.
@@ -408,7 +418,7 @@ impl Walk {
         let operation = self.operations.get(id).unwrap_or_else(|| panic!("openapi.yaml has no operation {id}")).clone();
         let sent = match body {
             Body::Nothing => None,
-            Body::Bad(text) => Some(text),
+            Body::Bad(text) | Body::Form(text) => Some(text),
             Body::Good(value) => {
                 let schema = self.document.request_schema(&operation);
                 let complaints = complaints(&schema.unwrap_or_else(|| panic!("{id} takes no body")), &value);
@@ -420,6 +430,7 @@ impl Walk {
             Caller::Nobody => None,
             Caller::Device => Some(self.device_token.clone()),
             Caller::Target => Some(format!("TargetToken {}", self.device_token)),
+            Caller::Cik => Some(format!("token {}", self.device_token)),
             Caller::Operator => Some(format!("Bearer {}", self.stack.operator_key.expose())),
         };
         let mut names = names.iter();
@@ -448,6 +459,9 @@ impl Walk {
             assert!(response.body().is_empty() && response.headers().contains_key("location"), "{id}");
             return Value::Null;
         }
+        if operation.path.starts_with("/onep:v1/") || operation.path.starts_with("/provision/") {
+            return self.hold_text(id, operation, response);
+        }
         let value = serde_json::from_slice::<Value>(response.body()).expect("every answer is JSON");
         let place = self.document.response(operation, status);
         let place = place.unwrap_or_else(|| panic!("openapi.yaml has no {status} for {id}, but: {value}"));
@@ -464,6 +478,24 @@ impl Walk {
             assert!(schema.is_valid(&json!(seconds)), "Retry-After of {id} is {seconds:?}");
         }
         value
+    }
+}
+
+impl Walk {
+    /// Holds an answer in Exosite's words against the media types of its operation and status.
+    fn hold_text(&self, id: &str, operation: &Operation, response: &ureq::http::Response<Vec<u8>>) -> Value {
+        let status = response.status().as_u16();
+        let text = String::from_utf8_lossy(response.body()).into_owned();
+        let place = self.document.response(operation, status);
+        let place = place.unwrap_or_else(|| panic!("openapi.yaml has no {status} for {id}, but: {text}"));
+        let content = self.document.root.pointer(&format!("{place}/content")).and_then(Value::as_object);
+        let media = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media = media.split(';').next().unwrap_or_default();
+        match content {
+            Some(content) => assert!(content.contains_key(media), "{id} answers {media}: {text}"),
+            None => assert!(text.is_empty(), "{id} answers {text}"),
+        }
+        Value::String(text)
     }
 }
 
@@ -563,7 +595,10 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     walk.call("resumeUpdate", &["lamp", "1.1.0"], Body::Good(json!({"reason": null})), 200).await;
     walk.call("check", &[], says("lamp-3", "1.0.0", "eu"), 200).await;
 
+    let token = walk.device_token.clone();
     walk_as_hawkbit(&mut walk).await;
+    walk_as_exosite_and_kaa(&mut walk).await;
+    walk.device_token = token;
 
     // What is known of it all.
     walk.stack.services.sweep.sweep(tidegate_api::edge::now()).await.expect("the store is there");
@@ -664,6 +699,51 @@ async fn walk_as_hawkbit(walk: &mut Walk) {
     walk.call("hawkbitPoll", &["lamp", "hawk-1"], Body::Nothing, 401).await;
     walk.call("completeUpdate", &["lamp", "1.1.1"], Body::Nothing, 200).await;
     walk.device_token = token_before;
+}
+
+/// A lamp of Exosite's and one of Kaa's, each from its first word to its last.
+async fn walk_as_exosite_and_kaa(walk: &mut Walk) {
+    let mut update = json!({"version": "1.1.2", "files": [file(b"lamp firmware 1.1.0\n")]});
+    update["policy"] = json!("id == \"exo-1\" || id == \"kaa-1\"");
+    walk.call("createUpdate", &["lamp"], Body::Good(update), 201).await;
+    walk.call("activateUpdate", &["lamp", "1.1.2"], Body::Nothing, 200).await;
+    let form = |text: &str| Body::Form(text.to_string());
+    let says = |status: &str, version: &str| Body::Form(format!("otau_in={}", json!({"version": version, "status": status})));
+    walk.call("exositeActivate", &[], form("id="), 400).await;
+    walk.ask("exositeActivate", &[], "?product=door", form("id=exo-1"), 409).await;
+    let cik = walk.ask("exositeActivate", &[], "?product=lamp", form("id=exo-1"), 200).await;
+    walk.device_token = cik.as_str().unwrap_or_default().to_string();
+    walk.ask("exositeRead", &[], "?config_otau", Body::Nothing, 204).await;
+    walk.call("exositeWrite", &[], says("INSTALLED_VERSION", "1.0.0"), 204).await;
+    let config = walk.ask("exositeRead", &[], "?config_otau", Body::Nothing, 200).await;
+    walk.call("exositeWrite", &[], form(config.as_str().unwrap_or_default()), 204).await;
+    assert_eq!(walk.call("exositeDownload", &[], Body::Nothing, 200).await, "1.1.2_lamp.bin\r\n");
+    let bytes = walk.ask("exositeDownload", &[], "?id=1.1.2_lamp.bin", Body::Nothing, 200).await;
+    assert_eq!(bytes, "lamp firmware 1.1.0\n");
+    walk.ask("exositeDownload", &[], "?id=other.bin", Body::Nothing, 404).await;
+    walk.call("exositeRecord", &[], form("alias=otau_in&1=%7B%22version%22%3A%221.1.2%22%2C%22status%22%3A%22INSTALL%22%7D"), 204).await;
+    walk.call("exositeWrite", &[], says("INSTALL_SUCCESS", "1.1.2"), 204).await;
+    walk.call("exositeWrite", &[], says("DONE", "1.1.2"), 400).await;
+    walk.call("exositeWrite", &[], form(&"x".repeat(16 * 1024 + 1)), 413).await;
+    walk.device_token = "nobody's".into();
+    walk.ask("exositeRead", &[], "?config_otau", Body::Nothing, 401).await;
+
+    let token = walk.call("issueToken", &["lamp", "kaa-1"], Body::Nothing, 200).await;
+    let token = format!("~kaa-1~{}", token["token"].as_str().unwrap_or_default());
+    let running = || Body::Good(json!({"configId": "1.0.0", "observe": true}));
+    let told = walk.call("kaaConfig", &["lamp", &token], running(), 200).await;
+    assert_eq!(told["configId"], "1.1.2");
+    walk.call("kaaConfigNumbered", &["lamp", &token, "7"], running(), 200).await;
+    let rejected = Body::Good(json!({"configId": "1.1.2", "statusCode": 400, "reasonPhrase": "no space"}));
+    walk.call("kaaApplied", &["lamp", &token], rejected, 200).await;
+    walk.call("kaaAppliedNumbered", &["lamp", &token, "8"], Body::Good(json!({"configId": "1.1.2"})), 200).await;
+    assert_eq!(walk.call("kaaConfig", &["lamp", &token], Body::Nothing, 200).await, json!({}));
+    let never = Body::Good(json!({"configId": "9.9.9", "statusCode": 400}));
+    walk.call("kaaApplied", &["lamp", &token], never, 404).await;
+    walk.call("kaaConfig", &["door", &token], running(), 401).await;
+    walk.call("kaaConfig", &["lamp", &token], Body::Bad("{".into()), 400).await;
+    walk.call("kaaApplied", &["lamp", &token], Body::Bad(" ".repeat(16 * 1024 + 1)), 413).await;
+    walk.call("completeUpdate", &["lamp", "1.1.2"], Body::Nothing, 200).await;
 }
 
 /// Only `conflict` is missing here: it needs two operators in the same millisecond, four times in a row.

@@ -64,7 +64,7 @@ impl Report {
                 Some(percent as u8)
             }
         };
-        Ok(Self { device, product, update, status, message: message(&object), progress })
+        Ok(Self { device, product, update, status, message: message_of(&object), progress })
     }
 
     /// Reads an Ioto `updateReport`. It does not say the product: the update's id does.
@@ -109,8 +109,12 @@ fn update_id(text: &str) -> Result<UpdateId, ApiError> {
     UpdateId::new(text).map_err(|error| ApiError::bad_field(format!("update: {error}")))
 }
 
-fn message(object: &Map<String, Value>) -> Option<String> {
-    let text = object.get("message")?.as_str()?;
+pub(crate) fn message_of(object: &Map<String, Value>) -> Option<String> {
+    shortened(object.get("message")?.as_str()?)
+}
+
+/// As much of a message as is kept.
+pub(crate) fn shortened(text: &str) -> Option<String> {
     let end = (0..=LONGEST_MESSAGE.min(text.len())).rev().find(|end| text.is_char_boundary(*end))?;
     text.get(..end).map(str::to_string)
 }

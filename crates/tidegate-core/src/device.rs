@@ -26,6 +26,8 @@ pub enum Delivery {
     /// Files, payloads and address lists; and the question whether the user agrees.
     #[default]
     Anything,
+    /// Files, payloads and address lists, and no question to the user.
+    AnythingUnasked,
     /// Only an update that has a file, and no question to the user.
     FilesOnly,
     /// Only files whose SHA-1 is known, and the question to the user.

@@ -81,9 +81,11 @@ impl Content {
     /// What a protocol cannot carry of it.
     fn refuses(&self, delivery: Delivery) -> Option<Undeliverable> {
         let has_no_file = || self.files.is_empty().then_some(Undeliverable::NoFile);
+        let has_question = || self.ask_consent.then_some(Undeliverable::NoConsent);
         match delivery {
             Delivery::Anything => None,
-            Delivery::FilesOnly => has_no_file().or(self.ask_consent.then_some(Undeliverable::NoConsent)),
+            Delivery::AnythingUnasked => has_question(),
+            Delivery::FilesOnly => has_no_file().or_else(has_question),
             Delivery::FilesWithSha1 => {
                 let lacks_sha1 = self.files.iter().any(|file| file.object.sha1.is_none());
                 has_no_file().or(lacks_sha1.then_some(Undeliverable::NoSha1))

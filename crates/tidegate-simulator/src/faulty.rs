@@ -471,6 +471,10 @@ impl<S: CheckStore + ReportStore + SweepStore> ReportStore for FaultyStore<S> {
         .await
     }
 
+    async fn save_running(&self, device: &DeviceWrite) -> Stored<()> {
+        CheckStore::save_device(self, device).await
+    }
+
     async fn note_progress(
         &self,
         key: &ClaimKey,

@@ -1,5 +1,6 @@
 //! The bytes of updates, in S3, under their SHA-256.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::Client;
@@ -121,6 +122,23 @@ impl Images {
         let signed = request.presigned(signing(now, ends)?).await;
         let signed = signed.map_err(|error| failed(&DisplayErrorContext(error)))?;
         Ok(signed.uri().to_string())
+    }
+
+    /// A part of a file, from its first to its last byte, for clients that follow no address.
+    ///
+    /// # Errors
+    /// When S3 cannot be reached, or does not have the bytes.
+    pub async fn read(&self, product: &ProductId, file: &File, bytes: RangeInclusive<u64>) -> Stored<Vec<u8>> {
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key(product, &file.sha256))
+            .range(format!("bytes={}-{}", bytes.start(), bytes.end()))
+            .set_version_id(file.object.version.clone());
+        let object = request.send().await.map_err(|error| failed(&DisplayErrorContext(error)))?;
+        let read = object.body.collect().await.map_err(|error| failed(&error))?;
+        Ok(read.to_vec())
     }
 
     /// A request with which an operator can upload these very bytes, and no others.

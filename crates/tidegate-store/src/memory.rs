@@ -514,6 +514,10 @@ impl ReportStore for MemoryStore {
         self.end_reservation(key, before, after, movement, Some(device))
     }
 
+    async fn save_running(&self, device: &DeviceWrite) -> Stored<()> {
+        CheckStore::save_device(self, device).await
+    }
+
     /// What a device says on the way is kept for people to look at in the table; nothing reads it.
     async fn note_progress(
         &self,

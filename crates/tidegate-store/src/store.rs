@@ -161,6 +161,12 @@ pub trait ReportStore: PublishStore + Settling {
         device: &DeviceWrite,
     ) -> impl Future<Output = Stored<()>> + Send;
 
+    /// Writes a device's record, and no claim: the device says what it runs, and was not given it.
+    ///
+    /// # Errors
+    /// `Conflict`, when the record is not as it was thought to be.
+    fn save_running(&self, device: &DeviceWrite) -> impl Future<Output = Stored<()>> + Send;
+
     /// Notes a status on the way, if the claim is still reserved; says whether it was.
     fn note_progress(
         &self,

@@ -62,6 +62,15 @@ impl Backend for Services {
                 false => self.check.handle(request, now).await,
             };
         }
+        let method = request.method().as_str();
+        let is_report = dialect::exosite::Route::parse(request.raw_http_path())
+            .map(|route| route.is_report(method))
+            .or_else(|| dialect::kaa::Route::parse(request.raw_http_path()).map(|route| route.is_report()));
+        match is_report {
+            Some(true) => return self.report.handle(request, now).await,
+            Some(false) => return self.check.handle(request, now).await,
+            None => {}
+        }
         match request.uri().path() {
             "/v1/check" | "/tok/provision/update" => self.check.handle(request, now).await,
             "/v1/report" | "/tok/provision/updateReport" => self.report.handle(request, now).await,

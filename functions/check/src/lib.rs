@@ -6,7 +6,9 @@
 
 mod catalogs;
 mod deferrals;
+mod exosite;
 mod hawkbit;
+mod kaa;
 mod native;
 mod register;
 mod secure;
@@ -37,6 +39,9 @@ const SEEN_AGAIN_S: i64 = 24 * 3600;
 /// How often one check-in decides again, because a rollout had no room or a record was not as it
 /// was thought to be. Each round costs a write; eight full rollouts above one that fits are rare.
 const MOST_ROUNDS: usize = 8;
+/// For how long a request may wait at most, in seconds: the function and the front door both end it
+/// at 30.
+const LONGEST_POLL_S: u32 = 20;
 
 /// The check-in service.
 #[derive(Debug)]
@@ -47,6 +52,7 @@ pub struct CheckService<S> {
     catalogs: Catalogs,
     room: Room,
     deferrals: Deferrals,
+    longest_poll_ms: u64,
 }
 
 /// What is known of a device that may ask.
@@ -100,13 +106,27 @@ impl<S: CheckStore> CheckService<S> {
             catalogs: Catalogs::new(catalog_age_ms),
             room: Room::default(),
             deferrals: Deferrals::default(),
+            longest_poll_ms: 0,
         }
+    }
+
+    /// The same, letting a request wait for an update where its protocol can ask for that, for so many
+    /// seconds. A function that waits is paid for, and API Gateway waits for none longer than 30 s.
+    #[must_use]
+    pub fn with_long_poll(self, longest_s: u32) -> Self {
+        Self { longest_poll_ms: u64::from(longest_s.min(LONGEST_POLL_S)) * 1000, ..self }
     }
 
     /// Answers one request.
     pub async fn handle(&self, request: Request, now: Timestamp) -> Response<Body> {
         if let Some(route) = dialect::hawkbit::Route::parse(request.raw_http_path()) {
             return self.hawkbit(&route, &request, now).await;
+        }
+        if let Some(route) = dialect::exosite::Route::parse(request.raw_http_path()) {
+            return self.exosite(route, &request, now).await;
+        }
+        if let Some(route) = dialect::kaa::Route::parse(request.raw_http_path()) {
+            return self.kaa(&route, &request, now).await;
         }
         let dialect = match (request.method().as_str(), request.uri().path()) {
             ("POST", "/v1/check") => native::Dialect::Native,
@@ -297,7 +317,16 @@ pub async fn from_env() -> Result<Arc<CheckService<tidegate_store::DynamoStore>>
     let config = settings::sdk_config().await;
     let keys = TokenKeys::parse(&settings::token_keys(&config).await?)?;
     let (store, images) = Settings::from_env()?.open(&config)?;
-    Ok(Arc::new(CheckService::new(store, images, keys, CATALOG_AGE_MS)))
+    Ok(Arc::new(CheckService::new(store, images, keys, CATALOG_AGE_MS).with_long_poll(longest_poll_s()?)))
+}
+
+/// `TIDEGATE_LONGEST_POLL_S`: for how long a request may wait, in seconds; 0 where it is not set.
+fn longest_poll_s() -> Result<u32, String> {
+    let expected = format!("TIDEGATE_LONGEST_POLL_S must be a number of seconds from 0 to {LONGEST_POLL_S}");
+    match std::env::var("TIDEGATE_LONGEST_POLL_S") {
+        Err(_) => Ok(0),
+        Ok(text) => text.trim().parse().ok().filter(|seconds| *seconds <= LONGEST_POLL_S).ok_or(expected),
+    }
 }
 
 /// How old a catalog may be, in milliseconds: changes of a rollout are seen within it.

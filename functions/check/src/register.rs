@@ -29,21 +29,7 @@ impl<S: CheckStore> CheckService<S> {
         let device = DeviceId::new(field("id")).map_err(|error| ApiError::bad_field(format!("id: {error}")))?;
         let product =
             ProductId::new(field("product")).map_err(|error| ApiError::bad_field(format!("product: {error}")))?;
-        let closed = || ApiError::new("registration_closed", "this product does not let devices register themselves");
-        let down = |error: StoreError| {
-            tracing::error!(%product, %device, %error, "store_failed");
-            ApiError::unavailable(60)
-        };
-        let current = self.catalogs.current(&self.store, &product, now).await.map_err(down)?;
-        if !current.head.is_some_and(|head| head.registration_is_open) {
-            return Err(closed());
-        }
-        let known = self.store.device(&product, &device, Freshness::Strong).await.map_err(down)?;
-        let record = known.record_or_default();
-        if record.token_generation > 0 {
-            // Its tokens were revoked by an operator; it must not help itself to a new one.
-            return Err(closed());
-        }
+        self.may_register(&product, &device, now).await?;
         tracing::info!(%product, %device, "registered");
         Ok(json!({
             "registered": true,
@@ -55,5 +41,30 @@ impl<S: CheckStore> CheckService<S> {
             "cloudName": "tidegate",
             "cloudType": "dedicated",
         }))
+    }
+
+    /// Whether a device may have its token for the asking: its product says so, and no operator has
+    /// revoked one.
+    pub(crate) async fn may_register(
+        &self,
+        product: &ProductId,
+        device: &DeviceId,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let closed = || ApiError::new("registration_closed", "this product does not let devices register themselves");
+        let down = |error: StoreError| {
+            tracing::error!(%product, %device, %error, "store_failed");
+            ApiError::unavailable(60)
+        };
+        let current = self.catalogs.current(&self.store, product, now).await.map_err(down)?;
+        if !current.head.is_some_and(|head| head.registration_is_open) {
+            return Err(closed());
+        }
+        let known = self.store.device(product, device, Freshness::Strong).await.map_err(down)?;
+        if known.record_or_default().token_generation > 0 {
+            // Its tokens were revoked by an operator; it must not help itself to a new one.
+            return Err(closed());
+        }
+        Ok(())
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! A wire format that is more than a body is a file beside this one.
 
+mod exosite;
 mod hawkbit;
+mod kaa;
+mod running;
 
 use std::sync::Arc;
 
@@ -62,6 +65,12 @@ impl<S: ReportStore> ReportService<S> {
     pub async fn handle(&self, request: Request, now: Timestamp) -> Response<Body> {
         if let Some(route) = dialect::hawkbit::Route::parse(request.raw_http_path()) {
             return self.hawkbit(&route, &request, now).await;
+        }
+        if let Some(route) = dialect::exosite::Route::parse(request.raw_http_path()) {
+            return self.exosite(route, &request, now).await;
+        }
+        if let Some(route) = dialect::kaa::Route::parse(request.raw_http_path()) {
+            return self.kaa(&route, &request, now).await;
         }
         let is_ioto = match (request.method().as_str(), request.uri().path()) {
             ("POST", "/v1/report") => false,

@@ -57,7 +57,7 @@ impl TokenKeys {
     }
 
     /// Reads and checks a token that says whose it is. `addressed` is the product that the address
-    /// names, if it does; a token of another product is not good there.
+    /// names, if it does: it stands in for one that the token leaves out.
     #[must_use]
     pub fn verify_named(&self, token: &str, addressed: Option<&str>) -> Option<Bearer> {
         let token = token.trim();

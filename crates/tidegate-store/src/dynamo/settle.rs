@@ -8,7 +8,7 @@ use super::item::{self, n, s, time};
 use super::reserve::{held, unbuilt};
 use super::{DynamoStore, cancelled, failed_condition, key};
 use crate::record::{ClaimKey, DeviceWrite};
-use crate::store::{ReportStore, Settling, StoreError, Stored};
+use crate::store::{CheckStore, ReportStore, Settling, StoreError, Stored};
 
 impl Settling for DynamoStore {
     async fn settle(&self, claim: &ClaimKey, before: &Claim, after: &Claim, movement: Movement) -> Stored<()> {
@@ -74,6 +74,10 @@ impl ReportStore for DynamoStore {
         device: &DeviceWrite,
     ) -> Stored<()> {
         self.end_reservation(claim, before, after, movement, Some(device)).await
+    }
+
+    async fn save_running(&self, device: &DeviceWrite) -> Stored<()> {
+        CheckStore::save_device(self, device).await
     }
 
     async fn note_progress(

@@ -1,0 +1,208 @@
+//! Kaa's 7/CMP over the real handlers: an endpoint's life, and what can go wrong in it.
+
+use serde_json::{Value, json};
+use tidegate_core::{DeviceId, ProductId, Timestamp};
+use tidegate_tests::{Answer, LAMP, World, answer, at, file, get, lamp, put, request};
+
+const NO_CALLS: [&str; 0] = [];
+
+fn token(world: &World, device: &str) -> String {
+    world.keys.issue_named(&ProductId::new(LAMP).unwrap(), &DeviceId::new(device).unwrap(), true)
+}
+
+async fn call(world: &World, app: &str, token: &str, rest: &str, body: &str, now: Timestamp) -> Answer {
+    let asked = request("POST", &format!("/kpc/kp1/{app}/cmx_ota/{token}/{rest}"), &[], body, None);
+    answer(match rest.starts_with("applied") {
+        true => world.services.report.handle(asked, now).await,
+        false => world.services.check.handle(asked, now).await,
+    })
+}
+
+async fn config(world: &World, device: &str, body: Value, now: Timestamp) -> Answer {
+    call(world, LAMP, &token(world, device), "config/json", &body.to_string(), now).await
+}
+
+async fn applied(world: &World, device: &str, body: Value, now: Timestamp) -> Answer {
+    call(world, LAMP, &token(world, device), "applied/json", &body.to_string(), now).await
+}
+
+async fn world(update: Value, now: Timestamp) -> World {
+    let world = World::new(0).await;
+    world.publish(LAMP, "2.0.0", update, now).await;
+    world
+}
+
+fn noon() -> Timestamp {
+    at("2026-01-01T12:00:00Z")
+}
+
+/// The endpoint of Kaa's own samples: asks with its version, takes `config.link` where `statusCode` is 200,
+/// and says at its next boot what it runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_asks_is_told_and_says_what_it_has_applied() {
+    let now = tidegate_api::edge::now();
+    let world = world(json!({"specification": {"board": "esp32"}, "compatible_from": ["=1.0.0"]}), now).await;
+    let told = config(&world, "e1", json!({"configId": "1.0.0", "observe": true}), now).await;
+    assert_eq!(told.status, 200, "{told:?}");
+    assert_eq!((&told.body["statusCode"], &told.body["reasonPhrase"]), (&json!(200), &json!("ok")));
+    assert_eq!((&told.body["configId"], &told.body["config"]["board"]), (&json!("2.0.0"), &json!("esp32")));
+    let (status, bytes) = get(told.body["config"]["link"].as_str().unwrap()).await;
+    assert_eq!((status, bytes.as_slice()), (200, b"firmware 2.0.0 of lamp".as_slice()));
+    assert_eq!(told.body["config"]["checksum"], file("x", &bytes)["sha256"]);
+    // Asking again costs no second slot, and an endpoint that says nothing is the one it was.
+    for body in [json!({"configId": "1.0.0"}), json!({}), json!({"configId": ""}), json!({"observe": false})] {
+        assert_eq!(config(&world, "e1", body, now).await.body["configId"], "2.0.0");
+    }
+    assert_eq!(world.counts("2.0.0", now).await, "1 1 0 0 0");
+    for _ in 0..2 {
+        let heard = applied(&world, "e1", json!({"configId": "2.0.0"}), now).await;
+        assert_eq!((heard.status, &heard.body["statusCode"]), (200, &json!(200)));
+    }
+    assert_eq!(world.counts("2.0.0", now).await, "1 0 1 0 0");
+    for body in [json!({"configId": "2.0.0"}), json!({})] {
+        assert_eq!(config(&world, "e1", body, now).await.body, json!({}), "unchanged");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_never_reports_has_applied_what_it_asks_with() {
+    let (now, world) = (noon(), world(json!({}), noon()).await);
+    config(&world, "e1", json!({"configId": "1.0.0"}), now).await;
+    assert_eq!(config(&world, "e1", json!({"configId": "2.0.0"}), now).await.body, json!({}));
+    assert_eq!(world.counts("2.0.0", now).await, "1 0 1 0 0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejection_counts_once_and_a_late_success_moves_it() {
+    let (now, world) = (noon(), world(json!({"rollout": {"max_attempts": 1}}), noon()).await);
+    config(&world, "e1", json!({"configId": "1.0.0"}), now).await;
+    for code in [400, 500, 404] {
+        let body = json!({"configId": "2.0.0", "statusCode": code, "reasonPhrase": "no space"});
+        assert_eq!(applied(&world, "e1", body, now).await.status, 200);
+    }
+    assert_eq!(world.counts("2.0.0", now).await, "1 0 0 1 0");
+    assert_eq!(config(&world, "e1", json!({"configId": "1.0.0"}), now).await.body, json!({}), "it had its attempt");
+    applied(&world, "e1", json!({"configId": "2.0.0", "statusCode": 200}), now).await;
+    assert_eq!(world.counts("2.0.0", now).await, "1 0 1 0 0");
+    let rejection = json!({"configId": "2.0.0", "statusCode": 400});
+    assert_eq!(applied(&world, "e1", rejection, now).await.status, 200, "heard, and not believed");
+    assert_eq!(world.counts("2.0.0", now).await, "1 0 1 0 0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_says_at_its_boot_what_it_runs() {
+    let (now, world) = (noon(), world(json!({}), noon()).await);
+    assert_eq!(config(&world, "e1", json!({}), now).await.body, json!({}), "it has not said what it runs");
+    assert_eq!(applied(&world, "e1", json!({"configId": "1.0.0"}), now).await.status, 200);
+    assert_eq!(config(&world, "e1", json!({}), now).await.body["configId"], "2.0.0");
+    let device = world.operator("GET", "lamp/devices/e1", Value::Null, now).await;
+    assert_eq!(device.body["version"], "1.0.0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_said_with_a_status_code_and_a_reason_phrase() {
+    let (now, world) = (noon(), world(json!({}), noon()).await);
+    config(&world, "e1", json!({"configId": "1.0.0"}), now).await;
+    let good = token(&world, "e1");
+    let _before = world.calls.take();
+    let long = format!("{LAMP}~e1~{}", world.token(LAMP, "e1"));
+    for (app, token, status) in [
+        (LAMP, &good, 200),
+        (LAMP, &long, 200),
+        (LAMP, &long.trim_start_matches(LAMP).to_string(), 200),
+        ("door", &good, 401),
+        (LAMP, &good.replace("e1", "e2"), 401),
+        (LAMP, &world.token(LAMP, "e1"), 401),
+        (LAMP, &"x".to_string(), 401),
+    ] {
+        let got = call(&world, app, token, "config/json", r#"{"configId":"1.0.0"}"#, now).await;
+        assert_eq!(got.status, status, "{app} {token}: {got:?}");
+        assert_eq!(got.body["statusCode"], json!(status), "{got:?}");
+        let calls = world.calls.take();
+        assert_eq!(calls.is_empty(), status == 401, "a bad token costs no call at all: {calls:?}");
+    }
+    for (rest, body, status) in [
+        ("config/json", "{".to_string(), 400),
+        ("config/json", r#"{"configId":"latest"}"#.to_string(), 400),
+        ("config/json", r#"{"configId":1}"#.to_string(), 400),
+        ("applied/json", "[]".to_string(), 400),
+        ("applied/json", "{}".to_string(), 400),
+        ("applied/json", r#"{"configId":"2.0.0","statusCode":"fine"}"#.to_string(), 400),
+        ("applied/json", format!(r#"{{"configId":"2.0.0","reasonPhrase":"{}"}}"#, "x".repeat(16 * 1024)), 413),
+        ("config/yaml", "{}".to_string(), 404),
+    ] {
+        let got = call(&world, LAMP, &good, rest, &body, now).await;
+        assert_eq!(got.status, status, "{rest} {body:.60}: {got:?}");
+        assert_eq!(got.body["statusCode"], json!(status), "{got:?}");
+        assert!(got.body["reasonPhrase"].is_string(), "{got:?}");
+    }
+    assert_eq!(world.calls.take(), NO_CALLS);
+    let got = applied(&world, "e2", json!({"configId": "2.0.0", "statusCode": 400}), now).await;
+    assert_eq!(got.status, 404, "it was not given 2.0.0: {got:?}");
+    let asked = request("GET", &format!("/kpc/kp1/{LAMP}/cmx_ota/{good}/config/json"), &[], "", None);
+    assert_eq!(answer(world.services.check.handle(asked, now).await).status, 405);
+    assert_eq!(world.counts("2.0.0", now).await, "1 1 0 0 0");
+    world.operator("DELETE", "lamp/devices/e1/token", Value::Null, now).await;
+    assert_eq!(config(&world, "e1", json!({"configId": "1.0.0"}), now).await.status, 401);
+    assert_eq!(applied(&world, "e1", json!({"configId": "2.0.0"}), now).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_specification_reaches_the_endpoint_as_it_was_published() {
+    let now = noon();
+    let world = World::new(0).await;
+    let real = tidegate_api::edge::now();
+    let two = [file("a.bin", b"a"), file("b.bin", b"b")];
+    for (version, update, pointer, expected) in [
+        ("2.1.0", json!({"kind": "json", "payload": {"colour": "red"}}), "/config/colour", json!("red")),
+        (
+            "2.2.0",
+            json!({"kind": "url_list", "payload": ["https://example.com/a"], "specification": {"link": "https://example.com/a", "x": 1}}),
+            "/config",
+            json!({"link": "https://example.com/a", "x": 1}),
+        ),
+        (
+            "2.3.0",
+            json!({"kind": "url_list", "payload": ["https://example.com/a"]}),
+            "/config/link",
+            json!("https://example.com/a"),
+        ),
+        ("2.4.0", json!({"kind": "json", "payload": {}, "specification": "free"}), "/config", json!("free")),
+        ("2.5.0", json!({"files": two, "specification": {"checksum": "0123"}}), "/config/checksum", json!("0123")),
+        ("2.6.0", json!({"files": two}), "/config/files/1/name", json!("b.bin")),
+    ] {
+        let mut update = update;
+        update["version"] = json!(version);
+        let created = world.operator("POST", "lamp/updates", update, real).await;
+        for (upload, bytes) in created.body["uploads"].as_array().unwrap().iter().zip([b"a", b"b"]) {
+            put(upload, bytes.to_vec()).await;
+        }
+        let activated = world.operator("POST", &format!("lamp/updates/{version}/activate"), json!({}), now).await;
+        assert_eq!(activated.status, 200, "{activated:?}");
+        let told = config(&world, "e1", json!({"configId": "1.0.0"}), now).await;
+        assert_eq!(told.body["configId"], version);
+        assert_eq!(told.body.pointer(pointer), Some(&expected), "{told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_costs_what_a_check_in_costs() {
+    let world = World::new(1000).await;
+    let now = noon();
+    world.publish(LAMP, "2.0.0", json!({"policy": "id != \"e2\""}), now).await;
+    world.check(&lamp("e0", "1.0.0"), now).await;
+    let _warm_up = world.calls.take();
+    let body = || json!({"configId": "1.0.0"});
+    config(&world, "e1", body(), now).await;
+    assert_eq!(world.calls.take(), ["Query", "TransactWriteItems"], "even for an endpoint never seen");
+    config(&world, "e1", body(), now).await;
+    assert_eq!(world.calls.take(), ["Query"]);
+    config(&world, "e2", body(), now).await;
+    let _seen = world.calls.take();
+    assert_eq!(config(&world, "e2", body(), now).await.body, json!({}));
+    assert_eq!(world.calls.take(), ["Query"]);
+    applied(&world, "e1", json!({"configId": "2.0.0"}), now).await;
+    assert_eq!(world.calls.take(), ["Query", "TransactWriteItems"]);
+    applied(&world, "e1", json!({"configId": "2.0.0"}), now).await;
+    assert_eq!(world.calls.take(), ["Query"]);
+}
