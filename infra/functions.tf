@@ -62,7 +62,7 @@ locals {
     TIDEGATE_BUCKET = aws_s3_bucket.images.bucket
   }
 
-  poll_environment = {
+  poll_environment = var.longest_poll_s == 0 ? {} : {
     TIDEGATE_LONGEST_POLL_S = tostring(var.longest_poll_s)
   }
 

@@ -334,17 +334,27 @@ run "operators_sign_and_devices_do_not" {
   command = plan
 
   assert {
-    condition     = length(aws_apigatewayv2_route.this) == 26 && alltrue([for route in aws_apigatewayv2_route.this : (route.authorization_type == "AWS_IAM") == strcontains(route.route_key, " /v1/products/")])
+    condition     = length(aws_apigatewayv2_route.this) == 48 && alltrue([for route in aws_apigatewayv2_route.this : (route.authorization_type == "AWS_IAM") == strcontains(route.route_key, " /v1/products/")])
     error_message = "a route has the wrong authorization: ${jsonencode(output.routes)}"
   }
 
   assert {
-    condition     = toset([for route in aws_apigatewayv2_route.this : route.route_key if route.authorization_type == "NONE"]) == toset(["POST /v1/check", "POST /v1/report", "POST /tok/provision/update", "POST /tok/provision/updateReport", "POST /device/register"])
+    condition     = length([for route in aws_apigatewayv2_route.this : route.route_key if route.authorization_type == "NONE"]) == 27 && alltrue([for route in aws_apigatewayv2_route.this : can(regex("^[A-Z]+ /(v1/(check|report)|tok/provision/|device/register|[{]tenant[}]/controller/v1/|onep:v1/stack/|provision/|kpc/kp1/)", route.route_key)) if route.authorization_type == "NONE"])
     error_message = "other routes than the devices' are open"
   }
 
   assert {
-    condition     = { for route, to in output.routes : route => to.function if to.function != "publish" } == { "POST /v1/check" = "check", "POST /tok/provision/update" = "check", "POST /device/register" = "check", "POST /v1/report" = "report", "POST /tok/provision/updateReport" = "report" }
+    condition = toset([for route, to in output.routes : route if to.function == "report"]) == toset([
+      "POST /v1/report",
+      "POST /tok/provision/updateReport",
+      "POST /{tenant}/controller/v1/{controller}/deploymentBase/{action}/feedback",
+      "POST /{tenant}/controller/v1/{controller}/cancelAction/{action}/feedback",
+      "POST /{tenant}/controller/v1/{controller}/confirmationBase/{action}/feedback",
+      "POST /onep:v1/stack/alias",
+      "POST /onep:v1/stack/record",
+      "POST /kpc/kp1/{app_version}/cmx_ota/{token}/applied/json",
+      "POST /kpc/kp1/{app_version}/cmx_ota/{token}/applied/json/{request}",
+    ]) && alltrue([for route, to in output.routes : contains(["check", "report"], to.function) if !strcontains(route, " /v1/products/")])
     error_message = "a device's route leads to another function"
   }
 
@@ -356,6 +366,19 @@ run "operators_sign_and_devices_do_not" {
   assert {
     condition     = alltrue([for name, integration in aws_apigatewayv2_integration.function : integration.timeout_milliseconds == (module.function[name].configuration.timeout_s + 1) * 1000])
     error_message = "API Gateway gives up before the function does"
+  }
+}
+
+run "a_request_may_wait_as_long_as_the_function_is_told_to_let_it" {
+  command = plan
+
+  variables {
+    longest_poll_s = 15
+  }
+
+  assert {
+    condition     = module.function["check"].configuration.environment.TIDEGATE_LONGEST_POLL_S == "15" && module.function["check"].configuration.timeout_s == 25
+    error_message = "the check function does not wait, or ends while it does"
   }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate::stack::Stack;
 use tidegate_tests::{Answer, answer, put};
 
@@ -12,7 +12,7 @@ const IMAGE: &[u8] = b"lamp firmware 1.1.0\n";
 
 /// An update from its draft to its end, with everything that can be asked on the way. The events in the order in which
 /// they make sense, and the status of each.
-const STORY: [(&str, u16); 43] = [
+const STORY: [(&str, u16); 51] = [
     ("publish-product", 404),
     ("publish-create", 201),
     ("publish-activate", 409), // image_missing
@@ -36,14 +36,22 @@ const STORY: [(&str, u16); 43] = [
     ("check-hawkbit-cancel", 404),       // nobody has stopped it
     ("report-hawkbit", 200),
     ("report-hawkbit-confirmation", 200),
+    ("check-exosite", 200),
+    ("check-exosite-download", 206),
+    ("report-exosite", 204),
+    ("report-exosite-record", 204),
+    ("check-kaa", 200),
     ("report", 200),
     ("check-hawkbit-installed", 200),
     ("report-hawkbit-cancel", 410), // it is over
     ("report-ioto", 200),
+    ("report-kaa", 200),
     ("check-register", 403),
+    ("check-exosite-activate", 409),
     ("publish-edit-product", 200),
     ("publish-product", 200),
     ("check-register", 200),
+    ("check-exosite-activate", 200),
     ("publish-issue-product-token", 200),
     ("sweep", 200),
     ("publish-metrics", 200),
@@ -126,12 +134,18 @@ async fn send(stack: &Stack, name: &str, event: &str) -> Answer {
         return Answer { status: 200, body: serde_json::to_value(swept).expect("numbers are JSON") };
     }
     let request = lambda_http::request::from_str(event).unwrap_or_else(|error| panic!("{name}.json: {error}"));
-    answer(match function {
+    let response = match function {
         "check" => stack.services.check.handle(request, now).await,
         "report" => stack.services.report.handle(request, now).await,
         "publish" => stack.services.publish.handle(request, now).await,
         other => panic!("there is no function {other}; the first word of {name}.json must be one"),
-    })
+    };
+    if name.contains("exosite") {
+        // A protocol of forms, texts and bytes.
+        let body = Value::String(String::from_utf8_lossy(response.body()).into_owned());
+        return Answer { status: response.status().as_u16(), body };
+    }
+    answer(response)
 }
 
 /// Every event by its name.
@@ -153,6 +167,9 @@ async fn the_events_tell_the_story_of_an_update() {
     assert_eq!(last["check"]["version"], "1.1.0", "the device gets the update");
     assert_eq!(last["check-ioto"]["update"], last["check"]["update"]);
     assert_eq!(last["check"]["update"], last["publish-show"]["id"], "report-ioto.json holds this id");
+    assert!(last["check-exosite"].as_str().is_some_and(|text| text.starts_with("config_otau=%7B")));
+    assert_eq!((&last["check-exosite-download"], &last["check-kaa"]["configId"]), (&json!("lamp"), &json!("1.1.0")));
+    assert_eq!(last["check-exosite-activate"].as_str().map(str::len), Some(40), "as murano-client wants it");
     assert_eq!(last["report"]["recorded"], true);
     assert_eq!(last["check-hawkbit-installed"]["deployment"]["chunks"][0]["version"], "1.1.0");
     assert_eq!(last["check-register"]["id"], "lamp-1");
@@ -184,6 +201,12 @@ fn every_file_has_its_place_in_a_story() {
 fn only_events_of_devices_hold_the_placeholder_for_a_token() {
     for (name, text) in files() {
         let event = serde_json::from_str::<Value>(&text).expect("an event is JSON");
+        if name.contains("-exosite") || name.contains("-kaa") {
+            // It stands behind the names of its device there.
+            let is_behind = text.contains("~lamp-1~DEVICE-TOKEN") || name == "check-exosite-activate";
+            assert!(is_behind && event["headers"]["authorization"].is_null(), "{name}");
+            continue;
+        }
         let authorization = &event["headers"]["authorization"];
         let is_target = name.contains("-hawkbit");
         let is_device = is_target || ["check", "check-ioto", "report", "report-ioto"].contains(&name.as_str());

@@ -216,7 +216,10 @@ fn every_error_code_is_listed_under_its_own_status_and_none_is_forgotten() {
                 assert_eq!(statuses.get(code), Some(&status), "{code} in {} {}", operation.method, operation.path);
                 listed.insert(*code);
             }
-            assert!(status < 400 || operation.is_dialect || of_response.contains_key(&response), "{response} has no code");
+            assert!(
+                status < 400 || operation.is_dialect || of_response.contains_key(&response),
+                "{response} has no code"
+            );
         }
     }
     // What answers everything that is not in the file is no operation's.
@@ -708,7 +711,8 @@ async fn walk_as_exosite_and_kaa(walk: &mut Walk) {
     walk.call("createUpdate", &["lamp"], Body::Good(update), 201).await;
     walk.call("activateUpdate", &["lamp", "1.1.2"], Body::Nothing, 200).await;
     let form = |text: &str| Body::Form(text.to_string());
-    let says = |status: &str, version: &str| Body::Form(format!("otau_in={}", json!({"version": version, "status": status})));
+    let says =
+        |status: &str, version: &str| Body::Form(format!("otau_in={}", json!({"version": version, "status": status})));
     walk.call("exositeActivate", &[], form("id="), 400).await;
     walk.ask("exositeActivate", &[], "?product=door", form("id=exo-1"), 409).await;
     let cik = walk.ask("exositeActivate", &[], "?product=lamp", form("id=exo-1"), 200).await;
@@ -721,7 +725,13 @@ async fn walk_as_exosite_and_kaa(walk: &mut Walk) {
     let bytes = walk.ask("exositeDownload", &[], "?id=1.1.2_lamp.bin", Body::Nothing, 200).await;
     assert_eq!(bytes, "lamp firmware 1.1.0\n");
     walk.ask("exositeDownload", &[], "?id=other.bin", Body::Nothing, 404).await;
-    walk.call("exositeRecord", &[], form("alias=otau_in&1=%7B%22version%22%3A%221.1.2%22%2C%22status%22%3A%22INSTALL%22%7D"), 204).await;
+    walk.call(
+        "exositeRecord",
+        &[],
+        form("alias=otau_in&1=%7B%22version%22%3A%221.1.2%22%2C%22status%22%3A%22INSTALL%22%7D"),
+        204,
+    )
+    .await;
     walk.call("exositeWrite", &[], says("INSTALL_SUCCESS", "1.1.2"), 204).await;
     walk.call("exositeWrite", &[], says("DONE", "1.1.2"), 400).await;
     walk.call("exositeWrite", &[], form(&"x".repeat(16 * 1024 + 1)), 413).await;

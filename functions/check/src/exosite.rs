@@ -49,10 +49,10 @@ impl<S: CheckStore> CheckService<S> {
         let (mut now, mut waited_ms) = (now, 0);
         loop {
             let seen = self.config_otau(&bearer, now).await?;
-            if let Some(Offered { update, claim, .. }) = &seen.offered {
-                if since_s.is_none_or(|since_s| since_s < claim.reserved_at.as_second()) {
-                    return Ok(exosite::value(update, claim.reserved_at));
-                }
+            if let Some(Offered { update, claim, .. }) = &seen.offered
+                && since_s.is_none_or(|since_s| since_s < claim.reserved_at.as_second())
+            {
+                return Ok(exosite::value(update, claim.reserved_at));
             }
             match self.changed(&bearer, &seen, &mut now, &mut waited_ms, wait_ms).await? {
                 true => {}

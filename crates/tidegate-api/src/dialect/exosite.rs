@@ -188,9 +188,9 @@ impl Write {
         strict_json::check_length(body, strict_json::DEVICE)?;
         let (mut resource, mut values) = (String::new(), Vec::new());
         for (name, value) in pairs(text(body)?) {
-            match name.parse::<i64>() {
+            match name.parse::<f64>() {
                 _ if name == "alias" => resource = value,
-                // Seconds, or milliseconds or microseconds before now: all that matters is their order.
+                // All that matters of a time is its place among the others.
                 Ok(time) => values.push((time, resource.clone(), value)),
                 Err(_) => {
                     return Err(ApiError::bad_field(format!(
@@ -199,7 +199,7 @@ impl Write {
                 }
             }
         }
-        values.sort_by_key(|(time, ..)| *time);
+        values.sort_by(|(a, ..), (b, ..)| a.total_cmp(b));
         let mut write = Self::default();
         values.iter().try_for_each(|(_, resource, value)| write.take(resource, value))?;
         write.checked()
@@ -555,7 +555,7 @@ mod tests {
     #[test]
     fn records_are_read_in_the_order_of_their_times() {
         let status = |status: &str| form_encoded(&format!(r#"{{"version":"1.2.0","status":"{status}"}}"#));
-        let body = format!("alias=otau_in&20={}&10={}&alias=data_in&5=1", status("INSTALL"), status("DOWNLOAD"));
+        let body = format!("alias=otau_in&20={}&10.5={}&alias=data_in&5=1", status("INSTALL"), status("DOWNLOAD"));
         check(Write::record(body.as_bytes()), "1.2.0 DOWNLOAD -; 1.2.0 INSTALL -");
         check(Write::record(b"alias=otau_in&soon=1"), "`soon` must be alias or a time");
         let many = (0..17).map(|n| format!("&{n}={}", status("INIT"))).collect::<String>();
