@@ -44,7 +44,7 @@ def walk(device, image):
     offer = offered(device)
     check("1.1.0 is offered", offer and offer["version"], "1.1.0")
     check("it is acknowledged", device.http_write("config_otau", json.dumps(offer)).code, 204)
-    (item,) = offer["payload"]
+    item = offer["payload"]
     content = device._http_getContent(item)
     check("its bytes are the image's", content.content, image)
     for status in STATUSES:

@@ -252,14 +252,17 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str, o
     lambda_http::request::from_str(&event.to_string()).expect("the event is one of API Gateway's")
 }
 
-/// Reads an answer.
+/// Reads an answer. A redirect has no body.
 ///
 /// # Panics
 /// When its body is not JSON.
 #[must_use]
 pub fn answer(response: lambda_http::Response<lambda_http::Body>) -> Answer {
     let status = response.status().as_u16();
-    let body = serde_json::from_slice(response.body()).expect("every answer is JSON");
+    let body = match status {
+        302 => Value::Null,
+        _ => serde_json::from_slice(response.body()).expect("every answer is JSON"),
+    };
     Answer { status, body }
 }
 

@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use sha2::{Digest, Sha256};
 use tidegate::stack::TABLE;
 use tidegate_cloud::LocalCloud;
-use tidegate_core::claim::Movement;
+use tidegate_core::claim::{Attempt, Movement};
 use tidegate_core::limits::{Allocation, UNLIMITED};
 use tidegate_core::objection::CODES;
 use tidegate_core::outcome::Meaning;
@@ -42,7 +42,7 @@ struct Answer {
 #[derive(Debug, Clone)]
 enum Operation {
     Reserve(Box<Reservation>),
-    Settle(Box<(ClaimKey, Claim, Claim, Movement)>),
+    Settle(Box<(ClaimKey, Claim, Claim, Movement, Option<DeviceWrite>)>),
     NoteProgress(ClaimKey, Option<u8>, Option<String>, Timestamp),
     SaveDevice(Box<DeviceWrite>),
     AddDeferrals(UpdateId, BTreeMap<&'static str, u64>),
@@ -70,7 +70,7 @@ enum Operation {
 }
 
 /// Every kind of answer that the histories must have had, and how often at least.
-const COVERAGE: [(&str, u32); 54] = [
+const COVERAGE: [(&str, u32); 56] = [
     ("reserve First: granted", 1000),
     ("reserve Again: granted", 90),
     ("reserve Renewed: granted", 100),
@@ -94,6 +94,8 @@ const COVERAGE: [(&str, u32); 54] = [
     ("reserve Renewed: refused by the period", 50),
     ("settle: ok", 220),
     ("settle: conflict", 500),
+    ("settle_and_save: ok", 5),
+    ("settle_and_save: conflict", 20),
     ("settle: unavailable", 10),
     ("note_progress: yes", 100),
     ("note_progress: no", 500),
@@ -295,8 +297,14 @@ async fn apply<S: CheckStore + ReportStore + SweepStore>(store: &S, operation: &
             answer(&name, store.reserve(reservation).await, |reserved| kind(reservation, reserved))
         }
         Operation::Settle(ended) => {
-            let (key, before, after, movement) = &**ended;
-            answer("settle", store.settle(key, before, after, *movement).await, ok)
+            let (key, before, after, movement, device) = &**ended;
+            match device {
+                None => answer("settle", store.settle(key, before, after, *movement).await, ok),
+                Some(write) => {
+                    let settled = store.settle_and_save(key, before, after, *movement, write).await;
+                    answer("settle_and_save", settled, ok)
+                }
+            }
         }
         Operation::NoteProgress(key, progress, message, now) => {
             let noted = store.note_progress(key, "DOWNLOAD_STEP", *progress, message.as_deref(), *now).await;
@@ -655,18 +663,24 @@ impl History {
             before = self.other(before);
         }
         let meanings = [Meaning::Succeeded, Meaning::Failed, Meaning::BackedOut];
-        let settled = match self.dice.chance(25) {
-            true => before.expire(now),
-            false => before.settle(self.dice.pick(&meanings)),
+        let settled = match self.dice.below(20) {
+            0..5 => before.expire(now),
+            5 => before.let_go(Attempt::GivenBack),
+            6 => before.consent().map(|after| (after, Movement::default())),
+            _ => before.settle(self.dice.pick(&meanings)),
         };
         let (after, mut movement) = settled.unwrap_or_else(|| before.reserve_again(now, ends));
-        if self.dice.chance(5) {
+        if self.dice.chance(8) {
             // Of a shard that never was.
             before.shard = 2;
         }
         let shards = memory.shards(&key.update, before.shard + 1).await.unwrap();
         movement = in_range(shards.last().copied().flatten(), movement);
-        Operation::Settle(Box::new((key, before, after, movement)))
+        let device = match self.dice.chance(20) {
+            true => Some(self.write_of(memory, key.product.clone(), key.device.clone()).await),
+            false => None,
+        };
+        Operation::Settle(Box::new((key, before, after, movement, device)))
     }
 
     async fn note_progress(&mut self, memory: &MemoryStore) -> Operation {
@@ -678,6 +692,10 @@ impl History {
 
     async fn device_write(&mut self, memory: &MemoryStore) -> DeviceWrite {
         let (product, device) = (self.product(), self.device());
+        self.write_of(memory, product, device).await
+    }
+
+    async fn write_of(&mut self, memory: &MemoryStore, product: ProductId, device: DeviceId) -> DeviceWrite {
         let known = memory.device(&product, &device, Freshness::Strong).await.unwrap();
         let version = self.dice.pick(&DEVICE_VERSIONS).to_string();
         let previous_version = match self.dice.chance(15) {

@@ -12,7 +12,7 @@ const IMAGE: &[u8] = b"lamp firmware 1.1.0\n";
 
 /// An update from its draft to its end, with everything that can be asked on the way. The events in the order in which
 /// they make sense, and the status of each.
-const STORY: [(&str, u16); 38] = [
+const STORY: [(&str, u16); 51] = [
     ("publish-product", 404),
     ("publish-create", 201),
     ("publish-activate", 409), // image_missing
@@ -25,12 +25,25 @@ const STORY: [(&str, u16); 38] = [
     ("publish-issue-token", 200),
     ("check", 200),
     ("check-ioto", 200),
+    ("check-hawkbit", 200),
+    ("check-hawkbit-config-data", 200),
+    ("check-hawkbit-deployment", 200),
+    ("check-hawkbit-artifacts", 200),
+    ("check-hawkbit-artifact", 302),
+    ("check-hawkbit-artifact-head", 302),
+    ("check-hawkbit-confirmations", 200),
+    ("check-hawkbit-confirmation", 404), // the update asks nobody
+    ("check-hawkbit-cancel", 404),       // nobody has stopped it
+    ("report-hawkbit", 200),
+    ("report-hawkbit-confirmation", 200),
     ("check-exosite", 200),
     ("check-exosite-download", 206),
     ("report-exosite", 204),
     ("report-exosite-record", 204),
     ("check-kaa", 200),
     ("report", 200),
+    ("check-hawkbit-installed", 200),
+    ("report-hawkbit-cancel", 410), // it is over
     ("report-ioto", 200),
     ("report-kaa", 200),
     ("check-register", 403),
@@ -158,6 +171,7 @@ async fn the_events_tell_the_story_of_an_update() {
     assert_eq!((&last["check-exosite-download"], &last["check-kaa"]["configId"]), (&json!("lamp"), &json!("1.1.0")));
     assert_eq!(last["check-exosite-activate"].as_str().map(str::len), Some(40), "as murano-client wants it");
     assert_eq!(last["report"]["recorded"], true);
+    assert_eq!(last["check-hawkbit-installed"]["deployment"]["chunks"][0]["version"], "1.1.0");
     assert_eq!(last["check-register"]["id"], "lamp-1");
     assert_eq!(last["publish-metrics"]["succeeded"], 1);
     assert_eq!(last["publish-edit"]["rollout"]["limits"]["max_per_period"], 100);
@@ -194,8 +208,10 @@ fn only_events_of_devices_hold_the_placeholder_for_a_token() {
             continue;
         }
         let authorization = &event["headers"]["authorization"];
-        let is_device = ["check", "check-ioto", "report", "report-ioto"].contains(&name.as_str());
-        assert_eq!(authorization == "DEVICE-TOKEN", is_device, "{name}: {authorization}");
+        let is_target = name.contains("-hawkbit");
+        let is_device = is_target || ["check", "check-ioto", "report", "report-ioto"].contains(&name.as_str());
+        let expected = if is_target { "TargetToken DEVICE-TOKEN" } else { "DEVICE-TOKEN" };
+        assert_eq!(authorization == expected, is_device, "{name}: {authorization}");
         assert!(is_device || authorization.is_null(), "{name}: {authorization}");
     }
 }

@@ -657,6 +657,7 @@ async fn walk_as_hawkbit(walk: &mut Walk) {
         let href = answer["_links"][name]["href"].as_str().unwrap_or_else(|| panic!("{name} in {answer}"));
         href.rsplit('/').next().unwrap_or_default().to_string()
     };
+    let token_before = walk.device_token.clone();
     for device in ["hawk-1", "hawk-2"] {
         let token = walk.call("issueToken", &["lamp", device], Body::Nothing, 200).await;
         walk.device_token = token["token"].as_str().unwrap_or_default().to_string();
@@ -700,6 +701,7 @@ async fn walk_as_hawkbit(walk: &mut Walk) {
     walk.call("hawkbitFeedback", &names, Body::Bad(" ".repeat(16 * 1024 + 1)), 413).await;
     walk.call("hawkbitPoll", &["lamp", "hawk-1"], Body::Nothing, 401).await;
     walk.call("completeUpdate", &["lamp", "1.1.1"], Body::Nothing, 200).await;
+    walk.device_token = token_before;
 }
 
 /// A lamp of Exosite's and one of Kaa's, each from its first word to its last.

@@ -68,7 +68,7 @@ impl<S: CheckStore> CheckService<S> {
         let mut known = self.known(product, device, *proof, now).await?;
         let mut seen = Seen { offered: None, until: None, revision: known.head.revision };
         let Some(said) = stored_device(product, device, &known.record, Delivery::AnythingUnasked) else {
-            tracing::info!(%product, %device, dialect = "exosite", reason = "no_version", "check_in");
+            tracing::debug!(%product, %device, dialect = "exosite", reason = "no_version", "check_in");
             return Ok(seen);
         };
         let write = seen_again(bearer, &known.record, now);
@@ -81,7 +81,7 @@ impl<S: CheckStore> CheckService<S> {
                 seen.offered = Some(*offered);
             }
             Turn::Nothing { reason, opens_at, .. } => {
-                tracing::info!(
+                tracing::debug!(
                     %product, %device, version = %said.version, dialect = "exosite",
                     reason, opens_at = opens_at.map(opens), "check_in"
                 );

@@ -43,7 +43,7 @@ impl<S: CheckStore> CheckService<S> {
             None => match stored_device(product, device, &known.record, Delivery::AnythingUnasked) {
                 Some(said) => (said, seen_again(&bearer, &known.record, now)),
                 None => {
-                    tracing::info!(%product, %device, dialect = "kaa", reason = "no_version", "check_in");
+                    tracing::debug!(%product, %device, dialect = "kaa", reason = "no_version", "check_in");
                     return Ok(kaa::unchanged());
                 }
             },
@@ -58,7 +58,7 @@ impl<S: CheckStore> CheckService<S> {
                 Ok(kaa::config(&offered.update, &files))
             }
             Turn::Nothing { reason, opens_at, .. } => {
-                tracing::info!(
+                tracing::debug!(
                     %product, %device, version = %said.version, dialect = "kaa",
                     reason, opens_at = opens_at.map(opens), "check_in"
                 );
