@@ -127,7 +127,7 @@ async fn a_device_is_asked_what_it_is_then_given_an_update_and_its_report_counts
 
     assert_eq!(client.config(json!({"sw_version": "1.0.0", "region": "eu"}), now).await.body, json!({}));
     let poll = client.poll(now).await;
-    assert_eq!((poll.links(), poll.sleep()), (vec!["deploymentBase"], "01:00:00"));
+    assert_eq!((poll.links(), poll.sleep()), (vec!["deploymentBase"], "00:01:00"));
     let path = poll.link("deploymentBase").unwrap();
     assert_eq!(client.deployment(now).await, path, "one action, however often it asks");
     assert_eq!(world.counts("2.0.0", now).await, "1 1 0 0 0");
