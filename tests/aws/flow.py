@@ -276,7 +276,8 @@ def an_ioto_agent_works(world):
     settings = world.operator(
         "approver", "PATCH", "", {"registration": "open", "product_tokens": "accept", "reason": "first fleet"}
     )
-    checks.equal("settings", settings, {"product": PRODUCT, "registration": "open", "product_tokens": "accept"})
+    expected = {"registration": "open", "product_tokens": "accept", "version_attribute": "sw_version"}
+    checks.equal("settings", settings, {"product": PRODUCT, **expected})
     checks.equal("settings are kept", world.operator("viewer", "GET", ""), settings)
     time.sleep(CATALOG_AGE_S)
     registered = world.device("/device/register", agent, "")
