@@ -68,5 +68,10 @@ locals {
     "GET /v1/products/{product}/devices/{device}/why",
     "PUT /v1/products/{product}/devices/{device}/token",
     "DELETE /v1/products/{product}/devices/{device}/token",
+    "GET /otao/api/v1/applications/{app}/software",
+    "POST /otao/api/v1/applications/{app}/software",
+    "GET /otao/api/v1/applications/{app}/software/{version}",
+    "PUT /otao/api/v1/applications/{app}/software/{version}",
+    "DELETE /otao/api/v1/applications/{app}/software/{version}",
   ]
 }

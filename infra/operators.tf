@@ -2,7 +2,7 @@ locals {
   invoke_arn = "${aws_apigatewayv2_api.this.execution_arn}/${aws_apigatewayv2_stage.this.name}"
 
   # In these ARNs a * reaches over slashes: "GET/v1/products/*" is every GET of the operator API.
-  view_calls = ["GET/v1/products/*"]
+  view_calls = ["GET/v1/products/*", "GET/otao/api/v1/applications/*"]
 
   # Stopping is always safe, so whoever may publish may stop what was published, and nothing more.
   stop_calls = [
@@ -16,6 +16,7 @@ locals {
     publisher = concat(local.view_calls, local.stop_calls, [
       "POST/v1/products/*/updates",
       "PATCH/v1/products/*/updates/*",
+      "POST/otao/api/v1/applications/*/software",
     ])
 
     approver = concat(local.view_calls, local.stop_calls, [
@@ -27,6 +28,9 @@ locals {
       "DELETE/v1/products/*/devices/*/token",
       # What a product lets its devices prove themselves with; IAM cannot tell it from an update's knobs.
       "PATCH/v1/products/*",
+      # A software's rolloutStrategy activates and pauses it.
+      "PUT/otao/api/v1/applications/*/software/*",
+      "DELETE/otao/api/v1/applications/*/software/*",
     ])
   }
 

@@ -261,6 +261,7 @@ run "a_viewer_may_call_this_and_nothing_else" {
       ]
       ])) == sort([
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/GET/v1/products/*",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/GET/otao/api/v1/applications/*",
     ])
     error_message = "the viewer may call something else: ${output.operator_policies["viewer"].json}"
   }
@@ -276,10 +277,12 @@ run "a_publisher_may_call_this_and_nothing_else" {
       ]
       ])) == sort([
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/GET/v1/products/*",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/GET/otao/api/v1/applications/*",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/pause",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/abort",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PATCH/v1/products/*/updates/*",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/otao/api/v1/applications/*/software",
     ])
     error_message = "the publisher may call something else: ${output.operator_policies["publisher"].json}"
   }
@@ -295,6 +298,7 @@ run "an_approver_may_call_this_and_nothing_else" {
       ]
       ])) == sort([
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/GET/v1/products/*",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/GET/otao/api/v1/applications/*",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/pause",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/abort",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/activate",
@@ -304,6 +308,8 @@ run "an_approver_may_call_this_and_nothing_else" {
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PUT/v1/products/*/token",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/v1/products/*/devices/*/token",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PATCH/v1/products/*",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PUT/otao/api/v1/applications/*/software/*",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/otao/api/v1/applications/*/software/*",
     ])
     error_message = "the approver may call something else: ${output.operator_policies["approver"].json}"
   }

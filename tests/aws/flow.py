@@ -125,6 +125,7 @@ def play(world):
         an_ioto_agent_works,
         tokens_are_revoked_and_shared,
         the_fleet_is_looked_at,
+        a_kaa_user_brings_a_definition,
         silence_counts_as_timed_out,
         events_that_fail_are_kept,
         the_command_line_signs,
@@ -330,6 +331,24 @@ def the_fleet_is_looked_at(world):
         "unknown", world.operator("viewer", "GET", "/updates/9.9.9", status=404)["error"]["code"], "unknown_update"
     )
     checks.equal("no such route", send("GET", f"{world.api}/v1/nothing").status, 404)
+
+
+def a_kaa_user_brings_a_definition(world):
+    """A draft that stays one, so that nothing else in the flow is offered it."""
+    checks = world.checks
+    software = f"/otao/api/v1/applications/{PRODUCT}/software"
+    sent = {"version": "0.9.0", "specification": {"level": 1}, "upgradableFrom": ["0.8.0"], "rolloutStrategy": "suspended"}
+
+    def call(name, method, path, fields=None, status=200):
+        answer = world.operators[name].call(method, path, fields)
+        checks.equal(f"{name} {method} {path}: {answer.body[:200]}", answer.status, status)
+        return answer.json
+
+    checks.equal("a draft", call("publisher", "POST", software, sent, 201)["state"], "draft")
+    checks.holds("it is listed", any(one["version"] == "0.9.0" for one in call("viewer", "GET", software)))
+    shown = call("viewer", "GET", f"{software}/0.9.0")
+    checks.equal("nothing changes", call("approver", "PUT", f"{software}/0.9.0", shown)["state"], "draft")
+    call("approver", "DELETE", f"{software}/0.9.0")
 
 
 def silence_counts_as_timed_out(world):

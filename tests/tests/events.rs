@@ -12,7 +12,7 @@ const IMAGE: &[u8] = b"lamp firmware 1.1.0\n";
 
 /// An update from its draft to its end, with everything that can be asked on the way. The events in the order in which
 /// they make sense, and the status of each.
-const STORY: [(&str, u16); 51] = [
+const STORY: [(&str, u16); 56] = [
     ("publish-product", 404),
     ("publish-create", 201),
     ("publish-activate", 409), // image_missing
@@ -63,6 +63,11 @@ const STORY: [(&str, u16); 51] = [
     ("publish-resume", 200),
     ("publish-abort", 200),
     ("publish-withdraw", 200),
+    ("publish-create-software", 201),
+    ("publish-list-software", 200),
+    ("publish-put-software", 200),
+    ("publish-show-software", 200),
+    ("publish-delete-software", 200),
     ("publish-audit", 200),
 ];
 
@@ -177,6 +182,9 @@ async fn the_events_tell_the_story_of_an_update() {
     assert_eq!(last["publish-edit"]["rollout"]["limits"]["max_per_period"], 100);
     assert_eq!(last["publish-devices"]["devices"][0], "lamp-1");
     assert_eq!(last["publish-withdraw"]["state"], "withdrawn");
+    assert_eq!(last["publish-list-software"].as_array().map(Vec::len), Some(2));
+    assert_eq!(last["publish-show-software"]["rolloutStrategy"], "general");
+    assert_eq!(last["publish-delete-software"]["state"], "withdrawn");
     let entries = last["publish-audit"]["entries"].as_array().expect("a log");
     assert!(entries.iter().all(|entry| entry["who"] == "arn:aws:iam::123456789012:user/ada"), "{entries:?}");
 }

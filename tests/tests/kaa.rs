@@ -206,3 +206,96 @@ async fn asking_costs_what_a_check_in_costs() {
     applied(&world, "e1", json!({"configId": "2.0.0"}), now).await;
     assert_eq!(world.calls.take(), ["Query"]);
 }
+
+async fn otao(world: &World, method: &str, version: &str, body: Value) -> Answer {
+    let slash = if version.is_empty() { "" } else { "/" };
+    let path = format!("/otao/api/v1/applications/{LAMP}/software{slash}{version}");
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let asked = request(method, &path, &[], &body, Some("arn:aws:iam::1:user/ada"));
+    answer(world.services.publish.handle(asked, noon()).await)
+}
+
+/// The object that Kaa's REST documentation describes.
+fn software(version: &str, strategy: &str) -> Value {
+    json!({
+        "version": version, "specification": {"link": "https://example.com/a.bin"}, "metadata": {"commit": "5b1e2f0"},
+        "upgradableFrom": ["1.0.0", "1.1.0"], "rolloutStrategy": strategy,
+        "filters": [{"filterId": "f1", "rolloutDate": "2026-01-01T06:00:00Z"}]
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_software_is_created_started_held_and_withdrawn_in_kaas_words() {
+    let (now, world) = (noon(), World::new(0).await);
+    assert_eq!(otao(&world, "GET", "", Value::Null).await.code(), "unknown_product");
+    let created = otao(&world, "POST", "", software("2.0.0", "targeted")).await;
+    assert_eq!((created.status, &created.body["state"]), (201, &json!("draft")), "{created:?}");
+    let notes = created.body["notes"].to_string();
+    assert!(notes.contains("filters[0] (f1)") && notes.contains("PUT it with rolloutStrategy targeted"), "{notes}");
+    assert_eq!(otao(&world, "POST", "", software("2.0.0", "targeted")).await.body, created.body, "a repeat");
+    let mut other = software("2.0.0", "targeted");
+    other["upgradableFrom"] = json!(["1.0.0"]);
+    assert_eq!(otao(&world, "POST", "", other.clone()).await.code(), "version_exists");
+
+    // In a filter, on a listed version, once its roll-out has begun; and nobody else.
+    world.check(&json!({"id": "e1", "product": LAMP, "version": "1.0.0", "kaa_filters": ["f1"]}), now).await;
+    assert_eq!(config(&world, "e1", json!({"configId": "1.0.0"}), now).await.body, json!({}), "it is a draft");
+    for (strategy, state, is_told) in [
+        ("targeted", "active", true),
+        ("targeted", "active", true),
+        ("suspended", "paused", false),
+        ("targeted", "active", true),
+    ] {
+        let put = otao(&world, "PUT", "2.0.0", software("2.0.0", strategy)).await;
+        assert_eq!((put.status, &put.body["state"]), (200, &json!(state)), "{put:?}");
+        assert_eq!((&put.body["rolloutStrategy"], &put.body["notes"]), (&json!(strategy), &json!([])));
+        let said = json!({"id": "e1", "product": LAMP, "version": "1.0.0", "kaa_filters": ["f1"]});
+        let told = world.check(&said, now).await;
+        assert_eq!(told.body["version"] == "2.0.0", is_told, "{strategy}: {told:?}");
+        let stranger = json!({"id": "e2", "product": LAMP, "version": "1.0.0", "kaa_filters": ["f2"]});
+        assert_eq!(world.check(&stranger, now).await.body["version"], Value::Null);
+    }
+
+    // What GET shows can be put back with another strategy, also after the rollout has got a limit.
+    let knobs = json!({"rollout": {"limits": {"max_devices": 10}}});
+    assert_eq!(world.operator("PATCH", "lamp/updates/2.0.0", knobs, now).await.status, 200);
+    let mut shown = otao(&world, "GET", "2.0.0", Value::Null).await.body;
+    assert!(shown["notes"][0].as_str().is_some_and(|note| note.contains("`rollout`")), "{shown}");
+    for (strategy, code) in [("suspended", ""), ("general", "content_immutable"), ("targeted", "")] {
+        shown["rolloutStrategy"] = json!(strategy);
+        let put = otao(&world, "PUT", "2.0.0", shown.clone()).await;
+        assert_eq!(put.body["error"]["code"].as_str().unwrap_or_default(), code, "{strategy}: {put:?}");
+    }
+    let refused = otao(&world, "PUT", "2.0.0", other).await;
+    assert_eq!(refused.code(), "content_immutable");
+    assert!(refused.body.to_string().contains("PATCH /v1/products/lamp/updates/2.0.0"), "{refused:?}");
+    assert_eq!(otao(&world, "PUT", "3.0.0", software("2.0.0", "targeted")).await.code(), "bad_field");
+    assert_eq!(otao(&world, "PUT", "3.0.0", software("3.0.0", "targeted")).await.code(), "unknown_update");
+
+    let gone = otao(&world, "DELETE", "2.0.0", json!({"reason": "too warm"})).await;
+    assert_eq!((gone.status, &gone.body["state"]), (200, &json!("withdrawn")));
+    assert_eq!(otao(&world, "DELETE", "2.0.0", Value::Null).await.code(), "wrong_state");
+    shown["rolloutStrategy"] = json!("targeted");
+    assert_eq!(otao(&world, "PUT", "2.0.0", shown).await.code(), "wrong_state");
+    let list = otao(&world, "GET", "", Value::Null).await;
+    assert_eq!((list.body[0]["version"].as_str(), list.body[1].is_null()), (Some("2.0.0"), true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_field_of_a_software_is_named() {
+    let world = World::new(0).await;
+    for (field, value, expected) in [
+        ("version", json!("2"), "version must be SemVer"),
+        ("rolloutStrategy", json!("some"), "rolloutStrategy must be suspended, targeted or general"),
+        ("upgradableFrom", json!(["1"]), "upgradableFrom[0]"),
+        ("filters", json!([{"filterId": "f", "rolloutDate": "soon"}]), "filters[0].rolloutDate"),
+    ] {
+        let mut sent = software("2.0.0", "targeted");
+        sent[field] = value;
+        let refused = otao(&world, "POST", "", sent).await;
+        assert_eq!(refused.status, 400, "{refused:?}");
+        assert!(refused.body["error"]["message"].as_str().is_some_and(|text| text.contains(expected)), "{refused:?}");
+    }
+    let asked = request("GET", "/otao/api/v1/applications/lamp/software", &[], "", None);
+    assert_eq!(answer(world.services.publish.handle(asked, noon()).await).status, 403, "an operator signs");
+}

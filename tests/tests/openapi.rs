@@ -278,6 +278,7 @@ async fn the_services_route_what_the_file_has_and_nothing_else() {
     let mut fixed = fixed_paths();
     let dialects = hawkbit::ROUTES.iter().chain(&exosite::ROUTES).chain(&kaa::ROUTES);
     fixed.extend(dialects.map(|(_, path)| named(path)));
+    fixed.extend(tidegate_publish::software::ROUTES.map(named));
     for operation in document.operations().into_values().filter(|operation| !operation.is_local) {
         let path = named(&operation.path);
         match path.strip_prefix("/v1/products/lamp") {
@@ -639,6 +640,7 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     let length = |log: &Value| log["entries"].as_array().map_or(0, Vec::len);
     assert!(0 < length(&part) && length(&part) < length(&log), "{part}");
 
+    walk_through_software(&mut walk).await;
     let walked = walk.seen.iter().map(|(id, _)| id.as_str()).collect::<BTreeSet<_>>();
     let all = walk.operations.keys().map(String::as_str).collect::<BTreeSet<_>>();
     assert_eq!(walked, all, "the walk calls every operation of the file");
@@ -754,6 +756,29 @@ async fn walk_as_exosite_and_kaa(walk: &mut Walk) {
     walk.call("kaaConfig", &["lamp", &token], Body::Bad("{".into()), 400).await;
     walk.call("kaaApplied", &["lamp", &token], Body::Bad(" ".repeat(16 * 1024 + 1)), 413).await;
     walk.call("completeUpdate", &["lamp", "1.1.2"], Body::Nothing, 200).await;
+}
+
+/// A software of Kaa's, from its creation to its end.
+async fn walk_through_software(walk: &mut Walk) {
+    let software = |strategy: &str| {
+        Body::Good(json!({
+            "version": "2.0.0", "specification": {"link": "https://example.com/a.bin"}, "metadata": {"commit": "5b1e2f0"},
+            "upgradableFrom": ["1.0.0"], "rolloutStrategy": strategy, "filters": [], "colour": "red"
+        }))
+    };
+    let created = walk.call("createSoftware", &["lamp"], software("general"), 201).await;
+    assert_eq!(created["notes"].as_array().map(Vec::len), Some(2), "{created}");
+    walk.call("putSoftware", &["lamp", "2.0.0"], software("general"), 200).await;
+    let shown = walk.call("showSoftware", &["lamp", "2.0.0"], Body::Nothing, 200).await;
+    walk.call("putSoftware", &["lamp", "2.0.0"], Body::Good(shown), 200).await;
+    walk.call("listSoftware", &["lamp"], Body::Nothing, 200).await;
+    walk.call("withdrawSoftware", &["lamp", "2.0.0"], reason("too warm"), 200).await;
+    walk.call("withdrawSoftware", &["lamp", "2.0.0"], Body::Nothing, 409).await;
+    walk.call("putSoftware", &["lamp", "2.0.0"], software("general"), 409).await;
+    walk.call("listSoftware", &["door"], Body::Nothing, 404).await;
+    walk.call("showSoftware", &["lamp", "9.9.9"], Body::Nothing, 404).await;
+    walk.call("createSoftware", &["lamp"], Body::Bad("{".into()), 400).await;
+    walk.call("createSoftware", &["lamp"], Body::Bad(" ".repeat(128 * 1024 + 1)), 413).await;
 }
 
 /// Only `conflict` is missing here: it needs two operators in the same millisecond, four times in a row.

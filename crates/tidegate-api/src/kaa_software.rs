@@ -4,9 +4,12 @@
 //! `rolloutStrategy` and `filters`, beside the `version` and what its form asks for. Where Kaa would
 //! reach nobody, or where the object does not say whom, the update admits nobody.
 
+mod shown;
+
 use serde_json::{Map, Value, json};
 use tidegate_core::{Timestamp, Version};
 
+pub use self::shown::{is_same_content, offered_strategy, shown, without_ours};
 use crate::device_json::parse_version;
 use crate::error::ApiError;
 

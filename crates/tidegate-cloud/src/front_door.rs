@@ -38,8 +38,8 @@ const BACKEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a body that is too large may keep its connection busy.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Everything below this path is for operators.
-const OPERATOR_ROUTES: &str = "/v1/products/";
+/// Everything below these paths is for operators.
+const OPERATOR_ROUTES: [&str; 2] = ["/v1/products/", "/otao/api/v1/applications/"];
 
 /// What answers behind the front door.
 pub trait Backend: Send + Sync + 'static {
@@ -148,7 +148,7 @@ fn caller(path: &str, head: &mut http::request::Parts, operator_key: &OperatorKe
 }
 
 fn is_operator_route(path: &str) -> bool {
-    path.starts_with(OPERATOR_ROUTES)
+    OPERATOR_ROUTES.iter().any(|start| path.starts_with(start))
 }
 
 async fn read(mut body: Incoming) -> Result<Bytes, Refusal> {

@@ -74,7 +74,9 @@ impl Backend for Services {
         match request.uri().path() {
             "/v1/check" | "/tok/provision/update" => self.check.handle(request, now).await,
             "/v1/report" | "/tok/provision/updateReport" => self.report.handle(request, now).await,
-            path if path.starts_with("/v1/products/") => self.publish.handle(request, now).await,
+            path if path.starts_with("/v1/products/") || path.starts_with("/otao/api/v1/applications/") => {
+                self.publish.handle(request, now).await
+            }
             path if path.ends_with("/device/register") => self.check.handle(request, now).await,
             _ => ApiError::new("unknown_route", "there is nothing at this path").response(),
         }

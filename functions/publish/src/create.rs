@@ -14,8 +14,12 @@ impl<S: PublishStore> PublishService<S> {
     /// Creates a draft. Repeating the same create answers the same; the same version with other
     /// content is refused.
     pub(crate) async fn create(&self, call: &Call<'_>) -> Answer {
-        let definition = Definition::from_operator(call.body, &call.product)?;
-        let record = draft(call, &definition)?;
+        self.write_draft(call, &Definition::from_operator(call.body, &call.product)?).await
+    }
+
+    /// The same for a definition that was read already.
+    pub(crate) async fn write_draft(&self, call: &Call<'_>, definition: &Definition) -> Answer {
+        let record = draft(call, definition)?;
         let update = definition.update(&call.product, &record.publication(), &mut Slots::new())?;
         let entry = AuditEntry {
             at: call.now,

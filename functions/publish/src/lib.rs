@@ -9,6 +9,7 @@ mod devices;
 mod edit;
 mod metrics;
 mod product;
+pub mod software;
 mod token;
 mod transition;
 mod update;
@@ -79,14 +80,22 @@ impl<S: PublishStore> PublishService<S> {
         let who = operator::principal(request)?;
         let path = request.raw_http_path().to_string();
         let segments = path.trim_matches('/').split('/').collect::<Vec<_>>();
-        let ["v1", "products", product, rest @ ..] = segments.as_slice() else {
-            return Err(unknown_route(&path));
+        let (product, rest, is_software) = match segments.as_slice() {
+            ["v1", "products", product, rest @ ..] => (*product, rest, false),
+            segments => {
+                let (app, rest) = software::parse(segments).ok_or_else(|| unknown_route(&path))?;
+                (app, rest, true)
+            }
         };
-        let product = ProductId::new(*product).map_err(|error| ApiError::bad_field(error.to_string()))?;
+        let product = ProductId::new(product).map_err(|error| ApiError::bad_field(error.to_string()))?;
         let query = request.query_string_parameters();
         let query = query.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let call = Call { product, who, body: request.body(), query, now };
-        self.route(&call, request.method().as_str(), rest, &path).await
+        let method = request.method().as_str();
+        match is_software {
+            true => self.software(&call, method, rest, &path).await,
+            false => self.route(&call, method, rest, &path).await,
+        }
     }
 
     async fn route(&self, call: &Call<'_>, method: &str, rest: &[&str], path: &str) -> Answer {

@@ -20,6 +20,17 @@ impl<S: PublishStore> PublishService<S> {
     /// Moves an update to another state.
     pub(crate) async fn transition(&self, call: &Call<'_>, version: &Version, transition: Transition) -> Answer {
         let reason = operator::reason(&operator::object(call.body, &["reason"])?)?;
+        self.make_transition(call, version, transition, reason).await
+    }
+
+    /// The same with a reason that was read already.
+    pub(crate) async fn make_transition(
+        &self,
+        call: &Call<'_>,
+        version: &Version,
+        transition: Transition,
+        reason: String,
+    ) -> Answer {
         let actor = actor(call, reason);
         for _ in 0..MOST_TRIES {
             let mut record = self.find(call, version).await?;
