@@ -345,7 +345,8 @@ def a_kaa_user_brings_a_definition(world):
         return answer.json
 
     checks.equal("a draft", call("publisher", "POST", software, sent, 201)["state"], "draft")
-    checks.holds("it is listed", any(one["version"] == "0.9.0" for one in call("viewer", "GET", software)))
+    for name in ("viewer", "publisher", "approver"):
+        checks.holds(f"{name} sees it", any(one["version"] == "0.9.0" for one in call(name, "GET", software)))
     shown = call("viewer", "GET", f"{software}/0.9.0")
     checks.equal("nothing changes", call("approver", "PUT", f"{software}/0.9.0", shown)["state"], "draft")
     call("approver", "DELETE", f"{software}/0.9.0")
