@@ -69,6 +69,12 @@ id!(
     UpdateId, "an update id", 85, "._-"
 );
 
+/// A version as it takes part in precedence: two that differ only in build metadata are one.
+#[must_use]
+pub fn without_build(version: &Version) -> Version {
+    Version { build: semver::BuildMetadata::EMPTY, ..version.clone() }
+}
+
 impl UpdateId {
     /// The id of a product's update to `version`.
     ///
@@ -78,7 +84,7 @@ impl UpdateId {
     /// in front of the hash, because some agents report with nothing but their id and this one.
     #[must_use]
     pub fn of(product: &ProductId, version: &Version) -> Self {
-        let precedence = Version { build: semver::BuildMetadata::EMPTY, ..version.clone() };
+        let precedence = without_build(version);
         let digest = Sha256::new()
             .chain_update(b"tidegate update\0")
             .chain_update(product.as_str())

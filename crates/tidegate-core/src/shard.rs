@@ -61,6 +61,12 @@ impl Counts {
         }
     }
 
+    /// The sum over a rollout's shards, as far as they exist.
+    #[must_use]
+    pub fn of(shards: &[Option<Shard>]) -> Counts {
+        Self::total(shards.iter().flatten().map(|shard| &shard.counts))
+    }
+
     /// The sum over several shards; the window is the latest of them.
     #[must_use]
     pub fn total<'a>(shards: impl IntoIterator<Item = &'a Counts>) -> Counts {

@@ -337,7 +337,7 @@ impl Ledger {
             return;
         };
         let (totals, claims) = (rollout.totals, rollout.claims.len() as u64);
-        let stored = Counts::total(shards.iter().flatten().map(|shard| &shard.counts));
+        let stored = Counts::of(shards);
         self.check(Invariant::UsedIsClaims, stored.used == claims, || {
             format!("{update} has {claims} claims and {} used", stored.used)
         });

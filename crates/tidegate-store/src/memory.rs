@@ -371,9 +371,8 @@ fn count_version(versions: &mut BTreeMap<String, i64>, version: &str, by: i64) {
     }
 }
 
-/// Build metadata has no precedence, so two versions that differ only there are one.
 fn precedence(version: &Version) -> String {
-    Version { build: semver::BuildMetadata::EMPTY, ..version.clone() }.to_string()
+    tidegate_core::id::without_build(version).to_string()
 }
 
 fn put_update(line: &mut Line, update: &UpdateRecord) {

@@ -14,8 +14,8 @@ use tidegate_core::{Claim, ClaimState, Timestamp, Update};
 use tidegate_store::record::{DeviceRecord, DeviceWrite};
 use tidegate_store::{CheckStore, StoreError};
 
-use crate::native::{is_seen_long_ago, stored_device};
-use crate::{CheckService, Known, Offered, Turn, retry_after_s, unavailable};
+use crate::native::{is_seen_long_ago, seen, stored_device};
+use crate::{CheckService, Known, Offered, Turn, unavailable};
 
 /// How often a read that waits looks whether there is something new, in milliseconds. One small read
 /// each time.
@@ -160,9 +160,7 @@ impl<S: CheckStore> CheckService<S> {
                 Err(error) => tracing::warn!(%product, %device, %error, "content_not_read"),
             }
         }
-        let Some(ends) = self.images.url_ends(now, claim).await.map_err(down)? else {
-            return Err(ApiError::unavailable(retry_after_s(device)));
-        };
+        let ends = self.urls_end(product, device, claim, now).await?;
         let url = self.images.sign_download(product, file, now, ends).await.map_err(down)?;
         Ok(edge::redirect(&url))
     }
@@ -193,12 +191,5 @@ fn contents(known: &Known, now: Timestamp) -> Vec<(&Update, &Claim)> {
 /// The record as it is, seen now, once a day.
 pub(crate) fn seen_again(bearer: &Bearer, record: &DeviceRecord, now: Timestamp) -> Option<DeviceWrite> {
     let version = record.version.clone().filter(|_| is_seen_long_ago(record, now))?;
-    Some(DeviceWrite {
-        product: bearer.product.clone(),
-        device: bearer.device.clone(),
-        version: version.clone(),
-        previous_version: Some(version),
-        attributes: record.attributes.clone(),
-        seen_at: now,
-    })
+    Some(seen(&bearer.product, &bearer.device, record, version, now))
 }

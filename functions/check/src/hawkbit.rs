@@ -16,10 +16,10 @@ use tidegate_core::guidance::{OFFERED_S, SOONEST_S, check_again_after_s};
 use tidegate_core::{
     Claim, ClaimState, Device, DeviceId, Objection, ProductId, Timestamp, Update, UpdateId, Version, decide,
 };
-use tidegate_store::record::{DeviceRecord, DeviceWrite};
+use tidegate_store::record::DeviceWrite;
 use tidegate_store::{CheckStore, StoreError};
 
-use crate::native::{is_seen_long_ago, stored_device};
+use crate::native::{is_seen_long_ago, seen, stored_device};
 use crate::{CheckService, Known, Turn, retry_after_s, unavailable};
 
 /// What the record says a device runs that did not say so in the attribute its product names.
@@ -84,7 +84,7 @@ impl<S: CheckStore> CheckService<S> {
             return Ok(hawkbit::poll(route, host, &links, after_s));
         };
         let is_seen_long_ago = is_seen_long_ago(&known.record, *now);
-        let write = is_seen_long_ago.then(|| seen(asked, &known.record, &said.version.to_string()));
+        let write = is_seen_long_ago.then(|| seen(product, device, &known.record, said.version.to_string(), *now));
         let (action, after_s) = match held_back(&said, known, *now) {
             Some((link, after_s)) => {
                 self.save(write, *now).await;
@@ -128,7 +128,7 @@ impl<S: CheckStore> CheckService<S> {
         if is_unchanged && !is_seen_long_ago(&known.record, *now) {
             return Ok(json!({}));
         }
-        let write = DeviceWrite { attributes, ..seen(asked, &known.record, &version) };
+        let write = DeviceWrite { attributes, ..seen(product, device, &known.record, version, *now) };
         match self.store.save_device(&write).await {
             Ok(()) => Ok(json!({})),
             // Another request of the same device was faster; it sends this again.
@@ -158,9 +158,7 @@ impl<S: CheckStore> CheckService<S> {
             // No URL fits in what is left of it; the next poll reserves it again under another number.
             return Err(gone());
         }
-        let Some(ends) = self.images.url_ends(*now, claim).await.map_err(down)? else {
-            return Err(ApiError::unavailable(retry_after_s(device)));
-        };
+        let ends = self.urls_end(product, device, claim, *now).await?;
         let signed = match only_head {
             true => self.images.sign_head(product, file, *now, ends).await,
             false => self.images.sign_download(product, file, *now, ends).await,
@@ -273,18 +271,6 @@ fn installed(said: &Device, known: &Known) -> Option<ActionId> {
         runs && claim.state == ClaimState::Succeeded && known.catalog.updates.find(id).is_some()
     };
     known.claims.iter().find(is_installed).map(|(update, claim)| ActionId::of(&said.id, update, claim))
-}
-
-/// The record as it is, seen now.
-fn seen(asked: &Asked<'_>, record: &DeviceRecord, version: &str) -> DeviceWrite {
-    DeviceWrite {
-        product: asked.product.clone(),
-        device: asked.device.clone(),
-        version: version.to_string(),
-        previous_version: record.version.clone(),
-        attributes: record.attributes.clone(),
-        seen_at: asked.now,
-    }
 }
 
 fn shortened(text: String) -> String {

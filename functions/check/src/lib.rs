@@ -252,6 +252,19 @@ impl<S: CheckStore> CheckService<S> {
         Ok(())
     }
 
+    /// Until when URLs for a claim are good.
+    pub(crate) async fn urls_end(
+        &self,
+        product: &ProductId,
+        device: &DeviceId,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<Timestamp, ApiError> {
+        let ends = self.images.url_ends(now, claim).await.map_err(|error| unavailable(product, device, &error))?;
+        // The credentials that would sign are about to end; new ones are minutes away.
+        ends.ok_or_else(|| ApiError::unavailable(retry_after_s(device)))
+    }
+
     /// Signs every file of an update whose claim is committed.
     pub(crate) async fn signed_files(
         &self,
@@ -262,10 +275,7 @@ impl<S: CheckStore> CheckService<S> {
     ) -> Result<SignedFiles, ApiError> {
         let down = |error: StoreError| unavailable(&update.product, device, &error);
         debug_assert_eq!(claim.state, ClaimState::Reserved);
-        let Some(ends) = self.images.url_ends(now, claim).await.map_err(down)? else {
-            // The credentials that would sign are about to end; new ones are minutes away.
-            return Err(ApiError::unavailable(retry_after_s(device)));
-        };
+        let ends = self.urls_end(&update.product, device, claim, now).await?;
         let mut files = Vec::with_capacity(update.content.files.len());
         for file in &update.content.files {
             let url = self.images.sign_download(&update.product, file, now, ends).await.map_err(down)?;

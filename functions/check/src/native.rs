@@ -130,14 +130,25 @@ pub(crate) fn device_write(
     if is_unchanged && !is_seen_long_ago(record, now) {
         return None;
     }
-    Some(DeviceWrite {
-        product: device.product.clone(),
-        device: device.id.clone(),
+    Some(DeviceWrite { attributes, ..seen(&device.product, &device.id, record, version, now) })
+}
+
+/// The record as it is, of a device that is seen now and runs `version`.
+pub(crate) fn seen(
+    product: &ProductId,
+    device: &DeviceId,
+    record: &DeviceRecord,
+    version: String,
+    now: Timestamp,
+) -> DeviceWrite {
+    DeviceWrite {
+        product: product.clone(),
+        device: device.clone(),
         version,
         previous_version: record.version.clone(),
-        attributes,
+        attributes: record.attributes.clone(),
         seen_at: now,
-    })
+    }
 }
 
 /// Whether a day has passed since the record was last written.

@@ -39,7 +39,7 @@ impl<S: PublishStore> PublishService<S> {
             Some(allocation) => self.store.shards(&record.id, allocation.shards()).await.map_err(unavailable)?,
             None => Vec::new(),
         };
-        let counts = Counts::total(shards.iter().flatten().map(|shard| &shard.counts));
+        let counts = Counts::of(&shards);
         let deferred = self.store.deferrals(&record.id).await.map_err(unavailable)?;
         let rule = compiled(record, &mut Slots::new())?.rollout.health;
         let verdict = rule.judge(&counts);

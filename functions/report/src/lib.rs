@@ -220,7 +220,7 @@ impl<S: ReportStore> ReportService<S> {
             Definition::compile(&record.definition, &record.product, &record.publication(), &mut Slots::new());
         let update = compiled.map_err(|why| ControlError::Store(StoreError::Corrupt(why)))?;
         let shards = self.store.shards(&record.id, allocation.shards()).await?;
-        let counts = Counts::total(shards.iter().flatten().map(|shard| &shard.counts));
+        let counts = Counts::of(&shards);
         if control::stop_if_bad(&self.store, &record, &update, &counts, now).await?.is_some() {
             metrics::rollout_stopped(&record.product);
         }

@@ -153,19 +153,19 @@ impl<S: SweepStore> SweepService<S> {
         };
         let silent = self.silent(due, now, swept).await;
         let mut shards = self.store.shards(&record.id, allocation.shards()).await?;
-        let stopped = self.judge(record, &update, &total(&shards), &silent, now).await?;
+        let stopped = self.judge(record, &update, &Counts::of(&shards), &silent, now).await?;
         if stopped {
             metrics::rollout_stopped(&record.product);
             swept.stopped += 1;
         }
-        let ended = if stopped { silent.len() } else { given_on(&update, &total(&shards), silent.len(), now) };
+        let ended = if stopped { silent.len() } else { given_on(&update, &Counts::of(&shards), silent.len(), now) };
         for silent in silent.iter().take(ended) {
             self.expire(silent, swept).await;
         }
         if ended > 0 {
             shards = self.store.shards(&record.id, allocation.shards()).await?;
         }
-        let counts = total(&shards);
+        let counts = Counts::of(&shards);
         self.store.record_series(&record.id, &point(&counts, now)).await?;
         if stopped {
             return Ok(counts);
@@ -232,10 +232,6 @@ impl Swept {
         tracing::error!(product = %key.product, device = %key.device, %error, "expiry_failed");
         self.failed += 1;
     }
-}
-
-fn total(shards: &[Option<Shard>]) -> Counts {
-    Counts::total(shards.iter().flatten().map(|shard| &shard.counts))
 }
 
 /// A rollout is over when its end has come, or all its places are given, and nobody is under way.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use sha2::{Digest, Sha256};
+use tidegate_core::id::without_build;
 use tidegate_core::{DeviceId, ProductId, Timestamp, UpdateId, Version};
 
 use super::item::s;
@@ -33,9 +34,7 @@ pub(super) fn head(product: &ProductId) -> Key {
 }
 
 pub(super) fn update(product: &ProductId, version: &Version) -> Key {
-    // Build metadata has no precedence, so two versions that differ only there are one.
-    let precedence = Version { build: semver::BuildMetadata::EMPTY, ..version.clone() };
-    key(product.to_string(), format!("update#{precedence}"))
+    key(product.to_string(), format!("update#{}", without_build(version)))
 }
 
 pub(super) fn audit(product: &ProductId, at: Timestamp, subject: &str, generation: u64) -> Key {
