@@ -1,16 +1,35 @@
 //! The updates of one product that are live, newest first.
 
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use semver::Version;
+
 use crate::id::{ProductId, UpdateId};
-use crate::policy::Slots;
-use crate::update::Update;
+use crate::index::Index;
+use crate::lifecycle::State;
+use crate::policy::{Facts, Slots};
+use crate::update::{Downgrade, Update};
 
 /// The live updates of one product in descending precedence, with the attribute names that their
-/// policies ask for.
-#[derive(Debug, Clone)]
+/// policies ask for, and an index by what those policies need.
 pub struct Catalog {
-    product: ProductId,
-    slots: Slots,
-    newest_first: Vec<Update>,
+    pub(crate) product: ProductId,
+    pub(crate) slots: Slots,
+    pub(crate) index: Index,
+    pub(crate) taken_back: Vec<UpdateId>,
+    pub(crate) newest_first: Vec<Entry>,
+    /// What entries that were not yet asked for are decoded from.
+    pub(crate) encoded: Arc<[u8]>,
+}
+
+/// One update, decoded when it is first asked for: of thousands, a device concerns a few.
+#[derive(Default)]
+pub(crate) struct Entry {
+    pub(crate) encoded: Range<usize>,
+    /// `None` for what cannot be decoded: it is offered to nobody.
+    pub(crate) update: OnceLock<Option<Box<Update>>>,
 }
 
 impl Catalog {
@@ -20,7 +39,20 @@ impl Catalog {
     pub fn new(product: ProductId, slots: Slots, updates: impl IntoIterator<Item = Update>) -> Self {
         let mut newest_first: Vec<Update> = updates.into_iter().filter(|update| update.product == product).collect();
         newest_first.sort_by(|a, b| b.version.cmp_precedence(&a.version).then_with(|| a.id.cmp(&b.id)));
-        Self { product, slots, newest_first }
+        let filed = |update: &Update| (update.policy.needs(), update.downgrade == Downgrade::Allowed);
+        let index = Index::new(&newest_first.iter().map(filed).collect::<Vec<_>>());
+        let whole = |update| Entry { encoded: 0..0, update: OnceLock::from(Some(Box::new(update))) };
+        let newest_first = newest_first.into_iter().map(whole).collect();
+        Self { product, slots, index, taken_back: Vec::new(), newest_first, encoded: Arc::default() }
+    }
+
+    /// The same, with the updates that were stopped or taken back: devices on their way to one should
+    /// turn back.
+    #[must_use]
+    pub fn with_taken_back(mut self, updates: impl IntoIterator<Item = UpdateId>) -> Self {
+        self.taken_back = updates.into_iter().collect();
+        self.taken_back.sort_unstable();
+        self
     }
 
     /// Whose updates these are.
@@ -35,14 +67,66 @@ impl Catalog {
         &self.slots
     }
 
-    /// The updates in the order in which they are considered.
-    pub fn newest_first(&self) -> impl Iterator<Item = &Update> {
-        self.newest_first.iter()
+    /// How many updates there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.newest_first.len()
     }
 
-    /// One update.
+    /// Whether there is none.
     #[must_use]
-    pub fn find(&self, id: &UpdateId) -> Option<&Update> {
-        self.newest_first.iter().find(|update| update.id == *id)
+    pub fn is_empty(&self) -> bool {
+        self.newest_first.is_empty()
+    }
+
+    /// The updates in the order in which they are considered.
+    pub fn newest_first(&self) -> impl Iterator<Item = &Update> {
+        (0..self.len()).filter_map(|position| self.at(position))
+    }
+
+    /// The update of a version; build metadata makes no difference.
+    #[must_use]
+    pub fn find(&self, version: &Version) -> Option<&Update> {
+        self.at(self.newer_than(version)).filter(|update| update.version.cmp_precedence(version).is_eq())
+    }
+
+    /// Whether devices that are on their way to an update should turn back: it is paused, was stopped,
+    /// or was taken back. One that is over as planned lets them finish.
+    #[must_use]
+    pub fn is_stopped(&self, id: &UpdateId, version: &Version) -> bool {
+        let is_paused = self.find(version).is_some_and(|update| update.id == *id && update.state == State::Paused);
+        is_paused || self.taken_back.binary_search(id).is_ok()
+    }
+
+    pub(crate) fn at(&self, position: usize) -> Option<&Update> {
+        let entry = self.newest_first.get(position)?;
+        entry.update.get_or_init(|| self.decode(&entry.encoded).map(Box::new)).as_deref()
+    }
+
+    /// How many updates are above a version; they come first.
+    pub(crate) fn newer_than(&self, version: &Version) -> usize {
+        let is_newer =
+            |position: usize| self.at(position).is_some_and(|update| update.version.cmp_precedence(version).is_gt());
+        // Most devices run the newest.
+        if !is_newer(0) {
+            return 0;
+        }
+        let (mut newer, mut end) = (1, self.len());
+        while newer < end {
+            let middle = newer.midpoint(end);
+            if is_newer(middle) { newer = middle.saturating_add(1) } else { end = middle }
+        }
+        newer
+    }
+
+    /// The positions of the updates that could match a device, newest first.
+    pub(crate) fn candidates<'a>(&'a self, newer: usize, facts: &'a Facts<'_>) -> impl Iterator<Item = usize> + 'a {
+        self.index.candidates(newer, facts)
+    }
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog").field("product", &self.product).field("updates", &self.len()).finish_non_exhaustive()
     }
 }

@@ -20,7 +20,11 @@ use crate::update::Update;
 pub struct Decision<'a> {
     /// The update in it, if any.
     pub offer: Option<Offer<'a>>,
-    /// What was considered before it, newest first, and why it was passed over.
+    /// What was passed over before it, newest first, and why. Of the updates that are not for this
+    /// device, it holds the newest at most, and only when nothing else could be told; [`explain`]
+    /// lists them all.
+    ///
+    /// [`explain`]: crate::receipt::explain
     pub passed_over: Vec<(&'a Update, Objection)>,
 }
 
@@ -64,11 +68,8 @@ impl<'a> Decision<'a> {
     /// for; failing that, the newest one that is not about its own version.
     #[must_use]
     pub fn reason(&self) -> Option<&(&'a Update, Objection)> {
-        let cures_itself = |objection: &Objection| {
-            objection.is_waiting() || matches!(objection, Objection::NotStarted { .. } | Objection::Paused)
-        };
         let first = |fits: &dyn Fn(&Objection) -> bool| self.passed_over.iter().find(|(_, objection)| fits(objection));
-        first(&cures_itself)
+        first(&Objection::cures_itself)
             .or_else(|| first(&|objection| !matches!(objection, Objection::UpToDate { .. })))
             .or_else(|| self.passed_over.first())
     }
@@ -83,13 +84,49 @@ impl<'a> Decision<'a> {
 /// Chooses what to tell `device` at `now`: the newest update that nothing objects to.
 #[must_use]
 pub fn decide<'a>(device: &Device, catalog: &'a Catalog, claims: &Claims, now: Timestamp) -> Decision<'a> {
-    let mut passed_over = Vec::new();
     if device.product != *catalog.product() {
-        return Decision { offer: None, passed_over };
+        return Decision { offer: None, passed_over: Vec::new() };
     }
     let facts = catalog.slots().bind(&device.version, &device.attributes);
-    for update in catalog.newest_first() {
-        match admit(device, &facts, update, claims, now) {
+    let newer = catalog.newer_than(&device.version);
+    // Whatever the index leaves out, and whatever is not for this device, would only be passed over,
+    // with an objection that time does not cure.
+    let is_for = |update: &&Update| is_for(device, &facts, update);
+    let candidates = catalog.candidates(newer, &facts).filter_map(|position| catalog.at(position)).filter(is_for);
+    let mut decision = consider(device, &facts, candidates, claims, now);
+    if decision.offer.is_none() && !decision.passed_over.iter().any(|(_, objection)| objection.cures_itself()) {
+        let told = newest_not_for(device, &facts, catalog, newer, claims, now);
+        let known = decision.passed_over.first().map(|(update, _)| *update);
+        let news = told.filter(|(update, _)| !known.is_some_and(|known| std::ptr::eq(known, *update)));
+        decision.passed_over.splice(0..0, news);
+    }
+    decision
+}
+
+/// Decides as [`decide`] does, and passes over every update in turn.
+pub(crate) fn decide_on_all<'a>(
+    device: &Device,
+    catalog: &'a Catalog,
+    claims: &Claims,
+    now: Timestamp,
+) -> Decision<'a> {
+    if device.product != *catalog.product() {
+        return Decision { offer: None, passed_over: Vec::new() };
+    }
+    let facts = catalog.slots().bind(&device.version, &device.attributes);
+    consider(device, &facts, catalog.newest_first(), claims, now)
+}
+
+fn consider<'a>(
+    device: &Device,
+    facts: &Facts<'_>,
+    newest_first: impl Iterator<Item = &'a Update>,
+    claims: &Claims,
+    now: Timestamp,
+) -> Decision<'a> {
+    let mut passed_over = Vec::new();
+    for update in newest_first {
+        match admit(device, facts, update, claims, now) {
             Ok(standing) => return Decision { offer: Some(Offer { update, standing }), passed_over },
             Err(objection) => {
                 let waits = objection.is_waiting() && update.rollout.when_full == WhenFull::Wait;
@@ -101,6 +138,33 @@ pub fn decide<'a>(device: &Device, catalog: &'a Catalog, claims: &Claims, now: T
         }
     }
     Decision { offer: None, passed_over }
+}
+
+/// The newest update that has more against it than that the device is up to date; failing that, the newest.
+fn newest_not_for<'a>(
+    device: &Device,
+    facts: &Facts<'_>,
+    catalog: &'a Catalog,
+    newer: usize,
+    claims: &Claims,
+    now: Timestamp,
+) -> Option<(&'a Update, Objection)> {
+    let objection = |position| {
+        let update = catalog.at(position)?;
+        Some((update, admit(device, facts, update, claims, now).err()?))
+    };
+    let movable = (0..newer).chain(catalog.index.downgrades());
+    movable
+        .filter_map(objection)
+        .find(|(_, objection)| !matches!(objection, Objection::UpToDate { .. }))
+        .or_else(|| objection(0))
+}
+
+/// Whether an update is for this device at all, at some time.
+fn is_for(device: &Device, facts: &Facts<'_>, update: &Update) -> bool {
+    let place = || Cohort::of(&update.id, &device.id).place();
+    let candidate = Candidate { new_version: &update.version, cohort: &place };
+    update.policy.holds(facts, &candidate) && update.moves(device).is_ok() && update.reaches(device).is_ok()
 }
 
 /// Asks every rule about one update. The first objection wins, so rules that will never change

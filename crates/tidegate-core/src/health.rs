@@ -8,10 +8,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::shard::Counts;
 
 /// When outcomes stop a rollout.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct HealthRule {
     /// The failure rate that is nobody's alarm, in percent.
     pub tolerated_failure_percent: f64,

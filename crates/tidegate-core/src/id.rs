@@ -3,6 +3,7 @@
 use std::fmt;
 
 use semver::Version;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Why a text cannot be an id.
@@ -24,7 +25,7 @@ impl std::error::Error for IdError {}
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $longest:literal, $others:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(String);
 
         impl $name {

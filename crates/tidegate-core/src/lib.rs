@@ -22,6 +22,7 @@ pub mod device;
 pub mod guidance;
 pub mod health;
 pub mod id;
+mod index;
 pub mod lifecycle;
 pub mod limits;
 pub mod objection;
@@ -30,6 +31,7 @@ pub mod policy;
 pub mod receipt;
 pub mod rollout;
 pub mod shard;
+pub mod snapshot;
 pub mod update;
 pub mod window;
 

@@ -1,5 +1,7 @@
 //! How many devices a rollout may reach, and how that number is split over shards.
 
+use serde::{Deserialize, Serialize};
+
 use crate::shard::Counts;
 
 /// A cap that no rollout reaches: DynamoDB compares it like any other number.
@@ -17,7 +19,7 @@ const SLOTS_PER_SHARD: u64 = 64;
 const SHARDS_WITHOUT_LIMITS: u64 = 16;
 
 /// What an operator allows. `None` is no limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Devices that may ever be offered the update.
     pub max_devices: Option<u64>,

@@ -173,6 +173,12 @@ impl Objection {
         }
     }
 
+    /// Whether time or an operator can cure it: it is what the device waits for.
+    #[must_use]
+    pub fn cures_itself(&self) -> bool {
+        self.is_waiting() || matches!(self, Self::NotStarted { .. } | Self::Paused)
+    }
+
     /// Whether the device would get the update if it only waited its turn. With `when_full: wait`
     /// no older update is offered in its place.
     #[must_use]

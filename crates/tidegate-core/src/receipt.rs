@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::catalog::Catalog;
 use crate::claim::Claims;
 use crate::cohort::Cohort;
-use crate::decide::{Decision, decide};
+use crate::decide::{Decision, decide_on_all};
 use crate::device::Device;
 use crate::objection::Objection;
 use crate::policy::{Candidate, Clause};
@@ -38,7 +38,7 @@ pub struct Receipt<'a> {
 /// Decides as for a check-in, and writes down why. Nothing is recorded.
 #[must_use]
 pub fn explain<'a>(device: &Device, catalog: &'a Catalog, claims: &Claims, at: Timestamp) -> Receipt<'a> {
-    let decision = decide(device, catalog, claims, at);
+    let decision = decide_on_all(device, catalog, claims, at);
     let facts = catalog.slots().bind(&device.version, &device.attributes);
     let offered = decision.offer.iter().map(|offer| (offer.update, None));
     let considered = decision

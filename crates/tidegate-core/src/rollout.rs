@@ -1,6 +1,7 @@
 //! When each device may have an update, and how many may.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::cohort::{Cohort, Share};
 use crate::health::HealthRule;
@@ -10,7 +11,7 @@ use crate::policy::{Candidate, Facts, Policy, Truth};
 use crate::window::{Opening, Window, any_open};
 
 /// A part of the fleet that starts at a time of its own, early or late.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Group {
     /// Who belongs to it.
     pub policy: Policy,
@@ -19,7 +20,7 @@ pub struct Group {
 }
 
 /// From a time on, a share of the fleet.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
     /// When it starts.
     pub starts_at: Timestamp,
@@ -28,7 +29,7 @@ pub struct Phase {
 }
 
 /// What a device that must wait its turn may have meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum WhenFull {
     /// The next older update that fits.
     #[default]
@@ -38,7 +39,7 @@ pub enum WhenFull {
 }
 
 /// When and how many.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rollout {
     /// Not before.
     pub starts_at: Option<Timestamp>,

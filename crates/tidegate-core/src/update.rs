@@ -1,6 +1,7 @@
 //! What could be given: a version, who it is for, from where it can be reached, and its rollout.
 
 use semver::{Version, VersionReq};
+use serde::{Deserialize, Serialize};
 
 use crate::device::{Delivery, Device};
 use crate::id::{ProductId, UpdateId};
@@ -10,7 +11,7 @@ use crate::policy::Policy;
 use crate::rollout::Rollout;
 
 /// Whether devices may be sent back to this version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Downgrade {
     /// Only devices on a lower version may have it.
     #[default]
@@ -20,7 +21,7 @@ pub enum Downgrade {
 }
 
 /// One file of an update.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
     /// Its name, for the device.
     pub name: String,
@@ -33,7 +34,7 @@ pub struct File {
 }
 
 /// What reading a file back from storage showed, beside its SHA-256.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StoredObject {
     /// The object's version, where the bucket keeps versions.
     pub version: Option<String>,
@@ -46,7 +47,7 @@ pub struct StoredObject {
 
 /// What a device is told about an update that it gets. Free-form parts are JSON text, which the
 /// rules never look into.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[allow(missing_docs)] // the fields of the update on the wire
 pub struct Content {
     pub name: Option<String>,
@@ -60,7 +61,7 @@ pub struct Content {
 }
 
 /// What an update carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Kind {
     /// Files.
     #[default]
@@ -118,7 +119,7 @@ impl Publication {
 }
 
 /// A version that could be given.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Update {
     /// Its id.
     pub id: UpdateId,

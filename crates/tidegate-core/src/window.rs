@@ -5,6 +5,7 @@ use std::fmt;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use serde::{Deserialize, Serialize};
 
 /// The longest window: a week. Anything longer is a start and an end, not a window.
 pub const LONGEST_WINDOW_S: u32 = 7 * 24 * 3600;
@@ -13,7 +14,8 @@ pub const LONGEST_WINDOW_S: u32 = 7 * 24 * 3600;
 ///
 /// Clock changes follow cron's rules: a start that falls into the skipped hour opens right after
 /// it, and the duration is real time, so a six-hour window is six hours long on every day.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "(String, u32, String)", into = "(String, u32, String)")]
 pub struct Window {
     cron: Cron,
     text: String,
@@ -91,6 +93,20 @@ impl Window {
     fn next_start(&self, now: Timestamp) -> Option<Timestamp> {
         let zoned = now.to_zoned(self.time_zone.clone());
         self.cron.find_next_occurrence(&zoned, false).ok().map(|start| start.timestamp())
+    }
+}
+
+impl TryFrom<(String, u32, String)> for Window {
+    type Error = String;
+
+    fn try_from((cron, duration_s, time_zone): (String, u32, String)) -> Result<Self, String> {
+        Self::new(&cron, duration_s, &time_zone)
+    }
+}
+
+impl From<Window> for (String, u32, String) {
+    fn from(window: Window) -> Self {
+        (window.text, window.duration_s, window.time_zone_name)
     }
 }
 

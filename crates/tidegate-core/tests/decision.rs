@@ -10,6 +10,7 @@ use tidegate_core::device::Delivery;
 use tidegate_core::guidance::check_again_after_s;
 use tidegate_core::limits::Caps;
 use tidegate_core::objection::{CODES, NoRoom};
+use tidegate_core::receipt::explain;
 use tidegate_core::rollout::WhenFull;
 use tidegate_core::shard::{Counts, Gate, Grant, Refusal, Shard};
 use tidegate_core::{Claim, ClaimState, Claims, Device, State, UpdateId, decide};
@@ -214,7 +215,7 @@ fn the_newest_is_offered_in_whatever_order_updates_were_written() {
         order.reverse();
         check(&device, &catalog(order.map(update)), "offer 2.0.0");
         let refused = catalog(order.map(|version| update(version).policy("false")));
-        let considered = codes(&decide(&device, &refused, &Claims::default(), moment(NOON)));
+        let considered = codes(&explain(&device, &refused, &Claims::default(), moment(NOON)).decision);
         let newest_first = versions.map(|version| format!("{version} not_targeted")).join(", ");
         assert_eq!(considered, newest_first);
     }
@@ -494,7 +495,7 @@ fn when_full_says_whether_a_waiting_device_gets_the_next_older_update() {
         let known = no_room(note.map(|note| ("3.0.0", note)));
         let told = |when_full| {
             let catalog = catalog([keep_back(update("3.0.0")).when_full(when_full), update("2.0.0")]);
-            codes(&decide(&lamp("1.0.0"), &catalog, &known, moment(NOON)))
+            codes(&explain(&lamp("1.0.0"), &catalog, &known, moment(NOON)).decision)
         };
         let next = format!("3.0.0 {code}, 2.0.0 offered");
         assert_eq!(told(WhenFull::Next), next);

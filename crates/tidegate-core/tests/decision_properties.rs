@@ -8,16 +8,18 @@ use std::cmp::Ordering;
 
 use proptest::prelude::*;
 use support::*;
+use tidegate_core::attributes::Value;
 use tidegate_core::guidance::{IDLE_S, SOONEST_S, check_again_after_s};
 use tidegate_core::objection::NoRoom;
 use tidegate_core::outcome::Outcome;
+use tidegate_core::receipt::explain;
 use tidegate_core::rollout::WhenFull;
 use tidegate_core::{Catalog, Claim, ClaimState, Claims, Device, State, Timestamp, UpdateId, decide};
 
 /// Few enough that devices, updates and claims meet, with every kind of precedence among them.
 const VERSIONS: [&str; 9] =
     ["0.9.0", "1.0.0-alpha", "1.0.0-rc.1", "1.0.0", "1.0.0+build.1", "1.1.0", "2.0.0-rc.1", "2.0.0", "3.0.0+build.2"];
-const POLICIES: [&str; 9] = [
+const POLICIES: [&str; 13] = [
     "",
     "memory >= 256",
     "memory < 256",
@@ -27,6 +29,10 @@ const POLICIES: [&str; 9] = [
     "cohort < 5000",
     "semver(version, \"<\", newVersion)",
     "stage == \"test\" || region == \"eu\"",
+    "region == \"us\" && memory >= 256",
+    "in(region, \"us\", \"cn\")",
+    "beta",
+    "memory == 512 && stage != \"test\"",
 ];
 const REQUIREMENTS: [&str; 4] = [">=1.0.0", "^1", "<1.0.0", ">=1.0.0-alpha"];
 const WINDOWS: [(&str, u32, &str); 4] = [
@@ -101,8 +107,11 @@ fn any_drafts() -> impl Strategy<Value = Vec<Draft>> {
 }
 
 fn any_device() -> impl Strategy<Value = Device> {
-    (any_version(), 0_u16..50, any::<bool>()).prop_map(|(version, number, files_only_protocol)| {
+    let region = prop::sample::select(vec![None, Some("eu"), Some("us")]);
+    (any_version(), 0_u16..50, region, any::<bool>()).prop_map(|(version, number, region, files_only_protocol)| {
         let device = named(&format!("lamp-{number}"), lamp(version));
+        let device =
+            region.iter().fold(device, |device, region| saying("region", Value::Text((*region).into()), device));
         if files_only_protocol { files_only(device) } else { device }
     })
 }
@@ -181,7 +190,9 @@ proptest! {
     ) {
         let catalog = catalog(drafts);
         let decision = decide(&device, &catalog, &claims, now);
-        check_all(&device, &catalog, &claims, &now.to_string(), &answer(&decision));
+        let explained = explain(&device, &catalog, &claims, now);
+        check_all(&device, &catalog, &claims, &now.to_string(), &answer(&explained.decision));
+        prop_assert_eq!(check_again_after_s(&device, &decision, now), check_again_after_s(&device, &explained.decision, now));
         let after_s = check_again_after_s(&device, &decision, now);
         prop_assert!((SOONEST_S..=IDLE_S).contains(&after_s), "{after_s}");
         prop_assert_eq!(decision.reason().is_none(), decision.passed_over.is_empty());

@@ -31,6 +31,7 @@ mod evaluate;
 mod function;
 mod glob;
 mod grammar;
+mod needs;
 mod operand;
 mod program;
 mod slots;
@@ -40,8 +41,11 @@ pub use clause::{Clause, Doubt, Truth};
 pub use error::PolicyError;
 pub use slots::{Facts, Slots};
 
+pub(crate) use needs::{Key, Needs};
+
 use evaluate::Evaluation;
 use program::Program;
+use serde::{Deserialize, Serialize};
 
 /// 4 KiB: a catalog holds hundreds of policies in one item, and nobody can review a longer one.
 pub const POLICY_BYTES_MAX: usize = 4 * 1024;
@@ -53,7 +57,7 @@ pub const TOKENS_MAX: usize = 256;
 pub const NESTING_MAX: usize = 32;
 
 /// Which devices an update is for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Policy {
     text: String,
     /// `None` admits every device.
@@ -97,6 +101,22 @@ impl Policy {
             None => Truth::Yes,
             Some(program) => clause::truth(&Evaluation { program, facts, candidate }, &self.text, program.root),
         }
+    }
+
+    /// What a device must say, at the least, for the policy to hold.
+    pub(crate) fn needs(&self) -> Needs {
+        self.program.as_ref().map(Program::needs).unwrap_or_default()
+    }
+
+    /// Whether evaluating it ends: what was read back from storage might be anything.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.program.as_ref().is_none_or(Program::is_sound)
+    }
+
+    /// Whether the policy admits the device: [`Policy::evaluate`] without the reason.
+    pub(crate) fn holds(&self, facts: &Facts<'_>, candidate: &Candidate<'_>) -> bool {
+        let holds = |program| Evaluation { program, facts, candidate }.condition(program.root) == Ok(true);
+        self.program.as_ref().is_none_or(holds)
     }
 
     /// What became of each clause, in source order. A policy that admits every device has none.

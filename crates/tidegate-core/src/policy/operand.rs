@@ -109,7 +109,7 @@ impl<'a> Operand<'a> {
 }
 
 /// Agents in the field send every property as a text, booleans too.
-fn boolean(text: &str) -> Option<bool> {
+pub(super) fn boolean(text: &str) -> Option<bool> {
     match text {
         "true" => Some(true),
         "false" => Some(false),
@@ -266,7 +266,7 @@ fn finite<'a>(result: f64) -> Result<Operand<'a>, Why> {
 }
 
 impl Numeric {
-    fn as_float(self) -> f64 {
+    pub(super) fn as_float(self) -> f64 {
         match self {
             Numeric::Integer(value) => value as f64,
             Numeric::Number(value) => value,

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::token::Span;
 
 /// The number of an operation in its [`Program`]. Operations only name earlier ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct OperationId(pub(super) usize);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Program {
     pub(super) nodes: Vec<Node>,
     pub(super) root: OperationId,
@@ -19,16 +21,22 @@ impl Program {
     pub(super) fn node(&self, id: OperationId) -> Option<&Node> {
         self.nodes.get(id.0)
     }
+
+    /// Whether operations only name earlier ones, so that evaluation ends.
+    pub(super) fn is_sound(&self) -> bool {
+        let earlier = |(position, node): (usize, &Node)| node.operation.operands().iter().all(|id| id.0 < position);
+        self.root.0 < self.nodes.len() && self.nodes.iter().enumerate().all(earlier)
+    }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Node {
     pub(super) operation: Operation,
     /// Where it is written, for doubts and receipts.
     pub(super) span: Span,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Operation {
     Boolean(bool),
     Integer(i64),
@@ -56,8 +64,35 @@ pub(super) enum Operation {
     Lower(OperationId),
 }
 
+impl Operation {
+    /// The operations that it names.
+    fn operands(&self) -> Vec<OperationId> {
+        match self {
+            Self::Boolean(_)
+            | Self::Integer(_)
+            | Self::Number(_)
+            | Self::Text(_)
+            | Self::Version(_)
+            | Self::Attribute { .. }
+            | Self::Variable(_) => Vec::new(),
+            Self::All(conditions) | Self::Any(conditions) => conditions.clone(),
+            Self::Not(inner) | Self::Negate(inner) | Self::Lower(inner) => vec![*inner],
+            Self::Chain { first, steps } => [*first].into_iter().chain(steps.iter().map(|step| step.right)).collect(),
+            Self::Call(Call::Semver { left, right, .. }) => vec![*left, *right],
+            Self::Call(
+                Call::SemverMatches { version: one, .. } | Call::Matches { text: one, .. } | Call::Exists(one),
+            ) => {
+                vec![*one]
+            }
+            Self::Call(Call::Affix { text, part, .. }) => vec![*text, *part],
+            Self::Call(Call::Contains { whole, part }) => vec![*whole, *part],
+            Self::Call(Call::In { wanted, among }) => [*wanted].into_iter().chain(among.iter().copied()).collect(),
+        }
+    }
+}
+
 /// A call that answers with true or false.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Call {
     Semver { left: OperationId, relation: Relation, right: OperationId },
     SemverMatches { version: OperationId, requirement: Box<semver::VersionReq> },
@@ -68,7 +103,7 @@ pub(super) enum Call {
     In { wanted: OperationId, among: Vec<OperationId> },
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Step {
     pub(super) operator: Operator,
     pub(super) right: OperationId,
@@ -76,13 +111,13 @@ pub(super) struct Step {
     pub(super) span: Span,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Operator {
     Arithmetic(Arithmetic),
     Relation(Relation),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Arithmetic {
     Add,
     Subtract,
@@ -92,7 +127,7 @@ pub(super) enum Arithmetic {
     Power,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Relation {
     Less,
     LessOrEqual,
@@ -146,14 +181,14 @@ impl fmt::Display for Operator {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Affix {
     Start,
     End,
 }
 
 /// A name that no attribute can shadow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Variable {
     Version,
     NewVersion,

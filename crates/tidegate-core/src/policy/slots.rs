@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::attributes::{Attributes, Value};
 
 /// The names of the attributes that the policies of one catalog mention.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Slots {
     by_name: BTreeMap<String, usize>,
 }
@@ -29,6 +31,12 @@ impl Slots {
         Facts { version, values }
     }
 
+    /// Every name with its slot.
+    #[cfg(test)]
+    pub(super) fn names(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.by_name.iter().map(|(name, slot)| (name.as_str(), *slot))
+    }
+
     pub(super) fn slot(&mut self, name: &str) -> usize {
         if let Some(slot) = self.by_name.get(name) {
             return *slot;
@@ -47,7 +55,7 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn value(&self, slot: usize) -> Option<&'a Value> {
+    pub(crate) fn value(&self, slot: usize) -> Option<&'a Value> {
         self.values.get(slot).copied().flatten()
     }
 }

@@ -3,11 +3,13 @@
 use std::iter::Peekable;
 use std::str::CharIndices;
 
+use serde::{Deserialize, Serialize};
+
 use super::error::PolicyError;
 use super::{POLICY_BYTES_MAX, TOKENS_MAX};
 
 /// A part of the policy's text, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Span {
     pub(super) start: usize,
     pub(super) end: usize,

@@ -223,14 +223,24 @@ pub(crate) fn check_with(device: &Device, catalog: &Catalog, claims: &Claims, ex
     check_all(device, catalog, claims, NOON, expected);
 }
 
-/// Compares the answer with `offer 2.0.0 (held); not 3.0.0: why`, and the receipt with the answer.
+/// Compares the receipt with `offer 2.0.0 (held); not 3.0.0: why`, and the decision with the receipt.
 #[track_caller]
 pub(crate) fn check_all(device: &Device, catalog: &Catalog, claims: &Claims, now: &str, expected: &str) {
-    let answer = answer(&decide(device, catalog, claims, moment(now)));
+    let receipt = receipt::explain(device, catalog, claims, moment(now));
+    let answer = answer(&receipt.decision);
     assert_eq!(answer, expected, "device {} on {} at {now}", device.id, device.version);
-    let receipt = receipt::explain(device, catalog, claims, moment(now)).to_string();
     let bare = [" (held)", " (lapsed)"].iter().fold(answer, |text, standing| text.replace(standing, ""));
-    assert_eq!(receipt, bare, "the receipt must tell what was decided");
+    assert_eq!(receipt.to_string(), bare, "the receipt must tell what was decided");
+    let decision = decide(device, catalog, claims, moment(now));
+    assert_eq!(told(&decision), told(&receipt.decision), "the index must not change what is told");
+}
+
+/// What becomes of a decision: the offer, the reason why there is none, and when that may change.
+pub(crate) fn told(decision: &Decision<'_>) -> String {
+    let offer = decision.offer.as_ref().map(|offer| (&offer.update.version, &offer.standing));
+    let reason = decision.reason().filter(|_| offer.is_none());
+    let reason = reason.map(|(update, objection)| (&update.version, objection));
+    format!("{offer:?} {reason:?} {:?}", decision.may_change_at())
 }
 
 pub(crate) fn answer(decision: &Decision<'_>) -> String {

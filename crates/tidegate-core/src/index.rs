@@ -1,0 +1,190 @@
+//! Which updates could match, without asking their policies: by version, and by the attribute values that they need.
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::{Facts, Key, Needs};
+
+/// How many attributes narrow down the candidates. Each costs a pass over a bit per update; the policies have the last
+/// word in any case, so that a catalog with more loses time, not truth.
+const MOST_LANES: usize = 8;
+
+/// The positions of a catalog's updates, filed by what their policies need.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Index {
+    lanes: Vec<Lane>,
+    /// Updates that a device on a higher version may have too.
+    downgrades: Vec<u32>,
+}
+
+/// One attribute.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Lane {
+    slot: usize,
+    /// Updates that need nothing of it.
+    free: Vec<u64>,
+    /// Updates that need one of these values, sorted by value.
+    by_value: Vec<(Key<'static>, Posting)>,
+}
+
+/// A set of positions, in the smaller form.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum Posting {
+    Few(Vec<u32>),
+    Many(Vec<u64>),
+}
+
+impl Index {
+    /// Files updates, in the order of their positions: what each needs, and whether it can be a downgrade.
+    pub(crate) fn new(updates: &[(Needs, bool)]) -> Self {
+        let count_needing = |slot: usize| updates.iter().filter(|(needs, _)| needs.contains_key(&slot)).count();
+        let mut slots = updates.iter().flat_map(|(needs, _)| needs.keys().copied()).collect::<Vec<_>>();
+        slots.sort_unstable();
+        slots.dedup();
+        slots.sort_by_cached_key(|slot| std::cmp::Reverse(count_needing(*slot)));
+        let lanes = slots.into_iter().take(MOST_LANES).map(|slot| Lane::new(slot, updates)).collect();
+        let downgrades = numbered(updates).filter(|(_, (_, is_downgrade))| *is_downgrade).map(|(position, _)| position);
+        Self { lanes, downgrades: downgrades.collect() }
+    }
+
+    /// The updates that can be downgrades.
+    pub(crate) fn downgrades(&self) -> impl Iterator<Item = usize> {
+        self.downgrades.iter().map(|position| *position as usize)
+    }
+
+    /// The updates that could match a device, newest first: of the first `newer`, which are above the device's version,
+    /// and of those that can be downgrades.
+    pub(crate) fn candidates<'i>(&'i self, newer: usize, facts: &'i Facts<'_>) -> impl Iterator<Item = usize> + 'i {
+        let mut filters: [Option<Filter<'i>>; MOST_LANES] = [const { None }; MOST_LANES];
+        for (filter, lane) in filters.iter_mut().zip(&self.lanes) {
+            *filter = Some(lane.filter(facts));
+        }
+        let mut downgrades = Few::new(&self.downgrades);
+        let end = self.downgrades.last().map_or(newer, |last| newer.max(*last as usize + 1));
+        (0..end.div_ceil(64)).flat_map(move |word| {
+            let mut bits = below(newer, word) | downgrades.word(word);
+            for filter in filters.iter_mut().flatten() {
+                if bits == 0 {
+                    break;
+                }
+                bits &= filter.word(word);
+            }
+            Ones { bits, base: word * 64 }
+        })
+    }
+}
+
+impl Lane {
+    fn new(slot: usize, updates: &[(Needs, bool)]) -> Self {
+        let words = updates.len().div_ceil(64);
+        let mut free = vec![0; words];
+        let mut by_value = std::collections::BTreeMap::<Key<'static>, Vec<u32>>::new();
+        for (position, (needs, _)) in numbered(updates) {
+            match needs.get(&slot) {
+                None => set(&mut free, position),
+                Some(keys) => {
+                    for key in keys {
+                        by_value.entry(key.clone()).or_default().push(position);
+                    }
+                }
+            }
+        }
+        let posting = |positions: Vec<u32>| {
+            if positions.len() <= words {
+                return Posting::Few(positions);
+            }
+            let mut bits = vec![0; words];
+            positions.iter().for_each(|position| set(&mut bits, *position));
+            Posting::Many(bits)
+        };
+        Self { slot, free, by_value: by_value.into_iter().map(|(key, positions)| (key, posting(positions))).collect() }
+    }
+
+    fn filter<'i>(&'i self, facts: &Facts<'_>) -> Filter<'i> {
+        let key = facts.value(self.slot).and_then(Key::of);
+        let found = key.and_then(|key| self.by_value.binary_search_by(|(known, _)| known.cmp(&key)).ok());
+        let (few, many): (&[u32], &[u64]) = match found.and_then(|place| self.by_value.get(place)) {
+            Some((_, Posting::Few(positions))) => (positions, &[]),
+            Some((_, Posting::Many(bits))) => (&[], bits),
+            None => (&[], &[]),
+        };
+        Filter { free: &self.free, few: Few::new(few), many }
+    }
+}
+
+/// What a lane lets through for one device, 64 updates at a time.
+struct Filter<'i> {
+    free: &'i [u64],
+    few: Few<'i>,
+    many: &'i [u64],
+}
+
+impl Filter<'_> {
+    fn word(&mut self, word: usize) -> u64 {
+        let at = |bits: &[u64]| bits.get(word).copied().unwrap_or(0);
+        at(self.free) | at(self.many) | self.few.word(word)
+    }
+}
+
+/// A sorted list of positions, read as bits; words must be asked for in ascending order.
+struct Few<'i> {
+    rest: &'i [u32],
+}
+
+impl<'i> Few<'i> {
+    fn new(rest: &'i [u32]) -> Self {
+        Self { rest }
+    }
+
+    fn word(&mut self, word: usize) -> u64 {
+        let mut bits = 0;
+        while let Some((position, rest)) = self.rest.split_first() {
+            let position = *position as usize;
+            if position / 64 > word {
+                break;
+            }
+            if position / 64 == word {
+                bits |= 1 << (position % 64);
+            }
+            self.rest = rest;
+        }
+        bits
+    }
+}
+
+/// The positions of the ones in a word.
+struct Ones {
+    bits: u64,
+    base: usize,
+}
+
+impl Iterator for Ones {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.bits == 0 {
+            return None;
+        }
+        let place = self.bits.trailing_zeros() as usize;
+        self.bits &= self.bits.wrapping_sub(1);
+        Some(self.base.saturating_add(place))
+    }
+}
+
+/// The bits of a word whose positions are below `end`.
+fn below(end: usize, word: usize) -> u64 {
+    match end.saturating_sub(word.saturating_mul(64)) {
+        0 => 0,
+        count if count >= 64 => u64::MAX,
+        count => (1_u64 << count).wrapping_sub(1),
+    }
+}
+
+fn set(bits: &mut [u64], position: u32) {
+    if let Some(word) = bits.get_mut(position as usize / 64) {
+        *word |= 1 << (position % 64);
+    }
+}
+
+fn numbered<T>(items: &[T]) -> impl Iterator<Item = (u32, &T)> {
+    (0..).zip(items)
+}
