@@ -6,10 +6,12 @@ use std::sync::{Arc, OnceLock};
 
 use semver::Version;
 
+use crate::cohort::Cohort;
+use crate::device::Device;
 use crate::id::{ProductId, UpdateId};
 use crate::index::Index;
 use crate::lifecycle::State;
-use crate::policy::{Facts, Slots};
+use crate::policy::{Candidate, Facts, Screen, Slots};
 use crate::update::{Downgrade, Update};
 
 /// The live updates of one product in descending precedence, with the attribute names that their
@@ -18,6 +20,7 @@ pub struct Catalog {
     pub(crate) product: ProductId,
     pub(crate) slots: Slots,
     pub(crate) index: Index,
+    pub(crate) screen: Screen,
     pub(crate) taken_back: Vec<UpdateId>,
     pub(crate) newest_first: Vec<Entry>,
     /// What entries that were not yet asked for are decoded from.
@@ -41,9 +44,10 @@ impl Catalog {
         newest_first.sort_by(|a, b| b.version.cmp_precedence(&a.version).then_with(|| a.id.cmp(&b.id)));
         let filed = |update: &Update| (update.policy.needs(), update.downgrade == Downgrade::Allowed);
         let index = Index::new(&newest_first.iter().map(filed).collect::<Vec<_>>());
+        let screen = Screen::new(newest_first.iter().map(|update| &update.policy));
         let whole = |update| Entry { encoded: 0..0, update: OnceLock::from(Some(Box::new(update))) };
         let newest_first = newest_first.into_iter().map(whole).collect();
-        Self { product, slots, index, taken_back: Vec::new(), newest_first, encoded: Arc::default() }
+        Self { product, slots, index, screen, taken_back: Vec::new(), newest_first, encoded: Arc::default() }
     }
 
     /// The same, with the updates that were stopped or taken back: devices on their way to one should
@@ -119,9 +123,23 @@ impl Catalog {
         newer
     }
 
-    /// The positions of the updates that could match a device, newest first.
-    pub(crate) fn candidates<'a>(&'a self, newer: usize, facts: &'a Facts<'_>) -> impl Iterator<Item = usize> + 'a {
-        self.index.candidates(newer, facts)
+    /// The updates whose policy holds, newest first: of the first `newer`, and of those that can be downgrades.
+    pub(crate) fn targeting<'c, 'd>(
+        &'c self,
+        device: &'d Device,
+        facts: &'d Facts<'d>,
+        newer: usize,
+    ) -> impl Iterator<Item = &'c Update> + 'd
+    where
+        'c: 'd,
+    {
+        let ask = move |position, id| {
+            let update = self.at(position)?;
+            let place = || Cohort::of(&update.id, &device.id).place();
+            update.policy.part(id, facts, &Candidate { new_version: &update.version, cohort: &place })
+        };
+        let holds = move |position: &usize| self.screen.admits(*position, facts, |id| ask(*position, id));
+        self.index.candidates(newer, facts).filter(holds).filter_map(|position| self.at(position))
     }
 }
 

@@ -89,10 +89,9 @@ pub fn decide<'a>(device: &Device, catalog: &'a Catalog, claims: &Claims, now: T
     }
     let facts = catalog.slots().bind(&device.version, &device.attributes);
     let newer = catalog.newer_than(&device.version);
-    // Whatever the index leaves out, and whatever is not for this device, would only be passed over,
-    // with an objection that time does not cure.
-    let is_for = |update: &&Update| is_for(device, &facts, update);
-    let candidates = catalog.candidates(newer, &facts).filter_map(|position| catalog.at(position)).filter(is_for);
+    // Whatever is left out here would only be passed over, with an objection that time does not cure.
+    let suits = |update: &&Update| update.moves(device).is_ok() && update.reaches(device).is_ok();
+    let candidates = catalog.targeting(device, &facts, newer).filter(suits);
     let mut decision = consider(device, &facts, candidates, claims, now);
     if decision.offer.is_none() && !decision.passed_over.iter().any(|(_, objection)| objection.cures_itself()) {
         let told = newest_not_for(device, &facts, catalog, newer, claims, now);
@@ -158,13 +157,6 @@ fn newest_not_for<'a>(
         .filter_map(objection)
         .find(|(_, objection)| !matches!(objection, Objection::UpToDate { .. }))
         .or_else(|| objection(0))
-}
-
-/// Whether an update is for this device at all, at some time.
-fn is_for(device: &Device, facts: &Facts<'_>, update: &Update) -> bool {
-    let place = || Cohort::of(&update.id, &device.id).place();
-    let candidate = Candidate { new_version: &update.version, cohort: &place };
-    update.policy.holds(facts, &candidate) && update.moves(device).is_ok() && update.reaches(device).is_ok()
 }
 
 /// Asks every rule about one update. The first objection wins, so rules that will never change

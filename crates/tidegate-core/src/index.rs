@@ -53,23 +53,44 @@ impl Index {
 
     /// The updates that could match a device, newest first: of the first `newer`, which are above the device's version,
     /// and of those that can be downgrades.
-    pub(crate) fn candidates<'i>(&'i self, newer: usize, facts: &'i Facts<'_>) -> impl Iterator<Item = usize> + 'i {
-        let mut filters: [Option<Filter<'i>>; MOST_LANES] = [const { None }; MOST_LANES];
+    pub(crate) fn candidates(&self, newer: usize, facts: &Facts<'_>) -> Candidates<'_> {
+        let mut filters = [const { None }; MOST_LANES];
         for (filter, lane) in filters.iter_mut().zip(&self.lanes) {
             *filter = Some(lane.filter(facts));
         }
-        let mut downgrades = Few::new(&self.downgrades);
         let end = self.downgrades.last().map_or(newer, |last| newer.max(*last as usize + 1));
-        (0..end.div_ceil(64)).flat_map(move |word| {
-            let mut bits = below(newer, word) | downgrades.word(word);
-            for filter in filters.iter_mut().flatten() {
-                if bits == 0 {
-                    break;
-                }
-                bits &= filter.word(word);
+        Candidates { newer, downgrades: Few::new(&self.downgrades), filters, bits: 0, word: 0, words: end.div_ceil(64) }
+    }
+}
+
+/// Positions, found 64 at a time.
+pub(crate) struct Candidates<'i> {
+    newer: usize,
+    downgrades: Few<'i>,
+    filters: [Option<Filter<'i>>; MOST_LANES],
+    /// What is left of the word before `word`.
+    bits: u64,
+    word: usize,
+    words: usize,
+}
+
+impl Iterator for Candidates<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        while self.bits == 0 {
+            if self.word == self.words {
+                return None;
             }
-            Ones { bits, base: word * 64 }
-        })
+            self.bits = below(self.newer, self.word) | self.downgrades.word(self.word);
+            for filter in self.filters.iter_mut().map_while(Option::as_mut) {
+                self.bits &= filter.word(self.word);
+            }
+            self.word = self.word.saturating_add(1);
+        }
+        let place = self.bits.trailing_zeros() as usize;
+        self.bits &= self.bits.wrapping_sub(1);
+        Some(self.word.saturating_sub(1).saturating_mul(64).saturating_add(place))
     }
 }
 
@@ -148,25 +169,6 @@ impl<'i> Few<'i> {
             self.rest = rest;
         }
         bits
-    }
-}
-
-/// The positions of the ones in a word.
-struct Ones {
-    bits: u64,
-    base: usize,
-}
-
-impl Iterator for Ones {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        if self.bits == 0 {
-            return None;
-        }
-        let place = self.bits.trailing_zeros() as usize;
-        self.bits &= self.bits.wrapping_sub(1);
-        Some(self.base.saturating_add(place))
     }
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{Catalog, Entry};
 use crate::id::{ProductId, UpdateId};
 use crate::index::Index;
-use crate::policy::{Policy, Slots};
+use crate::policy::{Policy, Screen, Slots};
 use crate::update::Update;
 
 /// The format that is written, and the only one that is read.
@@ -56,6 +56,7 @@ struct Contents {
     product: ProductId,
     slots: Slots,
     index: Index,
+    screen: Screen,
     taken_back: Vec<UpdateId>,
     /// How long each update is, newest first.
     lengths: Vec<u32>,
@@ -72,6 +73,7 @@ impl Catalog {
             product: self.product.clone(),
             slots: self.slots.clone(),
             index: self.index.clone(),
+            screen: self.screen.clone(),
             taken_back: self.taken_back.clone(),
             lengths,
         };
@@ -107,6 +109,7 @@ impl Catalog {
             product: contents.product,
             slots: contents.slots,
             index: contents.index,
+            screen: contents.screen,
             taken_back: contents.taken_back,
             newest_first,
             encoded: bytes,

@@ -14,9 +14,15 @@ use evalexpr::{
     Value as Theirs,
 };
 use tidegate_core::attributes::{Attributes, Value};
+use tidegate_core::device::Delivery;
 use tidegate_core::policy::{Candidate, Facts, Policy, Slots, Truth};
+use tidegate_core::update::{Content, Downgrade};
+use tidegate_core::{
+    Catalog, Claims, Cohort, Device, DeviceId, Objection, ProductId, Rollout, State, Timestamp, Update, UpdateId,
+    decide,
+};
 
-const POLICIES: usize = 6_000;
+const POLICIES: usize = 25_000;
 const DEVICES: usize = 40;
 
 struct Dice(u64);
@@ -434,12 +440,76 @@ fn policies_answer_like_evalexpr_but_for_the_written_differences() {
         compare(policy, &fleet, &mut tally);
     }
     println!("{tally:?}");
-    assert!(tally.pairs >= 200_000, "{tally:?}");
+    assert!(tally.pairs >= 1_000_000, "{tally:?}");
     let compared = tally.admitted + tally.refused + tally.explained + tally.unknown;
     assert!(compared * 4 > tally.pairs, "too few pairs have an answer to compare: {tally:?}");
     assert!(tally.admitted * 10 > tally.pairs && tally.refused * 10 > tally.pairs, "{tally:?}");
     for number in [1, 2, 3, 4, 5, 6] {
         assert!(tally.differences.get(&number).is_some_and(|seen| *seen > 10), "difference {number}: {tally:?}");
+    }
+}
+
+/// Policies on many updates, asked through a catalog's index and flat list of comparisons, as a check-in asks them.
+#[test]
+fn a_catalog_targets_whom_its_policies_admit() {
+    let mut dice = Dice(20_261_122);
+    let product = ProductId::new("lamp").unwrap();
+    let version = semver::Version::new(1, 2, 3);
+    let devices: Vec<_> = (0..DEVICES).map(|_| random_device(&mut dice)).collect();
+    let (mut admitted, mut refused) = (0, 0);
+    for _ in 0..25 {
+        let mut slots = Slots::new();
+        let mut policies = Vec::new();
+        while policies.len() < 300 {
+            let depth = dice.roll(4);
+            policies.extend(Policy::parse(&condition(&mut dice, depth), &mut slots));
+        }
+        let paused = (1..).zip(&policies).map(|(major, policy)| paused(&product, major + 1, policy));
+        let compiled = Catalog::new(product.clone(), slots, paused);
+        let read = Catalog::from_snapshot(&product, compiled.to_snapshot().unwrap().into()).unwrap();
+        for (number, attributes) in devices.iter().enumerate() {
+            let device = Device {
+                id: DeviceId::new(format!("lamp-{number}")).unwrap(),
+                product: product.clone(),
+                version: version.clone(),
+                attributes: attributes.clone(),
+                delivery: Delivery::Anything,
+            };
+            let facts = compiled.slots().bind(&version, attributes);
+            let is_admitted = |update: &&Update| {
+                let cohort = || Cohort::of(&update.id, &device.id).place();
+                let candidate = Candidate { new_version: &update.version, cohort: &cohort };
+                update.policy.evaluate(&facts, &candidate) == Truth::Yes
+            };
+            let expected: Vec<_> = compiled.newest_first().filter(is_admitted).map(|update| &update.version).collect();
+            // Whoever is targeted is told that the rollout is paused; of the others, one at most is named.
+            let decision = decide(&device, &read, &Claims::default(), Timestamp::UNIX_EPOCH);
+            let is_paused = |(_, objection): &&(&Update, Objection)| *objection == Objection::Paused;
+            let targeted: Vec<_> =
+                decision.passed_over.iter().filter(is_paused).map(|(update, _)| &update.version).collect();
+            assert_eq!(targeted, expected, "{attributes:?}");
+            admitted += expected.len();
+            refused += policies.len() - expected.len();
+        }
+    }
+    assert!(admitted > 50_000 && refused > 50_000, "{admitted} admitted, {refused} refused");
+}
+
+fn paused(product: &ProductId, major: u64, policy: &Policy) -> Update {
+    let version = semver::Version::new(major, 0, 0);
+    Update {
+        id: UpdateId::of(product, &version),
+        product: product.clone(),
+        version,
+        state: State::Paused,
+        reason: String::new(),
+        generation: 1,
+        shards: 1,
+        compatible_from: Vec::new(),
+        policy: policy.clone(),
+        downgrade: Downgrade::Refused,
+        rollout: Rollout::default(),
+        content: Content::default(),
     }
 }
 

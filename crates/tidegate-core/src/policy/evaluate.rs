@@ -9,7 +9,7 @@ use super::token::Span;
 use crate::attributes::Value;
 
 /// What is in the way of a clear answer, small enough to pass around without allocating.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Cause {
     /// The attribute at this operation.
     Missing(OperationId),

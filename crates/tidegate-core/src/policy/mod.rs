@@ -34,6 +34,7 @@ mod grammar;
 mod needs;
 mod operand;
 mod program;
+mod screen;
 mod slots;
 mod token;
 
@@ -42,6 +43,8 @@ pub use error::PolicyError;
 pub use slots::{Facts, Slots};
 
 pub(crate) use needs::{Key, Needs};
+pub(crate) use program::OperationId;
+pub(crate) use screen::Screen;
 
 use evaluate::Evaluation;
 use program::Program;
@@ -113,10 +116,9 @@ impl Policy {
         self.program.as_ref().is_none_or(Program::is_sound)
     }
 
-    /// Whether the policy admits the device: [`Policy::evaluate`] without the reason.
-    pub(crate) fn holds(&self, facts: &Facts<'_>, candidate: &Candidate<'_>) -> bool {
-        let holds = |program| Evaluation { program, facts, candidate }.condition(program.root) == Ok(true);
-        self.program.as_ref().is_none_or(holds)
+    /// What a part of the policy says; `None` for "unknown".
+    pub(crate) fn part(&self, id: OperationId, facts: &Facts<'_>, candidate: &Candidate<'_>) -> Option<bool> {
+        Evaluation { program: self.program.as_ref()?, facts, candidate }.condition(id).ok()
     }
 
     /// What became of each clause, in source order. A policy that admits every device has none.

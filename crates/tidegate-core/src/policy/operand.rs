@@ -142,15 +142,23 @@ pub(super) fn apply<'a>(operator: Operator, left: Operand<'a>, right: Operand<'a
     }
 }
 
+#[inline]
 pub(super) fn holds(relation: Relation, order: Ordering) -> bool {
-    match relation {
-        Relation::Less => order.is_lt(),
-        Relation::LessOrEqual => order.is_le(),
-        Relation::Greater => order.is_gt(),
-        Relation::GreaterOrEqual => order.is_ge(),
-        Relation::Equal => order.is_eq(),
-        Relation::NotEqual => order.is_ne(),
-    }
+    let (less, equal, greater) = (1, 2, 4);
+    let holding = match relation {
+        Relation::Less => less,
+        Relation::LessOrEqual => less | equal,
+        Relation::Greater => greater,
+        Relation::GreaterOrEqual => greater | equal,
+        Relation::Equal => equal,
+        Relation::NotEqual => less | greater,
+    };
+    let is = match order {
+        Ordering::Less => less,
+        Ordering::Equal => equal,
+        Ordering::Greater => greater,
+    };
+    holding & is != 0
 }
 
 pub(super) fn equal(left: &Operand<'_>, right: &Operand<'_>) -> Result<bool, Why> {
@@ -188,7 +196,8 @@ fn order(left: &Operand<'_>, right: &Operand<'_>) -> Result<Ordering, Why> {
 }
 
 /// Compares exactly: above 2^53 an integer and its nearest float are not the same number.
-fn compare(left: Numeric, right: Numeric) -> Option<Ordering> {
+#[inline]
+pub(super) fn compare(left: Numeric, right: Numeric) -> Option<Ordering> {
     match (left, right) {
         (Numeric::Integer(left), Numeric::Integer(right)) => Some(left.cmp(&right)),
         (Numeric::Number(left), Numeric::Number(right)) if left.is_finite() && right.is_finite() => {

@@ -9,7 +9,7 @@ use super::token::Span;
 
 /// The number of an operation in its [`Program`]. Operations only name earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct OperationId(pub(super) usize);
+pub(crate) struct OperationId(pub(super) usize);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Program {
@@ -146,6 +146,18 @@ impl Relation {
         Relation::Equal,
         Relation::NotEqual,
     ];
+
+    /// What holds of two numbers when this does not.
+    pub(super) fn opposite(self) -> Self {
+        match self {
+            Relation::Less => Relation::GreaterOrEqual,
+            Relation::LessOrEqual => Relation::Greater,
+            Relation::Greater => Relation::LessOrEqual,
+            Relation::GreaterOrEqual => Relation::Less,
+            Relation::Equal => Relation::NotEqual,
+            Relation::NotEqual => Relation::Equal,
+        }
+    }
 
     pub(super) fn sign(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::operand::{Numeric, decimal};
 use crate::attributes::{Attributes, Value};
 
 /// The names of the attributes that the policies of one catalog mention.
@@ -25,7 +26,7 @@ impl Slots {
         let mut values = vec![None; self.by_name.len()];
         for (name, slot) in &self.by_name {
             if let Some(value) = values.get_mut(*slot) {
-                *value = attributes.get(name);
+                *value = attributes.get(name).map(Fact::of);
             }
         }
         Facts { version, values }
@@ -51,11 +52,34 @@ impl Slots {
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
     pub(super) version: &'a semver::Version,
-    values: Vec<Option<&'a Value>>,
+    values: Vec<Option<Fact<'a>>>,
+}
+
+/// A value, and the number that it is or writes.
+#[derive(Debug, Clone)]
+pub(super) struct Fact<'a> {
+    pub(super) value: &'a Value,
+    pub(super) number: Option<Numeric>,
+}
+
+impl<'a> Fact<'a> {
+    fn of(value: &'a Value) -> Self {
+        let number = match value {
+            Value::Integer(number) => Some(Numeric::Integer(*number)),
+            Value::Number(number) => number.is_finite().then_some(Numeric::Number(*number)),
+            Value::Text(text) => decimal(text),
+            Value::Bool(_) | Value::List(_) => None,
+        };
+        Self { value, number }
+    }
 }
 
 impl<'a> Facts<'a> {
     pub(crate) fn value(&self, slot: usize) -> Option<&'a Value> {
-        self.values.get(slot).copied().flatten()
+        self.values.get(slot)?.as_ref().map(|fact| fact.value)
+    }
+
+    pub(super) fn fact(&self, slot: u16) -> Option<&Fact<'a>> {
+        self.values.get(usize::from(slot))?.as_ref()
     }
 }
