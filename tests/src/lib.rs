@@ -125,8 +125,9 @@ impl World {
         let dynamodb = aws_sdk_dynamodb::config::Builder::from(&config).interceptor(calls.clone()).build();
         let s3 = aws_sdk_s3::config::Builder::from(&config).interceptor(S3Calls(calls.clone())).build();
         let credentials = config.credentials_provider().expect("the local cloud has credentials");
-        let store = DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(dynamodb), TABLE);
-        let images = Images::new(aws_sdk_s3::Client::from_conf(s3), credentials, BUCKET);
+        let s3 = aws_sdk_s3::Client::from_conf(s3);
+        let store = DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(dynamodb), TABLE, s3.clone(), BUCKET);
+        let images = Images::new(s3, credentials, BUCKET);
         let services = Services::new(store.clone(), images.clone(), keys.clone(), catalog_age_ms);
         Self { services, store, images, cloud, keys, calls }
     }

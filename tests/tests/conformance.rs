@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use sha2::{Digest, Sha256};
-use tidegate::stack::TABLE;
+use tidegate::stack::{BUCKET, TABLE};
 use tidegate_cloud::LocalCloud;
 use tidegate_core::claim::{Attempt, Movement};
 use tidegate_core::limits::{Allocation, UNLIMITED};
@@ -17,7 +17,7 @@ use tidegate_core::outcome::Meaning;
 use tidegate_core::shard::{Gate, Grant, Shard};
 use tidegate_core::update::StoredObject;
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
-use tidegate_store::record::{AuditEntry, ClaimKey, DeviceWrite, Head, SeriesPoint, UpdateRecord};
+use tidegate_store::record::{AuditEntry, ClaimKey, DeviceWrite, Head, InForce, SeriesPoint, UpdateRecord};
 use tidegate_store::store::{Freshness, Reservation, Reserved, Stored, Window};
 use tidegate_store::{
     CheckStore, DynamoStore, MemoryStore, PublishStore, Reading, ReportStore, StoreError, SweepStore, schema,
@@ -54,7 +54,9 @@ enum Operation {
     RevokeTokens(ProductId, DeviceId),
     SetProduct(ProductId, Head),
     RecordSeries(UpdateId, SeriesPoint),
-    Head(ProductId),
+    Head(ProductId, Freshness),
+    PutCatalog(ProductId, u64, Vec<u8>),
+    Catalog(ProductId, String),
     Updates(ProductId),
     Update(ProductId, Version),
     Device(ProductId, DeviceId, Freshness),
@@ -70,7 +72,7 @@ enum Operation {
 }
 
 /// Every kind of answer that the histories must have had, and how often at least.
-const COVERAGE: [(&str, u32); 56] = [
+const COVERAGE: [(&str, u32); 60] = [
     ("reserve First: granted", 1000),
     ("reserve Again: granted", 90),
     ("reserve Renewed: granted", 100),
@@ -114,6 +116,10 @@ const COVERAGE: [(&str, u32); 56] = [
     ("revoke_tokens: ok", 500),
     ("set_product: yes", 120),
     ("set_product: no", 50),
+    ("put_catalog: yes", 20),
+    ("put_catalog: no", 20),
+    ("catalog: some", 20),
+    ("catalog: none", 20),
     ("record_series: ok", 500),
     ("head: some", 1000),
     ("head: none", 50),
@@ -277,7 +283,12 @@ impl Stores {
     async fn new() -> Self {
         let cloud = LocalCloud::temporary().unwrap();
         schema::create_table(&cloud.dynamodb(), TABLE).await.unwrap();
-        Self { dynamo: DynamoStore::new(cloud.dynamodb(), TABLE), memory: MemoryStore::new(), _cloud: cloud }
+        cloud.create_bucket(BUCKET).await.unwrap();
+        Self {
+            dynamo: DynamoStore::new(cloud.dynamodb(), TABLE, cloud.s3(), BUCKET),
+            memory: MemoryStore::new(),
+            _cloud: cloud,
+        }
     }
 
     /// What both say to an operation; an error when they do not say the same.
@@ -334,7 +345,11 @@ async fn apply<S: CheckStore + ReportStore + SweepStore>(store: &S, operation: &
             answer("set_product", store.set_product(product, head).await, yes_or_no)
         }
         Operation::RecordSeries(update, point) => answer("record_series", store.record_series(update, point).await, ok),
-        Operation::Head(product) => answer("head", store.head(product).await, some_or_none),
+        Operation::Head(product, freshness) => answer("head", store.head(product, *freshness).await, some_or_none),
+        Operation::PutCatalog(product, revision, bytes) => {
+            answer("put_catalog", store.put_catalog(product, *revision, bytes.clone()).await, yes_or_no)
+        }
+        Operation::Catalog(product, name) => answer("catalog", store.catalog(product, name).await, some_or_none),
         Operation::Updates(product) => answer("updates", store.updates(product).await, ok),
         Operation::Update(product, version) => answer("update", store.update(product, version).await, some_or_none),
         Operation::Device(product, device, freshness) => {
@@ -500,7 +515,8 @@ impl History {
                 let (accepts_product_tokens, registration_is_open) = (self.dice.chance(50), self.dice.chance(50));
                 let revision = self.dice.below(9);
                 let version_attribute = self.dice.pick(&[None, Some("firmware".to_string())]);
-                let head = Head { revision, accepts_product_tokens, registration_is_open, version_attribute };
+                let head =
+                    Head { revision, accepts_product_tokens, registration_is_open, version_attribute, catalog: None };
                 Operation::SetProduct(self.product(), head)
             }
             (_, 87..90) => {
@@ -511,7 +527,8 @@ impl History {
             }
             (_, 90..92) => Operation::Update(self.product(), self.version()),
             (_, 92..94) => Operation::Claim(self.key()),
-            (_, 94..96) => Operation::Head(self.product()),
+            (_, 94..95) => Operation::Head(self.product(), Freshness::Eventual),
+            (_, 95..96) => self.catalog(),
             (_, 96..98) => Operation::Device(self.product(), self.device(), Freshness::Eventual),
             (_, 98..99) => {
                 Operation::DevicesOn(self.product(), self.dice.pick(&DEVICE_VERSIONS).into(), Some(self.device()))
@@ -526,9 +543,14 @@ impl History {
     async fn reads(&mut self, memory: &MemoryStore) -> Vec<Operation> {
         let mut reads = Vec::new();
         for product in self.products.clone() {
-            let is_known = memory.head(&product).await.unwrap().is_some();
+            let head = memory.head(&product, Freshness::Strong).await.unwrap();
+            let is_known = head.is_some();
             if is_known || self.dice.below(8) == 0 {
-                reads.extend([Operation::Head(product.clone()), Operation::Updates(product.clone())]);
+                reads
+                    .extend([Operation::Head(product.clone(), Freshness::Strong), Operation::Updates(product.clone())]);
+            }
+            if let Some(InForce { name, .. }) = head.and_then(|head| head.catalog) {
+                reads.push(Operation::Catalog(product.clone(), name));
             }
             if !memory.audit_log(&product).await.unwrap().is_empty() || self.dice.below(8) == 0 {
                 reads.push(Operation::AuditLog(product.clone()));
@@ -560,6 +582,15 @@ impl History {
             }
         }
         reads
+    }
+
+    /// Few revisions and contents, so that one of a name is stored again, and is removed.
+    fn catalog(&mut self) -> Operation {
+        let (product, revision, bytes) = (self.product(), self.dice.below(5), vec![b'a'; self.dice.below(2) as usize]);
+        match self.dice.chance(70) {
+            true => Operation::PutCatalog(product, revision, bytes),
+            false => Operation::Catalog(product, InForce::of(revision, &bytes).name),
+        }
     }
 
     fn product(&mut self) -> ProductId {

@@ -18,7 +18,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::{Capacity, ConsumedCapacity};
 use serde_json::{Value, json};
-use tidegate::stack::{Services, TABLE};
+use tidegate::stack::{BUCKET, Services, TABLE};
 use tidegate_core::Timestamp;
 use tidegate_store::DynamoStore;
 use tidegate_store::schema::INDEX;
@@ -276,7 +276,7 @@ impl Measured {
         let (meter, log) = (Meter::default(), Log::default());
         let config = world.cloud.sdk_config().await;
         let dynamodb = aws_sdk_dynamodb::config::Builder::from(&config).interceptor(meter.clone()).build();
-        world.store = DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(dynamodb), TABLE);
+        world.store = DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(dynamodb), TABLE, world.cloud.s3(), BUCKET);
         let (images, keys) = (world.images.clone(), world.keys.clone());
         world.services = Services::new(world.store.clone(), images, keys, tidegate_check::CATALOG_AGE_MS);
         Self { world, meter, log }

@@ -28,6 +28,12 @@ pub fn rollout_stopped(product: &ProductId) {
     tracing::info!(target: TARGET, %product, rollouts_stopped = 1_u64);
 }
 
+/// A compiled catalog cannot be read: the one before stays in force, and no later change of the product is seen.
+pub fn catalog_unreadable(product: &ProductId) {
+    tracing::info!(target: TARGET, catalogs_unreadable = 1_u64);
+    tracing::info!(target: TARGET, %product, catalogs_unreadable = 1_u64);
+}
+
 /// Writes events of [`TARGET`] and nothing else.
 pub(crate) struct EmbeddedMetrics<W> {
     pub(crate) writer: W,

@@ -88,17 +88,17 @@ impl Catalog {
         (0..self.len()).filter_map(|position| self.at(position))
     }
 
-    /// The update of a version; build metadata makes no difference.
+    /// The update of that id, which gives `version`.
     #[must_use]
-    pub fn find(&self, version: &Version) -> Option<&Update> {
-        self.at(self.newer_than(version)).filter(|update| update.version.cmp_precedence(version).is_eq())
+    pub fn find(&self, id: &UpdateId, version: &Version) -> Option<&Update> {
+        self.at(self.newer_than(version)).filter(|update| update.id == *id)
     }
 
     /// Whether devices that are on their way to an update should turn back: it is paused, was stopped,
     /// or was taken back. One that is over as planned lets them finish.
     #[must_use]
     pub fn is_stopped(&self, id: &UpdateId, version: &Version) -> bool {
-        let is_paused = self.find(version).is_some_and(|update| update.id == *id && update.state == State::Paused);
+        let is_paused = self.find(id, version).is_some_and(|update| update.state == State::Paused);
         is_paused || self.taken_back.binary_search(id).is_ok()
     }
 

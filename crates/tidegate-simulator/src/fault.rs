@@ -7,6 +7,9 @@ use std::fmt;
 #[allow(missing_docs)] // the methods of the store's traits
 pub enum Call {
     Head,
+    HeadStrong,
+    Catalog,
+    PutCatalog,
     Updates,
     DeviceEventual,
     DeviceStrong,
@@ -167,7 +170,9 @@ impl Call {
     pub fn faults(self) -> &'static [Fault] {
         match self {
             Self::Head | Self::DeviceEventual | Self::Products | Self::DueClaims => EVENTUAL_READ,
-            Self::Updates
+            Self::HeadStrong
+            | Self::Catalog
+            | Self::Updates
             | Self::DeviceStrong
             | Self::Update
             | Self::Shards
@@ -188,6 +193,7 @@ impl Call {
             | Self::Audit
             | Self::RevokeTokens
             | Self::SetProduct
+            | Self::PutCatalog
             | Self::RecordSeries => WRITE,
         }
     }
@@ -217,7 +223,10 @@ impl fmt::Display for Fault {
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::Head => "head",
+            Self::Head => "head (eventual)",
+            Self::HeadStrong => "head (strong)",
+            Self::Catalog => "catalog",
+            Self::PutCatalog => "put_catalog",
             Self::Updates => "updates",
             Self::DeviceEventual => "device (eventual)",
             Self::DeviceStrong => "device (strong)",

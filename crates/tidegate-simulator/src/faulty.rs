@@ -257,7 +257,7 @@ impl<S: CheckStore + ReportStore + SweepStore> FaultyStore<S> {
     }
 
     async fn remember_head(&self, product: &ProductId) -> Stored<()> {
-        let head = self.inner.head(product).await?;
+        let head = self.inner.head(product, Freshness::Strong).await?;
         remember(self.desk().heads.entry(product.clone()).or_default(), head);
         Ok(())
     }
@@ -350,8 +350,9 @@ impl<S: CheckStore + ReportStore + SweepStore> FaultyStore<S> {
 }
 
 impl<S: CheckStore + ReportStore + SweepStore> Reading for FaultyStore<S> {
-    async fn head(&self, product: &ProductId) -> Stored<Option<Head>> {
-        match self.turn(Call::Head).await {
+    async fn head(&self, product: &ProductId, freshness: Freshness) -> Stored<Option<Head>> {
+        let call = if freshness == Freshness::Strong { Call::HeadStrong } else { Call::Head };
+        match self.turn(call).await {
             Some(Fault::StaleRead) => {
                 let mut desk = self.desk();
                 let desk = &mut *desk;
@@ -365,7 +366,20 @@ impl<S: CheckStore + ReportStore + SweepStore> Reading for FaultyStore<S> {
             Some(Fault::Malformed) => return Err(StoreError::Corrupt("revision is not a number".into())),
             Some(fault) => return Err(unavailable(fault)),
         }
-        self.inner.head(product).await
+        self.inner.head(product, freshness).await
+    }
+
+    async fn catalog(&self, product: &ProductId, name: &str) -> Stored<Option<Arc<[u8]>>> {
+        match self.turn(Call::Catalog).await {
+            None | Some(Fault::Slow) => self.inner.catalog(product, name).await,
+            // Its end is missing.
+            Some(Fault::Malformed) => {
+                let whole = self.inner.catalog(product, name).await?;
+                Ok(whole.map(|bytes| bytes.iter().copied().take(bytes.len() / 2).collect()))
+            }
+            Some(Fault::KilledAfter) => self.stop_here().await,
+            Some(fault) => Err(unavailable(fault)),
+        }
     }
 
     async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
@@ -594,6 +608,14 @@ impl<S: CheckStore + ReportStore + SweepStore> PublishStore for FaultyStore<S> {
 
     async fn revoke_tokens(&self, product: &ProductId, device: &DeviceId) -> Stored<u32> {
         self.write(Call::RevokeTokens, busy(), || self.inner.revoke_tokens(product, device)).await
+    }
+
+    async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>) -> Stored<bool> {
+        self.write(Call::PutCatalog, busy(), || async {
+            self.remember_head(product).await?;
+            self.inner.put_catalog(product, revision, bytes.clone()).await
+        })
+        .await
     }
 
     async fn set_product(&self, product: &ProductId, head: &Head) -> Stored<bool> {

@@ -5,7 +5,7 @@
 //! index is as fresh as the records. Whoever wants stale reads puts them between the store and its
 //! caller. That the two stores answer alike is what `tests/tests/conformance.rs` shows.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
@@ -14,7 +14,9 @@ use tidegate_core::limits::{Allocation, Caps, UNLIMITED};
 use tidegate_core::shard::{Counts, Gate, Grant, Shard};
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, Timestamp, UpdateId, Version};
 
-use crate::record::{AuditEntry, ClaimKey, DeviceRecord, DeviceWrite, Head, KnownDevice, SeriesPoint, UpdateRecord};
+use crate::record::{
+    AuditEntry, ClaimKey, DeviceRecord, DeviceWrite, Head, InForce, KnownDevice, SeriesPoint, UpdateRecord,
+};
 use crate::store::{
     CheckStore, Freshness, PublishStore, Reading, ReportStore, Reservation, Reserved, Settling, StoreError, Stored,
     SweepStore, Window,
@@ -96,6 +98,8 @@ struct Line {
     /// By version without build metadata, as a text: the order in which they are listed.
     updates: BTreeMap<String, UpdateRecord>,
     audit: BTreeMap<String, AuditEntry>,
+    /// The one in force, and the one before.
+    catalogs: VecDeque<(String, Arc<[u8]>)>,
     holders: Vec<Holder>,
     holder_numbers: HashMap<DeviceId, u32>,
     /// Holders in the order of their ids; brought up to date when a list is asked for.
@@ -391,8 +395,16 @@ fn put_audit(line: &mut Line, entry: &AuditEntry) {
 }
 
 impl Reading for MemoryStore {
-    async fn head(&self, product: &ProductId) -> Stored<Option<Head>> {
+    async fn head(&self, product: &ProductId, _: Freshness) -> Stored<Option<Head>> {
         Ok(self.state().line(product).and_then(|line| line.head.clone()))
+    }
+
+    async fn catalog(&self, product: &ProductId, name: &str) -> Stored<Option<Arc<[u8]>>> {
+        Ok(self
+            .state()
+            .line(product)
+            .and_then(|line| line.catalogs.iter().find(|(known, _)| known == name))
+            .map(|(_, bytes)| Arc::clone(bytes)))
     }
 
     async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
@@ -609,6 +621,21 @@ impl PublishStore for MemoryStore {
         result
     }
 
+    async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>) -> Stored<bool> {
+        let mut state = self.state();
+        let Line { head: Some(head), catalogs, .. } = state.line_mut(product) else {
+            return Ok(false);
+        };
+        if head.catalog.as_ref().is_some_and(|catalog| catalog.revision >= revision) {
+            return Ok(false);
+        }
+        let in_force = InForce::of(revision, &bytes);
+        catalogs.push_front((in_force.name.clone(), Arc::from(bytes)));
+        catalogs.truncate(2);
+        head.catalog = Some(in_force);
+        Ok(true)
+    }
+
     async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {
         put_audit(self.state().line_mut(product), entry);
         Ok(())
@@ -665,7 +692,7 @@ impl PublishStore for MemoryStore {
         let Some(stored) = state.line_mut(product).head.as_mut() else {
             return Ok(false);
         };
-        *stored = Head { revision: stored.revision, ..head.clone() };
+        *stored = Head { revision: stored.revision, catalog: stored.catalog.take(), ..head.clone() };
         Ok(true)
     }
 

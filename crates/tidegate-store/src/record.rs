@@ -1,5 +1,6 @@
 //! What is stored, beside claims and shards, which the core knows itself.
 
+use sha2::{Digest, Sha256};
 use tidegate_core::limits::Allocation;
 use tidegate_core::update::{Publication, StoredObject};
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
@@ -16,12 +17,38 @@ pub struct Head {
     /// The attribute of hawkBit's configData that is the device's version, if not
     /// [`VERSION_ATTRIBUTE`].
     pub version_attribute: Option<String>,
+    /// The compiled catalog in force, once there is one.
+    pub catalog: Option<InForce>,
+}
+
+/// A compiled catalog that is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    /// The head's revision when it was compiled: it holds every change up to that one.
+    pub revision: u64,
+    /// Under what it is stored. What is stored under a name never changes.
+    pub name: String,
+}
+
+impl InForce {
+    /// What `bytes` are stored under.
+    #[must_use]
+    pub fn of(revision: u64, bytes: &[u8]) -> Self {
+        let digest = Sha256::digest(bytes);
+        Self { revision, name: format!("{revision}-{}", hex::encode(digest.get(..8).unwrap_or_default())) }
+    }
 }
 
 /// What SWUpdate and most configurations of other clients call the version.
 pub const VERSION_ATTRIBUTE: &str = "sw_version";
 
 impl Head {
+    /// Whether a change was made that no compiled catalog holds yet.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.catalog.as_ref().map_or(0, |catalog| catalog.revision) < self.revision
+    }
+
     /// The attribute of hawkBit's configData that is the device's version.
     #[must_use]
     pub fn version_attribute(&self) -> &str {

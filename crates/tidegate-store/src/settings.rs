@@ -33,12 +33,12 @@ impl Settings {
         let credentials = config.credentials_provider().ok_or("there are no AWS credentials to sign with")?;
         let dynamodb = aws_sdk_dynamodb::Client::new(config);
         let s3 = aws_sdk_s3::Client::new(config);
-        let mut images = Images::new(s3, credentials, &self.bucket);
+        let mut images = Images::new(s3.clone(), credentials, &self.bucket);
         if let Ok(url) = std::env::var("TIDEGATE_CDN_URL") {
             let key = secret(config, &variable("TIDEGATE_CDN_KEY_SECRET")?).await?;
             images = images.behind(Cdn::new(&url, &variable("TIDEGATE_CDN_KEY_ID")?, &key)?);
         }
-        Ok((DynamoStore::new(dynamodb, &self.table), images))
+        Ok((DynamoStore::new(dynamodb, &self.table, s3, &self.bucket), images))
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 
 use tidegate_core::claim::Movement;
 use tidegate_core::limits::Allocation;
@@ -96,7 +97,10 @@ pub enum Reserved {
 /// Reads that several functions share.
 pub trait Reading: Send + Sync + 'static {
     /// The head of a product's catalog; `None` when the product does not exist.
-    fn head(&self, product: &ProductId) -> impl Future<Output = Stored<Option<Head>>> + Send;
+    fn head(&self, product: &ProductId, freshness: Freshness) -> impl Future<Output = Stored<Option<Head>>> + Send;
+
+    /// A compiled catalog by its name; `None` when there is none of that name any more.
+    fn catalog(&self, product: &ProductId, name: &str) -> impl Future<Output = Stored<Option<Arc<[u8]>>>> + Send;
 
     /// Every update of a product. A record that cannot be understood is logged and left out: one
     /// bad record never hides the others.
@@ -227,6 +231,15 @@ pub trait PublishStore: Reading {
         allocation: &Allocation,
         generation: u64,
     ) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Stores a compiled catalog that holds every change up to `revision`, and puts it in force; `false` when one of
+    /// that revision, or a later one, is in force already. Of those before, the last stays readable.
+    fn put_catalog(
+        &self,
+        product: &ProductId,
+        revision: u64,
+        bytes: Vec<u8>,
+    ) -> impl Future<Output = Stored<bool>> + Send;
 
     /// Writes an audit entry that belongs to no transition of an update.
     fn audit(&self, product: &ProductId, entry: &AuditEntry) -> impl Future<Output = Stored<()>> + Send;

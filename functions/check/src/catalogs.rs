@@ -1,13 +1,13 @@
-//! The live updates of each product, kept in memory between check-ins.
+//! The compiled catalog of each product, kept in memory between check-ins.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidegate_api::definition::Definition;
+use tidegate_api::metrics;
 use tidegate_core::policy::Slots;
-use tidegate_core::{Catalog, ProductId, State, Timestamp, Update, UpdateId};
-use tidegate_store::record::{Head, UpdateRecord};
-use tidegate_store::store::{Reading, Stored};
+use tidegate_core::{Catalog, ProductId, Timestamp};
+use tidegate_store::record::{Head, InForce};
+use tidegate_store::store::{Freshness, Reading, StoreError, Stored};
 
 /// The catalogs that this function has seen.
 #[derive(Debug)]
@@ -16,27 +16,19 @@ pub(crate) struct Catalogs {
     seen: Mutex<HashMap<ProductId, Seen>>,
 }
 
-/// A catalog with the head that it was loaded for.
+/// A catalog with the head that was read last.
 #[derive(Debug, Clone)]
 pub(crate) struct Current {
     /// `None` when the product does not exist.
     pub(crate) head: Option<Head>,
     pub(crate) updates: Arc<Catalog>,
-    taken_back: Arc<HashSet<UpdateId>>,
-}
-
-impl Current {
-    /// Whether devices that are on their way to an update should turn back: it is paused, was
-    /// stopped, or was taken back. One that is over as planned lets them finish.
-    pub(crate) fn is_stopped(&self, update: &UpdateId) -> bool {
-        let is_paused = self.updates.find(update).is_some_and(|update| update.state == State::Paused);
-        is_paused || self.taken_back.contains(update)
-    }
 }
 
 #[derive(Debug)]
 struct Seen {
     looked_at: Timestamp,
+    /// The name of the catalog that is kept; `None` while nothing was compiled.
+    name: Option<String>,
     current: Current,
 }
 
@@ -56,26 +48,24 @@ impl Catalogs {
         self.refreshed(store, product, now).await
     }
 
-    /// The catalog as it is: one small read when it has not changed.
+    /// The catalog as it is: one small read when it has not changed. One that cannot be read leaves the last in force:
+    /// the shards refuse whatever it would grant wrongly.
     pub(crate) async fn refreshed(&self, store: &impl Reading, product: &ProductId, now: Timestamp) -> Stored<Current> {
-        let head = store.head(product).await?;
-        let kept = self.seen().get(product).map(|seen| seen.current.clone());
-        let current = match (kept, head) {
-            (Some(kept), Some(head)) if kept.head.as_ref().map(|kept| kept.revision) == Some(head.revision) => {
-                Current { head: Some(head), ..kept }
-            }
-            (_, Some(head)) => {
-                let records = store.updates(product).await?;
-                let is_taken_back = |record: &&UpdateRecord| matches!(record.state, State::Aborted | State::Withdrawn);
-                let taken_back = records.iter().filter(is_taken_back).map(|record| record.id.clone()).collect();
-                let updates = Arc::new(load(product, records));
-                Current { head: Some(head), updates, taken_back: Arc::new(taken_back) }
-            }
-            (_, None) => {
-                Current { head: None, updates: Arc::new(load(product, Vec::new())), taken_back: Arc::default() }
-            }
+        let head = store.head(product, Freshness::Eventual).await?;
+        let kept = self.seen().get(product).map(|seen| (seen.name.clone(), Arc::clone(&seen.current.updates)));
+        let in_force = head.as_ref().and_then(|head| head.catalog.clone());
+        let (name, updates) = match (kept, in_force) {
+            (Some((Some(name), updates)), Some(in_force)) if name == in_force.name => (Some(name), updates),
+            (kept, Some(in_force)) => match (load(store, product, &in_force).await, kept) {
+                (Ok(updates), _) => (Some(in_force.name), Arc::new(updates)),
+                (Err(_), Some((Some(name), updates))) => (Some(name), updates),
+                (Err(error), _) => return Err(error),
+            },
+            // Nothing was ever live, or what is has not been compiled yet.
+            (_, None) => (None, Arc::new(Catalog::new(product.clone(), Slots::new(), []))),
         };
-        let seen = Seen { looked_at: now, current: current.clone() };
+        let current = Current { head, updates };
+        let seen = Seen { looked_at: now, name, current: current.clone() };
         self.seen().insert(product.clone(), seen);
         Ok(current)
     }
@@ -86,23 +76,17 @@ impl Catalogs {
     }
 }
 
-/// Compiles what is live. A record that cannot be understood is left out, and said so.
-fn load(product: &ProductId, records: Vec<UpdateRecord>) -> Catalog {
-    let mut slots = Slots::new();
-    let updates: Vec<Update> = records
-        .iter()
-        .filter(|record| record.state.is_live())
-        .filter_map(|record| match compile(record, &mut slots) {
-            Ok(update) => Some(update),
-            Err(error) => {
-                tracing::error!(%product, version = %record.version, error, "update_skipped");
-                None
-            }
-        })
-        .collect();
-    Catalog::new(product.clone(), slots, updates)
-}
-
-fn compile(record: &UpdateRecord, slots: &mut Slots) -> Result<Update, String> {
-    Definition::compile(&record.definition, &record.product, &record.publication(), slots)
+/// Reads a compiled catalog. Whatever is in the way is said here, and somebody is called for it.
+async fn load(store: &impl Reading, product: &ProductId, in_force: &InForce) -> Stored<Catalog> {
+    let read = match store.catalog(product, &in_force.name).await {
+        Ok(Some(bytes)) => {
+            Catalog::from_snapshot(product, bytes).map_err(|error| StoreError::Corrupt(error.to_string()))
+        }
+        Ok(None) => Err(StoreError::Corrupt("it is gone".into())),
+        Err(error) => Err(error),
+    };
+    read.inspect_err(|error| {
+        tracing::error!(%product, catalog = in_force.name, %error, "catalog_unreadable");
+        metrics::catalog_unreadable(product);
+    })
 }

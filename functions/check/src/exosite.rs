@@ -11,7 +11,7 @@ use tidegate_api::token::Bearer;
 use tidegate_api::{ApiError, edge};
 use tidegate_core::device::Delivery;
 use tidegate_core::{Claim, ClaimState, Timestamp, Update};
-use tidegate_store::record::{DeviceRecord, DeviceWrite};
+use tidegate_store::record::{DeviceRecord, DeviceWrite, InForce};
 use tidegate_store::{CheckStore, StoreError};
 
 use crate::native::{is_seen_long_ago, seen, stored_device};
@@ -66,7 +66,7 @@ impl<S: CheckStore> CheckService<S> {
     async fn config_otau(&self, bearer: &Bearer, now: Timestamp) -> Result<Seen, ApiError> {
         let Bearer { product, device, proof } = bearer;
         let mut known = self.known(product, device, *proof, now).await?;
-        let mut seen = Seen { offered: None, until: None, revision: known.head.revision };
+        let mut seen = Seen { offered: None, until: None, catalog: known.head.catalog.clone() };
         let Some(said) = stored_device(product, device, &known.record, Delivery::AnythingUnasked) else {
             tracing::debug!(%product, %device, dialect = "exosite", reason = "no_version", "check_in");
             return Ok(seen);
@@ -109,7 +109,7 @@ impl<S: CheckStore> CheckService<S> {
             *waited_ms = waited_ms.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(LOOK_EVERY_MS));
             *now = now.checked_add(pause).unwrap_or(*now);
             let head = self.catalogs.current(&self.store, product, *now).await.map_err(down)?.head;
-            let is_changed = head.is_none_or(|head| head.revision != seen.revision);
+            let is_changed = head.is_none_or(|head| head.catalog != seen.catalog);
             if is_changed || seen.until.is_some_and(|until| until <= *now) {
                 return Ok(true);
             }
@@ -173,17 +173,20 @@ struct Seen {
     /// Until when nothing changes but by an operator, where that is known.
     until: Option<Timestamp>,
     /// The catalog that was decided on.
-    revision: u64,
+    catalog: Option<InForce>,
 }
 
 /// What a device is on its way to, newest first: each with its live claim.
 fn contents(known: &Known, now: Timestamp) -> Vec<(&Update, &Claim)> {
     let is_live = |(id, claim): &(&tidegate_core::UpdateId, &Claim)| {
-        claim.state == ClaimState::Reserved && !claim.has_lapsed(now) && !known.catalog.is_stopped(id)
+        claim.state == ClaimState::Reserved
+            && !claim.has_lapsed(now)
+            && !known.catalog.updates.is_stopped(id, &claim.version)
     };
     let live = known.claims.iter().filter(is_live);
-    let mut contents =
-        live.filter_map(|(id, claim)| Some((known.catalog.updates.find(id)?, claim))).collect::<Vec<_>>();
+    let mut contents = live
+        .filter_map(|(id, claim)| Some((known.catalog.updates.find(id, &claim.version)?, claim)))
+        .collect::<Vec<_>>();
     contents.sort_by(|(a, _), (b, _)| b.version.cmp_precedence(&a.version));
     contents
 }

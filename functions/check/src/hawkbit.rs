@@ -188,8 +188,9 @@ impl Asked<'_> {
             }
             Resource::Confirmations => {
                 let is_waiting = |(id, claim): &(&UpdateId, &Claim)| {
-                    let update = known.catalog.updates.find(id);
-                    let is_live = claim.state == ClaimState::Reserved && !known.catalog.is_stopped(id);
+                    let update = known.catalog.updates.find(id, &claim.version);
+                    let is_live =
+                        claim.state == ClaimState::Reserved && !known.catalog.updates.is_stopped(id, &claim.version);
                     is_live && update.is_some_and(|update| is_unanswered(update, claim))
                 };
                 let waiting = known.claims.iter().find(is_waiting);
@@ -198,14 +199,14 @@ impl Asked<'_> {
             }
             Resource::InstalledBase(action) => match action.find(device, known.claims.iter()) {
                 Found::Present(id, claim) if claim.state == ClaimState::Succeeded => {
-                    let update = known.catalog.updates.find(id).ok_or_else(gone)?;
+                    let update = known.catalog.updates.find(id, &claim.version).ok_or_else(gone)?;
                     Ok(hawkbit::action(route, host, *action, update, Purpose::Deployment, *now))
                 }
                 _ => Err(unknown_action()),
             },
             Resource::CancelAction(action) => match action.find(device, known.claims.iter()) {
                 Found::Present(id, claim) if claim.state == ClaimState::Reserved => {
-                    match known.catalog.is_stopped(id) {
+                    match known.catalog.updates.is_stopped(id, &claim.version) {
                         true => Ok(hawkbit::cancel(*action)),
                         false => Err(unknown_action()),
                     }
@@ -229,7 +230,7 @@ fn held_back(said: &Device, known: &Known, now: Timestamp) -> Option<(Link, u32)
     reserved().next()?;
     let decision = decide(said, &known.catalog.updates, &known.claims, now);
     let after_s = check_again_after_s(said, &decision, now);
-    if let Some((update, claim)) = reserved().find(|(update, _)| known.catalog.is_stopped(update)) {
+    if let Some((update, claim)) = reserved().find(|(id, claim)| known.catalog.updates.is_stopped(id, &claim.version)) {
         return Some((Link::CancelAction(ActionId::of(&said.id, update, claim)), after_s));
     }
     decision.passed_over.iter().find_map(|(update, objection)| {
@@ -255,8 +256,10 @@ fn is_unanswered(update: &Update, claim: &Claim) -> bool {
 /// The update of an action that a device is to carry out.
 fn under_way<'a>(device: &DeviceId, known: &'a Known, action: ActionId) -> Result<(&'a Update, &'a Claim), ApiError> {
     match action.find(device, known.claims.iter()) {
-        Found::Present(id, claim) if claim.state == ClaimState::Reserved && !known.catalog.is_stopped(id) => {
-            let update = known.catalog.updates.find(id).ok_or_else(gone)?;
+        Found::Present(id, claim)
+            if claim.state == ClaimState::Reserved && !known.catalog.updates.is_stopped(id, &claim.version) =>
+        {
+            let update = known.catalog.updates.find(id, &claim.version).ok_or_else(gone)?;
             Ok((update, claim))
         }
         Found::Present(..) | Found::Earlier => Err(gone()),
@@ -268,7 +271,7 @@ fn under_way<'a>(device: &DeviceId, known: &'a Known, action: ActionId) -> Resul
 fn installed(said: &Device, known: &Known) -> Option<ActionId> {
     let is_installed = |(id, claim): &(&UpdateId, &Claim)| {
         let runs = claim.version.cmp_precedence(&said.version).is_eq();
-        runs && claim.state == ClaimState::Succeeded && known.catalog.updates.find(id).is_some()
+        runs && claim.state == ClaimState::Succeeded && known.catalog.updates.find(id, &claim.version).is_some()
     };
     known.claims.iter().find(is_installed).map(|(update, claim)| ActionId::of(&said.id, update, claim))
 }

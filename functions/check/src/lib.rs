@@ -21,6 +21,7 @@ use tidegate_api::answer::SignedFile;
 use tidegate_api::dialect;
 use tidegate_api::token::{Proof, TokenKeys};
 use tidegate_core::guidance::check_again_after_s;
+use tidegate_core::objection::NoRoom;
 use tidegate_core::outcome::Meaning;
 use tidegate_core::{
     Claim, ClaimState, Claims, Decision, Device, DeviceId, ProductId, Standing, Timestamp, Update, decide,
@@ -214,6 +215,11 @@ impl<S: CheckStore> CheckService<S> {
                 Secured::OtherClaim(claim) => claims.record(offer.update.id.clone(), claim),
                 Secured::OtherGeneration => {
                     *catalog = self.catalogs.refreshed(&self.store, &device.product, now).await.map_err(down)?;
+                    let Update { id, version, generation, .. } = offer.update;
+                    if catalog.updates.find(id, version).is_some_and(|update| update.generation == *generation) {
+                        // It was changed, and the change is not compiled yet.
+                        claims.note_no_room(id.clone(), NoRoom::Paused);
+                    }
                 }
             }
         }

@@ -104,6 +104,11 @@ impl<S: CheckStore> CheckService<S> {
                     self.room.close(update, shard, why, now);
                     no_room = Some(sooner(no_room, why));
                 }
+                Secured::OtherGeneration => {
+                    // Until the change is compiled, no check-in need find that out by writing.
+                    self.room.close(update, shard, NoRoom::Paused, now);
+                    return Ok(Secured::OtherGeneration);
+                }
                 settled => return Ok(settled),
             }
         }

@@ -39,7 +39,10 @@ impl<S: PublishStore> PublishService<S> {
             )
             .await
             {
-                Ok(changed) => return Ok((200, shown(&changed))),
+                Ok(changed) => {
+                    tidegate_catalog::compile_or_leave_it(&self.store, &call.product).await;
+                    return Ok((200, shown(&changed)));
+                }
                 Err(ControlError::Store(StoreError::Conflict)) => {}
                 Err(error) => return Err(refused(error)),
             }

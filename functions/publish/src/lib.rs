@@ -25,6 +25,7 @@ use tidegate_core::{DeviceId, ProductId, Timestamp, Transition, Version};
 use tidegate_store::control::ControlError;
 use tidegate_store::record::UpdateRecord;
 use tidegate_store::settings::{self, Settings};
+use tidegate_store::store::Freshness;
 use tidegate_store::{DynamoStore, Images, PublishStore, StoreError};
 
 /// The publish service.
@@ -125,7 +126,7 @@ impl<S: PublishStore> PublishService<S> {
 
     /// An empty answer about a product that does not exist would hide a mistyped name.
     async fn must_exist(&self, call: &Call<'_>) -> Result<(), ApiError> {
-        match self.store.head(&call.product).await.map_err(unavailable)? {
+        match self.store.head(&call.product, Freshness::Eventual).await.map_err(unavailable)? {
             Some(_) => Ok(()),
             None => Err(unknown_product(call)),
         }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tidegate_api::{ApiError, operator};
 use tidegate_store::PublishStore;
 use tidegate_store::record::{AuditEntry, Head, VERSION_ATTRIBUTE};
+use tidegate_store::store::Freshness;
 
 use crate::{Answer, Call, PublishService, unavailable, unknown_product};
 
@@ -13,7 +14,7 @@ const LONGEST_NAME: usize = 128;
 impl<S: PublishStore> PublishService<S> {
     /// What the product allows.
     pub(crate) async fn show_product(&self, call: &Call<'_>) -> Answer {
-        let head = self.store.head(&call.product).await.map_err(unavailable)?;
+        let head = self.store.head(&call.product, Freshness::Strong).await.map_err(unavailable)?;
         Ok((200, shown(call, &head.ok_or_else(|| unknown_product(call))?)))
     }
 
@@ -21,8 +22,12 @@ impl<S: PublishStore> PublishService<S> {
     pub(crate) async fn edit_product(&self, call: &Call<'_>) -> Answer {
         let object = operator::object(call.body, &["product_tokens", "registration", "version_attribute", "reason"])?;
         let reason = operator::reason(&object)?;
-        let mut head =
-            self.store.head(&call.product).await.map_err(unavailable)?.ok_or_else(|| unknown_product(call))?;
+        let mut head = self
+            .store
+            .head(&call.product, Freshness::Strong)
+            .await
+            .map_err(unavailable)?
+            .ok_or_else(|| unknown_product(call))?;
         let switch = |name: &str, on: &str, off: &str, now: bool| match object.get(name) {
             None => Ok(now),
             Some(Value::String(word)) if word == on => Ok(true),

@@ -40,7 +40,10 @@ impl<S: PublishStore> PublishService<S> {
                 record.objects = self.verify(call, &update).await?;
             }
             match control::transition(&self.store, &record, transition, Measure::of(&update), &actor).await {
-                Ok(changed) => return Ok((200, shown(&changed))),
+                Ok(changed) => {
+                    tidegate_catalog::compile_or_leave_it(&self.store, &call.product).await;
+                    return Ok((200, shown(&changed)));
+                }
                 Err(ControlError::Store(StoreError::Conflict)) => {}
                 Err(error) => return Err(refused(error)),
             }

@@ -22,7 +22,7 @@ use tidegate_core::shard::Counts;
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, Timestamp, Version};
 use tidegate_store::control::{self, ControlError};
 use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite, KnownDevice};
-use tidegate_store::settings;
+use tidegate_store::settings::{self, Settings};
 use tidegate_store::store::Freshness;
 use tidegate_store::{DynamoStore, ReportStore, StoreError};
 
@@ -149,7 +149,11 @@ impl<S: ReportStore> ReportService<S> {
         let accepts_product_tokens = match proof {
             Proof::Device { .. } => false,
             Proof::Product => {
-                let head = self.store.head(product).await.map_err(|error| unavailable(product, device, &error))?;
+                let head = self
+                    .store
+                    .head(product, Freshness::Eventual)
+                    .await
+                    .map_err(|error| unavailable(product, device, &error))?;
                 head.is_some_and(|head| head.accepts_product_tokens)
             }
         };
@@ -223,6 +227,7 @@ impl<S: ReportStore> ReportService<S> {
         let counts = Counts::of(&shards);
         if control::stop_if_bad(&self.store, &record, &update, &counts, now).await?.is_some() {
             metrics::rollout_stopped(&record.product);
+            tidegate_catalog::compile_or_leave_it(&self.store, &record.product).await;
         }
         Ok(())
     }
@@ -262,7 +267,6 @@ fn unavailable(product: &ProductId, device: &DeviceId, error: &StoreError) -> Ap
 pub async fn from_env() -> Result<Arc<ReportService<DynamoStore>>, String> {
     let config = settings::sdk_config().await;
     let keys = TokenKeys::parse(&settings::token_keys(&config).await?)?;
-    let table = settings::variable("TIDEGATE_TABLE")?;
-    let client = tidegate_store::dynamo::client(&config);
-    Ok(Arc::new(ReportService::new(DynamoStore::new(client, &table), keys)))
+    let (store, _) = Settings::from_env()?.open(&config).await?;
+    Ok(Arc::new(ReportService::new(store, keys)))
 }

@@ -83,7 +83,7 @@ impl<S: ReportStore> ReportService<S> {
             return Ok(Some(recorded));
         };
         // Whoever has a version has checked in, or was let in here before.
-        if record.version.is_none() && self.store.head(&key.product).await?.is_none() {
+        if record.version.is_none() && self.store.head(&key.product, Freshness::Eventual).await?.is_none() {
             return Ok(None);
         }
         self.store.save_running(&write).await?;

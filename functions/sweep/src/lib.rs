@@ -13,6 +13,7 @@ use tidegate_core::shard::{Counts, Gate, Shard};
 use tidegate_core::{Claim, ProductId, State, Timestamp, Transition, Update, UpdateId};
 use tidegate_store::control::{self, Actor, ControlError, Measure};
 use tidegate_store::record::{ClaimKey, SeriesPoint, UpdateRecord};
+use tidegate_store::settings::Settings;
 use tidegate_store::{DynamoStore, StoreError, SweepStore};
 
 /// The sweep service.
@@ -134,6 +135,11 @@ impl<S: SweepStore> SweepService<S> {
                     swept.failed += 1;
                 }
             }
+        }
+        // Also what others changed and could not compile.
+        if let Err(error) = tidegate_catalog::compile(&self.store, product).await {
+            tracing::error!(%product, %error, "catalog_not_compiled");
+            swept.failed += 1;
         }
         let Counts { used, in_flight, succeeded, failed, timed_out, .. } = total;
         tracing::info!(target: METRICS, %product, live_updates, offered = used, in_flight, succeeded, failed, timed_out);
@@ -288,8 +294,7 @@ fn point(counts: &Counts, at: Timestamp) -> SeriesPoint {
 /// # Errors
 /// A sentence that names the variable that is missing.
 pub async fn from_env() -> Result<Arc<SweepService<DynamoStore>>, String> {
-    let table = tidegate_store::settings::variable("TIDEGATE_TABLE")?;
     let config = tidegate_store::settings::sdk_config().await;
-    let client = tidegate_store::dynamo::client(&config);
-    Ok(Arc::new(SweepService::new(DynamoStore::new(client, &table))))
+    let (store, _) = Settings::from_env()?.open(&config).await?;
+    Ok(Arc::new(SweepService::new(store)))
 }

@@ -11,7 +11,7 @@ use tidegate_core::update::StoredObject;
 use tidegate_core::{Claim, ClaimState, ProductId, State, Timestamp, UpdateId, Version};
 
 use super::key;
-use crate::record::{AuditEntry, ClaimKey, DeviceRecord, Head, SeriesPoint, UpdateRecord};
+use crate::record::{AuditEntry, ClaimKey, DeviceRecord, Head, InForce, SeriesPoint, UpdateRecord};
 use crate::store::{StoreError, Stored};
 
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -81,6 +81,10 @@ pub(super) fn head_from(item: &Item) -> Stored<Head> {
         accepts_product_tokens: fields.flag("accepts_product_tokens"),
         registration_is_open: fields.flag("registration_is_open"),
         version_attribute: fields.maybe_text("version_attribute").map(str::to_string),
+        catalog: match fields.maybe_text("catalog_name") {
+            Some(name) => Some(InForce { revision: fields.number("catalog_revision")?, name: name.to_string() }),
+            None => None,
+        },
     })
 }
 

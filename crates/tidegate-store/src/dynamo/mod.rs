@@ -1,4 +1,4 @@
-//! The store in one DynamoDB table.
+//! The store in one DynamoDB table, and compiled catalogs in S3, since they are too large for it.
 //!
 //! | pk | sk | what |
 //! |---|---|---|
@@ -13,6 +13,7 @@
 //! | update`#deferred` | `deferred` | how often it was put off, and why |
 //! | update`#series` | hour | counters over time |
 
+mod catalogs;
 mod item;
 mod key;
 mod publish;
@@ -26,6 +27,7 @@ use aws_sdk_dynamodb::error::{DisplayErrorContext, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::CancellationReason;
 
+use crate::dynamo::catalogs::Catalogs;
 use crate::store::StoreError;
 
 /// The store in DynamoDB.
@@ -33,13 +35,14 @@ use crate::store::StoreError;
 pub struct DynamoStore {
     client: Client,
     table: String,
+    catalogs: Catalogs,
 }
 
 impl DynamoStore {
-    /// A store in `table`.
+    /// A store in `table`, with its compiled catalogs in `bucket`.
     #[must_use]
-    pub fn new(client: Client, table: &str) -> Self {
-        Self { client, table: table.to_string() }
+    pub fn new(client: Client, table: &str, s3: aws_sdk_s3::Client, bucket: &str) -> Self {
+        Self { client, table: table.to_string(), catalogs: Catalogs::new(s3, bucket) }
     }
 }
 

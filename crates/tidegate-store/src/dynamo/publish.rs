@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteItem, Update};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
 use futures_util::future::try_join_all;
 use tidegate_core::limits::{Allocation, UNLIMITED};
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::{DeviceId, ProductId, UpdateId, Version};
 
-use super::item::{self, Fields, n, s};
+use super::item::{self, Fields, Item, n, s};
 use super::read::readable;
 use super::reserve::{held, unbuilt};
 use super::{DynamoStore, cancelled, failed_condition, key, unavailable};
-use crate::record::{AuditEntry, Head, SeriesPoint, UpdateRecord};
+use crate::record::{AuditEntry, Head, InForce, SeriesPoint, UpdateRecord};
 use crate::schema::INDEX;
 use crate::store::{Freshness, PublishStore, StoreError, Stored};
 
@@ -149,6 +152,48 @@ impl PublishStore for DynamoStore {
         try_join_all(openings).await.map(drop)
     }
 
+    async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>) -> Stored<bool> {
+        let InForce { name, .. } = InForce::of(revision, &bytes);
+        self.catalogs.write(product, &name, bytes).await?;
+        let flipped = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key::head(product)))
+            // A function that read the head before this may still be about to read the catalog that it named.
+            .update_expression(
+                "SET catalog_before = if_not_exists(catalog_name, :none), catalog_name = :name, catalog_revision = :revision",
+            )
+            .condition_expression(
+                "attribute_exists(pk) AND (attribute_not_exists(catalog_revision) OR catalog_revision < :revision)",
+            )
+            .expression_attribute_values(":name", s(&name))
+            .expression_attribute_values(":revision", n(revision))
+            .expression_attribute_values(":none", s(""))
+            .return_values(ReturnValue::UpdatedOld)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let refusal = |error: &UpdateItemError| match error {
+            UpdateItemError::ConditionalCheckFailedException(refused) => Some(refused.item.clone().unwrap_or_default()),
+            _ => None,
+        };
+        let (is_in_force, unused) = match flipped {
+            Ok(flipped) => (true, named(&flipped.attributes.unwrap_or_default(), "catalog_before")),
+            Err(error) => {
+                let head = error.as_service_error().and_then(refusal).ok_or_else(|| unavailable(error))?;
+                // Unless this is the same once more, what was just written is of no use.
+                let is_kept =
+                    ["catalog_name", "catalog_before"].iter().any(|field| named(&head, field).as_ref() == Some(&name));
+                (false, (!is_kept).then_some(name))
+            }
+        };
+        if let Some(unused) = unused {
+            self.catalogs.remove(product, &unused).await;
+        }
+        Ok(is_in_force)
+    }
+
     async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item::audit_to(product, entry)));
         put.send().await.map_err(unavailable).map(drop)
@@ -278,6 +323,11 @@ impl DynamoStore {
     fn put_item(&self, item: HashMap<String, AttributeValue>) -> Stored<TransactWriteItem> {
         Ok(TransactWriteItem::builder().put(self.put(item).build().map_err(unbuilt)?).build())
     }
+}
+
+/// The name of a compiled catalog in a head.
+fn named(head: &Item, field: &str) -> Option<String> {
+    Fields(head).maybe_text(field).filter(|name| !name.is_empty()).map(str::to_string)
 }
 
 fn ours(held: bool) -> Stored<()> {

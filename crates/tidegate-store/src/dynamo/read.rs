@@ -1,5 +1,7 @@
 //! Reads that several functions share.
 
+use std::sync::Arc;
+
 use tidegate_core::{DeviceId, ProductId, UpdateId};
 
 use super::item::{self, Fields, Item, s};
@@ -8,10 +10,19 @@ use crate::record::{Head, KnownDevice, UpdateRecord};
 use crate::store::{Freshness, Reading, Stored};
 
 impl Reading for DynamoStore {
-    async fn head(&self, product: &ProductId) -> Stored<Option<Head>> {
-        let read = self.client.get_item().table_name(&self.table).set_key(Some(key::head(product)));
+    async fn head(&self, product: &ProductId, freshness: Freshness) -> Stored<Option<Head>> {
+        let read = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key::head(product)))
+            .consistent_read(freshness == Freshness::Strong);
         let item = read.send().await.map_err(unavailable)?.item;
         item.as_ref().map(item::head_from).transpose()
+    }
+
+    async fn catalog(&self, product: &ProductId, name: &str) -> Stored<Option<Arc<[u8]>>> {
+        self.catalogs.read(product, name).await
     }
 
     async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {

@@ -1,0 +1,63 @@
+//! Compiles a product's live updates into one catalog, and puts it in force.
+//!
+//! Whoever changes an update does this afterwards. If it is cut off, check-ins are decided on the catalog before, whose
+//! grants the shards refuse as they do any that was decided on old data, and the sweep does it within a minute.
+
+use std::sync::Arc;
+
+use tidegate_api::definition::Definition;
+use tidegate_core::policy::Slots;
+use tidegate_core::{Catalog, ProductId, State};
+use tidegate_store::PublishStore;
+use tidegate_store::record::UpdateRecord;
+use tidegate_store::store::{Freshness, StoreError, Stored};
+
+/// Compiles what is live, and puts it in force, unless that or something later is in force already. A product without
+/// any change has nothing to compile.
+///
+/// # Errors
+/// When the store cannot be reached.
+pub async fn compile(store: &impl PublishStore, product: &ProductId) -> Stored<()> {
+    // The head first: what is read after it holds every change that it counts.
+    let Some(head) = store.head(product, Freshness::Strong).await?.filter(tidegate_store::record::Head::is_behind)
+    else {
+        return Ok(());
+    };
+    let records = store.updates(product).await?;
+    let bytes = encoded(&catalog(product, &records))?;
+    store.put_catalog(product, head.revision, bytes).await.map(drop)
+}
+
+/// The same for somebody who has just changed an update, and must not fail for this: the sweep tries again.
+pub async fn compile_or_leave_it(store: &impl PublishStore, product: &ProductId) {
+    if let Err(error) = compile(store, product).await {
+        tracing::error!(%product, %error, "catalog_not_compiled");
+    }
+}
+
+/// What is live, and what was taken back. A record that cannot be understood is left out, and said so.
+fn catalog(product: &ProductId, records: &[UpdateRecord]) -> Catalog {
+    let mut slots = Slots::new();
+    let mut live = Vec::new();
+    for record in records.iter().filter(|record| record.state.is_live()) {
+        match Definition::compile(&record.definition, &record.product, &record.publication(), &mut slots) {
+            Ok(update) => live.push(update),
+            Err(error) => tracing::error!(%product, version = %record.version, error, "update_skipped"),
+        }
+    }
+    let is_taken_back = |record: &&UpdateRecord| matches!(record.state, State::Aborted | State::Withdrawn);
+    let taken_back = records.iter().filter(is_taken_back).map(|record| record.id.clone());
+    Catalog::new(product.clone(), slots, live).with_taken_back(taken_back)
+}
+
+/// The bytes, read back before anybody depends on them.
+fn encoded(catalog: &Catalog) -> Stored<Vec<u8>> {
+    let corrupt = |why: &dyn std::fmt::Display| StoreError::Corrupt(format!("the compiled catalog: {why}"));
+    let bytes = catalog.to_snapshot().ok_or_else(|| corrupt(&"an update cannot be encoded"))?;
+    let read =
+        Catalog::from_snapshot(catalog.product(), Arc::from(bytes.as_slice())).map_err(|error| corrupt(&error))?;
+    match read.newest_first().count() == catalog.len() {
+        true => Ok(bytes),
+        false => Err(corrupt(&"an update cannot be read back")),
+    }
+}

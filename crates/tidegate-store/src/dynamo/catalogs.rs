@@ -1,0 +1,56 @@
+//! Compiled catalogs in S3: objects that never change, under the names that heads give.
+
+use std::sync::Arc;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::DisplayErrorContext;
+use aws_sdk_s3::primitives::ByteStream;
+use tidegate_core::ProductId;
+
+use crate::store::{StoreError, Stored};
+
+/// The bucket of images, under another prefix.
+#[derive(Debug, Clone)]
+pub(super) struct Catalogs {
+    client: Client,
+    bucket: String,
+}
+
+impl Catalogs {
+    pub(super) fn new(client: Client, bucket: &str) -> Self {
+        Self { client, bucket: bucket.to_string() }
+    }
+
+    pub(super) async fn read(&self, product: &ProductId, name: &str) -> Stored<Option<Arc<[u8]>>> {
+        let read = self.client.get_object().bucket(&self.bucket).key(key(product, name)).send().await;
+        let object = match read {
+            Ok(object) => object,
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => return Ok(None),
+            Err(error) => return Err(failed(&DisplayErrorContext(error))),
+        };
+        let bytes = object.body.collect().await.map_err(|error| failed(&error))?;
+        Ok(Some(Arc::from(bytes.to_vec())))
+    }
+
+    pub(super) async fn write(&self, product: &ProductId, name: &str, bytes: Vec<u8>) -> Stored<()> {
+        let object =
+            self.client.put_object().bucket(&self.bucket).key(key(product, name)).body(ByteStream::from(bytes));
+        object.send().await.map_err(|error| failed(&DisplayErrorContext(error))).map(drop)
+    }
+
+    /// What is left behind costs a little storage and nothing else.
+    pub(super) async fn remove(&self, product: &ProductId, name: &str) {
+        let removed = self.client.delete_object().bucket(&self.bucket).key(key(product, name)).send().await;
+        if let Err(error) = removed {
+            tracing::warn!(%product, name, error = %DisplayErrorContext(error), "catalog_not_removed");
+        }
+    }
+}
+
+fn key(product: &ProductId, name: &str) -> String {
+    format!("catalogs/{product}/{name}")
+}
+
+fn failed(error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
