@@ -6,6 +6,7 @@ mod fleet;
 pub mod limits;
 pub mod mix;
 mod pace;
+mod plan;
 mod sightings;
 mod summary;
 mod tally;
@@ -24,10 +25,11 @@ use serde_json::{Map, Value};
 use tidegate_simulator::random::Random;
 
 use self::crew::Crew;
-use self::fleet::{Fleet, Plan};
+use self::fleet::Fleet;
 use self::limits::Limits;
 use self::mix::{Kind, Mix};
 use self::pace::Pace;
+use self::plan::Plan;
 use self::summary::Summary;
 use self::target::Target;
 use self::ticker::Ticker;
@@ -100,7 +102,7 @@ pub struct LoadArgs {
     /// Version of idle devices [default: the highest that the product has]
     #[arg(long, value_name = "VERSION")]
     pub newest: Option<String>,
-    /// Limits to hold the service to, such as max_devices=100 [default: those of the live updates]
+    /// Limits to hold every update to, such as max_devices=100 [default: those that it has]
     #[arg(long, value_name = "LIMITS")]
     pub expect: Option<Limits>,
     /// Token of the product [default: one issued with the operator key]

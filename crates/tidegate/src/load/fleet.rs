@@ -2,47 +2,15 @@
 
 use std::collections::VecDeque;
 
-use serde_json::{Map, Value, json};
-use tidegate_simulator::random::Random;
+use serde_json::{Value, json};
 
 use super::between::Between;
 use super::mix::Kind;
+use super::plan::Plan;
 use super::sightings::Sightings;
 use crate::api_client::ApiPath;
 use crate::error::CommandResult;
 use crate::offer::Answer;
-
-/// What a fleet is made of.
-#[derive(Debug, Clone)]
-pub(super) struct Plan {
-    /// What every device says of itself, beside id, product and version.
-    pub said: Map<String, Value>,
-    /// The product.
-    pub product: String,
-    /// The version that devices want to leave.
-    pub from: String,
-    /// The version of devices that have nothing to gain.
-    pub newest: String,
-    /// Devices that ask for updates and report.
-    pub asking: usize,
-    /// Devices that have nothing to gain.
-    pub idle: usize,
-    /// Of a hundred devices, how many report failure.
-    pub failures_percent: u64,
-    /// The same seed is the same fleet.
-    pub seed: u64,
-}
-
-impl Plan {
-    /// The id of a device. Those that ask come first.
-    pub(super) fn id(&self, device: usize) -> String {
-        format!("load-{}-{device}", self.seed)
-    }
-
-    fn fails(&self, device: usize) -> bool {
-        Random::new(self.seed.wrapping_add(device as u64)).below(100) < self.failures_percent
-    }
-}
 
 /// What a device does next.
 #[derive(Debug)]
@@ -69,6 +37,8 @@ struct Held {
 struct Device {
     /// A device does one thing at a time.
     is_busy: bool,
+    /// Once a check-in was not answered, it may have an offer since then, and its first may be a repetition.
+    is_doubtful: bool,
     installed: Option<String>,
     held: Option<Held>,
 }
@@ -173,9 +143,14 @@ impl Fleet {
 
     /// Takes in that a device was not answered. It reports again later.
     pub(super) fn failed(&mut self, turn: Turn) {
-        if let (Some(held), Some(asking)) = (turn.reported, self.asking.get_mut(turn.device)) {
-            asking.held = Some(held);
-            self.to_report.push_back(turn.device);
+        if let Some(asking) = self.asking.get_mut(turn.device) {
+            match turn.reported {
+                Some(held) => {
+                    asking.held = Some(held);
+                    self.to_report.push_back(turn.device);
+                }
+                None => asking.is_doubtful = true,
+            }
         }
         self.is_free(turn.device);
     }
@@ -203,9 +178,10 @@ impl Fleet {
         let word = format!("offered {}", offer.version);
         let held = Held { update: offer.update, version: offer.version };
         let Some(asking) = self.asking.get_mut(device) else {
-            self.seen.offered(&held.update, &held.version, device, at);
+            self.seen.offered(&held.update, &held.version, device, None);
             return word;
         };
+        let at = at.filter(|_| !asking.is_doubtful);
         match &asking.held {
             // The same offer, once more.
             Some(before) if *before == held => return word,
@@ -273,6 +249,21 @@ mod tests {
         assert_eq!(fleet.answered(report, &json!({"recorded": true}), None), Ok("success".to_owned()));
         fleet.turn(Kind::Offer);
         assert_eq!(said(&fleet.turn(Kind::Offer)), "load-7-0 2.0.0");
+    }
+
+    #[test]
+    fn when_an_offer_was_first_made_is_not_known_of_a_device_that_was_not_answered_before() {
+        let mut fleet = fleet(0);
+        let date = jiff::Timestamp::from_second(630).expect("a valid time");
+        let at = Some(Between::working(date, std::time::Duration::ZERO));
+        let turn = fleet.turn(Kind::Offer);
+        fleet.failed(turn);
+        for _ in 0..2 {
+            let turn = fleet.turn(Kind::Offer);
+            fleet.answered(turn, &offer(), at).expect("a good answer");
+        }
+        let seen = fleet.seen().of("lamp.2").expect("it was offered");
+        assert_eq!((seen.devices(), seen.most_in_a_period(60)), (2, 1));
     }
 
     #[test]
