@@ -23,6 +23,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Map, Value};
 use tidegate_simulator::random::Random;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::crew::Crew;
 use self::fleet::Fleet;
@@ -42,8 +43,10 @@ use crate::rollout_options::read_object;
 
 /// What a device runs that was never updated, unless something else is said.
 const OLDEST: &str = "0.0.1";
-/// Seeds are part of device ids, which people read.
-const DRAWN_SEEDS: u64 = 1_000_000;
+/// Seeds are part of device ids, which people read; enough of them that no fleet is drawn twice.
+const DRAWN_SEEDS: u64 = 1_000_000_000_000;
+/// What shells call a program that Ctrl-C ended: 128 and the number of the signal.
+const INTERRUPTED: i32 = 130;
 /// How soon the end is noticed.
 const NOTICE: Duration = Duration::from_millis(20);
 
@@ -127,7 +130,7 @@ pub fn run(args: LoadArgs, common: &Common, output: &Output) -> CommandResult {
     let (seed, plan) = plan(&args, &target, asking, idle)?;
     let clients = (0..args.connections).map(|_| target.device()).collect::<CommandResult<Vec<_>>>()?;
     let watcher = target.watcher()?;
-    let stop = stop_on_ctrl_c();
+    let stop = stop_on_ctrl_c()?;
     let deck = args.mix.deck(&mut Random::new(seed));
     let crew = Crew::new(pace, deck, Fleet::new(plan), &stop);
     let (elapsed, watcher) = drive(&crew, &clients, watcher, Ticker::new(output))?;
@@ -179,20 +182,20 @@ fn draw_seed() -> CommandResult<u64> {
 }
 
 /// Ctrl-C ends the load and lets it be summed up; a second one ends the program.
-fn stop_on_ctrl_c() -> Arc<AtomicBool> {
+fn stop_on_ctrl_c() -> CommandResult<Arc<AtomicBool>> {
+    let failed = |cause| CommandError::failed("runtime_error", format!("cannot wait for Ctrl-C: {cause}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let mut interrupts = runtime.block_on(async { signal(SignalKind::interrupt()) }).map_err(failed)?;
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
     thread::spawn(move || {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-            return;
-        };
-        while runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+        while runtime.block_on(interrupts.recv()).is_some() {
             if told.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
+                std::process::exit(INTERRUPTED);
             }
         }
     });
-    stop
+    Ok(stop)
 }
 
 /// Sends everything, and looks at the service meanwhile. Answers how long the sending took.
@@ -205,7 +208,12 @@ fn drive(
     let is_over = AtomicBool::new(false);
     thread::scope(|threads| {
         let watching = watcher.map(|watcher| threads.spawn(|| watch(watcher, &is_over)));
-        let workers = clients.iter().map(|client| threads.spawn(|| crew.work(client))).collect::<Vec<_>>();
+        let spawn = |client| thread::Builder::new().spawn_scoped(threads, move || crew.work(client));
+        let workers = clients.iter().map(spawn).collect::<Result<Vec<_>, _>>().map_err(|cause| {
+            crew.stop();
+            is_over.store(true, Ordering::Relaxed);
+            CommandError::failed("runtime_error", format!("cannot start a thread for each connection: {cause}"))
+        })?;
         while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
             thread::sleep(NOTICE);
             ticker.tick(crew);

@@ -1,6 +1,6 @@
 //! `tidegate load` as a person or a script meets it: the built program, against a service in this process.
 
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -60,17 +60,26 @@ impl Bench {
 }
 
 fn tidegate(folder: &TempDir, arguments: &[&str], api: &str) -> Ran {
+    Ran::of(command(folder, arguments, api).output())
+}
+
+/// The built program, with nothing in its environment that this machine may have set.
+fn command(folder: &TempDir, arguments: &[&str], api: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     for variable in ["TIDEGATE_OPERATOR_KEY", "TIDEGATE_TOKEN"] {
         command.env_remove(variable);
     }
     command.env("TIDEGATE_API", api).env("TIDEGATE_PRODUCT", "lamp").current_dir(folder.path()).args(arguments);
-    let output = command.output().expect("the program was built for this test");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ran { exit: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    command
 }
 
 impl Ran {
+    fn of(output: std::io::Result<Output>) -> Self {
+        let output = output.expect("the program was built for this test");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { exit: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
     fn document(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not one JSON document: {error}: {self:?}"))
     }
@@ -113,7 +122,7 @@ async fn a_fleet_at_a_fixed_rate_is_counted_to_the_request_and_the_limits_hold()
 #[tokio::test(flavor = "multi_thread")]
 async fn every_device_asks_as_fast_as_it_can_and_exactly_so_many_are_offered_the_update() {
     let bench = Bench::with_product_tokens().await;
-    let ran = bench.load(&["--duration", "2s", "--devices", "60", "--mix", "offer=1"]);
+    let ran = bench.load(&["--duration", "3s", "--devices", "60", "--mix", "offer=1"]);
     assert_eq!(ran.exit, Some(DONE), "{ran:?}");
     let document = ran.document();
     assert_eq!((&document["loop"], number(&document, "/failed")), (&Value::from("closed"), 0));
@@ -148,6 +157,29 @@ async fn without_an_operator_key_the_fleet_still_looks_for_itself() {
     assert!(ran.stdout.ends_with("no limit was exceeded\n"), "{ran:?}");
     let idle = tidegate(&bench.folder, &["load", &api, "--token", token.trim()], &api);
     assert_eq!(idle.exit, Some(USAGE), "nobody said which version is the newest: {idle:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_it_and_sums_up_what_there_was() {
+    let bench = Bench::with_product_tokens().await;
+    let key = bench.stack.operator_key.expose();
+    let arguments = ["load", "--json", "--key", key, "--rate", "20", "--duration", "5m", "--mix", "offer=1"];
+    let load = command(&bench.folder, &arguments, &bench.stack.door.url())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program was built for this test");
+    while number(&bench.tidegate(&["updates", "show", "2.0.0", "--json"]).document(), "/metrics/offered") == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let signalled = Command::new("sh").args(["-c", &format!("kill -INT {}", load.id())]).status();
+    assert!(signalled.is_ok_and(|status| status.success()));
+    let ran = Ran::of(load.wait_with_output());
+    assert_eq!(ran.exit, Some(DONE), "{ran:?}");
+    let document = ran.document();
+    assert_eq!((&document["stopped"], number(&document, "/failed")), (&Value::from(true), 0));
+    let answered = number(&document, "/answered");
+    assert!(answered > 0 && answered + number(&document, "/unsent") == 6000, "{document}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -129,8 +129,13 @@ impl<'a> Crew<'a> {
         };
         ledger.tally.add(Done { kind, since_due: ended.saturating_sub(due), since_sent, outcome });
         if ledger.tally.is_hopeless() {
-            self.stop.store(true, Ordering::Relaxed);
+            self.stop();
         }
+    }
+
+    /// Sends nothing more.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 
     /// Ends it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::HumanCount;
 use serde_json::{Map, Value, json};
+use tidegate_core::rollout::SHORTEST_CLAIM_TTL_S;
 
 use super::LoadArgs;
 use super::crew::Ledger;
@@ -52,18 +53,17 @@ impl Summary<'_> {
         let sighting = self.ledger.fleet.seen().of(id);
         let limits = self.args.expect.or(watched.map(|watched| watched.allowed())).unwrap_or_default();
         let version = watched.map(|watched| watched.version.as_str()).or(sighting.map(|seen| seen.version()));
+        // The fleet of a seed that was given may hold offers of an earlier run.
+        let is_new = self.args.seed.is_none();
+        // A claim that ended while its device did not report is no longer in flight.
+        let claim_ttl_s = watched.and_then(|watched| watched.claim_ttl_s()).unwrap_or(SHORTEST_CLAIM_TTL_S.into());
+        let claims_end = Duration::from_secs(claim_ttl_s) <= self.elapsed;
         let fleet = sighting.map_or_else(
             || Seen { devices: Some(0), in_flight: Some(0), in_period: None },
             |sighting| Seen {
                 devices: Some(sighting.devices()),
-                // A claim that ended while its device did not report is no longer in flight.
-                in_flight: Some(sighting.most_held())
-                    .filter(|_| !watched.is_some_and(|watched| watched.claims_end_within(self.elapsed))),
-                // The fleet of a seed that was given may hold offers of an earlier run.
-                in_period: limits
-                    .period_s
-                    .filter(|_| self.args.seed.is_none())
-                    .map(|period_s| sighting.most_in_a_period(period_s)),
+                in_flight: Some(sighting.most_held()).filter(|_| is_new && !claims_end),
+                in_period: limits.period_s.filter(|_| is_new).map(|period_s| sighting.most_in_a_period(period_s)),
             },
         );
         let limits = Limits { max_per_period: limits.max_per_period.filter(|_| limits.period_s.is_some()), ..limits };

@@ -82,9 +82,9 @@ impl Watched {
         }
     }
 
-    /// Whether a claim can end in that time without a report.
-    pub(super) fn claims_end_within(&self, time: Duration) -> bool {
-        self.claim_ttl_s.is_some_and(|claim_ttl_s| Duration::from_secs(claim_ttl_s) <= time)
+    /// How long a device may take to report before its place is somebody else's.
+    pub(super) fn claim_ttl_s(&self) -> Option<u64> {
+        self.claim_ttl_s
     }
 
     /// The most that the service said.
