@@ -1,7 +1,6 @@
-//! A fleet that arrives at once, over HTTP: 64 clients, 5,000 devices, three limits.
-//!
-//! The suite runs it against a stack of its own, and `cargo run -p tidegate-tests --example
-//! stampede -- URL KEY` against any that runs, such as `tidegate dev`.
+//! A fleet that arrives at once, over HTTP: 64 clients, 5,000 devices, three limits, and everyone asks
+//! twice. `tidegate load` does much the same to any service; this one also holds each answer against the
+//! device's first.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

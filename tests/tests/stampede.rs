@@ -1,5 +1,4 @@
-//! The same stampede that `cargo run -p tidegate-tests --example stampede` sends to a running
-//! service, against a stack of its own.
+//! A fleet that arrives at once, against a stack of its own.
 
 use tidegate::stack::Stack;
 use tidegate_tests::stampede::{self, MAX_IN_FLIGHT, Target};

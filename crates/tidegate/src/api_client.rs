@@ -5,7 +5,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RANGE, RETRY_AFTER};
+use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RANGE, RETRY_AFTER};
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response};
 use ureq::tls::{ClientCert, TlsConfig};
 use ureq::{Agent, Body, SendBody};
@@ -96,9 +96,19 @@ impl ApiClient {
         self.call(Method::GET, path, None)
     }
 
+    /// The same, and when the service answered, by its own clock and to the second, if it said so.
+    pub fn get_dated(&self, path: &ApiPath) -> CommandResult<(Value, Option<jiff::Timestamp>)> {
+        self.call_dated(Method::GET, path, None)
+    }
+
     /// Creates something, or performs a named transition.
     pub fn post(&self, path: &ApiPath, body: &Value) -> CommandResult<Value> {
         self.call(Method::POST, path, Some(body.to_string().into_bytes()))
+    }
+
+    /// The same, and when the service answered, as in [`ApiClient::get_dated`].
+    pub fn post_dated(&self, path: &ApiPath, body: &Value) -> CommandResult<(Value, Option<jiff::Timestamp>)> {
+        self.call_dated(Method::POST, path, Some(body.to_string().into_bytes()))
     }
 
     /// Sends a body as it is, for example a `device.json` that a person wrote.
@@ -122,6 +132,15 @@ impl ApiClient {
     }
 
     fn call(&self, method: Method, path: &ApiPath, body: Option<Vec<u8>>) -> CommandResult<Value> {
+        self.call_dated(method, path, body).map(|(document, _)| document)
+    }
+
+    fn call_dated(
+        &self,
+        method: Method,
+        path: &ApiPath,
+        body: Option<Vec<u8>>,
+    ) -> CommandResult<(Value, Option<jiff::Timestamp>)> {
         let mut request = Request::new(body.unwrap_or_default());
         *request.uri_mut() = format!("{}{}", self.base, path.0)
             .parse()
@@ -136,7 +155,9 @@ impl ApiClient {
             true => self.calls.run(request.map(|_| ())),
             false => self.calls.run(request),
         };
-        read_answer(answer.map_err(|cause| self.unreachable(&cause))?)
+        let answer = answer.map_err(|cause| self.unreachable(&cause))?;
+        let date = answer.headers().get(DATE).and_then(http_date);
+        Ok((read_answer(answer)?, date))
     }
 
     /// Puts our credential on a complete request.
@@ -205,12 +226,17 @@ fn refusal(status: u16, document: Option<&Value>, retry_after_s: Option<u64>) ->
 
 /// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, 10.2.3).
 pub fn retry_after_s(headers: &HeaderMap, now: jiff::Timestamp) -> Option<u64> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
+    let value = headers.get(RETRY_AFTER)?;
+    if let Ok(seconds) = value.to_str().ok()?.trim().parse() {
         return Some(seconds);
     }
-    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    let at = http_date(value)?;
     Some(u64::try_from(at.as_second() - now.as_second()).unwrap_or(0))
+}
+
+/// Reads `Wed, 21 Oct 2015 07:28:00 GMT` (RFC 9110, 5.6.7).
+fn http_date(value: &HeaderValue) -> Option<jiff::Timestamp> {
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value.to_str().ok()?.trim()).ok()
 }
 
 /// A path of the API, each segment percent-encoded: `1.0.0+build` and `dev/1` arrive as they are.

@@ -232,6 +232,8 @@ pub enum Command {
     Policy(crate::policy_command::PolicyCommand),
     /// Rehearse without a service: fleets with faults and every promise checked, or one rollout ahead of time
     Simulate(crate::simulate::SimulateArgs),
+    /// Drive a running service with a fleet, and check its limits from outside
+    Load(Box<crate::load::LoadArgs>),
     /// Show or change the settings of a product
     Settings(crate::settings::SettingsArgs),
     /// Write a completion script for a shell

@@ -17,6 +17,7 @@ pub mod download;
 pub mod duration;
 pub mod error;
 pub mod import;
+pub mod load;
 pub mod offer;
 pub mod output;
 pub mod policy_command;
@@ -51,7 +52,7 @@ use crate::output::Output;
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output::new(arguments.common.reader());
-    let api = arguments.common.api.clone();
+    let api = address(&arguments).to_owned();
     let exit = match dispatch(arguments, &output) {
         Ok(()) => Exit::Ok,
         Err(error) => {
@@ -64,6 +65,14 @@ pub fn run() -> ExitCode {
         }
     };
     ExitCode::from(exit as u8)
+}
+
+/// The service that the command speaks to.
+fn address(arguments: &Arguments) -> &str {
+    match &arguments.command {
+        Command::Load(load) => load.url.as_deref().unwrap_or(&arguments.common.api),
+        _ => &arguments.common.api,
+    }
 }
 
 fn dispatch(arguments: Arguments, output: &Output) -> CommandResult {
@@ -84,6 +93,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> CommandResult {
         Command::Token(command) => token::run(command, &common, output),
         Command::Policy(command) => policy_command::run(command, output),
         Command::Simulate(args) => simulate::run(args, &common, output),
+        Command::Load(args) => load::run(*args, &common, output),
         Command::Settings(args) => settings::run(args, &common, output),
         Command::Completions(args) => completions::run(args, output),
     }

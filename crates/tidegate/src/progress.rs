@@ -26,6 +26,15 @@ pub fn count(label: &str, total: u64) -> ProgressBar {
     bar
 }
 
+/// A line that says whatever it is told to.
+pub fn line() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
 /// A reader that moves a bar along.
 pub struct Counted<'a, R> {
     inner: R,

@@ -1,0 +1,244 @@
+//! `tidegate load`: a fleet that drives a running service, and looks at its limits from outside.
+
+mod between;
+mod crew;
+mod fleet;
+pub mod limits;
+pub mod mix;
+mod pace;
+mod plan;
+mod sightings;
+mod summary;
+mod tally;
+mod target;
+mod ticker;
+mod watcher;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, Value};
+use tidegate_simulator::random::Random;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::crew::Crew;
+use self::fleet::Fleet;
+use self::limits::Limits;
+use self::mix::{Kind, Mix};
+use self::pace::Pace;
+use self::plan::Plan;
+use self::summary::Summary;
+use self::target::Target;
+use self::ticker::Ticker;
+use self::watcher::{LOOK_EVERY, Watcher};
+use crate::api_client::ApiClient;
+use crate::arguments::Common;
+use crate::error::{CommandError, CommandResult};
+use crate::output::Output;
+use crate::rollout_options::read_object;
+
+/// What a device runs that was never updated, unless something else is said.
+const OLDEST: &str = "0.0.1";
+/// Seeds are part of device ids, which people read; enough of them that no fleet is drawn twice.
+const DRAWN_SEEDS: u64 = 1_000_000_000_000;
+/// What shells call a program that Ctrl-C ended: 128 and the number of the signal.
+const INTERRUPTED: i32 = 130;
+/// How soon the end is noticed.
+const NOTICE: Duration = Duration::from_millis(20);
+
+const HELP: &str = "\
+The fleet's devices are registered, and take slots of the product's rollouts like any others. Use a product that is
+only there for this; two commands set it up:
+
+  tidegate publish image.bin --product test --version 2.0.0 --max-devices 100 --max-in-flight 20 --activate
+  tidegate settings --product test --product-tokens accept
+
+Kinds of requests in --mix:
+  idle    a check-in of a device on the newest version
+  offer   a check-in of a device on an old version: it gets the update, or the reason why not
+  report  success or failure, of a device that was offered an update; a check-in as above while there is none
+Nothing is downloaded. With an operator key or --profile, the live updates are looked at once a second.
+
+With --rate, requests are due at fixed times, and latency counts from then: what a slow answer delays, counts too.
+Without, each connection sends when it has its last answer, and latency counts from sending.
+
+Exit code 1 if a limit was exceeded. Errors are counted, and are no failure unless nothing at all was answered.";
+
+/// Options of `tidegate load`.
+#[derive(Debug, Args)]
+#[command(after_long_help = HELP, after_help = "--help says what the requests are, and how to set a product up.")]
+pub struct LoadArgs {
+    /// Address of the service [default: the one of --api]
+    #[arg(value_name = "URL")]
+    pub url: Option<String>,
+    /// Devices of the fleet
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub devices: u32,
+    /// Requests in a second, such as 200; 0 is as fast as the connections allow
+    #[arg(long, value_name = "R", default_value = "0", value_parser = rate)]
+    pub rate: f64,
+    /// For how long, such as 30s or 5m; at most 10m
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = crate::duration::parse_period)]
+    pub duration: Duration,
+    /// Connections, each with at most one request at a time
+    #[arg(long, value_name = "C", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub connections: u32,
+    /// Shares of the kinds of requests
+    #[arg(long, value_name = "SHARES", default_value = "idle=90,offer=9,report=1")]
+    pub mix: Mix,
+    /// Of a hundred devices that were offered an update, how many report failure
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub failures: u64,
+    /// The same seed is the same fleet, in the same order [default: a fleet that never was]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// What every device says of itself: a device.json, of which id and product are left out
+    #[arg(long, value_name = "DEVICE.json")]
+    pub like: Option<PathBuf>,
+    /// Version that devices want to leave [default: the one in --like, or 0.0.1]
+    #[arg(long, value_name = "VERSION")]
+    pub from: Option<String>,
+    /// Version of idle devices [default: the highest that the product has]
+    #[arg(long, value_name = "VERSION")]
+    pub newest: Option<String>,
+    /// Limits to hold every update to, such as max_devices=100 [default: those that it has]
+    #[arg(long, value_name = "LIMITS")]
+    pub expect: Option<Limits>,
+    /// Token of the product [default: one issued with the operator key]
+    #[arg(long, env = "TIDEGATE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Drive a service that is not on this machine
+    #[arg(long)]
+    pub allow_remote: bool,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text).parse::<f64>().ok();
+    let number = number.filter(|rate| rate.is_finite() && *rate >= 0.0);
+    number.ok_or_else(|| "expected requests in a second, such as 200".into())
+}
+
+/// Drives the service, and says what was measured and whether the limits held.
+pub fn run(args: LoadArgs, common: &Common, output: &Output) -> CommandResult {
+    let pace = Pace::new(args.rate, args.duration)?;
+    let (asking, idle) = shares(&args)?;
+    let target = Target::new(&args, common)?;
+    let (seed, plan) = plan(&args, &target, asking, idle)?;
+    let clients = (0..args.connections).map(|_| target.device()).collect::<CommandResult<Vec<_>>>()?;
+    let watcher = target.watcher()?;
+    let stop = stop_on_ctrl_c()?;
+    let deck = args.mix.deck(&mut Random::new(seed));
+    let crew = Crew::new(pace, deck, Fleet::new(plan), &stop);
+    let (elapsed, watcher) = drive(&crew, &clients, watcher, Ticker::new(output))?;
+    let ledger = crew.end();
+    if let (0, Some(failure)) = (ledger.tally.answered(), ledger.tally.failures().values().next()) {
+        return Err(failure.first.clone());
+    }
+    let is_stopped = stop.load(Ordering::Relaxed);
+    let summary = Summary { args: &args, target: &target, pace, seed, elapsed, ledger, watcher, is_stopped };
+    output.document(&summary.document())?;
+    summary.show(output)?;
+    summary.verdict()
+}
+
+/// How many devices ask, and how many are idle. A device does one thing at a time, so every connection
+/// must find one that asks.
+fn shares(args: &LoadArgs) -> CommandResult<(usize, usize)> {
+    let (devices, connections) = (args.devices as usize, args.connections as usize);
+    if devices <= connections {
+        return Err(CommandError::Usage(format!(
+            "--devices must be more than --connections, which is {connections}: a device does one thing at a time"
+        )));
+    }
+    let asking = match args.mix.asking(devices) {
+        0 => 0,
+        all if args.mix.share(Kind::Idle) == 0 => all,
+        some => some.clamp(connections, devices - 1),
+    };
+    Ok((asking, devices - asking))
+}
+
+fn plan(args: &LoadArgs, target: &Target, asking: usize, idle: usize) -> CommandResult<(u64, Plan)> {
+    let said = args.like.as_deref().map(read_object).transpose()?.unwrap_or_else(Map::new);
+    let from = args.from.clone().or_else(|| said.get("version").and_then(Value::as_str).map(str::to_owned));
+    let from = from.unwrap_or_else(|| OLDEST.to_owned());
+    let newest = match args.mix.share(Kind::Idle) {
+        0 => from.clone(),
+        _ => target.newest(args.newest.as_ref(), &from)?,
+    };
+    let seed = args.seed.map_or_else(draw_seed, Ok)?;
+    let product = target.product().to_owned();
+    Ok((seed, Plan { said, product, from, newest, asking, idle, failures_percent: args.failures, seed }))
+}
+
+fn draw_seed() -> CommandResult<u64> {
+    let drawn = getrandom::u64();
+    let drawn = drawn.map_err(|cause| CommandError::failed("no_randomness", format!("cannot draw a seed: {cause}")))?;
+    Ok(drawn % DRAWN_SEEDS)
+}
+
+/// Ctrl-C ends the load and lets it be summed up; a second one ends the program.
+fn stop_on_ctrl_c() -> CommandResult<Arc<AtomicBool>> {
+    let failed = |cause| CommandError::failed("runtime_error", format!("cannot wait for Ctrl-C: {cause}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let mut interrupts = runtime.block_on(async { signal(SignalKind::interrupt()) }).map_err(failed)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    thread::spawn(move || {
+        while runtime.block_on(interrupts.recv()).is_some() {
+            if told.swap(true, Ordering::Relaxed) {
+                std::process::exit(INTERRUPTED);
+            }
+        }
+    });
+    Ok(stop)
+}
+
+/// Sends everything, and looks at the service meanwhile. Answers how long the sending took.
+fn drive(
+    crew: &Crew<'_>,
+    clients: &[ApiClient],
+    watcher: Option<Watcher>,
+    mut ticker: Ticker,
+) -> CommandResult<(Duration, Option<Watcher>)> {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|threads| {
+        let watching = watcher.map(|watcher| threads.spawn(|| watch(watcher, &is_over)));
+        let spawn = |client| thread::Builder::new().spawn_scoped(threads, move || crew.work(client));
+        let workers = clients.iter().map(spawn).collect::<Result<Vec<_>, _>>().map_err(|cause| {
+            crew.stop();
+            is_over.store(true, Ordering::Relaxed);
+            CommandError::failed("runtime_error", format!("cannot start a thread for each connection: {cause}"))
+        })?;
+        while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
+            thread::sleep(NOTICE);
+            ticker.tick(crew);
+        }
+        let elapsed = crew.elapsed();
+        ticker.end();
+        is_over.store(true, Ordering::Relaxed);
+        let ended = |_| CommandError::failed("watcher_ended", "the limits could not be looked at to the end");
+        let watcher = watching.map(|watching| watching.join().map_err(ended)).transpose()?;
+        Ok((elapsed, watcher))
+    })
+}
+
+/// Looks once a second, and once more when everything is over. A look in between that fails tells
+/// nothing: the service may be overloaded, which is what a load is for.
+fn watch(mut watcher: Watcher, is_over: &AtomicBool) -> Watcher {
+    loop {
+        let looked = crate::time::start();
+        while looked.elapsed() < LOOK_EVERY {
+            if is_over.load(Ordering::Relaxed) {
+                watcher.look_at_all();
+                return watcher;
+            }
+            thread::sleep(NOTICE);
+        }
+        watcher.look();
+    }
+}

@@ -1,0 +1,161 @@
+//! The service that is driven: where it is, and what is needed to speak to it.
+
+use serde_json::Value;
+use ureq::http::Uri;
+
+use super::LoadArgs;
+use super::watcher::Watcher;
+use crate::api_client::{ApiClient, ApiPath};
+use crate::arguments::Common;
+use crate::error::{CommandError, CommandResult};
+use crate::token::token_of;
+use crate::update::{self, UpdateView};
+
+/// A service that may be driven.
+#[derive(Debug)]
+pub(super) struct Target {
+    common: Common,
+    product: String,
+    /// The product's token, which every device of the fleet shows.
+    token: String,
+    operator: Option<ApiClient>,
+}
+
+impl Target {
+    /// Finds out how to speak to the service.
+    ///
+    /// # Errors
+    /// When it is not on this machine and nobody said that this is meant; when devices cannot have a token.
+    pub(super) fn new(args: &LoadArgs, common: &Common) -> CommandResult<Self> {
+        let api = args.url.clone().unwrap_or_else(|| common.api.clone());
+        let common = Common { api, ..common.clone() };
+        let product = common.product()?.to_owned();
+        if !args.allow_remote && !is_loopback(&common.api) {
+            return Err(CommandError::failed(
+                "not_loopback",
+                format!(
+                    "{} is not on this machine: a load there costs money and may look like an attack; --allow-remote \
+                     if it is meant",
+                    crate::output::clean(&common.api)
+                ),
+            ));
+        }
+        let operator = common.can_operate()?.then(|| common.operator()).transpose()?;
+        let token = match (&args.token, &operator) {
+            (Some(token), _) if token.starts_with("d1.") => {
+                return Err(CommandError::BadInput(
+                    "this is the token of one device; a fleet needs its product's, see `tidegate token product`".into(),
+                ));
+            }
+            (Some(token), _) => token.clone(),
+            (None, Some(operator)) => product_token(operator, &product)?,
+            (None, None) => {
+                return Err(CommandError::Usage(
+                    "the product's token is needed: --token T, or an operator key or --profile to issue one with"
+                        .into(),
+                ));
+            }
+        };
+        Ok(Self { common, product, token, operator })
+    }
+
+    /// The address of the service.
+    pub(super) fn api(&self) -> &str {
+        &self.common.api
+    }
+
+    /// The product.
+    pub(super) fn product(&self) -> &str {
+        &self.product
+    }
+
+    /// A client of a device. It has connections of its own.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub(super) fn device(&self) -> CommandResult<ApiClient> {
+        self.common.device(self.token.clone())
+    }
+
+    /// Who looks at the limits, if we may.
+    ///
+    /// # Errors
+    /// When the service does not let us look.
+    pub(super) fn watcher(&self) -> CommandResult<Option<Watcher>> {
+        self.operator.clone().map(|client| Watcher::new(client, &self.product)).transpose()
+    }
+
+    /// The version that has nothing to gain: what was said, or the highest that the product has.
+    ///
+    /// # Errors
+    /// When nothing was said, and we may not look.
+    pub(super) fn newest(&self, said: Option<&String>, otherwise: &str) -> CommandResult<String> {
+        if let Some(version) = said {
+            return Ok(version.clone());
+        }
+        let operator = self.operator.as_ref().ok_or_else(|| {
+            CommandError::Usage(
+                "say which version idle devices run: --newest V; with an operator key it is looked up".into(),
+            )
+        })?;
+        let listed = operator.get(&ApiPath::product(&self.product, &["updates"]))?;
+        let listed: Vec<UpdateView> = update::read(listed.get("updates").unwrap_or(&listed), "list of updates")?;
+        let published = listed.into_iter().filter(|update| update.state != "draft");
+        let newest = published.filter_map(|update| semver::Version::parse(&update.version).ok()).max();
+        Ok(newest.map_or_else(|| otherwise.to_owned(), |version| version.to_string()))
+    }
+}
+
+fn product_token(operator: &ApiClient, product: &str) -> CommandResult<String> {
+    let settings = operator.get(&ApiPath::product(product, &[]))?;
+    if settings.get("product_tokens").and_then(Value::as_str) == Some("refuse") {
+        return Err(CommandError::failed(
+            "product_tokens_refused",
+            format!(
+                "{} refuses product tokens, and a fleet shares one: `tidegate settings --product-tokens accept`, best \
+                 for a product that is only there for this",
+                crate::output::clean(product)
+            ),
+        ));
+    }
+    token_of(&operator.put(&ApiPath::product(product, &["token"]))?)
+}
+
+/// Whether an address names this machine by itself, whatever a name server says.
+fn is_loopback(api: &str) -> bool {
+    let address = api.parse::<Uri>().ok();
+    let host = address.as_ref().and_then(Uri::host).unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for here in [
+            "http://127.0.0.1:8080",
+            "http://127.9.9.9/",
+            "http://localhost:1",
+            "http://[::1]:8080",
+            "http://LOCALHOST",
+        ] {
+            assert!(is_loopback(here), "{here}");
+        }
+        for elsewhere in [
+            "https://abc.execute-api.eu-west-1.amazonaws.com",
+            "http://192.168.0.1:8080",
+            "http://0.0.0.0:8080",
+            "http://localhost.example.com",
+            "http://127.0.0.1@example.com/",
+            "http://127.0.0.1.example.com/",
+            "http://[::2]:8080",
+            "nonsense",
+            "",
+        ] {
+            assert!(!is_loopback(elsewhere), "{elsewhere}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! How it goes, on one line of the terminal that is renewed once a second.
+
+use std::io::IsTerminal;
+
+use indicatif::{HumanCount, ProgressBar};
+
+use super::crew::Crew;
+use crate::duration;
+use crate::output::{Output, Reader};
+
+/// The line; nothing at all where nobody looks.
+#[derive(Debug)]
+pub(super) struct Ticker {
+    line: ProgressBar,
+    shown_s: Option<u64>,
+    answered: u64,
+}
+
+impl Ticker {
+    /// A line for a person at a terminal.
+    pub(super) fn new(output: &Output) -> Self {
+        let somebody_looks = output.reader() == Reader::Person && std::io::stderr().is_terminal();
+        let line = if somebody_looks { crate::progress::line() } else { ProgressBar::hidden() };
+        Self { line, shown_s: None, answered: 0 }
+    }
+
+    /// Renews the line if its second is over.
+    pub(super) fn tick(&mut self, crew: &Crew<'_>) {
+        let elapsed = crew.elapsed();
+        if self.line.is_hidden() || self.shown_s == Some(elapsed.as_secs()) {
+            return;
+        }
+        self.shown_s = Some(elapsed.as_secs());
+        let waiting = crew.waiting();
+        let ledger = crew.ledger();
+        let answered = ledger.tally.answered();
+        let in_last_second = answered.saturating_sub(std::mem::replace(&mut self.answered, answered));
+        let line = format!(
+            "{:>6}  {} answered, {in_last_second}/s  {} failed  {waiting} waiting for a connection",
+            duration::show(elapsed),
+            HumanCount(answered),
+            ledger.tally.failed(),
+        );
+        let offered = ledger.fleet.seen().all();
+        let offered =
+            offered.map(|(_, seen)| format!("  {} to {}", crate::output::clean(seen.version()), seen.devices()));
+        self.line.set_message(line + &offered.collect::<String>());
+    }
+
+    /// Takes the line away.
+    pub(super) fn end(self) {
+        self.line.finish_and_clear();
+    }
+}
