@@ -15,7 +15,7 @@ const START_MS: i64 = 1_767_225_600_000;
 const PRODUCT: &str = "lamp";
 const MINUTE_MS: i64 = 60_000;
 /// Cells of the grid: a handler, one of its calls, and a fault that can happen to it.
-const CELLS: usize = 1082;
+const CELLS: usize = 1395;
 
 /// One handler in one situation.
 struct Scenario {
