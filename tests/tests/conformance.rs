@@ -57,6 +57,7 @@ enum Operation {
     Head(ProductId, Freshness),
     PutCatalog(ProductId, u64, Vec<u8>),
     Catalog(ProductId, String),
+    AskForCatalog(ProductId, String),
     Updates(ProductId),
     Update(ProductId, Version),
     Device(ProductId, DeviceId, Freshness),
@@ -72,7 +73,7 @@ enum Operation {
 }
 
 /// Every kind of answer that the histories must have had, and how often at least.
-const COVERAGE: [(&str, u32); 60] = [
+const COVERAGE: [(&str, u32); 61] = [
     ("reserve First: granted", 1000),
     ("reserve Again: granted", 90),
     ("reserve Renewed: granted", 100),
@@ -118,6 +119,7 @@ const COVERAGE: [(&str, u32); 60] = [
     ("set_product: no", 50),
     ("put_catalog: yes", 20),
     ("put_catalog: no", 20),
+    ("ask_for_catalog: ok", 20),
     ("catalog: some", 20),
     ("catalog: none", 20),
     ("record_series: ok", 500),
@@ -350,6 +352,9 @@ async fn apply<S: CheckStore + ReportStore + SweepStore>(store: &S, operation: &
             answer("put_catalog", store.put_catalog(product, *revision, bytes.clone()).await, yes_or_no)
         }
         Operation::Catalog(product, name) => answer("catalog", store.catalog(product, name).await, some_or_none),
+        Operation::AskForCatalog(product, name) => {
+            answer("ask_for_catalog", store.ask_for_catalog(product, name).await, ok)
+        }
         Operation::Updates(product) => answer("updates", store.updates(product).await, ok),
         Operation::Update(product, version) => answer("update", store.update(product, version).await, some_or_none),
         Operation::Device(product, device, freshness) => {
@@ -587,9 +592,11 @@ impl History {
     /// Few revisions and contents, so that one of a name is stored again, and is removed.
     fn catalog(&mut self) -> Operation {
         let (product, revision, bytes) = (self.product(), self.dice.below(5), vec![b'a'; self.dice.below(2) as usize]);
-        match self.dice.chance(70) {
-            true => Operation::PutCatalog(product, revision, bytes),
-            false => Operation::Catalog(product, InForce::of(revision, &bytes).name),
+        let name = InForce::of(revision, &bytes).name;
+        match self.dice.below(4) {
+            0 => Operation::Catalog(product, name),
+            1 => Operation::AskForCatalog(product, name),
+            _ => Operation::PutCatalog(product, revision, bytes),
         }
     }
 

@@ -10,6 +10,7 @@ pub enum Call {
     HeadStrong,
     Catalog,
     PutCatalog,
+    AskForCatalog,
     Updates,
     DeviceEventual,
     DeviceStrong,
@@ -194,6 +195,7 @@ impl Call {
             | Self::RevokeTokens
             | Self::SetProduct
             | Self::PutCatalog
+            | Self::AskForCatalog
             | Self::RecordSeries => WRITE,
         }
     }
@@ -227,6 +229,7 @@ impl fmt::Display for Call {
             Self::HeadStrong => "head (strong)",
             Self::Catalog => "catalog",
             Self::PutCatalog => "put_catalog",
+            Self::AskForCatalog => "ask_for_catalog",
             Self::Updates => "updates",
             Self::DeviceEventual => "device (eventual)",
             Self::DeviceStrong => "device (strong)",

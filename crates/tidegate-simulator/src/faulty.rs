@@ -462,6 +462,14 @@ impl<S: CheckStore + ReportStore + SweepStore> CheckStore for FaultyStore<S> {
         .await
     }
 
+    async fn ask_for_catalog(&self, product: &ProductId, name: &str) -> Stored<()> {
+        self.write(Call::AskForCatalog, busy(), || async {
+            self.remember_head(product).await?;
+            self.inner.ask_for_catalog(product, name).await
+        })
+        .await
+    }
+
     async fn add_deferrals(&self, update: &UpdateId, counts: &BTreeMap<&'static str, u64>) -> Stored<()> {
         self.write(Call::AddDeferrals, busy(), || self.inner.add_deferrals(update, counts)).await
     }

@@ -502,6 +502,15 @@ impl CheckStore for MemoryStore {
         Ok(())
     }
 
+    async fn ask_for_catalog(&self, product: &ProductId, name: &str) -> Stored<()> {
+        let mut state = self.state();
+        let in_force = state.line_mut(product).head.as_mut().and_then(|head| head.catalog.as_mut());
+        if let Some(in_force) = in_force.filter(|in_force| in_force.name == name) {
+            in_force.revision = 0;
+        }
+        Ok(())
+    }
+
     async fn add_deferrals(&self, update: &UpdateId, counts: &BTreeMap<&'static str, u64>) -> Stored<()> {
         let mut state = self.state();
         let deferrals = &mut state.rollout_mut(update).deferrals;
@@ -630,8 +639,10 @@ impl PublishStore for MemoryStore {
             return Ok(false);
         }
         let in_force = InForce::of(revision, &bytes);
-        catalogs.push_front((in_force.name.clone(), Arc::from(bytes)));
-        catalogs.truncate(2);
+        catalogs.truncate(1);
+        if catalogs.front().is_none_or(|(name, _)| *name != in_force.name) {
+            catalogs.push_front((in_force.name.clone(), Arc::from(bytes)));
+        }
         head.catalog = Some(in_force);
         Ok(true)
     }

@@ -141,6 +141,10 @@ pub trait CheckStore: Reading + Settling {
     /// `Conflict`, when the record is not as it was thought to be.
     fn save_device(&self, write: &DeviceWrite) -> impl Future<Output = Stored<()>> + Send;
 
+    /// Asks the sweep for a new compiled catalog, because the one of this name cannot be read. Does nothing when another
+    /// is in force.
+    fn ask_for_catalog(&self, product: &ProductId, name: &str) -> impl Future<Output = Stored<()>> + Send;
+
     /// Adds to how often an update was put off, by objection.
     fn add_deferrals(
         &self,

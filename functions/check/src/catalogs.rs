@@ -7,7 +7,7 @@ use tidegate_api::metrics;
 use tidegate_core::policy::Slots;
 use tidegate_core::{Catalog, ProductId, Timestamp};
 use tidegate_store::record::{Head, InForce};
-use tidegate_store::store::{Freshness, Reading, StoreError, Stored};
+use tidegate_store::store::{CheckStore, Freshness, StoreError, Stored};
 
 /// The catalogs that this function has seen.
 #[derive(Debug)]
@@ -38,7 +38,12 @@ impl Catalogs {
     }
 
     /// The catalog as it was at most `age_ms` ago.
-    pub(crate) async fn current(&self, store: &impl Reading, product: &ProductId, now: Timestamp) -> Stored<Current> {
+    pub(crate) async fn current(
+        &self,
+        store: &impl CheckStore,
+        product: &ProductId,
+        now: Timestamp,
+    ) -> Stored<Current> {
         if let Some(seen) = self.seen().get(product) {
             let age_ms = now.as_millisecond().saturating_sub(seen.looked_at.as_millisecond());
             if (0..self.age_ms).contains(&age_ms) {
@@ -50,7 +55,12 @@ impl Catalogs {
 
     /// The catalog as it is: one small read when it has not changed. One that cannot be read leaves the last in force:
     /// the shards refuse whatever it would grant wrongly.
-    pub(crate) async fn refreshed(&self, store: &impl Reading, product: &ProductId, now: Timestamp) -> Stored<Current> {
+    pub(crate) async fn refreshed(
+        &self,
+        store: &impl CheckStore,
+        product: &ProductId,
+        now: Timestamp,
+    ) -> Stored<Current> {
         let head = store.head(product, Freshness::Eventual).await?;
         let kept = self.seen().get(product).map(|seen| (seen.name.clone(), Arc::clone(&seen.current.updates)));
         let in_force = head.as_ref().and_then(|head| head.catalog.clone());
@@ -76,17 +86,23 @@ impl Catalogs {
     }
 }
 
-/// Reads a compiled catalog. Whatever is in the way is said here, and somebody is called for it.
-async fn load(store: &impl Reading, product: &ProductId, in_force: &InForce) -> Stored<Catalog> {
-    let read = match store.catalog(product, &in_force.name).await {
+/// Reads a compiled catalog. Whatever is in the way is said here, somebody is called for it, and the sweep is asked for
+/// another: the one that is named may be gone after the table was restored, or be of another format after an upgrade.
+async fn load(store: &impl CheckStore, product: &ProductId, in_force: &InForce) -> Stored<Catalog> {
+    let name = &in_force.name;
+    let read = match store.catalog(product, name).await {
         Ok(Some(bytes)) => {
             Catalog::from_snapshot(product, bytes).map_err(|error| StoreError::Corrupt(error.to_string()))
         }
         Ok(None) => Err(StoreError::Corrupt("it is gone".into())),
         Err(error) => Err(error),
     };
-    read.inspect_err(|error| {
-        tracing::error!(%product, catalog = in_force.name, %error, "catalog_unreadable");
+    if let Err(error) = &read {
+        tracing::error!(%product, catalog = name, %error, "catalog_unreadable");
         metrics::catalog_unreadable(product);
-    })
+        if let Err(error) = store.ask_for_catalog(product, name).await {
+            tracing::warn!(%product, catalog = name, %error, "catalog_not_asked_for");
+        }
+    }
+    read
 }

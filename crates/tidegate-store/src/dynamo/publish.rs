@@ -179,7 +179,11 @@ impl PublishStore for DynamoStore {
             _ => None,
         };
         let (is_in_force, unused) = match flipped {
-            Ok(flipped) => (true, named(&flipped.attributes.unwrap_or_default(), "catalog_before")),
+            Ok(flipped) => {
+                let head = flipped.attributes.unwrap_or_default();
+                let before = named(&head, "catalog_before");
+                (true, before.filter(|before| Some(before) != named(&head, "catalog_name").as_ref()))
+            }
             Err(error) => {
                 let head = error.as_service_error().and_then(refusal).ok_or_else(|| unavailable(error))?;
                 // Unless this is the same once more, what was just written is of no use.

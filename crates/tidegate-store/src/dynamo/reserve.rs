@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem, Update};
-use tidegate_core::UpdateId;
+use tidegate_core::{ProductId, UpdateId};
 use tidegate_core::shard::{Gate, Grant};
 
 use super::item::{self, n, s, time};
@@ -60,6 +60,21 @@ impl CheckStore for DynamoStore {
             Err(Ok(_)) => Err(StoreError::Conflict),
             Err(Err(error)) => Err(error),
         }
+    }
+
+    async fn ask_for_catalog(&self, product: &ProductId, name: &str) -> Stored<()> {
+        let sent = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key::head(product)))
+            .update_expression("SET catalog_revision = :none")
+            .condition_expression("catalog_name = :name AND catalog_revision > :none")
+            .expression_attribute_values(":name", s(name))
+            .expression_attribute_values(":none", n(0))
+            .send()
+            .await;
+        held(sent, |error| error.is_conditional_check_failed_exception()).map(drop)
     }
 
     async fn add_deferrals(&self, update: &UpdateId, counts: &BTreeMap<&'static str, u64>) -> Stored<()> {

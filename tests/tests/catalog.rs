@@ -1,0 +1,121 @@
+//! The compiled catalog: what a check-in is decided on, when it cannot be read, and who makes another.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use serde_json::{Value, json};
+use tidegate::stack::{BUCKET, Services, TABLE};
+use tidegate_core::ProductId;
+use tidegate_store::record::Head;
+use tidegate_store::store::{Freshness, Reading};
+use tidegate_tests::{LAMP, World, at, lamp};
+
+const NOON: &str = "2026-01-01T12:00:00Z";
+
+/// A world with one live update, and a function that has never looked.
+async fn published() -> World {
+    let world = World::new(0).await;
+    world.publish(LAMP, "2.0.0", json!({}), at(NOON)).await;
+    world
+}
+
+/// As after a cold start.
+fn restart(world: &mut World) {
+    world.services = Services::new(world.store.clone(), world.images.clone(), world.keys.clone(), 0);
+}
+
+async fn head(world: &World) -> Head {
+    world.store.head(&ProductId::new(LAMP).unwrap(), Freshness::Strong).await.unwrap().unwrap()
+}
+
+async fn catalogs(world: &World) -> Vec<String> {
+    let listed = world.cloud.s3().list_objects_v2().bucket(BUCKET).prefix("catalogs/").send().await.unwrap();
+    listed.contents().iter().map(|object| object.key().unwrap().to_string()).collect()
+}
+
+/// Replaces the bytes of the catalog in force.
+async fn overwrite(world: &World, bytes: &[u8]) {
+    let name = head(world).await.catalog.unwrap().name;
+    let put = world.cloud.s3().put_object().bucket(BUCKET).key(format!("catalogs/{LAMP}/{name}"));
+    put.body(bytes.to_vec().into()).send().await.unwrap();
+}
+
+async fn version(world: &World, device: &str) -> Value {
+    world.check(&lamp(device, "1.0.0"), at(NOON)).await.body["version"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_is_read_once_and_its_head_at_every_look() {
+    let world = published().await;
+    world.calls.take();
+    world.check(&lamp("a", "2.0.0"), at(NOON)).await;
+    assert_eq!(world.calls.take(), ["GetItem", "S3", "Query", "TransactWriteItems"]);
+    world.check(&lamp("a", "2.0.0"), at(NOON)).await;
+    assert_eq!(world.calls.take(), ["GetItem", "Query"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_catalog_in_force_and_the_one_before_are_kept() {
+    let world = published().await;
+    for verb in ["pause", "resume", "pause", "resume", "pause"] {
+        let path = format!("{LAMP}/updates/2.0.0/{verb}");
+        world.operator("POST", &path, json!({"reason": "test"}), at(NOON)).await;
+        assert!(catalogs(&world).await.len() <= 2);
+        let head = head(&world).await;
+        assert!(
+            !head.is_behind()
+                && catalogs(&world).await.iter().any(|key| key.ends_with(&head.catalog.as_ref().unwrap().name))
+        );
+    }
+    assert_eq!(world.check(&lamp("a", "1.0.0"), at(NOON)).await.body["reason"], "paused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_that_cannot_be_read_leaves_the_last_in_force_until_the_sweep_has_made_another() {
+    let mut world = published().await;
+    assert_eq!(version(&world, "a").await, "2.0.0");
+    let path = format!("{LAMP}/updates/2.0.0");
+    world.operator("PATCH", &path, json!({"rollout": {"claim_ttl_s": 7200}, "reason": "test"}), at(NOON)).await;
+    overwrite(&world, b"not a catalog").await;
+    // What the last good one would grant is of a former generation: its shard refuses.
+    assert_eq!(world.check(&lamp("b", "1.0.0"), at(NOON)).await.body["reason"], "paused");
+    assert_eq!(version(&world, "a").await, "2.0.0", "who holds a claim keeps it");
+    assert!(head(&world).await.is_behind());
+    world.services.sweep.sweep(at("2026-01-01T12:01:00Z")).await.unwrap();
+    assert_eq!(version(&world, "b").await, "2.0.0");
+
+    overwrite(&world, b"").await;
+    restart(&mut world);
+    let unavailable = world.check(&lamp("c", "1.0.0"), at(NOON)).await;
+    assert_eq!((unavailable.status, unavailable.code()), (503, "unavailable"), "there is no last good one");
+    world.services.sweep.sweep(at("2026-01-01T12:02:00Z")).await.unwrap();
+    assert_eq!(version(&world, "c").await, "2.0.0");
+}
+
+/// As after the table was restored: the head names what is not there any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_that_is_gone_is_made_again() {
+    let world = published().await;
+    for key in catalogs(&world).await {
+        world.cloud.s3().delete_object().bucket(BUCKET).key(key).send().await.unwrap();
+    }
+    assert_eq!(world.check(&lamp("a", "1.0.0"), at(NOON)).await.status, 503);
+    world.services.sweep.sweep(at("2026-01-01T12:01:00Z")).await.unwrap();
+    assert_eq!(version(&world, "a").await, "2.0.0");
+}
+
+/// A publish that is cut off after its change: its product's catalog is behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_was_not_compiled_is_compiled_by_the_sweep() {
+    let world = published().await;
+    let head_of = |revision: i64| {
+        let key = [("pk", LAMP.to_string()), ("sk", "head".to_string())];
+        let key = key.map(|(name, value)| (name.to_string(), aws_sdk_dynamodb::types::AttributeValue::S(value)));
+        let update = world.cloud.dynamodb().update_item().table_name(TABLE).set_key(Some(key.into()));
+        let by = aws_sdk_dynamodb::types::AttributeValue::N(revision.to_string());
+        update.update_expression("ADD revision :by").expression_attribute_values(":by", by).send()
+    };
+    head_of(1).await.unwrap();
+    assert!(head(&world).await.is_behind());
+    world.services.sweep.sweep(at("2026-01-01T12:01:00Z")).await.unwrap();
+    assert!(!head(&world).await.is_behind());
+}
