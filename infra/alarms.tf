@@ -36,6 +36,12 @@ locals {
         namespace   = local.namespace, metric = "RolloutsStopped", dimensions = {}
         most        = 0, of = 1, last = 1
       }
+      # One is enough: in a small fleet there may be no other look for hours.
+      catalogs-unreadable = {
+        description = "check could not read a catalog; its log says which and why. It goes by the one before, or answers 503 where it has none, and the sweep compiles another within a minute. If this goes on, the sweep's log says why."
+        namespace   = local.namespace, metric = "CatalogsUnreadable", dimensions = {}
+        most        = 0, of = 1, last = 1
+      }
       sweep-records-failed = {
         description = "The sweep could not deal with some records. Its log says which."
         namespace   = local.namespace, metric = "RecordsFailed", dimensions = {}

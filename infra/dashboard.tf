@@ -16,6 +16,11 @@ locals {
       metrics = [[local.namespace, "RolloutsStopped"], [{ expression = "SEARCH('{${local.namespace},Product} MetricName=\"RolloutsStopped\"', 'Sum', 60)", label = "" }]]
     },
     {
+      title   = "Catalogs that could not be read"
+      stat    = "Sum"
+      metrics = [[local.namespace, "CatalogsUnreadable"], [{ expression = "SEARCH('{${local.namespace},Product} MetricName=\"CatalogsUnreadable\"', 'Sum', 60)", label = "" }]]
+    },
+    {
       title   = "Sweeps"
       stat    = "Sum"
       metrics = [[local.namespace, "SweepFinished"], [local.namespace, "RecordsFailed"]]

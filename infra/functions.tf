@@ -1,7 +1,8 @@
 locals {
-  table_arn   = aws_dynamodb_table.this.arn
-  images_arn  = "${aws_s3_bucket.images.arn}/images/*"
-  secret_arns = { token_keys = aws_secretsmanager_secret.token_keys.arn, cdn_key = one(aws_secretsmanager_secret.cdn_key[*].arn) }
+  table_arn    = aws_dynamodb_table.this.arn
+  images_arn   = "${aws_s3_bucket.images.arn}/images/*"
+  catalogs_arn = "${aws_s3_bucket.images.arn}/catalogs/*"
+  secret_arns  = { token_keys = aws_secretsmanager_secret.token_keys.arn, cdn_key = one(aws_secretsmanager_secret.cdn_key[*].arn) }
 
   # What the transactions and single calls of crates/tidegate-store add up to. Every function's are the
   # same four, and dynamodb:LeadingKeys would not tell them apart: a partition begins with its product.
@@ -48,18 +49,29 @@ locals {
     },
   ]
 
-  table_environment = {
-    TIDEGATE_TABLE = aws_dynamodb_table.this.name
-    TIDEGATE_LOG   = var.log_level
+  # Heads name the catalog in force, so nobody who reads one has to list.
+  catalogs_statement = {
+    Sid      = "Catalogs"
+    Action   = ["s3:GetObject"]
+    Resource = [local.catalogs_arn]
+  }
+
+  # Whoever changes an update compiles a new catalog, and removes the one before the last.
+  compile_statement = {
+    Sid      = "CompileCatalogs"
+    Action   = ["s3:DeleteObject", "s3:PutObject"]
+    Resource = [local.catalogs_arn]
+  }
+
+  store_environment = {
+    TIDEGATE_TABLE  = aws_dynamodb_table.this.name
+    TIDEGATE_BUCKET = aws_s3_bucket.images.bucket
+    TIDEGATE_LOG    = var.log_level
   }
 
   token_environment = {
     TIDEGATE_TOKEN_KEYS_SECRET   = local.secret_arns.token_keys
     TIDEGATE_TOKEN_KEYS_REVISION = tostring(var.token_keys_revision)
-  }
-
-  image_environment = {
-    TIDEGATE_BUCKET = aws_s3_bucket.images.bucket
   }
 
   poll_environment = var.longest_poll_s == 0 ? {} : {
@@ -78,23 +90,23 @@ locals {
       timeout_s            = 10 + var.longest_poll_s
       memory_mb            = var.memory_mb.check
       reserved_concurrency = var.check_reserved_concurrency
-      environment          = merge(local.table_environment, local.token_environment, local.image_environment, local.poll_environment, local.cdn_environment)
-      statements           = concat([local.table_statement, local.token_keys_statement], local.download_statements)
+      environment          = merge(local.store_environment, local.token_environment, local.poll_environment, local.cdn_environment)
+      statements           = concat([local.table_statement, local.token_keys_statement, local.catalogs_statement], local.download_statements)
     }
     report = {
       timeout_s            = 10
       memory_mb            = var.memory_mb.report
       reserved_concurrency = null
-      environment          = merge(local.table_environment, local.token_environment)
-      statements           = [local.table_statement, local.token_keys_statement]
+      environment          = merge(local.store_environment, local.token_environment)
+      statements           = [local.table_statement, local.token_keys_statement, local.compile_statement]
     }
     publish = {
       # API Gateway waits 30 seconds at most.
       timeout_s            = 29
       memory_mb            = var.memory_mb.publish
       reserved_concurrency = null
-      environment          = merge(local.table_environment, local.token_environment, local.image_environment)
-      statements           = concat([local.table_statement, local.index_statement, local.token_keys_statement], local.upload_statements)
+      environment          = merge(local.store_environment, local.token_environment)
+      statements           = concat([local.table_statement, local.index_statement, local.token_keys_statement, local.compile_statement], local.upload_statements)
     }
     sweep = {
       timeout_s = 300
@@ -102,8 +114,8 @@ locals {
       # Not 1: two sweeps at once do no harm, a reservation would queue a sweep behind one that hangs,
       # and a new account, whose whole quota is 10, may reserve nothing.
       reserved_concurrency = null
-      environment          = local.table_environment
-      statements           = [local.table_statement, local.index_statement, local.dead_letters_statement]
+      environment          = local.store_environment
+      statements           = [local.table_statement, local.index_statement, local.compile_statement, local.dead_letters_statement]
     }
   }
 }

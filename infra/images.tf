@@ -86,8 +86,8 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "images" {
   }
 }
 
-# Noncurrent versions are never expired: a live update names the version that was verified when it was
-# activated, and an upload of the same bytes after that makes it a noncurrent one.
+# Noncurrent versions of images are never expired: a live update names the version that was verified when
+# it was activated, and an upload of the same bytes after that makes it a noncurrent one.
 resource "aws_s3_bucket_lifecycle_configuration" "images" {
   bucket = aws_s3_bucket.images.id
 
@@ -99,6 +99,24 @@ resource "aws_s3_bucket_lifecycle_configuration" "images" {
 
     abort_incomplete_multipart_upload {
       days_after_initiation = 1
+    }
+  }
+
+  # Catalogs are asked for without a version: one that was deleted, or written twice, is of no use.
+  rule {
+    id     = "old-catalogs"
+    status = "Enabled"
+
+    filter {
+      prefix = "catalogs/"
+    }
+
+    noncurrent_version_expiration {
+      noncurrent_days = 1
+    }
+
+    expiration {
+      expired_object_delete_marker = true
     }
   }
 

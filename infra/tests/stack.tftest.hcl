@@ -191,8 +191,13 @@ run "the_bucket_is_private_and_keeps_every_version" {
   }
 
   assert {
-    condition     = [for rule in aws_s3_bucket_lifecycle_configuration.images.rule : [rule.id, rule.abort_incomplete_multipart_upload[0].days_after_initiation, length(rule.expiration), length(rule.noncurrent_version_expiration)]] == [["abandoned-uploads", 1, 0, 0]]
+    condition     = [for rule in aws_s3_bucket_lifecycle_configuration.images.rule : [rule.id, rule.abort_incomplete_multipart_upload[0].days_after_initiation, length(rule.expiration), length(rule.noncurrent_version_expiration)] if one(rule.filter).prefix != "catalogs/"] == [["abandoned-uploads", 1, 0, 0]]
     error_message = "a version that a live update names could expire"
+  }
+
+  assert {
+    condition     = [for rule in aws_s3_bucket_lifecycle_configuration.images.rule : [rule.status, one(rule.expiration).days, one(rule.expiration).expired_object_delete_marker, one(rule.noncurrent_version_expiration).noncurrent_days] if one(rule.filter).prefix == "catalogs/"] == [["Enabled", 0, true, 1]]
+    error_message = "old catalogs stay for ever, or one that is in force could expire"
   }
 
   assert {
@@ -229,6 +234,7 @@ run "four_functions_with_the_environment_they_read" {
       report = {
         TIDEGATE_TABLE               = "tidegate"
         TIDEGATE_LOG                 = "info"
+        TIDEGATE_BUCKET              = "tidegate-images-123456789012-eu-west-1"
         TIDEGATE_TOKEN_KEYS_SECRET   = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf"
         TIDEGATE_TOKEN_KEYS_REVISION = "1"
       }
@@ -240,8 +246,9 @@ run "four_functions_with_the_environment_they_read" {
         TIDEGATE_TOKEN_KEYS_REVISION = "1"
       }
       sweep = {
-        TIDEGATE_TABLE = "tidegate"
-        TIDEGATE_LOG   = "info"
+        TIDEGATE_TABLE  = "tidegate"
+        TIDEGATE_LOG    = "info"
+        TIDEGATE_BUCKET = "tidegate-images-123456789012-eu-west-1"
       }
     })
     error_message = "the environments are ${jsonencode({ for name, function in module.function : name => function.configuration.environment })}"
@@ -507,7 +514,7 @@ run "there_is_an_alarm_for_each_thing_that_goes_wrong" {
   assert {
     condition = output.alarm_names == sort(concat(
       flatten([for name in ["check", "publish", "report", "sweep"] : ["tidegate-${name}-errors", "tidegate-${name}-throttles"]]),
-      ["tidegate-api-5xx", "tidegate-check-p99", "tidegate-dead-letters", "tidegate-rollout-stopped", "tidegate-sweep-late", "tidegate-sweep-records-failed", "tidegate-table-errors", "tidegate-table-throttles"],
+      ["tidegate-api-5xx", "tidegate-catalogs-unreadable", "tidegate-check-p99", "tidegate-dead-letters", "tidegate-rollout-stopped", "tidegate-sweep-late", "tidegate-sweep-records-failed", "tidegate-table-errors", "tidegate-table-throttles"],
     ))
     error_message = "the alarms are ${jsonencode(output.alarm_names)}"
   }
@@ -525,6 +532,11 @@ run "there_is_an_alarm_for_each_thing_that_goes_wrong" {
   assert {
     condition     = aws_cloudwatch_metric_alarm.count["rollout-stopped"].evaluation_periods == 1 && aws_cloudwatch_metric_alarm.count["rollout-stopped"].threshold == 0 && aws_cloudwatch_metric_alarm.count["rollout-stopped"].namespace == "Tidegate"
     error_message = "one rollout that was stopped would raise no alarm"
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.count["catalogs-unreadable"].evaluation_periods == 1 && aws_cloudwatch_metric_alarm.count["catalogs-unreadable"].threshold == 0 && aws_cloudwatch_metric_alarm.count["catalogs-unreadable"].metric_name == "CatalogsUnreadable"
+    error_message = "a catalog that cannot be read would raise no alarm"
   }
 
   assert {
@@ -556,12 +568,12 @@ run "the_dashboard_has_every_rollout_metric" {
   command = plan
 
   assert {
-    condition     = alltrue([for metric in ["Offered", "InFlight", "Succeeded", "Failed", "TimedOut", "LiveUpdates", "RolloutsStopped", "SweepFinished", "RecordsFailed", "ConsumedWriteCapacityUnits", "IntegrationLatency"] : strcontains(aws_cloudwatch_dashboard.this.dashboard_body, metric)])
+    condition     = alltrue([for metric in ["Offered", "InFlight", "Succeeded", "Failed", "TimedOut", "LiveUpdates", "RolloutsStopped", "CatalogsUnreadable", "SweepFinished", "RecordsFailed", "ConsumedWriteCapacityUnits", "IntegrationLatency"] : strcontains(aws_cloudwatch_dashboard.this.dashboard_body, metric)])
     error_message = "a metric is missing: ${aws_cloudwatch_dashboard.this.dashboard_body}"
   }
 
   assert {
-    condition     = length(jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets) == 15 && length(distinct([for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : [widget.x, widget.y]])) == 15
+    condition     = length(jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets) == 16 && length(distinct([for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : [widget.x, widget.y]])) == 16
     error_message = "widgets lie on each other"
   }
 }

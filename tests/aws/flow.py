@@ -127,9 +127,11 @@ def play(world):
         the_fleet_is_looked_at,
         a_kaa_user_brings_a_definition,
         silence_counts_as_timed_out,
+        what_changes_is_compiled,
         events_that_fail_are_kept,
         the_command_line_signs,
         the_logs_are_in_cloudwatch,
+        no_more_than_two_catalogs_are_kept,
     ):
         started = time.monotonic()
         before = world.checks.made
@@ -388,6 +390,56 @@ def fire_sweep(world):
     return send("POST", f"{world.endpoint}/standin/schedules/{schedule}").json["outcome"]
 
 
+def what_changes_is_compiled(world):
+    """By whoever changes it: an operator's pause reaches devices without the sweep, and what the sweep ends is compiled too."""
+    checks = world.checks
+    world.publish("1.6.0", b"held", policy='stage == "held"')
+    time.sleep(CATALOG_AGE_S)
+    checks.equal("offered", world.check_in("held-1", "1.0.0", stage="held").get("version"), "1.6.0")
+    world.operator("publisher", "POST", "/updates/1.6.0/pause", {"reason": "wait"})
+    time.sleep(CATALOG_AGE_S)
+    # No shard is asked about a claim that is held: this answer is the new catalog's.
+    checks.equal("a second later", world.check_in("held-1", "1.0.0", stage="held").get("reason"), "paused")
+    world.publish("1.6.1", b"last", policy='stage == "last"', rollout={"limits": {"max_devices": 1}})
+    time.sleep(CATALOG_AGE_S)
+    checks.equal("offered", world.check_in("last-1", "1.0.0", stage="last").get("version"), "1.6.1")
+    world.report("last-1", "1.6.1", "INSTALL_SUCCESS")
+    checks.holds("nothing is left to compile", is_compiled(world))
+    changes = revision(world)
+    checks.equal("the schedule fires", fire_sweep(world), "delivered")
+    world.eventually("the sweep ends it", lambda: world.metrics("1.6.1")["state"] == "completed")
+    world.eventually("and compiles that", lambda: revision(world) > changes and is_compiled(world))
+
+
+def head(world):
+    key = {"pk": {"S": PRODUCT}, "sk": {"S": "head"}}
+    table = world.account.client("dynamodb")
+    return table.get_item(TableName=world.outputs["table_name"], Key=key, ConsistentRead=True)["Item"]
+
+
+def revision(world):
+    return int(head(world)["revision"]["N"])
+
+
+def is_compiled(world):
+    """Whether the catalog that the head names is there, and holds every change."""
+    item = head(world)
+    is_current = item["catalog_revision"] == item["revision"]
+    return is_current and f"catalogs/{PRODUCT}/{item['catalog_name']['S']}" in catalogs(world)
+
+
+def catalogs(world):
+    listed = world.account.client("s3").list_objects_v2(Bucket=world.outputs["bucket_name"], Prefix="catalogs/")
+    return [found["Key"] for found in listed.get("Contents", [])]
+
+
+def no_more_than_two_catalogs_are_kept(world):
+    """The one in force, and the one before it for whoever is about to read that."""
+    checks, kept = world.checks, catalogs(world)
+    checks.holds("after some fifty changes", revision(world) >= 30 and 1 <= len(kept) <= 2, f"{revision(world)} {kept}")
+    checks.holds("and the head names one of them", is_compiled(world))
+
+
 def events_that_fail_are_kept(world):
     """A sweep that Lambda cannot run ends in the queue by the function's role, one that cannot be started by the schedule's."""
     functions, checks = world.account.client("lambda"), world.checks
@@ -474,6 +526,7 @@ def the_logs_are_in_cloudwatch(world):
         text += "\n".join(events)
     metrics = [json.loads(line) for line in text.splitlines() if '"_aws"' in line]
     checks.holds("the stop is a metric", any("RolloutsStopped" in metric for metric in metrics))
+    checks.holds("every catalog could be read", not any("CatalogsUnreadable" in metric for metric in metrics))
     key = world.account.client("secretsmanager").get_secret_value(SecretId=world.outputs["token_keys_secret_arn"])[
         "SecretString"
     ]
@@ -489,6 +542,7 @@ def probe(world):
     the_operators_routes_are_closed(world)
     the_roles_can_do_no_more(world)
     the_bucket_takes_no_old_or_plain_request(world)
+    a_catalog_that_is_gone_is_made_again(world)
 
 
 def the_operators_routes_are_closed(world):
@@ -539,6 +593,7 @@ def the_roles_can_do_no_more(world):
         {"Bucket": bucket, "Key": f"images/{PRODUCT}/x"},
         {"ExpressionAttributeValues": {":p": {"S": "x"}}, "KeyConditionExpression": "index_pk = :p"},
     )
+    catalog = {"Bucket": bucket, "Key": catalogs(world)[0]}
     sweep = outputs["functions"]["sweep"]["alias_arn"]
     every = [
         ("dynamodb", "delete_item", {"TableName": table, "Key": key}),
@@ -558,21 +613,27 @@ def the_roles_can_do_no_more(world):
         "check": [
             ("dynamodb", "query", {"TableName": table, "IndexName": "listing", **index}),
             ("s3", "put_object", image),
+            ("s3", "put_object", catalog),
+            ("s3", "delete_object", catalog),
             ("s3", "list_objects_v2", {"Bucket": bucket}),
             ("sqs", "send_message", {"QueueUrl": queue, "MessageBody": "x"}),
         ],
         "report": [
             ("s3", "get_object", image),
             ("s3", "put_object", image),
+            ("s3", "get_object", catalog),
             ("dynamodb", "query", {"TableName": table, "IndexName": "listing", **index}),
         ],
         "publish": [
             ("s3", "delete_object", {**image, "VersionId": "x"}),
+            ("s3", "delete_object", {**catalog, "VersionId": "x"}),
             ("sqs", "send_message", {"QueueUrl": queue, "MessageBody": "x"}),
         ],
         "sweep": [
             ("secretsmanager", "get_secret_value", {"SecretId": secret}),
             ("s3", "get_object", image),
+            ("s3", "put_object", image),
+            ("s3", "get_object", catalog),
             ("sqs", "receive_message", {"QueueUrl": queue}),
         ],
     }
@@ -627,3 +688,29 @@ def presigned(world, key, path, extra, age_s):
     headers = {"host": world.endpoint.partition("//")[2]}
     signed = signature.read(f"{query}&X-Amz-Signature=", headers)
     return f"{world.endpoint}{path}?{query}&X-Amz-Signature={signature.signature(signed, key[1], 'GET', path, query, headers, b'')}"
+
+
+def a_catalog_that_is_gone_is_made_again(world):
+    """As after the table was restored: the head names an object that is not there."""
+    checks, table = world.checks, world.account.client("dynamodb")
+    before = world.check_in("lamp-3", "1.0.0", region="us")
+    table.update_item(
+        TableName=world.outputs["table_name"],
+        Key={"pk": {"S": PRODUCT}, "sk": {"S": "head"}},
+        UpdateExpression="SET catalog_name = :gone",
+        ExpressionAttributeValues={":gone": {"S": "1-0000000000000000"}},
+    )
+    time.sleep(CATALOG_AGE_S)
+    checks.equal("the last good one stays in force", world.check_in("lamp-3", "1.0.0", region="us"), before)
+    checks.holds("the sweep is asked for another", not is_compiled(world))
+    checks.equal("the schedule fires", fire_sweep(world), "delivered")
+    world.eventually("the sweep makes it", lambda: is_compiled(world))
+    group, logs = world.outputs["functions"]["check"]["log_group_name"], world.account.client("logs")
+    world.eventually(
+        "and an alarm is raised",
+        lambda: any(
+            "CatalogsUnreadable" in event["message"]
+            for page in logs.get_paginator("filter_log_events").paginate(logGroupName=group)
+            for event in page["events"]
+        ),
+    )

@@ -22,7 +22,7 @@ import threading
 import uuid
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from moto.s3.models import s3_backends
+from moto.s3.models import FakeKey, s3_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 import actions
@@ -130,7 +130,8 @@ def _is_announced(headers, body):
 def _exists(arn):
     bucket, _, key = arn.removeprefix("arn:aws:s3:::").partition("/")
     known = s3_backends[iam.ACCOUNT]["aws"].buckets.get(bucket)
-    return known is not None and key in known.keys
+    # The newest version of what was deleted is a marker.
+    return known is not None and isinstance(known.keys.get(key), FakeKey)
 
 
 def _refuse(start, request, code, text):

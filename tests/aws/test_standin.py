@@ -311,6 +311,14 @@ class OverHttp(unittest.TestCase):
             self.code("s3", "get_object", self.roles["lister"], Bucket="bytes", Key="images/none"), "NoSuchKey"
         )
         self.assertEqual(self.code("s3", "head_object", self.roles["lister"], Bucket="bytes", Key="images/none"), "404")
+        # What was deleted is not there either, though its versions are.
+        buckets = self.account.client("s3")
+        buckets.put_bucket_versioning(Bucket="bytes", VersioningConfiguration={"Status": "Enabled"})
+        buckets.delete_object(Bucket="bytes", Key="images/b")
+        self.assertEqual(self.code("s3", "get_object", Bucket="bytes", Key="images/b"), "AccessDenied")
+        self.assertEqual(
+            self.code("s3", "get_object", self.roles["lister"], Bucket="bytes", Key="images/b"), "NoSuchKey"
+        )
 
     def test_presigned_urls(self):
         def url(key, seconds=60):

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem, Update};
-use tidegate_core::{ProductId, UpdateId};
 use tidegate_core::shard::{Gate, Grant};
+use tidegate_core::{ProductId, UpdateId};
 
 use super::item::{self, n, s, time};
 use super::read::readable_one;

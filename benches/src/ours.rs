@@ -1,0 +1,61 @@
+//! A decision as `check` makes it, without the calls of its store.
+
+use std::sync::Arc;
+
+use tidegate_api::answer::NativeAnswer;
+use tidegate_api::device_json;
+use tidegate_core::device::Delivery;
+use tidegate_core::guidance::check_again_after_s;
+use tidegate_core::{Catalog, Claims, Device, decide};
+
+/// A catalog, read from its snapshot.
+#[derive(Debug)]
+pub struct Ours {
+    catalog: Catalog,
+}
+
+impl Ours {
+    /// The catalog that was compiled, read back.
+    ///
+    /// # Panics
+    /// When it cannot be read back.
+    #[must_use]
+    pub fn new(compiled: &Catalog) -> Self {
+        let bytes = compiled.to_snapshot().expect("a compiled catalog can be encoded");
+        Self::load(&Arc::from(bytes))
+    }
+
+    /// Reads a snapshot.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[must_use]
+    pub fn load(bytes: &Arc<[u8]>) -> Self {
+        Self { catalog: Catalog::from_snapshot(&crate::product(), Arc::clone(bytes)).expect("a snapshot") }
+    }
+
+    /// From the bytes of `device.json` to the bytes of the answer.
+    ///
+    /// # Panics
+    /// When the device is one that is refused.
+    #[must_use]
+    pub fn answer(&self, body: &[u8]) -> Vec<u8> {
+        let said = device_json::parse(body).expect("a good device.json");
+        let device = Device {
+            version: said.semver().expect("a version"),
+            id: said.id,
+            product: said.product,
+            attributes: said.attributes,
+            delivery: Delivery::Anything,
+        };
+        let now = crate::now();
+        let decision = decide(&device, &self.catalog, &Claims::default(), now);
+        let reason = decision.reason().map_or("up_to_date", |(_, objection)| objection.code());
+        let after_s = check_again_after_s(&device, &decision, now);
+        let answer = match &decision.offer {
+            Some(offer) => NativeAnswer::offer(offer.update, Vec::new(), now, after_s),
+            None => NativeAnswer::nothing(reason, None, after_s),
+        };
+        serde_json::to_vec(&answer).expect("an answer is JSON")
+    }
+}
