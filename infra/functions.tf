@@ -78,6 +78,10 @@ locals {
     TIDEGATE_LONGEST_POLL_S = tostring(var.longest_poll_s)
   }
 
+  trust_environment = var.ca_bundle == null ? {} : {
+    AWS_CA_BUNDLE = var.ca_bundle
+  }
+
   cdn_environment = var.cdn == null ? {} : {
     TIDEGATE_CDN_URL        = local.cdn_url
     TIDEGATE_CDN_KEY_ID     = one(aws_cloudfront_public_key.images[*].id)
@@ -130,7 +134,7 @@ module "function" {
   memory_mb            = each.value.memory_mb
   timeout_s            = each.value.timeout_s
   reserved_concurrency = each.value.reserved_concurrency
-  environment          = each.value.environment
+  environment          = merge(each.value.environment, local.trust_environment)
   statements           = each.value.statements
   log_level            = var.log_level
   log_retention_days   = var.log_retention_days

@@ -72,6 +72,17 @@ variable "longest_poll_s" {
   }
 }
 
+variable "ca_bundle" {
+  description = "PEM file, where the functions run, with the certificate authorities that they trust instead of Amazon's five: `/etc/pki/tls/certs/ca-bundle.crt` is the system's. Null: Amazon's."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.ca_bundle == null ? true : startswith(var.ca_bundle, "/")
+    error_message = "ca_bundle must be an absolute path, or null."
+  }
+}
+
 variable "log_level" {
   description = "What the functions log: `trace`, `debug`, `info`, `warn` or `error`."
   type        = string

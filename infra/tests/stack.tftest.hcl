@@ -191,13 +191,13 @@ run "the_bucket_is_private_and_keeps_every_version" {
   }
 
   assert {
-    condition     = [for rule in aws_s3_bucket_lifecycle_configuration.images.rule : [rule.id, rule.abort_incomplete_multipart_upload[0].days_after_initiation, length(rule.expiration), length(rule.noncurrent_version_expiration)] if one(rule.filter).prefix != "catalogs/"] == [["abandoned-uploads", 1, 0, 0]]
-    error_message = "a version that a live update names could expire"
-  }
-
-  assert {
-    condition     = [for rule in aws_s3_bucket_lifecycle_configuration.images.rule : [rule.status, one(rule.expiration).days, one(rule.expiration).expired_object_delete_marker, one(rule.noncurrent_version_expiration).noncurrent_days] if one(rule.filter).prefix == "catalogs/"] == [["Enabled", 0, true, 1]]
-    error_message = "old catalogs stay for ever, or one that is in force could expire"
+    condition = jsonencode({ for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.id => [
+      one(rule.filter).prefix == "catalogs/", rule.abort_incomplete_multipart_upload[*].days_after_initiation, rule.noncurrent_version_expiration[*].noncurrent_days, rule.expiration[*].days, rule.expiration[*].expired_object_delete_marker
+      ] }) == jsonencode({
+      abandoned-uploads = [false, [1], [], [], []]
+      old-catalogs      = [true, [], [1], [0], [true]]
+    })
+    error_message = "a version that a live update names could expire, or a catalog that is in force, or old catalogs never do: ${jsonencode(aws_s3_bucket_lifecycle_configuration.images.rule)}"
   }
 
   assert {
@@ -386,6 +386,19 @@ run "a_request_may_wait_as_long_as_the_function_is_told_to_let_it" {
   assert {
     condition     = module.function["check"].configuration.environment.TIDEGATE_LONGEST_POLL_S == "15" && module.function["check"].configuration.timeout_s == 25
     error_message = "the check function does not wait, or ends while it does"
+  }
+}
+
+run "every_function_trusts_whom_it_is_told_to" {
+  command = plan
+
+  variables {
+    ca_bundle = "/opt/roots.pem"
+  }
+
+  assert {
+    condition     = alltrue([for function in module.function : function.configuration.environment.AWS_CA_BUNDLE == "/opt/roots.pem"])
+    error_message = "a function trusts Amazon's roots though it was told not to"
   }
 }
 

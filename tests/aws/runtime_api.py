@@ -70,7 +70,12 @@ class Copy:
         self._api = Loopback(self._handler())
         environment = {**environment, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._api.server_port}"}
         self.process = subprocess.Popen(
-            [bootstrap], env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            bootstrap if isinstance(bootstrap, list) else [bootstrap],
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         )
 
     def invoke(self, payload, timeout_s):

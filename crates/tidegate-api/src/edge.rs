@@ -4,12 +4,13 @@ use jiff::Timestamp;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use tracing::Subscriber;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::metrics::{self, EmbeddedMetrics};
 
@@ -71,7 +72,8 @@ pub fn start_terminal_log() {
 fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(
     writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
 ) -> impl Layer<S> {
-    let filter = EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = std::env::var("TIDEGATE_LOG").ok().and_then(|levels| levels.parse::<Targets>().ok());
+    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let is_no_metric = filter_fn(|event| event.target() != metrics::TARGET);
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
     lines.with_writer(writer).with_filter(filter.and(is_no_metric))

@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration, VersioningConfiguration,
 };
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -161,9 +164,17 @@ impl LocalCloud {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(REGION))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(without_trust())
             .service_config(Endpoints { dynamodb: self.dynamodb_url(), s3: self.s3_url() })
             .build()
     }
+}
+
+/// A client for loopback, where nothing is encrypted: it believes no certificate.
+fn without_trust() -> SharedHttpClient {
+    let tls = TlsContext::builder().with_trust_store(TrustStore::empty()).build();
+    let tls = tls.expect("there is no certificate that could be wrong");
+    Builder::new().tls_provider(Provider::rustls(CryptoMode::Ring)).tls_context(tls).build_https()
 }
 
 /// The ports, taken but not yet answering.

@@ -4,9 +4,11 @@
 //! [`images`] keeps the bytes in S3. The storage protocol that makes limits exact is in
 //! [`store::Reservation`] and `dynamo/reserve.rs`.
 
+mod aws;
 mod cdn;
 pub mod control;
 pub mod dynamo;
+pub mod https;
 pub mod images;
 pub mod memory;
 pub mod record;

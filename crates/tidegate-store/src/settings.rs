@@ -1,8 +1,9 @@
 //! Where the table and the bucket are, from the environment of a function.
 
-use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
+use aws_types::SdkConfig;
 
+pub use crate::aws::sdk_config;
 use crate::cdn::Cdn;
 use crate::dynamo::DynamoStore;
 use crate::images::Images;
@@ -31,20 +32,24 @@ impl Settings {
     /// A sentence, when the configuration has no credentials or the CDN's key cannot be read.
     pub async fn open(&self, config: &SdkConfig) -> Result<(DynamoStore, Images), String> {
         let credentials = config.credentials_provider().ok_or("there are no AWS credentials to sign with")?;
-        let dynamodb = aws_sdk_dynamodb::Client::new(config);
         let s3 = aws_sdk_s3::Client::new(config);
-        let mut images = Images::new(s3.clone(), credentials, &self.bucket);
-        if let Ok(url) = std::env::var("TIDEGATE_CDN_URL") {
-            let key = secret(config, &variable("TIDEGATE_CDN_KEY_SECRET")?).await?;
-            images = images.behind(Cdn::new(&url, &variable("TIDEGATE_CDN_KEY_ID")?, &key)?);
-        }
-        Ok((DynamoStore::new(dynamodb, &self.table, s3, &self.bucket), images))
+        let images = Images::new(s3.clone(), credentials, &self.bucket);
+        let images = match cdn(config).await? {
+            Some(cdn) => images.behind(cdn),
+            None => images,
+        };
+        let store = DynamoStore::new(aws_sdk_dynamodb::Client::new(config), &self.table, s3, &self.bucket);
+        Ok((store, images))
     }
 }
 
-/// The SDK's configuration from the environment, as Lambda sets it.
-pub async fn sdk_config() -> SdkConfig {
-    aws_config::load_from_env().await
+/// The CDN in front of the images, where the environment names one.
+async fn cdn(config: &SdkConfig) -> Result<Option<Cdn>, String> {
+    let Ok(url) = std::env::var("TIDEGATE_CDN_URL") else {
+        return Ok(None);
+    };
+    let key = secret(config, &variable("TIDEGATE_CDN_KEY_SECRET")?).await?;
+    Cdn::new(&url, &variable("TIDEGATE_CDN_KEY_ID")?, &key).map(Some)
 }
 
 /// The keys of device tokens, `name:secret[,name:secret…]`: the variable `TIDEGATE_TOKEN_KEYS`, or

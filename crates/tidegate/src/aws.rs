@@ -8,6 +8,7 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::config::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
+use tidegate_store::https::{self, Roots};
 use tokio::runtime::Runtime;
 use ureq::http::Request;
 
@@ -39,7 +40,8 @@ impl AwsIdentity {
     pub fn load(api: &str, profile: Option<&str>, region: Option<&str>) -> CommandResult<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|cause| CommandError::failed("no_runtime", cause.to_string()))?;
-        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        let https = https::client(Roots::System).map_err(CommandError::Usage)?;
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https);
         if let Some(profile) = profile {
             loader = loader.profile_name(profile);
         }

@@ -14,6 +14,7 @@ mod register;
 mod secure;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lambda_http::{Body, Request, RequestExt as _, Response};
 use tidegate_api::ApiError;
@@ -29,7 +30,7 @@ use tidegate_core::{
 use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite, Head};
 use tidegate_store::settings::{self, Settings};
 use tidegate_store::store::Freshness;
-use tidegate_store::{CheckStore, Images, StoreError};
+use tidegate_store::{CheckStore, DynamoStore, Images, StoreError, SweepStore};
 
 use crate::catalogs::{Catalogs, Current};
 use crate::deferrals::Deferrals;
@@ -40,6 +41,10 @@ const SEEN_AGAIN_S: i64 = 24 * 3600;
 /// How often one check-in decides again, because a rollout had no room or a record was not as it
 /// was thought to be. Each round costs a write; eight full rollouts above one that fits are rare.
 const MOST_ROUNDS: usize = 8;
+/// How long a start waits for the catalogs. Lambda gives a start ten seconds.
+const MOST_TO_WARM_UP: Duration = Duration::from_secs(2);
+/// The catalogs that a start reads; whoever has more products waits for the others when they are asked for.
+const MOST_WARMED_UP: usize = 8;
 /// For how long a request may wait at most, in seconds: the function and the front door both end it
 /// at 30.
 const LONGEST_POLL_S: u32 = 20;
@@ -329,11 +334,24 @@ fn retry_after_s(device: &DeviceId) -> u32 {
 ///
 /// # Errors
 /// A sentence that names the variable that is missing.
-pub async fn from_env() -> Result<Arc<CheckService<tidegate_store::DynamoStore>>, String> {
+pub async fn from_env() -> Result<Arc<CheckService<DynamoStore>>, String> {
     let config = settings::sdk_config().await;
-    let keys = TokenKeys::parse(&settings::token_keys(&config).await?)?;
-    let (store, images) = Settings::from_env()?.open(&config).await?;
-    Ok(Arc::new(CheckService::new(store, images, keys, CATALOG_AGE_MS).with_long_poll(longest_poll_s()?)))
+    let settings = Settings::from_env()?;
+    let (keys, (store, images)) = tokio::try_join!(settings::token_keys(&config), settings.open(&config))?;
+    let service = CheckService::new(store, images, TokenKeys::parse(&keys)?, CATALOG_AGE_MS);
+    let service = service.with_long_poll(longest_poll_s()?);
+    if tokio::time::timeout(MOST_TO_WARM_UP, warm_up(&service, tidegate_api::edge::now())).await.is_err() {
+        tracing::warn!("not_warm_in_time");
+    }
+    Ok(Arc::new(service))
+}
+
+/// Reads the first catalogs while Lambda starts the function, so that connections are open and the first device does
+/// not wait for them. What cannot be read now is read when it is asked for, and said then.
+async fn warm_up(service: &CheckService<DynamoStore>, now: Timestamp) {
+    for product in service.store.products().await.unwrap_or_default().iter().take(MOST_WARMED_UP) {
+        let _unread = service.catalogs.refreshed(&service.store, product, now).await;
+    }
 }
 
 /// `TIDEGATE_LONGEST_POLL_S`: for how long a request may wait, in seconds; 0 where it is not set.

@@ -48,7 +48,7 @@ impl DynamoStore {
 
 /// A client over an SDK configuration.
 #[must_use]
-pub fn client(config: &aws_config::SdkConfig) -> Client {
+pub fn client(config: &aws_types::SdkConfig) -> Client {
     Client::new(config)
 }
 

@@ -1,0 +1,95 @@
+"""A DynamoDB that knows one product and one device, over TLS: what a start is measured against.
+
+Its certificate comes through an intermediate from an authority that lasts for a day, RSA throughout, as Amazon's do.
+"""
+
+import collections
+import json
+import pathlib
+import ssl
+import subprocess
+import time
+
+from runtime_api import Loopback, Replies
+
+PRODUCT, DEVICE = "lamp", "lamp-1"
+# The device says this of itself in events/check.json; the record says the same, so that nothing is written.
+ATTRIBUTES = '{"id":"lamp-1","memory":"512","product":"lamp","site":{"region":"eu"}}'
+LIVE_UPDATES = 10
+
+
+def authority(folder):
+    """PEM files: the root, the server's chain and its key."""
+    extensions, chain = pathlib.Path(folder, "extensions"), pathlib.Path(folder, "chain.pem")
+    extensions.write_text("[ca]\nbasicConstraints=critical,CA:true\n[server]\nsubjectAltName=DNS:localhost\n")
+
+    def file(name, suffix):
+        return pathlib.Path(folder, f"{name}.{suffix}")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+    for name, issuer, section in (("root", None, "ca"), ("between", "root", "ca"), ("server", "between", "server")):
+        key, request, certificate = (file(name, suffix) for suffix in ("key", "csr", "crt"))
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+        by = ("-CA", file(issuer, "crt"), "-CAkey", file(issuer, "key"), "-CAcreateserial") if issuer else ("-signkey", key)
+        extended = ("-extfile", extensions, "-extensions", section)
+        openssl("x509", "-req", "-days", "1", "-in", request, *by, *extended, "-out", certificate)
+    chain.write_text(file("server", "crt").read_text() + file("between", "crt").read_text())
+    return file("root", "crt"), chain, file("server", "key")
+
+
+class Store:
+    """Answers on `url`, and counts its calls by operation."""
+
+    def __init__(self, folder):
+        self.root, chain, key = authority(folder)
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(chain, key)
+        self.calls = collections.Counter()
+        self._server = Loopback(self._handler(), tls)
+        self.url = f"https://localhost:{self._server.server_port}"
+
+    def _handler(store):  # the handler has a `self` of its own
+        class Handler(Replies):
+            def do_POST(self):
+                asked = json.loads(self.body())
+                operation = self.headers["x-amz-target"].rpartition(".")[2]
+                store.calls[operation] += 1
+                reply = json.dumps(answer(operation, asked)).encode()
+                self.reply(200, reply, [("content-type", "application/x-amz-json-1.0")])
+
+        return Handler
+
+
+def answer(operation, asked):
+    if operation == "GetItem":
+        is_head = asked["Key"] == {"pk": {"S": PRODUCT}, "sk": {"S": "head"}}
+        return {"Item": {"revision": {"N": "1"}}} if is_head else {}
+    if operation != "Query":
+        return {}
+    partition = asked["ExpressionAttributeValues"][":pk"]["S"]
+    items = {PRODUCT: updates, f"{PRODUCT}#device#{DEVICE}": device}.get(partition, list)()
+    return {"Items": items, "Count": len(items), "ScannedCount": len(items)}
+
+
+def device():
+    now = {"N": str(int(time.time() * 1000))}
+    says = {"sk": {"S": "device"}, "version": {"S": "1.0.0"}, "attributes": {"S": ATTRIBUTES}}
+    return [{**says, "first_seen": now, "last_seen": now}]
+
+
+def updates():
+    """Live, newer than what the device runs, and meant for others."""
+    return [update(f"1.{minor}.0") for minor in range(1, LIVE_UPDATES + 1)]
+
+
+def update(version):
+    digest = "4e329ba3588b5a485665ba8b2b3e8ed4cd980f06eda452eb0cd29e1d809b6423"
+    files = [{"name": "lamp.bin", "sha256": digest, "size": 20}]
+    definition = {"version": version, "policy": 'site.region == "us"', "files": files}
+    fields = {"id": f"{PRODUCT}-{version}", "product": PRODUCT, "version": version, "state": "active"}
+    fields["definition"] = json.dumps(definition)
+    numbers = {"generation": "1", "created_at": "1767225600000", "changed_at": "1767225600000"}
+    texts = {name: {"S": text} for name, text in fields.items()}
+    return texts | {name: {"N": number} for name, number in numbers.items()}
