@@ -436,7 +436,7 @@ def catalogs(world):
 def no_more_than_two_catalogs_are_kept(world):
     """The one in force, and the one before it for whoever is about to read that."""
     checks, kept = world.checks, catalogs(world)
-    checks.holds("after some fifty changes", revision(world) >= 30 and 1 <= len(kept) <= 2, f"{revision(world)} {kept}")
+    checks.holds("after dozens of changes", revision(world) >= 20 and 1 <= len(kept) <= 2, f"{revision(world)} {kept}")
     checks.holds("and the head names one of them", is_compiled(world))
 
 

@@ -12,6 +12,9 @@ use tidegate_store::PublishStore;
 use tidegate_store::record::UpdateRecord;
 use tidegate_store::store::{Freshness, StoreError, Stored};
 
+/// How often a compilation is tried while its operator waits.
+const MOST_TRIES: usize = 3;
+
 /// Compiles what is live, and puts it in force, unless that or something later is in force already. A product without
 /// any change has nothing to compile.
 ///
@@ -30,8 +33,12 @@ pub async fn compile(store: &impl PublishStore, product: &ProductId) -> Stored<(
 
 /// The same for somebody who has just changed an update, and must not fail for this: the sweep tries again.
 pub async fn compile_or_leave_it(store: &impl PublishStore, product: &ProductId) {
-    if let Err(error) = compile(store, product).await {
-        tracing::error!(%product, %error, "catalog_not_compiled");
+    for left in (0..MOST_TRIES).rev() {
+        match compile(store, product).await {
+            Ok(()) => return,
+            Err(error) if left == 0 => tracing::error!(%product, %error, "catalog_not_compiled"),
+            Err(_) => {}
+        }
     }
 }
 

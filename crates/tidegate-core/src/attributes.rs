@@ -1,6 +1,5 @@
 //! What a device says about itself: names and values, nested ones reached by dotted names.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// One value a device reports.
@@ -63,9 +62,10 @@ fn write_quoted(out: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 /// `try_beta_features`, unless an attribute of exactly that name exists.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Attributes {
-    values: BTreeMap<String, Value>,
-    /// From the name a policy can write to the name the device used.
-    spellings: BTreeMap<String, String>,
+    /// Sorted by name.
+    values: Vec<(String, Value)>,
+    /// From the name a policy can write to the name the device used, sorted. Few devices have any.
+    spellings: Vec<(String, String)>,
 }
 
 impl Attributes {
@@ -79,18 +79,30 @@ impl Attributes {
         let name = name.into();
         if name.contains(['-', ' ']) {
             let spelling = name.replace(['-', ' '], "_");
-            let original = self.spellings.entry(spelling).or_insert_with(|| name.clone());
-            // Of "a-b" and "a b" the first in sorted order answers, whatever order they came in.
-            if name < *original {
-                original.clone_from(&name);
+            match place(&self.spellings, &spelling) {
+                // Of "a-b" and "a b" the first in sorted order answers, whatever order they came in.
+                Ok(known) => {
+                    if let Some((_, original)) = self.spellings.get_mut(known).filter(|(_, original)| name < *original)
+                    {
+                        original.clone_from(&name);
+                    }
+                }
+                Err(place) => self.spellings.insert(place, (spelling, name.clone())),
             }
         }
-        self.values.insert(name, value);
+        match place(&self.values, &name) {
+            Ok(known) => {
+                if let Some((_, old)) = self.values.get_mut(known) {
+                    *old = value;
+                }
+            }
+            Err(place) => self.values.insert(place, (name, value)),
+        }
     }
 
     /// The value of an attribute, by its own name or by the one a policy can write.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.values.get(name).or_else(|| self.values.get(self.spellings.get(name)?))
+        find(&self.values, name).or_else(|| find(&self.values, find(&self.spellings, name)?))
     }
 
     /// Every attribute under the name the device used, sorted by name.
@@ -107,6 +119,20 @@ impl Attributes {
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
+}
+
+/// Where a name is, or where it belongs.
+fn place<T>(sorted: &[(String, T)], name: &str) -> Result<usize, usize> {
+    // Names mostly come in order.
+    match sorted.last() {
+        Some((last, _)) if last.as_str() < name => Err(sorted.len()),
+        _ => sorted.binary_search_by(|(known, _)| known.as_str().cmp(name)),
+    }
+}
+
+fn find<'a, T>(sorted: &'a [(String, T)], name: &str) -> Option<&'a T> {
+    let place = sorted.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
+    sorted.get(place).map(|(_, value)| value)
 }
 
 impl FromIterator<(String, Value)> for Attributes {

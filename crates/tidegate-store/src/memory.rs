@@ -640,9 +640,8 @@ impl PublishStore for MemoryStore {
         }
         let in_force = InForce::of(revision, &bytes);
         catalogs.truncate(1);
-        if catalogs.front().is_none_or(|(name, _)| *name != in_force.name) {
-            catalogs.push_front((in_force.name.clone(), Arc::from(bytes)));
-        }
+        catalogs.retain(|(name, _)| *name != in_force.name);
+        catalogs.push_front((in_force.name.clone(), Arc::from(bytes)));
         head.catalog = Some(in_force);
         Ok(true)
     }

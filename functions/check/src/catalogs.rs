@@ -67,7 +67,7 @@ impl Catalogs {
         let (name, updates) = match (kept, in_force) {
             (Some((Some(name), updates)), Some(in_force)) if name == in_force.name => (Some(name), updates),
             (kept, Some(in_force)) => match (load(store, product, &in_force).await, kept) {
-                (Ok(updates), _) => (Some(in_force.name), Arc::new(updates)),
+                (Ok((name, updates)), _) => (Some(name), Arc::new(updates)),
                 (Err(_), Some((Some(name), updates))) => (Some(name), updates),
                 (Err(error), _) => return Err(error),
             },
@@ -86,23 +86,35 @@ impl Catalogs {
     }
 }
 
-/// Reads a compiled catalog. Whatever is in the way is said here, somebody is called for it, and the sweep is asked for
-/// another: the one that is named may be gone after the table was restored, or be of another format after an upgrade.
-async fn load(store: &impl CheckStore, product: &ProductId, in_force: &InForce) -> Stored<Catalog> {
-    let name = &in_force.name;
-    let read = match store.catalog(product, name).await {
-        Ok(Some(bytes)) => {
-            Catalog::from_snapshot(product, bytes).map_err(|error| StoreError::Corrupt(error.to_string()))
-        }
-        Ok(None) => Err(StoreError::Corrupt("it is gone".into())),
-        Err(error) => Err(error),
+/// Reads the catalog that a head names, or a later one. Whatever is in the way is said here, somebody is called for it,
+/// and the sweep is asked for another: the one that is named may be gone after the table was restored, or be of another
+/// format after an upgrade.
+async fn load(store: &impl CheckStore, product: &ProductId, named: &InForce) -> Stored<(String, Catalog)> {
+    let error = match read(store, product, &named.name).await {
+        Ok(catalog) => return Ok((named.name.clone(), catalog)),
+        Err(error) => error,
     };
-    if let Err(error) = &read {
-        tracing::error!(%product, catalog = name, %error, "catalog_unreadable");
-        metrics::catalog_unreadable(product);
-        if let Err(error) = store.ask_for_catalog(product, name).await {
-            tracing::warn!(%product, catalog = name, %error, "catalog_not_asked_for");
-        }
+    // The head may have been old, and its catalog removed since.
+    let newer = store.head(product, Freshness::Strong).await?.and_then(|head| head.catalog);
+    let (named, error) = match newer.filter(|newer| newer.name != named.name) {
+        Some(newer) => match read(store, product, &newer.name).await {
+            Ok(catalog) => return Ok((newer.name, catalog)),
+            Err(error) => (newer, error),
+        },
+        None => (named.clone(), error),
+    };
+    tracing::error!(%product, catalog = named.name, %error, "catalog_unreadable");
+    metrics::catalog_unreadable(product);
+    // Whoever saw it first has asked already, when the revision is 0.
+    if named.revision > 0
+        && let Err(error) = store.ask_for_catalog(product, &named.name).await
+    {
+        tracing::warn!(%product, catalog = named.name, %error, "catalog_not_asked_for");
     }
-    read
+    Err(error)
+}
+
+async fn read(store: &impl CheckStore, product: &ProductId, name: &str) -> Stored<Catalog> {
+    let bytes = store.catalog(product, name).await?.ok_or_else(|| StoreError::Corrupt("it is gone".into()))?;
+    Catalog::from_snapshot(product, bytes).map_err(|error| StoreError::Corrupt(error.to_string()))
 }

@@ -181,8 +181,10 @@ impl PublishStore for DynamoStore {
         let (is_in_force, unused) = match flipped {
             Ok(flipped) => {
                 let head = flipped.attributes.unwrap_or_default();
+                let replaced = named(&head, "catalog_name");
                 let before = named(&head, "catalog_before");
-                (true, before.filter(|before| Some(before) != named(&head, "catalog_name").as_ref()))
+                // The same catalog may have been put in force more than once.
+                (true, before.filter(|before| *before != name && Some(before) != replaced.as_ref()))
             }
             Err(error) => {
                 let head = error.as_service_error().and_then(refusal).ok_or_else(|| unavailable(error))?;
