@@ -154,13 +154,18 @@ class Server:
         }
 
 
+def build():
+    """The path of the command, which cargo knows."""
+    if binary := os.environ.get("TIDEGATE_BIN"):
+        return binary
+    command = ["cargo", "build", "--quiet", "--profile", "bench", "--bin", "tidegate", "--message-format", "json"]
+    built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    messages = [json.loads(line) for line in built.stdout.splitlines()]
+    return next(found for said in messages if (found := said.get("executable")) and found.endswith("/tidegate"))
+
+
 def tidegate(folder, port):
-    built = subprocess.run(
-        ["cargo", "build", "--quiet", "--profile", "bench", "--bin", "tidegate", "--message-format", "json"],
-        cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
-    )
-    messages = (json.loads(line) for line in built.stdout.splitlines())
-    binary = next(found for m in messages if (found := m.get("executable")) and found.endswith("/tidegate"))
+    binary = build()
     data, image = pathlib.Path(folder, "data"), pathlib.Path(folder, "image.bin")
     server = Server("tidegate dev", [binary, "dev", "--listen", f"127.0.0.1:{port}", "--data", str(data)], port, folder)
     server.wait_until_up("/healthz")
@@ -199,7 +204,8 @@ def goosebit(folder, port):
         "GOOSEBIT_TENANT": TENANT,
     }
     migrate = [VENV / "bin/aerich", "upgrade"]
-    subprocess.run(migrate, cwd=folder, env={**os.environ, **environment}, check=True, stdout=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(migrate, cwd=folder, env={**os.environ, **environment}, check=True, **quiet)
     command = [str(VENV / "bin/uvicorn"), "goosebit:app", "--host", "127.0.0.1", "--port", str(port)]
     server = Server("gooseBit", command, port, folder, environment)
     server.wait_until_up("/login")

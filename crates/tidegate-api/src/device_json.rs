@@ -68,7 +68,7 @@ pub fn parse_version(text: &str) -> Result<Version, ApiError> {
 /// # Errors
 /// `bad_field`, when a name or a text is too long, or two fields have the same dotted name.
 pub fn attributes_of(object: &Map<String, Value>) -> Result<Attributes, ApiError> {
-    let mut attributes = Attributes::new();
+    let mut attributes = Attributes::with_room_for(object.len());
     for (name, value) in object {
         if name != "version" {
             flatten(name, value, &mut attributes)?;
@@ -92,7 +92,7 @@ fn flatten(name: &str, value: &Value, attributes: &mut Attributes) -> Result<(),
         )));
     }
     if let Value::Object(fields) = value {
-        return fields.iter().try_for_each(|(field, value)| flatten(&format!("{name}.{field}"), value, attributes));
+        return fields.iter().try_for_each(|(field, value)| flatten(&[name, ".", field].concat(), value, attributes));
     }
     let Some(attribute) = scalar_or_list(name, value)? else {
         return Ok(());

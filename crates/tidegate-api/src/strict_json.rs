@@ -3,7 +3,8 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::map::{Entry, Map};
 
 use crate::error::ApiError;
 
@@ -127,11 +128,12 @@ impl<'de> Visitor<'de> for Element<'_> {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             self.spend()?;
-            if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key \"{key}\" is given twice")));
+            match map.entry(key) {
+                Entry::Vacant(place) => drop(place.insert(entries.next_value_seed(self.inner()?)?)),
+                Entry::Occupied(known) => {
+                    return Err(A::Error::custom(format!("the key \"{}\" is given twice", known.key())));
+                }
             }
-            let value = entries.next_value_seed(self.inner()?)?;
-            map.insert(key, value);
         }
         Ok(Value::Object(map))
     }

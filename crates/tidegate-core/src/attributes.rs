@@ -74,6 +74,11 @@ impl Attributes {
         Self::default()
     }
 
+    /// The same, with room for so many.
+    pub fn with_room_for(count: usize) -> Self {
+        Self { values: Vec::with_capacity(count), spellings: Vec::new() }
+    }
+
     /// Sets one attribute; a later value for the same name replaces the earlier one.
     pub fn insert(&mut self, name: impl Into<String>, value: Value) {
         let name = name.into();
@@ -131,8 +136,7 @@ fn place<T>(sorted: &[(String, T)], name: &str) -> Result<usize, usize> {
 }
 
 fn find<'a, T>(sorted: &'a [(String, T)], name: &str) -> Option<&'a T> {
-    let place = sorted.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
-    sorted.get(place).map(|(_, value)| value)
+    sorted.get(place(sorted, name).ok()?).map(|(_, value)| value)
 }
 
 impl FromIterator<(String, Value)> for Attributes {

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt::{self, Write};
 
+use serde::{Deserialize, Serialize};
+
 use super::program::{Arithmetic, Operator, Relation};
 use crate::attributes::Value;
 
@@ -142,23 +144,35 @@ pub(super) fn apply<'a>(operator: Operator, left: Operand<'a>, right: Operand<'a
     }
 }
 
-#[inline]
 pub(super) fn holds(relation: Relation, order: Ordering) -> bool {
-    let (less, equal, greater) = (1, 2, 4);
-    let holding = match relation {
-        Relation::Less => less,
-        Relation::LessOrEqual => less | equal,
-        Relation::Greater => greater,
-        Relation::GreaterOrEqual => greater | equal,
-        Relation::Equal => equal,
-        Relation::NotEqual => less | greater,
-    };
-    let is = match order {
-        Ordering::Less => less,
-        Ordering::Equal => equal,
-        Ordering::Greater => greater,
-    };
-    holding & is != 0
+    Orders::of(relation).hold(order)
+}
+
+/// The orders of two values in which a relation holds, a bit for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Orders(u8);
+
+impl Orders {
+    pub(super) fn of(relation: Relation) -> Self {
+        let (less, equal, greater) = (1, 2, 4);
+        Self(match relation {
+            Relation::Less => less,
+            Relation::LessOrEqual => less | equal,
+            Relation::Greater => greater,
+            Relation::GreaterOrEqual => greater | equal,
+            Relation::Equal => equal,
+            Relation::NotEqual => less | greater,
+        })
+    }
+
+    pub(super) fn hold(self, order: Ordering) -> bool {
+        let is = match order {
+            Ordering::Less => 1,
+            Ordering::Equal => 2,
+            Ordering::Greater => 4,
+        };
+        self.0 & is != 0
+    }
 }
 
 pub(super) fn equal(left: &Operand<'_>, right: &Operand<'_>) -> Result<bool, Why> {
@@ -196,7 +210,6 @@ fn order(left: &Operand<'_>, right: &Operand<'_>) -> Result<Ordering, Why> {
 }
 
 /// Compares exactly: above 2^53 an integer and its nearest float are not the same number.
-#[inline]
 pub(super) fn compare(left: Numeric, right: Numeric) -> Option<Ordering> {
     match (left, right) {
         (Numeric::Integer(left), Numeric::Integer(right)) => Some(left.cmp(&right)),

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Policy;
-use super::operand::{Numeric, boolean, compare, decimal, holds};
+use super::operand::{Numeric, Orders, boolean, compare, decimal};
 use super::program::{Call, Operation, OperationId, Operator, Program, Relation, Step};
 use super::slots::{Fact, Facts};
 use crate::attributes::Value;
@@ -39,9 +39,9 @@ struct Test {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Asked {
     /// An attribute against a whole number.
-    Integer { slot: u16, relation: Relation, than: i64 },
+    Integer { slot: u16, orders: Orders, than: i64 },
     /// An attribute against another number.
-    Number { slot: u16, relation: Relation, than: f64 },
+    Number { slot: u16, orders: Orders, than: f64 },
     /// Whether an attribute is, or is not, a text that is neither a number nor `true` or `false`.
     Text { slot: u16, is: bool, text: u32 },
     /// Anything else: whether the program itself says so.
@@ -76,8 +76,11 @@ impl Screen {
                 return false;
             };
             let passes = match test.asked {
-                Asked::Integer { slot, relation, than } => ordered(facts.fact(slot), relation, Numeric::Integer(than)),
-                Asked::Number { slot, relation, than } => ordered(facts.fact(slot), relation, Numeric::Number(than)),
+                Asked::Integer { slot, orders, than } => match facts.fact(slot) {
+                    Some(Fact { number: Some(Numeric::Integer(said)), .. }) => orders.hold(said.cmp(&than)),
+                    fact => ordered(fact, orders, Numeric::Integer(than)),
+                },
+                Asked::Number { slot, orders, than } => ordered(facts.fact(slot), orders, Numeric::Number(than)),
                 Asked::Text { slot, is, text } => self.is_text(facts.fact(slot), text) == Some(is),
                 Asked::Program { part, says } => ask(part) == Some(says),
             };
@@ -99,11 +102,10 @@ impl Screen {
 }
 
 /// Whether `attribute < number`, or a sibling, certainly holds, as [`apply`](super::operand::apply) says it.
-#[inline]
-fn ordered(fact: Option<&Fact<'_>>, relation: Relation, than: Numeric) -> bool {
+fn ordered(fact: Option<&Fact<'_>>, orders: Orders, than: Numeric) -> bool {
     match fact {
-        Some(Fact { number: Some(number), .. }) => compare(*number, than).is_some_and(|order| holds(relation, order)),
-        Some(Fact { value: Value::Bool(_) | Value::Text(_), .. }) => relation == Relation::NotEqual,
+        Some(Fact { number: Some(number), .. }) => compare(*number, than).is_some_and(|order| orders.hold(order)),
+        Some(Fact { value: Value::Bool(_) | Value::Text(_), .. }) => orders == Orders::of(Relation::NotEqual),
         _ => false,
     }
 }
@@ -174,10 +176,10 @@ impl Lowering<'_> {
     }
 
     fn comparison(&self, attribute: OperationId, relation: Relation, literal: OperationId) -> Option<Asked> {
-        let slot = self.slot(attribute)?;
+        let (slot, orders) = (self.slot(attribute)?, Orders::of(relation));
         match self.program.node(literal)?.operation {
-            Operation::Integer(than) => Some(Asked::Integer { slot, relation, than }),
-            Operation::Number(than) if than.is_finite() => Some(Asked::Number { slot, relation, than }),
+            Operation::Integer(than) => Some(Asked::Integer { slot, orders, than }),
+            Operation::Number(than) if than.is_finite() => Some(Asked::Number { slot, orders, than }),
             _ => None,
         }
     }
