@@ -11,7 +11,7 @@ def decision(least, counted):
     """`least`: microseconds, `counted`: instructions, both by name and number of live updates."""
     for updates, most_us in ((1_000, 3), (10_000, 8)):
         taken = least["ours", updates]
-        yield row(f"a whole decision, none of {updates:,} updates matches: ≤ {most_us} µs", f"{taken:.2g} µs", taken <= most_us)
+        yield row(f"a whole decision, none of {updates:,} updates matches: ≤ {most_us} µs", f"{taken:.1f} µs", taken <= most_us)
     for updates, least_ratio in ((1_000, 250), (10_000, 2_000)):
         ratio = counted["evalexpr's trees", updates] / counted["ours", updates]
         target = f"… against evalexpr's trees, {updates:,} updates: ≥ {least_ratio:,} × fewer instructions"

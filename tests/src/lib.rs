@@ -18,6 +18,7 @@ use tidegate::stack::{BUCKET, Services, TABLE, new_token_keys};
 use tidegate_api::token::TokenKeys;
 use tidegate_cloud::LocalCloud;
 use tidegate_core::{DeviceId, ProductId, Timestamp};
+use tidegate_store::store::{CheckStore, Freshness, Reading};
 use tidegate_store::{DynamoStore, Images, schema};
 
 /// The product of every test that needs only one.
@@ -193,6 +194,18 @@ impl World {
             let status = put(upload, image.to_vec()).await;
             assert_eq!(status, 200, "{upload}");
         }
+    }
+
+    /// Has the catalog of [`LAMP`] compiled anew, as the next change would: somebody wrote into the table.
+    ///
+    /// # Panics
+    /// When there is no catalog.
+    pub async fn recompile(&self, now: Timestamp) {
+        let product = ProductId::new(LAMP).expect("a good name");
+        let head = self.store.head(&product, Freshness::Strong).await.expect("the store answers");
+        let in_force = head.and_then(|head| head.catalog).expect("a catalog is in force");
+        self.store.ask_for_catalog(&product, &in_force.name).await.expect("the store answers");
+        self.services.sweep.sweep(now).await.expect("the store answers");
     }
 
     /// The counters of an update.

@@ -188,6 +188,7 @@ async fn one_bad_record_never_hides_the_others() {
         .send()
         .await
         .unwrap();
+    world.recompile(at(START)).await;
     assert_eq!(world.check(&lamp("lamp-1", "1.0.0"), at(START)).await.body["version"], "2.0.0");
     let listed = world.operator("GET", "lamp/updates", Value::Null, at(START)).await;
     assert_eq!((listed.status, listed.body["updates"].as_array().unwrap().len()), (200, 2));

@@ -531,7 +531,7 @@ async fn an_update_of_which_no_sha1_is_known_is_not_offered_in_this_dialect() {
         .key("sk", AttributeValue::S("update#2.0.0".into()))
         .update_expression("REMOVE object_sha1, object_md5");
     update.send().await.unwrap();
-    world.services.publish.handle(request("GET", "/v1/products/lamp", &[], "", None), now).await;
+    world.recompile(now).await;
     let client = Client::on(&world, "lamp-1", "1.0.0", now).await;
     assert_eq!(client.poll(now).await.links(), [""; 0]);
     assert_eq!(world.check(&lamp("lamp-2", "1.0.0"), now).await.body["version"], "2.0.0");

@@ -58,7 +58,7 @@ impl Index {
         for (filter, lane) in filters.iter_mut().zip(&self.lanes) {
             *filter = Some(lane.filter(facts));
         }
-        let end = self.downgrades.last().map_or(newer, |last| newer.max(*last as usize + 1));
+        let end = self.downgrades.last().map_or(newer, |last| newer.max((*last as usize).saturating_add(1)));
         Candidates { newer, downgrades: Few::new(&self.downgrades), filters, bits: 0, word: 0, words: end.div_ceil(64) }
     }
 }
