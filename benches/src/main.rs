@@ -1,7 +1,8 @@
 //! Does one piece of work again and again, so that `benches/instructions.sh` can count instructions.
 //!
 //! `tidegate-benches CASE UPDATES ITERATIONS`: the difference between two numbers of iterations is the cost of the work
-//! alone, without start-up and preparation.
+//! alone, without start-up and preparation. `tidegate-benches snapshot UPDATES FILE` writes the compiled catalog, for
+//! measurements of a whole function.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -21,7 +22,20 @@ fn main() -> ExitCode {
         (0..iterations).for_each(|_| work());
         return ExitCode::SUCCESS;
     }
+    if let [case, updates, file] = arguments.as_slice()
+        && case == "snapshot"
+        && let Some(bytes) = number(updates).and_then(|updates| compile(&definitions(updates)).to_snapshot())
+    {
+        return match std::fs::write(file, bytes) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{file} cannot be written: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     eprintln!("usage: tidegate-benches {} UPDATES ITERATIONS", CASES.join("|"));
+    eprintln!("       tidegate-benches snapshot UPDATES FILE");
     ExitCode::from(2)
 }
 

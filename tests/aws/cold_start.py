@@ -222,6 +222,14 @@ def token():
     return "d1.k1." + base64.urlsafe_b64encode(mac.digest()).decode().rstrip("=")
 
 
+def catalog(updates, folder):
+    """As publishing compiles it; none of its updates is for the device."""
+    file = pathlib.Path(folder, "catalog")
+    command = ["cargo", "run", "--quiet", "--profile", "bench", "-p", "tidegate-benches", "--", "snapshot"]
+    subprocess.run([*command, str(updates), str(file)], check=True, cwd=ROOT)
+    return file.read_bytes()
+
+
 def bundles(store, folder):
     files = {}
     for name, roots in (("amazon", AMAZON_ROOTS), ("system", SYSTEM_ROOTS)):
@@ -264,13 +272,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binaries", nargs="*", metavar="NAME=BINARY", help="default: check, echo and sdk-defaults")
     parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--updates", type=int, default=10, help="how many are live")
     arguments = parser.parse_args()
     release, peers = ROOT / "target/release", ROOT / "target/peers/release"
     defaults = [f"check={release}/check", f"echo={peers}/echo", f"SDK defaults={peers}/sdk-defaults"]
     event = (ROOT / "events/check.json").read_text().replace("DEVICE-TOKEN", token()).encode()
     columns = []
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(folder)
+        store = Store(folder, catalog(arguments.updates, folder))
         roots = bundles(store, folder)
         for name, binary in (text.split("=", 1) for text in arguments.binaries or defaults):
             measured = Measured(name, pathlib.Path(binary).resolve(), store, roots, event)

@@ -1,4 +1,5 @@
-"""A DynamoDB that knows one product and one device, over TLS: what a start is measured against.
+"""A DynamoDB that knows one product and one device, and an S3 that has its catalog, over TLS: what a start is measured
+against.
 
 Its certificate comes through an intermediate from an authority that lasts for a day, RSA throughout, as Amazon's do.
 """
@@ -15,7 +16,7 @@ from runtime_api import Loopback, Replies
 PRODUCT, DEVICE = "lamp", "lamp-1"
 # The device says this of itself in events/check.json; the record says the same, so that nothing is written.
 ATTRIBUTES = '{"id":"lamp-1","memory":"512","product":"lamp","site":{"region":"eu"}}'
-LIVE_UPDATES = 10
+CATALOG = "1-catalog"
 
 
 def authority(folder):
@@ -42,8 +43,9 @@ def authority(folder):
 class Store:
     """Answers on `url`, and counts its calls by operation."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, catalog):
         self.root, chain, key = authority(folder)
+        self._catalog = catalog
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(chain, key)
         self.calls = collections.Counter()
@@ -52,6 +54,11 @@ class Store:
 
     def _handler(store):  # the handler has a `self` of its own
         class Handler(Replies):
+            def do_GET(self):
+                store.calls["S3"] += 1
+                is_catalog = f"/catalogs/{PRODUCT}/{CATALOG}" in self.path
+                self.reply(*((200, store._catalog) if is_catalog else (404, b"")))
+
             def do_POST(self):
                 asked = json.loads(self.body())
                 operation = self.headers["x-amz-target"].rpartition(".")[2]
@@ -65,31 +72,20 @@ class Store:
 def answer(operation, asked):
     if operation == "GetItem":
         is_head = asked["Key"] == {"pk": {"S": PRODUCT}, "sk": {"S": "head"}}
-        return {"Item": {"revision": {"N": "1"}}} if is_head else {}
+        head = {"revision": {"N": "1"}, "catalog_revision": {"N": "1"}, "catalog_name": {"S": CATALOG}}
+        return {"Item": head} if is_head else {}
     if operation != "Query":
         return {}
     partition = asked["ExpressionAttributeValues"][":pk"]["S"]
-    items = {PRODUCT: updates, f"{PRODUCT}#device#{DEVICE}": device}.get(partition, list)()
+    items = {"#products": products, f"{PRODUCT}#device#{DEVICE}": device}.get(partition, list)()
     return {"Items": items, "Count": len(items), "ScannedCount": len(items)}
+
+
+def products():
+    return [{"pk": {"S": "#products"}, "sk": {"S": PRODUCT}}]
 
 
 def device():
     now = {"N": str(int(time.time() * 1000))}
     says = {"sk": {"S": "device"}, "version": {"S": "1.0.0"}, "attributes": {"S": ATTRIBUTES}}
     return [{**says, "first_seen": now, "last_seen": now}]
-
-
-def updates():
-    """Live, newer than what the device runs, and meant for others."""
-    return [update(f"1.{minor}.0") for minor in range(1, LIVE_UPDATES + 1)]
-
-
-def update(version):
-    digest = "4e329ba3588b5a485665ba8b2b3e8ed4cd980f06eda452eb0cd29e1d809b6423"
-    files = [{"name": "lamp.bin", "sha256": digest, "size": 20}]
-    definition = {"version": version, "policy": 'site.region == "us"', "files": files}
-    fields = {"id": f"{PRODUCT}-{version}", "product": PRODUCT, "version": version, "state": "active"}
-    fields["definition"] = json.dumps(definition)
-    numbers = {"generation": "1", "created_at": "1767225600000", "changed_at": "1767225600000"}
-    texts = {name: {"S": text} for name, text in fields.items()}
-    return texts | {name: {"N": number} for name, number in numbers.items()}

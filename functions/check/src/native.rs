@@ -1,6 +1,7 @@
 //! The native format, and Ioto's: the device says everything in one request.
 
 use lambda_http::{Body, Request, Response};
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use tidegate_api::answer::NativeAnswer;
 use tidegate_api::device_json::{self, DeviceJson};
@@ -122,15 +123,22 @@ pub(crate) fn device_write(
     record: &DeviceRecord,
     now: Timestamp,
 ) -> Option<DeviceWrite> {
-    let mut object = object.clone();
-    object.remove("version");
-    let attributes = Value::Object(object).to_string();
+    let attributes = serde_json::to_string(&WithoutVersion(object)).expect("a map of JSON values is JSON");
     let version = device.version.to_string();
     let is_unchanged = record.version.as_ref() == Some(&version) && record.attributes == attributes;
     if is_unchanged && !is_seen_long_ago(record, now) {
         return None;
     }
     Some(DeviceWrite { attributes, ..seen(&device.product, &device.id, record, version, now) })
+}
+
+/// What a device says beside its version, which has a field of its own in the record.
+struct WithoutVersion<'a>(&'a Map<String, Value>);
+
+impl Serialize for WithoutVersion<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().filter(|(name, _)| *name != "version"))
+    }
 }
 
 /// The record as it is, of a device that is seen now and runs `version`.
