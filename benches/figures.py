@@ -32,13 +32,14 @@ def service(ratios):
 def cold_start(table):
     """`table`: what tests/aws/cold_start.py prints; check is the first column, the echo the second, the SDK's defaults
     the third."""
-    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:]] for line in table.splitlines()}
+    rows = [[cell.strip() for cell in line.split("|")[1:]] for line in table.splitlines()]
 
-    def numbers(beginning, after="", column=0):
-        titles = list(cells)
-        start = titles.index(next(title for title in titles if title.startswith(after)))
-        title = next(title for title in titles[start:] if title.startswith(beginning))
-        return float(re.match(r"[\d.,]+", cells[title][column])[0].replace(",", ""))
+    def cell(beginning, after="", column=0):
+        start = next(place for place, cells in enumerate(rows) if cells[0].startswith(after))
+        return next(cells for cells in rows[start:] if cells[0].startswith(beginning))[column + 1]
+
+    def numbers(*arguments, **named):
+        return float(re.match(r"[\d.,]+", cell(*arguments, **named))[0].replace(",", ""))
 
     init_ms, init = numbers("init without"), numbers("… times the echo's")
     yield row("init: ≤ 3 ms of processor time, ≤ 8 × a bare echo's instructions", f"{init_ms:.1f} ms, {init:.1f} ×", init_ms <= 3 and init <= 8)
@@ -52,7 +53,7 @@ def cold_start(table):
     yield row("… under a 128 MB function's share of a processor: ≤ 50 ms", f"{share:.0f} ms", share <= 50)
     warm, counted = numbers("a warm request"), numbers("… instructions", after="a warm request")
     yield row("a warm check-in with one read: ≤ 200 µs of processor time, ≤ 900,000 instructions", f"{warm:.0f} µs, {counted:,.0f}", warm <= 200 and counted <= 900_000)
-    size, deflated = numbers("binary"), float(re.search(r"\(([\d.]+)\)", cells["binary, MB (deflated)"][0])[1])
+    size, deflated = numbers("binary"), float(re.search(r"\(([\d.]+)\)", cell("binary"))[1])
     yield row("the check function's binary: ≤ 8 MB, ≤ 4 MB zipped", f"{size:.1f} MB, {deflated:.1f} MB", size <= 8 and deflated <= 4)
 
 
