@@ -9,7 +9,7 @@ use tidegate_api::definition::Definition;
 use tidegate_core::policy::Slots;
 use tidegate_core::{Catalog, ProductId, State};
 use tidegate_store::PublishStore;
-use tidegate_store::record::UpdateRecord;
+use tidegate_store::record::{Head, UpdateRecord};
 use tidegate_store::store::{Freshness, StoreError, Stored};
 
 /// How often a compilation is tried while its operator waits.
@@ -22,8 +22,7 @@ const MOST_TRIES: usize = 3;
 /// When the store cannot be reached.
 pub async fn compile(store: &impl PublishStore, product: &ProductId) -> Stored<()> {
     // The head first: what is read after it holds every change that it counts.
-    let Some(head) = store.head(product, Freshness::Strong).await?.filter(tidegate_store::record::Head::is_behind)
-    else {
+    let Some(head) = store.head(product, Freshness::Strong).await?.filter(Head::is_behind) else {
         return Ok(());
     };
     let records = store.updates(product).await?;

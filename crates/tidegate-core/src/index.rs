@@ -1,5 +1,7 @@
 //! Which updates could match, without asking their policies: by version, and by the attribute values that they need.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::policy::{Facts, Key, Needs};
@@ -98,7 +100,7 @@ impl Lane {
     fn new(slot: usize, updates: &[(Needs, bool)]) -> Self {
         let words = updates.len().div_ceil(64);
         let mut free = vec![0; words];
-        let mut by_value = std::collections::BTreeMap::<Key<'static>, Vec<u32>>::new();
+        let mut by_value = BTreeMap::<Key<'static>, Vec<u32>>::new();
         for (position, (needs, _)) in numbered(updates) {
             match needs.get(&slot) {
                 None => set(&mut free, position),

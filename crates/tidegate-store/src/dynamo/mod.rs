@@ -46,12 +46,6 @@ impl DynamoStore {
     }
 }
 
-/// A client over an SDK configuration.
-#[must_use]
-pub fn client(config: &aws_types::SdkConfig) -> Client {
-    Client::new(config)
-}
-
 /// Any failure that says nothing of the data.
 fn unavailable<E, R>(error: SdkError<E, R>) -> StoreError
 where
