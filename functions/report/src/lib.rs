@@ -106,18 +106,7 @@ impl<S: ReportStore> ReportService<S> {
         proof: Proof,
         now: Timestamp,
     ) -> Result<Recorded, ApiError> {
-        let recorded = self.record(report, proof, now).await;
-        match &recorded {
-            Ok(recorded) => tracing::info!(
-                product = %report.product, device = %report.device, update = %report.update,
-                status = %report.status, message = report.message, ?recorded, dialect, "report"
-            ),
-            Err(error) => tracing::warn!(
-                product = %report.product, device = %report.device, update = %report.update,
-                code = error.code, dialect, "report_refused"
-            ),
-        }
-        recorded
+        logged(dialect, report, self.record(report, proof, now).await)
     }
 
     async fn record(&self, report: &Report, proof: Proof, now: Timestamp) -> Result<Recorded, ApiError> {
@@ -231,6 +220,21 @@ impl<S: ReportStore> ReportService<S> {
         }
         Ok(())
     }
+}
+
+/// Says what became of a report.
+fn logged(dialect: &'static str, report: &Report, recorded: Result<Recorded, ApiError>) -> Result<Recorded, ApiError> {
+    match &recorded {
+        Ok(recorded) => tracing::info!(
+            product = %report.product, device = %report.device, update = %report.update,
+            status = %report.status, message = report.message, ?recorded, dialect, "report"
+        ),
+        Err(error) => tracing::warn!(
+            product = %report.product, device = %report.device, update = %report.update,
+            code = error.code, dialect, "report_refused"
+        ),
+    }
+    recorded
 }
 
 /// The record of a device that has installed what its claim gave it.

@@ -9,7 +9,7 @@ use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite, KnownDevice};
 use tidegate_store::store::Freshness;
 use tidegate_store::{ReportStore, StoreError};
 
-use crate::{MOST_TRIES, Recorded, ReportService, Runs, unavailable};
+use crate::{MOST_TRIES, Recorded, ReportService, Runs, logged, unavailable};
 
 /// How long a record may say that a device was seen on an earlier day, in seconds.
 const SEEN_AGAIN_S: i64 = 24 * 3600;
@@ -25,18 +25,7 @@ impl<S: ReportStore> ReportService<S> {
         proof: Proof,
         now: Timestamp,
     ) -> Result<Recorded, ApiError> {
-        let heard = self.hear_and_keep(report, running, proof, now).await;
-        match &heard {
-            Ok(recorded) => tracing::info!(
-                product = %report.product, device = %report.device, update = %report.update,
-                status = %report.status, message = report.message, ?recorded, dialect, "report"
-            ),
-            Err(error) => tracing::warn!(
-                product = %report.product, device = %report.device, update = %report.update,
-                code = error.code, dialect, "report_refused"
-            ),
-        }
-        heard
+        logged(dialect, report, self.hear_and_keep(report, running, proof, now).await)
     }
 
     async fn hear_and_keep(
