@@ -1,4 +1,4 @@
-"""A whole decision and a catalog in memory, ours and evalexpr's: timed by criterion, and counted by callgrind."""
+"""Whole decisions and catalog loading, by Tidegate and by evalexpr: times from criterion, counts from callgrind."""
 
 import pathlib
 import re
@@ -8,7 +8,7 @@ import time
 import minima
 
 ROOT = pathlib.Path(__file__).parent.parent
-# The names of benches/benches/decision.rs for the cases of benches/instructions.sh.
+# Cases of benches/instructions.sh, with their names in benches/benches/decision.rs.
 NAMES = {
     "ours": "ours",
     "ours-up-to-date": "ours, up to date",
@@ -16,7 +16,7 @@ NAMES = {
     "load": "load a snapshot",
     "parse": "parse JSON and policies",
 }
-# A tenth of the time, and enough to see that everything works.
+# The cases of --quick take a tenth of the time.
 QUICK = [word for size in ("10", "100", "1000") for case in ("ours", "ours-up-to-date", "theirs") for word in (case, size)]
 QUICK += ["load", "1000", "parse", "1000"]
 
@@ -26,7 +26,7 @@ def output(*command):
 
 
 def timed():
-    """Least microseconds by name and number of updates, and the bytes of snapshots."""
+    """Returns the minimum microseconds by name and number of updates, and the sizes of snapshots in bytes."""
     began = time.time()
     said = output("cargo", "bench", "--quiet", "-p", "tidegate-benches", "--bench", "decision")
     least = {}
@@ -37,6 +37,6 @@ def timed():
 
 
 def counted(quick):
-    """Instructions by the same."""
+    """Returns the instructions by name and number of updates."""
     rows = [line.split() for line in output("benches/instructions.sh", *(QUICK if quick else [])).splitlines()[1:]]
     return {(NAMES[case], int(updates)): int(instructions) for case, updates, instructions in rows}

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Counts the instructions of whole decisions, ours and with evalexpr's trees, and of having a catalog in memory. Unlike
-# times, they are the same on a busy machine.
+# Counts the instructions of whole decisions, by Tidegate and by evalexpr's trees, and of loading a catalog. Unlike times,
+# instruction counts do not change on a busy machine.
 #
 #   benches/instructions.sh [CASE UPDATES]...
 #
-# Each case runs under callgrind with two numbers of iterations; the difference, divided, is one piece of work without
-# start-up and preparation. Valgrind does not offer the SHA instructions of recent processors, so each cohort costs more
-# here than it does in the field.
+# Each case runs twice under callgrind, with different numbers of iterations. The difference of the counts divided by the
+# difference of the iterations is the count of one iteration, without start-up and preparation. Valgrind does not support
+# the SHA instructions of recent processors. So a cohort costs more here than on a real processor.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +18,7 @@ fi
 # The profile of the criterion benchmarks; cargo prints the path, so no target directory is assumed.
 binary=$(cargo build --quiet --profile bench -p tidegate-benches --bin tidegate-benches --message-format json |
     sed -n 's/.*"executable":"\([^"]*tidegate-benches\)".*/\1/p')
-# A cargo that failed has said why.
+# cargo has already printed the error.
 [ -n "$binary" ] || exit 1
 
 instructions() { # case updates iterations
@@ -26,7 +26,7 @@ instructions() { # case updates iterations
         sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
 }
 
-# As few as the cost of one allows.
+# Two numbers of iterations: fewer for cases that take long.
 iterations() { # case updates
     case "$1 $2" in
     ours*) echo 10 210 ;;

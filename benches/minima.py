@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The fastest sample of every benchmark that criterion has run, in microseconds.
+"""Prints the fastest sample of every criterion benchmark in microseconds.
 
-On a shared machine minima repeat to a few percent, means do not.
+On a shared machine minima are reproducible to a few percent. Means are not.
 """
 
 import json
@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent / "target" / "criterion"
 
 
 def minima(since=0.0):
-    """By criterion's full id, of the benchmarks that ran after `since`."""
+    """Returns the fastest sample of each benchmark that ran after `since`, by criterion's full id."""
     found = {}
     for sample in sorted(ROOT.glob("**/new/sample.json")):
         if sample.stat().st_mtime < since:

@@ -1,4 +1,4 @@
-"""Draws lines over logarithmic axes as SVG, with a background of its own: for light pages and dark ones."""
+"""Draws lines over logarithmic axes as SVG. The image has its own background, for light and dark pages."""
 
 import math
 from xml.sax.saxutils import escape
@@ -16,12 +16,12 @@ def duration(microseconds):
 
 
 def decades(values):
-    """The exponents of the first and the last power of ten around them."""
+    """Returns the exponents of the powers of ten below and above all values."""
     return math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
 
 
 def log_log(title, subtitle, lines):
-    """`lines`: a name, and pairs of live updates and microseconds."""
+    """Returns the chart. `lines` are pairs of a name and points (number of live updates, microseconds)."""
     points = [point for _, line in lines for point in line]
     (x_from, x_to), (y_from, y_to) = (decades([point[axis] for point in points]) for axis in (0, 1))
     across, down = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
@@ -67,7 +67,7 @@ def log_log(title, subtitle, lines):
     drawn.append(text(LEFT + across / 2, HEIGHT - 14, "live updates of the product"))
     drawn.append(text(0, 0, "one decision", more=f'transform="translate(18 {TOP + down / 2}) rotate(-90)"'))
     labels = {}
-    # From the lowest up, each at least a line of text above the one before.
+    # Place the labels from the lowest line up, each at least one line of text above the previous one.
     for name, line in sorted(lines, key=lambda named: -y(named[1][-1][1])):
         at_x, at_y = x(line[-1][0]), y(line[-1][1]) + 4
         below = [other_y for other_x, other_y in labels.values() if other_x == at_x]

@@ -1,7 +1,7 @@
-"""Devices that poll a whole service for nothing: `tidegate dev` and gooseBit, both over hawkBit's DDI, by the same client.
+"""Measures polls without an offer: `tidegate dev` and gooseBit, both over hawkBit's DDI, with the same client.
 
-What counts is the processor time of the server for each poll: the client shares the machine, so polls per second say less.
-The servers take turns, so that a busy minute of the machine hits both.
+The main result is the server's processor time for one poll. The client runs on the same machine, so polls per second are
+less meaningful. The servers take turns, so that other load on the machine affects both.
 """
 
 import asyncio
@@ -25,17 +25,17 @@ TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
 class Refused(Exception):
-    """An answer that is no measurement."""
+    """The server answered an error."""
 
 
 class Connection:
-    """One that is kept open. asyncio's streams cost several times as much as this."""
+    """An HTTP connection that stays open."""
 
     def __init__(self, port):
         self._port, self._reader, self._writer = port, None, None
 
     async def ask(self, method, path, headers=(), body=None):
-        """The answer's JSON."""
+        """Sends a request and returns the JSON of the answer."""
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         sent = b"" if body is None else json.dumps(body).encode()
@@ -55,7 +55,7 @@ class Connection:
 
 
 class Server:
-    """A server process, its children, and how devices speak to it."""
+    """A server process, its child processes, and the requests of devices to it."""
 
     def __init__(self, name, command, port, folder, environment=()):
         self.name, self.port, self.tokens = name, port, {}
@@ -78,7 +78,7 @@ class Server:
         self.process.wait()
 
     def _stats(self):
-        """Of the process and all that come from it: what follows the name in /proc/<pid>/stat."""
+        """Returns the fields after the name in /proc/<pid>/stat, for the process and all its descendants."""
         stats = {}
         for file in pathlib.Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
@@ -100,7 +100,7 @@ class Server:
         return await connection.ask(method, f"/{TENANT}/controller/v1/{device}{rest}", headers, body)
 
     async def each(self, devices, act):
-        """Does the same for each device, over all connections."""
+        """Calls `act` for each device, over all connections."""
         waiting = iter(devices)
 
         async def one():
@@ -112,20 +112,20 @@ class Server:
         await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
 
     async def introduce(self, devices):
-        """Has every device say what it runs, so that from now on there is nothing to say or to offer."""
+        """Sends the version of every device, so that later polls have nothing to send and nothing to offer."""
 
         async def act(connection, device):
             await self.ask(connection, device)
             await self.ask(connection, device, "PUT", "/configData", {"mode": "merge", "data": {"sw_version": VERSION}})
             if links := (await self.ask(connection, device)).get("_links"):
-                raise Refused(f"{self.name} has something for a device that runs {VERSION}: {links}")
+                raise Refused(f"{self.name} has an offer for a device with version {VERSION}: {links}")
 
-        # Several first devices at once fall over each other in gooseBit: all of them create the same row.
+        # gooseBit fails if several first devices arrive at once: each of them creates the same row.
         await self.each(devices[:1], act)
         await self.each(devices[1:], act)
 
     async def round(self, devices, seconds):
-        """Polls, one device after the other on each connection."""
+        """Polls for `seconds`, one device after the other on each connection, and returns the measurements."""
         latencies, end = [], time.perf_counter() + seconds
 
         def polling():
@@ -155,7 +155,7 @@ class Server:
 
 
 def build():
-    """The path of the command, which cargo knows."""
+    """Builds the command and returns its path."""
     if binary := os.environ.get("TIDEGATE_BIN"):
         return binary
     command = ["cargo", "build", "--quiet", "--profile", "bench", "--bin", "tidegate", "--message-format", "json"]
@@ -184,7 +184,7 @@ def tidegate(folder, port):
 
 
 def goosebit(folder, port):
-    """`skipped` when it cannot be installed. As it comes: no token is asked for, and nothing is in its rollouts."""
+    """Starts gooseBit with its default settings: without tokens and without rollouts. Returns None if it cannot be installed."""
     if not (VENV / "bin/uvicorn").exists():
         installed = (
             subprocess.run([sys.executable, "-m", "venv", str(VENV)]).returncode == 0
@@ -193,7 +193,7 @@ def goosebit(folder, port):
         if not installed:
             return None
     [package] = VENV.glob("lib/python3*/site-packages/goosebit")
-    # What its README calls `aerich upgrade` reads this.
+    # `aerich upgrade`, which gooseBit's README names, reads this file.
     pathlib.Path(folder, "pyproject.toml").write_text(
         f'[tool.aerich]\ntortoise_orm = "goosebit.db.config.TORTOISE_CONF"\nlocation = "{package}/db/migrations"\n'
     )
@@ -214,7 +214,7 @@ def goosebit(folder, port):
 
 
 def measure(device_counts, rounds, seconds):
-    """By server and number of devices, what the cheapest round took."""
+    """Returns the round with the least processor time, by server and number of devices."""
 
     async def all_rounds(servers):
         best = {}

@@ -1,4 +1,7 @@
-"""Exosite's own client library, unmodified: `murano.py STEP HOST DEVICE TOKEN IMAGE`, and prints its token at the end."""
+"""Runs one step with Exosite's client library, without changes: `murano.py STEP HOST DEVICE TOKEN IMAGE`.
+
+The last line of the output is the device's token.
+"""
 
 import json
 import socket
@@ -8,7 +11,7 @@ import time
 from murano_client.http import MuranoHTTP
 
 resolve = socket.getaddrinfo
-# The product is the first label of the host. In the field a wildcard record does this.
+# The product is the first label of the host. In production a wildcard DNS record resolves it.
 socket.getaddrinfo = lambda host, *rest, **more: resolve(
     "127.0.0.1" if host.endswith(".localhost") else host, *rest, **more
 )
@@ -26,11 +29,11 @@ def check(what, got, expected):
 
 def say(device, version, status, message=""):
     answer = device.http_write("otau_in", json.dumps({"version": version, "status": status, "message": message}))
-    check(f"{status} {version} is taken", answer.code, 204)
+    check(f"{status} {version} is accepted", answer.code, 204)
 
 
 def offered(device):
-    """What is set for the device, or nothing. A function looks at its product at most once a second."""
+    """Returns the offer for the device, or None. Waits first: a function reads its product at most once a second."""
     time.sleep(1.5)
     answer = device.http_read("config_otau")
     return json.loads(answer.body.removeprefix("config_otau=")) if answer.code == 200 else None
@@ -39,17 +42,17 @@ def offered(device):
 def walk(device, image):
     device.http_activate()
     check("the device is activated", device.is_activated(), True)
-    check("nothing is offered to a device that has not said what it runs", offered(device), None)
+    check("a device without a reported version gets no offer", offered(device), None)
     say(device, "1.0.0", "INSTALLED_VERSION")
     offer = offered(device)
     check("1.1.0 is offered", offer and offer["version"], "1.1.0")
-    check("it is acknowledged", device.http_write("config_otau", json.dumps(offer)).code, 204)
+    check("the acknowledgement is accepted", device.http_write("config_otau", json.dumps(offer)).code, 204)
     item = offer["payload"]
     content = device._http_getContent(item)
-    check("its bytes are the image's", content.content, image)
+    check("the downloaded bytes equal the image", content.content, image)
     for status in STATUSES:
         say(device, "1.1.0", status)
-    check("nothing more is offered", offered(device), None)
+    check("after the success there is no offer", offered(device), None)
     say(device, "1.1.0", "INSTALLED_VERSION")
     say(device, "1.1.0", "INSTALL_SUCCESS", "a repeat")
 
@@ -68,9 +71,9 @@ def back_out(device):
     for status in ["INIT", "INSTALL_ERROR"]:
         say(device, "1.3.0", status)
     offer = offered(device)
-    check("1.3.0 is offered once more", offer and offer["version"], "1.3.0")
+    check("1.3.0 is offered again", offer and offer["version"], "1.3.0")
     say(device, "1.3.0", "INSTALL_ABORTED")
-    check("and not again after it was aborted", offered(device), None)
+    check("after the abort there is no offer", offered(device), None)
 
 
 if __name__ == "__main__":
