@@ -1,7 +1,7 @@
 //! Every error: its status, its stable code, and a sentence that names the thing.
 
 use serde_json::{Value, json};
-use tidegate_api::error::CODES;
+use tidegate_api::ErrorCode;
 use tidegate_tests::{LAMP, World, answer, at, file, lamp, request};
 
 const NOW: &str = "2026-01-01T00:00:00Z";
@@ -17,8 +17,32 @@ async fn device(world: &World, path: &str, token: &str, body: &str) -> (u16, Str
     (answered.status, answered.code().to_string(), message)
 }
 
+/// The rows of the README's table of errors: a status and its codes.
+fn readme_rows() -> Vec<(u16, Vec<&'static str>)> {
+    let readme = include_str!("../../README.md");
+    let section = readme.split("\n## Errors\n").nth(1).expect("the README has a section on errors");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| {
+        let (status, codes) = line.strip_prefix("| ")?.split_once(" | ")?;
+        Some((status.parse().ok()?, codes.split('`').skip(1).step_by(2).filter(|word| *word != "Retry-After").collect()))
+    });
+    rows.collect()
+}
+
+#[test]
+fn the_readme_lists_every_error_code_under_its_status() {
+    let mut expected = Vec::<(u16, Vec<&str>)>::new();
+    for code in ErrorCode::ALL {
+        match expected.last_mut() {
+            Some((status, codes)) if *status == code.status() => codes.push(code.code()),
+            _ => expected.push((code.status(), vec![code.code()])),
+        }
+    }
+    assert_eq!(readme_rows(), expected);
+}
+
 fn check(got: (u16, String, String), code: &str, says: &str) {
-    let status = CODES.iter().find(|(listed, ..)| *listed == code).expect("a listed code").1;
+    let status = ErrorCode::ALL.iter().find(|listed| listed.code() == code).expect("a listed code").status();
     assert_eq!((got.0, got.1.as_str()), (status, code), "{}", got.2);
     assert!(got.2.contains(says), "{code}: {}", got.2);
 }

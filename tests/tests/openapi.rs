@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tidegate::stack::{BUCKET, Stack, TABLE};
 use tidegate_api::dialect::{exosite, hawkbit, kaa};
-use tidegate_api::error::CODES;
+use tidegate_api::ErrorCode;
 use tidegate_cloud::Backend;
 use tidegate_core::outcome::Status;
 use tidegate_core::{State, Transition, objection};
@@ -176,18 +176,25 @@ fn strings(value: &Value) -> Vec<&str> {
 // ---------------------------------------------------------------------------------------------
 // Codes, statuses and examples.
 
+/// The codes of the JSON errors: all but those of dialects.
+fn error_codes() -> impl Iterator<Item = ErrorCode> {
+    ErrorCode::ALL.iter().copied().filter(|code| !code.is_of_a_dialect())
+}
+
 #[test]
 fn the_file_has_the_codes_and_statuses_of_the_code() {
     let document = Document::load();
     let listed = |name: &str| strings(&document.root["components"]["schemas"][name]["enum"]);
-    assert_eq!(listed("ErrorCode"), CODES.map(|(code, ..)| code));
+    assert_eq!(listed("ErrorCode"), error_codes().map(ErrorCode::code).collect::<Vec<_>>());
     assert_eq!(listed("ObjectionCode"), objection::CODES);
     assert_eq!(listed("ReportStatus"), Status::names().collect::<Vec<_>>());
     assert_eq!(listed("State"), State::ALL.map(State::name));
     assert_eq!(listed("MaybeState"), State::ALL.map(State::name));
     let table = document.root["components"]["schemas"]["ErrorCode"]["description"].as_str().unwrap_or_default();
     let rows = table.lines().filter(|line| line.starts_with("| `")).collect::<Vec<_>>();
-    let expected = CODES.map(|(code, status, meaning)| format!("| `{code}` | {status} | {meaning} |"));
+    let expected = error_codes()
+        .map(|code| format!("| `{code}` | {} | {} |", code.status(), code.sentence()))
+        .collect::<Vec<_>>();
     assert_eq!(rows, expected, "the table of error codes");
 }
 
@@ -196,7 +203,7 @@ fn every_error_code_is_listed_under_its_own_status_and_none_is_forgotten() {
     let document = Document::load();
     let mut values = Vec::new();
     every_value("", &document.root, &mut values);
-    let statuses = CODES.iter().map(|(code, status, _)| (*code, *status)).collect::<BTreeMap<_, _>>();
+    let statuses = error_codes().map(|code| (code.code(), code.status())).collect::<BTreeMap<_, _>>();
     let mut of_response = BTreeMap::<String, BTreeSet<&str>>::new();
     for (pointer, value) in &values {
         let response = pointer.split("/content/").next().unwrap_or_default();
@@ -888,7 +895,7 @@ async fn every_error_but_a_conflict_is_provoked_and_comes_as_the_file_says() {
     let report = json!({"id": "lamp-1", "product": "lamp", "version": "1.1.0", "status": "INIT"});
     walk.call("report", &[], Body::Good(report), 503).await;
 
-    let expected = CODES.iter().map(|(code, ..)| (*code).to_string()).filter(|code| code != "conflict");
+    let expected = error_codes().map(|code| code.to_string()).filter(|code| code != "conflict");
     assert_eq!(walk.codes, expected.collect());
     walk.stack.shutdown().await;
 }

@@ -12,6 +12,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::error::ApiError;
 use crate::metrics::{self, EmbeddedMetrics};
 
 /// An answer of compact JSON with its length. A string search is all the parsing that some agents
@@ -26,6 +27,16 @@ pub fn respond(status: u16, body: &impl Serialize) -> Response<Body> {
         .header("cache-control", "no-store")
         .body(Body::Text(text));
     built.expect("a status from our own list and constant headers always build")
+}
+
+/// An error as an answer, with `Retry-After` where the request may succeed later.
+#[must_use]
+pub fn error_response(error: &ApiError) -> Response<Body> {
+    let mut response = respond(error.status(), &error.body());
+    if let Some(seconds) = error.retry_after_s {
+        response.headers_mut().insert("retry-after", seconds.into());
+    }
+    response
 }
 
 /// An answer that sends a client to another address, afresh each time.

@@ -4,7 +4,8 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Request, RequestExt};
 use serde_json::Value;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
+use crate::body_limits;
 use crate::strict_json;
 
 /// Who asks, as API Gateway's IAM authorizer says it. Functions believe nothing else: a request
@@ -22,7 +23,7 @@ pub fn principal(request: &Request) -> Result<String, ApiError> {
         _ => None,
     };
     arn.ok_or_else(|| {
-        ApiError::new("forbidden", "operator calls must be signed with IAM, or carry the local operator key")
+        ApiError::new(ErrorCode::Forbidden, "operator calls must be signed with IAM, or carry the local operator key")
     })
 }
 
@@ -34,13 +35,11 @@ pub fn object(body: &[u8], known: &[&str]) -> Result<serde_json::Map<String, Val
     if body.is_empty() {
         return Ok(serde_json::Map::new());
     }
-    let Value::Object(object) = strict_json::parse(body, strict_json::OPERATOR)? else {
-        return Err(ApiError::new("bad_json", "the body must be a JSON object"));
-    };
+    let object = strict_json::parse_object(body, body_limits::OPERATOR)?;
     match object.keys().find(|name| !known.contains(&name.as_str())) {
         Some(name) => {
             let known = known.join(", ");
-            Err(ApiError::new("unknown_field", format!("there is no field `{name}` here; there is {known}")))
+            Err(ApiError::new(ErrorCode::UnknownField, format!("there is no field `{name}` here; there is {known}")))
         }
         None => Ok(object),
     }

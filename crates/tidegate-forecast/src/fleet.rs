@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use tidegate_api::device_json::attributes_of;
-use tidegate_api::strict_json;
+use tidegate_api::{body_limits, strict_json};
 use tidegate_core::attributes::Attributes;
 use tidegate_core::{Timestamp, Version};
 
@@ -59,7 +59,7 @@ pub(crate) const STATED: &str = "forecast_matches";
 /// # Errors
 /// A sentence that names the field and the expectation.
 pub fn read_fleet(text: &[u8]) -> Result<Fleet, String> {
-    let value = strict_json::parse(text, strict_json::OPERATOR).map_err(|error| error.message)?;
+    let value = strict_json::parse(text, body_limits::OPERATOR).map_err(|error| error.message)?;
     let mut fields = Fields::new("", value)?;
     let version = fields.version("version")?;
     let (audience, groups) = audience(&mut fields, &version)?;

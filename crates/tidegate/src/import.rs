@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tidegate_api::definition::Definition;
-use tidegate_api::strict_json::{self, Bounds};
+use tidegate_api::{body_limits, strict_json};
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::{ProductId, Version};
 
@@ -28,9 +28,6 @@ use crate::output::{self, Output, Tone, clean};
 use crate::publish;
 use images::{Found, Images};
 use record::{Record, WantedFile};
-
-/// A file that a person exported: generous, but read into memory as a whole.
-const EXPORT: Bounds = Bounds { bytes: 64 * 1024 * 1024, depth: 64, keys: 1_000_000 };
 
 /// Where an export comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -173,7 +170,7 @@ pub fn run(args: &ImportArgs, common: &Common, output: &Output) -> CommandResult
 fn read(args: &ImportArgs) -> CommandResult<Vec<Record>> {
     let bytes = std::fs::read(&args.file).map_err(|cause| CommandError::file("read", &args.file, &cause))?;
     let bad = |message: &str| CommandError::BadInput(format!("{}: {message}", args.file.display()));
-    let document = strict_json::parse(&bytes, EXPORT).map_err(|error| bad(&error.message.replace("the body", "it")))?;
+    let document = strict_json::parse(&bytes, body_limits::EXPORT).map_err(|error| bad(&error.message.replace("the body", "it")))?;
     let policy = args.policy.as_deref();
     let records = match args.from {
         Source::Builder => builder::read(&document),

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lambda_http::{Body, Request, RequestExt as _, Response};
 use tidegate_api::token::TokenKeys;
-use tidegate_api::{ApiError, dialect, edge};
+use tidegate_api::{ApiError, ErrorCode, dialect, edge};
 use tidegate_check::CheckService;
 use tidegate_cloud::{Backend, FrontDoor, LocalCloud, OperatorKey};
 use tidegate_publish::PublishService;
@@ -78,7 +78,7 @@ impl Backend for Services {
                 self.publish.handle(request, now).await
             }
             path if path.ends_with("/device/register") => self.check.handle(request, now).await,
-            _ => ApiError::new("unknown_route", "there is nothing at this path").response(),
+            _ => edge::error_response(&ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path")),
         }
     }
 }

@@ -8,7 +8,7 @@ use lambda_http::{Body, Request, RequestExt as _, Response};
 use tidegate_api::answer::opens;
 use tidegate_api::dialect::exosite::{self, Activation, LONGEST_PART_BYTES, Part, Route, unknown_content};
 use tidegate_api::token::Bearer;
-use tidegate_api::{ApiError, edge};
+use tidegate_api::{ApiError, ErrorCode, edge};
 use tidegate_core::device::Delivery;
 use tidegate_core::{Claim, ClaimState, Timestamp, Update};
 use tidegate_store::record::{DeviceRecord, DeviceWrite, InForce};
@@ -30,7 +30,7 @@ impl<S: CheckStore> CheckService<S> {
                 Route::Alias => self.read_alias(request, now).await,
                 Route::Activate => self.activate(request, now).await,
                 Route::Download => self.download(request, now).await,
-                Route::Record => Err(ApiError::new("unknown_route", "there is nothing at this path")),
+                Route::Record => Err(ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path")),
             },
         };
         answer.unwrap_or_else(|error| exosite::refuse(&error))

@@ -10,7 +10,7 @@ use tidegate_api::answer::opens;
 use tidegate_api::dialect::hawkbit::{
     self, ActionId, ConfigData, Found, Link, Links, Purpose, Resource, Route, gone, unknown_action,
 };
-use tidegate_api::{ApiError, edge};
+use tidegate_api::{ApiError, ErrorCode, edge};
 use tidegate_core::device::Delivery;
 use tidegate_core::guidance::{OFFERED_S, SOONEST_S, check_again_after_s};
 use tidegate_core::{
@@ -153,7 +153,7 @@ impl<S: CheckStore> CheckService<S> {
             return Err(unknown_action());
         }
         let file = update.content.files.iter().find(|file| file.name == name);
-        let file = file.ok_or_else(|| ApiError::new("unknown_route", "this action has no such file"))?;
+        let file = file.ok_or_else(|| ApiError::new(ErrorCode::UnknownRoute, "this action has no such file"))?;
         if claim.has_lapsed(*now) {
             // No URL fits in what is left of it; the next poll reserves it again under another number.
             return Err(gone());
@@ -218,7 +218,7 @@ impl Asked<'_> {
                 let (update, _) = under_way(device, known, *action)?;
                 Ok(hawkbit::artifacts(route, host, *action, update))
             }
-            _ => Err(ApiError::new("unknown_route", "there is nothing at this path")),
+            _ => Err(ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path")),
         }
     }
 }

@@ -6,7 +6,7 @@ use tidegate_api::answer::opens;
 use tidegate_api::device_json::attributes_of;
 use tidegate_api::dialect::kaa::{self, Resource, Route};
 use tidegate_api::token::Bearer;
-use tidegate_api::{ApiError, edge};
+use tidegate_api::{ApiError, ErrorCode, edge};
 use tidegate_core::device::Delivery;
 use tidegate_core::{Device, Timestamp, Version};
 use tidegate_store::CheckStore;
@@ -28,7 +28,7 @@ impl<S: CheckStore> CheckService<S> {
     async fn kaa_config(&self, route: &Route, request: &Request, now: Timestamp) -> Result<Value, ApiError> {
         let bearer = route.caller(request.method().as_str(), &self.keys)?;
         if route.resource != Resource::Config {
-            return Err(ApiError::new("unknown_route", "there is nothing at this path"));
+            return Err(ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path"));
         }
         let running = kaa::running(request.body())?;
         let Bearer { product, device, proof } = &bearer;

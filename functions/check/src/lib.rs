@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lambda_http::{Body, Request, RequestExt as _, Response};
-use tidegate_api::ApiError;
+use tidegate_api::{ApiError, ErrorCode};
 use tidegate_api::answer::SignedFile;
 use tidegate_api::dialect;
 use tidegate_api::token::{Proof, TokenKeys};
@@ -139,12 +139,12 @@ impl<S: CheckStore> CheckService<S> {
             ("POST", "/tok/provision/update") => native::Dialect::Ioto,
             ("POST", path) if path.ends_with("/device/register") => return self.register(&request, now).await,
             (_, "/v1/check" | "/tok/provision/update") => {
-                return ApiError::new("wrong_method", "a check-in is a POST").response();
+                return edge::error_response(&ApiError::new(ErrorCode::WrongMethod, "a check-in is a POST"));
             }
             (_, path) if path.ends_with("/device/register") => {
-                return ApiError::new("wrong_method", "a registration is a POST").response();
+                return edge::error_response(&ApiError::new(ErrorCode::WrongMethod, "a registration is a POST"));
             }
-            _ => return ApiError::new("unknown_route", "there is nothing at this path").response(),
+            _ => return edge::error_response(&ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path")),
         };
         self.native(dialect, &request, now).await
     }
@@ -161,7 +161,7 @@ impl<S: CheckStore> CheckService<S> {
         let down = |error: StoreError| unavailable(product, device, &error);
         let catalog = self.catalogs.current(&self.store, product, now).await.map_err(down)?;
         let Some(head) = catalog.head.clone() else {
-            return Err(ApiError::new("unknown_product", format!("the product {product} has no update yet")));
+            return Err(ApiError::new(ErrorCode::UnknownProduct, format!("the product {product} has no update yet")));
         };
         let known = self.store.device(product, device, Freshness::Eventual).await.map_err(down)?;
         let record = known.record_or_default();

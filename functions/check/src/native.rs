@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tidegate_api::answer::NativeAnswer;
 use tidegate_api::device_json::{self, DeviceJson};
 use tidegate_api::token::Proof;
-use tidegate_api::{ApiError, edge};
+use tidegate_api::{ApiError, ErrorCode, edge};
 use tidegate_core::device::Delivery;
 use tidegate_core::{Device, DeviceId, ProductId, Timestamp, Version};
 use tidegate_store::CheckStore;
@@ -29,10 +29,10 @@ impl<S: CheckStore> CheckService<S> {
             (Ok(answer), Dialect::Native) => edge::respond(200, &answer),
             (Ok(answer), Dialect::Ioto) => edge::respond(200, &answer.ioto()),
             // An Ioto agent can do nothing with the news that its version is not SemVer.
-            (Err(error), Dialect::Ioto) if error.code == "bad_version" => {
+            (Err(error), Dialect::Ioto) if error.code == ErrorCode::BadVersion => {
                 edge::respond(200, &NativeAnswer::nothing("bad_version", None, 0).ioto())
             }
-            (Err(error), _) => error.response(),
+            (Err(error), _) => edge::error_response(&error),
         }
     }
 
@@ -60,7 +60,7 @@ impl<S: CheckStore> CheckService<S> {
             ),
             Err(error) => tracing::warn!(
                 product = %device.product, device = %device.id, version = %device.version, ?dialect,
-                code = error.code, "check_in_refused"
+                code = error.code.code(), "check_in_refused"
             ),
         }
         answer

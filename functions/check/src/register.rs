@@ -4,7 +4,7 @@
 
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
-use tidegate_api::{ApiError, edge, strict_json};
+use tidegate_api::{ApiError, ErrorCode, edge, body_limits, strict_json};
 use tidegate_core::{DeviceId, ProductId, Timestamp};
 use tidegate_store::store::Freshness;
 use tidegate_store::{CheckStore, StoreError};
@@ -16,15 +16,12 @@ impl<S: CheckStore> CheckService<S> {
     pub(crate) async fn register(&self, request: &Request, now: Timestamp) -> Response<Body> {
         match self.registered(request, now).await {
             Ok(answer) => edge::respond(200, &answer),
-            Err(error) => error.response(),
+            Err(error) => edge::error_response(&error),
         }
     }
 
     async fn registered(&self, request: &Request, now: Timestamp) -> Result<serde_json::Value, ApiError> {
-        let object = strict_json::parse(request.body(), strict_json::DEVICE)?;
-        if !object.is_object() {
-            return Err(ApiError::new("bad_json", "the body must be a JSON object"));
-        }
+        let object = strict_json::parse_object(request.body(), body_limits::DEVICE)?;
         let field = |name: &str| object.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_string();
         let device = DeviceId::new(field("id")).map_err(|error| ApiError::bad_field(format!("id: {error}")))?;
         let product =
@@ -51,7 +48,7 @@ impl<S: CheckStore> CheckService<S> {
         device: &DeviceId,
         now: Timestamp,
     ) -> Result<(), ApiError> {
-        let closed = || ApiError::new("registration_closed", "this product does not let devices register themselves");
+        let closed = || ApiError::new(ErrorCode::RegistrationClosed, "this product does not let devices register themselves");
         let down = |error: StoreError| {
             tracing::error!(%product, %device, %error, "store_failed");
             ApiError::unavailable(60)

@@ -1,7 +1,7 @@
 //! `POST updates`: write a draft, and say where its files go.
 
 use serde_json::{Value, json};
-use tidegate_api::ApiError;
+use tidegate_api::{ApiError, ErrorCode};
 use tidegate_api::definition::Definition;
 use tidegate_core::policy::Slots;
 use tidegate_core::{State, Update};
@@ -50,7 +50,7 @@ impl<S: PublishStore> PublishService<S> {
         match stored {
             Some(stored) if stored.definition == record.definition => Ok(stored.state),
             _ => Err(ApiError::new(
-                "version_exists",
+                ErrorCode::VersionExists,
                 format!(
                     "{} already has an update {} with other content; give the new one a new version",
                     call.product, record.version

@@ -1,7 +1,7 @@
 //! `GET versions`, `GET devices`, `GET devices/{id}`: what is known of a fleet.
 
 use serde_json::{Value, json};
-use tidegate_api::ApiError;
+use tidegate_api::{ApiError, ErrorCode};
 use tidegate_api::answer::happened;
 use tidegate_core::{Claim, ClaimState, DeviceId, UpdateId};
 use tidegate_store::PublishStore;
@@ -44,7 +44,7 @@ impl<S: PublishStore> PublishService<S> {
 }
 
 pub(crate) fn unknown_device(device: &DeviceId) -> ApiError {
-    ApiError::new("unknown_device", format!("the device {device} has never checked in"))
+    ApiError::new(ErrorCode::UnknownDevice, format!("the device {device} has never checked in"))
 }
 
 fn shown(call: &Call<'_>, device: &DeviceId, record: &DeviceRecord) -> Value {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tidegate_api::definition::Definition;
-use tidegate_api::{ApiError, operator, strict_json};
+use tidegate_api::{ApiError, ErrorCode, operator, body_limits, strict_json};
 use tidegate_core::policy::Slots;
 use tidegate_core::{State, Version};
 use tidegate_store::control::{self, ControlError, Measure};
@@ -24,7 +24,7 @@ impl<S: PublishStore> PublishService<S> {
             if !matches!(record.state, State::Draft | State::Active | State::Paused) {
                 let message =
                     format!("cannot edit an update that is {}; it must be draft, active or paused", record.state);
-                return Err(ApiError::new("wrong_state", message));
+                return Err(ApiError::new(ErrorCode::WrongState, message));
             }
             let before = Definition::from_store(&record.definition).map_err(ApiError::bad_field)?;
             let after = before.with_rollout(&knobs, &call.product)?;
@@ -52,15 +52,13 @@ impl<S: PublishStore> PublishService<S> {
 }
 
 fn knobs(body: &[u8]) -> Result<(Value, String), ApiError> {
-    let Value::Object(mut object) = strict_json::parse(body, strict_json::OPERATOR)? else {
-        return Err(ApiError::new("bad_json", "the body must be a JSON object"));
-    };
+    let mut object = strict_json::parse_object(body, body_limits::OPERATOR)?;
     let reason = operator::reason(&object)?;
     let knobs = object.remove("rollout").filter(Value::is_object);
     let knobs = knobs.ok_or_else(|| ApiError::bad_field("rollout must be an object with the knobs to change"))?;
     match object.keys().find(|name| *name != "reason") {
         Some(name) => Err(ApiError::new(
-            "content_immutable",
+            ErrorCode::ContentImmutable,
             format!("`{name}` is content; only `rollout` may change, and a new version is the way to change the rest"),
         )),
         None => Ok((knobs, reason)),

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde_json::Value;
 use tidegate_api::token::TokenKeys;
-use tidegate_api::{ApiError, edge, operator};
+use tidegate_api::{ApiError, ErrorCode, edge, operator};
 use tidegate_core::{DeviceId, ProductId, Timestamp, Transition, Version};
 use tidegate_store::control::ControlError;
 use tidegate_store::record::UpdateRecord;
@@ -65,15 +65,15 @@ impl<S: PublishStore> PublishService<S> {
             Err(error) => tracing::warn!(
                 method,
                 path,
-                status = error.status,
-                code = error.code,
+                status = error.status(),
+                code = error.code.code(),
                 error = error.message,
                 "operator_call_refused"
             ),
         }
         match answer {
             Ok((status, body)) => edge::respond(status, &body),
-            Err(error) => error.response(),
+            Err(error) => edge::error_response(&error),
         }
     }
 
@@ -119,7 +119,7 @@ impl<S: PublishStore> PublishService<S> {
             ("GET", ["devices", device, "why"]) => self.why(call, &parse_device(device)?).await,
             ("PUT", ["devices", device, "token"]) => self.issue_token(call, &parse_device(device)?).await,
             ("DELETE", ["devices", device, "token"]) => self.revoke_token(call, &parse_device(device)?).await,
-            _ if is_route(rest) => Err(ApiError::new("wrong_method", format!("{path} exists, but not with {method}"))),
+            _ if is_route(rest) => Err(ApiError::new(ErrorCode::WrongMethod, format!("{path} exists, but not with {method}"))),
             _ => Err(unknown_route(path)),
         }
     }
@@ -138,7 +138,7 @@ impl<S: PublishStore> PublishService<S> {
             Some(update) => Ok(update),
             None => {
                 self.must_exist(call).await?;
-                Err(ApiError::new("unknown_update", format!("{} has no update {version}", call.product)))
+                Err(ApiError::new(ErrorCode::UnknownUpdate, format!("{} has no update {version}", call.product)))
             }
         }
     }
@@ -155,11 +155,11 @@ fn is_route(rest: &[&str]) -> bool {
 }
 
 fn unknown_route(path: &str) -> ApiError {
-    ApiError::new("unknown_route", format!("there is nothing at {path}"))
+    ApiError::new(ErrorCode::UnknownRoute, format!("there is nothing at {path}"))
 }
 
 fn unknown_product(call: &Call<'_>) -> ApiError {
-    ApiError::new("unknown_product", format!("the product {} has no update yet", call.product))
+    ApiError::new(ErrorCode::UnknownProduct, format!("the product {} has no update yet", call.product))
 }
 
 fn parse_version(text: &str) -> Result<Version, ApiError> {
@@ -179,7 +179,7 @@ impl Call<'_> {
 /// Logged once, here; the caller learns nothing of our insides.
 fn unavailable(error: StoreError) -> ApiError {
     if error == StoreError::Conflict {
-        return ApiError::new("conflict", "somebody else changed this at the same time; look at it and try again");
+        return ApiError::new(ErrorCode::Conflict, "somebody else changed this at the same time; look at it and try again");
     }
     tracing::error!(%error, "store_failed");
     ApiError::unavailable(10)
@@ -187,7 +187,7 @@ fn unavailable(error: StoreError) -> ApiError {
 
 fn refused(error: ControlError) -> ApiError {
     match error {
-        ControlError::WrongState(why) => ApiError::new("wrong_state", why),
+        ControlError::WrongState(why) => ApiError::new(ErrorCode::WrongState, why),
         ControlError::Store(error) => unavailable(error),
     }
 }

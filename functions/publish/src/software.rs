@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 use tidegate_api::definition::Definition;
 use tidegate_api::kaa_software::{self, is_same_content, offered_strategy, without_ours};
-use tidegate_api::{ApiError, operator, strict_json};
+use tidegate_api::{ApiError, ErrorCode, operator, body_limits, strict_json};
 use tidegate_core::{State, Transition, Version};
 use tidegate_store::PublishStore;
 use tidegate_store::record::UpdateRecord;
@@ -33,7 +33,7 @@ impl<S: PublishStore> PublishService<S> {
             ("GET", [version]) => Ok((200, shown(&self.find(call, &parse_version(version)?).await?))),
             ("PUT", [version]) => self.put_software(call, &parse_version(version)?).await,
             ("DELETE", [version]) => self.withdraw_software(call, &parse_version(version)?).await,
-            _ => Err(ApiError::new("wrong_method", format!("{path} exists, but not with {method}"))),
+            _ => Err(ApiError::new(ErrorCode::WrongMethod, format!("{path} exists, but not with {method}"))),
         }
     }
 
@@ -46,7 +46,7 @@ impl<S: PublishStore> PublishService<S> {
 
     /// Creates a draft as `POST updates` does, whatever the `rolloutStrategy`: who creates does not start.
     async fn create_software(&self, call: &Call<'_>) -> Answer {
-        let sent = without_ours(&strict_json::parse(call.body, strict_json::OPERATOR)?);
+        let sent = without_ours(&strict_json::parse(call.body, body_limits::OPERATOR)?);
         let (definition, mut notes) = kaa_software::definition(&sent)?;
         let definition = Definition::from_value(definition, &call.product)?;
         self.write_draft(call, &definition).await?;
@@ -62,7 +62,7 @@ impl<S: PublishStore> PublishService<S> {
 
     /// Moves an update to where its `rolloutStrategy` says. Its content must be what it is.
     async fn put_software(&self, call: &Call<'_>, version: &Version) -> Answer {
-        let mut sent = without_ours(&strict_json::parse(call.body, strict_json::OPERATOR)?);
+        let mut sent = without_ours(&strict_json::parse(call.body, body_limits::OPERATOR)?);
         if let Some(fields) = sent.as_object_mut() {
             fields.entry("version").or_insert_with(|| json!(version.to_string()));
         }
@@ -115,7 +115,7 @@ fn must_be_the_same(
     }
     let (product, version) = (&call.product, &record.version);
     Err(ApiError::new(
-        "content_immutable",
+        ErrorCode::ContentImmutable,
         format!(
             "{product} {version} has other content or filters, and only its rolloutStrategy may change here; POST a new \
              version, or PATCH /v1/products/{product}/updates/{version} for the rollout"

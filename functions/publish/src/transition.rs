@@ -1,6 +1,6 @@
 //! `POST updates/{version}/activate` and its siblings: the named transitions.
 
-use tidegate_api::{ApiError, operator};
+use tidegate_api::{ApiError, ErrorCode, operator};
 use tidegate_core::policy::Slots;
 use tidegate_core::update::StoredObject;
 use tidegate_core::{Transition, Update, Version};
@@ -35,7 +35,7 @@ impl<S: PublishStore> PublishService<S> {
         for _ in 0..MOST_TRIES {
             let mut record = self.find(call, version).await?;
             let update = compiled(&record, &mut Slots::new())?;
-            record.state.after(transition).map_err(|why| ApiError::new("wrong_state", why))?;
+            record.state.after(transition).map_err(|why| ApiError::new(ErrorCode::WrongState, why))?;
             if transition == Transition::Activate {
                 record.objects = self.verify(call, &update).await?;
             }
@@ -62,14 +62,14 @@ impl<S: PublishStore> PublishService<S> {
                         "the bytes of {} have not been uploaded; repeat the create to get its upload URL",
                         file.name
                     );
-                    return Err(ApiError::new("image_missing", message));
+                    return Err(ApiError::new(ErrorCode::ImageMissing, message));
                 }
                 Verified::Different { sha256, size_bytes } => {
                     let message = format!(
                         "the bytes of {} must be {} bytes with SHA-256 {}; stored are {size_bytes} with {sha256}",
                         file.name, file.size_bytes, file.sha256
                     );
-                    return Err(ApiError::new("image_mismatch", message));
+                    return Err(ApiError::new(ErrorCode::ImageMismatch, message));
                 }
             }
         }

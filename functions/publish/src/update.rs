@@ -1,7 +1,7 @@
 //! `GET updates`, `GET updates/{version}`: an update as it stands.
 
 use serde_json::{Value, json};
-use tidegate_api::ApiError;
+use tidegate_api::{ApiError, ErrorCode};
 use tidegate_api::answer::happened;
 use tidegate_api::definition::Definition;
 use tidegate_core::policy::Slots;
@@ -55,7 +55,7 @@ pub(crate) fn shown(record: &UpdateRecord) -> Value {
 pub(crate) fn compiled(record: &UpdateRecord, slots: &mut Slots) -> Result<Update, ApiError> {
     let unreadable = |why: String| {
         tracing::error!(product = %record.product, version = %record.version, why, "update_unreadable");
-        ApiError::new("bad_field", format!("the stored update {} cannot be read: {why}", record.version))
+        ApiError::new(ErrorCode::BadField, format!("the stored update {} cannot be read: {why}", record.version))
     };
     Definition::compile(&record.definition, &record.product, &record.publication(), slots).map_err(unreadable)
 }

@@ -1,7 +1,7 @@
 //! Exosite: a device writes `otau_in`, or writes `config_otau` back.
 
 use lambda_http::{Body, Request, Response};
-use tidegate_api::ApiError;
+use tidegate_api::{ApiError, ErrorCode};
 use tidegate_api::dialect::exosite::{self, Route, Write};
 use tidegate_core::Timestamp;
 use tidegate_store::ReportStore;
@@ -22,7 +22,7 @@ impl<S: ReportStore> ReportService<S> {
         let method = request.method().as_str();
         route.check_method(method)?;
         if !route.is_report(method) {
-            return Err(ApiError::new("unknown_route", "there is nothing at this path"));
+            return Err(ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path"));
         }
         let bearer = exosite::caller(request.headers(), &self.keys)?;
         let write = match route {

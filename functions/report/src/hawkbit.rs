@@ -5,7 +5,7 @@
 
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
-use tidegate_api::ApiError;
+use tidegate_api::{ApiError, ErrorCode};
 use tidegate_api::dialect::hawkbit::{
     self, ActionId, Feedback, Found, Resource, Route, gone, is_confirmed, unknown_action,
 };
@@ -47,7 +47,7 @@ impl<S: ReportStore> ReportService<S> {
                 let denied = Feedback::Status { status: Status::InstallAborted, message: None, progress: None };
                 (action, Said::Feedback(denied))
             }
-            _ => return Err(ApiError::new("unknown_route", "there is nothing at this path")),
+            _ => return Err(ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path")),
         };
         let heard = self.hear(&product, &device, proof, action, &said, now).await;
         match &heard {
@@ -55,7 +55,7 @@ impl<S: ReportStore> ReportService<S> {
                 tracing::info!(%product, %device, %action, said = said.name(), message = said.message(), dialect = "hawkbit", "report")
             }
             Err(error) => {
-                tracing::warn!(%product, %device, %action, said = said.name(), code = error.code, dialect = "hawkbit", "report_refused")
+                tracing::warn!(%product, %device, %action, said = said.name(), code = error.code.code(), dialect = "hawkbit", "report_refused")
             }
         }
         heard

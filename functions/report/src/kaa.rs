@@ -3,7 +3,7 @@
 use lambda_http::{Body, Request, Response};
 use serde_json::{Value, json};
 use tidegate_api::dialect::kaa::{self, Applied, Resource, Route};
-use tidegate_api::{ApiError, edge};
+use tidegate_api::{ApiError, ErrorCode, edge};
 use tidegate_core::Timestamp;
 use tidegate_store::ReportStore;
 
@@ -21,13 +21,13 @@ impl<S: ReportStore> ReportService<S> {
     async fn applied(&self, route: &Route, request: &Request, now: Timestamp) -> Result<Value, ApiError> {
         let bearer = route.caller(request.method().as_str(), &self.keys)?;
         if route.resource != Resource::Applied {
-            return Err(ApiError::new("unknown_route", "there is nothing at this path"));
+            return Err(ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path"));
         }
         let said = Applied::parse(request.body())?;
         let running = said.is_applied.then_some(&said.version);
         match self.heard("kaa", &said.report(&bearer), running, bearer.proof, now).await? {
             Recorded::No("no_claim") if running.is_none() => {
-                Err(ApiError::new("unknown_update", format!("this endpoint was not given {}", said.version)))
+                Err(ApiError::new(ErrorCode::UnknownUpdate, format!("this endpoint was not given {}", said.version)))
             }
             _ => Ok(json!({"statusCode": 200, "reasonPhrase": "ok"})),
         }

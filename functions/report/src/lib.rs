@@ -15,7 +15,7 @@ use tidegate_api::definition::Definition;
 use tidegate_api::dialect;
 use tidegate_api::report::Report;
 use tidegate_api::token::{Proof, TokenKeys};
-use tidegate_api::{ApiError, edge, metrics};
+use tidegate_api::{ApiError, ErrorCode, edge, metrics};
 use tidegate_core::outcome::Meaning;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::Counts;
@@ -76,16 +76,16 @@ impl<S: ReportStore> ReportService<S> {
             ("POST", "/v1/report") => false,
             ("POST", "/tok/provision/updateReport") => true,
             (_, "/v1/report" | "/tok/provision/updateReport") => {
-                return ApiError::new("wrong_method", "a report is a POST").response();
+                return edge::error_response(&ApiError::new(ErrorCode::WrongMethod, "a report is a POST"));
             }
-            _ => return ApiError::new("unknown_route", "there is nothing at this path").response(),
+            _ => return edge::error_response(&ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path")),
         };
         match self.report(is_ioto, &request, now).await {
             // An Ioto updater looks at the status and at nothing else.
             Ok(_) if is_ioto => edge::respond(200, &json!({})),
             Ok(Recorded::Yes) => edge::respond(200, &json!({"recorded": true})),
             Ok(Recorded::No(reason)) => edge::respond(200, &json!({"recorded": false, "reason": reason})),
-            Err(error) => error.response(),
+            Err(error) => edge::error_response(&error),
         }
     }
 
@@ -231,7 +231,7 @@ fn logged(dialect: &'static str, report: &Report, recorded: Result<Recorded, Api
         ),
         Err(error) => tracing::warn!(
             product = %report.product, device = %report.device, update = %report.update,
-            code = error.code, dialect, "report_refused"
+            code = error.code.code(), dialect, "report_refused"
         ),
     }
     recorded

@@ -1,7 +1,7 @@
 //! Reports of devices whose check-ins do not say what they run: it goes into their records from here.
 
 use serde_json::json;
-use tidegate_api::ApiError;
+use tidegate_api::{ApiError, ErrorCode};
 use tidegate_api::report::Report;
 use tidegate_api::token::Proof;
 use tidegate_core::{Timestamp, Version};
@@ -44,7 +44,7 @@ impl<S: ReportStore> ReportService<S> {
             match self.settle_or_keep(&key, &known, report, running, now).await {
                 Ok(Some(recorded)) => return Ok(recorded),
                 Ok(None) => {
-                    return Err(ApiError::new("unknown_product", format!("the product {product} has no update yet")));
+                    return Err(ApiError::new(ErrorCode::UnknownProduct, format!("the product {product} has no update yet")));
                 }
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(down(error)),

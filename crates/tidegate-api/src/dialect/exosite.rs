@@ -12,8 +12,9 @@ use tidegate_core::{DeviceId, ProductId, Timestamp, Update, UpdateId, Version};
 
 use super::DialectRoute;
 use crate::device_json::parse_version;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 use crate::report::{Report, message_of};
+use crate::body_limits;
 use crate::strict_json;
 use crate::token::{Bearer, TokenKeys};
 
@@ -79,7 +80,7 @@ impl Route {
             true => Ok(()),
             false => {
                 let message = format!("this path exists, but not with {method}; it takes {}", allowed.join(" and "));
-                Err(ApiError::new("wrong_method", message))
+                Err(ApiError::new(ErrorCode::WrongMethod, message))
             }
         }
     }
@@ -129,7 +130,7 @@ impl Activation {
     /// # Errors
     /// `body_too_large` or `bad_field`.
     pub fn parse(body: &[u8], query: Option<&str>, headers: &HeaderMap) -> Result<Self, ApiError> {
-        strict_json::check_length(body, strict_json::DEVICE)?;
+        strict_json::check_length(body, body_limits::DEVICE)?;
         let body = text(body)?;
         let field = |name: &str| pairs(body).find(|(known, _)| known == name).map(|(_, value)| value);
         let device = field("id").or_else(|| field("sn")).unwrap_or_default();
@@ -169,7 +170,7 @@ impl Write {
     /// # Errors
     /// `body_too_large`, `bad_json`, `bad_field` or `bad_version`.
     pub fn alias(body: &[u8]) -> Result<Self, ApiError> {
-        strict_json::check_length(body, strict_json::DEVICE)?;
+        strict_json::check_length(body, body_limits::DEVICE)?;
         let body = text(body)?;
         let mut write = Self::default();
         match body.split_once('=') {
@@ -185,7 +186,7 @@ impl Write {
     /// # Errors
     /// `body_too_large`, `bad_json`, `bad_field` or `bad_version`.
     pub fn record(body: &[u8]) -> Result<Self, ApiError> {
-        strict_json::check_length(body, strict_json::DEVICE)?;
+        strict_json::check_length(body, body_limits::DEVICE)?;
         let (mut resource, mut values) = (String::new(), Vec::new());
         for (name, value) in pairs(text(body)?) {
             match name.parse::<f64>() {
@@ -265,9 +266,9 @@ impl Said {
 }
 
 fn object(text: &str) -> Result<Map<String, Value>, ApiError> {
-    match strict_json::parse(text.as_bytes(), strict_json::DEVICE)? {
+    match strict_json::parse(text.as_bytes(), body_limits::DEVICE)? {
         Value::Object(object) => Ok(object),
-        _ => Err(ApiError::new("bad_json", "the value must be a JSON object")),
+        _ => Err(ApiError::new(ErrorCode::BadJson, "the value must be a JSON object")),
     }
 }
 
@@ -426,7 +427,7 @@ impl Part {
         };
         if first >= size_bytes {
             let message = format!("the file has {size_bytes} bytes");
-            return Err(ApiError { status: 416, code: "bad_range", message, retry_after_s: None });
+            return Err(ApiError::new(ErrorCode::BadRange, message));
         }
         Ok(Self { first, last, is_whole: false })
     }
@@ -487,8 +488,8 @@ pub fn bytes(part: &Part, size_bytes: u64, bytes: Vec<u8>) -> Response<Body> {
 pub fn refuse(error: &ApiError) -> Response<Body> {
     let status = match error.code {
         // "409 Conflict if the serial number is not enabled for activation."
-        "registration_closed" => 409,
-        _ => error.status,
+        ErrorCode::RegistrationClosed => 409,
+        _ => error.status(),
     };
     let mut response = respond(status, "text/plain; charset=utf-8", Body::Text(error.to_string()));
     if let Some(seconds) = error.retry_after_s {
@@ -510,7 +511,7 @@ fn respond(status: u16, media: &str, body: Body) -> Response<Body> {
 #[must_use]
 pub fn unknown_content() -> ApiError {
     let message = "there is no such content for this device now; read config_otau again";
-    ApiError { status: 404, code: "unknown_content", message: message.into(), retry_after_s: None }
+    ApiError::new(ErrorCode::UnknownContent, message)
 }
 
 #[cfg(test)]
@@ -590,7 +591,7 @@ mod tests {
     fn a_range_is_one_range_of_bytes_or_everything() {
         let read = |range: &str| match Part::parse(Some(range), 100) {
             Ok(part) => format!("{}-{} {}", part.first, part.last, if part.is_whole { "whole" } else { "part" }),
-            Err(error) => error.status.to_string(),
+            Err(error) => error.status().to_string(),
         };
         assert_eq!(read("bytes=0-9"), "0-9 part");
         assert_eq!(read("bytes=90-"), "90-99 part");

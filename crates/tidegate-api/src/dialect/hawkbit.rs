@@ -15,8 +15,9 @@ use tidegate_core::{DeviceId, ProductId, Timestamp, Update, UpdateId};
 
 use super::DialectRoute;
 use crate::device_json::attributes_of;
-use crate::error::ApiError;
-use crate::strict_json::{self, Bounds};
+use crate::error::{ApiError, ErrorCode};
+use crate::body_limits::{self, BodyLimits};
+use crate::strict_json;
 use crate::token::{Proof, TokenKeys};
 
 /// Every route, with the function that answers it.
@@ -36,9 +37,6 @@ pub const ROUTES: [DialectRoute; 13] = [
     ("HEAD", "/{tenant}/controller/v1/{controller}/softwaremodules/{action}/artifacts/{file}"),
 ];
 
-/// What a feedback may hold. SWUpdate sends its log in `details`, a line each, so there are more
-/// elements than in anything else that devices send.
-const FEEDBACK: Bounds = Bounds { bytes: strict_json::DEVICE.bytes, depth: 16, keys: 4096 };
 /// The longest message that is kept of the details, in bytes.
 const LONGEST_MESSAGE: usize = 256;
 /// The longest interval that clients can read: they parse a time of day.
@@ -181,7 +179,7 @@ impl Route {
         keys: &TokenKeys,
     ) -> Result<(ProductId, DeviceId, Proof), ApiError> {
         let allowed: &[&str] = match self.resource {
-            Resource::Unknown => return Err(ApiError::new("unknown_route", "there is nothing at this path")),
+            Resource::Unknown => return Err(ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path")),
             Resource::ConfigData => &["PUT"],
             Resource::Artifact(..) => &["GET", "HEAD"],
             _ if self.is_report() => &["POST"],
@@ -189,7 +187,7 @@ impl Route {
         };
         if !allowed.contains(&method) {
             let message = format!("this path exists, but not with {method}; it takes {}", allowed.join(" and "));
-            return Err(ApiError::new("wrong_method", message));
+            return Err(ApiError::new(ErrorCode::WrongMethod, message));
         }
         let proven = || {
             let product = ProductId::new(self.tenant.as_str()).ok()?;
@@ -365,7 +363,7 @@ impl ConfigData {
     /// # Errors
     /// `body_too_large`, `bad_json` or `bad_field`.
     pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let mut object = object(body, strict_json::DEVICE)?;
+        let mut object = object(body, body_limits::DEVICE)?;
         let mode = match object.get("mode").map(Value::as_str) {
             None | Some(Some("merge")) => Mode::Merge,
             Some(Some("replace")) => Mode::Replace,
@@ -408,7 +406,7 @@ impl ConfigData {
         attributes.insert("product".into(), product.as_str().into());
         attributes_of(&attributes)?;
         // What was merged over time is bounded like what is sent at once.
-        strict_json::parse(Value::Object(attributes.clone()).to_string().as_bytes(), strict_json::DEVICE)?;
+        strict_json::parse(Value::Object(attributes.clone()).to_string().as_bytes(), body_limits::DEVICE)?;
         Ok(attributes)
     }
 }
@@ -488,7 +486,7 @@ fn unknown_execution(execution: &str) -> ApiError {
 /// # Errors
 /// `body_too_large`, `bad_json` or `bad_field`.
 pub fn is_confirmed(body: &[u8]) -> Result<bool, ApiError> {
-    match object(body, FEEDBACK)?.get("confirmation").and_then(Value::as_str) {
+    match object(body, body_limits::FEEDBACK)?.get("confirmation").and_then(Value::as_str) {
         Some("confirmed") => Ok(true),
         Some("denied") => Ok(false),
         _ => Err(ApiError::bad_field("confirmation must be confirmed or denied")),
@@ -504,7 +502,7 @@ struct Said {
 
 impl Said {
     fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let object = object(body, FEEDBACK)?;
+        let object = object(body, body_limits::FEEDBACK)?;
         let status = object.get("status").unwrap_or(&Value::Null);
         let execution = status["execution"].as_str();
         let execution = execution.ok_or_else(|| ApiError::bad_field("status.execution is missing or not a text"))?;
@@ -536,14 +534,11 @@ fn percent(progress: &Value) -> Option<u8> {
 
 /// Reads an object. SWUpdate breaks lines within texts, where JSON must escape them, and logs what it
 /// reads, in whatever encoding; nobody would read the report of a failure that is refused for that.
-fn object(body: &[u8], bounds: Bounds) -> Result<Map<String, Value>, ApiError> {
-    strict_json::check_length(body, bounds)?;
+fn object(body: &[u8], limits: BodyLimits) -> Result<Map<String, Value>, ApiError> {
+    strict_json::check_length(body, limits)?;
     let text = String::from_utf8_lossy(body);
     let mended = text.bytes().map(|byte| if byte < b' ' { b' ' } else { byte }).collect::<Vec<_>>();
-    match strict_json::parse(&mended, Bounds { bytes: mended.len(), ..bounds })? {
-        Value::Object(object) => Ok(object),
-        _ => Err(ApiError::new("bad_json", "the body must be a JSON object")),
-    }
+    strict_json::parse_object(&mended, BodyLimits { bytes: mended.len(), ..limits })
 }
 
 /// An answer to `request`.
@@ -566,19 +561,19 @@ fn with_type(request: &Request, mut response: Response<Body>) -> Response<Body> 
 #[must_use]
 pub fn refuse(request: &Request, error: &ApiError) -> Response<Body> {
     let (exception, code) = match error.code {
-        "unauthorized" => ("InsufficientPermissionException", "hawkbit.server.error.insufficientpermission"),
-        "wrong_method" => ("HttpRequestMethodNotSupportedException", "hawkbit.server.error.rest.methodNotSupported"),
-        "body_too_large" => ("FileSizeQuotaExceededException", "hawkbit.server.error.quota.tooManyEntries"),
-        "bad_json" => ("MessageNotReadableException", "hawkbit.server.error.rest.body.notReadable"),
-        "bad_field" => ("ConstraintViolationException", "hawkbit.server.error.repo.constraintViolation"),
-        "gone" => ("CancelActionNotAllowedException", "hawkbit.server.error.repo.actionNotActive"),
-        "unavailable" => ("ServiceUnavailableException", "hawkbit.server.error.unavailable"),
+        ErrorCode::Unauthorized => ("InsufficientPermissionException", "hawkbit.server.error.insufficientpermission"),
+        ErrorCode::WrongMethod => ("HttpRequestMethodNotSupportedException", "hawkbit.server.error.rest.methodNotSupported"),
+        ErrorCode::BodyTooLarge => ("FileSizeQuotaExceededException", "hawkbit.server.error.quota.tooManyEntries"),
+        ErrorCode::BadJson => ("MessageNotReadableException", "hawkbit.server.error.rest.body.notReadable"),
+        ErrorCode::BadField => ("ConstraintViolationException", "hawkbit.server.error.repo.constraintViolation"),
+        ErrorCode::Gone => ("CancelActionNotAllowedException", "hawkbit.server.error.repo.actionNotActive"),
+        ErrorCode::Unavailable => ("ServiceUnavailableException", "hawkbit.server.error.unavailable"),
         // As hawkBit spells it.
         _ => ("EntityNotFoundException", "hawkbit.server.error.repo.entitiyNotFound"),
     };
     let exception = format!("org.eclipse.hawkbit.exception.{exception}");
     let body = json!({"exceptionClass": exception, "errorCode": code, "message": error.message});
-    let mut response = with_type(request, crate::edge::respond(error.status, &body));
+    let mut response = with_type(request, crate::edge::respond(error.status(), &body));
     if let Some(seconds) = error.retry_after_s {
         response.headers_mut().insert("retry-after", seconds.into());
     }
@@ -588,18 +583,13 @@ pub fn refuse(request: &Request, error: &ApiError) -> Response<Body> {
 /// No action of this device has that number.
 #[must_use]
 pub fn unknown_action() -> ApiError {
-    own_error(404, "unknown_action", "this controller has no such action")
+    ApiError::new(ErrorCode::UnknownAction, "this controller has no such action")
 }
 
 /// The action is over.
 #[must_use]
 pub fn gone() -> ApiError {
-    own_error(410, "gone", "this action is over")
-}
-
-/// An error that only this dialect has.
-fn own_error(status: u16, code: &'static str, message: &str) -> ApiError {
-    ApiError { status, code, message: message.into(), retry_after_s: None }
+    ApiError::new(ErrorCode::Gone, "this action is over")
 }
 
 #[cfg(test)]

@@ -13,8 +13,9 @@ use tidegate_core::{Update, UpdateId, Version};
 use super::DialectRoute;
 use crate::answer::SignedFile;
 use crate::device_json::parse_version;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 use crate::report::{Report, shortened};
+use crate::body_limits;
 use crate::strict_json;
 use crate::token::{Bearer, TokenKeys};
 
@@ -76,10 +77,10 @@ impl Route {
     /// `wrong_method`, `unknown_route` or `unauthorized`.
     pub fn caller(&self, method: &str, keys: &TokenKeys) -> Result<Bearer, ApiError> {
         if self.resource == Resource::Unknown {
-            return Err(ApiError::new("unknown_route", "there is nothing at this path"));
+            return Err(ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path"));
         }
         if method != "POST" {
-            return Err(ApiError::new("wrong_method", "this path takes POST"));
+            return Err(ApiError::new(ErrorCode::WrongMethod, "this path takes POST"));
         }
         let bearer = keys.verify_named(&self.token, Some(&self.app_version));
         let bearer = bearer.filter(|bearer| bearer.product.as_str() == self.app_version);
@@ -155,10 +156,7 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     if body.is_empty() {
         return Ok(Map::new());
     }
-    match strict_json::parse(body, strict_json::DEVICE)? {
-        Value::Object(object) => Ok(object),
-        _ => Err(ApiError::new("bad_json", "the body must be a JSON object")),
-    }
+    strict_json::parse_object(body, body_limits::DEVICE)
 }
 
 fn version_in(object: &Map<String, Value>) -> Result<Version, ApiError> {
@@ -219,8 +217,8 @@ pub fn unchanged() -> Value {
 /// An error in this protocol's words.
 #[must_use]
 pub fn refuse(error: &ApiError) -> Response<Body> {
-    let body = json!({"statusCode": error.status, "reasonPhrase": error.message});
-    let mut response = crate::edge::respond(error.status, &body);
+    let body = json!({"statusCode": error.status(), "reasonPhrase": error.message});
+    let mut response = crate::edge::respond(error.status(), &body);
     if let Some(seconds) = error.retry_after_s {
         response.headers_mut().insert("retry-after", seconds.into());
     }

@@ -20,7 +20,7 @@ fn record(value: &Value, place: &str) -> CommandResult<Record> {
             record.not_carried = notes;
         }
         // Other services take versions that are none here; the other records can still be carried.
-        Err(error) if error.code == "bad_version" => record.skipped = Some(error.message),
+        Err(error) if error.code == tidegate_api::ErrorCode::BadVersion => record.skipped = Some(error.message),
         Ok(_) => record.skipped = Some("it is not an object".into()),
         Err(error) => {
             let name = if version.is_empty() { String::new() } else { format!(" ({version})") };

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 use tidegate_core::attributes::{Attributes, Value as Attribute};
 use tidegate_core::{DeviceId, ProductId, Version};
 
-use crate::error::ApiError;
-use crate::strict_json;
+use crate::error::{ApiError, ErrorCode};
+use crate::{body_limits, strict_json};
 
 /// The longest text that one attribute may hold, in bytes; and the longest name.
 const LONGEST_TEXT: usize = 1024;
@@ -42,9 +42,7 @@ impl DeviceJson {
 /// # Errors
 /// `body_too_large`, `bad_json` or `bad_field`.
 pub fn parse(body: &[u8]) -> Result<DeviceJson, ApiError> {
-    let Value::Object(object) = strict_json::parse(body, strict_json::DEVICE)? else {
-        return Err(ApiError::new("bad_json", "the body must be a JSON object"));
-    };
+    let object = strict_json::parse_object(body, body_limits::DEVICE)?;
     let id = DeviceId::new(text(&object, "id")?).map_err(|error| ApiError::bad_field(format!("id: {error}")))?;
     let product =
         ProductId::new(text(&object, "product")?).map_err(|error| ApiError::bad_field(format!("product: {error}")))?;
@@ -59,7 +57,7 @@ pub fn parse(body: &[u8]) -> Result<DeviceJson, ApiError> {
 /// `bad_version`, when it is not SemVer 2.0.
 pub fn parse_version(text: &str) -> Result<Version, ApiError> {
     Version::parse(text).map_err(|error| {
-        ApiError::new("bad_version", format!("version must be SemVer 2.0 such as 1.4.0; `{text:.64}` is not: {error}"))
+        ApiError::new(ErrorCode::BadVersion, format!("version must be SemVer 2.0 such as 1.4.0; `{text:.64}` is not: {error}"))
     })
 }
 

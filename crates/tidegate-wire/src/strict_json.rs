@@ -1,4 +1,4 @@
-//! JSON from strangers: bounded in length, depth and keys, and without a key given twice.
+//! Reads JSON within the limits of [`crate::body_limits`], and refuses a key that is given twice.
 
 use std::fmt;
 
@@ -6,54 +6,49 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::Value;
 use serde_json::map::{Entry, Map};
 
-use crate::error::ApiError;
-
-/// How much is taken.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// Bytes of the whole text.
-    pub bytes: usize,
-    /// Objects and arrays within each other.
-    pub depth: usize,
-    /// Keys of all objects and elements of all arrays together.
-    pub keys: usize,
-}
-
-/// What a device may send: four DynamoDB read units hold it, and no `device.json` in the field
-/// comes near.
-pub const DEVICE: Bounds = Bounds { bytes: 16 * 1024, depth: 16, keys: 256 };
-/// What an operator may send: an update with its payload must fit into one DynamoDB item of 400 KB.
-pub const OPERATOR: Bounds = Bounds { bytes: 128 * 1024, depth: 32, keys: 8192 };
+use crate::body_limits::BodyLimits;
+use crate::error::{ApiError, ErrorCode};
 
 /// Reads one JSON value.
 ///
 /// # Errors
 /// `body_too_large` or `bad_json`, with the line and column where there is one.
-pub fn parse(text: &[u8], bounds: Bounds) -> Result<Value, ApiError> {
-    check_length(text, bounds)?;
-    let bad = |error: serde_json::Error| ApiError::new("bad_json", format!("the body must be JSON: {error}"));
-    let mut left = bounds.keys;
+pub fn parse(text: &[u8], limits: BodyLimits) -> Result<Value, ApiError> {
+    check_length(text, limits)?;
+    let bad = |error: serde_json::Error| ApiError::new(ErrorCode::BadJson, format!("the body must be JSON: {error}"));
+    let mut left = limits.keys;
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let value = Element { depth: bounds.depth, left: &mut left }.deserialize(&mut reader).map_err(bad)?;
+    let value = Element { depth: limits.depth, left: &mut left }.deserialize(&mut reader).map_err(bad)?;
     reader.end().map_err(bad)?;
     Ok(value)
+}
+
+/// Reads one JSON object.
+///
+/// # Errors
+/// As for [`parse`]; `bad_json`, when it is another value.
+pub fn parse_object(text: &[u8], limits: BodyLimits) -> Result<Map<String, Value>, ApiError> {
+    match parse(text, limits)? {
+        Value::Object(object) => Ok(object),
+        _ => Err(ApiError::new(ErrorCode::BadJson, "the body must be a JSON object")),
+    }
 }
 
 /// Whether a text is short enough to be looked at.
 ///
 /// # Errors
 /// `body_too_large`.
-pub fn check_length(text: &[u8], bounds: Bounds) -> Result<(), ApiError> {
-    if text.len() > bounds.bytes {
+pub fn check_length(text: &[u8], limits: BodyLimits) -> Result<(), ApiError> {
+    if text.len() > limits.bytes {
         return Err(ApiError::new(
-            "body_too_large",
-            format!("the body must be at most {} bytes; got {}", bounds.bytes, text.len()),
+            ErrorCode::BodyTooLarge,
+            format!("the body must be at most {} bytes; got {}", limits.bytes, text.len()),
         ));
     }
     Ok(())
 }
 
-/// One value, with what is left of the bounds.
+/// One value, with what is left of the limits.
 struct Element<'a> {
     depth: usize,
     left: &'a mut usize,
@@ -142,6 +137,7 @@ impl<'de> Visitor<'de> for Element<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::body_limits::DEVICE;
 
     fn check(text: &str, expected: &str) {
         let got = match parse(text.as_bytes(), DEVICE) {

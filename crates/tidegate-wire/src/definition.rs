@@ -17,8 +17,8 @@ use tidegate_core::window::Window;
 use tidegate_core::{ProductId, Timestamp, Update, UpdateId, Version, VersionReq};
 
 use crate::device_json::parse_version;
-use crate::error::ApiError;
-use crate::strict_json;
+use crate::error::{ApiError, ErrorCode};
+use crate::{body_limits, strict_json};
 
 /// The most files one update may have: their URLs go into one answer.
 const MOST_FILES: usize = 16;
@@ -205,7 +205,7 @@ impl Definition {
     /// # Errors
     /// The first thing that is wrong, by name.
     pub fn from_operator(body: &[u8], product: &ProductId) -> Result<Self, ApiError> {
-        Self::from_value(strict_json::parse(body, strict_json::OPERATOR)?, product)
+        Self::from_value(strict_json::parse(body, body_limits::OPERATOR)?, product)
     }
 
     /// The same for a value that was read already.
@@ -436,7 +436,7 @@ impl RolloutField {
 }
 
 fn parse_policy(field: &str, text: &str, slots: &mut Slots) -> Result<Policy, ApiError> {
-    Policy::parse(text, slots).map_err(|error| ApiError::new("policy_invalid", format!("{field}: {error}")))
+    Policy::parse(text, slots).map_err(|error| ApiError::new(ErrorCode::PolicyInvalid, format!("{field}: {error}")))
 }
 
 fn read(value: &Value) -> Result<Definition, ApiError> {
@@ -456,7 +456,7 @@ fn check_shape(path: &str, sent: &Value, known: &Value) -> Result<(), ApiError> 
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             match known.get(name) {
                 Some(known) => check_shape(&path, value, known),
-                None => Err(ApiError::new("unknown_field", format!("there is no field `{path}` in an update"))),
+                None => Err(ApiError::new(ErrorCode::UnknownField, format!("there is no field `{path}` in an update"))),
             }
         }),
         // Serde would take a list of values for an object; people do not mean that.

@@ -5,8 +5,8 @@ use tidegate_core::outcome::Status;
 use tidegate_core::{DeviceId, ProductId, UpdateId};
 
 use crate::device_json::parse_version;
-use crate::error::ApiError;
-use crate::strict_json;
+use crate::error::{ApiError, ErrorCode};
+use crate::{body_limits, strict_json};
 
 /// The longest message that is kept, in bytes.
 const LONGEST_MESSAGE: usize = 256;
@@ -34,7 +34,7 @@ impl Report {
     /// # Errors
     /// `body_too_large`, `bad_json`, `bad_field` or `bad_version`.
     pub fn native(body: &[u8]) -> Result<Self, ApiError> {
-        let object = object(body)?;
+        let object = strict_json::parse_object(body, body_limits::DEVICE)?;
         let device = device(&object)?;
         let product = ProductId::new(text(&object, "product")?)
             .map_err(|error| ApiError::bad_field(format!("product: {error}")))?;
@@ -72,7 +72,7 @@ impl Report {
     /// # Errors
     /// `body_too_large`, `bad_json` or `bad_field`.
     pub fn ioto(body: &[u8]) -> Result<Self, ApiError> {
-        let object = object(body)?;
+        let object = strict_json::parse_object(body, body_limits::DEVICE)?;
         let update = update_id(text(&object, "update")?)?;
         let product = update.product().ok_or_else(|| ApiError::bad_field("update must be the id that was offered"))?;
         // The shell client sends the word, the others the value.
@@ -84,13 +84,6 @@ impl Report {
             _ => return Err(ApiError::bad_field("success must be true or false")),
         };
         Ok(Self { device: device(&object)?, product, update, status, message: None, progress: None })
-    }
-}
-
-fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
-    match strict_json::parse(body, strict_json::DEVICE)? {
-        Value::Object(object) => Ok(object),
-        _ => Err(ApiError::new("bad_json", "the body must be a JSON object")),
     }
 }
 
@@ -109,12 +102,15 @@ fn update_id(text: &str) -> Result<UpdateId, ApiError> {
     UpdateId::new(text).map_err(|error| ApiError::bad_field(format!("update: {error}")))
 }
 
-pub(crate) fn message_of(object: &Map<String, Value>) -> Option<String> {
+/// The `message` of a report, cut to the length that is kept.
+#[must_use]
+pub fn message_of(object: &Map<String, Value>) -> Option<String> {
     shortened(object.get("message")?.as_str()?)
 }
 
-/// As much of a message as is kept.
-pub(crate) fn shortened(text: &str) -> Option<String> {
+/// The first 256 bytes of a message: what is kept of it.
+#[must_use]
+pub fn shortened(text: &str) -> Option<String> {
     let end = (0..=LONGEST_MESSAGE.min(text.len())).rev().find(|end| text.is_char_boundary(*end))?;
     text.get(..end).map(str::to_string)
 }
