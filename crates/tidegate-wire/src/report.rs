@@ -5,7 +5,7 @@ use tidegate_core::outcome::Status;
 use tidegate_core::{DeviceId, ProductId, UpdateId};
 
 use crate::device_json::parse_version;
-use crate::error::{ApiError, ErrorCode};
+use crate::error::ApiError;
 use crate::{body_limits, strict_json};
 
 /// The longest message that is kept, in bytes.
