@@ -24,7 +24,10 @@ fn readme_rows() -> Vec<(u16, Vec<&'static str>)> {
     let section = section.split("\n## ").next().unwrap_or_default();
     let rows = section.lines().filter_map(|line| {
         let (status, codes) = line.strip_prefix("| ")?.split_once(" | ")?;
-        Some((status.parse().ok()?, codes.split('`').skip(1).step_by(2).filter(|word| *word != "Retry-After").collect()))
+        Some((
+            status.parse().ok()?,
+            codes.split('`').skip(1).step_by(2).filter(|word| *word != "Retry-After").collect(),
+        ))
     });
     rows.collect()
 }

@@ -7,8 +7,8 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tidegate::stack::{BUCKET, Stack, TABLE};
-use tidegate_api::dialect::{exosite, hawkbit, kaa};
 use tidegate_api::ErrorCode;
+use tidegate_api::dialect::{exosite, hawkbit, kaa};
 use tidegate_cloud::Backend;
 use tidegate_core::outcome::Status;
 use tidegate_core::{State, Transition, objection};
@@ -192,9 +192,8 @@ fn the_file_has_the_codes_and_statuses_of_the_code() {
     assert_eq!(listed("MaybeState"), State::ALL.map(State::name));
     let table = document.root["components"]["schemas"]["ErrorCode"]["description"].as_str().unwrap_or_default();
     let rows = table.lines().filter(|line| line.starts_with("| `")).collect::<Vec<_>>();
-    let expected = error_codes()
-        .map(|code| format!("| `{code}` | {} | {} |", code.status(), code.sentence()))
-        .collect::<Vec<_>>();
+    let expected =
+        error_codes().map(|code| format!("| `{code}` | {} | {} |", code.status(), code.sentence())).collect::<Vec<_>>();
     assert_eq!(rows, expected, "the table of error codes");
 }
 

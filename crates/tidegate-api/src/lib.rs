@@ -10,4 +10,6 @@ pub mod metrics;
 pub mod operator;
 pub mod token;
 
-pub use tidegate_wire::{ApiError, ErrorCode, answer, body_limits, definition, device_json, error, report, strict_json};
+pub use tidegate_wire::{
+    ApiError, ErrorCode, answer, body_limits, definition, device_json, error, report, strict_json,
+};

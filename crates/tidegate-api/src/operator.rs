@@ -4,8 +4,8 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Request, RequestExt};
 use serde_json::Value;
 
-use crate::error::{ApiError, ErrorCode};
 use crate::body_limits;
+use crate::error::{ApiError, ErrorCode};
 use crate::strict_json;
 
 /// Who asks, as API Gateway's IAM authorizer says it. Functions believe nothing else: a request

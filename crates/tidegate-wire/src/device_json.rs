@@ -57,7 +57,10 @@ pub fn parse(body: &[u8]) -> Result<DeviceJson, ApiError> {
 /// `bad_version`, when it is not SemVer 2.0.
 pub fn parse_version(text: &str) -> Result<Version, ApiError> {
     Version::parse(text).map_err(|error| {
-        ApiError::new(ErrorCode::BadVersion, format!("version must be SemVer 2.0 such as 1.4.0; `{text:.64}` is not: {error}"))
+        ApiError::new(
+            ErrorCode::BadVersion,
+            format!("version must be SemVer 2.0 such as 1.4.0; `{text:.64}` is not: {error}"),
+        )
     })
 }
 

@@ -170,7 +170,8 @@ pub fn run(args: &ImportArgs, common: &Common, output: &Output) -> CommandResult
 fn read(args: &ImportArgs) -> CommandResult<Vec<Record>> {
     let bytes = std::fs::read(&args.file).map_err(|cause| CommandError::file("read", &args.file, &cause))?;
     let bad = |message: &str| CommandError::BadInput(format!("{}: {message}", args.file.display()));
-    let document = strict_json::parse(&bytes, body_limits::EXPORT).map_err(|error| bad(&error.message.replace("the body", "it")))?;
+    let document = strict_json::parse(&bytes, body_limits::EXPORT)
+        .map_err(|error| bad(&error.message.replace("the body", "it")))?;
     let policy = args.policy.as_deref();
     let records = match args.from {
         Source::Builder => builder::read(&document),

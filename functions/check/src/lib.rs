@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lambda_http::{Body, Request, RequestExt as _, Response};
-use tidegate_api::{ApiError, ErrorCode};
 use tidegate_api::answer::SignedFile;
 use tidegate_api::dialect;
 use tidegate_api::token::{Proof, TokenKeys};
+use tidegate_api::{ApiError, ErrorCode, edge};
 use tidegate_core::guidance::check_again_after_s;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::outcome::Meaning;

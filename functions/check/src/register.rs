@@ -4,7 +4,7 @@
 
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
-use tidegate_api::{ApiError, ErrorCode, edge, body_limits, strict_json};
+use tidegate_api::{ApiError, ErrorCode, body_limits, edge, strict_json};
 use tidegate_core::{DeviceId, ProductId, Timestamp};
 use tidegate_store::store::Freshness;
 use tidegate_store::{CheckStore, StoreError};
@@ -48,7 +48,8 @@ impl<S: CheckStore> CheckService<S> {
         device: &DeviceId,
         now: Timestamp,
     ) -> Result<(), ApiError> {
-        let closed = || ApiError::new(ErrorCode::RegistrationClosed, "this product does not let devices register themselves");
+        let closed =
+            || ApiError::new(ErrorCode::RegistrationClosed, "this product does not let devices register themselves");
         let down = |error: StoreError| {
             tracing::error!(%product, %device, %error, "store_failed");
             ApiError::unavailable(60)

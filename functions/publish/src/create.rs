@@ -1,8 +1,8 @@
 //! `POST updates`: write a draft, and say where its files go.
 
 use serde_json::{Value, json};
-use tidegate_api::{ApiError, ErrorCode};
 use tidegate_api::definition::Definition;
+use tidegate_api::{ApiError, ErrorCode};
 use tidegate_core::policy::Slots;
 use tidegate_core::{State, Update};
 use tidegate_store::PublishStore;

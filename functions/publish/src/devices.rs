@@ -1,8 +1,8 @@
 //! `GET versions`, `GET devices`, `GET devices/{id}`: what is known of a fleet.
 
 use serde_json::{Value, json};
-use tidegate_api::{ApiError, ErrorCode};
 use tidegate_api::answer::happened;
+use tidegate_api::{ApiError, ErrorCode};
 use tidegate_core::{Claim, ClaimState, DeviceId, UpdateId};
 use tidegate_store::PublishStore;
 use tidegate_store::record::DeviceRecord;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tidegate_api::definition::Definition;
-use tidegate_api::{ApiError, ErrorCode, operator, body_limits, strict_json};
+use tidegate_api::{ApiError, ErrorCode, body_limits, operator, strict_json};
 use tidegate_core::policy::Slots;
 use tidegate_core::{State, Version};
 use tidegate_store::control::{self, ControlError, Measure};

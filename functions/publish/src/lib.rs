@@ -119,7 +119,9 @@ impl<S: PublishStore> PublishService<S> {
             ("GET", ["devices", device, "why"]) => self.why(call, &parse_device(device)?).await,
             ("PUT", ["devices", device, "token"]) => self.issue_token(call, &parse_device(device)?).await,
             ("DELETE", ["devices", device, "token"]) => self.revoke_token(call, &parse_device(device)?).await,
-            _ if is_route(rest) => Err(ApiError::new(ErrorCode::WrongMethod, format!("{path} exists, but not with {method}"))),
+            _ if is_route(rest) => {
+                Err(ApiError::new(ErrorCode::WrongMethod, format!("{path} exists, but not with {method}")))
+            }
             _ => Err(unknown_route(path)),
         }
     }
@@ -179,7 +181,10 @@ impl Call<'_> {
 /// Logged once, here; the caller learns nothing of our insides.
 fn unavailable(error: StoreError) -> ApiError {
     if error == StoreError::Conflict {
-        return ApiError::new(ErrorCode::Conflict, "somebody else changed this at the same time; look at it and try again");
+        return ApiError::new(
+            ErrorCode::Conflict,
+            "somebody else changed this at the same time; look at it and try again",
+        );
     }
     tracing::error!(%error, "store_failed");
     ApiError::unavailable(10)

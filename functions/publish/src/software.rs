@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 use tidegate_api::definition::Definition;
 use tidegate_api::kaa_software::{self, is_same_content, offered_strategy, without_ours};
-use tidegate_api::{ApiError, ErrorCode, operator, body_limits, strict_json};
+use tidegate_api::{ApiError, ErrorCode, body_limits, operator, strict_json};
 use tidegate_core::{State, Transition, Version};
 use tidegate_store::PublishStore;
 use tidegate_store::record::UpdateRecord;

@@ -1,9 +1,9 @@
 //! `GET updates`, `GET updates/{version}`: an update as it stands.
 
 use serde_json::{Value, json};
-use tidegate_api::{ApiError, ErrorCode};
 use tidegate_api::answer::happened;
 use tidegate_api::definition::Definition;
+use tidegate_api::{ApiError, ErrorCode};
 use tidegate_core::policy::Slots;
 use tidegate_core::{Update, Version};
 use tidegate_store::PublishStore;

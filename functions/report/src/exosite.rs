@@ -1,8 +1,8 @@
 //! Exosite: a device writes `otau_in`, or writes `config_otau` back.
 
 use lambda_http::{Body, Request, Response};
-use tidegate_api::{ApiError, ErrorCode};
 use tidegate_api::dialect::exosite::{self, Route, Write};
+use tidegate_api::{ApiError, ErrorCode};
 use tidegate_core::Timestamp;
 use tidegate_store::ReportStore;
 

@@ -5,12 +5,12 @@
 
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
-use tidegate_api::{ApiError, ErrorCode};
 use tidegate_api::dialect::hawkbit::{
     self, ActionId, Feedback, Found, Resource, Route, gone, is_confirmed, unknown_action,
 };
 use tidegate_api::report::Report;
 use tidegate_api::token::Proof;
+use tidegate_api::{ApiError, ErrorCode};
 use tidegate_core::claim::{Attempt, Movement};
 use tidegate_core::outcome::Status;
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp};

@@ -1,9 +1,9 @@
 //! Reports of devices whose check-ins do not say what they run: it goes into their records from here.
 
 use serde_json::json;
-use tidegate_api::{ApiError, ErrorCode};
 use tidegate_api::report::Report;
 use tidegate_api::token::Proof;
+use tidegate_api::{ApiError, ErrorCode};
 use tidegate_core::{Timestamp, Version};
 use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite, KnownDevice};
 use tidegate_store::store::Freshness;
@@ -44,7 +44,10 @@ impl<S: ReportStore> ReportService<S> {
             match self.settle_or_keep(&key, &known, report, running, now).await {
                 Ok(Some(recorded)) => return Ok(recorded),
                 Ok(None) => {
-                    return Err(ApiError::new(ErrorCode::UnknownProduct, format!("the product {product} has no update yet")));
+                    return Err(ApiError::new(
+                        ErrorCode::UnknownProduct,
+                        format!("the product {product} has no update yet"),
+                    ));
                 }
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(down(error)),

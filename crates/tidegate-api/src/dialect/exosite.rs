@@ -11,10 +11,10 @@ use tidegate_core::update::{File, Kind};
 use tidegate_core::{DeviceId, ProductId, Timestamp, Update, UpdateId, Version};
 
 use super::DialectRoute;
+use crate::body_limits;
 use crate::device_json::parse_version;
 use crate::error::{ApiError, ErrorCode};
 use crate::report::{Report, message_of};
-use crate::body_limits;
 use crate::strict_json;
 use crate::token::{Bearer, TokenKeys};
 

@@ -14,9 +14,9 @@ use tidegate_core::window::{Opening, any_open};
 use tidegate_core::{DeviceId, ProductId, Timestamp, Update, UpdateId};
 
 use super::DialectRoute;
+use crate::body_limits::{self, BodyLimits};
 use crate::device_json::attributes_of;
 use crate::error::{ApiError, ErrorCode};
-use crate::body_limits::{self, BodyLimits};
 use crate::strict_json;
 use crate::token::{Proof, TokenKeys};
 
@@ -562,7 +562,9 @@ fn with_type(request: &Request, mut response: Response<Body>) -> Response<Body> 
 pub fn refuse(request: &Request, error: &ApiError) -> Response<Body> {
     let (exception, code) = match error.code {
         ErrorCode::Unauthorized => ("InsufficientPermissionException", "hawkbit.server.error.insufficientpermission"),
-        ErrorCode::WrongMethod => ("HttpRequestMethodNotSupportedException", "hawkbit.server.error.rest.methodNotSupported"),
+        ErrorCode::WrongMethod => {
+            ("HttpRequestMethodNotSupportedException", "hawkbit.server.error.rest.methodNotSupported")
+        }
         ErrorCode::BodyTooLarge => ("FileSizeQuotaExceededException", "hawkbit.server.error.quota.tooManyEntries"),
         ErrorCode::BadJson => ("MessageNotReadableException", "hawkbit.server.error.rest.body.notReadable"),
         ErrorCode::BadField => ("ConstraintViolationException", "hawkbit.server.error.repo.constraintViolation"),

@@ -12,10 +12,10 @@ use tidegate_core::{Update, UpdateId, Version};
 
 use super::DialectRoute;
 use crate::answer::SignedFile;
+use crate::body_limits;
 use crate::device_json::parse_version;
 use crate::error::{ApiError, ErrorCode};
 use crate::report::{Report, shortened};
-use crate::body_limits;
 use crate::strict_json;
 use crate::token::{Bearer, TokenKeys};
 
