@@ -18,7 +18,7 @@ use tidegate::stack::{BUCKET, Services, TABLE, new_token_keys};
 use tidegate_api::token::TokenKeys;
 use tidegate_cloud::LocalCloud;
 use tidegate_core::{DeviceId, ProductId, Timestamp};
-use tidegate_store::store::{CheckStore, Freshness, Reading};
+use tidegate_store::store::{CheckStore, Freshness, ReadCatalog, ReadDevices, ReadUpdates};
 use tidegate_store::{DynamoStore, Images, schema};
 
 /// The product of every test that needs only one.

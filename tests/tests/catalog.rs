@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tidegate::stack::{BUCKET, Services, TABLE};
 use tidegate_core::ProductId;
 use tidegate_store::record::Head;
-use tidegate_store::store::{Freshness, Reading};
+use tidegate_store::store::{Freshness, ReadCatalog};
 use tidegate_tests::{LAMP, World, at, lamp};
 
 const NOON: &str = "2026-01-01T12:00:00Z";

@@ -20,7 +20,7 @@ use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, Up
 use tidegate_store::record::{AuditEntry, ClaimKey, DeviceWrite, Head, InForce, SeriesPoint, UpdateRecord};
 use tidegate_store::store::{Freshness, Reservation, Reserved, Stored, Window};
 use tidegate_store::{
-    CheckStore, DynamoStore, MemoryStore, PublishStore, Reading, ReportStore, StoreError, SweepStore, schema,
+    CheckStore, CloseRollouts, DynamoStore, MemoryStore, OpenRollouts, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, ReportStore, SettleClaims, StoreError, SweepStore, schema,
 };
 
 /// What the coverage below is stated for, and what CI runs: `TIDEGATE_HISTORIES=10000`.
@@ -303,7 +303,7 @@ impl Stores {
     }
 }
 
-async fn apply<S: CheckStore + ReportStore + SweepStore>(store: &S, operation: &Operation) -> Answer {
+async fn apply<S: CheckStore + ReportStore + PublishStore + SweepStore>(store: &S, operation: &Operation) -> Answer {
     match operation {
         Operation::Reserve(reservation) => {
             let name = format!("reserve {:?}", reservation.grant);

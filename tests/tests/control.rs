@@ -5,7 +5,7 @@ use tidegate_core::claim::Movement;
 use tidegate_core::shard::{Gate, Grant};
 use tidegate_core::{Claim, DeviceId, ProductId, UpdateId, Version};
 use tidegate_store::record::ClaimKey;
-use tidegate_store::store::{CheckStore, PublishStore, Reservation, Reserved};
+use tidegate_store::store::{CheckStore, CloseRollouts, OpenRollouts, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, Reservation, Reserved};
 use tidegate_tests::{LAMP, World, at, file, lamp, put};
 
 const START: &str = "2026-01-01T00:00:00Z";

@@ -16,7 +16,7 @@ use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId, Version};
 use tidegate_store::record::{AuditEntry, ClaimKey, DeviceWrite, Head, KnownDevice, SeriesPoint, UpdateRecord};
 use tidegate_store::store::{Freshness, Reservation, Reserved, StoreError, Stored};
-use tidegate_store::{CheckStore, PublishStore, Reading, ReportStore, Settling, SweepStore};
+use tidegate_store::{CheckStore, CloseRollouts, OpenRollouts, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, ReportStore, SettleClaims, SweepStore};
 
 use crate::fault::{Call, Fault, Guard};
 use crate::ledger::Ledger;
@@ -249,7 +249,7 @@ fn first_shards(allocation: &Allocation, count: usize) -> Allocation {
     }
 }
 
-impl<S: CheckStore + ReportStore + SweepStore> FaultyStore<S> {
+impl<S: CheckStore + ReportStore + PublishStore + SweepStore> FaultyStore<S> {
     async fn remember_device(&self, product: &ProductId, device: &DeviceId) -> Stored<()> {
         let known = self.inner.device(product, device, Freshness::Strong).await?;
         remember(self.desk().devices.entry(device.clone()).or_default(), known);
@@ -349,7 +349,7 @@ impl<S: CheckStore + ReportStore + SweepStore> FaultyStore<S> {
     }
 }
 
-impl<S: CheckStore + ReportStore + SweepStore> Reading for FaultyStore<S> {
+impl<S: CheckStore + ReportStore + PublishStore + SweepStore> ReadCatalog for FaultyStore<S> {
     async fn head(&self, product: &ProductId, freshness: Freshness) -> Stored<Option<Head>> {
         let call = if freshness == Freshness::Strong { Call::HeadStrong } else { Call::Head };
         match self.turn(call).await {
@@ -382,23 +382,15 @@ impl<S: CheckStore + ReportStore + SweepStore> Reading for FaultyStore<S> {
         }
     }
 
-    async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
-        match self.turn(Call::Updates).await {
-            None | Some(Fault::Slow) => self.inner.updates(product).await,
-            Some(Fault::Malformed) => {
-                // One bad record never hides the others.
-                let mut records = self.inner.updates(product).await?;
-                if !records.is_empty() {
-                    let bad = self.desk().random.place(records.len());
-                    records.swap_remove(bad);
-                }
-                Ok(records)
-            }
-            Some(Fault::KilledAfter) => self.stop_here().await,
-            Some(fault) => Err(unavailable(fault)),
-        }
+    async fn products(&self) -> Stored<Vec<ProductId>> {
+        // A product that is missed is swept a minute later.
+        let mut products = self.list(Call::Products, || self.inner.products()).await?;
+        products.1.truncate(products.0);
+        Ok(products.1)
     }
+}
 
+impl<S: CheckStore + ReportStore + PublishStore + SweepStore> ReadDevices for FaultyStore<S> {
     async fn device(&self, product: &ProductId, device: &DeviceId, freshness: Freshness) -> Stored<KnownDevice> {
         let call = if freshness == Freshness::Strong { Call::DeviceStrong } else { Call::DeviceEventual };
         match self.turn(call).await {
@@ -420,13 +412,115 @@ impl<S: CheckStore + ReportStore + SweepStore> Reading for FaultyStore<S> {
     }
 }
 
-impl<S: CheckStore + ReportStore + SweepStore> Settling for FaultyStore<S> {
+impl<S: CheckStore + ReportStore + PublishStore + SweepStore> ReadUpdates for FaultyStore<S> {
+    async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
+        match self.turn(Call::Updates).await {
+            None | Some(Fault::Slow) => self.inner.updates(product).await,
+            Some(Fault::Malformed) => {
+                // One bad record never hides the others.
+                let mut records = self.inner.updates(product).await?;
+                if !records.is_empty() {
+                    let bad = self.desk().random.place(records.len());
+                    records.swap_remove(bad);
+                }
+                Ok(records)
+            }
+            Some(Fault::KilledAfter) => self.stop_here().await,
+            Some(fault) => Err(unavailable(fault)),
+        }
+    }
+
+    async fn update(&self, product: &ProductId, version: &Version) -> Stored<Option<UpdateRecord>> {
+        self.read(Call::Update, || self.inner.update(product, version)).await
+    }
+
+    async fn shards(&self, update: &UpdateId, count: u16) -> Stored<Vec<Option<Shard>>> {
+        self.read(Call::Shards, || self.inner.shards(update, count)).await
+    }
+}
+
+impl<S: CheckStore + ReportStore + PublishStore + SweepStore> SettleClaims for FaultyStore<S> {
     async fn settle(&self, key: &ClaimKey, before: &Claim, after: &Claim, movement: Movement) -> Stored<()> {
         self.write(Call::Settle, busy(), || self.apply_settle(key, before, after, movement)).await
     }
 }
 
-impl<S: CheckStore + ReportStore + SweepStore> CheckStore for FaultyStore<S> {
+impl<S: CheckStore + ReportStore + PublishStore + SweepStore> CloseRollouts for FaultyStore<S> {
+    async fn change_update(&self, update: &UpdateRecord, expected: u64, audit: &AuditEntry) -> Stored<()> {
+        self.write(Call::ChangeUpdate, Err(StoreError::Conflict), || async {
+            self.remember_head(&update.product).await?;
+            self.inner.change_update(update, expected, audit).await?;
+            self.desk().ledger.changed(update);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn close_shards(&self, update: &UpdateId, count: u16, gate: Gate, generation: u64) -> Stored<()> {
+        match self.turn(Call::CloseShards).await {
+            None | Some(Fault::Slow | Fault::StaleRead | Fault::Malformed) => {
+                self.apply_close(update, count, gate, generation).await
+            }
+            Some(Fault::Partial) => {
+                self.apply_close(update, count / 2, gate, generation).await?;
+                Err(unavailable(Fault::Partial))
+            }
+            Some(Fault::KilledAfter) => {
+                drop(self.apply_close(update, count, gate, generation).await);
+                self.stop_here().await
+            }
+            Some(fault @ (Fault::TimeoutAfterCommit | Fault::ResetAfterCommit)) => {
+                drop(self.apply_close(update, count, gate, generation).await);
+                Err(unavailable(fault))
+            }
+            Some(Fault::CommittedAndRetried) => {
+                drop(self.apply_close(update, count, gate, generation).await);
+                self.apply_close(update, count, gate, generation).await
+            }
+            Some(Fault::Conflict) => busy(),
+            Some(fault) => Err(unavailable(fault)),
+        }
+    }
+
+    async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>) -> Stored<bool> {
+        self.write(Call::PutCatalog, busy(), || async {
+            self.remember_head(product).await?;
+            self.inner.put_catalog(product, revision, bytes.clone()).await
+        })
+        .await
+    }
+}
+
+impl<S: CheckStore + ReportStore + PublishStore + SweepStore> OpenRollouts for FaultyStore<S> {
+    async fn open_shards(&self, update: &UpdateId, allocation: &Allocation, generation: u64) -> Stored<()> {
+        match self.turn(Call::OpenShards).await {
+            None | Some(Fault::Slow | Fault::StaleRead | Fault::Malformed) => {
+                self.apply_open(update, allocation, generation).await
+            }
+            Some(Fault::Partial) => {
+                let half = first_shards(allocation, allocation.devices.len() / 2);
+                self.apply_open(update, &half, generation).await?;
+                Err(unavailable(Fault::Partial))
+            }
+            Some(Fault::KilledAfter) => {
+                drop(self.apply_open(update, allocation, generation).await);
+                self.stop_here().await
+            }
+            Some(fault @ (Fault::TimeoutAfterCommit | Fault::ResetAfterCommit)) => {
+                drop(self.apply_open(update, allocation, generation).await);
+                Err(unavailable(fault))
+            }
+            Some(Fault::CommittedAndRetried) => {
+                drop(self.apply_open(update, allocation, generation).await);
+                self.apply_open(update, allocation, generation).await
+            }
+            Some(Fault::Conflict) => busy(),
+            Some(fault) => Err(unavailable(fault)),
+        }
+    }
+}
+
+impl<S: CheckStore + ReportStore + PublishStore + SweepStore> CheckStore for FaultyStore<S> {
     async fn reserve(&self, reservation: &Reservation) -> Stored<Reserved> {
         match self.turn(Call::Reserve).await {
             None | Some(Fault::Slow | Fault::StaleRead | Fault::Partial) => self.apply_reserve(reservation).await,
@@ -475,7 +569,7 @@ impl<S: CheckStore + ReportStore + SweepStore> CheckStore for FaultyStore<S> {
     }
 }
 
-impl<S: CheckStore + ReportStore + SweepStore> ReportStore for FaultyStore<S> {
+impl<S: CheckStore + ReportStore + PublishStore + SweepStore> ReportStore for FaultyStore<S> {
     async fn settle_and_save(
         &self,
         key: &ClaimKey,
@@ -509,7 +603,7 @@ impl<S: CheckStore + ReportStore + SweepStore> ReportStore for FaultyStore<S> {
     }
 }
 
-impl<S: CheckStore + ReportStore + SweepStore> PublishStore for FaultyStore<S> {
+impl<S: CheckStore + ReportStore + PublishStore + SweepStore> PublishStore for FaultyStore<S> {
     async fn create_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
         self.write(Call::CreateUpdate, Err(StoreError::Conflict), || async {
             self.remember_head(&update.product).await?;
@@ -520,77 +614,6 @@ impl<S: CheckStore + ReportStore + SweepStore> PublishStore for FaultyStore<S> {
             Ok(created)
         })
         .await
-    }
-
-    async fn update(&self, product: &ProductId, version: &Version) -> Stored<Option<UpdateRecord>> {
-        self.read(Call::Update, || self.inner.update(product, version)).await
-    }
-
-    async fn change_update(&self, update: &UpdateRecord, expected: u64, audit: &AuditEntry) -> Stored<()> {
-        self.write(Call::ChangeUpdate, Err(StoreError::Conflict), || async {
-            self.remember_head(&update.product).await?;
-            self.inner.change_update(update, expected, audit).await?;
-            self.desk().ledger.changed(update);
-            Ok(())
-        })
-        .await
-    }
-
-    async fn shards(&self, update: &UpdateId, count: u16) -> Stored<Vec<Option<Shard>>> {
-        self.read(Call::Shards, || self.inner.shards(update, count)).await
-    }
-
-    async fn close_shards(&self, update: &UpdateId, count: u16, gate: Gate, generation: u64) -> Stored<()> {
-        match self.turn(Call::CloseShards).await {
-            None | Some(Fault::Slow | Fault::StaleRead | Fault::Malformed) => {
-                self.apply_close(update, count, gate, generation).await
-            }
-            Some(Fault::Partial) => {
-                self.apply_close(update, count / 2, gate, generation).await?;
-                Err(unavailable(Fault::Partial))
-            }
-            Some(Fault::KilledAfter) => {
-                drop(self.apply_close(update, count, gate, generation).await);
-                self.stop_here().await
-            }
-            Some(fault @ (Fault::TimeoutAfterCommit | Fault::ResetAfterCommit)) => {
-                drop(self.apply_close(update, count, gate, generation).await);
-                Err(unavailable(fault))
-            }
-            Some(Fault::CommittedAndRetried) => {
-                drop(self.apply_close(update, count, gate, generation).await);
-                self.apply_close(update, count, gate, generation).await
-            }
-            Some(Fault::Conflict) => busy(),
-            Some(fault) => Err(unavailable(fault)),
-        }
-    }
-
-    async fn open_shards(&self, update: &UpdateId, allocation: &Allocation, generation: u64) -> Stored<()> {
-        match self.turn(Call::OpenShards).await {
-            None | Some(Fault::Slow | Fault::StaleRead | Fault::Malformed) => {
-                self.apply_open(update, allocation, generation).await
-            }
-            Some(Fault::Partial) => {
-                let half = first_shards(allocation, allocation.devices.len() / 2);
-                self.apply_open(update, &half, generation).await?;
-                Err(unavailable(Fault::Partial))
-            }
-            Some(Fault::KilledAfter) => {
-                drop(self.apply_open(update, allocation, generation).await);
-                self.stop_here().await
-            }
-            Some(fault @ (Fault::TimeoutAfterCommit | Fault::ResetAfterCommit)) => {
-                drop(self.apply_open(update, allocation, generation).await);
-                Err(unavailable(fault))
-            }
-            Some(Fault::CommittedAndRetried) => {
-                drop(self.apply_open(update, allocation, generation).await);
-                self.apply_open(update, allocation, generation).await
-            }
-            Some(Fault::Conflict) => busy(),
-            Some(fault) => Err(unavailable(fault)),
-        }
     }
 
     async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {
@@ -618,14 +641,6 @@ impl<S: CheckStore + ReportStore + SweepStore> PublishStore for FaultyStore<S> {
         self.write(Call::RevokeTokens, busy(), || self.inner.revoke_tokens(product, device)).await
     }
 
-    async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>) -> Stored<bool> {
-        self.write(Call::PutCatalog, busy(), || async {
-            self.remember_head(product).await?;
-            self.inner.put_catalog(product, revision, bytes.clone()).await
-        })
-        .await
-    }
-
     async fn set_product(&self, product: &ProductId, head: &Head) -> Stored<bool> {
         self.write(Call::SetProduct, busy(), || async {
             self.remember_head(product).await?;
@@ -643,14 +658,7 @@ impl<S: CheckStore + ReportStore + SweepStore> PublishStore for FaultyStore<S> {
     }
 }
 
-impl<S: CheckStore + ReportStore + SweepStore> SweepStore for FaultyStore<S> {
-    async fn products(&self) -> Stored<Vec<ProductId>> {
-        // A product that is missed is swept a minute later.
-        let mut products = self.list(Call::Products, || self.inner.products()).await?;
-        products.1.truncate(products.0);
-        Ok(products.1)
-    }
-
+impl<S: CheckStore + ReportStore + PublishStore + SweepStore> SweepStore for FaultyStore<S> {
     async fn due_claims(&self, now: Timestamp) -> Stored<Vec<ClaimKey>> {
         let mut due = self.list(Call::DueClaims, || self.inner.due_claims(now)).await?;
         due.1.truncate(due.0);

@@ -16,7 +16,7 @@ use tidegate_check::{CATALOG_AGE_MS, CheckService};
 use tidegate_core::Timestamp;
 use tidegate_publish::PublishService;
 use tidegate_report::ReportService;
-use tidegate_store::{CheckStore, Images, ReportStore, StoreError, SweepStore};
+use tidegate_store::{CheckStore, Images, PublishStore, ReportStore, StoreError, SweepStore};
 use tidegate_sweep::{SweepService, Swept};
 
 use crate::faulty::{FaultyStore, Waiting};
@@ -28,9 +28,9 @@ pub const SLOW_MS: i64 = 3000;
 const PAUSE: Duration = Duration::from_millis(700);
 
 /// Everything a store can do.
-pub trait AnyStore: CheckStore + ReportStore + SweepStore + Clone {}
+pub trait AnyStore: CheckStore + ReportStore + PublishStore + SweepStore + Clone {}
 
-impl<S: CheckStore + ReportStore + SweepStore + Clone> AnyStore for S {}
+impl<S: CheckStore + ReportStore + PublishStore + SweepStore + Clone> AnyStore for S {}
 
 /// What is asked of the functions.
 #[derive(Debug)]

@@ -19,4 +19,7 @@ pub mod store;
 pub use dynamo::DynamoStore;
 pub use images::Images;
 pub use memory::MemoryStore;
-pub use store::{CheckStore, PublishStore, Reading, ReportStore, Settling, StoreError, SweepStore};
+pub use store::{
+    CheckStore, CloseRollouts, OpenRollouts, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, ReportStore,
+    SettleClaims, StoreError, SweepStore,
+};

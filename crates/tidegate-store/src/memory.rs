@@ -18,8 +18,8 @@ use crate::record::{
     AuditEntry, ClaimKey, DeviceRecord, DeviceWrite, Head, InForce, KnownDevice, SeriesPoint, UpdateRecord,
 };
 use crate::store::{
-    CheckStore, Freshness, PublishStore, Reading, ReportStore, Reservation, Reserved, Settling, StoreError, Stored,
-    SweepStore, Window,
+    CheckStore, CloseRollouts, Freshness, OpenRollouts, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, ReportStore,
+    Reservation, Reserved, SettleClaims, StoreError, Stored, SweepStore, Window,
 };
 
 /// Devices on one page of a list, as in DynamoDB.
@@ -394,7 +394,7 @@ fn put_audit(line: &mut Line, entry: &AuditEntry) {
     line.audit.insert(place, AuditEntry { at: to_the_millisecond(entry.at), ..entry.clone() });
 }
 
-impl Reading for MemoryStore {
+impl ReadCatalog for MemoryStore {
     async fn head(&self, product: &ProductId, _: Freshness) -> Stored<Option<Head>> {
         Ok(self.state().line(product).and_then(|line| line.head.clone()))
     }
@@ -407,10 +407,14 @@ impl Reading for MemoryStore {
             .map(|(_, bytes)| Arc::clone(bytes)))
     }
 
-    async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
-        Ok(self.state().line(product).map(|line| line.updates.values().cloned().collect()).unwrap_or_default())
+    async fn products(&self) -> Stored<Vec<ProductId>> {
+        let state = self.state();
+        let exists = |number: &u32| state.lines[*number as usize].head.is_some();
+        Ok(state.line_numbers.iter().filter(|(_, line)| exists(line)).map(|(product, _)| product.clone()).collect())
     }
+}
 
+impl ReadDevices for MemoryStore {
     async fn device(&self, product: &ProductId, device: &DeviceId, _: Freshness) -> Stored<KnownDevice> {
         let state = self.state();
         let Some(holder) = state.holder(product, device) else {
@@ -424,37 +428,101 @@ impl Reading for MemoryStore {
     }
 }
 
-impl Settling for MemoryStore {
+impl ReadUpdates for MemoryStore {
+    async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
+        Ok(self.state().line(product).map(|line| line.updates.values().cloned().collect()).unwrap_or_default())
+    }
+
+    async fn update(&self, product: &ProductId, version: &Version) -> Stored<Option<UpdateRecord>> {
+        Ok(self.state().line(product).and_then(|line| line.updates.get(&precedence(version)).cloned()))
+    }
+
+    async fn shards(&self, update: &UpdateId, count: u16) -> Stored<Vec<Option<Shard>>> {
+        let state = self.state();
+        let shards = state.rollout(update).map(|rollout| rollout.shards.as_slice()).unwrap_or_default();
+        let shard = |number: u16| shards.get(usize::from(number)).and_then(Option::as_ref);
+        (0..count).map(|number| shard(number).map(Spent::shard).transpose()).collect()
+    }
+}
+
+impl SettleClaims for MemoryStore {
     async fn settle(&self, key: &ClaimKey, before: &Claim, after: &Claim, movement: Movement) -> Stored<()> {
         self.end_reservation(key, before, after, movement, None)
     }
 }
 
-impl MemoryStore {
-    fn end_reservation(
-        &self,
-        key: &ClaimKey,
-        before: &Claim,
-        after: &Claim,
-        movement: Movement,
-        device: Option<&DeviceWrite>,
-    ) -> Stored<()> {
+impl CloseRollouts for MemoryStore {
+    async fn change_update(&self, update: &UpdateRecord, expected: u64, audit: &AuditEntry) -> Stored<()> {
         let mut state = self.state();
-        let is_as_thought =
-            state.claim(key).is_some_and(|claim| claim.epoch == before.epoch && claim.state == before.state);
-        let (place, rollout) = (state.place(&key.product, &key.device), state.rollout_number(&key.update));
-        if !is_as_thought || device.is_some_and(|write| !state.at(place).expects(write)) {
+        let line = state.line_mut(&update.product);
+        let stored = line.updates.get(&precedence(&update.version));
+        if stored.is_none_or(|stored| stored.generation != expected) {
             return Err(StoreError::Conflict);
         }
-        let Some(shard) = state.shard_mut(rollout, before.shard) else {
-            return Err(StoreError::Unavailable("the claim's shard does not exist".into()));
-        };
-        shard.count(movement);
-        state.put_claim(place, rollout, after);
-        if let Some(write) = device {
-            state.write_device(place, write);
-        }
+        put_update(line, update);
+        put_audit(line, audit);
+        line.head.get_or_insert_default().revision += 1;
         Ok(())
+    }
+
+    async fn close_shards(&self, update: &UpdateId, count: u16, gate: Gate, generation: u64) -> Stored<()> {
+        let mut state = self.state();
+        let shards = &mut state.rollout_mut(update).shards;
+        if shards.len() < usize::from(count) {
+            shards.resize(usize::from(count), None);
+        }
+        let mut result = Ok(());
+        for shard in shards.iter_mut().take(usize::from(count)) {
+            let none = Caps { devices: 0, per_period: 0, in_flight: 0 };
+            let shard = shard.get_or_insert_with(|| Spent::unused(generation, none));
+            match shard.generation <= generation {
+                true => (shard.gate, shard.generation) = (gate, generation),
+                false => result = Err(StoreError::Conflict),
+            }
+        }
+        result
+    }
+
+    async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>) -> Stored<bool> {
+        let mut state = self.state();
+        let Line { head: Some(head), catalogs, .. } = state.line_mut(product) else {
+            return Ok(false);
+        };
+        if head.catalog.as_ref().is_some_and(|catalog| catalog.revision >= revision) {
+            return Ok(false);
+        }
+        let in_force = InForce::of(revision, &bytes);
+        catalogs.truncate(1);
+        catalogs.retain(|(name, _)| *name != in_force.name);
+        catalogs.push_front((in_force.name.clone(), Arc::from(bytes)));
+        head.catalog = Some(in_force);
+        Ok(true)
+    }
+}
+
+impl OpenRollouts for MemoryStore {
+    async fn open_shards(&self, update: &UpdateId, allocation: &Allocation, generation: u64) -> Stored<()> {
+        let mut state = self.state();
+        let shards = &mut state.rollout_mut(update).shards;
+        let count = allocation.shards();
+        if shards.len() < usize::from(count) {
+            shards.resize(usize::from(count), None);
+        }
+        let mut result = Ok(());
+        for (number, shard) in (0..count).zip(shards) {
+            let caps = allocation.caps(number);
+            match shard {
+                Some(shard) if shard.generation > generation => result = Err(StoreError::Conflict),
+                Some(shard) => {
+                    if caps.per_period < UNLIMITED && shard.window < allocation.window {
+                        (shard.window, shard.window_used) = (allocation.window, 0);
+                    }
+                    *shard = Spent { gate: Gate::Open, generation, caps, ..*shard };
+                }
+                None => *shard = Some(Spent::unused(generation, caps)),
+            }
+        }
+        result
     }
 }
 
@@ -564,88 +632,6 @@ impl PublishStore for MemoryStore {
         Ok(true)
     }
 
-    async fn update(&self, product: &ProductId, version: &Version) -> Stored<Option<UpdateRecord>> {
-        Ok(self.state().line(product).and_then(|line| line.updates.get(&precedence(version)).cloned()))
-    }
-
-    async fn change_update(&self, update: &UpdateRecord, expected: u64, audit: &AuditEntry) -> Stored<()> {
-        let mut state = self.state();
-        let line = state.line_mut(&update.product);
-        let stored = line.updates.get(&precedence(&update.version));
-        if stored.is_none_or(|stored| stored.generation != expected) {
-            return Err(StoreError::Conflict);
-        }
-        put_update(line, update);
-        put_audit(line, audit);
-        line.head.get_or_insert_default().revision += 1;
-        Ok(())
-    }
-
-    async fn shards(&self, update: &UpdateId, count: u16) -> Stored<Vec<Option<Shard>>> {
-        let state = self.state();
-        let shards = state.rollout(update).map(|rollout| rollout.shards.as_slice()).unwrap_or_default();
-        let shard = |number: u16| shards.get(usize::from(number)).and_then(Option::as_ref);
-        (0..count).map(|number| shard(number).map(Spent::shard).transpose()).collect()
-    }
-
-    async fn close_shards(&self, update: &UpdateId, count: u16, gate: Gate, generation: u64) -> Stored<()> {
-        let mut state = self.state();
-        let shards = &mut state.rollout_mut(update).shards;
-        if shards.len() < usize::from(count) {
-            shards.resize(usize::from(count), None);
-        }
-        let mut result = Ok(());
-        for shard in shards.iter_mut().take(usize::from(count)) {
-            let none = Caps { devices: 0, per_period: 0, in_flight: 0 };
-            let shard = shard.get_or_insert_with(|| Spent::unused(generation, none));
-            match shard.generation <= generation {
-                true => (shard.gate, shard.generation) = (gate, generation),
-                false => result = Err(StoreError::Conflict),
-            }
-        }
-        result
-    }
-
-    async fn open_shards(&self, update: &UpdateId, allocation: &Allocation, generation: u64) -> Stored<()> {
-        let mut state = self.state();
-        let shards = &mut state.rollout_mut(update).shards;
-        let count = allocation.shards();
-        if shards.len() < usize::from(count) {
-            shards.resize(usize::from(count), None);
-        }
-        let mut result = Ok(());
-        for (number, shard) in (0..count).zip(shards) {
-            let caps = allocation.caps(number);
-            match shard {
-                Some(shard) if shard.generation > generation => result = Err(StoreError::Conflict),
-                Some(shard) => {
-                    if caps.per_period < UNLIMITED && shard.window < allocation.window {
-                        (shard.window, shard.window_used) = (allocation.window, 0);
-                    }
-                    *shard = Spent { gate: Gate::Open, generation, caps, ..*shard };
-                }
-                None => *shard = Some(Spent::unused(generation, caps)),
-            }
-        }
-        result
-    }
-
-    async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>) -> Stored<bool> {
-        let mut state = self.state();
-        let Line { head: Some(head), catalogs, .. } = state.line_mut(product) else {
-            return Ok(false);
-        };
-        if head.catalog.as_ref().is_some_and(|catalog| catalog.revision >= revision) {
-            return Ok(false);
-        }
-        let in_force = InForce::of(revision, &bytes);
-        catalogs.truncate(1);
-        catalogs.retain(|(name, _)| *name != in_force.name);
-        catalogs.push_front((in_force.name.clone(), Arc::from(bytes)));
-        head.catalog = Some(in_force);
-        Ok(true)
-    }
-
     async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {
         put_audit(self.state().line_mut(product), entry);
         Ok(())
@@ -719,12 +705,6 @@ impl PublishStore for MemoryStore {
 }
 
 impl SweepStore for MemoryStore {
-    async fn products(&self) -> Stored<Vec<ProductId>> {
-        let state = self.state();
-        let exists = |number: &u32| state.lines[*number as usize].head.is_some();
-        Ok(state.line_numbers.iter().filter(|(_, line)| exists(line)).map(|(product, _)| product.clone()).collect())
-    }
-
     async fn due_claims(&self, now: Timestamp) -> Stored<Vec<ClaimKey>> {
         let state = self.state();
         let products = state.line_numbers.iter().map(|(product, line)| (*line, product)).collect::<BTreeMap<_, _>>();
@@ -760,3 +740,32 @@ impl SweepStore for MemoryStore {
         Ok(())
     }
 }
+
+impl MemoryStore {
+    fn end_reservation(
+        &self,
+        key: &ClaimKey,
+        before: &Claim,
+        after: &Claim,
+        movement: Movement,
+        device: Option<&DeviceWrite>,
+    ) -> Stored<()> {
+        let mut state = self.state();
+        let is_as_thought =
+            state.claim(key).is_some_and(|claim| claim.epoch == before.epoch && claim.state == before.state);
+        let (place, rollout) = (state.place(&key.product, &key.device), state.rollout_number(&key.update));
+        if !is_as_thought || device.is_some_and(|write| !state.at(place).expects(write)) {
+            return Err(StoreError::Conflict);
+        }
+        let Some(shard) = state.shard_mut(rollout, before.shard) else {
+            return Err(StoreError::Unavailable("the claim's shard does not exist".into()));
+        };
+        shard.count(movement);
+        state.put_claim(place, rollout, after);
+        if let Some(write) = device {
+            state.write_device(place, write);
+        }
+        Ok(())
+    }
+}
+

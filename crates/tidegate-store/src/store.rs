@@ -94,18 +94,20 @@ pub enum Reserved {
     Busy,
 }
 
-/// Reads that several functions share.
-pub trait Reading: Send + Sync + 'static {
+/// Reads a product's head and its compiled catalog.
+pub trait ReadCatalog: Send + Sync + 'static {
     /// The head of a product's catalog; `None` when the product does not exist.
     fn head(&self, product: &ProductId, freshness: Freshness) -> impl Future<Output = Stored<Option<Head>>> + Send;
 
     /// A compiled catalog by its name; `None` when there is none of that name any more.
     fn catalog(&self, product: &ProductId, name: &str) -> impl Future<Output = Stored<Option<Arc<[u8]>>>> + Send;
 
-    /// Every update of a product. A record that cannot be understood is logged and left out: one
-    /// bad record never hides the others.
-    fn updates(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<UpdateRecord>>> + Send;
+    /// Every product.
+    fn products(&self) -> impl Future<Output = Stored<Vec<ProductId>>> + Send;
+}
 
+/// Reads devices with their claims.
+pub trait ReadDevices: Send + Sync + 'static {
     /// A device and its claims, in one read.
     fn device(
         &self,
@@ -115,8 +117,25 @@ pub trait Reading: Send + Sync + 'static {
     ) -> impl Future<Output = Stored<KnownDevice>> + Send;
 }
 
-/// Ends a claim's reservation, by report, by a check-in with the new version, or by expiry.
-pub trait Settling: Send + Sync + 'static {
+/// Reads the records of updates and the shards of their rollouts.
+pub trait ReadUpdates: Send + Sync + 'static {
+    /// Every update of a product. A record that cannot be understood is logged and left out: one
+    /// bad record never hides the others.
+    fn updates(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<UpdateRecord>>> + Send;
+
+    /// One update, freshly read.
+    fn update(
+        &self,
+        product: &ProductId,
+        version: &Version,
+    ) -> impl Future<Output = Stored<Option<UpdateRecord>>> + Send;
+
+    /// The shards of an update, freshly read; `None` for one that does not exist.
+    fn shards(&self, update: &UpdateId, count: u16) -> impl Future<Output = Stored<Vec<Option<Shard>>>> + Send;
+}
+
+/// Ends a claim's reservation: by a report, by a check-in with the new version, or by expiry.
+pub trait SettleClaims: Send + Sync + 'static {
     /// Replaces `before` by `after` and moves its shard's counters, in one transaction.
     ///
     /// # Errors
@@ -130,8 +149,58 @@ pub trait Settling: Send + Sync + 'static {
     ) -> impl Future<Output = Stored<()>> + Send;
 }
 
-/// What `check` needs.
-pub trait CheckStore: Reading + Settling {
+/// Changes an update so that less is granted than before, and puts the result in force.
+pub trait CloseRollouts: Send + Sync + 'static {
+    /// Replaces an update whose generation is still `expected`, and turns the catalog's head, with
+    /// the audit entry in the same transaction.
+    ///
+    /// # Errors
+    /// `Conflict`, when it is another generation; nothing is written then.
+    fn change_update(
+        &self,
+        update: &UpdateRecord,
+        expected: u64,
+        audit: &AuditEntry,
+    ) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Shuts every shard for `generation`: after this, no grant of an earlier one can commit.
+    ///
+    /// # Errors
+    /// `Conflict`, when a shard belongs to a later generation.
+    fn close_shards(
+        &self,
+        update: &UpdateId,
+        count: u16,
+        gate: Gate,
+        generation: u64,
+    ) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Stores a compiled catalog that holds every change up to `revision`, and puts it in force; `false` when one of
+    /// that revision, or a later one, is in force already. Of those before, the last stays readable.
+    fn put_catalog(
+        &self,
+        product: &ProductId,
+        revision: u64,
+        bytes: Vec<u8>,
+    ) -> impl Future<Output = Stored<bool>> + Send;
+}
+
+/// Changes an update so that more may be granted than before.
+pub trait OpenRollouts: CloseRollouts {
+    /// Opens every shard for `generation` with these caps, creating those that do not exist.
+    ///
+    /// # Errors
+    /// `Conflict`, when a shard belongs to a later generation.
+    fn open_shards(
+        &self,
+        update: &UpdateId,
+        allocation: &Allocation,
+        generation: u64,
+    ) -> impl Future<Output = Stored<()>> + Send;
+}
+
+/// The rights of `check`.
+pub trait CheckStore: ReadCatalog + ReadDevices + SettleClaims {
     /// Tries to reserve a slot.
     fn reserve(&self, reservation: &Reservation) -> impl Future<Output = Stored<Reserved>> + Send;
 
@@ -153,8 +222,9 @@ pub trait CheckStore: Reading + Settling {
     ) -> impl Future<Output = Stored<()>> + Send;
 }
 
-/// What `report` needs: a failure may be the one that stops a rollout.
-pub trait ReportStore: PublishStore + Settling {
+/// The rights of `report`: a failure may be the one that stops a rollout, so it closes rollouts. It opens none, creates no
+/// update and revokes no token.
+pub trait ReportStore: ReadCatalog + ReadDevices + ReadUpdates + SettleClaims + CloseRollouts {
     /// Settles a claim as [`Settling::settle`] does, and writes the device's record in the same
     /// transaction: the device says what it runs in no other way.
     ///
@@ -186,64 +256,10 @@ pub trait ReportStore: PublishStore + Settling {
     ) -> impl Future<Output = Stored<bool>> + Send;
 }
 
-/// What `publish` needs.
-pub trait PublishStore: Reading {
+/// The rights of `publish`.
+pub trait PublishStore: ReadCatalog + ReadDevices + ReadUpdates + OpenRollouts {
     /// Creates a draft, and its product with the first one. `false` when the version exists.
     fn create_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> impl Future<Output = Stored<bool>> + Send;
-
-    /// One update, freshly read.
-    fn update(
-        &self,
-        product: &ProductId,
-        version: &Version,
-    ) -> impl Future<Output = Stored<Option<UpdateRecord>>> + Send;
-
-    /// Replaces an update whose generation is still `expected`, and turns the catalog's head, with
-    /// the audit entry in the same transaction.
-    ///
-    /// # Errors
-    /// `Conflict`, when it is another generation; nothing is written then.
-    fn change_update(
-        &self,
-        update: &UpdateRecord,
-        expected: u64,
-        audit: &AuditEntry,
-    ) -> impl Future<Output = Stored<()>> + Send;
-
-    /// The shards of an update, freshly read; `None` for one that does not exist.
-    fn shards(&self, update: &UpdateId, count: u16) -> impl Future<Output = Stored<Vec<Option<Shard>>>> + Send;
-
-    /// Shuts every shard for `generation`: after this, no grant of an earlier one can commit.
-    ///
-    /// # Errors
-    /// `Conflict`, when a shard belongs to a later generation.
-    fn close_shards(
-        &self,
-        update: &UpdateId,
-        count: u16,
-        gate: Gate,
-        generation: u64,
-    ) -> impl Future<Output = Stored<()>> + Send;
-
-    /// Opens every shard for `generation` with these caps, creating those that do not exist.
-    ///
-    /// # Errors
-    /// `Conflict`, when a shard belongs to a later generation.
-    fn open_shards(
-        &self,
-        update: &UpdateId,
-        allocation: &Allocation,
-        generation: u64,
-    ) -> impl Future<Output = Stored<()>> + Send;
-
-    /// Stores a compiled catalog that holds every change up to `revision`, and puts it in force; `false` when one of
-    /// that revision, or a later one, is in force already. Of those before, the last stays readable.
-    fn put_catalog(
-        &self,
-        product: &ProductId,
-        revision: u64,
-        bytes: Vec<u8>,
-    ) -> impl Future<Output = Stored<bool>> + Send;
 
     /// Writes an audit entry that belongs to no transition of an update.
     fn audit(&self, product: &ProductId, entry: &AuditEntry) -> impl Future<Output = Stored<()>> + Send;
@@ -275,11 +291,8 @@ pub trait PublishStore: Reading {
     fn series(&self, update: &UpdateId) -> impl Future<Output = Stored<Vec<SeriesPoint>>> + Send;
 }
 
-/// What `sweep` needs.
-pub trait SweepStore: PublishStore + Settling {
-    /// Every product.
-    fn products(&self) -> impl Future<Output = Stored<Vec<ProductId>>> + Send;
-
+/// The rights of `sweep`.
+pub trait SweepStore: ReadCatalog + ReadUpdates + SettleClaims + OpenRollouts {
     /// Claims whose reservation ended by `now`, as the index lists them: some may have been settled
     /// meanwhile. At most a few thousand at a time.
     fn due_claims(&self, now: Timestamp) -> impl Future<Output = Stored<Vec<ClaimKey>>> + Send;

@@ -17,7 +17,7 @@ use super::reserve::{held, unbuilt};
 use super::{DynamoStore, cancelled, failed_condition, key, unavailable};
 use crate::record::{AuditEntry, Head, InForce, SeriesPoint, UpdateRecord};
 use crate::schema::INDEX;
-use crate::store::{Freshness, PublishStore, StoreError, Stored};
+use crate::store::{CloseRollouts, Freshness, OpenRollouts, PublishStore, StoreError, Stored};
 
 /// A shard that did not exist has counted nothing.
 const COUNTERS_FROM_NONE: &str = "used = if_not_exists(used, :none), in_flight = if_not_exists(in_flight, :none), \
@@ -28,40 +28,7 @@ const COUNTERS_FROM_NONE: &str = "used = if_not_exists(used, :none), in_flight =
 /// Devices on one page of a list.
 const PAGE: i32 = 500;
 
-impl PublishStore for DynamoStore {
-    async fn create_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
-        let put = self.put(item::update_to(update)).condition_expression("attribute_not_exists(pk)");
-        let head = Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(key::head(&update.product)))
-            .update_expression("ADD revision :none")
-            .expression_attribute_values(":none", n(0));
-        let writes = vec![
-            TransactWriteItem::builder().put(put.build().map_err(unbuilt)?).build(),
-            TransactWriteItem::builder().update(head.build().map_err(unbuilt)?).build(),
-            self.put_item(key::product(&update.product))?,
-            self.put_item(item::audit_to(&update.product, audit))?,
-        ];
-        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
-        match sent.map_err(cancelled) {
-            Ok(_) => Ok(true),
-            Err(Ok(reasons)) if failed_condition(&reasons, 0).is_some() => Ok(false),
-            Err(Ok(_)) => Err(StoreError::Conflict),
-            Err(Err(error)) => Err(error),
-        }
-    }
-
-    async fn update(&self, product: &ProductId, version: &Version) -> Stored<Option<UpdateRecord>> {
-        let read = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(key::update(product, version)))
-            .consistent_read(true);
-        let item = read.send().await.map_err(unavailable)?.item;
-        item.as_ref().map(item::update_from).transpose()
-    }
-
+impl CloseRollouts for DynamoStore {
     async fn change_update(&self, update: &UpdateRecord, expected: u64, audit: &AuditEntry) -> Stored<()> {
         let put = self
             .put(item::update_to(update))
@@ -83,20 +50,6 @@ impl PublishStore for DynamoStore {
             Err(Ok(_)) => Err(StoreError::Conflict),
             Err(Err(error)) => Err(error),
         }
-    }
-
-    async fn shards(&self, update: &UpdateId, count: u16) -> Stored<Vec<Option<Shard>>> {
-        let reads = (0..count).map(|shard| async move {
-            let read = self
-                .client
-                .get_item()
-                .table_name(&self.table)
-                .set_key(Some(key::shard(update, shard)))
-                .consistent_read(true);
-            let item = read.send().await.map_err(unavailable)?.item;
-            item.as_ref().map(item::shard_from).transpose()
-        });
-        try_join_all(reads).await
     }
 
     async fn close_shards(&self, update: &UpdateId, count: u16, gate: Gate, generation: u64) -> Stored<()> {
@@ -121,35 +74,6 @@ impl PublishStore for DynamoStore {
             ours(held(sent, |error| error.is_conditional_check_failed_exception())?)
         });
         try_join_all(closings).await.map(drop)
-    }
-
-    async fn open_shards(&self, update: &UpdateId, allocation: &Allocation, generation: u64) -> Stored<()> {
-        let openings = (0..allocation.shards()).map(|shard| async move {
-            let caps = allocation.caps(shard);
-            if caps.per_period < UNLIMITED {
-                self.move_window(update, shard, allocation.window, generation).await?;
-            }
-            let sent = self
-                .client
-                .update_item()
-                .table_name(&self.table)
-                .set_key(Some(key::shard(update, shard)))
-                .update_expression(format!(
-                    "SET gate = :open, generation = :generation, cap = :cap, window_cap = :window_cap, \
-                     max_in_flight = :max_in_flight, {COUNTERS_FROM_NONE}"
-                ))
-                .condition_expression("attribute_not_exists(pk) OR generation <= :generation")
-                .expression_attribute_values(":open", s(item::gate(Gate::Open)))
-                .expression_attribute_values(":generation", n(generation))
-                .expression_attribute_values(":cap", n(caps.devices))
-                .expression_attribute_values(":window_cap", n(caps.per_period))
-                .expression_attribute_values(":max_in_flight", n(caps.in_flight))
-                .expression_attribute_values(":none", n(0))
-                .send()
-                .await;
-            ours(held(sent, |error| error.is_conditional_check_failed_exception())?)
-        });
-        try_join_all(openings).await.map(drop)
     }
 
     async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>) -> Stored<bool> {
@@ -198,6 +122,61 @@ impl PublishStore for DynamoStore {
             self.catalogs.remove(product, &unused).await;
         }
         Ok(is_in_force)
+    }
+}
+
+impl OpenRollouts for DynamoStore {
+    async fn open_shards(&self, update: &UpdateId, allocation: &Allocation, generation: u64) -> Stored<()> {
+        let openings = (0..allocation.shards()).map(|shard| async move {
+            let caps = allocation.caps(shard);
+            if caps.per_period < UNLIMITED {
+                self.move_window(update, shard, allocation.window, generation).await?;
+            }
+            let sent = self
+                .client
+                .update_item()
+                .table_name(&self.table)
+                .set_key(Some(key::shard(update, shard)))
+                .update_expression(format!(
+                    "SET gate = :open, generation = :generation, cap = :cap, window_cap = :window_cap, \
+                     max_in_flight = :max_in_flight, {COUNTERS_FROM_NONE}"
+                ))
+                .condition_expression("attribute_not_exists(pk) OR generation <= :generation")
+                .expression_attribute_values(":open", s(item::gate(Gate::Open)))
+                .expression_attribute_values(":generation", n(generation))
+                .expression_attribute_values(":cap", n(caps.devices))
+                .expression_attribute_values(":window_cap", n(caps.per_period))
+                .expression_attribute_values(":max_in_flight", n(caps.in_flight))
+                .expression_attribute_values(":none", n(0))
+                .send()
+                .await;
+            ours(held(sent, |error| error.is_conditional_check_failed_exception())?)
+        });
+        try_join_all(openings).await.map(drop)
+    }
+}
+
+impl PublishStore for DynamoStore {
+    async fn create_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
+        let put = self.put(item::update_to(update)).condition_expression("attribute_not_exists(pk)");
+        let head = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key::head(&update.product)))
+            .update_expression("ADD revision :none")
+            .expression_attribute_values(":none", n(0));
+        let writes = vec![
+            TransactWriteItem::builder().put(put.build().map_err(unbuilt)?).build(),
+            TransactWriteItem::builder().update(head.build().map_err(unbuilt)?).build(),
+            self.put_item(key::product(&update.product))?,
+            self.put_item(item::audit_to(&update.product, audit))?,
+        ];
+        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+        match sent.map_err(cancelled) {
+            Ok(_) => Ok(true),
+            Err(Ok(reasons)) if failed_condition(&reasons, 0).is_some() => Ok(false),
+            Err(Ok(_)) => Err(StoreError::Conflict),
+            Err(Err(error)) => Err(error),
+        }
     }
 
     async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {

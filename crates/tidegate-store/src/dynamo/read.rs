@@ -7,9 +7,9 @@ use tidegate_core::{DeviceId, ProductId, UpdateId};
 use super::item::{self, Fields, Item, s};
 use super::{DynamoStore, key, unavailable};
 use crate::record::{Head, KnownDevice, UpdateRecord};
-use crate::store::{Freshness, Reading, Stored};
+use crate::store::{Freshness, ReadCatalog, ReadDevices, ReadUpdates, StoreError, Stored};
 
-impl Reading for DynamoStore {
+impl ReadCatalog for DynamoStore {
     async fn head(&self, product: &ProductId, freshness: Freshness) -> Stored<Option<Head>> {
         let read = self
             .client
@@ -25,12 +25,15 @@ impl Reading for DynamoStore {
         self.catalogs.read(product, name).await
     }
 
-    async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
-        // Strongly, because the head that announced a change may have been read after it.
-        let items = self.query(product.as_str(), Some("update#"), Freshness::Strong).await?;
-        Ok(readable(&items, item::update_from))
+    async fn products(&self) -> Stored<Vec<ProductId>> {
+        let items = self.query(key::PRODUCTS, None, Freshness::Eventual).await?;
+        Ok(readable(&items, |item| {
+            ProductId::new(Fields(item).text("sk")?).map_err(|error| StoreError::Corrupt(error.to_string()))
+        }))
     }
+}
 
+impl ReadDevices for DynamoStore {
     async fn device(&self, product: &ProductId, device: &DeviceId, freshness: Freshness) -> Stored<KnownDevice> {
         let items = self.query(&key::device_partition(product, device), None, freshness).await?;
         let mut known = KnownDevice::default();
@@ -48,6 +51,39 @@ impl Reading for DynamoStore {
             }
         }
         Ok(known)
+    }
+}
+
+impl ReadUpdates for DynamoStore {
+    async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
+        // Strongly, because the head that announced a change may have been read after it.
+        let items = self.query(product.as_str(), Some("update#"), Freshness::Strong).await?;
+        Ok(readable(&items, item::update_from))
+    }
+
+    async fn update(&self, product: &ProductId, version: &Version) -> Stored<Option<UpdateRecord>> {
+        let read = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key::update(product, version)))
+            .consistent_read(true);
+        let item = read.send().await.map_err(unavailable)?.item;
+        item.as_ref().map(item::update_from).transpose()
+    }
+
+    async fn shards(&self, update: &UpdateId, count: u16) -> Stored<Vec<Option<Shard>>> {
+        let reads = (0..count).map(|shard| async move {
+            let read = self
+                .client
+                .get_item()
+                .table_name(&self.table)
+                .set_key(Some(key::shard(update, shard)))
+                .consistent_read(true);
+            let item = read.send().await.map_err(unavailable)?.item;
+            item.as_ref().map(item::shard_from).transpose()
+        });
+        try_join_all(reads).await
     }
 }
 

@@ -8,11 +8,59 @@ use super::item::{self, n, s, time};
 use super::reserve::{held, unbuilt};
 use super::{DynamoStore, cancelled, failed_condition, key};
 use crate::record::{ClaimKey, DeviceWrite};
-use crate::store::{CheckStore, ReportStore, Settling, StoreError, Stored};
+use crate::store::{CheckStore, ReportStore, SettleClaims, StoreError, Stored};
 
-impl Settling for DynamoStore {
+impl SettleClaims for DynamoStore {
     async fn settle(&self, claim: &ClaimKey, before: &Claim, after: &Claim, movement: Movement) -> Stored<()> {
         self.end_reservation(claim, before, after, movement, None).await
+    }
+}
+
+impl ReportStore for DynamoStore {
+    async fn settle_and_save(
+        &self,
+        claim: &ClaimKey,
+        before: &Claim,
+        after: &Claim,
+        movement: Movement,
+        device: &DeviceWrite,
+    ) -> Stored<()> {
+        self.end_reservation(claim, before, after, movement, Some(device)).await
+    }
+
+    async fn save_running(&self, device: &DeviceWrite) -> Stored<()> {
+        CheckStore::save_device(self, device).await
+    }
+
+    async fn note_progress(
+        &self,
+        claim: &ClaimKey,
+        status: &str,
+        progress: Option<u8>,
+        message: Option<&str>,
+        now: Timestamp,
+    ) -> Stored<bool> {
+        let mut update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key::claim(claim)))
+            .condition_expression("#state = :reserved")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":reserved", s(item::claim_state(ClaimState::Reserved)))
+            .expression_attribute_values(":status", s(status))
+            .expression_attribute_values(":now", time(now));
+        let mut sets = vec!["last_status = :status", "last_status_at = :now"];
+        if let Some(progress) = progress {
+            sets.push("progress = :progress");
+            update = update.expression_attribute_values(":progress", n(progress));
+        }
+        if let Some(message) = message {
+            sets.push("message = :message");
+            update = update.expression_attribute_values(":message", s(message));
+        }
+        let sent = update.update_expression(format!("SET {}", sets.join(", "))).send().await;
+        held(sent, |error| error.is_conditional_check_failed_exception())
     }
 }
 
@@ -64,50 +112,3 @@ impl DynamoStore {
     }
 }
 
-impl ReportStore for DynamoStore {
-    async fn settle_and_save(
-        &self,
-        claim: &ClaimKey,
-        before: &Claim,
-        after: &Claim,
-        movement: Movement,
-        device: &DeviceWrite,
-    ) -> Stored<()> {
-        self.end_reservation(claim, before, after, movement, Some(device)).await
-    }
-
-    async fn save_running(&self, device: &DeviceWrite) -> Stored<()> {
-        CheckStore::save_device(self, device).await
-    }
-
-    async fn note_progress(
-        &self,
-        claim: &ClaimKey,
-        status: &str,
-        progress: Option<u8>,
-        message: Option<&str>,
-        now: Timestamp,
-    ) -> Stored<bool> {
-        let mut update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key::claim(claim)))
-            .condition_expression("#state = :reserved")
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":reserved", s(item::claim_state(ClaimState::Reserved)))
-            .expression_attribute_values(":status", s(status))
-            .expression_attribute_values(":now", time(now));
-        let mut sets = vec!["last_status = :status", "last_status_at = :now"];
-        if let Some(progress) = progress {
-            sets.push("progress = :progress");
-            update = update.expression_attribute_values(":progress", n(progress));
-        }
-        if let Some(message) = message {
-            sets.push("message = :message");
-            update = update.expression_attribute_values(":message", s(message));
-        }
-        let sent = update.update_expression(format!("SET {}", sets.join(", "))).send().await;
-        held(sent, |error| error.is_conditional_check_failed_exception())
-    }
-}

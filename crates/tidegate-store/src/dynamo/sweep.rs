@@ -13,13 +13,6 @@ use crate::store::{Freshness, StoreError, Stored, SweepStore};
 const DUE_AT_A_TIME: i32 = 1000;
 
 impl SweepStore for DynamoStore {
-    async fn products(&self) -> Stored<Vec<ProductId>> {
-        let items = self.query(key::PRODUCTS, None, Freshness::Eventual).await?;
-        Ok(readable(&items, |item| {
-            ProductId::new(Fields(item).text("sk")?).map_err(|error| StoreError::Corrupt(error.to_string()))
-        }))
-    }
-
     async fn due_claims(&self, now: Timestamp) -> Stored<Vec<ClaimKey>> {
         let mut due = Vec::new();
         for list in 0..key::DUE_LISTS {

@@ -1,7 +1,7 @@
-//! Getting a slot for a device: its shards are asked one after another until one grants.
+//! Reserving a slot for a device: its shards are asked one after another until one grants.
 //!
-//! Nothing is answered before the claim is committed, so a reply that is lost, a function that is
-//! killed or a request that is repeated can neither exceed a limit nor lose a slot.
+//! Nothing is answered before the claim is committed. So a reply that is lost, a function that is killed or a request
+//! that is repeated can neither exceed a limit nor lose a slot.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,7 @@ use tidegate_store::record::{ClaimKey, DeviceWrite};
 use tidegate_store::store::{Reservation, Reserved, Stored, Window};
 use tidegate_store::{CheckStore, StoreError};
 
-use crate::CheckService;
+use crate::check_in::CheckIns;
 
 /// How often one shard is asked while others write to it. With the pauses below that is about a
 /// third of a second; then the answer is "nothing now".
@@ -26,9 +26,9 @@ const FIRST_PAUSE_MS: u64 = 20;
 /// For how long "too many in flight" is believed without asking again, in milliseconds.
 const CROWDED_MS: i64 = 1000;
 
-/// What came of it.
+/// Result of trying to reserve a slot.
 #[derive(Debug)]
-pub(crate) enum Secured {
+pub(crate) enum ReserveOutcome {
     /// The claim is committed.
     Claim(Claim),
     /// No shard had room.
@@ -41,7 +41,7 @@ pub(crate) enum Secured {
 
 /// Shards that had no room, so that a rollout that is full costs no writes.
 #[derive(Debug, Default)]
-pub(crate) struct Room(Mutex<HashMap<(UpdateId, u16), Closed>>);
+pub(crate) struct FullShardCache(Mutex<HashMap<(UpdateId, u16), Closed>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Closed {
@@ -50,7 +50,7 @@ struct Closed {
     until: Option<Timestamp>,
 }
 
-impl Room {
+impl FullShardCache {
     /// Why a shard has no room for `grant`, if that is known to be true still. A new generation
     /// means new caps.
     fn closed(&self, update: &Update, shard: u16, grant: Grant, now: Timestamp) -> Option<NoRoom> {
@@ -77,16 +77,16 @@ impl Room {
     }
 }
 
-impl<S: CheckStore> CheckService<S> {
+impl<S: CheckStore> CheckIns<S> {
     /// Tries to reserve a slot of `update` for `device`.
-    pub(crate) async fn secure(
+    pub(crate) async fn reserve(
         &self,
         device: &Device,
         update: &Update,
         standing: &Standing,
         write: &mut Option<DeviceWrite>,
         now: Timestamp,
-    ) -> Stored<Secured> {
+    ) -> Stored<ReserveOutcome> {
         let grant = standing.needs().unwrap_or(Grant::Renewed);
         let mut no_room: Option<NoRoom> = None;
         let mut probes = 0;
@@ -94,25 +94,25 @@ impl<S: CheckStore> CheckService<S> {
             if probes == MOST_PROBES {
                 break;
             }
-            if let Some(why) = self.room.closed(update, shard, grant, now) {
+            if let Some(why) = self.full_shards.closed(update, shard, grant, now) {
                 no_room = Some(sooner(no_room, why));
                 continue;
             }
             probes += 1;
             match self.ask(device, update, shard, standing, write, now).await? {
-                Secured::NoRoom(why) => {
-                    self.room.close(update, shard, why, now);
+                ReserveOutcome::NoRoom(why) => {
+                    self.full_shards.close(update, shard, why, now);
                     no_room = Some(sooner(no_room, why));
                 }
-                Secured::OtherGeneration => {
+                ReserveOutcome::OtherGeneration => {
                     // Until the change is compiled, no check-in need find that out by writing.
-                    self.room.close(update, shard, NoRoom::Paused, now);
-                    return Ok(Secured::OtherGeneration);
+                    self.full_shards.close(update, shard, NoRoom::Paused, now);
+                    return Ok(ReserveOutcome::OtherGeneration);
                 }
                 settled => return Ok(settled),
             }
         }
-        Ok(Secured::NoRoom(no_room.unwrap_or(NoRoom::TooManyInFlight)))
+        Ok(ReserveOutcome::NoRoom(no_room.unwrap_or(NoRoom::TooManyInFlight)))
     }
 
     /// Asks one shard.
@@ -124,7 +124,7 @@ impl<S: CheckStore> CheckService<S> {
         standing: &Standing,
         write: &mut Option<DeviceWrite>,
         now: Timestamp,
-    ) -> Stored<Secured> {
+    ) -> Stored<ReserveOutcome> {
         let mut reservation = reservation(device, update, shard, standing, now);
         for attempt in 0..MOST_TRIES {
             reservation.device.clone_from(write);
@@ -132,25 +132,25 @@ impl<S: CheckStore> CheckService<S> {
                 Reserved::Granted => {
                     *write = None;
                     self.store_deferrals(now).await;
-                    return Ok(Secured::Claim(reservation.claim));
+                    return Ok(ReserveOutcome::Claim(reservation.claim));
                 }
-                Reserved::OtherClaim(Some(claim)) => return Ok(Secured::OtherClaim(claim)),
+                Reserved::OtherClaim(Some(claim)) => return Ok(ReserveOutcome::OtherClaim(claim)),
                 Reserved::OtherClaim(None) => {
                     return Err(StoreError::Corrupt(format!("the claim of {} on {} is gone", device.id, update.id)));
                 }
                 // Another check-in of the same device wrote its record; that one will do.
                 Reserved::OtherDevice => *write = None,
-                Reserved::Refused(None) => return Ok(Secured::NoRoom(NoRoom::Paused)),
+                Reserved::Refused(None) => return Ok(ReserveOutcome::NoRoom(NoRoom::Paused)),
                 Reserved::Refused(Some(shard)) => match refused(&shard, &mut reservation, update, now) {
-                    Some(Refusal::NoRoom(why)) => return Ok(Secured::NoRoom(why)),
-                    Some(Refusal::OtherGeneration) => return Ok(Secured::OtherGeneration),
+                    Some(Refusal::NoRoom(why)) => return Ok(ReserveOutcome::NoRoom(why)),
+                    Some(Refusal::OtherGeneration) => return Ok(ReserveOutcome::OtherGeneration),
                     Some(Refusal::EarlierWindow | Refusal::LaterWindow(_)) => {}
                     None => pause(device, attempt).await,
                 },
                 Reserved::Busy => pause(device, attempt).await,
             }
         }
-        Ok(Secured::NoRoom(NoRoom::TooManyInFlight))
+        Ok(ReserveOutcome::NoRoom(NoRoom::TooManyInFlight))
     }
 }
 

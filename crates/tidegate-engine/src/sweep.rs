@@ -2,19 +2,20 @@
 //! put right. Scheduled each minute; running it twice at once does no harm.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::Serialize;
-use tidegate_api::definition::Definition;
-use tidegate_api::metrics::{self, TARGET as METRICS};
 use tidegate_core::claim::Movement;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Counts, Gate, Shard};
 use tidegate_core::{Claim, ProductId, State, Timestamp, Transition, Update, UpdateId};
-use tidegate_store::control::{self, Actor, ControlError, Measure};
 use tidegate_store::record::{ClaimKey, SeriesPoint, UpdateRecord};
-use tidegate_store::settings::Settings;
-use tidegate_store::{DynamoStore, StoreError, SweepStore};
+use tidegate_store::{StoreError, SweepStore};
+
+use crate::compile::{self, update_of};
+use crate::control::{self, Actor, Measure};
+use crate::error::Done;
+use crate::health;
+use crate::metrics::TARGET as METRICS;
 
 /// The sweep service.
 #[derive(Debug)]
@@ -137,7 +138,7 @@ impl<S: SweepStore> SweepService<S> {
             }
         }
         // Also what others changed and could not compile.
-        if let Err(error) = tidegate_catalog::compile(&self.store, product).await {
+        if let Err(error) = compile::compile(&self.store, product).await {
             tracing::error!(%product, %error, "catalog_not_compiled");
             swept.failed += 1;
         }
@@ -152,18 +153,15 @@ impl<S: SweepStore> SweepService<S> {
         due: Vec<ClaimKey>,
         now: Timestamp,
         swept: &mut Swept,
-    ) -> Result<Counts, ControlError> {
-        let update = compiled(record).map_err(|why| ControlError::Store(StoreError::Corrupt(why)))?;
+    ) -> Done<Counts> {
+        let update = update_of(record, &mut Slots::new())?;
         let Some(allocation) = &record.allocation else {
             return Ok(Counts::default());
         };
         let silent = self.silent(due, now, swept).await;
         let mut shards = self.store.shards(&record.id, allocation.shards()).await?;
         let stopped = self.judge(record, &update, &Counts::of(&shards), &silent, now).await?;
-        if stopped {
-            metrics::rollout_stopped(&record.product);
-            swept.stopped += 1;
-        }
+        swept.stopped += u64::from(stopped);
         let ended = if stopped { silent.len() } else { given_on(&update, &Counts::of(&shards), silent.len(), now) };
         for silent in silent.iter().take(ended) {
             self.expire(silent, swept).await;
@@ -205,9 +203,9 @@ impl<S: SweepStore> SweepService<S> {
         counts: &Counts,
         silent: &[Silent],
         now: Timestamp,
-    ) -> Result<bool, ControlError> {
+    ) -> Done<bool> {
         let counts = silent.iter().fold(*counts, |counts, silent| counts.after(silent.movement));
-        Ok(control::stop_if_bad(&self.store, record, update, &counts, now).await?.is_some())
+        health::stop_if_bad(&self.store, record, update, &counts, now).await
     }
 }
 
@@ -274,10 +272,6 @@ fn is_unfinished(record: &UpdateRecord, shards: &[Option<Shard>]) -> bool {
     shards.iter().flatten().any(|shard| shard.generation > record.generation)
 }
 
-fn compiled(record: &UpdateRecord) -> Result<Update, String> {
-    Definition::compile(&record.definition, &record.product, &record.publication(), &mut Slots::new())
-}
-
 fn point(counts: &Counts, at: Timestamp) -> SeriesPoint {
     SeriesPoint {
         at,
@@ -287,14 +281,4 @@ fn point(counts: &Counts, at: Timestamp) -> SeriesPoint {
         failed: counts.failed,
         timed_out: counts.timed_out,
     }
-}
-
-/// The service as it comes from a function's environment.
-///
-/// # Errors
-/// A sentence that names the variable that is missing.
-pub async fn from_env() -> Result<Arc<SweepService<DynamoStore>>, String> {
-    let config = tidegate_store::settings::sdk_config().await;
-    let (store, _) = Settings::from_env()?.open(&config).await?;
-    Ok(Arc::new(SweepService::new(store)))
 }

@@ -4,15 +4,16 @@
 //! granted any more. Opening writes the record first and the shards after: if it is cut off, the
 //! shards stay shut, and the sweep opens them. Whatever is cut off denies; nothing grants twice.
 
-use std::fmt;
-
 use tidegate_core::health::{Ruling, Verdict};
 use tidegate_core::limits::{Allocation, Limits};
 use tidegate_core::shard::{Counts, Gate, Shard, window_of};
 use tidegate_core::{State, Timestamp, Transition, Update};
 
-use crate::record::{AuditEntry, UpdateRecord};
-use crate::store::{PublishStore, StoreError, Stored};
+use tidegate_store::record::{AuditEntry, UpdateRecord};
+use tidegate_store::store::Stored;
+use tidegate_store::{CloseRollouts, OpenRollouts, ReadUpdates};
+
+use crate::error::{Done, EngineError};
 
 /// Who changes something, why, and when.
 #[derive(Debug, Clone)]
@@ -23,30 +24,6 @@ pub struct Actor {
     pub reason: String,
     /// Now.
     pub now: Timestamp,
-}
-
-/// Why a change was not made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ControlError {
-    /// The update's state does not allow it.
-    WrongState(String),
-    /// The store did not do it.
-    Store(StoreError),
-}
-
-impl fmt::Display for ControlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::WrongState(why) => f.write_str(why),
-            Self::Store(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<StoreError> for ControlError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
 }
 
 /// What a rollout's limits are split from.
@@ -69,27 +46,51 @@ impl<'a> Measure<'a> {
 /// Moves an update to another state.
 ///
 /// # Errors
-/// When its state does not allow it, somebody else changed it, or the store cannot be reached.
+/// When its state does not allow it, another change was made meanwhile, or the store cannot be reached.
 pub async fn transition(
-    store: &impl PublishStore,
+    store: &impl OpenRollouts,
     update: &UpdateRecord,
     transition: Transition,
     measure: Measure<'_>,
     actor: &Actor,
-) -> Result<UpdateRecord, ControlError> {
-    let state = update.state.after(transition).map_err(ControlError::WrongState)?;
-    let mut changed = UpdateRecord { state, reason: actor.reason.clone(), ..next(update, actor) };
-    let entry = audit(update, &changed, transition.name(), actor);
-    if state == State::Active {
-        let allocation = changed.allocation.take().unwrap_or_else(|| fresh(measure, actor.now));
-        changed.allocation = Some(allocation.clone());
-        store.change_update(&changed, update.generation, &entry).await?;
-        store.open_shards(&update.id, &allocation, changed.generation).await?;
-    } else {
-        let gate = if state == State::Paused { Gate::Paused } else { Gate::Stopped };
-        close(store, update, gate, changed.generation).await?;
-        store.change_update(&changed, update.generation, &entry).await?;
+) -> Done<UpdateRecord> {
+    let state = update.state.after(transition).map_err(EngineError::WrongState)?;
+    match state {
+        State::Active => open(store, update, transition, measure, actor).await,
+        _ => shut(store, update, transition, state, actor).await,
     }
+}
+
+/// Writes the record first and opens the shards after.
+async fn open(
+    store: &impl OpenRollouts,
+    update: &UpdateRecord,
+    transition: Transition,
+    measure: Measure<'_>,
+    actor: &Actor,
+) -> Done<UpdateRecord> {
+    let mut changed = UpdateRecord { state: State::Active, reason: actor.reason.clone(), ..next(update, actor) };
+    let entry = audit(update, &changed, transition.name(), actor);
+    let allocation = changed.allocation.take().unwrap_or_else(|| fresh(measure, actor.now));
+    changed.allocation = Some(allocation.clone());
+    store.change_update(&changed, update.generation, &entry).await?;
+    store.open_shards(&update.id, &allocation, changed.generation).await?;
+    Ok(changed)
+}
+
+/// Shuts the shards first and writes the record after.
+async fn shut(
+    store: &impl CloseRollouts,
+    update: &UpdateRecord,
+    transition: Transition,
+    state: State,
+    actor: &Actor,
+) -> Done<UpdateRecord> {
+    let changed = UpdateRecord { state, reason: actor.reason.clone(), ..next(update, actor) };
+    let entry = audit(update, &changed, transition.name(), actor);
+    let gate = if state == State::Paused { Gate::Paused } else { Gate::Stopped };
+    close(store, update, gate, changed.generation).await?;
+    store.change_update(&changed, update.generation, &entry).await?;
     Ok(changed)
 }
 
@@ -99,18 +100,19 @@ pub async fn transition(
 /// # Errors
 /// When the store cannot be reached. The next report, or the sweep, tries again.
 pub async fn stop_if_bad(
-    store: &impl PublishStore,
+    store: &impl CloseRollouts,
     record: &UpdateRecord,
     update: &Update,
     counts: &Counts,
     now: Timestamp,
-) -> Result<Option<Verdict>, ControlError> {
+) -> Done<Option<Verdict>> {
     let verdict = update.rollout.health.judge(counts);
     if verdict.ruling == Ruling::Continue || !record.state.is_live() {
         return Ok(None);
     }
     let actor = Actor { who: "health rule".into(), reason: verdict.to_string(), now };
-    transition(store, record, Transition::Abort, Measure::of(update), &actor).await?;
+    let state = record.state.after(Transition::Abort).map_err(EngineError::WrongState)?;
+    shut(store, record, Transition::Abort, state, &actor).await?;
     tracing::warn!(product = %record.product, version = %record.version, %verdict, "stopped_by_health_rule");
     Ok(Some(verdict))
 }
@@ -120,12 +122,12 @@ pub async fn stop_if_bad(
 /// # Errors
 /// As for [`transition`].
 pub async fn redefine(
-    store: &impl PublishStore,
+    store: &impl (OpenRollouts + ReadUpdates),
     update: &UpdateRecord,
     (definition, knobs): (String, &str),
     measure: Measure<'_>,
     actor: &Actor,
-) -> Result<UpdateRecord, ControlError> {
+) -> Done<UpdateRecord> {
     let changed = UpdateRecord { definition, ..next(update, actor) };
     change(store, update, changed, &format!("edit {knobs}"), measure, actor).await
 }
@@ -135,24 +137,24 @@ pub async fn redefine(
 /// # Errors
 /// As for [`transition`].
 pub async fn split_again(
-    store: &impl PublishStore,
+    store: &impl (OpenRollouts + ReadUpdates),
     update: &UpdateRecord,
     measure: Measure<'_>,
     actor: &Actor,
-) -> Result<UpdateRecord, ControlError> {
+) -> Done<UpdateRecord> {
     change(store, update, next(update, actor), "split limits", measure, actor).await
 }
 
 /// Changes an update within its state. Where it is live, its limits are split anew around what the
 /// shards hold, with all of them shut meanwhile.
 async fn change(
-    store: &impl PublishStore,
+    store: &impl (OpenRollouts + ReadUpdates),
     update: &UpdateRecord,
     mut changed: UpdateRecord,
     action: &str,
     measure: Measure<'_>,
     actor: &Actor,
-) -> Result<UpdateRecord, ControlError> {
+) -> Done<UpdateRecord> {
     let entry = audit(update, &changed, action, actor);
     resplit(store, update, &mut changed, measure, actor.now).await?;
     store.change_update(&changed, update.generation, &entry).await?;
@@ -176,7 +178,7 @@ pub fn can_split_again(
 ///
 /// # Errors
 /// When the store cannot be reached, or another change is under way.
-pub async fn reopen(store: &impl PublishStore, update: &UpdateRecord) -> Stored<()> {
+pub async fn reopen(store: &impl OpenRollouts, update: &UpdateRecord) -> Stored<()> {
     match (&update.allocation, update.state) {
         (Some(allocation), State::Active) => store.open_shards(&update.id, allocation, update.generation).await,
         _ => Ok(()),
@@ -184,7 +186,7 @@ pub async fn reopen(store: &impl PublishStore, update: &UpdateRecord) -> Stored<
 }
 
 async fn resplit(
-    store: &impl PublishStore,
+    store: &impl (OpenRollouts + ReadUpdates),
     before: &UpdateRecord,
     changed: &mut UpdateRecord,
     measure: Measure<'_>,
@@ -211,7 +213,7 @@ fn fresh(measure: Measure<'_>, now: Timestamp) -> Allocation {
 }
 
 /// A draft has no shards yet.
-async fn close(store: &impl PublishStore, update: &UpdateRecord, gate: Gate, generation: u64) -> Stored<()> {
+async fn close(store: &impl CloseRollouts, update: &UpdateRecord, gate: Gate, generation: u64) -> Stored<()> {
     match &update.allocation {
         Some(allocation) => store.close_shards(&update.id, allocation.shards(), gate, generation).await,
         None => Ok(()),

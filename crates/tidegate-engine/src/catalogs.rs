@@ -3,25 +3,26 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidegate_api::metrics;
 use tidegate_core::policy::Slots;
 use tidegate_core::{Catalog, ProductId, Timestamp};
 use tidegate_store::record::{Head, InForce};
 use tidegate_store::store::{CheckStore, Freshness, StoreError, Stored};
 
+use crate::metrics;
+
 /// The catalogs that this function has seen.
 #[derive(Debug)]
-pub(crate) struct Catalogs {
+pub(crate) struct CatalogCache {
     age_ms: i64,
     seen: Mutex<HashMap<ProductId, Seen>>,
 }
 
 /// A catalog with the head that was read last.
 #[derive(Debug, Clone)]
-pub(crate) struct Current {
+pub struct CurrentCatalog {
     /// `None` when the product does not exist.
-    pub(crate) head: Option<Head>,
-    pub(crate) updates: Arc<Catalog>,
+    pub head: Option<Head>,
+    pub updates: Arc<Catalog>,
 }
 
 #[derive(Debug)]
@@ -29,10 +30,10 @@ struct Seen {
     looked_at: Timestamp,
     /// The name of the catalog that is kept; `None` while nothing was compiled.
     name: Option<String>,
-    current: Current,
+    current: CurrentCatalog,
 }
 
-impl Catalogs {
+impl CatalogCache {
     pub(crate) fn new(age_ms: i64) -> Self {
         Self { age_ms, seen: Mutex::default() }
     }
@@ -43,7 +44,7 @@ impl Catalogs {
         store: &impl CheckStore,
         product: &ProductId,
         now: Timestamp,
-    ) -> Stored<Current> {
+    ) -> Stored<CurrentCatalog> {
         if let Some(seen) = self.seen().get(product) {
             let age_ms = now.as_millisecond().saturating_sub(seen.looked_at.as_millisecond());
             if (0..self.age_ms).contains(&age_ms) {
@@ -60,7 +61,7 @@ impl Catalogs {
         store: &impl CheckStore,
         product: &ProductId,
         now: Timestamp,
-    ) -> Stored<Current> {
+    ) -> Stored<CurrentCatalog> {
         let head = store.head(product, Freshness::Eventual).await?;
         let kept = self.seen().get(product).map(|seen| (seen.name.clone(), Arc::clone(&seen.current.updates)));
         let in_force = head.as_ref().and_then(|head| head.catalog.clone());
@@ -74,7 +75,7 @@ impl Catalogs {
             // Nothing was ever live, or what is has not been compiled yet.
             (_, None) => (None, Arc::new(Catalog::new(product.clone(), Slots::new(), []))),
         };
-        let current = Current { head, updates };
+        let current = CurrentCatalog { head, updates };
         let seen = Seen { looked_at: now, name, current: current.clone() };
         self.seen().insert(product.clone(), seen);
         Ok(current)

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use tidegate_api::definition::Definition;
 use tidegate_core::policy::Slots;
-use tidegate_core::{Catalog, ProductId, State};
-use tidegate_store::PublishStore;
+use tidegate_core::{Catalog, ProductId, State, Update};
+use tidegate_store::{CloseRollouts, ReadCatalog, ReadUpdates};
 use tidegate_store::record::{Head, UpdateRecord};
 use tidegate_store::store::{Freshness, StoreError, Stored};
 
@@ -20,7 +20,7 @@ const MOST_TRIES: usize = 3;
 ///
 /// # Errors
 /// When the store cannot be reached.
-pub async fn compile(store: &impl PublishStore, product: &ProductId) -> Stored<()> {
+pub async fn compile(store: &(impl ReadCatalog + ReadUpdates + CloseRollouts), product: &ProductId) -> Stored<()> {
     // The head first: what is read after it holds every change that it counts.
     let Some(head) = store.head(product, Freshness::Strong).await?.filter(Head::is_behind) else {
         return Ok(());
@@ -31,7 +31,7 @@ pub async fn compile(store: &impl PublishStore, product: &ProductId) -> Stored<(
 }
 
 /// The same for somebody who has just changed an update, and must not fail for this: the sweep tries again.
-pub async fn compile_or_leave_it(store: &impl PublishStore, product: &ProductId) {
+pub async fn compile_or_leave_it(store: &(impl ReadCatalog + ReadUpdates + CloseRollouts), product: &ProductId) {
     for left in (0..MOST_TRIES).rev() {
         match compile(store, product).await {
             Ok(()) => return,
@@ -41,14 +41,23 @@ pub async fn compile_or_leave_it(store: &impl PublishStore, product: &ProductId)
     }
 }
 
+/// The update that a record describes, as the rules know it. The names of the attributes that its policies ask for go into
+/// `slots`.
+///
+/// # Errors
+/// When the stored definition cannot be understood.
+pub fn update_of(record: &UpdateRecord, slots: &mut Slots) -> Stored<Update> {
+    Definition::compile(&record.definition, &record.product, &record.publication(), slots).map_err(StoreError::Corrupt)
+}
+
 /// What is live, and what was taken back. A record that cannot be understood is left out, and said so.
 fn catalog(product: &ProductId, records: &[UpdateRecord]) -> Catalog {
     let mut slots = Slots::new();
     let mut live = Vec::new();
     for record in records.iter().filter(|record| record.state.is_live()) {
-        match Definition::compile(&record.definition, &record.product, &record.publication(), &mut slots) {
+        match update_of(record, &mut slots) {
             Ok(update) => live.push(update),
-            Err(error) => tracing::error!(%product, version = %record.version, error, "update_skipped"),
+            Err(error) => tracing::error!(%product, version = %record.version, %error, "update_skipped"),
         }
     }
     let is_taken_back = |record: &&UpdateRecord| matches!(record.state, State::Aborted | State::Withdrawn);

@@ -1,0 +1,25 @@
+//! Use cases of the service, over a store and without HTTP: a door parses a request, calls one of these, and writes the
+//! answer in its protocol.
+//!
+//! [`CheckIns`] decides and reserves, [`Reports`] settles, [`control`] changes a rollout, [`compile`] puts a catalog in
+//! force, [`SweepService`] does what time does.
+
+pub mod catalogs;
+pub mod check_in;
+pub mod compile;
+pub mod control;
+mod deferrals;
+pub mod device;
+pub mod error;
+pub mod files;
+mod health;
+pub mod metrics;
+pub mod report;
+mod reserve;
+pub mod sweep;
+pub mod token;
+
+pub use check_in::{CheckInResult, CheckIns, DeviceContext, HeldClaim, Offered};
+pub use error::EngineError;
+pub use report::{NotRecorded, Recorded, Reports};
+pub use sweep::SweepService;

@@ -1,0 +1,22 @@
+//! Metrics, as events of `tracing`. The door of a function writes them in the format that CloudWatch reads.
+//!
+//! The numbers of an event are the metrics; its one text, `product`, is the dimension. There is never a dimension per
+//! device: every value of a dimension is a metric that is paid for each month.
+
+use tidegate_core::ProductId;
+
+/// Target of the events that are metrics.
+pub const TARGET: &str = "tidegate_metrics";
+
+/// Counts a rollout that its health rule stopped: an alarm watches it.
+pub fn rollout_stopped(product: &ProductId) {
+    tracing::info!(target: TARGET, rollouts_stopped = 1_u64);
+    tracing::info!(target: TARGET, %product, rollouts_stopped = 1_u64);
+}
+
+/// Counts a compiled catalog that cannot be read. The one before it stays in force, and no later change of the product
+/// is seen: an alarm watches it.
+pub fn catalog_unreadable(product: &ProductId) {
+    tracing::info!(target: TARGET, catalogs_unreadable = 1_u64);
+    tracing::info!(target: TARGET, %product, catalogs_unreadable = 1_u64);
+}
