@@ -7,10 +7,10 @@
 mod ours;
 mod theirs;
 
-use tidegate_api::definition::Definition;
 use tidegate_core::policy::Slots;
 use tidegate_core::update::Publication;
 use tidegate_core::{Catalog, ProductId, State, Timestamp, UpdateId, Version};
+use tidegate_wire::definition::Definition;
 
 pub use ours::Ours;
 pub use theirs::Theirs;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use tidegate_api::answer::NativeAnswer;
-use tidegate_api::device_json;
 use tidegate_core::device::Delivery;
 use tidegate_core::guidance::check_again_after_s;
 use tidegate_core::{Catalog, Claims, Device, decide};
+use tidegate_wire::answer::NativeAnswer;
+use tidegate_wire::device_json;
 
 /// A catalog, read from its snapshot.
 #[derive(Debug)]

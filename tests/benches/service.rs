@@ -16,7 +16,7 @@ fn signing(criterion: &mut Criterion) {
     let product = ProductId::new(LAMP).expect("a good name");
     let object = StoredObject { version: Some("v".repeat(32)), ..StoredObject::default() };
     let file = File { name: "image.bin".into(), sha256: "a".repeat(64), size_bytes: 1, object };
-    let now = tidegate_api::edge::now();
+    let now = tidegate_http::edge::now();
     let ends = Timestamp::from_second(now.as_second() + 900).expect("a time this century");
     criterion.bench_function("sign a download URL", |bencher| {
         bencher.to_async(&runtime).iter(|| world.images.sign_download(&product, &file, now, ends));
@@ -26,7 +26,7 @@ fn signing(criterion: &mut Criterion) {
 fn check_ins(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("threads can be started");
     let world = runtime.block_on(World::new(1000));
-    let now = tidegate_api::edge::now();
+    let now = tidegate_http::edge::now();
     runtime.block_on(world.publish(
         LAMP,
         "2.0.0",

@@ -15,10 +15,10 @@ use lambda_http::Request;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tidegate::stack::{BUCKET, Services, TABLE, new_token_keys};
-use tidegate_api::token::TokenKeys;
 use tidegate_cloud::LocalCloud;
 use tidegate_core::{DeviceId, ProductId, Timestamp};
-use tidegate_store::store::{CheckStore, Freshness, ReadCatalog, ReadDevices, ReadUpdates};
+use tidegate_engine::token::TokenKeys;
+use tidegate_store::store::{CheckStore, Freshness, ReadCatalog};
 use tidegate_store::{DynamoStore, Images, schema};
 
 /// The product of every test that needs only one.
@@ -176,7 +176,7 @@ impl World {
         update["version"] = json!(version);
         update["files"] = json!([file("image.bin", &image)]);
         // The local S3 checks upload URLs against the real clock.
-        let created = self.operator("POST", &format!("{product}/updates"), update, tidegate_api::edge::now()).await;
+        let created = self.operator("POST", &format!("{product}/updates"), update, tidegate_http::edge::now()).await;
         assert_eq!(created.status, 201, "{created:?}");
         self.upload(&created.body, &image).await;
         let path = format!("{product}/updates/{version}/activate");

@@ -37,7 +37,7 @@ async fn a_device_downloads_what_was_published_and_its_report_counts_once() {
 
 /// URLs are checked by the local S3 against the real clock.
 fn edge_now() -> tidegate_core::Timestamp {
-    tidegate_api::edge::now()
+    tidegate_http::edge::now()
 }
 
 #[tokio::test(flavor = "multi_thread")]

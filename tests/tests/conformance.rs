@@ -20,7 +20,8 @@ use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, Up
 use tidegate_store::record::{AuditEntry, ClaimKey, DeviceWrite, Head, InForce, SeriesPoint, UpdateRecord};
 use tidegate_store::store::{Freshness, Reservation, Reserved, Stored, Window};
 use tidegate_store::{
-    CheckStore, CloseRollouts, DynamoStore, MemoryStore, OpenRollouts, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, ReportStore, SettleClaims, StoreError, SweepStore, schema,
+    CheckStore, DynamoStore, MemoryStore, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, ReportStore, StoreError,
+    SweepStore, schema,
 };
 
 /// What the coverage below is stated for, and what CI runs: `TIDEGATE_HISTORIES=10000`.

@@ -5,7 +5,7 @@ use tidegate_core::claim::Movement;
 use tidegate_core::shard::{Gate, Grant};
 use tidegate_core::{Claim, DeviceId, ProductId, UpdateId, Version};
 use tidegate_store::record::ClaimKey;
-use tidegate_store::store::{CheckStore, CloseRollouts, OpenRollouts, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, Reservation, Reserved};
+use tidegate_store::store::{CheckStore, CloseRollouts, ReadUpdates, Reservation, Reserved};
 use tidegate_tests::{LAMP, World, at, file, lamp, put};
 
 const START: &str = "2026-01-01T00:00:00Z";
@@ -97,7 +97,7 @@ async fn a_draft_is_activated_only_when_its_bytes_have_been_read_back() {
     let body = json!({"version": "2.0.0", "files": [file("image.bin", &image)]});
     let created = world.operator("POST", "lamp/updates", body.clone(), at(START)).await;
     assert_eq!(transition(&world, "activate").await, "409 image_missing");
-    let now = tidegate_api::edge::now();
+    let now = tidegate_http::edge::now();
     let created_now = world.operator("POST", "lamp/updates", body.clone(), now).await;
     assert_eq!((created.status, created_now.status), (201, 201), "repeating a create is idempotent");
     let upload = &created_now.body["uploads"][0];

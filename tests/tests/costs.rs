@@ -122,7 +122,7 @@ impl Log {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).len()
     }
 
-    /// Lines as `tidegate_api::edge` writes them at level `info`, of the functions alone: the local
+    /// Lines as `tidegate_http::edge` writes them at level `info`, of the functions alone: the local
     /// cloud runs in this process too.
     fn start(&self) -> impl Sized + use<> {
         let writer = self.clone();
@@ -272,13 +272,13 @@ struct Measured {
 
 impl Measured {
     async fn new() -> Self {
-        let mut world = World::new(tidegate_check::CATALOG_AGE_MS).await;
+        let mut world = World::new(tidegate_http::check_service::CATALOG_AGE_MS).await;
         let (meter, log) = (Meter::default(), Log::default());
         let config = world.cloud.sdk_config().await;
         let dynamodb = aws_sdk_dynamodb::config::Builder::from(&config).interceptor(meter.clone()).build();
         world.store = DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(dynamodb), TABLE, world.cloud.s3(), BUCKET);
         let (images, keys) = (world.images.clone(), world.keys.clone());
-        world.services = Services::new(world.store.clone(), images, keys, tidegate_check::CATALOG_AGE_MS);
+        world.services = Services::new(world.store.clone(), images, keys, tidegate_http::check_service::CATALOG_AGE_MS);
         Self { world, meter, log }
     }
 

@@ -1,8 +1,8 @@
 //! Every error: its status, its stable code, and a sentence that names the thing.
 
 use serde_json::{Value, json};
-use tidegate_api::ErrorCode;
 use tidegate_tests::{LAMP, World, answer, at, file, lamp, request};
+use tidegate_wire::ErrorCode;
 
 const NOW: &str = "2026-01-01T00:00:00Z";
 

@@ -131,7 +131,7 @@ impl Stage {
 /// Parses an event as the runtime does, and hands it to the function of its name.
 async fn send(stack: &Stack, name: &str, event: &str) -> Answer {
     let function = name.split('-').next().unwrap_or_default();
-    let now = tidegate_api::edge::now();
+    let now = tidegate_http::edge::now();
     if function == "sweep" {
         // The runtime takes any JSON for it.
         serde_json::from_str::<Value>(event).expect("sweep.json is JSON");

@@ -8,13 +8,13 @@ use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
 use tidegate::stack::{Stack, new_token_keys};
-use tidegate_api::dialect::exosite::ROUTES;
-use tidegate_api::token::TokenKeys;
-use tidegate_check::CheckService;
 use tidegate_core::outcome::Status;
 use tidegate_core::{DeviceId, ProductId, Timestamp};
-use tidegate_publish::PublishService;
-use tidegate_report::ReportService;
+use tidegate_engine::token::TokenKeys;
+use tidegate_http::CheckService;
+use tidegate_http::PublishService;
+use tidegate_http::ReportService;
+use tidegate_http::exosite::wire::ROUTES;
 use tidegate_store::Images;
 use tidegate_store::memory::MemoryStore;
 use tidegate_tests::{LAMP, World, at, file, lamp, put, request};
@@ -153,7 +153,7 @@ fn replay(address: &str, (head, body): &(String, String), token: &str) -> (Strin
 #[tokio::test(flavor = "multi_thread")]
 async fn the_recorded_session_of_murano_client_is_answered_in_full() {
     let stack = Stack::temporary(0).await.unwrap();
-    let now = tidegate_api::edge::now();
+    let now = tidegate_http::edge::now();
     let operator = Some("arn:aws:iam::1:user/ada");
     let image = b"the firmware that murano-client fetches";
     let update = json!({"version": "1.2.0", "files": [file("fw_v120.bin", image)]}).to_string();
@@ -343,7 +343,7 @@ async fn what_is_wrong_is_said_in_the_words_of_this_protocol_and_changes_nothing
 
 #[tokio::test(flavor = "multi_thread")]
 async fn content_is_fetched_in_parts_by_those_it_was_offered_to_and_nobody_else() {
-    let now = tidegate_api::edge::now();
+    let now = tidegate_http::edge::now();
     let world = world(now).await;
     says(&world, "d1", "1.0.0", "INSTALLED_VERSION", now).await;
     says(&world, "d2", "1.0.0", "INSTALLED_VERSION", now).await;
@@ -371,7 +371,7 @@ async fn content_is_fetched_in_parts_by_those_it_was_offered_to_and_nobody_else(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_long_for_a_function_is_at_the_address_that_is_answered() {
-    let now = tidegate_api::edge::now();
+    let now = tidegate_http::edge::now();
     let world = World::new(0).await;
     let image = vec![7_u8; 4 * 1024 * 1024 + 1];
     let update = json!({"version": "2.0.0", "files": [file("big.bin", &image)]});
@@ -395,7 +395,7 @@ async fn what_is_too_long_for_a_function_is_at_the_address_that_is_answered() {
 async fn a_manifest_is_a_file_json_or_a_list_of_addresses() {
     let now = noon();
     let world = World::new(0).await;
-    let real = tidegate_api::edge::now();
+    let real = tidegate_http::edge::now();
     let files = [file("a.bin", b"a"), file("b.bin", b"b")];
     for (version, update, kind, payload) in [
         ("2.1.0", json!({"kind": "json", "payload": {"k": [1]}}), "JSON", json!({"k": [1]})),

@@ -356,7 +356,7 @@ async fn an_update_that_asks_for_consent_waits_for_the_user() {
 async fn a_file_is_redirected_to_afresh_whole_in_part_and_for_its_length_and_no_slot_is_spent() {
     let world = World::new(0).await;
     // The local S3 checks URLs against the real clock.
-    let now = tidegate_api::edge::now();
+    let now = tidegate_http::edge::now();
     let image = b"0123456789".to_vec();
     let update = json!({"version": "2.0.0", "files": [file("root fs+1.swu", &image)]});
     let created = world.operator("POST", &format!("{LAMP}/updates"), update, now).await;

@@ -40,7 +40,7 @@ fn noon() -> Timestamp {
 /// and says at its next boot what it runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_asks_is_told_and_says_what_it_has_applied() {
-    let now = tidegate_api::edge::now();
+    let now = tidegate_http::edge::now();
     let world = world(json!({"specification": {"board": "esp32"}, "compatible_from": ["=1.0.0"]}), now).await;
     let told = config(&world, "e1", json!({"configId": "1.0.0", "observe": true}), now).await;
     assert_eq!(told.status, 200, "{told:?}");
@@ -151,7 +151,7 @@ async fn what_is_wrong_is_said_with_a_status_code_and_a_reason_phrase() {
 async fn a_specification_reaches_the_endpoint_as_it_was_published() {
     let now = noon();
     let world = World::new(0).await;
-    let real = tidegate_api::edge::now();
+    let real = tidegate_http::edge::now();
     let two = [file("a.bin", b"a"), file("b.bin", b"b")];
     for (version, update, pointer, expected) in [
         ("2.1.0", json!({"kind": "json", "payload": {"colour": "red"}}), "/config/colour", json!("red")),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 use tidegate_core::shard::Counts;
 use tidegate_core::{ClaimState, DeviceId, ProductId, UpdateId, Version};
-use tidegate_store::store::{Freshness, PublishStore, ReadCatalog, ReadDevices, ReadUpdates};
+use tidegate_store::store::{Freshness, ReadDevices, ReadUpdates};
 use tidegate_tests::{LAMP, World, at, lamp};
 
 const MAX_DEVICES: u64 = 1000;

@@ -7,8 +7,10 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tidegate::stack::{BUCKET, Stack, TABLE};
-use tidegate_api::ErrorCode;
-use tidegate_api::dialect::{exosite, hawkbit, kaa};
+use tidegate_wire::ErrorCode;
+use tidegate_http::exosite::wire as exosite;
+use tidegate_http::hawkbit::wire as hawkbit;
+use tidegate_http::kaa::wire as kaa;
 use tidegate_cloud::Backend;
 use tidegate_core::outcome::Status;
 use tidegate_core::{State, Transition, objection};
@@ -284,7 +286,7 @@ async fn the_services_route_what_the_file_has_and_nothing_else() {
     let mut fixed = fixed_paths();
     let dialects = hawkbit::ROUTES.iter().chain(&exosite::ROUTES).chain(&kaa::ROUTES);
     fixed.extend(dialects.map(|(_, path)| named(path)));
-    fixed.extend(tidegate_publish::software::ROUTES.map(named));
+    fixed.extend(tidegate_http::operator::software::ROUTES.map(named));
     for operation in document.operations().into_values().filter(|operation| !operation.is_local) {
         let path = named(&operation.path);
         match path.strip_prefix("/v1/products/lamp") {
@@ -365,15 +367,15 @@ fn named(path: &str) -> String {
 fn operator_words() -> BTreeSet<String> {
     let is_segment =
         |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
-    let source = include_str!("../../functions/publish/src/lib.rs");
+    let source = include_str!("../../crates/tidegate-http/src/operator/mod.rs");
     literals(source).filter(is_segment).map(str::to_string).collect()
 }
 
 /// Every path in the sources that have the devices' routes.
 fn fixed_paths() -> BTreeSet<String> {
     let sources = [
-        include_str!("../../functions/check/src/lib.rs"),
-        include_str!("../../functions/report/src/lib.rs"),
+        include_str!("../../crates/tidegate-http/src/check_service.rs"),
+        include_str!("../../crates/tidegate-http/src/report_service.rs"),
         include_str!("../../crates/tidegate/src/stack.rs"),
     ];
     sources.into_iter().flat_map(literals).filter(|text| text.starts_with('/')).map(str::to_string).collect()
@@ -611,7 +613,7 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     walk.device_token = token;
 
     // What is known of it all.
-    walk.stack.services.sweep.sweep(tidegate_api::edge::now()).await.expect("the store is there");
+    walk.stack.services.sweep.sweep(tidegate_http::edge::now()).await.expect("the store is there");
     let metrics = walk.call("showMetrics", &["lamp", "1.1.0"], Body::Nothing, 200).await;
     assert!(metrics["series"].as_array().is_some_and(|points| !points.is_empty()), "{metrics}");
     walk.call("showUpdate", &["lamp", "1.1.0"], Body::Nothing, 200).await;

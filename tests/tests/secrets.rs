@@ -34,7 +34,7 @@ async fn no_token_no_signature_and_no_key_is_ever_logged() {
         .with_ansi(false)
         .init();
     let world = World::new(0).await;
-    let now = tidegate_api::edge::now();
+    let now = tidegate_http::edge::now();
     world.publish(LAMP, "2.0.0", json!({}), now).await;
     let mut secrets = vec![tidegate_cloud::SECRET_KEY.to_string()];
     for device in ["lamp-1", "lamp-2"] {

@@ -196,7 +196,8 @@ impl<S: CheckStore> CheckIns<S> {
                 Some(offer) if reservations < MOST_RESERVATIONS => offer,
                 _ => {
                     self.save(write, now).await;
-                    return Ok(self.nothing(device, &decision, now));
+                    self.deferrals.count(&decision, now);
+                    return Ok(CheckInResult::nothing(device, &decision, now));
                 }
             };
             reservations += 1;
@@ -227,18 +228,6 @@ impl<S: CheckStore> CheckIns<S> {
             context.claims.note_no_room(decided.id.clone(), NoRoom::Paused);
         }
         Ok(())
-    }
-
-    /// The answer without an offer. A decision that holds an offer lost every reservation against other devices; its
-    /// device waits for the places in flight.
-    fn nothing(&self, device: &Device, decision: &Decision<'_>, now: Timestamp) -> CheckInResult {
-        self.deferrals.count(decision, now);
-        let (reason, opens_at) = match decision.reason() {
-            _ if decision.offer.is_some() => ("too_many_in_flight", None),
-            Some((_, objection)) => (objection.code(), objection.opens_at()),
-            None => ("up_to_date", None),
-        };
-        CheckInResult::Nothing { reason, opens_at, check_again_after_s: check_again_after_s(device, decision, now) }
     }
 
     /// Settles as success each claim whose version the device runs: some agents never report. It counts once, because
@@ -324,12 +313,7 @@ impl<S: CheckStore> CheckIns<S> {
 }
 
 /// The claim under way that comes before any new offer.
-fn held_claim(
-    device: &Device,
-    context: &DeviceContext,
-    decision: &Decision<'_>,
-    now: Timestamp,
-) -> Option<HeldClaim> {
+fn held_claim(device: &Device, context: &DeviceContext, decision: &Decision<'_>, now: Timestamp) -> Option<HeldClaim> {
     let reserved = || context.claims.iter().filter(|(_, claim)| claim.state == ClaimState::Reserved);
     reserved().next()?;
     let check_again_after_s = check_again_after_s(device, decision, now);
@@ -346,4 +330,39 @@ fn held_claim(
             check_again_after_s,
         })
     })
+}
+
+impl CheckInResult {
+    /// The result without an offer. A decision that holds one lost every reservation against other devices; its device
+    /// waits for the places in flight.
+    #[must_use]
+    pub fn nothing(device: &Device, decision: &Decision<'_>, now: Timestamp) -> Self {
+        let (reason, opens_at) = match decision.reason() {
+            _ if decision.offer.is_some() => ("too_many_in_flight", None),
+            Some((_, objection)) => (objection.code(), objection.opens_at()),
+            None => ("up_to_date", None),
+        };
+        Self::Nothing { reason, opens_at, check_again_after_s: check_again_after_s(device, decision, now) }
+    }
+}
+
+impl HeldClaim {
+    /// Code of the reason for which the device must not carry it out.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Stopped { .. } => "aborted",
+            Self::OutsideWindow { .. } => "outside_window",
+        }
+    }
+
+    /// Seconds after which the device should check in again.
+    #[must_use]
+    pub fn check_again_after_s(&self) -> u32 {
+        match self {
+            Self::Stopped { check_again_after_s, .. } | Self::OutsideWindow { check_again_after_s, .. } => {
+                *check_again_after_s
+            }
+        }
+    }
 }

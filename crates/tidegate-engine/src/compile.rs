@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use tidegate_api::definition::Definition;
 use tidegate_core::policy::Slots;
 use tidegate_core::{Catalog, ProductId, State, Update};
-use tidegate_store::{CloseRollouts, ReadCatalog, ReadUpdates};
 use tidegate_store::record::{Head, UpdateRecord};
 use tidegate_store::store::{Freshness, StoreError, Stored};
+use tidegate_store::{CloseRollouts, ReadCatalog, ReadUpdates};
+use tidegate_wire::definition::Definition;
 
 /// How often a compilation is tried while its operator waits.
 const MOST_TRIES: usize = 3;

@@ -122,7 +122,7 @@ pub async fn stop_if_bad(
 /// # Errors
 /// As for [`transition`].
 pub async fn redefine(
-    store: &impl (OpenRollouts + ReadUpdates),
+    store: &(impl OpenRollouts + ReadUpdates),
     update: &UpdateRecord,
     (definition, knobs): (String, &str),
     measure: Measure<'_>,
@@ -137,7 +137,7 @@ pub async fn redefine(
 /// # Errors
 /// As for [`transition`].
 pub async fn split_again(
-    store: &impl (OpenRollouts + ReadUpdates),
+    store: &(impl OpenRollouts + ReadUpdates),
     update: &UpdateRecord,
     measure: Measure<'_>,
     actor: &Actor,
@@ -148,7 +148,7 @@ pub async fn split_again(
 /// Changes an update within its state. Where it is live, its limits are split anew around what the
 /// shards hold, with all of them shut meanwhile.
 async fn change(
-    store: &impl (OpenRollouts + ReadUpdates),
+    store: &(impl OpenRollouts + ReadUpdates),
     update: &UpdateRecord,
     mut changed: UpdateRecord,
     action: &str,
@@ -186,7 +186,7 @@ pub async fn reopen(store: &impl OpenRollouts, update: &UpdateRecord) -> Stored<
 }
 
 async fn resplit(
-    store: &impl (OpenRollouts + ReadUpdates),
+    store: &(impl OpenRollouts + ReadUpdates),
     before: &UpdateRecord,
     changed: &mut UpdateRecord,
     measure: Measure<'_>,

@@ -1,10 +1,10 @@
 //! The record of a device: what it holds, and when it is written.
 
 use serde_json::{Map, Value};
-use tidegate_api::device_json::attributes_of;
 use tidegate_core::device::Delivery;
 use tidegate_core::{Device, DeviceId, ProductId, Timestamp, Version};
 use tidegate_store::record::{DeviceRecord, DeviceWrite};
+use tidegate_wire::device_json::attributes_of;
 
 /// Seconds for which a record may be wrong about when its device was last seen. An unchanged check-in writes nothing
 /// more often than that.

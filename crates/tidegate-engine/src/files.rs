@@ -2,10 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use tidegate_api::answer::SignedFile;
 use tidegate_core::update::File;
 use tidegate_core::{Claim, ClaimState, ProductId, Timestamp, Update};
 use tidegate_store::CheckStore;
+use tidegate_wire::answer::SignedFile;
 
 use crate::check_in::CheckIns;
 use crate::error::{Done, EngineError};

@@ -23,7 +23,6 @@ pub struct Reports<S> {
 }
 
 /// Report of a device about one of its claims.
-#[derive(Debug)]
 pub struct Report<'a> {
     /// Product of the device.
     pub product: &'a ProductId,
@@ -202,7 +201,9 @@ impl<S: ReportStore> Reports<S> {
                 let noted = self.store.note_progress(key, &status, *progress, message, now).await?;
                 Ok(if noted { Recorded::Yes } else { Recorded::No(NotRecorded::of(claim)) })
             }
-            Content::Status { status, .. } => self.settle_outcome(key, claim, status.meaning(), report, known, now).await,
+            Content::Status { status, .. } => {
+                self.settle_outcome(key, claim, status.meaning(), report, known, now).await
+            }
             Content::LetGo => self.let_go(key, claim).await,
             Content::Consent => self.consent(key, claim).await,
         }

@@ -1,10 +1,10 @@
 //! A fleet as an operator describes it: how many devices, how often they ask, and how they fare.
 
 use serde_json::{Map, Value};
-use tidegate_api::device_json::attributes_of;
-use tidegate_api::{body_limits, strict_json};
 use tidegate_core::attributes::Attributes;
 use tidegate_core::{Timestamp, Version};
+use tidegate_wire::device_json::attributes_of;
+use tidegate_wire::{body_limits, strict_json};
 
 /// Ten times the largest fleet that is promised; at 20 bytes each they fit into any laptop.
 const MOST_DEVICES: f64 = 10_000_000.0;

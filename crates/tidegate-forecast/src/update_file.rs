@@ -1,9 +1,9 @@
 //! The update to play, as an operator writes it.
 
-use tidegate_api::definition::Definition;
 use tidegate_core::policy::Slots;
 use tidegate_core::update::Publication;
 use tidegate_core::{ProductId, Update};
+use tidegate_wire::definition::Definition;
 
 /// Reads an update file by the rules of publishing.
 ///

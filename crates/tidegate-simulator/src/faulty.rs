@@ -16,7 +16,10 @@ use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId, Version};
 use tidegate_store::record::{AuditEntry, ClaimKey, DeviceWrite, Head, KnownDevice, SeriesPoint, UpdateRecord};
 use tidegate_store::store::{Freshness, Reservation, Reserved, StoreError, Stored};
-use tidegate_store::{CheckStore, CloseRollouts, OpenRollouts, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, ReportStore, SettleClaims, SweepStore};
+use tidegate_store::{
+    CheckStore, CloseRollouts, OpenRollouts, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, ReportStore,
+    SettleClaims, SweepStore,
+};
 
 use crate::fault::{Call, Fault, Guard};
 use crate::ledger::Ledger;

@@ -1,7 +1,7 @@
 //! Devices, most of which behave.
 
-use tidegate_api::token::TokenKeys;
 use tidegate_core::{DeviceId, ProductId, Version};
+use tidegate_engine::token::TokenKeys;
 
 use crate::random::Random;
 use crate::requests::Answer;

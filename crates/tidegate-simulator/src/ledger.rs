@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use tidegate_api::definition::Definition;
 use tidegate_core::claim::SHORTEST_URL_S;
 use tidegate_core::limits::Limits;
 use tidegate_core::outcome::Outcome;
@@ -14,6 +13,7 @@ use tidegate_core::update::Downgrade;
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
 use tidegate_store::record::{ClaimKey, UpdateRecord};
 use tidegate_store::store::{Reservation, Window};
+use tidegate_wire::definition::Definition;
 
 use crate::requests::Answer;
 

@@ -11,13 +11,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use lambda_http::Request;
-use tidegate_api::token::TokenKeys;
-use tidegate_check::{CATALOG_AGE_MS, CheckService};
 use tidegate_core::Timestamp;
-use tidegate_publish::PublishService;
-use tidegate_report::ReportService;
+use tidegate_engine::SweepService;
+use tidegate_engine::sweep::Swept;
+use tidegate_engine::token::TokenKeys;
+use tidegate_http::CheckService;
+use tidegate_http::PublishService;
+use tidegate_http::ReportService;
+use tidegate_http::check_service::CATALOG_AGE_MS;
 use tidegate_store::{CheckStore, Images, PublishStore, ReportStore, StoreError, SweepStore};
-use tidegate_sweep::{SweepService, Swept};
 
 use crate::faulty::{FaultyStore, Waiting};
 use crate::requests::{self, Answer};

@@ -6,7 +6,6 @@
 
 mod aws;
 mod cdn;
-pub mod control;
 pub mod dynamo;
 pub mod https;
 pub mod images;

@@ -18,8 +18,8 @@ use crate::record::{
     AuditEntry, ClaimKey, DeviceRecord, DeviceWrite, Head, InForce, KnownDevice, SeriesPoint, UpdateRecord,
 };
 use crate::store::{
-    CheckStore, CloseRollouts, Freshness, OpenRollouts, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, ReportStore,
-    Reservation, Reserved, SettleClaims, StoreError, Stored, SweepStore, Window,
+    CheckStore, CloseRollouts, Freshness, OpenRollouts, PublishStore, ReadCatalog, ReadDevices, ReadUpdates,
+    ReportStore, Reservation, Reserved, SettleClaims, StoreError, Stored, SweepStore, Window,
 };
 
 /// Devices on one page of a list, as in DynamoDB.
@@ -768,4 +768,3 @@ impl MemoryStore {
         Ok(())
     }
 }
-

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use tidegate_api::token::TokenKeys;
 use tidegate_cloud::{LocalCloud, OperatorKey, Ports};
+use tidegate_engine::token::TokenKeys;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -24,7 +24,7 @@ fn ports(listen: u16) -> Ports {
 
 /// Runs the local cloud until it is told to stop.
 pub async fn run(args: DevArgs) -> CommandResult {
-    tidegate_api::edge::start_terminal_log();
+    tidegate_http::log::start_terminal_log();
     let failed = |error: String| CommandError::failed("cannot_start", error);
     let running = start(&args).await.map_err(failed)?;
     print_welcome(&running.stack, &args.data, &running.lambda_env);

@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use tidegate_api::definition::Definition;
-use tidegate_api::{body_limits, strict_json};
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::{ProductId, Version};
+use tidegate_wire::definition::Definition;
+use tidegate_wire::{body_limits, strict_json};
 
 use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;

@@ -103,10 +103,10 @@ struct Explained {
 }
 
 fn explain(policy: &str, device: &[u8], args: &EvalArgs) -> CommandResult<Explained> {
-    let bad = |error: tidegate_api::ApiError| CommandError::BadInput(error.message);
+    let bad = |error: tidegate_wire::ApiError| CommandError::BadInput(error.message);
     let mut slots = Slots::new();
     let policy = parse(policy, &mut slots)?;
-    let device = tidegate_api::device_json::parse(device).map_err(bad)?;
+    let device = tidegate_wire::device_json::parse(device).map_err(bad)?;
     let version = device.semver().map_err(bad)?;
     let new_version = args
         .new_version

@@ -7,15 +7,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lambda_http::{Body, Request, RequestExt as _, Response};
-use tidegate_api::token::TokenKeys;
-use tidegate_api::{ApiError, ErrorCode, dialect, edge};
-use tidegate_check::CheckService;
 use tidegate_cloud::{Backend, FrontDoor, LocalCloud, OperatorKey};
-use tidegate_publish::PublishService;
-use tidegate_report::ReportService;
+use tidegate_engine::SweepService;
+use tidegate_engine::token::TokenKeys;
+use tidegate_http::{CheckService, PublishService, ReportService, edge, exosite, hawkbit, kaa};
 use tidegate_store::settings::Settings;
 use tidegate_store::{DynamoStore, Images, schema};
-use tidegate_sweep::SweepService;
+use tidegate_wire::{ApiError, ErrorCode};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -56,16 +54,16 @@ impl Services {
 impl Backend for Services {
     async fn call(&self, request: Request) -> Response<Body> {
         let now = edge::now();
-        if let Some(route) = dialect::hawkbit::Route::parse(request.raw_http_path()) {
+        if let Some(route) = hawkbit::wire::Route::parse(request.raw_http_path()) {
             return match route.is_report() {
                 true => self.report.handle(request, now).await,
                 false => self.check.handle(request, now).await,
             };
         }
         let method = request.method().as_str();
-        let is_report = dialect::exosite::Route::parse(request.raw_http_path())
+        let is_report = exosite::wire::Route::parse(request.raw_http_path())
             .map(|route| route.is_report(method))
-            .or_else(|| dialect::kaa::Route::parse(request.raw_http_path()).map(|route| route.is_report()));
+            .or_else(|| kaa::wire::Route::parse(request.raw_http_path()).map(|route| route.is_report()));
         match is_report {
             Some(true) => return self.report.handle(request, now).await,
             Some(false) => return self.check.handle(request, now).await,

@@ -1,14 +1,24 @@
 //! The `report` Lambda.
 
-use lambda_http::{Request, run, service_fn};
+use std::sync::Arc;
+
+use lambda_http::{Error, Request, run, service_fn};
+use tidegate_engine::token::TokenKeys;
+use tidegate_http::ReportService;
+use tidegate_http::edge::now;
+use tidegate_http::log::start_function_log;
+use tidegate_store::settings::{Settings, sdk_config, token_keys};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_http::Error> {
-    tidegate_api::edge::start_function_log();
-    let service = tidegate_report::from_env().await?;
+async fn main() -> Result<(), Error> {
+    start_function_log();
+    let config = sdk_config().await;
+    let keys = TokenKeys::parse(&token_keys(&config).await?)?;
+    let (store, _) = Settings::from_env()?.open(&config).await?;
+    let service = Arc::new(ReportService::new(store, keys));
     run(service_fn(|request: Request| {
         let service = service.clone();
-        async move { Ok::<_, std::convert::Infallible>(service.handle(request, tidegate_api::edge::now()).await) }
+        async move { Ok::<_, std::convert::Infallible>(service.handle(request, now()).await) }
     }))
     .await
 }

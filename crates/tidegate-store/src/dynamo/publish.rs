@@ -8,8 +8,8 @@ use aws_sdk_dynamodb::types::{
 };
 use futures_util::future::try_join_all;
 use tidegate_core::limits::{Allocation, UNLIMITED};
-use tidegate_core::shard::{Gate, Shard};
-use tidegate_core::{DeviceId, ProductId, UpdateId, Version};
+use tidegate_core::shard::Gate;
+use tidegate_core::{DeviceId, ProductId, UpdateId};
 
 use super::item::{self, Fields, Item, n, s};
 use super::read::readable;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use tidegate_core::{DeviceId, ProductId, UpdateId};
+use futures_util::future::try_join_all;
+use tidegate_core::shard::Shard;
+use tidegate_core::{DeviceId, ProductId, UpdateId, Version};
 
 use super::item::{self, Fields, Item, s};
 use super::{DynamoStore, key, unavailable};

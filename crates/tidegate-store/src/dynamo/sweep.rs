@@ -1,13 +1,13 @@
 //! What is due.
 
-use tidegate_core::{Claim, ProductId, Timestamp, UpdateId};
+use tidegate_core::{Claim, Timestamp, UpdateId};
 
 use super::item::{self, Fields, s};
 use super::read::readable;
 use super::{DynamoStore, key, unavailable};
 use crate::record::{ClaimKey, SeriesPoint};
 use crate::schema::INDEX;
-use crate::store::{Freshness, StoreError, Stored, SweepStore};
+use crate::store::{StoreError, Stored, SweepStore};
 
 /// Claims that are taken from each list at a time: the rest is still due a minute later.
 const DUE_AT_A_TIME: i32 = 1000;

@@ -1,7 +1,7 @@
 //! Software definitions of Kaa: what `GET …/applications/{app}/software` answers.
 
 use serde_json::{Value, json};
-use tidegate_api::kaa_software;
+use tidegate_http::operator::kaa_software;
 
 use super::record::{Record, file_name, list_in};
 use crate::error::{CommandError, CommandResult};
@@ -20,7 +20,7 @@ fn record(value: &Value, place: &str) -> CommandResult<Record> {
             record.not_carried = notes;
         }
         // Other services take versions that are none here; the other records can still be carried.
-        Err(error) if error.code == tidegate_api::ErrorCode::BadVersion => record.skipped = Some(error.message),
+        Err(error) if error.code == tidegate_wire::ErrorCode::BadVersion => record.skipped = Some(error.message),
         Ok(_) => record.skipped = Some("it is not an object".into()),
         Err(error) => {
             let name = if version.is_empty() { String::new() } else { format!(" ({version})") };

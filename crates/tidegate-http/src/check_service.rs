@@ -1,0 +1,109 @@
+//! Door of the function `check`: a path belongs to one dialect, which parses, calls the engine and answers.
+
+use lambda_http::{Body, Request, RequestExt as _, Response};
+use tidegate_core::{Device, DeviceId, ProductId, Timestamp};
+use tidegate_engine::token::{Proof, TokenKeys};
+use tidegate_engine::{CheckInResult, CheckIns, DeviceContext};
+use tidegate_store::record::DeviceWrite;
+use tidegate_store::{CheckStore, Images};
+use tidegate_wire::{ApiError, ErrorCode};
+
+use crate::dialect::{Dialect, log_check_in, refusal, unknown_route};
+use crate::edge::error_response;
+use crate::{exosite, hawkbit, kaa};
+
+/// The age of a catalog, in milliseconds, up to which it is used without a look at its head: changes of a rollout are
+/// seen within it.
+pub const CATALOG_AGE_MS: i64 = 1000;
+/// The longest time for which a request may wait, in seconds: the function and the front door both end it at 30.
+pub const LONGEST_POLL_S: u32 = 20;
+
+/// Check-ins of devices, over HTTP.
+#[derive(Debug)]
+pub struct CheckService<S> {
+    pub(crate) engine: CheckIns<S>,
+    pub(crate) keys: TokenKeys,
+    pub(crate) longest_poll_ms: u64,
+}
+
+impl<S: CheckStore> CheckService<S> {
+    /// A service that reads a catalog's head at most once in `catalog_age_ms`.
+    #[must_use]
+    pub fn new(store: S, images: Images, keys: TokenKeys, catalog_age_ms: i64) -> Self {
+        Self { engine: CheckIns::new(store, images, catalog_age_ms), keys, longest_poll_ms: 0 }
+    }
+
+    /// The same service, which lets a request wait for an update where its protocol can ask for that. A function that
+    /// waits is paid for, and API Gateway waits for none longer than 30 s.
+    #[must_use]
+    pub fn with_long_poll(self, longest_s: u32) -> Self {
+        Self { longest_poll_ms: u64::from(longest_s.min(LONGEST_POLL_S)) * 1000, ..self }
+    }
+
+    /// Reads the first catalogs before the first request.
+    pub async fn warm_up(&self, now: Timestamp) {
+        self.engine.warm_up(now).await;
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request, now: Timestamp) -> Response<Body> {
+        let path = request.raw_http_path();
+        if let Some(route) = hawkbit::wire::Route::parse(path) {
+            return self.hawkbit(&route, &request, now).await;
+        }
+        if let Some(route) = exosite::wire::Route::parse(path) {
+            return self.exosite(route, &request, now).await;
+        }
+        if let Some(route) = kaa::wire::Route::parse(path) {
+            return self.kaa(&route, &request, now).await;
+        }
+        match (request.method().as_str(), request.uri().path()) {
+            ("POST", "/v1/check") => self.native(&request, now).await,
+            ("POST", "/tok/provision/update") => self.ioto(&request, now).await,
+            ("POST", path) if path.ends_with("/device/register") => self.ioto_register(&request, now).await,
+            (_, "/v1/check" | "/tok/provision/update") => {
+                error_response(&ApiError::new(ErrorCode::WrongMethod, "a check-in is a POST"))
+            }
+            (_, path) if path.ends_with("/device/register") => {
+                error_response(&ApiError::new(ErrorCode::WrongMethod, "a registration is a POST"))
+            }
+            _ => error_response(&unknown_route()),
+        }
+    }
+
+    /// Loads the data about a device whose token has been verified.
+    pub(crate) async fn context(
+        &self,
+        product: &ProductId,
+        device: &DeviceId,
+        proof: Proof,
+        now: Timestamp,
+    ) -> Result<DeviceContext, ApiError> {
+        self.engine.context(product, device, proof, now).await.map_err(|error| refusal(product, device, error))
+    }
+
+    /// One check-in, logged.
+    pub(crate) async fn check_in(
+        &self,
+        dialect: Dialect,
+        device: &Device,
+        context: &mut DeviceContext,
+        write: Option<DeviceWrite>,
+        now: Timestamp,
+    ) -> Result<CheckInResult, ApiError> {
+        let result = self.engine.check_in(device, context, write, now).await;
+        let result = result.map_err(|error| refusal(&device.product, &device.id, error))?;
+        log_check_in(dialect, device, &result);
+        Ok(result)
+    }
+
+    /// Whether a device may have its token for the asking.
+    pub(crate) async fn may_register(
+        &self,
+        product: &ProductId,
+        device: &DeviceId,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        self.engine.may_register(product, device, now).await.map_err(|error| refusal(product, device, error))
+    }
+}

@@ -1,0 +1,135 @@
+//! Parts that every dialect shares: its name, its errors, and the log lines of check-ins and reports.
+
+use std::fmt;
+
+use lambda_http::Request;
+use tidegate_core::{Device, DeviceId, ProductId, UpdateId};
+use tidegate_engine::{CheckInResult, EngineError, Recorded};
+use tidegate_wire::answer::opens;
+use tidegate_wire::{ApiError, ErrorCode};
+
+/// A route of a dialect as `openapi.yaml` spells it: the method and the path.
+pub type DialectRoute = (&'static str, &'static str);
+
+/// Wire format of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // the protocols' own names
+pub(crate) enum Dialect {
+    Native,
+    Ioto,
+    HawkBit,
+    Exosite,
+    Kaa,
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Ioto => "ioto",
+            Self::HawkBit => "hawkbit",
+            Self::Exosite => "exosite",
+            Self::Kaa => "kaa",
+        })
+    }
+}
+
+/// The `Authorization` header of a request, if it is text.
+pub(crate) fn authorization(request: &Request) -> Option<&str> {
+    request.headers().get("authorization").and_then(|value| value.to_str().ok())
+}
+
+/// The answer to a path that a function does not serve.
+pub(crate) fn unknown_route() -> ApiError {
+    ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path")
+}
+
+/// The answer to a device whose use case was not carried out. A failure of the store is logged here, once; the device
+/// learns nothing about our insides.
+pub(crate) fn refusal(product: &ProductId, device: &DeviceId, error: EngineError) -> ApiError {
+    match error {
+        EngineError::UnknownProduct(_) => ApiError::new(ErrorCode::UnknownProduct, error.to_string()),
+        EngineError::TokenRefused => ApiError::unauthorized(),
+        EngineError::RegistrationClosed => ApiError::new(ErrorCode::RegistrationClosed, error.to_string()),
+        EngineError::WrongState(why) => ApiError::new(ErrorCode::WrongState, why),
+        EngineError::CredentialsEnding => ApiError::unavailable(retry_after_s(device)),
+        EngineError::Store(error) => {
+            tracing::error!(%product, %device, %error, "store_failed");
+            ApiError::unavailable(retry_after_s(device))
+        }
+    }
+}
+
+/// Seconds after which a device tries again, spread over a minute by its id, so that a fleet does not come back in one
+/// second.
+fn retry_after_s(device: &DeviceId) -> u32 {
+    let spread = device.as_str().bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    30 + spread % 60
+}
+
+/// Logs the result of a check-in. Nearly all offer nothing, and a line of log is a third of what such a check-in costs,
+/// so those are logged at debug level.
+pub(crate) fn log_check_in(dialect: Dialect, device: &Device, result: &CheckInResult) {
+    let Device { product, id, version, .. } = device;
+    match result {
+        CheckInResult::Offer(offered) => {
+            tracing::info!(%product, device = %id, %version, %dialect, offer = %offered.update.version, "check_in");
+        }
+        CheckInResult::Held(held) => {
+            tracing::debug!(%product, device = %id, %version, %dialect, reason = held.reason(), "check_in");
+        }
+        CheckInResult::Nothing { reason, opens_at, .. } => {
+            let opens_at = opens_at.map(opens);
+            tracing::debug!(%product, device = %id, %version, %dialect, reason, opens_at, "check_in");
+        }
+    }
+}
+
+/// Logs a check-in of a device that never said which version it runs.
+pub(crate) fn log_no_version(dialect: Dialect, product: &ProductId, device: &DeviceId) {
+    tracing::debug!(%product, %device, %dialect, reason = "no_version", "check_in");
+}
+
+/// Subject and words of a report, for the log.
+pub(crate) struct ReportLog<'a> {
+    pub(crate) dialect: Dialect,
+    pub(crate) product: &'a ProductId,
+    pub(crate) device: &'a DeviceId,
+    /// The update, or the number that the dialect gives the action.
+    pub(crate) about: &'a dyn fmt::Display,
+    pub(crate) status: &'a str,
+    pub(crate) message: Option<&'a str>,
+}
+
+impl ReportLog<'_> {
+    /// Logs the result of a report.
+    pub(crate) fn write(&self, recorded: &Result<Recorded, ApiError>) {
+        let Self { dialect, product, device, about, status, message } = self;
+        match recorded {
+            Ok(recorded) => {
+                tracing::info!(%product, %device, update = %about, status, message, ?recorded, %dialect, "report");
+            }
+            Err(error) => {
+                let code = error.code.code();
+                tracing::warn!(%product, %device, update = %about, status, code, %dialect, "report_refused");
+            }
+        }
+    }
+}
+
+/// The update and the text of a status, as [`ReportLog`] takes them.
+pub(crate) fn log_of_update<'a>(
+    dialect: Dialect,
+    report: &'a tidegate_wire::report::Report,
+    status: &'a str,
+) -> ReportLog<'a> {
+    let about: &UpdateId = &report.update;
+    ReportLog {
+        dialect,
+        product: &report.product,
+        device: &report.device,
+        about,
+        status,
+        message: report.message.as_deref(),
+    }
+}

@@ -1,0 +1,181 @@
+//! Exosite: a device reads `config_otau`, fetches content, and activates itself.
+//!
+//! A read says nothing of the device, so it is decided on what the device last said that it runs.
+
+use std::time::Duration;
+
+use lambda_http::{Body, Request, RequestExt as _, Response};
+use tidegate_core::device::Delivery;
+use tidegate_core::{Claim, ClaimState, Timestamp, Update, UpdateId};
+use tidegate_engine::device::{seen_again, stored_device};
+use tidegate_engine::files::Access;
+use tidegate_engine::token::Bearer;
+use tidegate_engine::{CheckInResult, DeviceContext, Offered};
+use tidegate_store::CheckStore;
+use tidegate_store::record::InForce;
+use tidegate_wire::ApiError;
+
+use super::wire::{self, Activation, LONGEST_PART_BYTES, Part, Route, unknown_content};
+use crate::check_service::CheckService;
+use crate::dialect::{Dialect, log_no_version, refusal, unknown_route};
+use crate::edge::redirect;
+
+/// How often a read that waits looks whether there is something new, in milliseconds. One small read
+/// each time.
+const LOOK_EVERY_MS: u64 = 2000;
+
+impl<S: CheckStore> CheckService<S> {
+    /// Answers one request.
+    pub(crate) async fn exosite(&self, route: Route, request: &Request, now: Timestamp) -> Response<Body> {
+        let answer = match route.check_method(request.method().as_str()) {
+            Err(error) => Err(error),
+            Ok(()) => match route {
+                Route::Alias => self.read_alias(request, now).await,
+                Route::Activate => self.activate(request, now).await,
+                Route::Download => self.download(request, now).await,
+                Route::Record => Err(unknown_route()),
+            },
+        };
+        answer.unwrap_or_else(|error| wire::refuse(&error))
+    }
+
+    /// `GET /onep:v1/stack/alias?config_otau`, at once or after a wait.
+    async fn read_alias(&self, request: &Request, now: Timestamp) -> Result<Response<Body>, ApiError> {
+        let headers = request.headers();
+        let bearer = wire::caller(headers, &self.keys)?;
+        if !wire::reads_config(request.uri().query().unwrap_or_default()) {
+            // A resource that does not exist is no error in this protocol.
+            return Ok(wire::nothing());
+        }
+        let (since_s, asked_ms) = (wire::if_modified_since_s(headers), wire::request_timeout_ms(headers));
+        let wait_ms = asked_ms.unwrap_or(0).min(self.longest_poll_ms);
+        let (mut now, mut waited_ms) = (now, 0);
+        loop {
+            let seen = self.config_otau(&bearer, now).await?;
+            if let Some(Offered { update, claim, .. }) = &seen.offered
+                && since_s.is_none_or(|since_s| since_s < claim.reserved_at.as_second())
+            {
+                return Ok(wire::value(update, claim.reserved_at));
+            }
+            match self.changed(&bearer, &seen, &mut now, &mut waited_ms, wait_ms).await? {
+                true => {}
+                false if asked_ms.is_some() || since_s.is_some() => return Ok(wire::not_modified()),
+                false => return Ok(wire::nothing()),
+            }
+        }
+    }
+
+    /// One check-in.
+    async fn config_otau(&self, bearer: &Bearer, now: Timestamp) -> Result<Seen, ApiError> {
+        let Bearer { product, device, proof } = bearer;
+        let mut context = self.context(product, device, *proof, now).await?;
+        let mut seen = Seen { offered: None, until: None, catalog: context.head.catalog.clone() };
+        let Some(said) = stored_device(product, device, &context.record, Delivery::AnythingUnasked) else {
+            log_no_version(Dialect::Exosite, product, device);
+            return Ok(seen);
+        };
+        let write = seen_again(product, device, &context.record, now);
+        match self.check_in(Dialect::Exosite, &said, &mut context, write, now).await? {
+            CheckInResult::Offer(offered) => seen.offered = Some(*offered),
+            CheckInResult::Held(_) => {}
+            CheckInResult::Nothing { opens_at, .. } => seen.until = opens_at,
+        }
+        Ok(seen)
+    }
+
+    /// Waits until the answer may be another than the one that was `seen`; `false` when the wait is
+    /// over. The time is what was waited: the clock is read once per request.
+    async fn changed(
+        &self,
+        bearer: &Bearer,
+        seen: &Seen,
+        now: &mut Timestamp,
+        waited_ms: &mut u64,
+        wait_ms: u64,
+    ) -> Result<bool, ApiError> {
+        let Bearer { product, device, .. } = bearer;
+        while *waited_ms < wait_ms {
+            let pause = Duration::from_millis(LOOK_EVERY_MS.min(wait_ms.saturating_sub(*waited_ms)));
+            tokio::time::sleep(pause).await;
+            *waited_ms = waited_ms.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(LOOK_EVERY_MS));
+            *now = now.checked_add(pause).unwrap_or(*now);
+            let head = self.engine.head(product, *now).await.map_err(|error| refusal(product, device, error))?;
+            let is_changed = head.is_none_or(|head| head.catalog != seen.catalog);
+            if is_changed || seen.until.is_some_and(|until| until <= *now) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// `POST /provision/activate`: a device asks for its token.
+    async fn activate(&self, request: &Request, now: Timestamp) -> Result<Response<Body>, ApiError> {
+        let query = request.query_string_parameters();
+        let asked = Activation::parse(request.body(), query.first("product"), request.headers())?;
+        let Activation { product, device, is_addressed } = &asked;
+        self.may_register(product, device, now).await?;
+        tracing::info!(%product, %device, dialect = "exosite", "registered");
+        Ok(wire::plain("text/plain; charset=utf-8", self.keys.issue_named(product, device, *is_addressed)))
+    }
+
+    /// `GET /provision/download`: what the device may fetch now, or one of it. Nothing is spent by
+    /// asking again.
+    async fn download(&self, request: &Request, now: Timestamp) -> Result<Response<Body>, ApiError> {
+        let bearer = wire::caller(request.headers(), &self.keys)?;
+        let Bearer { product, device, proof } = &bearer;
+        let context = self.context(product, device, *proof, now).await?;
+        let query = request.query_string_parameters();
+        let Some(id) = query.first("id") else {
+            let contents = contents(&context, now).into_iter();
+            let ids = contents.flat_map(|(update, _)| update.content.files.iter().map(move |file| (update, file)));
+            let ids = ids.map(|(update, file)| wire::content_id(update, file) + "\r\n").collect::<String>();
+            return Ok(wire::plain("text/csv; charset=utf-8", ids));
+        };
+        let found = contents(&context, now)
+            .into_iter()
+            .find_map(|(update, claim)| Some((update, claim, wire::find_file(update, id)?)));
+        let (update, claim, file) = found.ok_or_else(unknown_content)?;
+        if query.first("info") == Some("true") {
+            let changed_s = claim.reserved_at.as_second();
+            let info = format!("application/octet-stream,{},{changed_s},{}", file.size_bytes, file.sha256);
+            return Ok(wire::plain("text/csv; charset=utf-8", info));
+        }
+        let range = request.headers().get("range").and_then(|value| value.to_str().ok());
+        let part = Part::parse(range, file.size_bytes)?;
+        tracing::info!(%product, %device, dialect = "exosite", version = %update.version, first = part.first, "download");
+        if part.length() <= LONGEST_PART_BYTES && file.size_bytes > 0 {
+            match self.engine.read_part(product, file, part.first..=part.last).await {
+                Ok(bytes) => return Ok(wire::bytes(&part, file.size_bytes, bytes)),
+                // With a CDN in front of the bucket this function may not read it; the address is good.
+                Err(error) => tracing::warn!(%product, %device, %error, "content_not_read"),
+            }
+        }
+        let url = self.engine.signed_url(product, file, claim, Access::Read, now).await;
+        Ok(redirect(&url.map_err(|error| refusal(product, device, error))?))
+    }
+}
+
+/// What a check-in came to.
+struct Seen {
+    /// What the device is to install.
+    offered: Option<Offered>,
+    /// Until when nothing changes but by an operator, where that is context.
+    until: Option<Timestamp>,
+    /// The catalog that was decided on.
+    catalog: Option<InForce>,
+}
+
+/// What a device is on its way to, newest first: each with its live claim.
+fn contents(context: &DeviceContext, now: Timestamp) -> Vec<(&Update, &Claim)> {
+    let is_live = |(id, claim): &(&UpdateId, &Claim)| {
+        claim.state == ClaimState::Reserved
+            && !claim.has_lapsed(now)
+            && !context.catalog.updates.is_stopped(id, &claim.version)
+    };
+    let live = context.claims.iter().filter(is_live);
+    let mut contents = live
+        .filter_map(|(id, claim)| Some((context.catalog.updates.find(id, &claim.version)?, claim)))
+        .collect::<Vec<_>>();
+    contents.sort_by(|(a, _), (b, _)| b.version.cmp_precedence(&a.version));
+    contents
+}

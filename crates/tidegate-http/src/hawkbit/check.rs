@@ -1,0 +1,259 @@
+//! hawkBit's poll, and what it leads to: the device sends what it is in one request, asks in another,
+//! and follows links from there.
+//!
+//! The poll says nothing of the device, so it is decided on what the device last sent or reported. It
+//! reserves the claim that its link names; everything behind a link only reads.
+
+use lambda_http::{Body, Request, Response};
+use serde_json::{Map, Value, json};
+use tidegate_core::device::Delivery;
+use tidegate_core::guidance::{OFFERED_S, SOONEST_S};
+use tidegate_core::{Claim, ClaimState, Device, DeviceId, ProductId, Timestamp, Update, UpdateId, Version};
+use tidegate_engine::device::{is_seen_long_ago, seen, stored_device};
+use tidegate_engine::files::Access;
+use tidegate_engine::{CheckInResult, DeviceContext, HeldClaim, Offered};
+use tidegate_store::CheckStore;
+use tidegate_store::record::DeviceWrite;
+use tidegate_wire::{ApiError, ErrorCode};
+
+use super::wire::{self, ActionId, ConfigData, Found, Link, Links, Purpose, Resource, Route, gone, unknown_action};
+use crate::check_service::CheckService;
+use crate::dialect::{Dialect, authorization, log_check_in, log_no_version, refusal, unknown_route};
+use crate::edge::{base_url, redirect};
+
+/// What the record says a device runs that did not say so in the attribute its product names.
+const UNKNOWN_VERSION: &str = "unknown";
+/// The longest version that is kept of a device whose version cannot be understood, in bytes.
+const LONGEST_VERSION: usize = 64;
+
+/// What a device is answered.
+enum Answer {
+    Json(Value),
+    /// Where the bytes are.
+    Elsewhere(String),
+}
+
+/// Who asks, where it reached us, and when.
+struct Asked<'a> {
+    product: ProductId,
+    device: DeviceId,
+    route: &'a Route,
+    host: String,
+    now: Timestamp,
+}
+
+impl<S: CheckStore> CheckService<S> {
+    /// Answers one request.
+    pub(crate) async fn hawkbit(&self, route: &Route, request: &Request, now: Timestamp) -> Response<Body> {
+        match self.hawkbit_answer(route, request, now).await {
+            Ok(Answer::Json(body)) => wire::respond(request, &body),
+            Ok(Answer::Elsewhere(url)) => redirect(&url),
+            Err(error) => wire::refuse(request, &error),
+        }
+    }
+
+    async fn hawkbit_answer(&self, route: &Route, request: &Request, now: Timestamp) -> Result<Answer, ApiError> {
+        let method = request.method().as_str();
+        let (product, device, proof) = route.caller(method, authorization(request), &self.keys)?;
+        // What is malformed is refused before anything is read.
+        let config_data = match route.resource {
+            Resource::ConfigData => Some(ConfigData::parse(request.body())?),
+            _ => None,
+        };
+        let mut context = self.context(&product, &device, proof, now).await?;
+        let asked = Asked { product, device, route, host: base_url(request), now };
+        match (&route.resource, config_data) {
+            (Resource::ConfigData, Some(said)) => self.configure(&asked, &context, &said).await.map(Answer::Json),
+            (Resource::Poll, _) => self.poll(&asked, &mut context).await.map(Answer::Json),
+            (Resource::Artifact(action, file), _) => {
+                self.artifact(&asked, &context, *action, file, method == "HEAD").await.map(Answer::Elsewhere)
+            }
+            (resource, _) => asked.look_up(resource, &context).map(Answer::Json),
+        }
+    }
+
+    async fn poll(&self, asked: &Asked<'_>, context: &mut DeviceContext) -> Result<Value, ApiError> {
+        let Asked { product, device, route, host, now } = asked;
+        let Some(said) = stored_device(product, device, &context.record, Delivery::FilesWithSha1) else {
+            // The device is asked what it runs; a new one comes back at once.
+            let after_s = if context.record.version.is_none() { SOONEST_S } else { OFFERED_S };
+            log_no_version(Dialect::HawkBit, product, device);
+            let links = Links { config_data: true, ..Links::default() };
+            return Ok(wire::poll(route, host, &links, after_s));
+        };
+        let is_seen_long_ago = is_seen_long_ago(&context.record, *now);
+        let write = is_seen_long_ago.then(|| seen(product, device, &context.record, said.version.to_string(), *now));
+        let result = self.engine.poll_action(&said, context, write, *now).await;
+        let result = result.map_err(|error| refusal(product, device, error))?;
+        log_check_in(Dialect::HawkBit, &said, &result);
+        let (action, after_s) = match result {
+            CheckInResult::Offer(offered) => {
+                let Offered { update, claim, .. } = *offered;
+                // SWUpdate sends its configData at the first poll and looks at the deployment at the second.
+                (Some(link(device, &update, &claim)), SOONEST_S)
+            }
+            CheckInResult::Held(HeldClaim::Stopped { update, claim, check_again_after_s }) => {
+                (Some(Link::CancelAction(ActionId::of(device, &update, &claim))), check_again_after_s)
+            }
+            CheckInResult::Held(HeldClaim::OutsideWindow { update, claim, check_again_after_s }) => {
+                (Some(link(device, &update, &claim)), check_again_after_s.min(OFFERED_S))
+            }
+            CheckInResult::Nothing { check_again_after_s, .. } => (None, check_again_after_s),
+        };
+        let links = Links { config_data: is_seen_long_ago, action, installed: installed(&said, context) };
+        Ok(wire::poll(route, host, &links, after_s))
+    }
+
+    /// Takes over what a device says of itself. A version that is not SemVer is kept as it is, for
+    /// people to see; there is no update for it. The device would only repeat what is refused.
+    async fn configure(
+        &self,
+        asked: &Asked<'_>,
+        context: &DeviceContext,
+        said: &ConfigData,
+    ) -> Result<Value, ApiError> {
+        let Asked { product, device, now, .. } = asked;
+        let before: Map<String, Value> = serde_json::from_str(&context.record.attributes).unwrap_or_default();
+        let attributes = Value::Object(said.applied(before, product, device)?).to_string();
+        let version = match said.version(context.head.version_attribute()) {
+            Some(text) => Version::parse(&text).map(|version| version.to_string()).unwrap_or_else(|_| shortened(text)),
+            None => context.record.version.clone().unwrap_or_else(|| UNKNOWN_VERSION.into()),
+        };
+        tracing::info!(%product, %device, version, dialect = "hawkbit", "config_data");
+        let is_unchanged = context.record.version.as_ref() == Some(&version) && context.record.attributes == attributes;
+        if is_unchanged && !is_seen_long_ago(&context.record, *now) {
+            return Ok(json!({}));
+        }
+        let write = DeviceWrite { attributes, ..seen(product, device, &context.record, version, *now) };
+        // After a conflict with another request of the same device, it sends this again.
+        self.engine.save_device(&write).await.map_err(|error| refusal(product, device, error))?;
+        Ok(json!({}))
+    }
+
+    /// A fresh URL for a file of an action that is under way. Nothing is spent by asking again.
+    async fn artifact(
+        &self,
+        asked: &Asked<'_>,
+        context: &DeviceContext,
+        action: ActionId,
+        name: &str,
+        only_head: bool,
+    ) -> Result<String, ApiError> {
+        let Asked { product, device, now, .. } = asked;
+        let (update, claim) = under_way(device, context, action)?;
+        if is_unanswered(update, claim) {
+            return Err(unknown_action());
+        }
+        let file = update.content.files.iter().find(|file| file.name == name);
+        let file = file.ok_or_else(|| ApiError::new(ErrorCode::UnknownRoute, "this action has no such file"))?;
+        if claim.has_lapsed(*now) {
+            // No URL fits in what is left of it; the next poll reserves it again under another number.
+            return Err(gone());
+        }
+        let access = if only_head { Access::Head } else { Access::Read };
+        let signed = self.engine.signed_url(product, file, claim, access, *now).await;
+        signed.map_err(|error| refusal(product, device, error))
+    }
+}
+
+impl Asked<'_> {
+    /// What an action is about. Nothing is decided here, and nothing written.
+    fn look_up(&self, resource: &Resource, context: &DeviceContext) -> Result<Value, ApiError> {
+        let Self { device, route, host, now, .. } = self;
+        match resource {
+            Resource::DeploymentBase(action) => {
+                let (update, claim) = under_way(device, context, *action)?;
+                match is_unanswered(update, claim) {
+                    true => Err(unknown_action()),
+                    false => Ok(wire::action(route, host, *action, update, Purpose::Deployment, *now)),
+                }
+            }
+            Resource::ConfirmationBase(action) => {
+                let (update, claim) = under_way(device, context, *action)?;
+                match is_unanswered(update, claim) {
+                    true => Ok(wire::action(route, host, *action, update, Purpose::Confirmation, *now)),
+                    false => Err(unknown_action()),
+                }
+            }
+            Resource::Confirmations => {
+                let is_waiting = |(id, claim): &(&UpdateId, &Claim)| {
+                    let update = context.catalog.updates.find(id, &claim.version);
+                    let is_live =
+                        claim.state == ClaimState::Reserved && !context.catalog.updates.is_stopped(id, &claim.version);
+                    is_live && update.is_some_and(|update| is_unanswered(update, claim))
+                };
+                let waiting = context.claims.iter().find(is_waiting);
+                let waiting = waiting.map(|(update, claim)| ActionId::of(device, update, claim));
+                Ok(wire::confirmations(route, host, waiting))
+            }
+            Resource::InstalledBase(action) => match action.find(device, context.claims.iter()) {
+                Found::Present(id, claim) if claim.state == ClaimState::Succeeded => {
+                    let update = context.catalog.updates.find(id, &claim.version).ok_or_else(gone)?;
+                    Ok(wire::action(route, host, *action, update, Purpose::Deployment, *now))
+                }
+                _ => Err(unknown_action()),
+            },
+            Resource::CancelAction(action) => match action.find(device, context.claims.iter()) {
+                Found::Present(id, claim) if claim.state == ClaimState::Reserved => {
+                    match context.catalog.updates.is_stopped(id, &claim.version) {
+                        true => Ok(wire::cancel(*action)),
+                        false => Err(unknown_action()),
+                    }
+                }
+                Found::Present(..) | Found::Earlier => Err(gone()),
+                Found::Nothing => Err(unknown_action()),
+            },
+            Resource::Artifacts(action) => {
+                let (update, _) = under_way(device, context, *action)?;
+                Ok(wire::artifacts(route, host, *action, update))
+            }
+            _ => Err(unknown_route()),
+        }
+    }
+}
+
+fn link(device: &DeviceId, update: &Update, claim: &Claim) -> Link {
+    let action = ActionId::of(device, &update.id, claim);
+    match is_unanswered(update, claim) {
+        true => Link::ConfirmationBase(action),
+        false => Link::DeploymentBase(action),
+    }
+}
+
+/// Whether the user has still to be asked.
+fn is_unanswered(update: &Update, claim: &Claim) -> bool {
+    update.content.ask_consent && !claim.consented
+}
+
+/// The update of an action that a device is to carry out.
+fn under_way<'a>(
+    device: &DeviceId,
+    context: &'a DeviceContext,
+    action: ActionId,
+) -> Result<(&'a Update, &'a Claim), ApiError> {
+    match action.find(device, context.claims.iter()) {
+        Found::Present(id, claim)
+            if claim.state == ClaimState::Reserved && !context.catalog.updates.is_stopped(id, &claim.version) =>
+        {
+            let update = context.catalog.updates.find(id, &claim.version).ok_or_else(gone)?;
+            Ok((update, claim))
+        }
+        Found::Present(..) | Found::Earlier => Err(gone()),
+        Found::Nothing => Err(unknown_action()),
+    }
+}
+
+/// The action by which the device got what it runs.
+fn installed(said: &Device, context: &DeviceContext) -> Option<ActionId> {
+    let is_installed = |(id, claim): &(&UpdateId, &Claim)| {
+        let runs = claim.version.cmp_precedence(&said.version).is_eq();
+        runs && claim.state == ClaimState::Succeeded && context.catalog.updates.find(id, &claim.version).is_some()
+    };
+    context.claims.iter().find(is_installed).map(|(update, claim)| ActionId::of(&said.id, update, claim))
+}
+
+fn shortened(text: String) -> String {
+    let printable =
+        text.chars().filter(|c| c.is_ascii_graphic() && *c != '#').take(LONGEST_VERSION).collect::<String>();
+    if printable.is_empty() { UNKNOWN_VERSION.into() } else { printable }
+}

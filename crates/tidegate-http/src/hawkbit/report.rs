@@ -1,0 +1,93 @@
+//! hawkBit's feedback: on a deployment, on its cancellation, and on the question to the user.
+//!
+//! Feedback is about one reservation of a claim. What comes late, from a reservation that was followed
+//! by another, is told that it is over and changes nothing.
+
+use lambda_http::{Body, Request, Response};
+use serde_json::json;
+use tidegate_core::outcome::Status;
+use tidegate_core::{DeviceId, Timestamp};
+use tidegate_engine::report::{About, Content, Found as FoundClaim, Report, VersionFrom};
+use tidegate_engine::{NotRecorded, Recorded};
+use tidegate_store::ReportStore;
+use tidegate_store::record::KnownDevice;
+use tidegate_wire::ApiError;
+
+use super::wire::{self, ActionId, Feedback, Found, Resource, Route, gone, is_confirmed, unknown_action};
+use crate::dialect::{Dialect, ReportLog, authorization, refusal, unknown_route};
+use crate::report_service::ReportService;
+
+impl<S: ReportStore> ReportService<S> {
+    /// Answers one request.
+    pub(crate) async fn hawkbit(&self, route: &Route, request: &Request, now: Timestamp) -> Response<Body> {
+        match self.feedback(route, request, now).await {
+            Ok(()) => wire::respond(request, &json!({})),
+            Err(error) => wire::refuse(request, &error),
+        }
+    }
+
+    async fn feedback(&self, route: &Route, request: &Request, now: Timestamp) -> Result<(), ApiError> {
+        let (product, device, proof) = route.caller(request.method().as_str(), authorization(request), &self.keys)?;
+        let body: &[u8] = request.body();
+        let (action, content) = match route.resource {
+            Resource::DeploymentFeedback(action) => (action, content_of(Feedback::deployment(body)?)),
+            Resource::CancelFeedback(action) => (action, content_of(Feedback::cancellation(body)?)),
+            Resource::ConfirmationFeedback(action) if is_confirmed(body)? => (action, Content::Consent),
+            Resource::ConfirmationFeedback(action) => {
+                let denied = Content::Status { status: Status::InstallAborted, message: None, progress: None };
+                (action, denied)
+            }
+            _ => return Err(unknown_route()),
+        };
+        let find = |known: &KnownDevice| find(action, &device, known);
+        let report = Report {
+            product: &product,
+            device: &device,
+            about: About::Found(&find),
+            content: &content,
+            version_from: VersionFrom::Report { running: None },
+        };
+        let recorded = self.engine.record(&report, proof, now).await;
+        let recorded = recorded.map_err(|error| refusal(&product, &device, error));
+        let (status, message) = words(&content);
+        let log = ReportLog {
+            dialect: Dialect::HawkBit,
+            product: &product,
+            device: &device,
+            about: &action,
+            status: &status,
+            message,
+        };
+        log.write(&recorded);
+        match recorded? {
+            Recorded::Yes => Ok(()),
+            Recorded::No(NotRecorded::NoClaim) => Err(unknown_action()),
+            Recorded::No(_) => Err(gone()),
+        }
+    }
+}
+
+/// The claim that an action is a reservation of.
+fn find(action: ActionId, device: &DeviceId, known: &KnownDevice) -> FoundClaim {
+    match action.find(device, known.claims.iter().map(|(update, claim)| (update, claim))) {
+        Found::Present(update, _) => FoundClaim::Present(update.clone()),
+        Found::Earlier => FoundClaim::Earlier,
+        Found::Nothing => FoundClaim::Nothing,
+    }
+}
+
+fn content_of(feedback: Feedback) -> Content {
+    match feedback {
+        Feedback::Status { status, message, progress } => Content::Status { status, message, progress },
+        Feedback::LetGo => Content::LetGo,
+    }
+}
+
+/// Status and message of a report, for the log.
+fn words(content: &Content) -> (String, Option<&str>) {
+    match content {
+        Content::Status { status, message, .. } => (status.to_string(), message.as_deref()),
+        Content::LetGo => ("let go".into(), None),
+        Content::Consent => ("consent".into(), None),
+    }
+}

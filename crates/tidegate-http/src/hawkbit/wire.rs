@@ -1,0 +1,673 @@
+//! hawkBit's Direct Device Integration, as SWUpdate, rauc-hawkbit-updater and Zephyr speak it.
+//!
+//! A tenant is a product, a controller is a device, and an action is one reservation of a claim. What
+//! is followed is Eclipse hawkBit's "DDI API", and where that is silent, the recordings in `tests/wire`.
+
+use lambda_http::http::HeaderValue;
+use lambda_http::{Body, Request, Response};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use tidegate_core::claim::Claim;
+use tidegate_core::outcome::Status;
+use tidegate_core::window::{Opening, any_open};
+use tidegate_core::{DeviceId, ProductId, Timestamp, Update, UpdateId};
+
+use crate::DialectRoute;
+use tidegate_engine::token::{Proof, TokenKeys};
+use tidegate_wire::body_limits::{self, BodyLimits};
+use tidegate_wire::device_json::attributes_of;
+use tidegate_wire::strict_json;
+use tidegate_wire::{ApiError, ErrorCode};
+
+/// Every route, with the function that answers it.
+pub const ROUTES: [DialectRoute; 13] = [
+    ("GET", "/{tenant}/controller/v1/{controller}"),
+    ("PUT", "/{tenant}/controller/v1/{controller}/configData"),
+    ("GET", "/{tenant}/controller/v1/{controller}/deploymentBase/{action}"),
+    ("POST", "/{tenant}/controller/v1/{controller}/deploymentBase/{action}/feedback"),
+    ("GET", "/{tenant}/controller/v1/{controller}/installedBase/{action}"),
+    ("GET", "/{tenant}/controller/v1/{controller}/cancelAction/{action}"),
+    ("POST", "/{tenant}/controller/v1/{controller}/cancelAction/{action}/feedback"),
+    ("GET", "/{tenant}/controller/v1/{controller}/confirmationBase"),
+    ("GET", "/{tenant}/controller/v1/{controller}/confirmationBase/{action}"),
+    ("POST", "/{tenant}/controller/v1/{controller}/confirmationBase/{action}/feedback"),
+    ("GET", "/{tenant}/controller/v1/{controller}/softwaremodules/{action}/artifacts"),
+    ("GET", "/{tenant}/controller/v1/{controller}/softwaremodules/{action}/artifacts/{file}"),
+    ("HEAD", "/{tenant}/controller/v1/{controller}/softwaremodules/{action}/artifacts/{file}"),
+];
+
+/// The longest message that is kept of the details, in bytes.
+const LONGEST_MESSAGE: usize = 256;
+/// The longest interval that clients can read: they parse a time of day.
+const LONGEST_SLEEP_S: u32 = 24 * 3600 - 1;
+/// How many earlier reservations of a claim are known as over. An older one is as unknown as any number.
+const MOST_EARLIER_EPOCHS: u32 = 100;
+
+/// A path of the interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The tenant, as it stands there.
+    tenant: String,
+    /// The controller, as it stands there.
+    controller: String,
+    /// What is asked of it.
+    pub resource: Resource,
+}
+
+/// What a path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // hawkBit's own names
+pub enum Resource {
+    Poll,
+    ConfigData,
+    DeploymentBase(ActionId),
+    DeploymentFeedback(ActionId),
+    InstalledBase(ActionId),
+    CancelAction(ActionId),
+    CancelFeedback(ActionId),
+    Confirmations,
+    ConfirmationBase(ActionId),
+    ConfirmationFeedback(ActionId),
+    Artifacts(ActionId),
+    Artifact(ActionId, String),
+    Unknown,
+}
+
+/// The number by which a device knows one reservation of its claim on an update.
+///
+/// It is computed, so nothing is stored for it, and positive within 31 bits: SWUpdate reads it as a
+/// number. The device takes part, so that no number means anything to another device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActionId(u32);
+
+impl ActionId {
+    /// The number of the reservation that `claim` has now.
+    #[must_use]
+    pub fn of(device: &DeviceId, update: &UpdateId, claim: &Claim) -> Self {
+        Self::of_epoch(device, update, claim.epoch)
+    }
+
+    fn of_epoch(device: &DeviceId, update: &UpdateId, epoch: u32) -> Self {
+        let text = format!("hawkbit action\0{device}\0{update}\0{epoch}");
+        let digest = Sha256::digest(text);
+        let number = digest.iter().take(4).fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));
+        Self((number >> 1).max(1))
+    }
+
+    /// Which of a device's claims it is a reservation of.
+    pub fn find<'a>(self, device: &DeviceId, claims: impl Iterator<Item = (&'a UpdateId, &'a Claim)>) -> Found<'a> {
+        let mut found = Found::Nothing;
+        for (update, claim) in claims {
+            if Self::of(device, update, claim) == self {
+                return Found::Present(update, claim);
+            }
+            let oldest = claim.epoch.saturating_sub(MOST_EARLIER_EPOCHS);
+            if (oldest..claim.epoch).any(|epoch| Self::of_epoch(device, update, epoch) == self) {
+                found = Found::Earlier;
+            }
+        }
+        found
+    }
+
+    /// Not a number that could be an action's: the number of none.
+    fn parse(text: &str) -> Self {
+        Self(text.parse().unwrap_or(0))
+    }
+}
+
+/// What an action's number stands for.
+#[derive(Debug, Clone, Copy)]
+pub enum Found<'a> {
+    /// The claim as it is now.
+    Present(&'a UpdateId, &'a Claim),
+    /// A reservation that is over: the claim has had another since.
+    Earlier,
+    /// No action of this device.
+    Nothing,
+}
+
+impl std::fmt::Display for ActionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Route {
+    /// Reads a path, percent-decoded. `None` when it is none of this interface.
+    #[must_use]
+    pub fn parse(path: &str) -> Option<Self> {
+        let segments = path.strip_prefix('/')?.trim_end_matches('/').split('/').collect::<Vec<_>>();
+        let [tenant, "controller", "v1", controller, rest @ ..] = segments.as_slice() else {
+            return None;
+        };
+        let id = ActionId::parse;
+        let resource = match rest {
+            [] => Resource::Poll,
+            ["configData"] => Resource::ConfigData,
+            ["deploymentBase", action] => Resource::DeploymentBase(id(action)),
+            ["deploymentBase", action, "feedback"] => Resource::DeploymentFeedback(id(action)),
+            ["installedBase", action] => Resource::InstalledBase(id(action)),
+            ["cancelAction", action] => Resource::CancelAction(id(action)),
+            ["cancelAction", action, "feedback"] => Resource::CancelFeedback(id(action)),
+            ["confirmationBase"] => Resource::Confirmations,
+            ["confirmationBase", action] => Resource::ConfirmationBase(id(action)),
+            ["confirmationBase", action, "feedback"] => Resource::ConfirmationFeedback(id(action)),
+            ["softwaremodules", action, "artifacts"] => Resource::Artifacts(id(action)),
+            ["softwaremodules", action, "artifacts", file] => Resource::Artifact(id(action), (*file).to_string()),
+            _ => Resource::Unknown,
+        };
+        Some(Self { tenant: (*tenant).to_string(), controller: (*controller).to_string(), resource })
+    }
+
+    /// Whether it may end a reservation, and so is the report function's.
+    #[must_use]
+    pub fn is_report(&self) -> bool {
+        use Resource::{CancelFeedback, ConfirmationFeedback, DeploymentFeedback};
+        matches!(self.resource, DeploymentFeedback(_) | CancelFeedback(_) | ConfirmationFeedback(_))
+    }
+
+    /// Checks the method, and who is asking: `TargetToken` with a device's token, `GatewayToken` with
+    /// a product's. A tenant or controller that cannot exist has no token either.
+    ///
+    /// # Errors
+    /// `wrong_method`, `unknown_route` or `unauthorized`.
+    pub fn caller(
+        &self,
+        method: &str,
+        authorization: Option<&str>,
+        keys: &TokenKeys,
+    ) -> Result<(ProductId, DeviceId, Proof), ApiError> {
+        let allowed: &[&str] = match self.resource {
+            Resource::Unknown => return Err(ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path")),
+            Resource::ConfigData => &["PUT"],
+            Resource::Artifact(..) => &["GET", "HEAD"],
+            _ if self.is_report() => &["POST"],
+            _ => &["GET"],
+        };
+        if !allowed.contains(&method) {
+            let message = format!("this path exists, but not with {method}; it takes {}", allowed.join(" and "));
+            return Err(ApiError::new(ErrorCode::WrongMethod, message));
+        }
+        let proven = || {
+            let product = ProductId::new(self.tenant.as_str()).ok()?;
+            let device = DeviceId::new(self.controller.as_str()).ok()?;
+            let (scheme, token) = authorization?.trim().split_once(' ')?;
+            let token = token.trim();
+            let is_scheme = |name: &str| scheme.eq_ignore_ascii_case(name);
+            // A scheme in front of the token must not be read as the token's own.
+            let proof = if token.contains(' ') { None } else { keys.verify(token, &product, &device) };
+            let proof = proof.filter(|proof| match proof {
+                Proof::Device { .. } => is_scheme("TargetToken"),
+                Proof::Product => is_scheme("GatewayToken"),
+            })?;
+            Some((product, device, proof))
+        };
+        proven().ok_or_else(ApiError::unauthorized)
+    }
+
+    /// The address of something of this controller, on the host by which it reached us.
+    #[must_use]
+    pub fn href(&self, host: &str, rest: &str) -> String {
+        // Everything an id or a file's name may hold but the space and `+`, which servers read in two ways.
+        let rest = rest.replace(' ', "%20").replace('+', "%2B");
+        let controller = self.controller.replace('+', "%2B");
+        format!("{host}/{}/controller/v1/{controller}{rest}", self.tenant)
+    }
+}
+
+/// What a device is to do next.
+#[derive(Debug, Clone, Default)]
+pub struct Links {
+    /// It should send what it is.
+    pub config_data: bool,
+    /// What it is to install, to confirm, or to leave alone.
+    pub action: Option<Link>,
+    /// What it has installed last.
+    pub installed: Option<ActionId>,
+}
+
+/// What is to be done about an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // hawkBit's own names
+pub enum Link {
+    DeploymentBase(ActionId),
+    ConfirmationBase(ActionId),
+    CancelAction(ActionId),
+}
+
+/// The answer to a poll.
+#[must_use]
+pub fn poll(route: &Route, host: &str, links: &Links, check_again_after_s: u32) -> Value {
+    let mut shown = Map::new();
+    let mut link = |name: &str, rest: String| {
+        shown.insert(name.to_string(), json!({"href": route.href(host, &rest)}));
+    };
+    if links.config_data {
+        link("configData", "/configData".into());
+    }
+    match links.action {
+        Some(Link::DeploymentBase(action)) => link("deploymentBase", format!("/deploymentBase/{action}")),
+        Some(Link::ConfirmationBase(action)) => link("confirmationBase", format!("/confirmationBase/{action}")),
+        Some(Link::CancelAction(action)) => link("cancelAction", format!("/cancelAction/{action}")),
+        None => {}
+    }
+    if let Some(action) = links.installed {
+        link("installedBase", format!("/installedBase/{action}"));
+    }
+    json!({"config": {"polling": {"sleep": sleep(check_again_after_s)}}, "_links": shown})
+}
+
+/// Seconds as `HH:MM:SS`.
+fn sleep(seconds: u32) -> String {
+    let seconds = seconds.min(LONGEST_SLEEP_S);
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// Under which name an action's content is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// `deployment`: to install it, or to know what was installed.
+    Deployment,
+    /// `confirmation`: to ask the user.
+    Confirmation,
+}
+
+/// An action with what is to be installed. Outside the rollout's windows the device may fetch it and
+/// must not install it yet.
+#[must_use]
+pub fn action(route: &Route, host: &str, action: ActionId, update: &Update, purpose: Purpose, now: Timestamp) -> Value {
+    let is_open = any_open(&update.rollout.windows, now) == Opening::Open;
+    let mut content = json!({
+        "download": "forced",
+        "update": if is_open { "forced" } else { "skip" },
+        "chunks": [chunk(route, host, action, update)],
+    });
+    if !update.rollout.windows.is_empty() {
+        content["maintenanceWindow"] = json!(if is_open { "available" } else { "unavailable" });
+    }
+    let name = match purpose {
+        Purpose::Deployment => "deployment",
+        Purpose::Confirmation => "confirmation",
+    };
+    json!({"id": action.to_string(), name: content})
+}
+
+fn chunk(route: &Route, host: &str, action: ActionId, update: &Update) -> Value {
+    json!({
+        "part": "os",
+        "version": update.version.to_string(),
+        "name": update.content.name.as_deref().unwrap_or(update.product.as_str()),
+        "artifacts": artifacts(route, host, action, update),
+    })
+}
+
+/// The files of an action. The links lead to us and not to storage: clients send their
+/// `Authorization` along, which a presigned URL does not take, and drop it when they are redirected.
+#[must_use]
+pub fn artifacts(route: &Route, host: &str, action: ActionId, update: &Update) -> Value {
+    let artifact = |file: &tidegate_core::update::File| {
+        let href = route.href(host, &format!("/softwaremodules/{action}/artifacts/{}", file.name));
+        let mut hashes = json!({"sha256": file.sha256});
+        for (name, digest) in [("sha1", &file.object.sha1), ("md5", &file.object.md5)] {
+            if let Some(digest) = digest {
+                hashes[name] = json!(digest);
+            }
+        }
+        json!({
+            "filename": file.name,
+            "hashes": hashes,
+            "size": file.size_bytes,
+            // Clients that were told not to use TLS look for the second.
+            "_links": {"download": {"href": href}, "download-http": {"href": href}},
+        })
+    };
+    update.content.files.iter().map(artifact).collect()
+}
+
+/// An order to leave an action alone.
+#[must_use]
+pub fn cancel(action: ActionId) -> Value {
+    json!({"id": action.to_string(), "cancelAction": {"stopId": action.to_string()}})
+}
+
+/// What can be confirmed. A user's consent for all that comes is not kept here.
+#[must_use]
+pub fn confirmations(route: &Route, host: &str, waiting: Option<ActionId>) -> Value {
+    let mut shown = json!({"autoConfirm": {"active": false}});
+    if let Some(action) = waiting {
+        shown["_links"] =
+            json!({"confirmationBase": {"href": route.href(host, &format!("/confirmationBase/{action}"))}});
+    }
+    shown
+}
+
+/// How a device's attributes change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Merge,
+    Replace,
+    Remove,
+}
+
+/// What a device says of itself.
+#[derive(Debug, Clone)]
+pub struct ConfigData {
+    data: Map<String, Value>,
+    mode: Mode,
+}
+
+impl ConfigData {
+    /// Reads `PUT configData`.
+    ///
+    /// # Errors
+    /// `body_too_large`, `bad_json` or `bad_field`.
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut object = object(body, body_limits::DEVICE)?;
+        let mode = match object.get("mode").map(Value::as_str) {
+            None | Some(Some("merge")) => Mode::Merge,
+            Some(Some("replace")) => Mode::Replace,
+            Some(Some("remove")) => Mode::Remove,
+            Some(_) => return Err(ApiError::bad_field("mode must be merge, replace or remove")),
+        };
+        match object.remove("data") {
+            Some(Value::Object(data)) => Ok(Self { data, mode }),
+            _ => Err(ApiError::bad_field("data is missing or not an object")),
+        }
+    }
+
+    /// What the device says it runs, in the attribute of that name.
+    #[must_use]
+    pub fn version(&self, attribute: &str) -> Option<String> {
+        match self.data.get(attribute)? {
+            Value::String(text) => Some(text.trim().to_string()),
+            _ => None,
+        }
+    }
+
+    /// A device's attributes once it has said this. Its names for itself do not replace ours.
+    ///
+    /// # Errors
+    /// `body_too_large` or `bad_field`, when it has more attributes than a `device.json` may have.
+    pub fn applied(
+        &self,
+        before: Map<String, Value>,
+        product: &ProductId,
+        device: &DeviceId,
+    ) -> Result<Map<String, Value>, ApiError> {
+        let mut attributes = if self.mode == Mode::Replace { Map::new() } else { before };
+        for (name, value) in &self.data {
+            match self.mode {
+                Mode::Merge | Mode::Replace => attributes.insert(name.clone(), value.clone()),
+                Mode::Remove => attributes.remove(name),
+            };
+        }
+        attributes.insert("id".into(), device.as_str().into());
+        attributes.insert("product".into(), product.as_str().into());
+        attributes_of(&attributes)?;
+        // What was merged over time is bounded like what is sent at once.
+        strict_json::parse(Value::Object(attributes.clone()).to_string().as_bytes(), body_limits::DEVICE)?;
+        Ok(attributes)
+    }
+}
+
+/// What a device says of an action.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Feedback {
+    /// How it goes, or how it ended.
+    Status {
+        /// In our words.
+        status: Status,
+        /// The details in one line, cut to 256 bytes.
+        message: Option<String>,
+        /// How far it is, in percent.
+        progress: Option<u8>,
+    },
+    /// It has let go of the action.
+    LetGo,
+}
+
+/// What SWUpdate says when it was told to skip the installation; it closes the action as a success.
+const SKIPPED: &str = "Skipped Update.";
+
+impl Feedback {
+    /// Reads the feedback on a deployment.
+    ///
+    /// # Errors
+    /// `body_too_large`, `bad_json` or `bad_field`.
+    pub fn deployment(body: &[u8]) -> Result<Self, ApiError> {
+        let said = Said::parse(body)?;
+        let status = match (said.execution.as_str(), said.finished.as_str()) {
+            // The device was not allowed to install yet, and comes again.
+            ("closed", "success") if said.details.iter().any(|line| line.contains(SKIPPED)) => Status::Init,
+            ("closed", "success") => Status::InstallSuccess,
+            ("closed", "failure") => Status::InstallError,
+            // hawkBit takes this for a success. We never count one that nobody reported.
+            ("closed", _) => {
+                return Err(ApiError::bad_field(
+                    "status.result.finished must be success or failure when status.execution is closed",
+                ));
+            }
+            ("canceled", _) => return Ok(Self::LetGo),
+            ("scheduled", _) => Status::Init,
+            ("download", _) => Status::Download,
+            ("downloaded", _) => Status::DownloadSuccess,
+            // "Rejected" is "cannot be fulfilled at this point in time": the action stays open.
+            ("proceeding" | "resumed" | "rejected", _) => Status::InstallStep,
+            (other, _) => return Err(unknown_execution(other)),
+        };
+        Ok(Self::Status { status, message: said.message(), progress: said.progress })
+    }
+
+    /// Reads the feedback on a cancellation. A device that cannot cancel goes on with the action.
+    ///
+    /// # Errors
+    /// `body_too_large`, `bad_json` or `bad_field`.
+    pub fn cancellation(body: &[u8]) -> Result<Self, ApiError> {
+        let said = Said::parse(body)?;
+        match (said.execution.as_str(), said.finished.as_str()) {
+            ("closed", "success") | ("canceled", _) => Ok(Self::LetGo),
+            ("closed" | "proceeding" | "scheduled" | "resumed" | "rejected" | "download" | "downloaded", _) => {
+                Ok(Self::Status { status: Status::InstallStep, message: said.message(), progress: said.progress })
+            }
+            (other, _) => Err(unknown_execution(other)),
+        }
+    }
+}
+
+fn unknown_execution(execution: &str) -> ApiError {
+    ApiError::bad_field(format!(
+        "status.execution must be closed, proceeding, canceled, scheduled, rejected, resumed, download or downloaded; got `{execution:.32}`"
+    ))
+}
+
+/// Reads the feedback on a confirmation: whether the user agreed.
+///
+/// # Errors
+/// `body_too_large`, `bad_json` or `bad_field`.
+pub fn is_confirmed(body: &[u8]) -> Result<bool, ApiError> {
+    match object(body, body_limits::FEEDBACK)?.get("confirmation").and_then(Value::as_str) {
+        Some("confirmed") => Ok(true),
+        Some("denied") => Ok(false),
+        _ => Err(ApiError::bad_field("confirmation must be confirmed or denied")),
+    }
+}
+
+struct Said {
+    execution: String,
+    finished: String,
+    details: Vec<String>,
+    progress: Option<u8>,
+}
+
+impl Said {
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let object = object(body, body_limits::FEEDBACK)?;
+        let status = object.get("status").unwrap_or(&Value::Null);
+        let execution = status["execution"].as_str();
+        let execution = execution.ok_or_else(|| ApiError::bad_field("status.execution is missing or not a text"))?;
+        let result = &status["result"];
+        let details = status["details"].as_array().into_iter().flatten();
+        Ok(Self {
+            execution: execution.to_string(),
+            finished: result["finished"].as_str().unwrap_or("none").to_string(),
+            details: details.filter_map(Value::as_str).map(str::to_string).collect(),
+            progress: percent(&result["progress"]),
+        })
+    }
+
+    fn message(&self) -> Option<String> {
+        let lines = self.details.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect::<Vec<_>>();
+        let text = lines.join("; ");
+        let end = (0..=LONGEST_MESSAGE.min(text.len())).rev().find(|end| text.is_char_boundary(*end))?;
+        text.get(..end).filter(|text| !text.is_empty()).map(str::to_string)
+    }
+}
+
+/// How many parts are done out of how many, in percent. It is for people to look at: what makes no
+/// sense is left out.
+fn percent(progress: &Value) -> Option<u8> {
+    let (done, of) = (progress["cnt"].as_u64()?, progress["of"].as_u64()?);
+    let percent = done.checked_mul(100)?.checked_div(of)?;
+    u8::try_from(percent).ok().filter(|percent| *percent <= 100)
+}
+
+/// Reads an object. SWUpdate breaks lines within texts, where JSON must escape them, and logs what it
+/// reads, in whatever encoding; nobody would read the report of a failure that is refused for that.
+fn object(body: &[u8], limits: BodyLimits) -> Result<Map<String, Value>, ApiError> {
+    strict_json::check_length(body, limits)?;
+    let text = String::from_utf8_lossy(body);
+    let mended = text.bytes().map(|byte| if byte < b' ' { b' ' } else { byte }).collect::<Vec<_>>();
+    strict_json::parse_object(&mended, BodyLimits { bytes: mended.len(), ..limits })
+}
+
+/// An answer to `request`.
+#[must_use]
+pub fn respond(request: &Request, body: &impl Serialize) -> Response<Body> {
+    with_type(request, crate::edge::respond(200, body))
+}
+
+/// The media type is hawkBit's own, unless a client asks for plain JSON by name.
+fn with_type(request: &Request, mut response: Response<Body>) -> Response<Body> {
+    let accept = request.headers().get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !accept.contains("application/json") {
+        let media = HeaderValue::from_static("application/hal+json;charset=UTF-8");
+        response.headers_mut().insert("content-type", media);
+    }
+    response
+}
+
+/// An error in hawkBit's words.
+#[must_use]
+pub fn refuse(request: &Request, error: &ApiError) -> Response<Body> {
+    let (exception, code) = match error.code {
+        ErrorCode::Unauthorized => ("InsufficientPermissionException", "hawkbit.server.error.insufficientpermission"),
+        ErrorCode::WrongMethod => {
+            ("HttpRequestMethodNotSupportedException", "hawkbit.server.error.rest.methodNotSupported")
+        }
+        ErrorCode::BodyTooLarge => ("FileSizeQuotaExceededException", "hawkbit.server.error.quota.tooManyEntries"),
+        ErrorCode::BadJson => ("MessageNotReadableException", "hawkbit.server.error.rest.body.notReadable"),
+        ErrorCode::BadField => ("ConstraintViolationException", "hawkbit.server.error.repo.constraintViolation"),
+        ErrorCode::Gone => ("CancelActionNotAllowedException", "hawkbit.server.error.repo.actionNotActive"),
+        ErrorCode::Unavailable => ("ServiceUnavailableException", "hawkbit.server.error.unavailable"),
+        // As hawkBit spells it.
+        _ => ("EntityNotFoundException", "hawkbit.server.error.repo.entitiyNotFound"),
+    };
+    let exception = format!("org.eclipse.hawkbit.exception.{exception}");
+    let body = json!({"exceptionClass": exception, "errorCode": code, "message": error.message});
+    let mut response = with_type(request, crate::edge::respond(error.status(), &body));
+    if let Some(seconds) = error.retry_after_s {
+        response.headers_mut().insert("retry-after", seconds.into());
+    }
+    response
+}
+
+/// No action of this device has that number.
+#[must_use]
+pub fn unknown_action() -> ApiError {
+    ApiError::new(ErrorCode::UnknownAction, "this controller has no such action")
+}
+
+/// The action is over.
+#[must_use]
+pub fn gone() -> ApiError {
+    ApiError::new(ErrorCode::Gone, "this action is over")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "/lamp/controller/v1/lamp-1";
+
+    fn resource(rest: &str) -> Option<Resource> {
+        Route::parse(&format!("{PATH}{rest}")).map(|route| route.resource)
+    }
+
+    #[test]
+    fn paths_are_read_and_an_action_that_is_no_number_is_none() {
+        assert_eq!(resource(""), Some(Resource::Poll));
+        assert_eq!(resource("/"), Some(Resource::Poll));
+        assert_eq!(resource("/deploymentBase/7"), Some(Resource::DeploymentBase(ActionId(7))));
+        assert_eq!(resource("/deploymentBase/x-7/feedback"), Some(Resource::DeploymentFeedback(ActionId(0))));
+        assert_eq!(resource("/softwaremodules/7/artifacts/a b"), Some(Resource::Artifact(ActionId(7), "a b".into())));
+        assert_eq!(resource("/nothing"), Some(Resource::Unknown));
+        assert_eq!(Route::parse("/v1/check"), None);
+        assert_eq!(Route::parse("/v1/products/lamp/updates/2.0.0"), None);
+    }
+
+    #[test]
+    fn an_interval_is_a_time_of_day() {
+        for (seconds, text) in [(60, "00:01:00"), (3600, "01:00:00"), (86_399, "23:59:59"), (86_400, "23:59:59")] {
+            assert_eq!(sleep(seconds), text);
+        }
+    }
+
+    fn check(execution: &str, finished: &str, details: &str, expected: &str) {
+        let body = format!(
+            r#"{{"id":7,"status":{{"execution":"{execution}","result":{{"finished":"{finished}","progress":{{"cnt":1,"of":2}}}},"details":["{details}"]}}}}"#
+        );
+        let got = match Feedback::deployment(body.as_bytes()) {
+            Ok(Feedback::Status { status, message, progress }) => {
+                format!("{status} {} {}", message.unwrap_or_default(), progress.unwrap_or_default())
+            }
+            Ok(Feedback::LetGo) => "let go".into(),
+            Err(error) => error.to_string(),
+        };
+        assert!(got.starts_with(expected), "{execution} {finished}: {got}");
+    }
+
+    #[test]
+    fn feedback_is_understood() {
+        check("closed", "success", "done", "INSTALL_SUCCESS done 50");
+        check("closed", "success", "Skipped Update.", "INIT Skipped Update. 50");
+        check("closed", "failure", "no", "INSTALL_ERROR no 50");
+        check("closed", "none", "", "status.result.finished must be success or failure");
+        check("canceled", "success", "", "let go");
+        check("rejected", "none", "", "INSTALL_STEP");
+        check("downloaded", "none", "", "DOWNLOAD_SUCCESS");
+        check("finished", "none", "", "status.execution must be");
+    }
+
+    #[test]
+    fn a_line_break_within_a_text_does_not_hide_a_failure() {
+        let body = b"{\"id\":7,\"status\":{\"result\":{\"finished\":\"failure\"},\"execution\":\"closed\",\"details\":[\"no hash.\n\",\"\xff\"]}}";
+        let Ok(Feedback::Status { status, message, .. }) = Feedback::deployment(body) else { panic!() };
+        assert_eq!((status, message.as_deref()), (Status::InstallError, Some("no hash.; \u{fffd}")));
+    }
+
+    #[test]
+    fn attributes_are_merged_replaced_and_removed_and_never_take_our_names() {
+        let (product, device) = (ProductId::new("lamp").unwrap(), DeviceId::new("lamp-1").unwrap());
+        let applied = |body: &str| {
+            let before = json!({"a": "1", "b": "2"}).as_object().unwrap().clone();
+            let after = ConfigData::parse(body.as_bytes()).unwrap().applied(before, &product, &device).unwrap();
+            Value::Object(after).to_string()
+        };
+        let rest = r#""id":"lamp-1","product":"lamp"}"#;
+        assert_eq!(applied(r#"{"data":{"a":"3","product":"T"}}"#), format!(r#"{{"a":"3","b":"2",{rest}"#));
+        assert_eq!(applied(r#"{"mode":"replace","data":{"c":"3"}}"#), format!(r#"{{"c":"3",{rest}"#));
+        assert_eq!(applied(r#"{"mode":"remove","data":{"a":""}}"#), format!(r#"{{"b":"2",{rest}"#));
+        assert!(ConfigData::parse(b"{}").is_err());
+    }
+}

@@ -1,0 +1,83 @@
+//! Kaa: an endpoint asks for its configuration with the version that it runs.
+
+use lambda_http::{Body, Request, Response};
+use serde_json::{Map, Value, json};
+use tidegate_core::device::Delivery;
+use tidegate_core::{Device, Timestamp, Version};
+use tidegate_engine::device::{changed, seen_again, stored_device};
+use tidegate_engine::files::SignedFiles;
+use tidegate_engine::token::Bearer;
+use tidegate_engine::{CheckInResult, Offered};
+use tidegate_store::CheckStore;
+use tidegate_store::record::DeviceRecord;
+use tidegate_wire::ApiError;
+use tidegate_wire::device_json::attributes_of;
+
+use super::wire::{self, Resource, Route};
+use crate::check_service::CheckService;
+use crate::device_json::without_version;
+use crate::dialect::{Dialect, log_no_version, refusal, unknown_route};
+use crate::edge::respond;
+
+impl<S: CheckStore> CheckService<S> {
+    /// Answers one request.
+    pub(crate) async fn kaa(&self, route: &Route, request: &Request, now: Timestamp) -> Response<Body> {
+        match self.kaa_config(route, request, now).await {
+            Ok(body) => respond(200, &body),
+            Err(error) => wire::refuse(&error),
+        }
+    }
+
+    async fn kaa_config(&self, route: &Route, request: &Request, now: Timestamp) -> Result<Value, ApiError> {
+        let bearer = route.caller(request.method().as_str(), &self.keys)?;
+        if route.resource != Resource::Config {
+            return Err(unknown_route());
+        }
+        let running = wire::running(request.body())?;
+        let Bearer { product, device, proof } = &bearer;
+        let mut context = self.context(product, device, *proof, now).await?;
+        let (said, write) = match running {
+            Some(version) => {
+                let object = object_of(&bearer, &context.record);
+                let said = running_device(&bearer, version, &object)?;
+                let version = said.version.to_string();
+                let write = changed(product, device, &context.record, version, without_version(&object), now);
+                (said, write)
+            }
+            None => match stored_device(product, device, &context.record, Delivery::AnythingUnasked) {
+                Some(said) => (said, seen_again(product, device, &context.record, now)),
+                None => {
+                    log_no_version(Dialect::Kaa, product, device);
+                    return Ok(wire::unchanged());
+                }
+            },
+        };
+        match self.check_in(Dialect::Kaa, &said, &mut context, write, now).await? {
+            CheckInResult::Offer(offered) => {
+                let Offered { update, claim, .. } = *offered;
+                let signed = self.engine.signed_files(&update, &claim, now).await;
+                let SignedFiles { files, .. } = signed.map_err(|error| refusal(product, device, error))?;
+                Ok(wire::config(&update, &files))
+            }
+            CheckInResult::Held(_) | CheckInResult::Nothing { .. } => Ok(wire::unchanged()),
+        }
+    }
+}
+
+/// What is known of the endpoint beside its version: what it, or another protocol, said before.
+fn object_of(bearer: &Bearer, record: &DeviceRecord) -> Map<String, Value> {
+    let mut object: Map<String, Value> = serde_json::from_str(&record.attributes).unwrap_or_default();
+    object.insert("id".into(), json!(bearer.device.as_str()));
+    object.insert("product".into(), json!(bearer.product.as_str()));
+    object
+}
+
+fn running_device(bearer: &Bearer, version: Version, object: &Map<String, Value>) -> Result<Device, ApiError> {
+    Ok(Device {
+        id: bearer.device.clone(),
+        product: bearer.product.clone(),
+        version,
+        attributes: attributes_of(object)?,
+        delivery: Delivery::AnythingUnasked,
+    })
+}

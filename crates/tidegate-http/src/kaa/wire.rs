@@ -1,0 +1,281 @@
+//! Kaa's configuration management protocol (7/CMP) over HTTP, as its software updates use it: the id of
+//! a configuration is the version of the software, and the configuration is its specification.
+//!
+//! An endpoint asks with the version that it runs. What it asks with counts as applied ("implicit
+//! application"), and what it says on `applied` too.
+
+use lambda_http::{Body, Response};
+use serde_json::{Map, Value, json};
+use tidegate_core::outcome::Status;
+use tidegate_core::update::Kind;
+use tidegate_core::{Update, UpdateId, Version};
+
+use crate::DialectRoute;
+use tidegate_engine::token::{Bearer, TokenKeys};
+use tidegate_wire::answer::SignedFile;
+use tidegate_wire::body_limits;
+use tidegate_wire::device_json::parse_version;
+use tidegate_wire::report::{Report, shortened};
+use tidegate_wire::strict_json;
+use tidegate_wire::{ApiError, ErrorCode};
+
+/// Every route, with the function that answers it. The last segment is the number of a request, which
+/// MQTT needs and HTTP does not.
+pub const ROUTES: [DialectRoute; 4] = [
+    ("POST", "/kpc/kp1/{app_version}/cmx_ota/{token}/config/json"),
+    ("POST", "/kpc/kp1/{app_version}/cmx_ota/{token}/config/json/{request}"),
+    ("POST", "/kpc/kp1/{app_version}/cmx_ota/{token}/applied/json"),
+    ("POST", "/kpc/kp1/{app_version}/cmx_ota/{token}/applied/json/{request}"),
+];
+
+/// A path of the interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The application version, as it stands there.
+    app_version: String,
+    /// The endpoint's token, as it stands there.
+    token: String,
+    /// What is asked of it.
+    pub resource: Resource,
+}
+
+/// What a path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // Kaa's own names
+pub enum Resource {
+    Config,
+    Applied,
+    Unknown,
+}
+
+impl Route {
+    /// Reads a path, percent-decoded. `None` when it is none of this interface.
+    #[must_use]
+    pub fn parse(path: &str) -> Option<Self> {
+        let segments = path.strip_prefix("/kpc/kp1/")?.split('/').collect::<Vec<_>>();
+        let [app_version, "cmx_ota", token, rest @ ..] = segments.as_slice() else {
+            return None;
+        };
+        let resource = match rest {
+            ["config", "json"] | ["config", "json", _] => Resource::Config,
+            ["applied", "json"] | ["applied", "json", _] => Resource::Applied,
+            _ => Resource::Unknown,
+        };
+        Some(Self { app_version: (*app_version).to_string(), token: (*token).to_string(), resource })
+    }
+
+    /// Whether it may end a reservation, and so is the report function's.
+    #[must_use]
+    pub fn is_report(&self) -> bool {
+        self.resource == Resource::Applied
+    }
+
+    /// Checks the method, and who is asking: an application version is a product, and the endpoint's
+    /// token says which device it is.
+    ///
+    /// # Errors
+    /// `wrong_method`, `unknown_route` or `unauthorized`.
+    pub fn caller(&self, method: &str, keys: &TokenKeys) -> Result<Bearer, ApiError> {
+        if self.resource == Resource::Unknown {
+            return Err(ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path"));
+        }
+        if method != "POST" {
+            return Err(ApiError::new(ErrorCode::WrongMethod, "this path takes POST"));
+        }
+        let bearer = keys.verify_named(&self.token, Some(&self.app_version));
+        let bearer = bearer.filter(|bearer| bearer.product.as_str() == self.app_version);
+        bearer.ok_or_else(|| ApiError {
+            message: "the path must name the application version and carry a valid token of this endpoint".into(),
+            ..ApiError::unauthorized()
+        })
+    }
+}
+
+/// What an endpoint asks on `config`.
+///
+/// # Errors
+/// `body_too_large`, `bad_json`, `bad_field` or `bad_version`.
+pub fn running(body: &[u8]) -> Result<Option<Version>, ApiError> {
+    let object = object(body)?;
+    match object.get("configId") {
+        // "No configuration is applied."
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(_) => version_in(&object).map(Some),
+    }
+}
+
+/// What an endpoint says on `applied`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The version that it is about.
+    pub version: Version,
+    /// Whether the endpoint runs it.
+    pub is_applied: bool,
+    message: Option<String>,
+}
+
+impl Applied {
+    /// Reads `{"configId","statusCode"?,"reasonPhrase"?}`.
+    ///
+    /// # Errors
+    /// `body_too_large`, `bad_json`, `bad_field` or `bad_version`.
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let object = object(body)?;
+        let code = match object.get("statusCode") {
+            None | Some(Value::Null) => 200,
+            Some(code) => {
+                let code = code.as_u64().filter(|code| (100..1000).contains(code));
+                code.ok_or_else(|| ApiError::bad_field("statusCode must be an HTTP status"))?
+            }
+        };
+        let phrase = object.get("reasonPhrase").and_then(Value::as_str).filter(|text| !text.is_empty());
+        let is_applied = (200..300).contains(&code);
+        let message = match (is_applied, phrase) {
+            (true, phrase) => phrase.and_then(shortened),
+            (false, phrase) => shortened(format!("{code} {}", phrase.unwrap_or_default()).trim_end()),
+        };
+        Ok(Self { version: version_in(&object)?, is_applied, message })
+    }
+
+    /// The same in our words.
+    #[must_use]
+    pub fn report(&self, bearer: &Bearer) -> Report {
+        Report {
+            device: bearer.device.clone(),
+            product: bearer.product.clone(),
+            update: UpdateId::of(&bearer.product, &self.version),
+            status: if self.is_applied { Status::InstalledVersion } else { Status::InstallError },
+            message: self.message.clone(),
+            progress: None,
+        }
+    }
+}
+
+fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    if body.is_empty() {
+        return Ok(Map::new());
+    }
+    strict_json::parse_object(body, body_limits::DEVICE)
+}
+
+fn version_in(object: &Map<String, Value>) -> Result<Version, ApiError> {
+    let version = object.get("configId").and_then(Value::as_str);
+    parse_version(version.ok_or_else(|| ApiError::bad_field("configId is missing or not a string"))?)
+}
+
+/// What an endpoint is to apply.
+#[must_use]
+pub fn config(update: &Update, files: &[SignedFile]) -> Value {
+    json!({
+        "configId": update.version.to_string(),
+        "config": specification(update, files),
+        "statusCode": 200,
+        "reasonPhrase": "ok",
+    })
+}
+
+/// The software's specification as it was published, with a link where the software has a file. What
+/// the specification says itself is kept.
+fn specification(update: &Update, files: &[SignedFile]) -> Value {
+    let read = |text: &Option<String>| text.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let payload = read(&update.content.payload);
+    let specification = read(&update.content.specification);
+    let mut config = match (specification, files) {
+        (Some(Value::Object(fields)), _) => fields,
+        (Some(other), []) => return other,
+        (Some(other), _) => Map::from_iter([("specification".to_string(), other)]),
+        (None, _) => match (update.content.kind, payload) {
+            (Kind::Json, Some(Value::Object(fields))) => fields,
+            (Kind::Json, Some(other)) if files.is_empty() => return other,
+            (Kind::Json, Some(other)) => Map::from_iter([("payload".to_string(), other)]),
+            (Kind::UrlList, Some(Value::Array(links))) => {
+                let first = links.first().map(|link| ("link".to_string(), link.clone()));
+                first.into_iter().chain([("links".to_string(), Value::Array(links))]).collect()
+            }
+            _ => Map::new(),
+        },
+    };
+    if let Some(file) = files.first() {
+        // A link that somebody wrote by hand is not the one that is signed for this endpoint.
+        config.insert("link".into(), json!(file.url));
+        config.entry("checksum").or_insert_with(|| json!(file.sha256));
+        config.entry("size").or_insert_with(|| json!(file.size));
+    }
+    if files.len() > 1 {
+        config.entry("files").or_insert_with(|| json!(files));
+    }
+    Value::Object(config)
+}
+
+/// Nothing has changed.
+#[must_use]
+pub fn unchanged() -> Value {
+    json!({})
+}
+
+/// An error in this protocol's words.
+#[must_use]
+pub fn refuse(error: &ApiError) -> Response<Body> {
+    let body = json!({"statusCode": error.status(), "reasonPhrase": error.message});
+    let mut response = crate::edge::respond(error.status(), &body);
+    if let Some(seconds) = error.retry_after_s {
+        response.headers_mut().insert("retry-after", seconds.into());
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_may_end_in_the_number_of_a_request() {
+        let resource =
+            |rest: &str| Route::parse(&format!("/kpc/kp1/lamp/cmx_ota/lamp~dev1~x/{rest}")).map(|route| route.resource);
+        assert_eq!(resource("config/json"), Some(Resource::Config));
+        assert_eq!(resource("config/json/42"), Some(Resource::Config));
+        assert_eq!(resource("applied/json"), Some(Resource::Applied));
+        assert_eq!(resource("applied/json/42"), Some(Resource::Applied));
+        assert_eq!(resource("config"), Some(Resource::Unknown));
+        assert_eq!(resource("config/json/42/43"), Some(Resource::Unknown));
+        assert_eq!(Route::parse("/kpc/kp1/lamp/epmx/x/update/keys"), None);
+    }
+
+    #[test]
+    fn an_endpoint_asks_with_what_it_runs_or_with_nothing() {
+        let check = |body: &str, expected: &str| {
+            let got = match running(body.as_bytes()) {
+                Ok(version) => version.map(|version| version.to_string()).unwrap_or_default(),
+                Err(error) => error.to_string(),
+            };
+            assert!(got.starts_with(expected) && got.is_empty() == expected.is_empty(), "{body}: {got}");
+        };
+        check(r#"{"configId":"1.0.0","observe":true}"#, "1.0.0");
+        check(r#"{"observe":true}"#, "");
+        check(r#"{"configId":""}"#, "");
+        check(r#"{"configId":null}"#, "");
+        check("", "");
+        check(r#"{"configId":"one"}"#, "version must be SemVer");
+        check(r#"{"configId":7}"#, "configId is missing or not a string");
+        check("[]", "the body must be a JSON object");
+    }
+
+    #[test]
+    fn a_status_of_the_two_hundreds_is_a_success() {
+        let check = |body: &str, expected: &str| {
+            let got = match Applied::parse(body.as_bytes()) {
+                Ok(said) => format!("{} {} {}", said.version, said.is_applied, said.message.unwrap_or_default()),
+                Err(error) => error.to_string(),
+            };
+            assert!(got.starts_with(expected), "{body}: {got}");
+        };
+        check(r#"{"configId":"1.0.0"}"#, "1.0.0 true ");
+        check(r#"{"configId":"1.0.0","statusCode":202,"reasonPhrase":"ok"}"#, "1.0.0 true ok");
+        check(r#"{"configId":"1.0.1","statusCode":400,"reasonPhrase":"no space"}"#, "1.0.1 false 400 no space");
+        check(r#"{"configId":"1.0.1","statusCode":500}"#, "1.0.1 false 500");
+        check(r#"{"configId":"1.0.1","statusCode":"200"}"#, "statusCode must be");
+        check(r#"{"statusCode":200}"#, "configId is missing");
+        check("{", "the body must be JSON");
+    }
+}

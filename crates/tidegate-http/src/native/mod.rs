@@ -1,0 +1,4 @@
+//! The native dialect: a device says everything in one request.
+
+mod check;
+mod report;
