@@ -7,14 +7,14 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tidegate::stack::{BUCKET, Stack, TABLE};
-use tidegate_wire::ErrorCode;
-use tidegate_http::exosite::wire as exosite;
-use tidegate_http::hawkbit::wire as hawkbit;
-use tidegate_http::kaa::wire as kaa;
 use tidegate_cloud::Backend;
 use tidegate_core::outcome::Status;
 use tidegate_core::{State, Transition, objection};
+use tidegate_http::exosite::wire as exosite;
+use tidegate_http::hawkbit::wire as hawkbit;
+use tidegate_http::kaa::wire as kaa;
 use tidegate_tests::{answer, put, request};
+use tidegate_wire::ErrorCode;
 
 const FILE: &str = include_str!("../../openapi.yaml");
 const OPERATOR: &str = "arn:aws:iam::123456789012:user/ada";
