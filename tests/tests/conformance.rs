@@ -1,7 +1,7 @@
 //! The two stores answer alike: random histories over DynamoDB's adapter and over memory.
 //!
 //! A history is a product or two, a few devices and updates, and operations that collide often:
-//! right and wrong epochs, generations, windows, shards and versions. It is drawn from its seed and
+//! right and wrong epochs, generations, periods, shards and versions. It is drawn from its seed and
 //! from what the store in memory says, so the seed replays it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,15 +10,15 @@ use std::fmt::Debug;
 use sha2::{Digest, Sha256};
 use tidegate::stack::{BUCKET, TABLE};
 use tidegate_cloud::LocalCloud;
-use tidegate_core::claim::{Attempt, Movement};
+use tidegate_core::claim::{Attempt, CountDelta};
 use tidegate_core::limits::{Allocation, UNLIMITED};
 use tidegate_core::objection::CODES;
-use tidegate_core::outcome::Meaning;
 use tidegate_core::shard::{Gate, Grant, Shard};
+use tidegate_core::status::StatusEffect;
 use tidegate_core::update::StoredObject;
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
-use tidegate_store::record::{AuditEntry, ClaimKey, DeviceWrite, Head, InForce, SeriesPoint, UpdateRecord};
-use tidegate_store::store::{Freshness, Reservation, Reserved, Stored, Window};
+use tidegate_store::record::{AuditEntry, ClaimKey, DeviceWrite, Head, PublishedCatalog, SeriesPoint, UpdateRecord};
+use tidegate_store::store::{Freshness, Period, Reservation, Reserved, Stored};
 use tidegate_store::{
     CheckStore, DynamoStore, MemoryStore, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, ReportStore, StoreError,
     SweepStore, schema,
@@ -43,7 +43,7 @@ struct Answer {
 #[derive(Debug, Clone)]
 enum Operation {
     Reserve(Box<Reservation>),
-    Settle(Box<(ClaimKey, Claim, Claim, Movement, Option<DeviceWrite>)>),
+    Settle(Box<(ClaimKey, Claim, Claim, CountDelta, Option<DeviceWrite>)>),
     NoteProgress(ClaimKey, Option<u8>, Option<String>, Timestamp),
     SaveDevice(Box<DeviceWrite>),
     AddDeferrals(UpdateId, BTreeMap<&'static str, u64>),
@@ -206,7 +206,7 @@ async fn a_list_of_due_claims_is_cut_at_a_thousand_in_the_order_of_their_ends_an
     let (product, version) = (ProductId::new("lamp").unwrap(), Version::new(2, 0, 0));
     let update = UpdateId::of(&product, &version);
     let caps = vec![UNLIMITED];
-    let allocation = Allocation { devices: caps.clone(), per_period: caps.clone(), in_flight: caps, window: 0 };
+    let allocation = Allocation { devices: caps.clone(), per_period: caps.clone(), in_flight: caps, period: 0 };
     stores.agree(&Operation::OpenShards(update.clone(), allocation, 1)).await.unwrap();
     // The devices of one of the sixteen lists.
     let devices = (0..).map(|number| DeviceId::new(format!("lamp-{number}")).unwrap());
@@ -216,9 +216,9 @@ async fn a_list_of_due_claims_is_cut_at_a_thousand_in_the_order_of_their_ends_an
         let seconds = if (985..1005).contains(&place) { 985 } else { i64::try_from(place).unwrap() };
         let claim = Claim::reserve(&version, 0, moment(0, 0), moment(seconds, 0));
         let key = ClaimKey { product: product.clone(), device, update: update.clone() };
-        let (grant, movement, generation) = (Grant::First, Movement::default(), 1);
+        let (grant, delta, generation) = (Grant::First, CountDelta::default(), 1);
         let reservation =
-            Reservation { key, generation, grant, previous: None, claim, movement, window: None, device: None };
+            Reservation { key, generation, grant, previous: None, claim, delta, period: None, device: None };
         stores.agree(&Operation::Reserve(Box::new(reservation))).await.unwrap();
     }
     for (seconds, due) in [(-1, 0), (0, 1), (500, 501), (984, 985), (985, 1000), (5000, 1000)] {
@@ -311,11 +311,11 @@ async fn apply<S: CheckStore + ReportStore + PublishStore + SweepStore>(store: &
             answer(&name, store.reserve(reservation).await, |reserved| kind(reservation, reserved))
         }
         Operation::Settle(ended) => {
-            let (key, before, after, movement, device) = &**ended;
+            let (key, before, after, delta, device) = &**ended;
             match device {
-                None => answer("settle", store.settle(key, before, after, *movement).await, ok),
+                None => answer("settle", store.settle(key, before, after, *delta).await, ok),
                 Some(write) => {
-                    let settled = store.settle_and_save(key, before, after, *movement, write).await;
+                    let settled = store.settle_and_save(key, before, after, *delta, write).await;
                     answer("settle_and_save", settled, ok)
                 }
             }
@@ -462,16 +462,16 @@ fn moment(seconds: i64, nanoseconds: i32) -> Timestamp {
 }
 
 /// No counter falls below zero: the embedded DynamoDB hides an item in which one did.
-fn in_range(shard: Option<Shard>, movement: Movement) -> Movement {
+fn in_range(shard: Option<Shard>, delta: CountDelta) -> CountDelta {
     let counts = shard.map(|shard| shard.counts).unwrap_or_default();
     let pairs = [
-        (counts.in_flight, movement.in_flight),
-        (counts.succeeded, movement.succeeded),
-        (counts.failed, movement.failed),
-        (counts.timed_out, movement.timed_out),
+        (counts.in_flight, delta.in_flight),
+        (counts.succeeded, delta.succeeded),
+        (counts.failed, delta.failed),
+        (counts.timed_out, delta.timed_out),
     ];
     let fits = pairs.into_iter().all(|(counter, by)| counter.checked_add_signed(by).is_some());
-    if fits { movement } else { Movement::default() }
+    if fits { delta } else { CountDelta::default() }
 }
 
 const DEVICE_VERSIONS: [&str; 3] = ["1.0.0", "2.0.0", "2.0.0+b7"];
@@ -555,7 +555,7 @@ impl History {
                 reads
                     .extend([Operation::Head(product.clone(), Freshness::Strong), Operation::Updates(product.clone())]);
             }
-            if let Some(InForce { name, .. }) = head.and_then(|head| head.catalog) {
+            if let Some(PublishedCatalog { name, .. }) = head.and_then(|head| head.catalog) {
                 reads.push(Operation::Catalog(product.clone(), name));
             }
             if !memory.audit_log(&product).await.unwrap().is_empty() || self.dice.below(8) == 0 {
@@ -593,7 +593,7 @@ impl History {
     /// Few revisions and contents, so that one of a name is stored again, and is removed.
     fn catalog(&mut self) -> Operation {
         let (product, revision, bytes) = (self.product(), self.dice.below(5), vec![b'a'; self.dice.below(2) as usize]);
-        let name = InForce::of(revision, &bytes).name;
+        let name = PublishedCatalog::of(revision, &bytes).name;
         match self.dice.below(4) {
             0 => Operation::Catalog(product, name),
             1 => Operation::AskForCatalog(product, name),
@@ -652,8 +652,8 @@ impl History {
             None if self.dice.chance(10) => Some(Claim::reserve(&version, number, now, ends)),
             held => held,
         };
-        let (mut claim, mut movement) = match &previous {
-            None => (Claim::reserve(&version, number, now, ends), Movement::default()),
+        let (mut claim, mut delta) = match &previous {
+            None => (Claim::reserve(&version, number, now, ends), CountDelta::default()),
             Some(previous) => previous.reserve_again(now, ends),
         };
         if self.dice.chance(6) {
@@ -667,21 +667,21 @@ impl History {
         };
         let shards = memory.shards(&key.update, claim.shard + 1).await.unwrap_or_default();
         let shard = shards.last().copied().flatten();
-        movement = in_range(shard, movement);
+        delta = in_range(shard, delta);
         let generation = shard.map_or(1, |shard| shard.generation) + u64::from(self.dice.chance(8));
         let period = moment(0, 0).as_second() + 3600 * i64::try_from(self.dice.below(3)).unwrap();
-        let counted = shard.map_or(0, |shard| shard.counts.window);
-        let window = match self.dice.below(10) {
+        let counted = shard.map_or(0, |shard| shard.counts.period);
+        let period = match self.dice.below(10) {
             0..4 => None,
-            4 => Some(Window::Same(period)),
-            5 => Some(Window::New(period)),
-            _ if counted < period => Some(Window::New(period)),
-            _ => Some(Window::Same(counted)),
+            4 => Some(Period::Same(period)),
+            5 => Some(Period::New(period)),
+            _ if counted < period => Some(Period::New(period)),
+            _ => Some(Period::Same(counted)),
         };
         let device = if self.dice.chance(35) { Some(self.device_write(memory).await) } else { None };
         // A device's record goes with its own claim.
         let device = device.map(|write| DeviceWrite { product: key.product.clone(), ..write });
-        Operation::Reserve(Box::new(Reservation { key, generation, grant, previous, claim, movement, window, device }))
+        Operation::Reserve(Box::new(Reservation { key, generation, grant, previous, claim, delta, period, device }))
     }
 
     /// A claim that is not the one that is stored.
@@ -701,25 +701,25 @@ impl History {
         if self.dice.chance(20) {
             before = self.other(before);
         }
-        let meanings = [Meaning::Succeeded, Meaning::Failed, Meaning::BackedOut];
+        let effects = [StatusEffect::Succeeded, StatusEffect::Failed, StatusEffect::BackedOut];
         let settled = match self.dice.below(20) {
             0..5 => before.expire(now),
             5 => before.let_go(Attempt::GivenBack),
-            6 => before.consent().map(|after| (after, Movement::default())),
-            _ => before.settle(self.dice.pick(&meanings)),
+            6 => before.consent().map(|after| (after, CountDelta::default())),
+            _ => before.settle(self.dice.pick(&effects)),
         };
-        let (after, mut movement) = settled.unwrap_or_else(|| before.reserve_again(now, ends));
+        let (after, mut delta) = settled.unwrap_or_else(|| before.reserve_again(now, ends));
         if self.dice.chance(8) {
             // Of a shard that never was.
             before.shard = 2;
         }
         let shards = memory.shards(&key.update, before.shard + 1).await.unwrap();
-        movement = in_range(shards.last().copied().flatten(), movement);
+        delta = in_range(shards.last().copied().flatten(), delta);
         let device = match self.dice.chance(20) {
             true => Some(self.write_of(memory, key.product.clone(), key.device.clone()).await),
             false => None,
         };
-        Operation::Settle(Box::new((key, before, after, movement, device)))
+        Operation::Settle(Box::new((key, before, after, delta, device)))
     }
 
     async fn note_progress(&mut self, memory: &MemoryStore) -> Operation {
@@ -801,7 +801,7 @@ impl History {
         let shards = 1 + self.dice.below(2);
         let mut column = || (0..shards).map(|_| self.dice.pick(&[0, 1, 1, 2, 3, UNLIMITED])).collect::<Vec<_>>();
         let (devices, per_period, in_flight) = (column(), column(), column());
-        Allocation { devices, per_period, in_flight, window: self.dice.pick(&[0, 0, 3600, 7200]) }
+        Allocation { devices, per_period, in_flight, period: self.dice.pick(&[0, 0, 3600, 7200]) }
     }
 
     async fn open(&mut self, memory: &MemoryStore) -> Operation {

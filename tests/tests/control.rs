@@ -1,7 +1,7 @@
 //! Transitions: what they need, what they fence, and what a change that was cut off leaves behind.
 
 use serde_json::{Value, json};
-use tidegate_core::claim::Movement;
+use tidegate_core::claim::CountDelta;
 use tidegate_core::shard::{Gate, Grant};
 use tidegate_core::{Claim, DeviceId, ProductId, UpdateId, Version};
 use tidegate_store::record::ClaimKey;
@@ -35,8 +35,8 @@ async fn late_grant(world: &World, generation: u64) -> Reserved {
         grant: Grant::First,
         previous: None,
         claim,
-        movement: Movement::default(),
-        window: None,
+        delta: CountDelta::default(),
+        period: None,
         device: None,
     };
     world.store.reserve(&reservation).await.unwrap()

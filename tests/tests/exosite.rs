@@ -8,7 +8,7 @@ use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
 use tidegate::stack::{Stack, new_token_keys};
-use tidegate_core::outcome::Status;
+use tidegate_core::status::Status;
 use tidegate_core::{DeviceId, ProductId, Timestamp};
 use tidegate_engine::token::TokenKeys;
 use tidegate_http::CheckService;

@@ -1,4 +1,4 @@
-//! Limits are exact: under concurrency, over windows, and when they are changed on the way.
+//! Limits are exact: under concurrency, over periods, and when they are changed on the way.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ async fn sixty_four_clients_never_exceed_a_limit_by_even_one_device() {
                 let counts = counts(&world).await;
                 assert!(counts.used <= MAX_DEVICES, "{counts:?}");
                 assert!(counts.in_flight <= MAX_IN_FLIGHT, "{counts:?}");
-                assert!(counts.window_used <= MAX_PER_PERIOD, "{counts:?}");
+                assert!(counts.period_used <= MAX_PER_PERIOD, "{counts:?}");
                 looks += 1;
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tidegate::stack::{BUCKET, Stack, TABLE};
 use tidegate_cloud::Backend;
-use tidegate_core::outcome::Status;
+use tidegate_core::status::Status;
 use tidegate_core::{State, Transition, objection};
 use tidegate_http::exosite::wire as exosite;
 use tidegate_http::hawkbit::wire as hawkbit;

@@ -21,7 +21,7 @@ pub struct Catalog {
     pub(crate) slots: Slots,
     pub(crate) index: Index,
     pub(crate) screen: Screen,
-    pub(crate) taken_back: Vec<UpdateId>,
+    pub(crate) stopped_updates: Vec<UpdateId>,
     pub(crate) newest_first: Vec<Entry>,
     /// What entries that were not yet asked for are decoded from.
     pub(crate) encoded: Arc<[u8]>,
@@ -47,15 +47,15 @@ impl Catalog {
         let screen = Screen::new(newest_first.iter().map(|update| &update.policy));
         let whole = |update| Entry { encoded: 0..0, update: OnceLock::from(Some(Box::new(update))) };
         let newest_first = newest_first.into_iter().map(whole).collect();
-        Self { product, slots, index, screen, taken_back: Vec::new(), newest_first, encoded: Arc::default() }
+        Self { product, slots, index, screen, stopped_updates: Vec::new(), newest_first, encoded: Arc::default() }
     }
 
     /// The same, with the updates that were stopped or taken back: devices on their way to one should
     /// turn back.
     #[must_use]
-    pub fn with_taken_back(mut self, updates: impl IntoIterator<Item = UpdateId>) -> Self {
-        self.taken_back = updates.into_iter().collect();
-        self.taken_back.sort_unstable();
+    pub fn with_stopped_updates(mut self, updates: impl IntoIterator<Item = UpdateId>) -> Self {
+        self.stopped_updates = updates.into_iter().collect();
+        self.stopped_updates.sort_unstable();
         self
     }
 
@@ -99,7 +99,7 @@ impl Catalog {
     #[must_use]
     pub fn is_stopped(&self, id: &UpdateId, version: &Version) -> bool {
         let is_paused = self.find(id, version).is_some_and(|update| update.state == State::Paused);
-        is_paused || self.taken_back.binary_search(id).is_ok()
+        is_paused || self.stopped_updates.binary_search(id).is_ok()
     }
 
     pub(crate) fn at(&self, position: usize) -> Option<&Update> {

@@ -7,7 +7,7 @@ use semver::Version;
 
 use crate::id::UpdateId;
 use crate::objection::NoRoom;
-use crate::outcome::{Meaning, Outcome};
+use crate::status::{Outcome, StatusEffect};
 
 /// A URL that is good for less than this many seconds is of no use to a device.
 pub const SHORTEST_URL_S: i64 = 60;
@@ -67,14 +67,14 @@ pub enum Attempt {
 /// How the counters of a shard move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)] // the counters of `shard::Counts`
-pub struct Movement {
+pub struct CountDelta {
     pub in_flight: i64,
     pub succeeded: i64,
     pub failed: i64,
     pub timed_out: i64,
 }
 
-impl Movement {
+impl CountDelta {
     fn count(&mut self, outcome: Outcome, by: i64) {
         let counter = match outcome {
             Outcome::Succeeded => &mut self.succeeded,
@@ -128,14 +128,14 @@ impl Claim {
     /// Another reservation after a lapsed one: the exposure was counted the first time, so only the
     /// places in flight and the rate are asked again.
     #[must_use]
-    pub fn reserve_again(&self, now: Timestamp, expires_at: Timestamp) -> (Self, Movement) {
-        let mut movement = Movement::default();
+    pub fn reserve_again(&self, now: Timestamp, expires_at: Timestamp) -> (Self, CountDelta) {
+        let mut delta = CountDelta::default();
         let mut counted = self.counted;
         if self.state == ClaimState::Reserved {
-            movement.recount(counted, Outcome::TimedOut);
+            delta.recount(counted, Outcome::TimedOut);
             counted = Some(Outcome::TimedOut);
         } else {
-            movement.in_flight = 1;
+            delta.in_flight = 1;
         }
         let again = Self {
             state: ClaimState::Reserved,
@@ -148,7 +148,7 @@ impl Claim {
             counted,
             ..self.clone()
         };
-        (again, movement)
+        (again, delta)
     }
 
     /// What a report does to the claim; `None` when it changes nothing.
@@ -156,23 +156,23 @@ impl Claim {
     /// Success is believed at any time, because a device that runs the version has it. Failure is
     /// believed once, and not after success.
     #[must_use]
-    pub fn settle(&self, meaning: Meaning) -> Option<(Self, Movement)> {
-        let (state, outcome) = match meaning {
-            Meaning::Progress => return None,
-            Meaning::Succeeded => (ClaimState::Succeeded, Outcome::Succeeded),
-            Meaning::Failed | Meaning::BackedOut => (ClaimState::Failed, Outcome::Failed),
+    pub fn settle(&self, effect: StatusEffect) -> Option<(Self, CountDelta)> {
+        let (state, outcome) = match effect {
+            StatusEffect::Progress => return None,
+            StatusEffect::Succeeded => (ClaimState::Succeeded, Outcome::Succeeded),
+            StatusEffect::Failed | StatusEffect::BackedOut => (ClaimState::Failed, Outcome::Failed),
         };
         let believed = match self.state {
             ClaimState::Reserved | ClaimState::Expired => true,
             ClaimState::Failed => outcome == Outcome::Succeeded,
             ClaimState::Succeeded => false,
         };
-        believed.then(|| self.end(state, outcome, meaning == Meaning::BackedOut))
+        believed.then(|| self.end(state, outcome, effect == StatusEffect::BackedOut))
     }
 
     /// The end of a reservation that nobody reported on; `None` when it is not due.
     #[must_use]
-    pub fn expire(&self, now: Timestamp) -> Option<(Self, Movement)> {
+    pub fn expire(&self, now: Timestamp) -> Option<(Self, CountDelta)> {
         let due = self.state == ClaimState::Reserved && self.expires_at <= now;
         due.then(|| self.end(ClaimState::Expired, Outcome::TimedOut, false))
     }
@@ -181,14 +181,14 @@ impl Claim {
     /// there is none. It has no outcome: the place in flight comes free, and neither success,
     /// failure nor silence is counted. What an earlier attempt counted stays.
     #[must_use]
-    pub fn let_go(&self, attempt: Attempt) -> Option<(Self, Movement)> {
+    pub fn let_go(&self, attempt: Attempt) -> Option<(Self, CountDelta)> {
         let attempts = match attempt {
             Attempt::GivenBack => self.attempts.saturating_sub(1),
             Attempt::Spent => self.attempts,
         };
         (self.state == ClaimState::Reserved).then(|| {
             let gone = Self { state: ClaimState::Expired, attempts, ..self.clone() };
-            (gone, Movement { in_flight: -1, ..Movement::default() })
+            (gone, CountDelta { in_flight: -1, ..CountDelta::default() })
         })
     }
 
@@ -199,14 +199,14 @@ impl Claim {
         waits.then(|| Self { consented: true, ..self.clone() })
     }
 
-    fn end(&self, state: ClaimState, outcome: Outcome, backed_out: bool) -> (Self, Movement) {
-        let mut movement = Movement::default();
+    fn end(&self, state: ClaimState, outcome: Outcome, backed_out: bool) -> (Self, CountDelta) {
+        let mut delta = CountDelta::default();
         if self.state == ClaimState::Reserved {
-            movement.in_flight = -1;
+            delta.in_flight = -1;
         }
-        movement.recount(self.counted, outcome);
+        delta.recount(self.counted, outcome);
         let ended = Self { state, counted: Some(outcome), backed_out: self.backed_out || backed_out, ..self.clone() };
-        (ended, movement)
+        (ended, delta)
     }
 }
 
@@ -266,25 +266,25 @@ mod tests {
         Claim::reserve(&version, 0, moment("2026-01-01T00:00:00Z"), moment("2026-01-02T00:00:00Z"))
     }
 
-    fn apply(steps: &[&str]) -> (Vec<&'static str>, Movement) {
+    fn apply(steps: &[&str]) -> (Vec<&'static str>, CountDelta) {
         let (mut claim, mut total, mut log) =
-            (reserved(), Movement { in_flight: 1, ..Movement::default() }, Vec::new());
+            (reserved(), CountDelta { in_flight: 1, ..CountDelta::default() }, Vec::new());
         let late = moment("2026-01-03T00:00:00Z");
         for step in steps {
             let next = match *step {
-                "success" => claim.settle(Meaning::Succeeded),
-                "failure" => claim.settle(Meaning::Failed),
+                "success" => claim.settle(StatusEffect::Succeeded),
+                "failure" => claim.settle(StatusEffect::Failed),
                 "expiry" => claim.expire(late),
                 "let go" => claim.let_go(Attempt::GivenBack),
                 "again" => Some(claim.reserve_again(late, moment("2026-01-04T00:00:00Z"))),
                 other => panic!("{other}"),
             };
             log.push(if next.is_some() { "moved" } else { "ignored" });
-            if let Some((after, movement)) = next {
-                total.in_flight += movement.in_flight;
-                total.succeeded += movement.succeeded;
-                total.failed += movement.failed;
-                total.timed_out += movement.timed_out;
+            if let Some((after, delta)) = next {
+                total.in_flight += delta.in_flight;
+                total.succeeded += delta.succeeded;
+                total.failed += delta.failed;
+                total.timed_out += delta.timed_out;
                 claim = after;
                 // "again" moves expires_at past `late`; bring it back so that it can expire too.
                 claim.expires_at = claim.expires_at.min(late);
@@ -296,7 +296,7 @@ mod tests {
     fn check(steps: &[&str], expected_log: &[&str], [in_flight, succeeded, failed, timed_out]: [i64; 4]) {
         let (log, total) = apply(steps);
         assert_eq!(log, expected_log, "{steps:?}");
-        assert_eq!(total, Movement { in_flight, succeeded, failed, timed_out }, "{steps:?}");
+        assert_eq!(total, CountDelta { in_flight, succeeded, failed, timed_out }, "{steps:?}");
     }
 
     #[test]

@@ -34,12 +34,12 @@ pub struct Offer<'a> {
     /// The update.
     pub update: &'a Update,
     /// What the device's claim on it allows.
-    pub standing: Standing,
+    pub claim_status: ClaimStatus,
 }
 
 /// What a device's claim allows.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Standing {
+pub enum ClaimStatus {
     /// There is no claim: one must be reserved before anything is answered.
     Unclaimed,
     /// The claim is live: the same answer again, nothing is spent.
@@ -48,7 +48,7 @@ pub enum Standing {
     Lapsed(Claim),
 }
 
-impl Standing {
+impl ClaimStatus {
     /// What the shard must grant before the offer can be made; `None` when it was granted before.
     #[must_use]
     pub fn needs(&self) -> Option<Grant> {
@@ -126,7 +126,7 @@ fn consider<'a>(
     let mut passed_over = Vec::new();
     for update in newest_first {
         match admit(device, facts, update, claims, now) {
-            Ok(standing) => return Decision { offer: Some(Offer { update, standing }), passed_over },
+            Ok(claim_status) => return Decision { offer: Some(Offer { update, claim_status }), passed_over },
             Err(objection) => {
                 let waits = objection.is_waiting() && update.rollout.when_full == WhenFull::Wait;
                 passed_over.push((update, objection));
@@ -167,7 +167,7 @@ fn admit(
     update: &Update,
     claims: &Claims,
     now: Timestamp,
-) -> Result<Standing, Objection> {
+) -> Result<ClaimStatus, Objection> {
     update.moves(device)?;
     update.reaches(device)?;
     // A hash, which most updates and most policies do not ask for.
@@ -175,11 +175,11 @@ fn admit(
     let place = || cohort.place();
     let candidate = Candidate { new_version: &update.version, cohort: &place };
     targets(update, facts, &candidate)?;
-    let standing = standing(update, claims, now)?;
+    let claim_status = claim_status(update, claims, now)?;
     is_live(update)?;
     update.rollout.admits(facts, &candidate, &|| *cohort, now)?;
-    has_room(update, &standing, claims)?;
-    Ok(standing)
+    has_room(update, &claim_status, claims)?;
+    Ok(claim_status)
 }
 
 fn targets(update: &Update, facts: &Facts<'_>, candidate: &Candidate<'_>) -> Result<(), Objection> {
@@ -192,16 +192,16 @@ fn targets(update: &Update, facts: &Facts<'_>, candidate: &Candidate<'_>) -> Res
 }
 
 /// A device that has the update and is on another version went back: it is not sent round again.
-fn standing(update: &Update, claims: &Claims, now: Timestamp) -> Result<Standing, Objection> {
+fn claim_status(update: &Update, claims: &Claims, now: Timestamp) -> Result<ClaimStatus, Objection> {
     let Some(claim) = claims.on(&update.id) else {
-        return Ok(Standing::Unclaimed);
+        return Ok(ClaimStatus::Unclaimed);
     };
     let backed_out = claim.backed_out || claim.state == ClaimState::Succeeded;
     let is_spent = claim.has_lapsed(now) && claim.attempts >= update.rollout.max_attempts;
     if backed_out || is_spent {
         return Err(Objection::RejectedBefore { attempts: claim.attempts, backed_out });
     }
-    Ok(if claim.has_lapsed(now) { Standing::Lapsed(claim.clone()) } else { Standing::Held(claim.clone()) })
+    Ok(if claim.has_lapsed(now) { ClaimStatus::Lapsed(claim.clone()) } else { ClaimStatus::Held(claim.clone()) })
 }
 
 fn is_live(update: &Update) -> Result<(), Objection> {
@@ -215,11 +215,11 @@ fn is_live(update: &Update) -> Result<(), Objection> {
 }
 
 /// Room matters only to a device that needs a place; one that holds its place keeps it.
-fn has_room(update: &Update, standing: &Standing, claims: &Claims) -> Result<(), Objection> {
+fn has_room(update: &Update, claim_status: &ClaimStatus, claims: &Claims) -> Result<(), Objection> {
     let Some(no_room) = claims.no_room(&update.id) else {
         return Ok(());
     };
-    if standing.needs().is_none() {
+    if claim_status.needs().is_none() {
         return Ok(());
     }
     let limits = &update.rollout.limits;

@@ -14,7 +14,7 @@ use crate::shard::Counts;
 
 /// When outcomes stop a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct HealthRule {
+pub struct HealthGate {
     /// The failure rate that is nobody's alarm, in percent.
     pub tolerated_failure_percent: f64,
     /// How sure a stop must be, in percent.
@@ -23,7 +23,7 @@ pub struct HealthRule {
     pub min_failures: u64,
 }
 
-impl Default for HealthRule {
+impl Default for HealthGate {
     fn default() -> Self {
         Self { tolerated_failure_percent: 1.0, confidence_percent: 99.0, min_failures: 3 }
     }
@@ -96,7 +96,7 @@ const MULTIPLES: [f64; 6] = [2.0, 3.0, 5.0, 10.0, 20.0, 50.0];
 /// The worst rate that is tried, and the cap of the others.
 const WORST_RATE: f64 = 0.9;
 
-impl HealthRule {
+impl HealthGate {
     /// Checks its numbers.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ impl HealthRule {
     /// verdict still lacks. An update that bricks in silence therefore costs at most `max_in_flight`
     /// devices, or `min_failures` where that is more.
     #[must_use]
-    pub fn places_to_give_on(&self, counts: &Counts, silent: u64, max_in_flight: Option<u64>) -> u64 {
+    pub fn expirable_claims(&self, counts: &Counts, silent: u64, max_in_flight: Option<u64>) -> u64 {
         let failures = counts.failed.saturating_add(counts.timed_out);
         if counts.succeeded > 0 || failures.saturating_add(silent) >= self.min_failures {
             return silent;
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn judge(succeeded: u64, failed: u64, timed_out: u64) -> Verdict {
-        HealthRule::default().judge(&Counts { succeeded, failed, timed_out, ..Counts::default() })
+        HealthGate::default().judge(&Counts { succeeded, failed, timed_out, ..Counts::default() })
     }
 
     fn check(counts: (u64, u64, u64), ruling: Ruling) {
@@ -212,7 +212,7 @@ mod tests {
     /// Devices that are lost to an update that bricks all of them in silence, when `granted` of them
     /// at most take it between one sweep and the next.
     fn bricked(max_in_flight: u64, granted: u64) -> u64 {
-        let rule = HealthRule::default();
+        let rule = HealthGate::default();
         let (mut counts, mut ages) = (Counts::default(), Vec::new());
         for sweep in 0_u64.. {
             let silent = ages.iter().filter(|age| sweep - **age >= 3).count() as u64;
@@ -220,7 +220,7 @@ mod tests {
             if rule.judge(&all).ruling == Ruling::Abort {
                 return counts.used;
             }
-            let ended = rule.places_to_give_on(&counts, silent, Some(max_in_flight));
+            let ended = rule.expirable_claims(&counts, silent, Some(max_in_flight));
             ages.drain(..usize::try_from(ended).unwrap());
             counts.timed_out += ended;
             counts.in_flight -= ended;
@@ -236,7 +236,7 @@ mod tests {
     fn a_silent_brick_costs_at_most_what_may_be_in_flight_however_its_devices_come() {
         for max_in_flight in 1..60 {
             for granted in 1..60 {
-                let most = max_in_flight.max(HealthRule::default().min_failures);
+                let most = max_in_flight.max(HealthGate::default().min_failures);
                 assert!(bricked(max_in_flight, granted) <= most, "{max_in_flight} in flight, {granted} a minute");
             }
         }
@@ -245,11 +245,11 @@ mod tests {
 
     #[test]
     fn silence_ends_at_once_when_somebody_succeeded() {
-        let rule = HealthRule::default();
+        let rule = HealthGate::default();
         let counts = Counts { succeeded: 1, in_flight: 9, ..Counts::default() };
-        assert_eq!(rule.places_to_give_on(&counts, 1, Some(10)), 1);
-        assert_eq!(rule.places_to_give_on(&Counts { succeeded: 0, ..counts }, 1, Some(10)), 0);
-        assert_eq!(rule.places_to_give_on(&Counts { succeeded: 0, ..counts }, 2, None), 0);
+        assert_eq!(rule.expirable_claims(&counts, 1, Some(10)), 1);
+        assert_eq!(rule.expirable_claims(&Counts { succeeded: 0, ..counts }, 1, Some(10)), 0);
+        assert_eq!(rule.expirable_claims(&Counts { succeeded: 0, ..counts }, 2, None), 0);
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub struct Allocation {
     /// Start of the period that `per_period` was split in, in seconds since 1970. Opening a shard
     /// moves it there: one that still counts an earlier period could grant in that one again, with
     /// a cap that was split for this one, when it is asked by a late clock.
-    pub window: i64,
+    pub period: i64,
 }
 
 /// The caps of one shard.
@@ -101,19 +101,19 @@ impl Allocation {
     /// A limit below what is held gives every shard a cap of zero: no shard may grant while the
     /// others still hold more than the limit. The sweep splits again once enough has ended.
     #[must_use]
-    pub fn split(limits: &Limits, bytes_per_device: u64, held: &[Counts], window: i64) -> Self {
+    pub fn split(limits: &Limits, bytes_per_device: u64, held: &[Counts], period: i64) -> Self {
         // Few slots go to few shards, and every limit to the same ones: a place in flight in one
         // shard is of no use to a device's place in another.
-        Self::split_over(usize::from(limits.shards(bytes_per_device)), limits, bytes_per_device, held, window)
+        Self::split_over(usize::from(limits.shards(bytes_per_device)), limits, bytes_per_device, held, period)
     }
 
     /// The same, with what is left going to the first `spread` shards.
     #[must_use]
-    pub fn split_over(spread: usize, limits: &Limits, bytes_per_device: u64, held: &[Counts], window: i64) -> Self {
+    pub fn split_over(spread: usize, limits: &Limits, bytes_per_device: u64, held: &[Counts], period: i64) -> Self {
         let column = |limit: Option<u64>, of: fn(&Counts, i64) -> u64, owed: &[bool]| match limit {
             None => vec![UNLIMITED; held.len()],
             Some(limit) => {
-                split(limit, &held.iter().map(|counts| of(counts, window)).collect::<Vec<_>>(), spread, owed)
+                split(limit, &held.iter().map(|counts| of(counts, period)).collect::<Vec<_>>(), spread, owed)
             }
         };
         // A device that is to try again does so in the shard that counts it, whichever that is.
@@ -125,9 +125,9 @@ impl Allocation {
         let offers = limits.offers_per_period(bytes_per_device);
         Self {
             devices: column(limits.max_devices, |counts, _| counts.used, &nobody),
-            per_period: column(offers, |counts, window| counts.used_in(window), &to_try_again),
+            per_period: column(offers, |counts, period| counts.used_in(period), &to_try_again),
             in_flight: column(limits.max_in_flight, |counts, _| counts.in_flight, &to_try_again),
-            window,
+            period,
         }
     }
 

@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::cohort::{Cohort, Share};
-use crate::health::HealthRule;
+use crate::health::HealthGate;
 use crate::limits::Limits;
 use crate::objection::Objection;
 use crate::policy::{Candidate, Facts, Policy, Truth};
-use crate::window::{Opening, Window, any_open};
+use crate::window::{Opening, OpeningWindow, any_open};
 
 /// A part of the fleet that starts at a time of its own, early or late.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub struct Rollout {
     /// Not from then on.
     pub ends_at: Option<Timestamp>,
     /// Only while one of these is open; always, when there are none.
-    pub windows: Vec<Window>,
+    pub windows: Vec<OpeningWindow>,
     /// Devices with a start of their own.
     pub groups: Vec<Group>,
     /// Shares of everyone else.
@@ -60,7 +60,7 @@ pub struct Rollout {
     /// What a waiting device may have meanwhile.
     pub when_full: WhenFull,
     /// When outcomes stop the rollout.
-    pub health: HealthRule,
+    pub health: HealthGate,
 }
 
 /// A claim must outlive the margins around the URLs that are handed out for it.
@@ -84,7 +84,7 @@ impl Default for Rollout {
             claim_ttl_s: DEFAULT_CLAIM_TTL_S,
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             when_full: WhenFull::default(),
-            health: HealthRule::default(),
+            health: HealthGate::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::claim::Movement;
+use crate::claim::CountDelta;
 use crate::cohort::Cohort;
 use crate::limits::{Caps, UNLIMITED};
 use crate::objection::NoRoom;
@@ -29,10 +29,10 @@ pub struct Counts {
     pub used: u64,
     /// Claims that are reserved now.
     pub in_flight: u64,
-    /// Start of the period that `window_used` counts, in seconds since 1970.
-    pub window: i64,
+    /// Start of the period that `period_used` counts, in seconds since 1970.
+    pub period: i64,
     /// Grants in that period.
-    pub window_used: u64,
+    pub period_used: u64,
     /// Devices whose latest outcome is success.
     pub succeeded: u64,
     /// Devices whose latest outcome is failure.
@@ -42,21 +42,21 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Grants in the period that starts at `window`, as far as this shard knows.
+    /// Grants in the period that starts at `period`, as far as this shard knows.
     #[must_use]
-    pub fn used_in(&self, window: i64) -> u64 {
+    pub fn used_in(&self, period: i64) -> u64 {
         // A later period than ours means that our clock is late: its count is the one that holds.
-        if self.window >= window { self.window_used } else { 0 }
+        if self.period >= period { self.period_used } else { 0 }
     }
 
-    /// These, once `movement` has happened.
+    /// These, once `delta` has happened.
     #[must_use]
-    pub fn after(&self, movement: Movement) -> Counts {
+    pub fn after(&self, delta: CountDelta) -> Counts {
         Counts {
-            in_flight: self.in_flight.saturating_add_signed(movement.in_flight),
-            succeeded: self.succeeded.saturating_add_signed(movement.succeeded),
-            failed: self.failed.saturating_add_signed(movement.failed),
-            timed_out: self.timed_out.saturating_add_signed(movement.timed_out),
+            in_flight: self.in_flight.saturating_add_signed(delta.in_flight),
+            succeeded: self.succeeded.saturating_add_signed(delta.succeeded),
+            failed: self.failed.saturating_add_signed(delta.failed),
+            timed_out: self.timed_out.saturating_add_signed(delta.timed_out),
             ..*self
         }
     }
@@ -67,14 +67,14 @@ impl Counts {
         Self::total(shards.iter().flatten().map(|shard| &shard.counts))
     }
 
-    /// The sum over several shards; the window is the latest of them.
+    /// The sum over several shards; the period is the latest of them.
     #[must_use]
     pub fn total<'a>(shards: impl IntoIterator<Item = &'a Counts>) -> Counts {
         shards.into_iter().fold(Counts::default(), |sum, shard| Counts {
             used: sum.used.saturating_add(shard.used),
             in_flight: sum.in_flight.saturating_add(shard.in_flight),
-            window: sum.window.max(shard.window),
-            window_used: sum.window_used.saturating_add(shard.window_used),
+            period: sum.period.max(shard.period),
+            period_used: sum.period_used.saturating_add(shard.period_used),
             succeeded: sum.succeeded.saturating_add(shard.succeeded),
             failed: sum.failed.saturating_add(shard.failed),
             timed_out: sum.timed_out.saturating_add(shard.timed_out),
@@ -114,14 +114,14 @@ pub enum Refusal {
     /// The shard belongs to another generation of the update than the one that was decided on.
     OtherGeneration,
     /// The shard counts a later period than our clock says; ask again with that one.
-    LaterWindow(i64),
+    LaterPeriod(i64),
     /// The shard still counts an earlier period; ask again, opening this one.
-    EarlierWindow,
+    EarlierPeriod,
 }
 
 /// The start of the period that `now` is in, in seconds since 1970.
 #[must_use]
-pub fn window_of(now: Timestamp, period_s: u32) -> i64 {
+pub fn period_of(now: Timestamp, period_s: u32) -> i64 {
     let period = i64::from(period_s.max(1));
     now.as_second().div_euclid(period).saturating_mul(period)
 }
@@ -136,7 +136,7 @@ pub fn probe_order(cohort: Cohort, shards: u16) -> impl Iterator<Item = u16> {
 impl Shard {
     /// Reads out of a shard why it refused: the same conditions as the storage transaction's.
     #[must_use]
-    pub fn refusal(&self, grant: Grant, generation: u64, window: i64, period_s: u32) -> Option<Refusal> {
+    pub fn refusal(&self, grant: Grant, generation: u64, period: i64, period_s: u32) -> Option<Refusal> {
         match self.gate {
             Gate::Stopped => return Some(Refusal::NoRoom(NoRoom::Aborted)),
             Gate::Paused => return Some(Refusal::NoRoom(NoRoom::Paused)),
@@ -147,17 +147,17 @@ impl Shard {
             return Some(Refusal::NoRoom(NoRoom::Full));
         }
         let is_rated = self.caps.per_period < UNLIMITED;
-        if is_rated && self.counts.window > window {
-            return Some(Refusal::LaterWindow(self.counts.window));
+        if is_rated && self.counts.period > period {
+            return Some(Refusal::LaterPeriod(self.counts.period));
         }
-        if is_rated && self.counts.used_in(window) >= self.caps.per_period {
-            let opens_at = Timestamp::from_second(window.saturating_add(i64::from(period_s))).ok();
+        if is_rated && self.counts.used_in(period) >= self.caps.per_period {
+            let opens_at = Timestamp::from_second(period.saturating_add(i64::from(period_s))).ok();
             return Some(Refusal::NoRoom(NoRoom::RateLimited { opens_at }));
         }
         if grant != Grant::Renewed && self.counts.in_flight >= self.caps.in_flight {
             return Some(Refusal::NoRoom(NoRoom::TooManyInFlight));
         }
-        (is_rated && self.counts.window < window).then_some(Refusal::EarlierWindow)
+        (is_rated && self.counts.period < period).then_some(Refusal::EarlierPeriod)
     }
 }
 
@@ -166,12 +166,12 @@ mod tests {
     use super::*;
     use crate::id::{DeviceId, UpdateId};
 
-    fn shard(used: u64, in_flight: u64, window: i64, window_used: u64) -> Shard {
+    fn shard(used: u64, in_flight: u64, period: i64, period_used: u64) -> Shard {
         Shard {
             gate: Gate::Open,
             generation: 7,
             caps: Caps { devices: 10, per_period: 3, in_flight: 2 },
-            counts: Counts { used, in_flight, window, window_used, ..Counts::default() },
+            counts: Counts { used, in_flight, period, period_used, ..Counts::default() },
         }
     }
 
@@ -188,8 +188,8 @@ mod tests {
         );
         assert_eq!(refusal(shard(3, 2, 3600, 0), Grant::First), Some(Refusal::NoRoom(NoRoom::TooManyInFlight)));
         assert_eq!(refusal(shard(3, 2, 3600, 0), Grant::Renewed), None, "it keeps its place in flight");
-        assert_eq!(refusal(shard(3, 0, 0, 3), Grant::First), Some(Refusal::EarlierWindow));
-        assert_eq!(refusal(shard(3, 0, 7200, 0), Grant::First), Some(Refusal::LaterWindow(7200)));
+        assert_eq!(refusal(shard(3, 0, 0, 3), Grant::First), Some(Refusal::EarlierPeriod));
+        assert_eq!(refusal(shard(3, 0, 7200, 0), Grant::First), Some(Refusal::LaterPeriod(7200)));
         assert_eq!(shard(0, 0, 0, 0).refusal(Grant::First, 8, 0, 60), Some(Refusal::OtherGeneration));
     }
 

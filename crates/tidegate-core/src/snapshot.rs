@@ -57,7 +57,7 @@ struct Contents {
     slots: Slots,
     index: Index,
     screen: Screen,
-    taken_back: Vec<UpdateId>,
+    stopped_updates: Vec<UpdateId>,
     /// How long each update is, newest first.
     lengths: Vec<u32>,
 }
@@ -74,7 +74,7 @@ impl Catalog {
             slots: self.slots.clone(),
             index: self.index.clone(),
             screen: self.screen.clone(),
-            taken_back: self.taken_back.clone(),
+            stopped_updates: self.stopped_updates.clone(),
             lengths,
         };
         let body = [postcard::to_stdvec(&contents).ok()?, updates.concat()].concat();
@@ -110,7 +110,7 @@ impl Catalog {
             slots: contents.slots,
             index: contents.index,
             screen: contents.screen,
-            taken_back: contents.taken_back,
+            stopped_updates: contents.stopped_updates,
             newest_first,
             encoded: bytes,
         })

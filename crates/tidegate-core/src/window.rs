@@ -16,7 +16,7 @@ pub const LONGEST_WINDOW_S: u32 = 7 * 24 * 3600;
 /// it, and the duration is real time, so a six-hour window is six hours long on every day.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "(String, u32, String)", into = "(String, u32, String)")]
-pub struct Window {
+pub struct OpeningWindow {
     cron: Cron,
     text: String,
     duration_s: u32,
@@ -33,7 +33,7 @@ pub enum Opening {
     Closed(Option<Timestamp>),
 }
 
-impl Window {
+impl OpeningWindow {
     /// A window from a five-field cron expression, a length in seconds and an IANA time zone.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl Window {
     }
 }
 
-impl TryFrom<(String, u32, String)> for Window {
+impl TryFrom<(String, u32, String)> for OpeningWindow {
     type Error = String;
 
     fn try_from((cron, duration_s, time_zone): (String, u32, String)) -> Result<Self, String> {
@@ -104,19 +104,19 @@ impl TryFrom<(String, u32, String)> for Window {
     }
 }
 
-impl From<Window> for (String, u32, String) {
-    fn from(window: Window) -> Self {
+impl From<OpeningWindow> for (String, u32, String) {
+    fn from(window: OpeningWindow) -> Self {
         (window.text, window.duration_s, window.time_zone_name)
     }
 }
 
-impl PartialEq for Window {
+impl PartialEq for OpeningWindow {
     fn eq(&self, other: &Self) -> bool {
         (&self.text, self.duration_s, &self.time_zone_name) == (&other.text, other.duration_s, &other.time_zone_name)
     }
 }
 
-impl fmt::Display for Window {
+impl fmt::Display for OpeningWindow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} for {} s in {}", self.text, self.duration_s, self.time_zone_name)
     }
@@ -124,7 +124,7 @@ impl fmt::Display for Window {
 
 /// Whether any of the windows is open; no windows at all means always.
 #[must_use]
-pub fn any_open(windows: &[Window], now: Timestamp) -> Opening {
+pub fn any_open(windows: &[OpeningWindow], now: Timestamp) -> Opening {
     let mut next: Option<Timestamp> = None;
     for window in windows {
         match window.at(now) {
@@ -139,7 +139,7 @@ pub fn any_open(windows: &[Window], now: Timestamp) -> Opening {
 mod tests {
     use super::*;
 
-    fn at(window: &Window, now: &str) -> String {
+    fn at(window: &OpeningWindow, now: &str) -> String {
         match window.at(now.parse().unwrap()) {
             Opening::Open => "open".into(),
             Opening::Closed(Some(at)) => format!("opens {at}"),
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_night_window_is_open_across_midnight_in_its_own_zone() {
-        let night = Window::new("0 22 * * *", 6 * 3600, "Europe/Berlin").unwrap();
+        let night = OpeningWindow::new("0 22 * * *", 6 * 3600, "Europe/Berlin").unwrap();
         assert_eq!(at(&night, "2026-01-15T20:59:59Z"), "opens 2026-01-15T21:00:00Z");
         assert_eq!(at(&night, "2026-01-15T21:00:00Z"), "open");
         assert_eq!(at(&night, "2026-01-16T02:59:59Z"), "open");
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_start_in_the_skipped_hour_opens_right_after_it() {
-        let early = Window::new("30 2 * * *", 1800, "Europe/Berlin").unwrap();
+        let early = OpeningWindow::new("30 2 * * *", 1800, "Europe/Berlin").unwrap();
         // 2026-03-29: 02:00 becomes 03:00, that is 01:00 UTC.
         assert_eq!(at(&early, "2026-03-29T00:59:00Z"), "opens 2026-03-29T01:00:00Z");
         assert_eq!(at(&early, "2026-03-29T01:10:00Z"), "open");
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_start_in_the_repeated_hour_opens_once() {
-        let early = Window::new("30 2 * * *", 1200, "Europe/Berlin").unwrap();
+        let early = OpeningWindow::new("30 2 * * *", 1200, "Europe/Berlin").unwrap();
         // 2026-10-25: 03:00 becomes 02:00, so 02:30 comes at 00:30 and at 01:30 UTC.
         assert_eq!(at(&early, "2026-10-25T00:35:00Z"), "open");
         assert_eq!(at(&early, "2026-10-25T00:55:00Z"), "opens 2026-10-26T01:30:00Z");
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_window_that_spans_a_clock_change_lasts_its_real_duration() {
-        let night = Window::new("0 22 * * *", 6 * 3600, "Europe/Berlin").unwrap();
+        let night = OpeningWindow::new("0 22 * * *", 6 * 3600, "Europe/Berlin").unwrap();
         // 28 March 22:00 is 21:00 UTC; six hours later is 03:00 UTC, 05:00 summer time.
         assert_eq!(at(&night, "2026-03-29T02:59:59Z"), "open");
         assert_eq!(at(&night, "2026-03-29T03:00:00Z"), "opens 2026-03-29T20:00:00Z");
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_window_names_what_it_cannot_use() {
-        let error = |cron, duration, zone| Window::new(cron, duration, zone).unwrap_err();
+        let error = |cron, duration, zone| OpeningWindow::new(cron, duration, zone).unwrap_err();
         assert!(error("0 22 * *", 3600, "UTC").starts_with("window cron `0 22 * *` must have five fields"));
         assert!(error("0 22 * * * *", 3600, "UTC").starts_with("window cron"));
         assert!(error("0 22 * * *", 59, "UTC").starts_with("window duration_s must be within 60 and 604800"));

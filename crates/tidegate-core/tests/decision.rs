@@ -410,7 +410,7 @@ fn each_standing_needs_its_own_grant() {
     use ClaimState::{Expired, Failed, Reserved};
     let two = catalog([update("2.0.0")]);
     let needs =
-        |claims: &Claims, now| decide(&lamp("1.0.0"), &two, claims, moment(now)).offer.unwrap().standing.needs();
+        |claims: &Claims, now| decide(&lamp("1.0.0"), &two, claims, moment(now)).offer.unwrap().claim_status.needs();
     let (before_end, at_end) = (NOON, "2026-06-16T11:00:00Z");
     let on = |state| claims([claim("2.0.0", state, 1)]);
     assert_eq!(needs(&Claims::default(), before_end), Some(Grant::First));

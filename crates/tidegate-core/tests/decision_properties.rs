@@ -11,9 +11,9 @@ use support::*;
 use tidegate_core::attributes::Value;
 use tidegate_core::guidance::{IDLE_S, SOONEST_S, check_again_after_s};
 use tidegate_core::objection::NoRoom;
-use tidegate_core::outcome::Outcome;
 use tidegate_core::receipt::explain;
 use tidegate_core::rollout::WhenFull;
+use tidegate_core::status::Outcome;
 use tidegate_core::{Catalog, Claim, ClaimState, Claims, Device, State, Timestamp, UpdateId, decide};
 
 /// Few enough that devices, updates and claims meet, with every kind of precedence among them.

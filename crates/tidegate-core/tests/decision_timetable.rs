@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use support::*;
 use tidegate_core::attributes::Value;
-use tidegate_core::window::{Opening, Window};
+use tidegate_core::window::{Opening, OpeningWindow};
 use tidegate_core::{Catalog, Claims, Cohort, Device, DeviceId, Timestamp, decide};
 
 fn text(value: &str) -> Value {
@@ -313,7 +313,7 @@ fn a_daily_window_is_open_once_a_day_for_its_real_length_over_every_clock_change
     for (zone, day) in CLOCK_CHANGES {
         for cron in ["0 0 * * *", "30 1 * * *", "0 2 * * *", "30 2 * * *"] {
             // Shorter than the half hour that a change can repeat, so that a second opening would show.
-            let window = Window::new(cron, 20 * 60, zone).unwrap();
+            let window = OpeningWindow::new(cron, 20 * 60, zone).unwrap();
             let change = moment(&format!("{day}T12:00:00Z"));
             // From local noon to local noon, so that no window is cut.
             let [first, last] = [-24, 24].map(|hours| {
@@ -333,7 +333,7 @@ fn a_daily_window_is_open_once_a_day_for_its_real_length_over_every_clock_change
 fn the_announced_opening_of_a_window_is_true_to_the_second_over_every_clock_change() {
     for (zone, day) in CLOCK_CHANGES {
         for cron in ["30 2 * * *", "0 0 * * *", "*/30 * * * *", "0 */2 * * *"] {
-            let window = Window::new(cron, 20 * 60, zone).unwrap();
+            let window = OpeningWindow::new(cron, 20 * 60, zone).unwrap();
             let at = |second| window.at(Timestamp::from_second(second).unwrap());
             let change = moment(&format!("{day}T12:00:00Z")).as_second();
             let mut announced = None;

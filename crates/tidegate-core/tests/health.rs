@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use tidegate_core::health::{HealthRule, Ruling};
+use tidegate_core::health::{HealthGate, Ruling};
 use tidegate_core::shard::Counts;
 
 const ROLLOUTS: usize = 20_000;
@@ -38,7 +38,7 @@ type Rule = fn(failures: u64, finished: u64) -> bool;
 
 fn ours(failures: u64, finished: u64) -> bool {
     let counts = Counts { failed: failures, succeeded: finished - failures, ..Counts::default() };
-    HealthRule::default().judge(&counts).ruling == Ruling::Abort
+    HealthGate::default().judge(&counts).ruling == Ruling::Abort
 }
 
 /// The form of AWS IoT Jobs: a share of the finished ones, from a least number of them.

@@ -23,7 +23,7 @@ fn every_kind() -> Catalog {
         update("2.0.0").downgrade().from(">=1.0.0, <3.0.0").phase("2026-06-01T00:00:00Z", 12.5),
         update("1.0.0").group(r#"starts_with(lower(stage), "t") && exists(memory)"#, "2026-06-20T00:00:00Z"),
     ];
-    catalog(updates).with_taken_back([lamp_update("0.9.0")])
+    catalog(updates).with_stopped_updates([lamp_update("0.9.0")])
 }
 
 fn read(bytes: &[u8]) -> Result<Catalog, SnapshotError> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidegate_core::policy::Slots;
 use tidegate_core::{Catalog, ProductId, Timestamp};
-use tidegate_store::record::{Head, InForce};
+use tidegate_store::record::{Head, PublishedCatalog};
 use tidegate_store::store::{CheckStore, Freshness, StoreError, Stored};
 
 use crate::metrics;
@@ -90,7 +90,7 @@ impl CatalogCache {
 /// Reads the catalog that a head names, or a later one. Whatever is in the way is said here, somebody is called for it,
 /// and the sweep is asked for another: the one that is named may be gone after the table was restored, or be of another
 /// format after an upgrade.
-async fn load(store: &impl CheckStore, product: &ProductId, named: &InForce) -> Stored<(String, Catalog)> {
+async fn load(store: &impl CheckStore, product: &ProductId, named: &PublishedCatalog) -> Stored<(String, Catalog)> {
     let error = match read(store, product, &named.name).await {
         Ok(catalog) => return Ok((named.name.clone(), catalog)),
         Err(error) => error,

@@ -5,10 +5,10 @@
 
 use tidegate_core::guidance::check_again_after_s;
 use tidegate_core::objection::NoRoom;
-use tidegate_core::outcome::Meaning;
+use tidegate_core::status::StatusEffect;
 use tidegate_core::{
-    Claim, ClaimState, Claims, Decision, Device, DeviceId, Objection, ProductId, Standing, Timestamp, Update, UpdateId,
-    decide,
+    Claim, ClaimState, ClaimStatus, Claims, Decision, Device, DeviceId, Objection, ProductId, Timestamp, Update,
+    UpdateId, decide,
 };
 use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite, Head};
 use tidegate_store::store::Freshness;
@@ -201,9 +201,9 @@ impl<S: CheckStore> CheckIns<S> {
                 }
             };
             reservations += 1;
-            let outcome = match &offer.standing {
-                Standing::Held(claim) => ReserveOutcome::Claim(claim.clone()),
-                standing => self.reserve(device, offer.update, standing, &mut write, now).await?,
+            let outcome = match &offer.claim_status {
+                ClaimStatus::Held(claim) => ReserveOutcome::Claim(claim.clone()),
+                claim_status => self.reserve(device, offer.update, claim_status, &mut write, now).await?,
             };
             match outcome {
                 ReserveOutcome::Claim(claim) => {
@@ -236,11 +236,11 @@ impl<S: CheckStore> CheckIns<S> {
         let installed = claims
             .iter()
             .filter(|(_, claim)| claim.version.cmp_precedence(&device.version).is_eq())
-            .filter_map(|(update, claim)| Some((update.clone(), claim.clone(), claim.settle(Meaning::Succeeded)?)))
+            .filter_map(|(update, claim)| Some((update.clone(), claim.clone(), claim.settle(StatusEffect::Succeeded)?)))
             .collect::<Vec<_>>();
-        for (update, before, (after, movement)) in installed {
+        for (update, before, (after, delta)) in installed {
             let key = ClaimKey { product: device.product.clone(), device: device.id.clone(), update: update.clone() };
-            match self.store.settle(&key, &before, &after, movement).await {
+            match self.store.settle(&key, &before, &after, delta).await {
                 Ok(()) => claims.record(update, after),
                 // Another request settled it; the next check-in reads the result.
                 Err(StoreError::Conflict) => {}

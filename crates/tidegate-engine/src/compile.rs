@@ -60,9 +60,9 @@ fn catalog(product: &ProductId, records: &[UpdateRecord]) -> Catalog {
             Err(error) => tracing::error!(%product, version = %record.version, %error, "update_skipped"),
         }
     }
-    let is_taken_back = |record: &&UpdateRecord| matches!(record.state, State::Aborted | State::Withdrawn);
-    let taken_back = records.iter().filter(is_taken_back).map(|record| record.id.clone());
-    Catalog::new(product.clone(), slots, live).with_taken_back(taken_back)
+    let is_stopped = |record: &&UpdateRecord| matches!(record.state, State::Aborted | State::Withdrawn);
+    let stopped_updates = records.iter().filter(is_stopped).map(|record| record.id.clone());
+    Catalog::new(product.clone(), slots, live).with_stopped_updates(stopped_updates)
 }
 
 /// The bytes, read back before anybody depends on them.

@@ -6,7 +6,7 @@
 
 use tidegate_core::health::{Ruling, Verdict};
 use tidegate_core::limits::{Allocation, Limits};
-use tidegate_core::shard::{Counts, Gate, Shard, window_of};
+use tidegate_core::shard::{Counts, Gate, Shard, period_of};
 use tidegate_core::{State, Timestamp, Transition, Update};
 
 use tidegate_store::record::{AuditEntry, UpdateRecord};
@@ -202,14 +202,14 @@ async fn resplit(
 
 fn split(shards: &[Option<Shard>], measure: Measure<'_>, now: Timestamp) -> Allocation {
     let held = shards.iter().map(|shard| shard.map(|shard| shard.counts).unwrap_or_default()).collect::<Vec<_>>();
-    let window = window_of(now, measure.limits.period_s);
-    Allocation::split(measure.limits, measure.bytes_per_device, &held, window)
+    let period = period_of(now, measure.limits.period_s);
+    Allocation::split(measure.limits, measure.bytes_per_device, &held, period)
 }
 
 fn fresh(measure: Measure<'_>, now: Timestamp) -> Allocation {
     let shards = usize::from(measure.limits.shards(measure.bytes_per_device));
-    let window = window_of(now, measure.limits.period_s);
-    Allocation::split(measure.limits, measure.bytes_per_device, &vec![Counts::default(); shards], window)
+    let period = period_of(now, measure.limits.period_s);
+    Allocation::split(measure.limits, measure.bytes_per_device, &vec![Counts::default(); shards], period)
 }
 
 /// A draft has no shards yet.

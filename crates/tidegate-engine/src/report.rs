@@ -1,8 +1,8 @@
 //! A device reports: load, settle, record. An outcome counts once, because the claim's state moves with the count.
 
 use serde_json::json;
-use tidegate_core::claim::{Attempt, Movement};
-use tidegate_core::outcome::{Meaning, Status};
+use tidegate_core::claim::{Attempt, CountDelta};
+use tidegate_core::status::{Status, StatusEffect};
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
 use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite, KnownDevice};
 use tidegate_store::store::{Freshness, Stored};
@@ -196,13 +196,13 @@ impl<S: ReportStore> Reports<S> {
         now: Timestamp,
     ) -> Stored<Recorded> {
         match report.content {
-            Content::Status { status, message, progress } if status.meaning() == Meaning::Progress => {
+            Content::Status { status, message, progress } if status.effect() == StatusEffect::Progress => {
                 let (status, message) = (status.to_string(), message.as_deref());
                 let noted = self.store.note_progress(key, &status, *progress, message, now).await?;
                 Ok(if noted { Recorded::Yes } else { Recorded::No(NotRecorded::of(claim)) })
             }
             Content::Status { status, .. } => {
-                self.settle_outcome(key, claim, status.meaning(), report, known, now).await
+                self.settle_outcome(key, claim, status.effect(), report, known, now).await
             }
             Content::LetGo => self.let_go(key, claim).await,
             Content::Consent => self.consent(key, claim).await,
@@ -213,23 +213,23 @@ impl<S: ReportStore> Reports<S> {
         &self,
         key: &ClaimKey,
         claim: &Claim,
-        outcome: Meaning,
+        outcome: StatusEffect,
         report: &Report<'_>,
         known: &KnownDevice,
         now: Timestamp,
     ) -> Stored<Recorded> {
-        let Some((after, movement)) = claim.settle(outcome) else {
+        let Some((after, delta)) = claim.settle(outcome) else {
             return Ok(Recorded::No(NotRecorded::of(claim)));
         };
         match report.version_from {
-            VersionFrom::Report { .. } if outcome == Meaning::Succeeded => {
+            VersionFrom::Report { .. } if outcome == StatusEffect::Succeeded => {
                 let record = known.record_or_default();
                 let write = device::seen(&key.product, &key.device, &record, after.version.to_string(), now);
-                self.store.settle_and_save(key, claim, &after, movement, &write).await?;
+                self.store.settle_and_save(key, claim, &after, delta, &write).await?;
             }
-            _ => self.store.settle(key, claim, &after, movement).await?,
+            _ => self.store.settle(key, claim, &after, delta).await?,
         }
-        if movement.failed > 0 {
+        if delta.failed > 0 {
             judge_after_failure(&self.store, &key.product, &claim.version, now).await;
         }
         Ok(Recorded::Yes)
@@ -245,17 +245,17 @@ impl<S: ReportStore> Reports<S> {
         let update = self.store.update(&key.product, &claim.version).await?;
         let is_on = update.is_some_and(|update| matches!(update.state, State::Active | State::Completed));
         let attempt = if is_on { Attempt::Spent } else { Attempt::GivenBack };
-        let Some((after, movement)) = claim.let_go(attempt) else {
+        let Some((after, delta)) = claim.let_go(attempt) else {
             return Ok(over);
         };
-        self.store.settle(key, claim, &after, movement).await?;
+        self.store.settle(key, claim, &after, delta).await?;
         Ok(Recorded::Yes)
     }
 
     async fn consent(&self, key: &ClaimKey, claim: &Claim) -> Stored<Recorded> {
         match claim.consent() {
             Some(after) => {
-                self.store.settle(key, claim, &after, Movement::default()).await?;
+                self.store.settle(key, claim, &after, CountDelta::default()).await?;
                 Ok(Recorded::Yes)
             }
             None if claim.state == ClaimState::Reserved => Ok(Recorded::Yes),

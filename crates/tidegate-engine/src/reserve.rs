@@ -8,12 +8,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tidegate_core::claim::Movement;
+use tidegate_core::claim::CountDelta;
 use tidegate_core::objection::NoRoom;
-use tidegate_core::shard::{Grant, MOST_PROBES, Refusal, Shard, probe_order, window_of};
-use tidegate_core::{Claim, Cohort, Device, Standing, Timestamp, Update, UpdateId};
+use tidegate_core::shard::{Grant, MOST_PROBES, Refusal, Shard, period_of, probe_order};
+use tidegate_core::{Claim, ClaimStatus, Cohort, Device, Timestamp, Update, UpdateId};
 use tidegate_store::record::{ClaimKey, DeviceWrite};
-use tidegate_store::store::{Reservation, Reserved, Stored, Window};
+use tidegate_store::store::{Period, Reservation, Reserved, Stored};
 use tidegate_store::{CheckStore, StoreError};
 
 use crate::check_in::CheckIns;
@@ -83,14 +83,14 @@ impl<S: CheckStore> CheckIns<S> {
         &self,
         device: &Device,
         update: &Update,
-        standing: &Standing,
+        claim_status: &ClaimStatus,
         write: &mut Option<DeviceWrite>,
         now: Timestamp,
     ) -> Stored<ReserveOutcome> {
-        let grant = standing.needs().unwrap_or(Grant::Renewed);
+        let grant = claim_status.needs().unwrap_or(Grant::Renewed);
         let mut no_room: Option<NoRoom> = None;
         let mut probes = 0;
-        for shard in shards_to_ask(device, update, standing) {
+        for shard in shards_to_ask(device, update, claim_status) {
             if probes == MOST_PROBES {
                 break;
             }
@@ -99,7 +99,7 @@ impl<S: CheckStore> CheckIns<S> {
                 continue;
             }
             probes += 1;
-            match self.ask(device, update, shard, standing, write, now).await? {
+            match self.ask(device, update, shard, claim_status, write, now).await? {
                 ReserveOutcome::NoRoom(why) => {
                     self.full_shards.close(update, shard, why, now);
                     no_room = Some(sooner(no_room, why));
@@ -121,11 +121,11 @@ impl<S: CheckStore> CheckIns<S> {
         device: &Device,
         update: &Update,
         shard: u16,
-        standing: &Standing,
+        claim_status: &ClaimStatus,
         write: &mut Option<DeviceWrite>,
         now: Timestamp,
     ) -> Stored<ReserveOutcome> {
-        let mut reservation = reservation(device, update, shard, standing, now);
+        let mut reservation = reservation(device, update, shard, claim_status, now);
         for attempt in 0..MOST_TRIES {
             reservation.device.clone_from(write);
             match self.store.reserve(&reservation).await? {
@@ -144,7 +144,7 @@ impl<S: CheckStore> CheckIns<S> {
                 Reserved::Refused(Some(shard)) => match refused(&shard, &mut reservation, update, now) {
                     Some(Refusal::NoRoom(why)) => return Ok(ReserveOutcome::NoRoom(why)),
                     Some(Refusal::OtherGeneration) => return Ok(ReserveOutcome::OtherGeneration),
-                    Some(Refusal::EarlierWindow | Refusal::LaterWindow(_)) => {}
+                    Some(Refusal::EarlierPeriod | Refusal::LaterPeriod(_)) => {}
                     None => pause(device, attempt).await,
                 },
                 Reserved::Busy => pause(device, attempt).await,
@@ -155,24 +155,32 @@ impl<S: CheckStore> CheckIns<S> {
 }
 
 /// A first offer may come from any shard; a further one from the shard that counts the claim.
-fn shards_to_ask(device: &Device, update: &Update, standing: &Standing) -> Vec<u16> {
-    match standing {
-        Standing::Unclaimed => {
+fn shards_to_ask(device: &Device, update: &Update, claim_status: &ClaimStatus) -> Vec<u16> {
+    match claim_status {
+        ClaimStatus::Unclaimed => {
             let spread = update.rollout.limits.shards(update.content.size_bytes());
             probe_order(Cohort::of(&update.id, &device.id), update.shards.min(spread)).collect()
         }
-        Standing::Held(claim) | Standing::Lapsed(claim) => vec![claim.shard],
+        ClaimStatus::Held(claim) | ClaimStatus::Lapsed(claim) => vec![claim.shard],
     }
 }
 
-fn reservation(device: &Device, update: &Update, shard: u16, standing: &Standing, now: Timestamp) -> Reservation {
+fn reservation(
+    device: &Device,
+    update: &Update,
+    shard: u16,
+    claim_status: &ClaimStatus,
+    now: Timestamp,
+) -> Reservation {
     let ttl = SignedDuration::from_secs(i64::from(update.rollout.claim_ttl_s));
     let expires_at = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
-    let (claim, movement, previous) = match standing {
-        Standing::Unclaimed => (Claim::reserve(&update.version, shard, now, expires_at), Movement::default(), None),
-        Standing::Held(before) | Standing::Lapsed(before) => {
-            let (claim, movement) = before.reserve_again(now, expires_at);
-            (claim, movement, Some(before.clone()))
+    let (claim, delta, previous) = match claim_status {
+        ClaimStatus::Unclaimed => {
+            (Claim::reserve(&update.version, shard, now, expires_at), CountDelta::default(), None)
+        }
+        ClaimStatus::Held(before) | ClaimStatus::Lapsed(before) => {
+            let (claim, delta) = before.reserve_again(now, expires_at);
+            (claim, delta, Some(before.clone()))
         }
     };
     let limits = &update.rollout.limits;
@@ -180,11 +188,11 @@ fn reservation(device: &Device, update: &Update, shard: u16, standing: &Standing
     Reservation {
         key: ClaimKey { product: device.product.clone(), device: device.id.clone(), update: update.id.clone() },
         generation: update.generation,
-        grant: standing.needs().unwrap_or(Grant::Renewed),
+        grant: claim_status.needs().unwrap_or(Grant::Renewed),
         previous,
         claim,
-        movement,
-        window: is_rated.then(|| Window::Same(window_of(now, limits.period_s))),
+        delta,
+        period: is_rated.then(|| Period::Same(period_of(now, limits.period_s))),
         device: None,
     }
 }
@@ -192,15 +200,15 @@ fn reservation(device: &Device, update: &Update, shard: u16, standing: &Standing
 /// Reads the refusal, and moves the reservation to the period that the shard counts.
 fn refused(shard: &Shard, reservation: &mut Reservation, update: &Update, now: Timestamp) -> Option<Refusal> {
     let period_s = update.rollout.limits.period_s;
-    let window = match reservation.window {
-        Some(Window::Same(window) | Window::New(window)) => window,
-        None => window_of(now, period_s),
+    let period = match reservation.period {
+        Some(Period::Same(period) | Period::New(period)) => period,
+        None => period_of(now, period_s),
     };
-    let refusal = shard.refusal(reservation.grant, reservation.generation, window, period_s);
+    let refusal = shard.refusal(reservation.grant, reservation.generation, period, period_s);
     match refusal {
-        Some(Refusal::EarlierWindow) => reservation.window = Some(Window::New(window)),
-        Some(Refusal::LaterWindow(later)) => reservation.window = Some(Window::Same(later)),
-        None if reservation.window.is_some() => reservation.window = Some(Window::Same(window)),
+        Some(Refusal::EarlierPeriod) => reservation.period = Some(Period::New(period)),
+        Some(Refusal::LaterPeriod(later)) => reservation.period = Some(Period::Same(later)),
+        None if reservation.period.is_some() => reservation.period = Some(Period::Same(period)),
         _ => {}
     }
     refusal

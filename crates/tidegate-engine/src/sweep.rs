@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tidegate_core::claim::Movement;
+use tidegate_core::claim::CountDelta;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Counts, Gate, Shard};
 use tidegate_core::{Claim, ProductId, State, Timestamp, Transition, Update, UpdateId};
@@ -88,7 +88,7 @@ impl<S: SweepStore> SweepService<S> {
             match self.store.claim(&key).await {
                 Ok(claim) => {
                     let ended = claim.and_then(|before| before.expire(now).map(|ended| (before, ended)));
-                    silent.extend(ended.map(|(before, (after, movement))| Silent { key, before, after, movement }));
+                    silent.extend(ended.map(|(before, (after, delta))| Silent { key, before, after, delta }));
                 }
                 Err(error) => swept.expiry_failed(&key, &error),
             }
@@ -98,8 +98,8 @@ impl<S: SweepStore> SweepService<S> {
 
     /// Ends one reservation.
     async fn expire(&self, silent: &Silent, swept: &mut Swept) {
-        let Silent { key, before, after, movement } = silent;
-        match self.store.settle(key, before, after, *movement).await {
+        let Silent { key, before, after, delta } = silent;
+        match self.store.settle(key, before, after, *delta).await {
             Ok(()) => {
                 swept.expired += 1;
                 tracing::info!(product = %key.product, device = %key.device, update = %key.update, "expired");
@@ -204,7 +204,7 @@ impl<S: SweepStore> SweepService<S> {
         silent: &[Silent],
         now: Timestamp,
     ) -> Done<bool> {
-        let counts = silent.iter().fold(*counts, |counts, silent| counts.after(silent.movement));
+        let counts = silent.iter().fold(*counts, |counts, silent| counts.after(silent.delta));
         health::stop_if_bad(&self.store, record, update, &counts, now).await
     }
 }
@@ -215,7 +215,7 @@ fn given_on(update: &Update, counts: &Counts, silent: usize, now: Timestamp) -> 
         return silent;
     }
     let most = update.rollout.limits.max_in_flight;
-    let given_on = update.rollout.health.places_to_give_on(counts, silent as u64, most);
+    let given_on = update.rollout.health.expirable_claims(counts, silent as u64, most);
     usize::try_from(given_on).unwrap_or(usize::MAX)
 }
 
@@ -227,7 +227,7 @@ struct Silent {
     key: ClaimKey,
     before: Claim,
     after: Claim,
-    movement: Movement,
+    delta: CountDelta,
 }
 
 impl Swept {

@@ -181,7 +181,7 @@ impl Decider {
         }
         let decision = decide(device, &self.catalog, &claims, moment(now_s));
         match &decision.offer {
-            Some(offer) => offer.standing.needs().map_or(Answer::Held, Answer::Offer),
+            Some(offer) => offer.claim_status.needs().map_or(Answer::Held, Answer::Offer),
             None => Answer::Nothing(decision.reason().map_or("up_to_date", |(_, objection)| objection.code())),
         }
     }

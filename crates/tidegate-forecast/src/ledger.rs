@@ -1,9 +1,9 @@
 //! The rollout's limits: its shards, asked as a check-in asks them.
 
-use tidegate_core::claim::Movement;
+use tidegate_core::claim::CountDelta;
 use tidegate_core::limits::Allocation;
 use tidegate_core::objection::NoRoom;
-use tidegate_core::shard::{Counts, Gate, Grant, Refusal, Shard, probe_order, window_of};
+use tidegate_core::shard::{Counts, Gate, Grant, Refusal, Shard, period_of, probe_order};
 use tidegate_core::{Cohort, Update};
 
 use crate::timetable::moment;
@@ -38,7 +38,7 @@ impl Ledger {
     pub(crate) fn new(update: &Update, now_s: i64) -> Self {
         let (limits, bytes) = (&update.rollout.limits, update.content.size_bytes());
         let none = vec![Counts::default(); usize::from(update.shards)];
-        let allocation = Allocation::split(limits, bytes, &none, window_of(moment(now_s), limits.period_s));
+        let allocation = Allocation::split(limits, bytes, &none, period_of(moment(now_s), limits.period_s));
         let shard = |number| Shard {
             gate: Gate::Open,
             generation: GENERATION,
@@ -76,28 +76,28 @@ impl Ledger {
 
     /// Asks one shard, and counts the grant.
     pub(crate) fn grant(&mut self, grant: Grant, number: u16, now_s: i64) -> Result<(), NoRoom> {
-        let mut window = window_of(moment(now_s), self.period_s);
+        let mut period = period_of(moment(now_s), self.period_s);
         let shard = &mut self.shards[usize::from(number)];
         loop {
-            match shard.refusal(grant, GENERATION, window, self.period_s) {
+            match shard.refusal(grant, GENERATION, period, self.period_s) {
                 None => break,
                 Some(Refusal::NoRoom(why)) => return Err(why),
-                Some(Refusal::EarlierWindow) => (shard.counts.window, shard.counts.window_used) = (window, 0),
-                Some(Refusal::LaterWindow(later)) => window = later,
+                Some(Refusal::EarlierPeriod) => (shard.counts.period, shard.counts.period_used) = (period, 0),
+                Some(Refusal::LaterPeriod(later)) => period = later,
                 Some(Refusal::OtherGeneration) => return Err(NoRoom::Paused),
             }
         }
-        shard.counts.window_used += u64::from(self.is_rated);
+        shard.counts.period_used += u64::from(self.is_rated);
         if grant == Grant::First {
             shard.counts.used += 1;
             self.total.used += 1;
-            self.apply(number, Movement { in_flight: 1, ..Movement::default() });
+            self.apply(number, CountDelta { in_flight: 1, ..CountDelta::default() });
         }
         Ok(())
     }
 
     /// Moves the counters as a claim moved.
-    pub(crate) fn apply(&mut self, shard: u16, by: Movement) {
+    pub(crate) fn apply(&mut self, shard: u16, by: CountDelta) {
         for counts in [&mut self.shards[usize::from(shard)].counts, &mut self.total] {
             for (counter, by) in [
                 (&mut counts.in_flight, by.in_flight),

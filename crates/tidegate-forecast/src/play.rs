@@ -5,10 +5,10 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use tidegate_core::claim::Movement;
-use tidegate_core::outcome::Meaning;
+use tidegate_core::claim::CountDelta;
 use tidegate_core::rollout::Rollout;
 use tidegate_core::shard::{Counts, Grant};
+use tidegate_core::status::StatusEffect;
 use tidegate_core::{Claim, Cohort, Update};
 
 use crate::decider::{Answer, Decider, Memory, device_id};
@@ -193,18 +193,18 @@ impl<'a, W: Watch> Play<'a, W> {
                 .grant_first(row.cohort, now_s)
                 .map(|shard| (Claim::reserve(&self.update.version, shard, now, expires_at), None)),
             Some(claim) => self.ledger.grant(grant, claim.shard, now_s).map(|()| {
-                let (again, movement) = claim.reserve_again(now, expires_at);
-                (again, Some(movement))
+                let (again, delta) = claim.reserve_again(now, expires_at);
+                (again, Some(delta))
             }),
         };
-        let (claim, movement) = match reserved {
+        let (claim, delta) = match reserved {
             Ok(reserved) => reserved,
             Err(why) => return self.decider.answer_without_room(number, row, now_s, why),
         };
         let row = &mut self.rows[number as usize];
         row.keep(&claim, self.start_s);
-        if let Some(movement) = movement {
-            self.ledger.apply(claim.shard, movement);
+        if let Some(delta) = delta {
+            self.ledger.apply(claim.shard, delta);
         }
         self.recorder.granted(second, grant == Grant::First);
         self.begin(second, number);
@@ -258,23 +258,23 @@ impl<'a, W: Watch> Play<'a, W> {
             row.doing = Doing::Idle;
         }
         let moved = match happening {
-            Happening::Succeeded => claim.settle(Meaning::Succeeded),
-            Happening::Failed => claim.settle(Meaning::Failed),
+            Happening::Succeeded => claim.settle(StatusEffect::Succeeded),
+            Happening::Failed => claim.settle(StatusEffect::Failed),
             Happening::Swept => {
                 self.silent.push(number);
                 None
             }
         };
-        if let Some((after, movement)) = moved {
-            self.moved(second, number, &after, movement);
+        if let Some((after, delta)) = moved {
+            self.moved(second, number, &after, delta);
             let counts = self.ledger.total;
             self.stop_if_bad(second, &counts);
         }
     }
 
-    fn moved(&mut self, second: u32, number: u32, after: &Claim, movement: Movement) {
+    fn moved(&mut self, second: u32, number: u32, after: &Claim, delta: CountDelta) {
         self.rows[number as usize].keep(after, self.start_s);
-        self.ledger.apply(after.shard, movement);
+        self.ledger.apply(after.shard, delta);
         self.recorder.moved(second);
     }
 
@@ -294,10 +294,10 @@ impl<'a, W: Watch> Play<'a, W> {
         let now = moment(self.start_s + i64::from(second));
         let ended = |number: u32| {
             let claim = row_claim(&self.rows[number as usize], &self.update, self.start_s)?;
-            claim.expire(now).map(|(after, movement)| (number, after, movement))
+            claim.expire(now).map(|(after, delta)| (number, after, delta))
         };
         let silent = self.silent.iter().filter_map(|number| ended(*number)).collect::<Vec<_>>();
-        let counts = silent.iter().fold(self.ledger.total, |counts, (.., movement)| counts.after(*movement));
+        let counts = silent.iter().fold(self.ledger.total, |counts, (.., delta)| counts.after(*delta));
         self.stop_if_bad(second, &counts);
         let Rollout { ends_at, health, limits, .. } = &self.update.rollout;
         let is_over = self.recorder.is_aborted() || ends_at.is_some_and(|end| now >= end);
@@ -305,12 +305,12 @@ impl<'a, W: Watch> Play<'a, W> {
             true => silent.len(),
             false => {
                 let most = limits.max_in_flight;
-                usize::try_from(health.places_to_give_on(&self.ledger.total, silent.len() as u64, most)).unwrap_or(0)
+                usize::try_from(health.expirable_claims(&self.ledger.total, silent.len() as u64, most)).unwrap_or(0)
             }
         };
         self.silent = silent.iter().skip(given_on).map(|(number, ..)| *number).collect();
-        for (number, after, movement) in silent.into_iter().take(given_on) {
-            self.moved(second, number, &after, movement);
+        for (number, after, delta) in silent.into_iter().take(given_on) {
+            self.moved(second, number, &after, delta);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One device of the fleet in 20 bytes: a million of them must be played in seconds.
 
-use tidegate_core::outcome::Outcome;
+use tidegate_core::status::Outcome;
 use tidegate_core::{Claim, ClaimState, Cohort, Version};
 
 use crate::timetable::moment;
@@ -93,7 +93,7 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_core::outcome::Meaning;
+    use tidegate_core::status::StatusEffect;
     use tidegate_core::{DeviceId, ProductId, UpdateId};
 
     #[test]
@@ -105,7 +105,7 @@ mod tests {
         let mut row = Row::new(Cohort::of(&update, &DeviceId::new("d").unwrap()), 3);
         assert_eq!(row.claim(&version, start_s), None);
         let first = Claim::reserve(&version, 63, moment(start_s + 5), moment(start_s + 86_405));
-        let (failed, _) = first.settle(Meaning::Failed).unwrap();
+        let (failed, _) = first.settle(StatusEffect::Failed).unwrap();
         let (again, _) = failed.reserve_again(moment(start_s + 90_000), moment(start_s + 176_400));
         let (expired, _) = again.expire(moment(start_s + 200_000)).unwrap();
         for claim in [first, failed, again, expired] {

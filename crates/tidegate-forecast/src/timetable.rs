@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use tidegate_core::Rollout;
-use tidegate_core::window::{Opening, Window, any_open};
+use tidegate_core::window::{Opening, OpeningWindow, any_open};
 
 const MINUTE_S: i64 = 60;
 
@@ -20,7 +20,7 @@ pub(crate) fn turning_points(rollout: &Rollout, from_s: i64, until_s: i64) -> Ve
 }
 
 /// When the windows open and close: the spans within `from_s..until_s` in which none is open.
-pub(crate) fn closed_spans(windows: &[Window], from_s: i64, until_s: i64) -> Vec<(i64, i64)> {
+pub(crate) fn closed_spans(windows: &[OpeningWindow], from_s: i64, until_s: i64) -> Vec<(i64, i64)> {
     let mut spans = Vec::new();
     let mut from = from_s;
     for edge in window_edges(windows, from_s, until_s).into_iter().chain([until_s]) {
@@ -39,7 +39,7 @@ fn first_second(moment: Timestamp) -> i64 {
 
 /// A window opens at a full minute and stays open for at least one, so within a minute the answer
 /// changes at most once, from open to closed. Closed spans say themselves when they end.
-fn window_edges(windows: &[Window], from_s: i64, until_s: i64) -> Vec<i64> {
+fn window_edges(windows: &[OpeningWindow], from_s: i64, until_s: i64) -> Vec<i64> {
     if windows.is_empty() {
         return Vec::new();
     }
@@ -70,7 +70,7 @@ fn window_edges(windows: &[Window], from_s: i64, until_s: i64) -> Vec<i64> {
     edges
 }
 
-fn is_open(windows: &[Window], second: i64) -> bool {
+fn is_open(windows: &[OpeningWindow], second: i64) -> bool {
     any_open(windows, moment(second)) == Opening::Open
 }
 
@@ -90,11 +90,11 @@ mod tests {
     #[test]
     fn the_edges_are_exactly_the_seconds_at_which_the_answer_changes() {
         let windows = [
-            vec![Window::new("0 22 * * *", 6 * 3600 + 17, "Europe/Berlin").unwrap()],
-            vec![Window::new("*/2 * * * *", 90, "UTC").unwrap()],
+            vec![OpeningWindow::new("0 22 * * *", 6 * 3600 + 17, "Europe/Berlin").unwrap()],
+            vec![OpeningWindow::new("*/2 * * * *", 90, "UTC").unwrap()],
             vec![
-                Window::new("15 * * * *", 100, "UTC").unwrap(),
-                Window::new("16 * * * *", 61, "Asia/Kolkata").unwrap(),
+                OpeningWindow::new("15 * * * *", 100, "UTC").unwrap(),
+                OpeningWindow::new("16 * * * *", 61, "Asia/Kolkata").unwrap(),
             ],
         ];
         for windows in windows {

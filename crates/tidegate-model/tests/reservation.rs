@@ -223,7 +223,7 @@ fn every_other_condition_is_missed_when_it_is_gone() {
     is_found_out(Design::Without(Guard::RoomForADevice), CLAIMS, promises::LIMIT);
     is_found_out(Design::Without(Guard::RoomInFlight), crowded, promises::MAX_IN_FLIGHT);
     is_found_out(Design::Without(Guard::RoomInThePeriod), rated.clone(), promises::RATE);
-    is_found_out(Design::Without(Guard::WindowOnlyForward), rated, promises::RATE);
+    is_found_out(Design::Without(Guard::PeriodOnlyForward), rated, promises::RATE);
     is_found_out(Design::Without(Guard::ClaimIsNew), CLAIMS, promises::ONE_CLAIM);
     is_found_out(Design::Without(Guard::ClaimIsTheLapsedOne), CLAIMS, promises::IN_FLIGHT);
     is_found_out(Design::Without(Guard::RecordIsAsRead), OPERATORS, promises::STOPPED);

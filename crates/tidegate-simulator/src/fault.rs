@@ -83,7 +83,7 @@ pub enum Guard {
     Devices,
     /// `in_flight < max_in_flight`.
     InFlight,
-    /// `window_used < window_cap`.
+    /// `period_used < period_cap`.
     Period,
     /// `gate = open`.
     Gate,

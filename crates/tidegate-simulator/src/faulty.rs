@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use tidegate_core::claim::Movement;
+use tidegate_core::claim::CountDelta;
 use tidegate_core::limits::{Allocation, UNLIMITED};
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId, Version};
@@ -248,7 +248,7 @@ fn first_shards(allocation: &Allocation, count: usize) -> Allocation {
         devices: first(&allocation.devices),
         per_period: first(&allocation.per_period),
         in_flight: first(&allocation.in_flight),
-        window: allocation.window,
+        period: allocation.period,
     }
 }
 
@@ -291,15 +291,15 @@ impl<S: CheckStore + ReportStore + PublishStore + SweepStore> FaultyStore<S> {
         let without = self.desk().without;
         match (without, refused) {
             (Some(Guard::ClaimIsNew), Reserved::OtherClaim(Some(held))) if reservation.previous.is_none() => {
-                let movement = Movement { in_flight: 1, ..Movement::default() };
-                self.inner.settle(&reservation.key, &held, &reservation.claim, movement).await?;
+                let delta = CountDelta { in_flight: 1, ..CountDelta::default() };
+                self.inner.settle(&reservation.key, &held, &reservation.claim, delta).await?;
                 Ok(Reserved::Granted)
             }
             (Some(Guard::ClaimIsTheOneThatLapsed), Reserved::OtherClaim(Some(held)))
                 if reservation.previous.is_some() =>
             {
-                let movement = Movement { in_flight: 1, ..reservation.movement };
-                self.inner.settle(&reservation.key, &held, &reservation.claim, movement).await?;
+                let delta = CountDelta { in_flight: 1, ..reservation.delta };
+                self.inner.settle(&reservation.key, &held, &reservation.claim, delta).await?;
                 Ok(Reserved::Granted)
             }
             (Some(Guard::Generation), Reserved::Refused(Some(shard))) => {
@@ -310,14 +310,14 @@ impl<S: CheckStore + ReportStore + PublishStore + SweepStore> FaultyStore<S> {
         }
     }
 
-    async fn apply_settle(&self, key: &ClaimKey, before: &Claim, after: &Claim, movement: Movement) -> Stored<()> {
+    async fn apply_settle(&self, key: &ClaimKey, before: &Claim, after: &Claim, delta: CountDelta) -> Stored<()> {
         self.remember_device(&key.product, &key.device).await?;
-        let settled = self.inner.settle(key, before, after, movement).await;
+        let settled = self.inner.settle(key, before, after, delta).await;
         if settled == Err(StoreError::Conflict)
             && self.without(Guard::SettleOnce)
             && let Some(held) = self.inner.claim(key).await?
         {
-            self.inner.settle(key, &held, after, movement).await?;
+            self.inner.settle(key, &held, after, delta).await?;
         } else {
             settled?;
         }
@@ -443,8 +443,8 @@ impl<S: CheckStore + ReportStore + PublishStore + SweepStore> ReadUpdates for Fa
 }
 
 impl<S: CheckStore + ReportStore + PublishStore + SweepStore> SettleClaims for FaultyStore<S> {
-    async fn settle(&self, key: &ClaimKey, before: &Claim, after: &Claim, movement: Movement) -> Stored<()> {
-        self.write(Call::Settle, busy(), || self.apply_settle(key, before, after, movement)).await
+    async fn settle(&self, key: &ClaimKey, before: &Claim, after: &Claim, delta: CountDelta) -> Stored<()> {
+        self.write(Call::Settle, busy(), || self.apply_settle(key, before, after, delta)).await
     }
 }
 
@@ -578,12 +578,12 @@ impl<S: CheckStore + ReportStore + PublishStore + SweepStore> ReportStore for Fa
         key: &ClaimKey,
         before: &Claim,
         after: &Claim,
-        movement: Movement,
+        delta: CountDelta,
         device: &DeviceWrite,
     ) -> Stored<()> {
         self.write(Call::Settle, busy(), || async {
             self.remember_device(&key.product, &key.device).await?;
-            self.inner.settle_and_save(key, before, after, movement, device).await?;
+            self.inner.settle_and_save(key, before, after, delta, device).await?;
             self.desk().ledger.settled(key, before, after);
             self.compare(&key.update).await
         })

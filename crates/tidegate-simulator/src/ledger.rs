@@ -6,13 +6,13 @@ use std::fmt;
 
 use tidegate_core::claim::SHORTEST_URL_S;
 use tidegate_core::limits::Limits;
-use tidegate_core::outcome::Outcome;
 use tidegate_core::policy::Slots;
-use tidegate_core::shard::{Counts, Grant, Shard, window_of};
+use tidegate_core::shard::{Counts, Grant, Shard, period_of};
+use tidegate_core::status::Outcome;
 use tidegate_core::update::Downgrade;
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
 use tidegate_store::record::{ClaimKey, UpdateRecord};
-use tidegate_store::store::{Reservation, Window};
+use tidegate_store::store::{Period, Reservation};
 use tidegate_wire::definition::Definition;
 
 use crate::requests::Answer;
@@ -270,7 +270,7 @@ impl Ledger {
     }
 
     fn check_limits(&mut self, reservation: &Reservation, rollout: &mut Rollout, rules: &Rules, now: Timestamp) {
-        let Reservation { key, grant, claim, window, .. } = reservation;
+        let Reservation { key, grant, claim, period, .. } = reservation;
         let Counts { used, in_flight, .. } = rollout.totals;
         if *grant == Grant::First {
             self.check(Invariant::MaxDevices, rules.limits.max_devices.is_none_or(|most| used <= most), || {
@@ -288,7 +288,7 @@ impl Ledger {
         let Some(most) = rules.per_period else {
             return;
         };
-        let Some(Window::Same(period) | Window::New(period)) = *window else {
+        let Some(Period::Same(period) | Period::New(period)) = *period else {
             self.check(Invariant::MaxPerPeriod, false, || format!("{key:?} counts in no period; {most} are allowed"));
             return;
         };
@@ -301,8 +301,8 @@ impl Ledger {
         // A clock within the skew, a request that waited for its store, or an edit of `period_s`.
         let slack_s = 2 * MOST_SKEW_MS / 1000 + 60;
         let period_s = rules.limits.period_s;
-        let early = window_of(now, period_s).saturating_sub(i64::from(period_s) + slack_s);
-        let late = window_of(now, period_s).saturating_add(i64::from(period_s) + slack_s);
+        let early = period_of(now, period_s).saturating_sub(i64::from(period_s) + slack_s);
+        let late = period_of(now, period_s).saturating_add(i64::from(period_s) + slack_s);
         self.check(Invariant::PeriodIsNow, (early..=late).contains(&period), || {
             format!("{} was granted in the period at {period}; now is {now}", key.update)
         });

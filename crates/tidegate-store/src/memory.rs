@@ -9,17 +9,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
-use tidegate_core::claim::Movement;
+use tidegate_core::claim::CountDelta;
 use tidegate_core::limits::{Allocation, Caps, UNLIMITED};
 use tidegate_core::shard::{Counts, Gate, Grant, Shard};
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, Timestamp, UpdateId, Version};
 
 use crate::record::{
-    AuditEntry, ClaimKey, DeviceRecord, DeviceWrite, Head, InForce, KnownDevice, SeriesPoint, UpdateRecord,
+    AuditEntry, ClaimKey, DeviceRecord, DeviceWrite, Head, KnownDevice, PublishedCatalog, SeriesPoint, UpdateRecord,
 };
 use crate::store::{
-    CheckStore, CloseRollouts, Freshness, OpenRollouts, PublishStore, ReadCatalog, ReadDevices, ReadUpdates,
-    ReportStore, Reservation, Reserved, SettleClaims, StoreError, Stored, SweepStore, Window,
+    CheckStore, CloseRollouts, Freshness, OpenRollouts, Period, PublishStore, ReadCatalog, ReadDevices, ReadUpdates,
+    ReportStore, Reservation, Reserved, SettleClaims, StoreError, Stored, SweepStore,
 };
 
 /// Devices on one page of a list, as in DynamoDB.
@@ -152,8 +152,8 @@ struct Spent {
     caps: Caps,
     used: i64,
     in_flight: i64,
-    window: i64,
-    window_used: i64,
+    period: i64,
+    period_used: i64,
     succeeded: i64,
     failed: i64,
     timed_out: i64,
@@ -162,8 +162,8 @@ struct Spent {
 impl Spent {
     fn unused(generation: u64, caps: Caps) -> Self {
         let gate = Gate::Open;
-        let (used, in_flight, window, window_used, succeeded, failed, timed_out) = (0, 0, 0, 0, 0, 0, 0);
-        Self { gate, generation, caps, used, in_flight, window, window_used, succeeded, failed, timed_out }
+        let (used, in_flight, period, period_used, succeeded, failed, timed_out) = (0, 0, 0, 0, 0, 0, 0);
+        Self { gate, generation, caps, used, in_flight, period, period_used, succeeded, failed, timed_out }
     }
 
     fn shard(&self) -> Stored<Shard> {
@@ -177,8 +177,8 @@ impl Spent {
             counts: Counts {
                 used: count(self.used, "used")?,
                 in_flight: count(self.in_flight, "in_flight")?,
-                window: self.window,
-                window_used: count(self.window_used, "window_used")?,
+                period: self.period,
+                period_used: count(self.period_used, "period_used")?,
                 succeeded: count(self.succeeded, "succeeded")?,
                 failed: count(self.failed, "failed")?,
                 timed_out: count(self.timed_out, "timed_out")?,
@@ -195,11 +195,11 @@ impl Spent {
         is_open
             && (!is_first || below(self.used, self.caps.devices))
             && (is_renewed || below(self.in_flight, self.caps.in_flight))
-            && match reservation.window {
+            && match reservation.period {
                 None => true,
-                Some(Window::Same(window)) => self.window == window && below(self.window_used, self.caps.per_period),
+                Some(Period::Same(period)) => self.period == period && below(self.period_used, self.caps.per_period),
                 // Only forward: a late clock never opens a period that is over.
-                Some(Window::New(window)) => self.window < window && self.caps.per_period >= 1,
+                Some(Period::New(period)) => self.period < period && self.caps.per_period >= 1,
             }
     }
 
@@ -207,21 +207,21 @@ impl Spent {
         if reservation.grant == Grant::First {
             self.used += 1;
         }
-        // Whether a place in flight is taken is for the grant to say; the movement repeats it.
+        // Whether a place in flight is taken is for the grant to say; the delta repeats it.
         let in_flight = i64::from(reservation.grant != Grant::Renewed);
-        self.count(Movement { in_flight, ..reservation.movement });
-        match reservation.window {
+        self.count(CountDelta { in_flight, ..reservation.delta });
+        match reservation.period {
             None => {}
-            Some(Window::Same(_)) => self.window_used += 1,
-            Some(Window::New(window)) => (self.window, self.window_used) = (window, 1),
+            Some(Period::Same(_)) => self.period_used += 1,
+            Some(Period::New(period)) => (self.period, self.period_used) = (period, 1),
         }
     }
 
-    fn count(&mut self, movement: Movement) {
-        self.in_flight += movement.in_flight;
-        self.succeeded += movement.succeeded;
-        self.failed += movement.failed;
-        self.timed_out += movement.timed_out;
+    fn count(&mut self, delta: CountDelta) {
+        self.in_flight += delta.in_flight;
+        self.succeeded += delta.succeeded;
+        self.failed += delta.failed;
+        self.timed_out += delta.timed_out;
     }
 }
 
@@ -446,8 +446,8 @@ impl ReadUpdates for MemoryStore {
 }
 
 impl SettleClaims for MemoryStore {
-    async fn settle(&self, key: &ClaimKey, before: &Claim, after: &Claim, movement: Movement) -> Stored<()> {
-        self.end_reservation(key, before, after, movement, None)
+    async fn settle(&self, key: &ClaimKey, before: &Claim, after: &Claim, delta: CountDelta) -> Stored<()> {
+        self.end_reservation(key, before, after, delta, None)
     }
 }
 
@@ -491,7 +491,7 @@ impl CloseRollouts for MemoryStore {
         if head.catalog.as_ref().is_some_and(|catalog| catalog.revision >= revision) {
             return Ok(false);
         }
-        let in_force = InForce::of(revision, &bytes);
+        let in_force = PublishedCatalog::of(revision, &bytes);
         catalogs.truncate(1);
         catalogs.retain(|(name, _)| *name != in_force.name);
         catalogs.push_front((in_force.name.clone(), Arc::from(bytes)));
@@ -514,8 +514,8 @@ impl OpenRollouts for MemoryStore {
             match shard {
                 Some(shard) if shard.generation > generation => result = Err(StoreError::Conflict),
                 Some(shard) => {
-                    if caps.per_period < UNLIMITED && shard.window < allocation.window {
-                        (shard.window, shard.window_used) = (allocation.window, 0);
+                    if caps.per_period < UNLIMITED && shard.period < allocation.period {
+                        (shard.period, shard.period_used) = (allocation.period, 0);
                     }
                     *shard = Spent { gate: Gate::Open, generation, caps, ..*shard };
                 }
@@ -596,10 +596,10 @@ impl ReportStore for MemoryStore {
         key: &ClaimKey,
         before: &Claim,
         after: &Claim,
-        movement: Movement,
+        delta: CountDelta,
         device: &DeviceWrite,
     ) -> Stored<()> {
-        self.end_reservation(key, before, after, movement, Some(device))
+        self.end_reservation(key, before, after, delta, Some(device))
     }
 
     async fn save_running(&self, device: &DeviceWrite) -> Stored<()> {
@@ -747,7 +747,7 @@ impl MemoryStore {
         key: &ClaimKey,
         before: &Claim,
         after: &Claim,
-        movement: Movement,
+        delta: CountDelta,
         device: Option<&DeviceWrite>,
     ) -> Stored<()> {
         let mut state = self.state();
@@ -760,7 +760,7 @@ impl MemoryStore {
         let Some(shard) = state.shard_mut(rollout, before.shard) else {
             return Err(StoreError::Unavailable("the claim's shard does not exist".into()));
         };
-        shard.count(movement);
+        shard.count(delta);
         state.put_claim(place, rollout, after);
         if let Some(write) = device {
             state.write_device(place, write);

@@ -18,19 +18,19 @@ pub struct Head {
     /// [`VERSION_ATTRIBUTE`].
     pub version_attribute: Option<String>,
     /// The compiled catalog in force, once there is one.
-    pub catalog: Option<InForce>,
+    pub catalog: Option<PublishedCatalog>,
 }
 
 /// A compiled catalog that is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InForce {
+pub struct PublishedCatalog {
     /// The head's revision when it was compiled: it holds every change up to that one.
     pub revision: u64,
     /// Under what it is stored. What is stored under a name never changes.
     pub name: String,
 }
 
-impl InForce {
+impl PublishedCatalog {
     /// What `bytes` are stored under.
     #[must_use]
     pub fn of(revision: u64, bytes: &[u8]) -> Self {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use tidegate_core::claim::Movement;
+use tidegate_core::claim::CountDelta;
 use tidegate_core::limits::Allocation;
 use tidegate_core::shard::{Gate, Grant, Shard};
 use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId, Version};
@@ -63,16 +63,16 @@ pub struct Reservation {
     /// The claim as it will stand.
     pub claim: Claim,
     /// How the counters move beside the grant itself.
-    pub movement: Movement,
+    pub delta: CountDelta,
     /// The period in which the grant counts; `None` when the rate is not limited.
-    pub window: Option<Window>,
+    pub period: Option<Period>,
     /// The device's record, when that must be written too.
     pub device: Option<DeviceWrite>,
 }
 
 /// The period in which a grant counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Window {
+pub enum Period {
     /// The shard counts this period already.
     Same(i64),
     /// The shard still counts an earlier one; this grant opens the new one.
@@ -145,7 +145,7 @@ pub trait SettleClaims: Send + Sync + 'static {
         key: &ClaimKey,
         before: &Claim,
         after: &Claim,
-        movement: Movement,
+        delta: CountDelta,
     ) -> impl Future<Output = Stored<()>> + Send;
 }
 
@@ -235,7 +235,7 @@ pub trait ReportStore: ReadCatalog + ReadDevices + ReadUpdates + SettleClaims + 
         key: &ClaimKey,
         before: &Claim,
         after: &Claim,
-        movement: Movement,
+        delta: CountDelta,
         device: &DeviceWrite,
     ) -> impl Future<Output = Stored<()>> + Send;
 

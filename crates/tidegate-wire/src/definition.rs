@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidegate_core::cohort::Share;
-use tidegate_core::health::HealthRule;
+use tidegate_core::health::HealthGate;
 use tidegate_core::limits::{DEFAULT_MAX_IN_FLIGHT, Limits};
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::rollout::{DEFAULT_CLAIM_TTL_S, DEFAULT_MAX_ATTEMPTS, Group, Phase, Rollout, WhenFull};
 use tidegate_core::update::{Content, Downgrade, File, Kind, Publication, StoredObject};
-use tidegate_core::window::Window;
+use tidegate_core::window::OpeningWindow;
 use tidegate_core::{ProductId, Timestamp, Update, UpdateId, Version, VersionReq};
 
 use crate::device_json::parse_version;
@@ -194,7 +194,7 @@ impl Default for LimitsField {
 
 impl Default for HealthField {
     fn default() -> Self {
-        let HealthRule { tolerated_failure_percent, confidence_percent, min_failures } = HealthRule::default();
+        let HealthGate { tolerated_failure_percent, confidence_percent, min_failures } = HealthGate::default();
         Self { tolerated_failure_percent, confidence_percent, min_failures }
     }
 }
@@ -393,7 +393,8 @@ impl FileField {
 impl RolloutField {
     fn rollout(&self, bytes_per_device: u64, slots: &mut Slots) -> Result<Rollout, ApiError> {
         let field = |message: String| ApiError::bad_field(format!("rollout: {message}"));
-        let windows = self.windows.iter().map(|w| Window::new(&w.cron, w.duration_s, &w.time_zone).map_err(field));
+        let windows =
+            self.windows.iter().map(|w| OpeningWindow::new(&w.cron, w.duration_s, &w.time_zone).map_err(field));
         let phases = self.phases.iter().map(|phase| {
             let share = Share::from_percent(phase.percent).map_err(field)?;
             Ok::<_, ApiError>(Phase { starts_at: phase.starts_at, share })
@@ -403,7 +404,7 @@ impl RolloutField {
             let policy = parse_policy("rollout.groups policy", &group.policy, slots)?;
             groups.push(Group { policy, starts_at: group.starts_at });
         }
-        let health = HealthRule {
+        let health = HealthGate {
             tolerated_failure_percent: self.health.tolerated_failure_percent,
             confidence_percent: self.health.confidence_percent,
             min_failures: self.health.min_failures,

@@ -1,7 +1,7 @@
 //! What a device reports: a status on the way, or how it ended.
 
 use serde_json::{Map, Value};
-use tidegate_core::outcome::Status;
+use tidegate_core::status::Status;
 use tidegate_core::{DeviceId, ProductId, UpdateId};
 
 use crate::device_json::parse_version;

@@ -4,13 +4,13 @@
 
 use tidegate_core::attributes::Value;
 use tidegate_core::cohort::Share;
-use tidegate_core::decide::{Decision, Standing, decide};
+use tidegate_core::decide::{ClaimStatus, Decision, decide};
 use tidegate_core::device::Delivery;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::rollout::{Group, Phase, WhenFull};
 use tidegate_core::update::{Content, Downgrade, File, StoredObject};
-use tidegate_core::window::Window;
+use tidegate_core::window::OpeningWindow;
 use tidegate_core::{
     Catalog, Claim, ClaimState, Claims, Device, DeviceId, ProductId, Rollout, State, Timestamp, Update, UpdateId,
     Version, receipt,
@@ -123,7 +123,7 @@ impl Draft {
         self
     }
     pub(crate) fn window(mut self, cron: &str, duration_s: u32, time_zone: &str) -> Self {
-        self.rollout.windows.push(Window::new(cron, duration_s, time_zone).unwrap());
+        self.rollout.windows.push(OpeningWindow::new(cron, duration_s, time_zone).unwrap());
         self
     }
     pub(crate) fn when_full(mut self, when_full: WhenFull) -> Self {
@@ -229,7 +229,7 @@ pub(crate) fn check_all(device: &Device, catalog: &Catalog, claims: &Claims, now
     let receipt = receipt::explain(device, catalog, claims, moment(now));
     let answer = answer(&receipt.decision);
     assert_eq!(answer, expected, "device {} on {} at {now}", device.id, device.version);
-    let bare = [" (held)", " (lapsed)"].iter().fold(answer, |text, standing| text.replace(standing, ""));
+    let bare = [" (held)", " (lapsed)"].iter().fold(answer, |text, claim_status| text.replace(claim_status, ""));
     assert_eq!(receipt.to_string(), bare, "the receipt must tell what was decided");
     let decision = decide(device, catalog, claims, moment(now));
     assert_eq!(told(&decision), told(&receipt.decision), "the index must not change what is told");
@@ -237,7 +237,7 @@ pub(crate) fn check_all(device: &Device, catalog: &Catalog, claims: &Claims, now
 
 /// What becomes of a decision: the offer, the reason why there is none, and when that may change.
 pub(crate) fn told(decision: &Decision<'_>) -> String {
-    let offer = decision.offer.as_ref().map(|offer| (&offer.update.version, &offer.standing));
+    let offer = decision.offer.as_ref().map(|offer| (&offer.update.version, &offer.claim_status));
     let reason = decision.reason().filter(|_| offer.is_none());
     let reason = reason.map(|(update, objection)| (&update.version, objection));
     format!("{offer:?} {reason:?} {:?}", decision.may_change_at())
@@ -245,12 +245,12 @@ pub(crate) fn told(decision: &Decision<'_>) -> String {
 
 pub(crate) fn answer(decision: &Decision<'_>) -> String {
     let offer = decision.offer.as_ref().map_or("nothing".to_owned(), |offer| {
-        let standing = match &offer.standing {
-            Standing::Unclaimed => "",
-            Standing::Held(_) => " (held)",
-            Standing::Lapsed(_) => " (lapsed)",
+        let claim_status = match &offer.claim_status {
+            ClaimStatus::Unclaimed => "",
+            ClaimStatus::Held(_) => " (held)",
+            ClaimStatus::Lapsed(_) => " (lapsed)",
         };
-        format!("offer {}{standing}", offer.update.version)
+        format!("offer {}{claim_status}", offer.update.version)
     });
     decision
         .passed_over

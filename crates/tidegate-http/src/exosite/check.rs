@@ -12,7 +12,7 @@ use tidegate_engine::files::Access;
 use tidegate_engine::token::Bearer;
 use tidegate_engine::{CheckInResult, DeviceContext, Offered};
 use tidegate_store::CheckStore;
-use tidegate_store::record::InForce;
+use tidegate_store::record::PublishedCatalog;
 use tidegate_wire::ApiError;
 
 use super::wire::{self, Activation, LONGEST_PART_BYTES, Part, Route, unknown_content};
@@ -162,7 +162,7 @@ struct Seen {
     /// Until when nothing changes but by an operator, where that is context.
     until: Option<Timestamp>,
     /// The catalog that was decided on.
-    catalog: Option<InForce>,
+    catalog: Option<PublishedCatalog>,
 }
 
 /// What a device is on its way to, newest first: each with its live claim.

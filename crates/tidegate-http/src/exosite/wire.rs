@@ -6,7 +6,7 @@
 use lambda_http::http::HeaderMap;
 use lambda_http::{Body, Response};
 use serde_json::{Map, Value, json};
-use tidegate_core::outcome::Status;
+use tidegate_core::status::Status;
 use tidegate_core::update::{File, Kind};
 use tidegate_core::{DeviceId, ProductId, Timestamp, Update, UpdateId, Version};
 

@@ -5,7 +5,7 @@
 
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
-use tidegate_core::outcome::Status;
+use tidegate_core::status::Status;
 use tidegate_core::{DeviceId, Timestamp};
 use tidegate_engine::report::{About, Content, Found as FoundClaim, Report, VersionFrom};
 use tidegate_engine::{NotRecorded, Recorded};

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tidegate_core::claim::Claim;
-use tidegate_core::outcome::Status;
+use tidegate_core::status::Status;
 use tidegate_core::window::{Opening, any_open};
 use tidegate_core::{DeviceId, ProductId, Timestamp, Update, UpdateId};
 

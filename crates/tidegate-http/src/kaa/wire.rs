@@ -6,7 +6,7 @@
 
 use lambda_http::{Body, Response};
 use serde_json::{Map, Value, json};
-use tidegate_core::outcome::Status;
+use tidegate_core::status::Status;
 use tidegate_core::update::Kind;
 use tidegate_core::{Update, UpdateId, Version};
 

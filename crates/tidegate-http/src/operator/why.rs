@@ -5,8 +5,8 @@ use tidegate_core::device::Delivery;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::policy::{Clause, Doubt, Slots, Truth};
 use tidegate_core::receipt::{Considered, Receipt, explain};
-use tidegate_core::shard::{Refusal, window_of};
-use tidegate_core::{Catalog, Claims, Device, DeviceId, Standing, State, Timestamp, Update, decide};
+use tidegate_core::shard::{Refusal, period_of};
+use tidegate_core::{Catalog, ClaimStatus, Claims, Device, DeviceId, State, Timestamp, Update, decide};
 use tidegate_store::PublishStore;
 use tidegate_store::record::DeviceRecord;
 use tidegate_store::store::Freshness;
@@ -38,7 +38,7 @@ impl<S: PublishStore> PublishService<S> {
             let Some(offer) = &decision.offer else {
                 break;
             };
-            match self.no_room(offer.update, &offer.standing, at).await? {
+            match self.no_room(offer.update, &offer.claim_status, at).await? {
                 Some(no_room) => claims.note_no_room(offer.update.id.clone(), no_room),
                 None => break,
             }
@@ -59,23 +59,28 @@ impl<S: PublishStore> PublishService<S> {
     }
 
     /// Why every shard that could grant would refuse, if they all would.
-    async fn no_room(&self, update: &Update, standing: &Standing, at: Timestamp) -> Result<Option<NoRoom>, ApiError> {
-        let Some(grant) = standing.needs() else {
+    async fn no_room(
+        &self,
+        update: &Update,
+        claim_status: &ClaimStatus,
+        at: Timestamp,
+    ) -> Result<Option<NoRoom>, ApiError> {
+        let Some(grant) = claim_status.needs() else {
             return Ok(None);
         };
         let shards = self.store.shards(&update.id, update.shards).await.map_err(unavailable)?;
-        let of = match standing {
-            Standing::Unclaimed => None,
-            Standing::Held(claim) | Standing::Lapsed(claim) => Some(usize::from(claim.shard)),
+        let of = match claim_status {
+            ClaimStatus::Unclaimed => None,
+            ClaimStatus::Held(claim) | ClaimStatus::Lapsed(claim) => Some(usize::from(claim.shard)),
         };
-        let window = window_of(at, update.rollout.limits.period_s);
+        let period = period_of(at, update.rollout.limits.period_s);
         let mut no_room = NoRoom::Paused;
         for (_, shard) in shards.iter().enumerate().filter(|(index, _)| of.is_none_or(|shard| shard == *index)) {
             let refusal =
-                shard.map(|shard| shard.refusal(grant, update.generation, window, update.rollout.limits.period_s));
+                shard.map(|shard| shard.refusal(grant, update.generation, period, update.rollout.limits.period_s));
             match refusal {
                 Some(Some(Refusal::NoRoom(why))) => no_room = why,
-                Some(None | Some(Refusal::EarlierWindow | Refusal::LaterWindow(_))) => return Ok(None),
+                Some(None | Some(Refusal::EarlierPeriod | Refusal::LaterPeriod(_))) => return Ok(None),
                 Some(Some(Refusal::OtherGeneration)) | None => {}
             }
         }

@@ -183,8 +183,8 @@ impl Rollout {
             return None;
         }
         (row.gate, row.generation, row.caps) = (Door::Open, change.generation(), allocation.caps[shard]);
-        if self.design.keeps(Guard::SplitOpensItsPeriod) && row.window < allocation.window {
-            (row.window, row.window_used) = (allocation.window, 0);
+        if self.design.keeps(Guard::SplitOpensItsPeriod) && row.period < allocation.period {
+            (row.period, row.period_used) = (allocation.period, 0);
         }
         left[shard] = false;
         left.contains(&true).then_some(Stage::Opening(left))

@@ -1,8 +1,8 @@
 //! A check-in: decide, ask the shards, answer with a URL.
 
 use tidegate_core::Version;
-use tidegate_core::claim::{self, Movement};
-use tidegate_core::decide::Standing;
+use tidegate_core::claim::{self, CountDelta};
+use tidegate_core::decide::ClaimStatus;
 use tidegate_core::lifecycle::State;
 use tidegate_core::shard::{Grant, Refusal};
 
@@ -28,12 +28,12 @@ impl Rollout {
             Clock::True => world.clock,
             Clock::Late => world.clock - 1,
         };
-        let standing = self.standing(known, now)?;
+        let claim_status = self.claim_status(known, now)?;
         // `decide::is_live`, as far as this function's catalog knows.
         if world.records[usize::from(catalog)].state != State::Active {
             return None;
         }
-        if let Standing::Held(claim) = &standing {
+        if let ClaimStatus::Held(claim) = &claim_status {
             self.answer(world, device, &Claim::from_core(claim), now);
             return None;
         }
@@ -46,17 +46,17 @@ impl Rollout {
         }
     }
 
-    /// `decide::standing`; `None` when the device is not offered the update again.
-    fn standing(&self, known: Option<Claim>, now: u8) -> Option<Standing> {
+    /// `decide::claim_status`; `None` when the device is not offered the update again.
+    fn claim_status(&self, known: Option<Claim>, now: u8) -> Option<ClaimStatus> {
         let Some(claim) = known.map(Claim::to_core) else {
-            return Some(Standing::Unclaimed);
+            return Some(ClaimStatus::Unclaimed);
         };
         let has_lapsed = claim.has_lapsed(moment(now));
         let is_spent = has_lapsed && claim.attempts >= u32::from(self.scope.max_attempts);
         if claim.state == claim::ClaimState::Succeeded || is_spent {
             return None;
         }
-        Some(if has_lapsed { Standing::Lapsed(claim) } else { Standing::Held(claim) })
+        Some(if has_lapsed { ClaimStatus::Lapsed(claim) } else { ClaimStatus::Held(claim) })
     }
 
     /// `secure::reservation`.
@@ -77,7 +77,7 @@ impl Rollout {
             catalog,
             previous,
             claim: Claim::from_core(&claim),
-            period: Period::Same(self.scope.window_of(now)),
+            period: Period::Same(self.scope.period_of(now)),
             is_last_probe: probe == Probe::Last,
         }
     }
@@ -120,11 +120,11 @@ impl Rollout {
         let holds = |guard: Guard, condition: bool| condition || !self.design.keeps(guard);
         let room = |used: i8, cap: u8| i16::from(used) < i16::from(cap);
         let in_period = match reservation.period {
-            Period::Same(window) => {
-                shard.window == window && holds(Guard::RoomInThePeriod, room(shard.window_used, shard.caps.per_period))
+            Period::Same(period) => {
+                shard.period == period && holds(Guard::RoomInThePeriod, room(shard.period_used, shard.caps.per_period))
             }
-            Period::New(window) => {
-                holds(Guard::WindowOnlyForward, shard.window < window)
+            Period::New(period) => {
+                holds(Guard::PeriodOnlyForward, shard.period < period)
                     && holds(Guard::RoomInThePeriod, shard.caps.per_period >= 1)
             }
         };
@@ -138,9 +138,9 @@ impl Rollout {
     /// `secure::refused`, on `Shard::refusal`: another shard, another period, another catalog, or
     /// "nothing now".
     fn refused(&self, world: &World, shard: &Shard, grant: Grant, reservation: &Reservation) -> Option<Task> {
-        let window = reservation.period.start();
+        let period = reservation.period.start();
         let generation = u64::from(reservation.catalog);
-        let refusal = shard.to_core().refusal(grant, generation, i64::from(window) * TICK_S, self.scope.period_s());
+        let refusal = shard.to_core().refusal(grant, generation, i64::from(period) * TICK_S, self.scope.period_s());
         let again = |period| Some(Task::Reserve(Reservation { period, ..reservation.clone() }));
         match refusal {
             Some(Refusal::NoRoom(_)) if grant == Grant::First && !reservation.is_last_probe => {
@@ -151,26 +151,26 @@ impl Rollout {
             Some(Refusal::OtherGeneration) => {
                 Some(Task::Decide { catalog: world.generation(), known: reservation.previous })
             }
-            Some(Refusal::EarlierWindow) if !self.design.keeps(Guard::WindowOnlyForward) => again(Period::New(window)),
-            Some(Refusal::LaterWindow(_)) if !self.design.keeps(Guard::WindowOnlyForward) => again(Period::New(window)),
-            Some(Refusal::EarlierWindow) => again(Period::New(window)),
-            Some(Refusal::LaterWindow(later)) => again(Period::Same(tick(later))),
-            None => again(Period::Same(window)),
+            Some(Refusal::EarlierPeriod) if !self.design.keeps(Guard::PeriodOnlyForward) => again(Period::New(period)),
+            Some(Refusal::LaterPeriod(_)) if !self.design.keeps(Guard::PeriodOnlyForward) => again(Period::New(period)),
+            Some(Refusal::EarlierPeriod) => again(Period::New(period)),
+            Some(Refusal::LaterPeriod(later)) => again(Period::Same(tick(later))),
+            None => again(Period::Same(period)),
         }
     }
 
     /// The writes of `dynamo::reserve`: claim and counters.
     pub(crate) fn commit(&self, world: &mut World, device: u8, grant: Grant, reservation: &Reservation) {
         world.claims[usize::from(device)] = Some(reservation.claim);
-        let movement = match reservation.previous {
+        let delta = match reservation.previous {
             Some(before) => {
                 let now = moment(self.asked_at(reservation));
                 // The place in flight is spent by the grant itself, as `spend` does it.
-                Movement { in_flight: 0, ..before.to_core().reserve_again(now, now).1 }
+                CountDelta { in_flight: 0, ..before.to_core().reserve_again(now, now).1 }
             }
-            None => Movement::default(),
+            None => CountDelta::default(),
         };
-        world.shards[usize::from(reservation.claim.shard)].moves(movement);
+        world.shards[usize::from(reservation.claim.shard)].moves(delta);
         world.spend(device, grant, reservation);
     }
 
@@ -204,8 +204,8 @@ impl World {
             shard.in_flight += 1;
         }
         match reservation.period {
-            Period::Same(_) => shard.window_used += 1,
-            Period::New(window) => (shard.window, shard.window_used) = (window, 1),
+            Period::Same(_) => shard.period_used += 1,
+            Period::New(period) => (shard.period, shard.period_used) = (period, 1),
         }
         self.grants_in[usize::from(reservation.period.start())] += 1;
         self.granted_while_stopped |= self.record().state != State::Active;
@@ -220,8 +220,8 @@ pub(crate) enum Probe {
     Last,
 }
 
-/// `Standing::needs`.
+/// `ClaimStatus::needs`.
 pub(crate) fn grant(previous: Option<Claim>) -> Grant {
-    let standing = previous.map_or(Standing::Unclaimed, |claim| Standing::Lapsed(claim.to_core()));
-    standing.needs().expect("a claim that is held is not reserved")
+    let claim_status = previous.map_or(ClaimStatus::Unclaimed, |claim| ClaimStatus::Lapsed(claim.to_core()));
+    claim_status.needs().expect("a claim that is held is not reserved")
 }

@@ -25,11 +25,11 @@ pub(crate) enum Guard {
     RoomForADevice,
     /// `in_flight < max_in_flight` in `dynamo::reserve::spend`.
     RoomInFlight,
-    /// `window_used < window_cap` in `dynamo::reserve::spend`.
+    /// `period_used < period_cap` in `dynamo::reserve::spend`.
     RoomInThePeriod,
-    /// `window_start < :window` in `dynamo::reserve::spend`.
-    WindowOnlyForward,
-    /// `move_window` in `dynamo::publish::open_shards`: a shard is moved forward to the period for
+    /// `period_start < :period` in `dynamo::reserve::spend`.
+    PeriodOnlyForward,
+    /// `move_period` in `dynamo::publish::open_shards`: a shard is moved forward to the period for
     /// which its caps were split.
     SplitOpensItsPeriod,
     /// `gate = :open` in `dynamo::reserve::spend`.

@@ -27,8 +27,8 @@ use scope::Scope;
 pub(crate) const DEVICES: usize = 3;
 /// Shards of the rollout.
 pub(crate) const SHARDS: usize = 2;
-/// Windows that a search can see.
-const WINDOWS: usize = 8;
+/// Periods that a search can see.
+const PERIODS: usize = 8;
 
 /// One rollout, and everybody who works on it.
 #[derive(Debug)]
@@ -54,8 +54,8 @@ pub(crate) struct World {
     pub(crate) url_ends: [u8; DEVICES],
     /// First grants that each device was ever given.
     pub(crate) first_grants: [u8; DEVICES],
-    /// Grants by the window under which they were counted.
-    pub(crate) grants_in: [u8; WINDOWS],
+    /// Grants by the period under which they were counted.
+    pub(crate) grants_in: [u8; PERIODS],
     /// A grant was committed while the record said paused or aborted.
     pub(crate) granted_while_stopped: bool,
     /// A grant was committed that had been decided on another definition than the one in force.
@@ -200,7 +200,7 @@ impl Model for Rollout {
             changes: Vec::new(),
             url_ends: [0; DEVICES],
             first_grants: [0; DEVICES],
-            grants_in: [0; WINDOWS],
+            grants_in: [0; PERIODS],
             granted_while_stopped: false,
             granted_on_other_definition: false,
         }]

@@ -4,7 +4,7 @@
 use stateright::Property;
 use tidegate_core::claim::ClaimState;
 use tidegate_core::lifecycle::State;
-use tidegate_core::outcome::Outcome;
+use tidegate_core::status::Outcome;
 
 use super::change::ChangeKind;
 use super::rows::{CLAIM_TICKS, Claim, End};
@@ -16,7 +16,7 @@ pub(crate) const USED: &str = "used is the number of claims of every shard";
 pub(crate) const USED_AT_REST: &str = "used is the number of claims when no function is at work";
 pub(crate) const IN_FLIGHT: &str = "in_flight is the number of reserved claims of every shard";
 pub(crate) const MAX_IN_FLIGHT: &str = "never more reserved claims than max_in_flight";
-pub(crate) const RATE: &str = "never more grants in a window than max_per_period";
+pub(crate) const RATE: &str = "never more grants in a period than max_per_period";
 pub(crate) const ONE_CLAIM: &str = "a device is given its first offer once";
 pub(crate) const COUNTED_ONCE: &str = "every outcome is counted once";
 pub(crate) const STOPPED: &str = "no grant after an acknowledged pause or abort";

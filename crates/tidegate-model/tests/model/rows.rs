@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
-use tidegate_core::claim::{self, ClaimState, Movement};
+use tidegate_core::claim::{self, ClaimState, CountDelta};
 use tidegate_core::lifecycle::State;
-use tidegate_core::outcome::Outcome;
+use tidegate_core::status::Outcome;
 use tidegate_core::{Timestamp, Version, limits, shard};
 
 /// Seconds of a tick: the unit of every time in the model.
@@ -111,8 +111,8 @@ pub(crate) struct Shard {
     pub(crate) used: i8,
     pub(crate) in_flight: i8,
     /// The tick at which the counted period starts.
-    pub(crate) window: u8,
-    pub(crate) window_used: i8,
+    pub(crate) period: u8,
+    pub(crate) period_used: i8,
     pub(crate) succeeded: i8,
     pub(crate) failed: i8,
     pub(crate) timed_out: i8,
@@ -136,8 +136,8 @@ impl Shard {
             counts: shard::Counts {
                 used: count(self.used),
                 in_flight: count(self.in_flight),
-                window: i64::from(self.window) * TICK_S,
-                window_used: count(self.window_used),
+                period: i64::from(self.period) * TICK_S,
+                period_used: count(self.period_used),
                 succeeded: count(self.succeeded),
                 failed: count(self.failed),
                 timed_out: count(self.timed_out),
@@ -146,16 +146,16 @@ impl Shard {
     }
 
     /// The counters of `dynamo::settle`, and of `dynamo::reserve::counters`.
-    pub(crate) fn moves(&mut self, movement: Movement) {
-        let small = |by: i64| i8::try_from(by).expect("a movement is one claim's");
-        self.in_flight += small(movement.in_flight);
-        self.succeeded += small(movement.succeeded);
-        self.failed += small(movement.failed);
-        self.timed_out += small(movement.timed_out);
+    pub(crate) fn moves(&mut self, delta: CountDelta) {
+        let small = |by: i64| i8::try_from(by).expect("a delta is one claim's");
+        self.in_flight += small(delta.in_flight);
+        self.succeeded += small(delta.succeeded);
+        self.failed += small(delta.failed);
+        self.timed_out += small(delta.timed_out);
     }
 }
 
-/// `store::Window`, in ticks.
+/// `store::Period`, in ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Period {
     Same(u8),
@@ -188,9 +188,9 @@ pub(crate) struct Record {
     pub(crate) allocation: Allocation,
 }
 
-/// `limits::Allocation`, and the window for which it was split.
+/// `limits::Allocation`, and the period for which it was split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Allocation {
     pub(crate) caps: [Caps; 2],
-    pub(crate) window: u8,
+    pub(crate) period: u8,
 }

@@ -36,9 +36,9 @@ impl Scope {
         u32::from(self.period_ticks) * u32::try_from(TICK_S).expect("a minute")
     }
 
-    /// The tick at which the period of `now` starts: `shard::window_of`.
-    pub(crate) fn window_of(&self, now: u8) -> u8 {
-        rows::tick(tidegate_core::shard::window_of(moment(now), self.period_s()))
+    /// The tick at which the period of `now` starts: `shard::period_of`.
+    pub(crate) fn period_of(&self, now: u8) -> u8 {
+        rows::tick(tidegate_core::shard::period_of(moment(now), self.period_s()))
     }
 
     /// `limits::Allocation::split_over`, for two shards; small limits would get one.
@@ -50,14 +50,14 @@ impl Scope {
             max_in_flight: Some(u64::from(self.max_in_flight)),
             max_bytes_per_period: None,
         };
-        let window = tidegate_core::shard::window_of(moment(now), self.period_s());
+        let period = tidegate_core::shard::period_of(moment(now), self.period_s());
         let allocation =
-            limits::Allocation::split_over(SHARDS, &limits, 0, &held.map(|shard| shard.to_core().counts), window);
+            limits::Allocation::split_over(SHARDS, &limits, 0, &held.map(|shard| shard.to_core().counts), period);
         let small = |cap: u64| u8::try_from(cap).expect("limits are small");
         let caps = [0, 1].map(|shard| {
             let caps = allocation.caps(shard);
             Caps { devices: small(caps.devices), per_period: small(caps.per_period), in_flight: small(caps.in_flight) }
         });
-        Allocation { caps, window: self.window_of(now) }
+        Allocation { caps, period: self.period_of(now) }
     }
 }

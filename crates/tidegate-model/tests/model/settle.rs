@@ -1,7 +1,7 @@
 //! The end of a reservation: reports, check-ins with the new version, and the sweep.
 
-use tidegate_core::claim::Movement;
-use tidegate_core::outcome::Meaning;
+use tidegate_core::claim::CountDelta;
+use tidegate_core::status::StatusEffect;
 
 use super::design::Guard;
 use super::rows::{Claim, End, moment};
@@ -10,14 +10,14 @@ use super::{Reply, Rollout, Task, World};
 /// `Claim::settle` for a report (`functions/report`, `apply`) and for a check-in with the new version
 /// (`functions/check`, `believe_version`); `Claim::expire` for the sweep, whose clock is one tick
 /// ahead (`functions/sweep`, `expire`).
-pub(crate) fn settled(claim: &Claim, end: End, clock: u8) -> Option<(Claim, Movement)> {
+pub(crate) fn settled(claim: &Claim, end: End, clock: u8) -> Option<(Claim, CountDelta)> {
     let claim = claim.to_core();
-    let (after, movement) = match end {
-        End::Success => claim.settle(Meaning::Succeeded),
-        End::Failure => claim.settle(Meaning::Failed),
+    let (after, delta) = match end {
+        End::Success => claim.settle(StatusEffect::Succeeded),
+        End::Failure => claim.settle(StatusEffect::Failed),
         End::Silence => claim.expire(moment(clock + 1)),
     }?;
-    Some((Claim::from_core(&after), movement))
+    Some((Claim::from_core(&after), delta))
 }
 
 impl World {
@@ -41,9 +41,9 @@ impl Rollout {
             assert_eq!(*claim, Some(*before), "epoch and state say all about a claim");
         }
         // Expiry does not depend on when it is written: the sweep decided when it read.
-        let (after, movement) = settled(before, end, before.expires.max(world.clock))?;
+        let (after, delta) = settled(before, end, before.expires.max(world.clock))?;
         *claim = Some(after);
-        world.shards[usize::from(before.shard)].moves(movement);
+        world.shards[usize::from(before.shard)].moves(delta);
         match reply {
             Reply::Arrives => None,
             Reply::IsLost => Some(Task::Settle { before: *before, end }),

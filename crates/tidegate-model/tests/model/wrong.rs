@@ -22,7 +22,7 @@ impl Rollout {
         }
         let shard = [first, 1 - first].into_iter().find(|shard| self.has_room(world, *shard, catalog, now))?;
         let found = self.reservation(catalog, None, shard, now, Probe::Last);
-        let stored = world.shards[usize::from(shard)].window;
+        let stored = world.shards[usize::from(shard)].period;
         let period =
             if stored < found.period.start() { Period::New(found.period.start()) } else { Period::Same(stored) };
         Some(match self.design {
@@ -32,11 +32,11 @@ impl Rollout {
     }
 
     fn has_room(&self, world: &World, shard: u8, catalog: u8, now: u8) -> bool {
-        let window = i64::from(self.scope.window_of(now)) * TICK_S;
+        let period = i64::from(self.scope.period_of(now)) * TICK_S;
         let shard = world.shards[usize::from(shard)].to_core();
         matches!(
-            shard.refusal(Grant::First, u64::from(catalog), window, self.scope.period_s()),
-            None | Some(Refusal::EarlierWindow)
+            shard.refusal(Grant::First, u64::from(catalog), period, self.scope.period_s()),
+            None | Some(Refusal::EarlierPeriod)
         )
     }
 

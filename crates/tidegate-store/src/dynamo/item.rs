@@ -5,13 +5,13 @@ use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use tidegate_core::limits::{Allocation, Caps};
-use tidegate_core::outcome::Outcome;
 use tidegate_core::shard::{Counts, Gate, Shard};
+use tidegate_core::status::Outcome;
 use tidegate_core::update::StoredObject;
 use tidegate_core::{Claim, ClaimState, ProductId, State, Timestamp, UpdateId, Version};
 
 use super::key;
-use crate::record::{AuditEntry, ClaimKey, DeviceRecord, Head, InForce, SeriesPoint, UpdateRecord};
+use crate::record::{AuditEntry, ClaimKey, DeviceRecord, Head, PublishedCatalog, SeriesPoint, UpdateRecord};
 use crate::store::{StoreError, Stored};
 
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -82,7 +82,9 @@ pub(super) fn head_from(item: &Item) -> Stored<Head> {
         registration_is_open: fields.flag("registration_is_open"),
         version_attribute: fields.maybe_text("version_attribute").map(str::to_string),
         catalog: match fields.maybe_text("catalog_name") {
-            Some(name) => Some(InForce { revision: fields.number("catalog_revision")?, name: name.to_string() }),
+            Some(name) => {
+                Some(PublishedCatalog { revision: fields.number("catalog_revision")?, name: name.to_string() })
+            }
             None => None,
         },
     })
@@ -106,7 +108,7 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
         item.insert("caps_devices".into(), list(&allocation.devices));
         item.insert("caps_per_period".into(), list(&allocation.per_period));
         item.insert("caps_in_flight".into(), list(&allocation.in_flight));
-        item.insert("caps_window".into(), n(allocation.window));
+        item.insert("caps_period".into(), n(allocation.period));
     }
     if !update.objects.is_empty() {
         let list = |text: fn(&StoredObject) -> Option<&String>| {
@@ -127,7 +129,7 @@ pub(super) fn update_from(item: &Item) -> Stored<UpdateRecord> {
             devices: fields.numbers("caps_devices")?,
             per_period: fields.numbers("caps_per_period")?,
             in_flight: fields.numbers("caps_in_flight")?,
-            window: fields.number_or("caps_window", 0)?,
+            period: fields.number_or("caps_period", 0)?,
         }),
         false => None,
     };
@@ -234,14 +236,14 @@ pub(super) fn shard_from(item: &Item) -> Stored<Shard> {
         generation: fields.number("generation")?,
         caps: Caps {
             devices: fields.number("cap")?,
-            per_period: fields.number("window_cap")?,
+            per_period: fields.number("period_cap")?,
             in_flight: fields.number("max_in_flight")?,
         },
         counts: Counts {
             used: fields.number("used")?,
             in_flight: fields.number("in_flight")?,
-            window: fields.number("window_start")?,
-            window_used: fields.number("window_used")?,
+            period: fields.number("period_start")?,
+            period_used: fields.number("period_used")?,
             succeeded: fields.number("succeeded")?,
             failed: fields.number("failed")?,
             timed_out: fields.number("timed_out")?,

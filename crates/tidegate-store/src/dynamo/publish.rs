@@ -15,13 +15,13 @@ use super::item::{self, Fields, Item, n, s};
 use super::read::readable;
 use super::reserve::{held, unbuilt};
 use super::{DynamoStore, cancelled, failed_condition, key, unavailable};
-use crate::record::{AuditEntry, Head, InForce, SeriesPoint, UpdateRecord};
+use crate::record::{AuditEntry, Head, PublishedCatalog, SeriesPoint, UpdateRecord};
 use crate::schema::INDEX;
 use crate::store::{CloseRollouts, Freshness, OpenRollouts, PublishStore, StoreError, Stored};
 
 /// A shard that did not exist has counted nothing.
 const COUNTERS_FROM_NONE: &str = "used = if_not_exists(used, :none), in_flight = if_not_exists(in_flight, :none), \
-     window_start = if_not_exists(window_start, :none), window_used = if_not_exists(window_used, :none), \
+     period_start = if_not_exists(period_start, :none), period_used = if_not_exists(period_used, :none), \
      succeeded = if_not_exists(succeeded, :none), failed = if_not_exists(failed, :none), \
      timed_out = if_not_exists(timed_out, :none)";
 
@@ -62,7 +62,7 @@ impl CloseRollouts for DynamoStore {
                 // A shard that an activation which was cut off did not make is made here, shut.
                 .update_expression(format!(
                     "SET gate = :gate, generation = :generation, cap = if_not_exists(cap, :none), \
-                     window_cap = if_not_exists(window_cap, :none), \
+                     period_cap = if_not_exists(period_cap, :none), \
                      max_in_flight = if_not_exists(max_in_flight, :none), {COUNTERS_FROM_NONE}"
                 ))
                 .condition_expression("attribute_not_exists(pk) OR generation <= :generation")
@@ -77,7 +77,7 @@ impl CloseRollouts for DynamoStore {
     }
 
     async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>) -> Stored<bool> {
-        let InForce { name, .. } = InForce::of(revision, &bytes);
+        let PublishedCatalog { name, .. } = PublishedCatalog::of(revision, &bytes);
         self.catalogs.write(product, &name, bytes).await?;
         let flipped = self
             .client
@@ -130,7 +130,7 @@ impl OpenRollouts for DynamoStore {
         let openings = (0..allocation.shards()).map(|shard| async move {
             let caps = allocation.caps(shard);
             if caps.per_period < UNLIMITED {
-                self.move_window(update, shard, allocation.window, generation).await?;
+                self.move_period(update, shard, allocation.period, generation).await?;
             }
             let sent = self
                 .client
@@ -138,14 +138,14 @@ impl OpenRollouts for DynamoStore {
                 .table_name(&self.table)
                 .set_key(Some(key::shard(update, shard)))
                 .update_expression(format!(
-                    "SET gate = :open, generation = :generation, cap = :cap, window_cap = :window_cap, \
+                    "SET gate = :open, generation = :generation, cap = :cap, period_cap = :period_cap, \
                      max_in_flight = :max_in_flight, {COUNTERS_FROM_NONE}"
                 ))
                 .condition_expression("attribute_not_exists(pk) OR generation <= :generation")
                 .expression_attribute_values(":open", s(item::gate(Gate::Open)))
                 .expression_attribute_values(":generation", n(generation))
                 .expression_attribute_values(":cap", n(caps.devices))
-                .expression_attribute_values(":window_cap", n(caps.per_period))
+                .expression_attribute_values(":period_cap", n(caps.per_period))
                 .expression_attribute_values(":max_in_flight", n(caps.in_flight))
                 .expression_attribute_values(":none", n(0))
                 .send()
@@ -285,15 +285,15 @@ impl PublishStore for DynamoStore {
 impl DynamoStore {
     /// Moves a shard to the period that its caps were split for. Only forward, so it is safe at any
     /// time: nothing was granted there in a period that it has not reached.
-    async fn move_window(&self, update: &UpdateId, shard: u16, window: i64, generation: u64) -> Stored<()> {
+    async fn move_period(&self, update: &UpdateId, shard: u16, period: i64, generation: u64) -> Stored<()> {
         let sent = self
             .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key::shard(update, shard)))
-            .update_expression("SET window_start = :window, window_used = :none")
-            .condition_expression("window_start < :window AND generation <= :generation")
-            .expression_attribute_values(":window", n(window))
+            .update_expression("SET period_start = :period, period_used = :none")
+            .condition_expression("period_start < :period AND generation <= :generation")
+            .expression_attribute_values(":period", n(period))
             .expression_attribute_values(":none", n(0))
             .expression_attribute_values(":generation", n(generation))
             .send()

@@ -10,7 +10,7 @@ use super::item::{self, n, s, time};
 use super::read::readable_one;
 use super::{DynamoStore, cancelled, failed_condition, key, unavailable};
 use crate::record::DeviceWrite;
-use crate::store::{CheckStore, Reservation, Reserved, StoreError, Stored, Window};
+use crate::store::{CheckStore, Period, Reservation, Reserved, StoreError, Stored};
 
 impl CheckStore for DynamoStore {
     async fn reserve(&self, reservation: &Reservation) -> Stored<Reserved> {
@@ -150,18 +150,18 @@ impl DynamoStore {
             sets.push("in_flight = in_flight + :one");
             conditions.push("in_flight < max_in_flight");
         }
-        match reservation.window {
+        match reservation.period {
             None => {}
-            Some(Window::Same(window)) => {
-                sets.push("window_used = window_used + :one");
-                conditions.extend(["window_start = :window", "window_used < window_cap"]);
-                update = update.expression_attribute_values(":window", n(window));
+            Some(Period::Same(period)) => {
+                sets.push("period_used = period_used + :one");
+                conditions.extend(["period_start = :period", "period_used < period_cap"]);
+                update = update.expression_attribute_values(":period", n(period));
             }
             // Only forward: a late clock never opens a period that is over.
-            Some(Window::New(window)) => {
-                sets.extend(["window_start = :window", "window_used = :one"]);
-                conditions.extend(["window_start < :window", "window_cap >= :one"]);
-                update = update.expression_attribute_values(":window", n(window));
+            Some(Period::New(period)) => {
+                sets.extend(["period_start = :period", "period_used = :one"]);
+                conditions.extend(["period_start < :period", "period_cap >= :one"]);
+                update = update.expression_attribute_values(":period", n(period));
             }
         }
         let uses_one = sets.iter().any(|set| set.contains(":one"));
@@ -226,7 +226,7 @@ impl DynamoStore {
 
 /// The outcome counters that a renewal moves: the attempt before it ended in silence.
 fn counters(reservation: &Reservation) -> impl Iterator<Item = (&'static str, i64)> {
-    let moved = reservation.movement;
+    let moved = reservation.delta;
     [
         ("succeeded = succeeded + :succeeded", moved.succeeded),
         ("failed = failed + :failed", moved.failed),

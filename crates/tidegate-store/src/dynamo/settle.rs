@@ -1,7 +1,7 @@
 //! The end of a reservation: the claim and its shard's counters, both or neither.
 
 use aws_sdk_dynamodb::types::{CancellationReason, Put, TransactWriteItem, Update};
-use tidegate_core::claim::Movement;
+use tidegate_core::claim::CountDelta;
 use tidegate_core::{Claim, ClaimState, Timestamp};
 
 use super::item::{self, n, s, time};
@@ -11,8 +11,8 @@ use crate::record::{ClaimKey, DeviceWrite};
 use crate::store::{CheckStore, ReportStore, SettleClaims, StoreError, Stored};
 
 impl SettleClaims for DynamoStore {
-    async fn settle(&self, claim: &ClaimKey, before: &Claim, after: &Claim, movement: Movement) -> Stored<()> {
-        self.end_reservation(claim, before, after, movement, None).await
+    async fn settle(&self, claim: &ClaimKey, before: &Claim, after: &Claim, delta: CountDelta) -> Stored<()> {
+        self.end_reservation(claim, before, after, delta, None).await
     }
 }
 
@@ -22,10 +22,10 @@ impl ReportStore for DynamoStore {
         claim: &ClaimKey,
         before: &Claim,
         after: &Claim,
-        movement: Movement,
+        delta: CountDelta,
         device: &DeviceWrite,
     ) -> Stored<()> {
-        self.end_reservation(claim, before, after, movement, Some(device)).await
+        self.end_reservation(claim, before, after, delta, Some(device)).await
     }
 
     async fn save_running(&self, device: &DeviceWrite) -> Stored<()> {
@@ -70,7 +70,7 @@ impl DynamoStore {
         claim: &ClaimKey,
         before: &Claim,
         after: &Claim,
-        movement: Movement,
+        delta: CountDelta,
         device: Option<&DeviceWrite>,
     ) -> Stored<()> {
         let put = Put::builder()
@@ -89,10 +89,10 @@ impl DynamoStore {
                 "SET in_flight = in_flight + :in_flight, succeeded = succeeded + :succeeded, \
                  failed = failed + :failed, timed_out = timed_out + :timed_out",
             )
-            .expression_attribute_values(":in_flight", n(movement.in_flight))
-            .expression_attribute_values(":succeeded", n(movement.succeeded))
-            .expression_attribute_values(":failed", n(movement.failed))
-            .expression_attribute_values(":timed_out", n(movement.timed_out))
+            .expression_attribute_values(":in_flight", n(delta.in_flight))
+            .expression_attribute_values(":succeeded", n(delta.succeeded))
+            .expression_attribute_values(":failed", n(delta.failed))
+            .expression_attribute_values(":timed_out", n(delta.timed_out))
             .build()
             .map_err(unbuilt)?;
         let mut writes =

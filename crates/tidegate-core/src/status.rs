@@ -36,7 +36,7 @@ pub enum Status {
 
 /// What a status means for the device's claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Meaning {
+pub enum StatusEffect {
     /// It is on the way.
     Progress,
     /// It has the update.
@@ -47,22 +47,22 @@ pub enum Meaning {
     BackedOut,
 }
 
-const STATUSES: [(Status, &str, Meaning); 15] = [
-    (Status::Init, "INIT", Meaning::Progress),
-    (Status::Test, "TEST", Meaning::Progress),
-    (Status::TestStep, "TEST_STEP", Meaning::Progress),
-    (Status::TestError, "TEST_ERROR", Meaning::Failed),
-    (Status::TestSuccess, "TEST_SUCCESS", Meaning::Progress),
-    (Status::Download, "DOWNLOAD", Meaning::Progress),
-    (Status::DownloadStep, "DOWNLOAD_STEP", Meaning::Progress),
-    (Status::DownloadSuccess, "DOWNLOAD_SUCCESS", Meaning::Progress),
-    (Status::DownloadError, "DOWNLOAD_ERROR", Meaning::Failed),
-    (Status::Install, "INSTALL", Meaning::Progress),
-    (Status::InstallStep, "INSTALL_STEP", Meaning::Progress),
-    (Status::InstallAborted, "INSTALL_ABORTED", Meaning::BackedOut),
-    (Status::InstallError, "INSTALL_ERROR", Meaning::Failed),
-    (Status::InstallSuccess, "INSTALL_SUCCESS", Meaning::Succeeded),
-    (Status::InstalledVersion, "INSTALLED_VERSION", Meaning::Succeeded),
+const STATUSES: [(Status, &str, StatusEffect); 15] = [
+    (Status::Init, "INIT", StatusEffect::Progress),
+    (Status::Test, "TEST", StatusEffect::Progress),
+    (Status::TestStep, "TEST_STEP", StatusEffect::Progress),
+    (Status::TestError, "TEST_ERROR", StatusEffect::Failed),
+    (Status::TestSuccess, "TEST_SUCCESS", StatusEffect::Progress),
+    (Status::Download, "DOWNLOAD", StatusEffect::Progress),
+    (Status::DownloadStep, "DOWNLOAD_STEP", StatusEffect::Progress),
+    (Status::DownloadSuccess, "DOWNLOAD_SUCCESS", StatusEffect::Progress),
+    (Status::DownloadError, "DOWNLOAD_ERROR", StatusEffect::Failed),
+    (Status::Install, "INSTALL", StatusEffect::Progress),
+    (Status::InstallStep, "INSTALL_STEP", StatusEffect::Progress),
+    (Status::InstallAborted, "INSTALL_ABORTED", StatusEffect::BackedOut),
+    (Status::InstallError, "INSTALL_ERROR", StatusEffect::Failed),
+    (Status::InstallSuccess, "INSTALL_SUCCESS", StatusEffect::Succeeded),
+    (Status::InstalledVersion, "INSTALLED_VERSION", StatusEffect::Succeeded),
 ];
 
 impl Status {
@@ -79,8 +79,8 @@ impl Status {
 
     /// What it means for the claim.
     #[must_use]
-    pub fn meaning(self) -> Meaning {
-        STATUSES.iter().find(|(status, ..)| *status == self).map_or(Meaning::Progress, |(_, _, meaning)| *meaning)
+    pub fn effect(self) -> StatusEffect {
+        STATUSES.iter().find(|(status, ..)| *status == self).map_or(StatusEffect::Progress, |(_, _, effect)| *effect)
     }
 }
 
@@ -98,8 +98,9 @@ mod tests {
     #[test]
     fn every_status_is_read_back_from_its_name_and_four_of_them_end_in_failure() {
         assert!(Status::names().all(|name| Status::parse(name).unwrap().to_string() == name));
-        let failing =
-            |name: &str| matches!(Status::parse(name).unwrap().meaning(), Meaning::Failed | Meaning::BackedOut);
+        let failing = |name: &str| {
+            matches!(Status::parse(name).unwrap().effect(), StatusEffect::Failed | StatusEffect::BackedOut)
+        };
         let failures = Status::names().filter(|name| failing(name)).collect::<Vec<_>>();
         assert_eq!(failures, ["TEST_ERROR", "DOWNLOAD_ERROR", "INSTALL_ABORTED", "INSTALL_ERROR"]);
         assert_eq!(Status::parse("install_success"), None, "names are exact");
