@@ -50,7 +50,7 @@ impl Ours {
         };
         let now = crate::now();
         let decision = decide(&device, &self.catalog, &Claims::default(), now);
-        let reason = decision.reason().map_or("up_to_date", |(_, objection)| objection.code());
+        let reason = decision.reason_code().name();
         let after_s = check_again_after_s(&device, &decision, now);
         let answer = match &decision.offer {
             Some(offer) => NativeAnswer::offer(offer.update, Vec::new(), now, after_s),

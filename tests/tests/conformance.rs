@@ -10,9 +10,9 @@ use std::fmt::Debug;
 use sha2::{Digest, Sha256};
 use tidegate::stack::{BUCKET, TABLE};
 use tidegate_cloud::LocalCloud;
+use tidegate_core::ObjectionCode;
 use tidegate_core::claim::{Attempt, CountDelta};
 use tidegate_core::limits::{Allocation, UNLIMITED};
-use tidegate_core::objection::CODES;
 use tidegate_core::shard::{Gate, Grant, Shard};
 use tidegate_core::status::StatusEffect;
 use tidegate_core::update::StoredObject;
@@ -507,7 +507,8 @@ impl History {
             (_, 48..52) => self.note_progress(memory).await,
             (_, 52..60) => Operation::SaveDevice(Box::new(self.device_write(memory).await)),
             (_, 60..63) => {
-                let codes = (0..1 + self.dice.below(3)).map(|_| (self.dice.pick(&CODES), self.dice.below(9)));
+                let codes = (0..1 + self.dice.below(3))
+                    .map(|_| (self.dice.pick(ObjectionCode::ALL).name(), self.dice.below(9)));
                 let codes = codes.collect();
                 Operation::AddDeferrals(self.update(), codes)
             }

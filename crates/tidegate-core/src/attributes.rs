@@ -1,8 +1,8 @@
-//! What a device says about itself: names and values, nested ones reached by dotted names.
+//! Attributes: the named values that a device states. Nested values have dotted names.
 
 use std::fmt;
 
-/// One value a device reports.
+/// Value of an attribute.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// `true` or `false`.
@@ -22,7 +22,7 @@ impl fmt::Display for Value {
         match self {
             Value::Bool(value) => write!(out, "{value}"),
             Value::Integer(value) => write!(out, "{value}"),
-            // Debug keeps the ".0" that says this was not a whole number.
+            // Debug keeps the ".0" of a number that is not an integer.
             Value::Number(value) => write!(out, "{value:?}"),
             Value::Text(value) => write_quoted(out, value),
             Value::List(values) => {
@@ -48,7 +48,7 @@ fn write_quoted(out: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
             '\n' => out.write_str("\\n")?,
             '\r' => out.write_str("\\r")?,
             '\t' => out.write_str("\\t")?,
-            // A device must not be able to move the cursor of the operator's terminal.
+            // A device must not control the operator's terminal.
             control if control.is_control() => write!(out, "\\u{:04x}", u32::from(control))?,
             plain => out.write_char(plain)?,
         }
@@ -56,15 +56,15 @@ fn write_quoted(out: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     out.write_char('"')
 }
 
-/// Everything a device says about itself, by dotted name, sorted.
+/// All attributes of a device, sorted by name.
 ///
-/// Policies cannot write a `-` or a space inside a name, so `try-beta-features` also answers to
-/// `try_beta_features`, unless an attribute of exactly that name exists.
+/// A name in a policy cannot contain `-` or a space. So `try-beta-features` can also be read as `try_beta_features`,
+/// unless an attribute with exactly that name exists.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Attributes {
     /// Sorted by name.
     values: Vec<(String, Value)>,
-    /// From the name a policy can write to the name the device used, sorted. Few devices have any.
+    /// From the name in a policy to the name that the device uses, sorted. Most devices have none.
     spellings: Vec<(String, String)>,
 }
 
@@ -74,18 +74,18 @@ impl Attributes {
         Self::default()
     }
 
-    /// The same, with room for so many.
+    /// No attributes yet, with room for `count`.
     pub fn with_room_for(count: usize) -> Self {
         Self { values: Vec::with_capacity(count), spellings: Vec::new() }
     }
 
-    /// Sets one attribute; a later value for the same name replaces the earlier one.
+    /// Sets one attribute. A later value with the same name replaces the earlier one.
     pub fn insert(&mut self, name: impl Into<String>, value: Value) {
         let name = name.into();
         if name.contains(['-', ' ']) {
             let spelling = name.replace(['-', ' '], "_");
             match place(&self.spellings, &spelling) {
-                // Of "a-b" and "a b" the first in sorted order answers, whatever order they came in.
+                // Of "a-b" and "a b", the first in sorted order is read, independent of the order of insertion.
                 Ok(known) => {
                     if let Some((_, original)) = self.spellings.get_mut(known).filter(|(_, original)| name < *original)
                     {
@@ -105,30 +105,30 @@ impl Attributes {
         }
     }
 
-    /// The value of an attribute, by its own name or by the one a policy can write.
+    /// Value of an attribute, by the device's name for it or by its name in a policy.
     pub fn get(&self, name: &str) -> Option<&Value> {
         find(&self.values, name).or_else(|| find(&self.values, find(&self.spellings, name)?))
     }
 
-    /// Every attribute under the name the device used, sorted by name.
+    /// All attributes with the device's names for them, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.values.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// How many attributes there are.
+    /// Number of attributes.
     pub fn len(&self) -> usize {
         self.values.len()
     }
 
-    /// Whether the device said nothing about itself.
+    /// `true` if there is no attribute.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
 }
 
-/// Where a name is, or where it belongs.
+/// Index of a name, or the index at which it must be inserted.
 fn place<T>(sorted: &[(String, T)], name: &str) -> Result<usize, usize> {
-    // Names mostly come in order.
+    // Most devices send their names in order.
     match sorted.last() {
         Some((last, _)) if last.as_str() < name => Err(sorted.len()),
         _ => sorted.binary_search_by(|(known, _)| known.as_str().cmp(name)),

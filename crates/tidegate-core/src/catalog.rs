@@ -1,4 +1,4 @@
-//! The updates of one product that are live, newest first.
+//! Catalog: the live updates of one product, newest first.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 
 use semver::Version;
 
-use crate::cohort::Cohort;
 use crate::device::Device;
 use crate::id::{ProductId, UpdateId};
 use crate::index::Index;
@@ -14,8 +13,8 @@ use crate::lifecycle::State;
 use crate::policy::{Candidate, Facts, Screen, Slots};
 use crate::update::{Downgrade, Update};
 
-/// The live updates of one product in descending precedence, with the attribute names that their
-/// policies ask for, and an index by what those policies need.
+/// Live updates of one product in descending precedence, with the attribute names that their policies use, and an
+/// index by the attribute values that the policies need.
 pub struct Catalog {
     pub(crate) product: ProductId,
     pub(crate) slots: Slots,
@@ -23,35 +22,34 @@ pub struct Catalog {
     pub(crate) screen: Screen,
     pub(crate) stopped_updates: Vec<UpdateId>,
     pub(crate) newest_first: Vec<Entry>,
-    /// What entries that were not yet asked for are decoded from.
+    /// Bytes from which entries are decoded.
     pub(crate) encoded: Arc<[u8]>,
 }
 
-/// One update, decoded when it is first asked for: of thousands, a device concerns a few.
+/// One update, decoded when it is first needed. A device needs few of thousands.
 #[derive(Default)]
 pub(crate) struct Entry {
     pub(crate) encoded: Range<usize>,
-    /// `None` for what cannot be decoded: it is offered to nobody.
+    /// `None` if the update cannot be decoded. No device is offered it.
     pub(crate) update: OnceLock<Option<Box<Update>>>,
 }
 
 impl Catalog {
-    /// Takes the updates of `product`, in any order; `slots` is what their policies were parsed with.
-    /// An update of another product is left out: nothing ever crosses.
+    /// The catalog of these updates, which may come in any order. Their policies were parsed with `slots`. An update of
+    /// another product is left out.
     #[must_use]
     pub fn new(product: ProductId, slots: Slots, updates: impl IntoIterator<Item = Update>) -> Self {
         let mut newest_first: Vec<Update> = updates.into_iter().filter(|update| update.product == product).collect();
         newest_first.sort_by(|a, b| b.version.cmp_precedence(&a.version).then_with(|| a.id.cmp(&b.id)));
-        let filed = |update: &Update| (update.policy.needs(), update.downgrade == Downgrade::Allowed);
-        let index = Index::new(&newest_first.iter().map(filed).collect::<Vec<_>>());
+        let indexed = |update: &Update| (update.policy.needs(), update.downgrade == Downgrade::Allowed);
+        let index = Index::new(&newest_first.iter().map(indexed).collect::<Vec<_>>());
         let screen = Screen::new(newest_first.iter().map(|update| &update.policy));
         let whole = |update| Entry { encoded: 0..0, update: OnceLock::from(Some(Box::new(update))) };
         let newest_first = newest_first.into_iter().map(whole).collect();
         Self { product, slots, index, screen, stopped_updates: Vec::new(), newest_first, encoded: Arc::default() }
     }
 
-    /// The same, with the updates that were stopped or taken back: devices on their way to one should
-    /// turn back.
+    /// Adds the updates that were aborted or withdrawn. A device must cancel such an update.
     #[must_use]
     pub fn with_stopped_updates(mut self, updates: impl IntoIterator<Item = UpdateId>) -> Self {
         self.stopped_updates = updates.into_iter().collect();
@@ -59,43 +57,43 @@ impl Catalog {
         self
     }
 
-    /// Whose updates these are.
+    /// Product of the updates.
     #[must_use]
     pub fn product(&self) -> &ProductId {
         &self.product
     }
 
-    /// The attribute names that the policies ask for.
+    /// Attribute names that the policies use.
     #[must_use]
     pub fn slots(&self) -> &Slots {
         &self.slots
     }
 
-    /// How many updates there are.
+    /// Number of updates.
     #[must_use]
     pub fn len(&self) -> usize {
         self.newest_first.len()
     }
 
-    /// Whether there is none.
+    /// `true` if there is no update.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.newest_first.is_empty()
     }
 
-    /// The updates in the order in which they are considered.
+    /// Updates in the order in which a decision considers them.
     pub fn newest_first(&self) -> impl Iterator<Item = &Update> {
         (0..self.len()).filter_map(|position| self.at(position))
     }
 
-    /// The update of that id, which gives `version`.
+    /// The update with this id and version.
     #[must_use]
     pub fn find(&self, id: &UpdateId, version: &Version) -> Option<&Update> {
         self.at(self.newer_than(version)).filter(|update| update.id == *id)
     }
 
-    /// Whether devices that are on their way to an update should turn back: it is paused, was stopped,
-    /// or was taken back. One that is over as planned lets them finish.
+    /// `true` if a device must cancel an update that it has started: the update is paused, aborted or withdrawn. Devices
+    /// may finish an update that was completed.
     #[must_use]
     pub fn is_stopped(&self, id: &UpdateId, version: &Version) -> bool {
         let is_paused = self.find(id, version).is_some_and(|update| update.state == State::Paused);
@@ -107,11 +105,11 @@ impl Catalog {
         entry.update.get_or_init(|| self.decode(&entry.encoded).map(Box::new)).as_deref()
     }
 
-    /// How many updates are above a version; they come first.
+    /// Number of updates above a version. They are the first ones.
     pub(crate) fn newer_than(&self, version: &Version) -> usize {
         let is_newer =
             |position: usize| self.at(position).is_some_and(|update| update.version.cmp_precedence(version).is_gt());
-        // Most devices run the newest.
+        // Most devices run the newest version.
         if !is_newer(0) {
             return 0;
         }
@@ -123,7 +121,7 @@ impl Catalog {
         newer
     }
 
-    /// The updates whose policy holds, newest first: of the first `newer`, and of those that can be downgrades.
+    /// Updates whose policy admits the device, newest first, out of the first `newer` and the possible downgrades.
     pub(crate) fn targeting<'c, 'd>(
         &'c self,
         device: &'d Device,
@@ -135,7 +133,7 @@ impl Catalog {
     {
         let ask = move |position, id| {
             let update = self.at(position)?;
-            let place = || Cohort::of(&update.id, &device.id).place();
+            let place = || update.cohort_of(&device.id).place();
             update.policy.part(id, facts, &Candidate { new_version: &update.version, cohort: &place })
         };
         let holds = move |position: &usize| self.screen.admits(*position, facts, |id| ask(*position, id));

@@ -1,4 +1,4 @@
-//! One device's slot in one rollout: it exists once or not at all.
+//! Claim: the record of one device in one rollout. A device has at most one claim on an update.
 
 use std::collections::BTreeMap;
 
@@ -9,62 +9,62 @@ use crate::id::UpdateId;
 use crate::objection::NoRoom;
 use crate::status::{Outcome, StatusEffect};
 
-/// A URL that is good for less than this many seconds is of no use to a device.
+/// Shortest validity of a URL that is useful to a device, in seconds.
 pub const SHORTEST_URL_S: i64 = 60;
-/// Seconds by which clocks may disagree without leaving a live URL on an expired claim, and one
-/// minute more. A claim shorter than half an hour gives a fifth of itself.
+/// Longest time between the end of a URL and the end of its claim: the largest difference of clocks that leaves no
+/// live URL on an expired claim, plus one minute. For a claim shorter than half an hour it is a fifth of the claim.
 const MOST_URL_MARGIN_S: i64 = 360;
 
-/// Where a claim stands.
+/// State of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClaimState {
-    /// The device has the offer and has not said how it went.
+    /// The device has the offer and has not reported an outcome.
     Reserved,
-    /// It is over without a word of how it went: nothing was heard until its end, or the device
-    /// let go of it because it was told to.
+    /// The attempt ended without a reported outcome: the claim expired, or the device released it when the rollout was
+    /// stopped.
     Expired,
     /// The device has the update.
     Succeeded,
-    /// The device said that it failed.
+    /// The device reported a failure.
     Failed,
 }
 
-/// One device's slot in one rollout.
+/// Record of one device in one rollout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
-    /// The version that was offered.
+    /// The offered version.
     pub version: Version,
-    /// Where it stands.
+    /// State of the claim.
     pub state: ClaimState,
-    /// The shard of the rollout that counts it.
+    /// Shard that counts the claim.
     pub shard: u16,
-    /// Goes up with every reservation; a late writer of an earlier one is told apart by it.
+    /// Number of the reservation. It increases with each one, so that a late write for an earlier one is recognized.
     pub epoch: u32,
-    /// How many times the update was offered to this device.
+    /// Number of times the update was offered to this device.
     pub attempts: u32,
-    /// When the present reservation was made.
+    /// Time of the current reservation.
     pub reserved_at: Timestamp,
-    /// When the present reservation ends.
+    /// Time at which the current reservation ends.
     pub expires_at: Timestamp,
-    /// The outcome under which the rollout counts this device, if any yet. A new attempt keeps it
-    /// until its own outcome replaces it, so evidence never disappears while a device retries.
+    /// Outcome under which the rollout counts this device. A new attempt keeps it until it has an outcome of its own,
+    /// so that a retry removes no evidence.
     pub counted: Option<Outcome>,
     /// The device decided against the update.
     pub backed_out: bool,
-    /// The user agreed to the update, where it asks for that. Holds for further attempts too.
+    /// The user gave consent, if the update needs it. The consent is valid for later attempts too.
     pub consented: bool,
 }
 
-/// Whether an attempt that was let go of counts among the device's attempts.
+/// Effect of a released claim on the device's number of attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
-    /// The device did as it was told; it is not held against it.
+    /// The attempt does not count: the device released the claim because the service asked for it.
     GivenBack,
-    /// Nobody asked it to. Without a limit it could go round for ever.
+    /// The attempt counts: the device released the claim by itself, and could otherwise do so without end.
     Spent,
 }
 
-/// How the counters of a shard move.
+/// Change of a shard's counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)] // the counters of `shard::Counts`
 pub struct CountDelta {
@@ -93,7 +93,7 @@ impl CountDelta {
 }
 
 impl Claim {
-    /// A first reservation.
+    /// The first reservation of a device.
     #[must_use]
     pub fn reserve(version: &Version, shard: u16, now: Timestamp, expires_at: Timestamp) -> Self {
         Self {
@@ -110,7 +110,7 @@ impl Claim {
         }
     }
 
-    /// Until when a URL may be good that is handed out for this reservation.
+    /// Latest end of the URLs that are given out for this reservation.
     #[must_use]
     pub fn urls_end_at(&self) -> Timestamp {
         let length_s = self.expires_at.as_second().saturating_sub(self.reserved_at.as_second());
@@ -118,15 +118,15 @@ impl Claim {
         Timestamp::from_second(self.expires_at.as_second().saturating_sub(margin_s)).unwrap_or(self.expires_at)
     }
 
-    /// Whether the present reservation is over, or so nearly that no URL fits in it any more.
+    /// `true` if the current reservation is over, or too near its end for a useful URL.
     #[must_use]
     pub fn has_lapsed(&self, now: Timestamp) -> bool {
         self.state != ClaimState::Reserved
             || self.urls_end_at().as_second().saturating_sub(now.as_second()) < SHORTEST_URL_S
     }
 
-    /// Another reservation after a lapsed one: the exposure was counted the first time, so only the
-    /// places in flight and the rate are asked again.
+    /// A new reservation after a lapsed one. The device was counted against `max_devices` the first time, so only
+    /// `max_in_flight` and the rate are asked again.
     #[must_use]
     pub fn reserve_again(&self, now: Timestamp, expires_at: Timestamp) -> (Self, CountDelta) {
         let mut delta = CountDelta::default();
@@ -142,8 +142,7 @@ impl Claim {
             epoch: self.epoch.saturating_add(1),
             attempts: self.attempts.saturating_add(1),
             reserved_at: now,
-            // A late clock must not end this reservation before the last one would have: a URL of
-            // that one may still be live.
+            // A slow clock must not end this reservation before the previous one: a URL of that one may still be live.
             expires_at: expires_at.max(self.expires_at),
             counted,
             ..self.clone()
@@ -151,10 +150,10 @@ impl Claim {
         (again, delta)
     }
 
-    /// What a report does to the claim; `None` when it changes nothing.
+    /// The claim after a report, and the change of the counters. `None` if the report changes nothing.
     ///
-    /// Success is believed at any time, because a device that runs the version has it. Failure is
-    /// believed once, and not after success.
+    /// A success is accepted at any time, because a device that runs the version has the update. A failure is accepted
+    /// once, and not after a success.
     #[must_use]
     pub fn settle(&self, effect: StatusEffect) -> Option<(Self, CountDelta)> {
         let (state, outcome) = match effect {
@@ -162,24 +161,25 @@ impl Claim {
             StatusEffect::Succeeded => (ClaimState::Succeeded, Outcome::Succeeded),
             StatusEffect::Failed | StatusEffect::BackedOut => (ClaimState::Failed, Outcome::Failed),
         };
-        let believed = match self.state {
+        let is_accepted = match self.state {
             ClaimState::Reserved | ClaimState::Expired => true,
             ClaimState::Failed => outcome == Outcome::Succeeded,
             ClaimState::Succeeded => false,
         };
-        believed.then(|| self.end(state, outcome, effect == StatusEffect::BackedOut))
+        is_accepted.then(|| self.end(state, outcome, effect == StatusEffect::BackedOut))
     }
 
-    /// The end of a reservation that nobody reported on; `None` when it is not due.
+    /// The claim after its reservation expired without a report. `None` if it is not due.
     #[must_use]
     pub fn expire(&self, now: Timestamp) -> Option<(Self, CountDelta)> {
         let due = self.state == ClaimState::Reserved && self.expires_at <= now;
         due.then(|| self.end(ClaimState::Expired, Outcome::TimedOut, false))
     }
 
-    /// The end of a reservation that the device let go of before anything was installed; `None` when
-    /// there is none. It has no outcome: the place in flight comes free, and neither success,
-    /// failure nor silence is counted. What an earlier attempt counted stays.
+    /// The claim after the device released it before the installation. `None` if nothing is reserved.
+    ///
+    /// A released claim has no outcome: the place in flight becomes free, and no counter of outcomes changes. The
+    /// outcome of an earlier attempt stays.
     #[must_use]
     pub fn let_go(&self, attempt: Attempt) -> Option<(Self, CountDelta)> {
         let attempts = match attempt {
@@ -192,7 +192,7 @@ impl Claim {
         })
     }
 
-    /// The claim once the user has agreed; `None` when there is nothing to agree to any more.
+    /// The claim after the user gave consent. `None` if no consent is expected.
     #[must_use]
     pub fn consent(&self) -> Option<Self> {
         let waits = self.state == ClaimState::Reserved && !self.consented;
@@ -210,7 +210,7 @@ impl Claim {
     }
 }
 
-/// What is known of one device's claims, and of rollouts that had no room for it a moment ago.
+/// Claims of one device, and the rollouts that had no room for it a moment ago.
 #[derive(Debug, Clone, Default)]
 pub struct Claims {
     claims: BTreeMap<UpdateId, Claim>,
@@ -218,13 +218,13 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Takes over the claims as they were read.
+    /// The claims, as they were read from storage.
     #[must_use]
     pub fn new(claims: impl IntoIterator<Item = (UpdateId, Claim)>) -> Self {
         Self { claims: claims.into_iter().collect(), no_room: BTreeMap::new() }
     }
 
-    /// The claim on one update.
+    /// The claim on an update.
     #[must_use]
     pub fn on(&self, update: &UpdateId) -> Option<&Claim> {
         self.claims.get(update)
@@ -235,18 +235,18 @@ impl Claims {
         self.claims.iter()
     }
 
-    /// Takes over a newer claim.
+    /// Replaces the claim on an update by a newer one.
     pub fn record(&mut self, update: UpdateId, claim: Claim) {
         self.no_room.remove(&update);
         self.claims.insert(update, claim);
     }
 
-    /// Notes that a rollout had no room.
+    /// Records that the rollout of an update had no room.
     pub fn note_no_room(&mut self, update: UpdateId, no_room: NoRoom) {
         self.no_room.insert(update, no_room);
     }
 
-    /// Why a rollout had no room a moment ago.
+    /// Reason why the rollout of an update had no room a moment ago.
     #[must_use]
     pub fn no_room(&self, update: &UpdateId) -> Option<&NoRoom> {
         self.no_room.get(update)
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn letting_go_frees_the_place_and_counts_no_outcome() {
+    fn a_release_frees_the_place_and_counts_no_outcome() {
         check(&["let go"], &["moved"], [0, 0, 0, 0]);
         check(&["let go", "let go"], &["moved", "ignored"], [0, 0, 0, 0]);
         check(&["let go", "expiry"], &["moved", "ignored"], [0, 0, 0, 0]);

@@ -1,4 +1,4 @@
-//! A device's fixed place in one rollout's queue.
+//! Cohort: a device's fixed place in the queue of one rollout.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use sha2::{Digest, Sha256};
 
 use crate::id::{DeviceId, UpdateId};
 
-/// How many places a queue has: phases are percentages with two decimals.
+/// Number of places in a queue. Phases are percentages with two decimals.
 pub const PLACES: u16 = 10_000;
 
-/// A place from 0 to 9,999; a phase of 5 % admits the places below 500.
+/// Place in the queue of one rollout, from 0 to 9,999. A phase of 5 % admits the places below 500.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cohort(u16);
 
 impl Cohort {
-    /// The place of `device` in the rollout of `update`.
+    /// The cohort of `device` in the rollout of `update`.
     ///
-    /// It is salted with the update, so that the same devices are not first every time, and it
-    /// depends on nothing else, so that a share of 5 % is always a part of the share of 25 %.
-    /// Running rollouts depend on this function: its values are pinned by a golden file.
+    /// It depends on the update, so that the same devices are not first in every rollout. It depends on nothing else,
+    /// so that a share of 5 % is always a part of the share of 25 %. Running rollouts depend on this function; a golden
+    /// file pins its values.
     #[must_use]
     pub fn of(update: &UpdateId, device: &DeviceId) -> Self {
         let digest =
@@ -35,24 +35,29 @@ impl Cohort {
     }
 }
 
-/// A part of the fleet in hundredths of a percent, 0 to 10,000.
+/// Percentage that is not a [`Share`].
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error("a percentage must be within 0 and 100, with at most two decimals; got {0}")]
+pub struct ShareError(f64);
+
+/// Part of the fleet in hundredths of a percent, 0 to 10,000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Share(u16);
 
 impl Share {
-    /// Nobody.
+    /// No device.
     pub const NONE: Share = Share(0);
-    /// Everyone.
+    /// Every device.
     pub const ALL: Share = Share(PLACES);
 
-    /// A share from a percentage with at most two decimals.
+    /// The share for a percentage with at most two decimals.
     ///
     /// # Errors
-    /// A sentence, when it is not within 0 to 100 or is finer than a hundredth.
-    pub fn from_percent(percent: f64) -> Result<Self, String> {
+    /// The percentage, if it is not within 0 and 100 or has more than two decimals.
+    pub fn from_percent(percent: f64) -> Result<Self, ShareError> {
         let places = percent * 100.0;
         if !(0.0..=f64::from(PLACES)).contains(&places) || (places - places.round()).abs() > 1e-6 {
-            return Err(format!("a percentage must be within 0 and 100, with at most two decimals; got {percent}"));
+            return Err(ShareError(percent));
         }
         // In range by the check above.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -65,7 +70,7 @@ impl Share {
         f64::from(self.0) / 100.0
     }
 
-    /// Whether a place in the queue is within this share.
+    /// `true` if the cohort is within this share.
     #[must_use]
     pub fn holds(self, cohort: Cohort) -> bool {
         cohort.0 < self.0

@@ -1,4 +1,4 @@
-//! The answer to a check-in: the newest update that nothing objects to.
+//! Decision on a check-in: the newest update that nothing objects to.
 
 use std::cell::LazyCell;
 
@@ -6,50 +6,48 @@ use jiff::Timestamp;
 
 use crate::catalog::Catalog;
 use crate::claim::{Claim, ClaimState, Claims};
-use crate::cohort::Cohort;
 use crate::device::Device;
 use crate::lifecycle::State;
-use crate::objection::{NoRoom, Objection};
+use crate::objection::{Cure, Objection, ObjectionCode};
 use crate::policy::{Candidate, Doubt, Facts, Truth};
 use crate::rollout::WhenFull;
 use crate::shard::Grant;
 use crate::update::Update;
 
-/// Our answer, with the reason against every update that was passed over.
+/// Answer to a check-in, with the reason against each update that was passed over.
 #[derive(Debug, Clone)]
 pub struct Decision<'a> {
-    /// The update in it, if any.
+    /// The offered update, if there is one.
     pub offer: Option<Offer<'a>>,
-    /// What was passed over before it, newest first, and why. Of the updates that are not for this
-    /// device, it holds the newest at most, and only when nothing else could be told; [`explain`]
-    /// lists them all.
+    /// The updates that were passed over, newest first, each with its objection. Of the updates that are unsuitable
+    /// for the device, it holds at most the newest, and only if there is no other reason; [`explain`] lists them all.
     ///
     /// [`explain`]: crate::receipt::explain
     pub passed_over: Vec<(&'a Update, Objection)>,
 }
 
-/// An update that nothing objects to, as far as is known before its shard is asked.
+/// An update that nothing objects to. Its shard may still refuse.
 #[derive(Debug, Clone)]
 pub struct Offer<'a> {
     /// The update.
     pub update: &'a Update,
-    /// What the device's claim on it allows.
+    /// Status of the device's claim on it.
     pub claim_status: ClaimStatus,
 }
 
-/// What a device's claim allows.
+/// Status of a device's claim on an update.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClaimStatus {
-    /// There is no claim: one must be reserved before anything is answered.
+    /// There is no claim. One must be reserved before the answer.
     Unclaimed,
-    /// The claim is live: the same answer again, nothing is spent.
+    /// The claim is live. The answer is the same as before, and nothing is reserved.
     Held(Claim),
-    /// The claim lapsed: it must be reserved again before anything is answered.
+    /// The claim lapsed. It must be reserved again before the answer.
     Lapsed(Claim),
 }
 
 impl ClaimStatus {
-    /// What the shard must grant before the offer can be made; `None` when it was granted before.
+    /// Grant that the shard must give before the offer; `None` if the device holds it already.
     #[must_use]
     pub fn needs(&self) -> Option<Grant> {
         match self {
@@ -62,26 +60,32 @@ impl ClaimStatus {
 }
 
 impl<'a> Decision<'a> {
-    /// The objection that a device is told when there is no offer.
+    /// The objection that a device is told if there is no offer.
     ///
-    /// It is the newest one that time or an operator cures, because that is what the device waits
-    /// for; failing that, the newest one that is not about its own version.
+    /// It is the newest objection that can end, because the device waits for that. If there is none, it is the newest
+    /// one that is not about the device's own version.
     #[must_use]
     pub fn reason(&self) -> Option<&(&'a Update, Objection)> {
         let first = |fits: &dyn Fn(&Objection) -> bool| self.passed_over.iter().find(|(_, objection)| fits(objection));
-        first(&Objection::cures_itself)
+        first(&|objection| objection.cure() != Cure::Never)
             .or_else(|| first(&|objection| !matches!(objection, Objection::UpToDate { .. })))
             .or_else(|| self.passed_over.first())
     }
 
-    /// The earliest time at which an objection is cured, and so the answer may change.
+    /// Code of [`reason`](Self::reason); `up_to_date` if no update was passed over.
+    #[must_use]
+    pub fn reason_code(&self) -> ObjectionCode {
+        self.reason().map_or(ObjectionCode::UpToDate, |(_, objection)| objection.code())
+    }
+
+    /// Earliest time at which an objection ends, and so the answer may change.
     #[must_use]
     pub fn may_change_at(&self) -> Option<Timestamp> {
         self.passed_over.iter().filter_map(|(_, objection)| objection.opens_at()).min()
     }
 }
 
-/// Chooses what to tell `device` at `now`: the newest update that nothing objects to.
+/// Chooses the answer for `device` at `now`: the newest update that nothing objects to.
 #[must_use]
 pub fn decide<'a>(device: &Device, catalog: &'a Catalog, claims: &Claims, now: Timestamp) -> Decision<'a> {
     if device.product != *catalog.product() {
@@ -89,11 +93,11 @@ pub fn decide<'a>(device: &Device, catalog: &'a Catalog, claims: &Claims, now: T
     }
     let facts = catalog.slots().bind(&device.version, &device.attributes);
     let newer = catalog.newer_than(&device.version);
-    // Whatever is left out here would only be passed over, with an objection that time does not cure.
+    // An update that is left out here would be passed over with an objection that never ends.
     let suits = |update: &&Update| update.moves(device).is_ok() && update.reaches(device).is_ok();
     let candidates = catalog.targeting(device, &facts, newer).filter(suits);
     let mut decision = consider(device, &facts, candidates, claims, now);
-    if decision.offer.is_none() && !decision.passed_over.iter().any(|(_, objection)| objection.cures_itself()) {
+    if decision.offer.is_none() && decision.passed_over.iter().all(|(_, objection)| objection.cure() == Cure::Never) {
         let told = newest_not_for(device, &facts, catalog, newer, claims, now);
         let known = decision.passed_over.first().map(|(update, _)| *update);
         let news = told.filter(|(update, _)| !known.is_some_and(|known| std::ptr::eq(known, *update)));
@@ -102,7 +106,7 @@ pub fn decide<'a>(device: &Device, catalog: &'a Catalog, claims: &Claims, now: T
     decision
 }
 
-/// Decides as [`decide`] does, and passes over every update in turn.
+/// Decides as [`decide`] does, but looks at every update.
 pub(crate) fn decide_on_all<'a>(
     device: &Device,
     catalog: &'a Catalog,
@@ -128,7 +132,7 @@ fn consider<'a>(
         match admit(device, facts, update, claims, now) {
             Ok(claim_status) => return Decision { offer: Some(Offer { update, claim_status }), passed_over },
             Err(objection) => {
-                let waits = objection.is_waiting() && update.rollout.when_full == WhenFull::Wait;
+                let waits = objection.cure() == Cure::Turn && update.rollout.when_full == WhenFull::Wait;
                 passed_over.push((update, objection));
                 if waits {
                     break;
@@ -139,7 +143,7 @@ fn consider<'a>(
     Decision { offer: None, passed_over }
 }
 
-/// The newest update that has more against it than that the device is up to date; failing that, the newest.
+/// The newest update with an objection other than "up to date". If there is none, the newest update.
 fn newest_not_for<'a>(
     device: &Device,
     facts: &Facts<'_>,
@@ -159,8 +163,8 @@ fn newest_not_for<'a>(
         .or_else(|| objection(0))
 }
 
-/// Asks every rule about one update. The first objection wins, so rules that will never change
-/// their mind come before rules that only say "wait".
+/// Asks every rule about one update. The first objection wins, so objections that never end come before objections
+/// that make the device wait.
 fn admit(
     device: &Device,
     facts: &Facts<'_>,
@@ -170,8 +174,8 @@ fn admit(
 ) -> Result<ClaimStatus, Objection> {
     update.moves(device)?;
     update.reaches(device)?;
-    // A hash, which most updates and most policies do not ask for.
-    let cohort = LazyCell::new(|| Cohort::of(&update.id, &device.id));
+    // Most updates and policies do not need this hash.
+    let cohort = LazyCell::new(|| update.cohort_of(&device.id));
     let place = || cohort.place();
     let candidate = Candidate { new_version: &update.version, cohort: &place };
     targets(update, facts, &candidate)?;
@@ -191,7 +195,7 @@ fn targets(update: &Update, facts: &Facts<'_>, candidate: &Candidate<'_>) -> Res
     }
 }
 
-/// A device that has the update and is on another version went back: it is not sent round again.
+/// A device that installed the update and runs another version went back. It is not offered the update again.
 fn claim_status(update: &Update, claims: &Claims, now: Timestamp) -> Result<ClaimStatus, Objection> {
     let Some(claim) = claims.on(&update.id) else {
         return Ok(ClaimStatus::Unclaimed);
@@ -209,12 +213,12 @@ fn is_live(update: &Update) -> Result<(), Objection> {
         State::Active => Ok(()),
         State::Paused => Err(Objection::Paused),
         State::Aborted => Err(Objection::Aborted { why: update.reason.clone() }),
-        // A draft has not been offered to anyone; the others are over.
+        // Nobody was offered a draft; the other rollouts are over.
         State::Draft | State::Completed | State::Withdrawn => Err(Objection::Ended { at: None }),
     }
 }
 
-/// Room matters only to a device that needs a place; one that holds its place keeps it.
+/// Room matters only to a device that needs a place. A device that holds a place keeps it.
 fn has_room(update: &Update, claim_status: &ClaimStatus, claims: &Claims) -> Result<(), Objection> {
     let Some(no_room) = claims.no_room(&update.id) else {
         return Ok(());
@@ -222,12 +226,5 @@ fn has_room(update: &Update, claim_status: &ClaimStatus, claims: &Claims) -> Res
     if claim_status.needs().is_none() {
         return Ok(());
     }
-    let limits = &update.rollout.limits;
-    Err(match no_room {
-        NoRoom::Full => Objection::Full { max_devices: limits.max_devices },
-        NoRoom::RateLimited { opens_at } => Objection::RateLimited { opens_at: *opens_at },
-        NoRoom::TooManyInFlight => Objection::TooManyInFlight { max_in_flight: limits.max_in_flight },
-        NoRoom::Paused => Objection::Paused,
-        NoRoom::Aborted => Objection::Aborted { why: String::new() },
-    })
+    Err(no_room.objection(&update.rollout.limits))
 }

@@ -1,4 +1,4 @@
-//! Who is asking: one thing in the field, and what it says of itself.
+//! Device: one unit in the field, with the facts that it states.
 
 use semver::Version;
 
@@ -8,28 +8,28 @@ use crate::id::{DeviceId, ProductId};
 /// A device as its `device.json` describes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Device {
-    /// Its own name, unique within the product.
+    /// Id of the device, unique within the product.
     pub id: DeviceId,
-    /// The line of devices it belongs to.
+    /// Product of the device.
     pub product: ProductId,
-    /// What it runs now.
+    /// Version that the device runs.
     pub version: Version,
-    /// Everything else it says, by dotted name.
+    /// All other attributes, by dotted name.
     pub attributes: Attributes,
-    /// What its protocol can carry.
+    /// Capabilities of the device's protocol.
     pub delivery: Delivery,
 }
 
-/// What a device's protocol can carry.
+/// Capabilities of a device's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Delivery {
-    /// Files, payloads and address lists; and the question whether the user agrees.
+    /// Files, payloads and URL lists, and the question for the user's consent.
     #[default]
     Anything,
-    /// Files, payloads and address lists, and no question to the user.
+    /// Files, payloads and URL lists, without a question to the user.
     AnythingUnasked,
-    /// Only an update that has a file, and no question to the user.
+    /// Updates with at least one file, without a question to the user.
     FilesOnly,
-    /// Only files whose SHA-1 is known, and the question to the user.
+    /// Files with a known SHA-1, and the question for the user's consent.
     FilesWithSha1,
 }

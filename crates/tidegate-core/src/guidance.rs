@@ -1,4 +1,4 @@
-//! When a device should ask again.
+//! Time after which a device should check in again.
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -6,16 +6,16 @@ use sha2::{Digest, Sha256};
 use crate::decide::Decision;
 use crate::device::Device;
 
-/// A day: nothing is known that would change the answer sooner.
+/// A day: no known event changes the answer sooner.
 pub const IDLE_S: u32 = 24 * 3600;
-/// An hour: a device with an offer asks again to resume, or to say by its version that it has it.
+/// An hour: a device with an offer asks again to resume, or to show by its version that it installed the update.
 pub const OFFERED_S: u32 = 3600;
-/// A quarter of an hour: places in flight come free as devices report.
+/// A quarter of an hour: places in flight become free as devices report.
 pub const CROWDED_S: u32 = 900;
 /// A minute: no answer asks a device to come back sooner.
 pub const SOONEST_S: u32 = 60;
-/// Devices that wait for the same moment are spread over five minutes after it: a fleet that
-/// arrives in one second is throttled, not served.
+/// Five minutes: devices that wait for the same time come back spread over this period after it. A fleet that arrives
+/// in one second would be throttled.
 pub const SPREAD_S: u32 = 300;
 
 /// Seconds after which `device` should check in again.
@@ -26,14 +26,14 @@ pub fn check_again_after_s(device: &Device, decision: &Decision<'_>, now: Timest
     }
     let opens_in = decision.may_change_at().map(|at| at.as_second().saturating_sub(now.as_second()).max(0));
     let opens_in = opens_in.map(|seconds| u32::try_from(seconds).unwrap_or(IDLE_S));
-    let is_crowded = decision.passed_over.iter().any(|(_, objection)| objection.code() == "too_many_in_flight");
-    match opens_in.into_iter().chain(is_crowded.then_some(CROWDED_S)).min() {
+    let crowded = decision.passed_over.iter().filter_map(|(_, objection)| objection.code().ask_again_after_s());
+    match opens_in.into_iter().chain(crowded).min() {
         Some(seconds) => seconds.saturating_add(spread_s(device)).clamp(SOONEST_S, IDLE_S),
         None => IDLE_S,
     }
 }
 
-/// The same device always gets the same spread; there is no randomness in the rules.
+/// Delay of a device within [`SPREAD_S`]. It depends only on the device's id: the rules have no randomness.
 fn spread_s(device: &Device) -> u32 {
     let digest = Sha256::digest(device.id.as_str());
     let number = digest.iter().take(4).fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));

@@ -1,10 +1,9 @@
-//! The rule that watches outcomes: continue, or stop the rollout.
+//! The health gate: it watches the outcomes of a rollout, and continues or aborts it.
 //!
-//! The evidence is a mixture of likelihood ratios, a test that may be looked at after every report
-//! without losing its promise: at a true failure rate no worse than the tolerated one, the chance
-//! that it ever says stop is at most one minus the confidence (Ville's inequality). Two channels
-//! are watched, each at half of that chance: what devices report, and that together with silence,
-//! because a device that was bricked reports nothing.
+//! The evidence is a mixture of likelihood ratios. This test may be evaluated after every report: if the true failure
+//! rate is at most the tolerated one, the probability that the test ever says "abort" is at most one minus the
+//! confidence (Ville's inequality). The gate watches two channels, each with half of that probability: the reported
+//! failures, and the reported failures plus the time-outs, because a bricked device reports nothing.
 
 use std::fmt;
 
@@ -12,15 +11,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::shard::Counts;
 
-/// When outcomes stop a rollout.
+/// Rule that decides from the outcomes whether a rollout continues.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct HealthGate {
-    /// The failure rate that is nobody's alarm, in percent.
+    /// Failure rate considered normal, in percent.
     pub tolerated_failure_percent: f64,
-    /// How sure a stop must be, in percent.
+    /// Confidence required for an abort, in percent.
     pub confidence_percent: f64,
-    /// Failures below which nothing is stopped: two forged reports must not stop a rollout.
+    /// Number of failures required for an abort. Two forged reports must not abort a rollout.
     pub min_failures: u64,
+}
+
+/// Number of a health gate that is out of its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // the fields of `HealthGate`
+pub enum HealthGateError {
+    #[error("health.tolerated_failure_percent must be within 0.01 and 50")]
+    ToleratedFailurePercent,
+    #[error("health.confidence_percent must be within 50 and 99.999")]
+    ConfidencePercent,
+    #[error("health.min_failures must be at least 1")]
+    MinFailures,
 }
 
 impl Default for HealthGate {
@@ -29,44 +40,45 @@ impl Default for HealthGate {
     }
 }
 
-/// What the evidence says.
+/// Judgement of the health gate on the outcomes so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Verdict {
-    /// Stop, or go on.
+    /// The ruling.
     pub ruling: Ruling,
-    /// Failures that devices reported.
+    /// Channel of the failures that devices reported.
     pub reported: Channel,
-    /// Those, and devices that were silent until their claim's end.
+    /// Channel of the reported failures plus the devices that did not report before their claim expired.
     pub reported_or_silent: Channel,
-    /// The evidence at which the rollout is stopped, in either channel.
+    /// Evidence at which the rollout is aborted, in either channel.
     pub threshold: f64,
-    /// Failures below which it is not.
+    /// Number of failures required for an abort.
     pub min_failures: u64,
 }
 
-/// One count that is watched.
+/// One watched count of failures.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Channel {
-    /// Devices that failed, as this channel counts failure.
+    /// Number of devices that failed, as this channel counts failures.
     pub failures: u64,
-    /// Devices that succeeded.
+    /// Number of devices that succeeded.
     pub successes: u64,
-    /// How many times likelier these are under a worse failure rate than under the tolerated one.
+    /// Likelihood of these counts under a worse failure rate, as a multiple of their likelihood under the tolerated
+    /// rate.
     pub evidence: f64,
 }
 
 impl Verdict {
-    /// The channel that speaks loudest.
+    /// The channel with the most evidence.
     #[must_use]
-    pub fn loudest(&self) -> Channel {
+    pub fn strongest(&self) -> Channel {
         if self.reported_or_silent.evidence > self.reported.evidence { self.reported_or_silent } else { self.reported }
     }
 }
 
 impl fmt::Display for Verdict {
-    /// One sentence, as it stands in the audit log.
+    /// One sentence, as in the audit log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let channel = self.loudest();
+        let channel = self.strongest();
         let silent = channel.failures.saturating_sub(self.reported.failures);
         let finished = channel.failures.saturating_add(channel.successes);
         write!(f, "{} of {finished} finished devices failed", channel.failures)?;
@@ -75,41 +87,41 @@ impl fmt::Display for Verdict {
         }
         let relation = if self.ruling == Ruling::Abort { "reaches" } else { "of" };
         match channel.evidence {
-            // Beyond this, more digits say nothing more.
+            // Above a million, more digits have no use.
             evidence if evidence >= 1e6 => write!(f, "; evidence over a million {relation} {:.0}", self.threshold),
             evidence => write!(f, "; evidence {evidence:.1} {relation} {:.0}", self.threshold),
         }
     }
 }
 
-/// Stop, or go on.
+/// Ruling of the health gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ruling {
-    /// Nothing speaks against it.
+    /// The rollout continues.
     Continue,
-    /// The update is worse than what is tolerated.
+    /// The failure rate is worse than the tolerated one: the rollout is aborted.
     Abort,
 }
 
-/// The worse rates that are tried, as multiples of the tolerated one.
+/// Alternative failure rates, as multiples of the tolerated one.
 const MULTIPLES: [f64; 6] = [2.0, 3.0, 5.0, 10.0, 20.0, 50.0];
-/// The worst rate that is tried, and the cap of the others.
+/// Worst alternative failure rate, and upper bound of the others.
 const WORST_RATE: f64 = 0.9;
 
 impl HealthGate {
-    /// Checks its numbers.
+    /// Checks the range of each number.
     ///
     /// # Errors
-    /// A sentence that names the field and the expectation.
-    pub fn validate(&self) -> Result<(), String> {
+    /// The first number out of its range.
+    pub fn validate(&self) -> Result<(), HealthGateError> {
         if !(0.01..=50.0).contains(&self.tolerated_failure_percent) {
-            return Err("health.tolerated_failure_percent must be within 0.01 and 50".into());
+            return Err(HealthGateError::ToleratedFailurePercent);
         }
         if !(50.0..=99.999).contains(&self.confidence_percent) {
-            return Err("health.confidence_percent must be within 50 and 99.999".into());
+            return Err(HealthGateError::ConfidencePercent);
         }
         if self.min_failures == 0 {
-            return Err("health.min_failures must be at least 1".into());
+            return Err(HealthGateError::MinFailures);
         }
         Ok(())
     }
@@ -121,10 +133,10 @@ impl HealthGate {
         let channel = |failures: u64| Channel {
             failures,
             successes: counts.succeeded,
-            // JSON has no infinity, and beyond this it is all the same.
+            // JSON has no infinity, and a larger number has no other meaning.
             evidence: evidence(failures, counts.succeeded, tolerated).min(f64::MAX),
         };
-        // Two channels share the chance of a false stop.
+        // Two channels share the probability of a false abort.
         let threshold = 2.0 * 100.0 / (100.0 - self.confidence_percent);
         let stops = |channel: &Channel| channel.evidence >= threshold && channel.failures >= self.min_failures;
         let (reported, reported_or_silent) =
@@ -133,13 +145,12 @@ impl HealthGate {
         Verdict { ruling, reported, reported_or_silent, threshold, min_failures: self.min_failures }
     }
 
-    /// How many of `silent` reservations that are over may be ended, so that others get their places.
+    /// Number of the `silent` claims past their end that may expire, so that other devices get their places.
     ///
-    /// Until somebody succeeded, or as many failed as a stop needs, nothing tells a slow fleet from
-    /// one that is being bricked. A place that was given on meanwhile would be one more device lost,
-    /// so it is kept while the rollout can go on without it, and then only as many are ended as the
-    /// verdict still lacks. An update that bricks in silence therefore costs at most `max_in_flight`
-    /// devices, or `min_failures` where that is more.
+    /// Until a device succeeds, or as many fail as an abort requires, a slow fleet looks like a fleet that is being
+    /// bricked. In the second case each freed place costs one more device. So no claim expires while the rollout can
+    /// continue without its place. When it cannot, only as many expire as the verdict still lacks. An update that
+    /// bricks silently therefore costs at most `max_in_flight` devices, or `min_failures` if that is more.
     #[must_use]
     pub fn expirable_claims(&self, counts: &Counts, silent: u64, max_in_flight: Option<u64>) -> u64 {
         let failures = counts.failed.saturating_add(counts.timed_out);
@@ -147,17 +158,17 @@ impl HealthGate {
             return silent;
         }
         let is_full = max_in_flight.is_some_and(|most| counts.in_flight >= most);
-        let nobody_else_is_under_way = counts.in_flight <= silent;
-        if is_full && nobody_else_is_under_way {
+        let all_in_flight_are_silent = counts.in_flight <= silent;
+        if is_full && all_in_flight_are_silent {
             return silent.min(self.min_failures.saturating_sub(failures.saturating_add(silent)));
         }
         0
     }
 }
 
-/// E = Σ w_j (θ_j/p0)^f ((1−θ_j)/(1−p0))^s with equal weights, summed in logarithms.
+/// Evidence E = Σ w_j (θ_j/p0)^f ((1−θ_j)/(1−p0))^s with equal weights, summed in logarithms.
 fn evidence(failures: u64, successes: u64, tolerated: f64) -> f64 {
-    // Counts beyond 2^53 devices do not occur.
+    // No fleet has 2^53 devices.
     #[allow(clippy::cast_precision_loss)]
     let (failures, successes) = (failures as f64, successes as f64);
     let rates = MULTIPLES.iter().map(|multiple| (tolerated * multiple).min(WORST_RATE)).chain([WORST_RATE]);
@@ -165,7 +176,7 @@ fn evidence(failures: u64, successes: u64, tolerated: f64) -> f64 {
         .map(|rate| failures * (rate / tolerated).ln() + successes * ((1.0 - rate) / (1.0 - tolerated)).ln())
         .collect::<Vec<_>>();
     let largest = logarithms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    // There are seven of them.
+    // Seven rates.
     #[allow(clippy::cast_precision_loss)]
     let weight = 1.0 / logarithms.len() as f64;
     weight * logarithms.iter().map(|logarithm| (logarithm - largest).exp()).sum::<f64>() * largest.exp()
@@ -209,8 +220,8 @@ mod tests {
         assert!(judge(0, 1_000_000, 0).reported.evidence.is_finite());
     }
 
-    /// Devices that are lost to an update that bricks all of them in silence, when `granted` of them
-    /// at most take it between one sweep and the next.
+    /// Number of devices lost to an update that bricks every device silently, if at most `granted` devices take it
+    /// between two sweeps.
     fn bricked(max_in_flight: u64, granted: u64) -> u64 {
         let rule = HealthGate::default();
         let (mut counts, mut ages) = (Counts::default(), Vec::new());

@@ -1,4 +1,4 @@
-//! Names of products, devices and updates, checked once where they enter.
+//! Ids of products, devices and updates, checked once at the edge.
 
 use std::fmt;
 
@@ -6,21 +6,14 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Why a text cannot be an id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Text that is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} must be 1 to {longest} characters out of A-Z a-z 0-9 {others}")]
 pub struct IdError {
     what: &'static str,
     longest: usize,
     others: &'static str,
 }
-
-impl fmt::Display for IdError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} must be 1 to {} characters out of A-Z a-z 0-9 {}", self.what, self.longest, self.others)
-    }
-}
-
-impl std::error::Error for IdError {}
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $longest:literal, $others:literal) => {
@@ -29,10 +22,10 @@ macro_rules! id {
         pub struct $name(String);
 
         impl $name {
-            /// Takes a text that fits.
+            /// The id with this text.
             ///
             /// # Errors
-            /// When it is empty, too long, or has a character that storage keys and URLs would not keep.
+            /// If the text is empty, too long, or has a character that storage keys or URLs would change.
             pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
                 let text = text.into();
                 let fits = |c: char| c.is_ascii_alphanumeric() || $others.contains(c);
@@ -42,7 +35,7 @@ macro_rules! id {
                 Ok(Self(text))
             }
 
-            /// The text itself.
+            /// The id as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -58,19 +51,19 @@ macro_rules! id {
 }
 
 id!(
-    /// A line of devices. Storage keys start with it, so it never holds their separator `#`.
+    /// Id of a product, a line of devices. Storage keys start with it, so it never contains their separator `#`.
     ProductId, "a product id", 64, "._-"
 );
 id!(
-    /// One thing in the field: a serial number, a ULID, a MAC address.
+    /// Id of a device, such as a serial number, a ULID or a MAC address.
     DeviceId, "a device id", 128, "._:@+=-"
 );
 id!(
-    /// One update of one product: the product's id, a dot, and a hash.
+    /// Id of an update: the product's id, a dot, and a hash.
     UpdateId, "an update id", 85, "._-"
 );
 
-/// A version as it takes part in precedence: two that differ only in build metadata are one.
+/// The version without its build metadata, which has no part in precedence.
 #[must_use]
 pub fn without_build(version: &Version) -> Version {
     Version { build: semver::BuildMetadata::EMPTY, ..version.clone() }
@@ -79,10 +72,10 @@ pub fn without_build(version: &Version) -> Version {
 impl UpdateId {
     /// The id of a product's update to `version`.
     ///
-    /// It is computed, not drawn: repeating a create names the same update, and a report that says
-    /// only the version needs no look-up. Build metadata takes no part, because two versions that
-    /// differ only there have the same precedence and could not both be live. The product stands
-    /// in front of the hash, because some agents report with nothing but their id and this one.
+    /// The id is computed, not random: a repeated create names the same update, and a report that states only the
+    /// version needs no look-up. Build metadata has no part in it, because two versions that differ only in build
+    /// metadata have the same precedence and could not both be live. The product is in front of the hash, because some
+    /// agents report only the device id and the update id.
     #[must_use]
     pub fn of(product: &ProductId, version: &Version) -> Self {
         let precedence = without_build(version);
@@ -96,7 +89,7 @@ impl UpdateId {
         Self(format!("{product}.{hex}"))
     }
 
-    /// The product that the id names.
+    /// The product in the id.
     #[must_use]
     pub fn product(&self) -> Option<ProductId> {
         self.0.rsplit_once('.').and_then(|(product, _)| ProductId::new(product).ok())

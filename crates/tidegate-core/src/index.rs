@@ -1,4 +1,4 @@
-//! Which updates could match, without asking their policies: by version, and by the attribute values that they need.
+//! Index: finds the updates that can match a device by version and by attribute values, without evaluating policies.
 
 use std::collections::BTreeMap;
 
@@ -6,29 +6,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::{Facts, Key, Needs};
 
-/// How many attributes narrow down the candidates. Each costs a pass over a bit per update; the policies have the last
-/// word in any case, so that a catalog with more loses time, not truth.
-const MOST_LANES: usize = 8;
+/// Most attributes in the index. Each costs a pass over one bit per update. The policies decide in any case, so a
+/// catalog with more attributes is only slower.
+const MOST_COLUMNS: usize = 8;
 
-/// The positions of a catalog's updates, filed by what their policies need.
+/// Positions of a catalog's updates, by the needs of their policies.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Index {
-    lanes: Vec<Lane>,
-    /// Updates that a device on a higher version may have too.
+    columns: Vec<Column>,
+    /// Updates that a device on a higher version may get too.
     downgrades: Vec<u32>,
 }
 
-/// One attribute.
+/// Index of one attribute.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Lane {
+struct Column {
     slot: usize,
-    /// Updates that need nothing of it.
+    /// Updates that do not need the attribute.
     free: Vec<u64>,
-    /// Updates that need one of these values, sorted by value.
+    /// Updates that need a value, sorted by the value.
     by_value: Vec<(Key<'static>, Posting)>,
 }
 
-/// A set of positions, in the smaller form.
+/// Set of positions, in the smaller of two forms.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Posting {
     Few(Vec<u32>),
@@ -36,41 +36,41 @@ enum Posting {
 }
 
 impl Index {
-    /// Files updates, in the order of their positions: what each needs, and whether it can be a downgrade.
+    /// The index of these updates, in the order of their positions. The boolean is `true` for a possible downgrade.
     pub(crate) fn new(updates: &[(Needs, bool)]) -> Self {
         let count_needing = |slot: usize| updates.iter().filter(|(needs, _)| needs.contains_key(&slot)).count();
         let mut slots = updates.iter().flat_map(|(needs, _)| needs.keys().copied()).collect::<Vec<_>>();
         slots.sort_unstable();
         slots.dedup();
         slots.sort_by_cached_key(|slot| std::cmp::Reverse(count_needing(*slot)));
-        let lanes = slots.into_iter().take(MOST_LANES).map(|slot| Lane::new(slot, updates)).collect();
+        let columns = slots.into_iter().take(MOST_COLUMNS).map(|slot| Column::new(slot, updates)).collect();
         let downgrades = numbered(updates).filter(|(_, (_, is_downgrade))| *is_downgrade).map(|(position, _)| position);
-        Self { lanes, downgrades: downgrades.collect() }
+        Self { columns, downgrades: downgrades.collect() }
     }
 
-    /// The updates that can be downgrades.
+    /// Positions of the possible downgrades.
     pub(crate) fn downgrades(&self) -> impl Iterator<Item = usize> {
         self.downgrades.iter().map(|position| *position as usize)
     }
 
-    /// The updates that could match a device, newest first: of the first `newer`, which are above the device's version,
-    /// and of those that can be downgrades.
+    /// Positions of the updates that can match a device, newest first, out of the first `newer`, which are above the
+    /// device's version, and the possible downgrades.
     pub(crate) fn candidates(&self, newer: usize, facts: &Facts<'_>) -> Candidates<'_> {
-        let mut filters = [const { None }; MOST_LANES];
-        for (filter, lane) in filters.iter_mut().zip(&self.lanes) {
-            *filter = Some(lane.filter(facts));
+        let mut filters = [const { None }; MOST_COLUMNS];
+        for (filter, column) in filters.iter_mut().zip(&self.columns) {
+            *filter = Some(column.filter(facts));
         }
         let end = self.downgrades.last().map_or(newer, |last| newer.max((*last as usize).saturating_add(1)));
         Candidates { newer, downgrades: Few::new(&self.downgrades), filters, bits: 0, word: 0, words: end.div_ceil(64) }
     }
 }
 
-/// Positions, found 64 at a time.
+/// Iterator over positions. It reads 64 of them at a time.
 pub(crate) struct Candidates<'i> {
     newer: usize,
     downgrades: Few<'i>,
-    filters: [Option<Filter<'i>>; MOST_LANES],
-    /// What is left of the word before `word`.
+    filters: [Option<Filter<'i>>; MOST_COLUMNS],
+    /// Remaining bits of the word before `word`.
     bits: u64,
     word: usize,
     words: usize,
@@ -96,7 +96,7 @@ impl Iterator for Candidates<'_> {
     }
 }
 
-impl Lane {
+impl Column {
     fn new(slot: usize, updates: &[(Needs, bool)]) -> Self {
         let words = updates.len().div_ceil(64);
         let mut free = vec![0; words];
@@ -134,7 +134,7 @@ impl Lane {
     }
 }
 
-/// What a lane lets through for one device, 64 updates at a time.
+/// Updates that one column admits for a device, 64 at a time.
 struct Filter<'i> {
     free: &'i [u64],
     few: Few<'i>,
@@ -148,7 +148,7 @@ impl Filter<'_> {
     }
 }
 
-/// A sorted list of positions, read as bits; words must be asked for in ascending order.
+/// Sorted list of positions, read as bits. The words must be read in ascending order.
 struct Few<'i> {
     rest: &'i [u32],
 }
@@ -174,7 +174,7 @@ impl<'i> Few<'i> {
     }
 }
 
-/// The bits of a word whose positions are below `end`.
+/// Bits of a word whose positions are below `end`.
 fn below(end: usize, word: usize) -> u64 {
     match end.saturating_sub(word.saturating_mul(64)) {
         0 => 0,

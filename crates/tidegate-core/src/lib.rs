@@ -1,9 +1,9 @@
-//! The rules of Tidegate: which device gets which update, when, and why not.
+//! The rules of Tidegate: which device gets which update, at which time, or for which reason it gets none.
 //!
-//! Everything here is a function of its arguments. There is no async, no AWS, no clock, no
-//! randomness and no wire format in this crate; the current time is a parameter.
+//! Every rule is a function of its arguments. This crate has no async, no AWS, no clock, no randomness and no wire
+//! format; the current time is a parameter.
 //!
-//! Start reading at [`decide()`], the answer to one check-in.
+//! Start to read at [`decide()`], the answer to one check-in.
 #![deny(
     clippy::unwrap_used,
     clippy::panic,
@@ -42,10 +42,10 @@ pub use decide::{ClaimStatus, Decision, Offer, decide};
 pub use device::Device;
 pub use id::{DeviceId, ProductId, UpdateId};
 pub use lifecycle::{State, Transition};
-pub use objection::Objection;
+pub use objection::{Objection, ObjectionCode};
 pub use rollout::Rollout;
 pub use update::Update;
 
-/// A moment in UTC.
+/// Time in UTC.
 pub use jiff::Timestamp;
 pub use semver::{Version, VersionReq};

@@ -1,29 +1,29 @@
-//! The states of an update, and the named transitions between them.
+//! States of an update, and the transitions between them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Where an update stands.
+/// State of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum State {
-    /// Written, not yet offered.
+    /// Created, not yet offered.
     Draft,
     /// Offered as its rollout allows.
     Active,
-    /// Held; can go on.
+    /// Not offered now; can be resumed.
     Paused,
-    /// Over as planned.
+    /// Ended as planned.
     Completed,
-    /// Stopped because it is bad.
+    /// Ended because the update is bad.
     Aborted,
-    /// Taken back.
+    /// Withdrawn from the catalog for good.
     Withdrawn,
 }
 
-/// What an operator can do to an update.
+/// Operator's action that changes the state of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)] // each is the verb that it says
+#[allow(missing_docs)] // the names are the actions
 pub enum Transition {
     Activate,
     Pause,
@@ -40,13 +40,13 @@ impl Transition {
     pub const ALL: [Transition; 6] =
         [Self::Activate, Self::Pause, Self::Resume, Self::Complete, Self::Abort, Self::Withdraw];
 
-    /// The transition of that name.
+    /// The transition with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|transition| transition.name() == name)
     }
 
-    /// Its name in paths and in the audit log.
+    /// Name in paths and in the audit log.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl Transition {
         }
     }
 
-    /// The states from which it is allowed.
+    /// States in which the transition is allowed.
     #[must_use]
     pub fn allowed_from(self) -> &'static [State] {
         match self {
@@ -71,7 +71,7 @@ impl Transition {
         }
     }
 
-    /// The state to which it leads.
+    /// State after the transition.
     #[must_use]
     pub fn leads_to(self) -> State {
         match self {
@@ -88,13 +88,13 @@ impl State {
     /// Every state.
     pub const ALL: [State; 6] = [Draft, Active, Paused, Completed, Aborted, Withdrawn];
 
-    /// The state of that name.
+    /// The state with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
 
-    /// Its name on the wire and in storage.
+    /// Name in the API and in storage.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -107,7 +107,7 @@ impl State {
         }
     }
 
-    /// Whether the update is in the catalog that check-ins are answered from.
+    /// `true` if the catalog contains updates in this state.
     #[must_use]
     pub fn is_live(self) -> bool {
         matches!(self, Active | Paused)
@@ -116,14 +116,27 @@ impl State {
     /// The state after `transition`.
     ///
     /// # Errors
-    /// A sentence that says from where the transition is allowed.
-    pub fn after(self, transition: Transition) -> Result<State, String> {
+    /// If the transition is not allowed in this state.
+    pub fn after(self, transition: Transition) -> Result<State, TransitionError> {
         if transition.allowed_from().contains(&self) {
             return Ok(transition.leads_to());
         }
-        let allowed = transition.allowed_from().iter().map(|state| state.name()).collect::<Vec<_>>().join(" or ");
-        Err(format!("cannot {transition} an update that is {self}; it must be {allowed}"))
+        Err(TransitionError { transition, state: self })
     }
+}
+
+/// Transition that is not allowed in the state of the update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {transition} an update that is {state}; it must be {}", names(transition.allowed_from()))]
+pub struct TransitionError {
+    /// The refused transition.
+    pub transition: Transition,
+    /// State of the update.
+    pub state: State,
+}
+
+fn names(states: &[State]) -> String {
+    states.iter().map(|state| state.name()).collect::<Vec<_>>().join(" or ")
 }
 
 impl fmt::Display for State {
@@ -165,7 +178,7 @@ mod tests {
     #[test]
     fn a_refused_transition_says_from_where_it_is_allowed() {
         assert_eq!(
-            Draft.after(Transition::Abort).unwrap_err(),
+            Draft.after(Transition::Abort).unwrap_err().to_string(),
             "cannot abort an update that is draft; it must be active or paused"
         );
     }

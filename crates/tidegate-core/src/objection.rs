@@ -1,4 +1,8 @@
-//! Why an update was passed over: a code for programs, a sentence for people, and when time cures it.
+//! Objections: the reasons why an update is passed over.
+//!
+//! [`ObjectionCode`] has one row for each code: its text, the way in which the objection ends, and the part of the
+//! update that objects. Everything else is matched without a default, so that the compiler lists the places that a
+//! new objection must add to.
 
 use std::fmt;
 
@@ -6,33 +10,166 @@ use jiff::Timestamp;
 use semver::{Version, VersionReq};
 
 use crate::cohort::{Cohort, Share};
+use crate::guidance::CROWDED_S;
+use crate::limits::Limits;
 
-/// Why a rollout had no room for one more device.
+/// Way in which an objection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cure {
+    /// Nothing ends it, as long as the device and the update stay as they are.
+    Never,
+    /// It ends at a known time.
+    Time,
+    /// It ends when an operator acts.
+    Operator,
+    /// It ends when it is the device's turn: the device waits for a window, a phase or a place. With
+    /// `when_full: wait` no older update is offered meanwhile.
+    Turn,
+}
+
+macro_rules! objection_codes {
+    ($($code:ident $name:literal $cure:ident $setting:literal),+ $(,)?) => {
+        /// Code of an objection. The order is the order in which the rules are asked.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(missing_docs)] // the variants of `Objection`
+        pub enum ObjectionCode { $($code),+ }
+
+        impl ObjectionCode {
+            /// Every code, in the order in which the rules are asked.
+            pub const ALL: &[Self] = &[$(Self::$code),+];
+
+            /// Text of the code in answers and in storage.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$code => $name),+ }
+            }
+
+            /// Way in which an objection with this code ends.
+            #[must_use]
+            pub fn cure(self) -> Cure {
+                match self { $(Self::$code => Cure::$cure),+ }
+            }
+
+            /// Part of the update or its rollout that objects, for sentences such as "bound by the windows".
+            #[must_use]
+            pub fn setting(self) -> &'static str {
+                match self { $(Self::$code => $setting),+ }
+            }
+        }
+    };
+}
+
+objection_codes! {
+    UpToDate        "up_to_date"         Never    "the version",
+    Incompatible    "incompatible"       Never    "the compatibility",
+    NotTargeted     "not_targeted"       Never    "the policy",
+    PolicyUnclear   "policy_unclear"     Never    "the policy",
+    RejectedBefore  "rejected_before"    Never    "the attempts",
+    Paused          "paused"             Operator "the pause",
+    Aborted         "aborted"            Never    "the abort",
+    Ended           "ended"              Never    "the end",
+    NotStarted      "not_started"        Time     "the start",
+    OutsideWindow   "outside_window"     Turn     "the windows",
+    NotInPhase      "not_in_phase"       Turn     "the phases",
+    Full            "full"               Turn     "max_devices",
+    RateLimited     "rate_limited"       Turn     "the rate",
+    TooManyInFlight "too_many_in_flight" Turn     "max_in_flight",
+}
+
+impl ObjectionCode {
+    /// The code with this text.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.name() == name)
+    }
+
+    /// `true` if the update is not meant for the device: its version, its protocol or its attributes do not fit.
+    #[must_use]
+    pub fn is_unsuitable(self) -> bool {
+        match self {
+            Self::UpToDate | Self::Incompatible | Self::NotTargeted | Self::PolicyUnclear => true,
+            Self::RejectedBefore
+            | Self::Paused
+            | Self::Aborted
+            | Self::Ended
+            | Self::NotStarted
+            | Self::OutsideWindow
+            | Self::NotInPhase
+            | Self::Full
+            | Self::RateLimited
+            | Self::TooManyInFlight => false,
+        }
+    }
+
+    /// Seconds after which the device should ask again although the end of the objection has no known time. `None`
+    /// for an objection that asking more often does not help.
+    #[must_use]
+    pub fn ask_again_after_s(self) -> Option<u32> {
+        match self {
+            Self::TooManyInFlight => Some(CROWDED_S),
+            Self::UpToDate
+            | Self::Incompatible
+            | Self::NotTargeted
+            | Self::PolicyUnclear
+            | Self::RejectedBefore
+            | Self::Paused
+            | Self::Aborted
+            | Self::Ended
+            | Self::NotStarted
+            | Self::OutsideWindow
+            | Self::NotInPhase
+            | Self::Full
+            | Self::RateLimited => None,
+        }
+    }
+}
+
+impl fmt::Display for ObjectionCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Reason why a rollout cannot take one more device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoRoom {
-    /// `max_devices` have been offered the update.
+    /// `max_devices` devices were offered the update.
     Full,
-    /// The period's offers are used up.
+    /// The offers of the period are used up.
     RateLimited {
-        /// When the next period starts.
+        /// Time at which the next period starts.
         opens_at: Option<Timestamp>,
     },
     /// `max_in_flight` devices have the offer and have not reported.
     TooManyInFlight,
     /// The rollout was paused a moment ago.
     Paused,
-    /// The rollout was stopped a moment ago.
+    /// The rollout was aborted a moment ago.
     Aborted,
 }
 
-/// What a device's protocol cannot carry of an update.
+impl NoRoom {
+    /// Objection against an update with these limits.
+    #[must_use]
+    pub fn objection(self, limits: &Limits) -> Objection {
+        match self {
+            Self::Full => Objection::Full { max_devices: limits.max_devices },
+            Self::RateLimited { opens_at } => Objection::RateLimited { opens_at },
+            Self::TooManyInFlight => Objection::TooManyInFlight { max_in_flight: limits.max_in_flight },
+            Self::Paused => Objection::Paused,
+            Self::Aborted => Objection::Aborted { why: String::new() },
+        }
+    }
+}
+
+/// Capability that an update needs and the device's protocol lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Undeliverable {
-    /// There is no file, and it carries nothing else.
+    /// The protocol carries only files, and the update has none.
     NoFile,
-    /// The user must be asked, and it cannot.
+    /// The protocol cannot ask the user for consent.
     NoConsent,
-    /// A file's SHA-1 is not known.
+    /// The protocol needs SHA-1, and it is unknown for one of the files.
     NoSha1,
 }
 
@@ -41,127 +178,115 @@ pub enum Undeliverable {
 pub enum Objection {
     /// The device runs this version or a later one.
     UpToDate {
-        /// What the device runs.
+        /// Version that the device runs.
         device: Version,
     },
-    /// The update cannot be installed over what the device runs.
+    /// The update cannot be installed over the version that the device runs.
     Incompatible {
-        /// What the device runs.
+        /// Version that the device runs.
         device: Version,
-        /// What it can be installed over.
+        /// Versions over which the update can be installed.
         from: Vec<VersionReq>,
     },
     /// The device's protocol cannot carry the update.
     Undeliverable {
-        /// What it cannot.
+        /// The capability that the protocol lacks.
         why: Undeliverable,
     },
-    /// The policy says no.
+    /// The policy does not admit the device.
     NotTargeted {
-        /// The first attribute that the device does not state and the policy needed, if that was it.
+        /// The first attribute that the policy needs and the device does not state, if that is the reason.
         missing: Option<String>,
     },
-    /// The policy could not be evaluated; doubt never widens the audience.
+    /// The policy could not be evaluated. Such a device is never admitted.
     PolicyUnclear {
-        /// What could not be evaluated.
+        /// Part of the policy that could not be evaluated.
         why: String,
     },
-    /// This device has failed the update often enough, or has decided against it.
+    /// The device used up its attempts, or it decided against the update.
     RejectedBefore {
-        /// How many times it was offered.
+        /// Number of times the update was offered.
         attempts: u32,
-        /// It installed the update and went back, or said that it will not have it.
+        /// The device installed the update and went back, or it refused the update.
         backed_out: bool,
     },
-    /// An operator holds the rollout.
+    /// An operator paused the rollout.
     Paused,
-    /// The rollout was stopped.
+    /// The rollout was aborted.
     Aborted {
-        /// Why, where that is known.
+        /// Reason, if it is known.
         why: String,
     },
     /// The rollout is over.
     Ended {
-        /// When it ended, where a time was set.
+        /// Time of its end, if one was set.
         at: Option<Timestamp>,
     },
-    /// The rollout has not begun for this device.
+    /// The rollout has not started for this device.
     NotStarted {
-        /// When it does.
+        /// Time at which it starts.
         opens_at: Timestamp,
     },
-    /// No window is open.
+    /// No opening window is open.
     OutsideWindow {
-        /// When the next one opens.
+        /// Time at which the next window opens.
         opens_at: Option<Timestamp>,
     },
-    /// The present phase does not reach this device's place.
+    /// The current phase does not reach the device's cohort.
     NotInPhase {
-        /// The device's place in the queue.
+        /// The device's cohort.
         cohort: Cohort,
-        /// How far the present phase reaches.
+        /// Share of the fleet that the current phase reaches.
         share: Share,
-        /// When a phase reaches it, if one does.
+        /// Time at which a phase reaches the cohort, if one does.
         opens_at: Option<Timestamp>,
     },
-    /// `max_devices` have been offered the update.
+    /// `max_devices` devices were offered the update.
     Full {
         /// The limit.
         max_devices: Option<u64>,
     },
-    /// The period's offers are used up.
+    /// The offers of the period are used up.
     RateLimited {
-        /// When the next period starts.
+        /// Time at which the next period starts.
         opens_at: Option<Timestamp>,
     },
-    /// Too many devices have the offer and have not said how it went.
+    /// `max_in_flight` devices have the offer and have not reported.
     TooManyInFlight {
         /// The limit.
         max_in_flight: Option<u64>,
     },
 }
 
-/// Every code, in the order in which the rules are asked.
-pub const CODES: [&str; 14] = [
-    "up_to_date",
-    "incompatible",
-    "not_targeted",
-    "policy_unclear",
-    "rejected_before",
-    "paused",
-    "aborted",
-    "ended",
-    "not_started",
-    "outside_window",
-    "not_in_phase",
-    "full",
-    "rate_limited",
-    "too_many_in_flight",
-];
-
 impl Objection {
-    /// The code by which programs know it.
+    /// Code of this objection.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> ObjectionCode {
         match self {
-            Self::UpToDate { .. } => "up_to_date",
-            Self::Incompatible { .. } | Self::Undeliverable { .. } => "incompatible",
-            Self::NotTargeted { .. } => "not_targeted",
-            Self::PolicyUnclear { .. } => "policy_unclear",
-            Self::RejectedBefore { .. } => "rejected_before",
-            Self::Paused => "paused",
-            Self::Aborted { .. } => "aborted",
-            Self::Ended { .. } => "ended",
-            Self::NotStarted { .. } => "not_started",
-            Self::OutsideWindow { .. } => "outside_window",
-            Self::NotInPhase { .. } => "not_in_phase",
-            Self::Full { .. } => "full",
-            Self::RateLimited { .. } => "rate_limited",
-            Self::TooManyInFlight { .. } => "too_many_in_flight",
+            Self::UpToDate { .. } => ObjectionCode::UpToDate,
+            Self::Incompatible { .. } | Self::Undeliverable { .. } => ObjectionCode::Incompatible,
+            Self::NotTargeted { .. } => ObjectionCode::NotTargeted,
+            Self::PolicyUnclear { .. } => ObjectionCode::PolicyUnclear,
+            Self::RejectedBefore { .. } => ObjectionCode::RejectedBefore,
+            Self::Paused => ObjectionCode::Paused,
+            Self::Aborted { .. } => ObjectionCode::Aborted,
+            Self::Ended { .. } => ObjectionCode::Ended,
+            Self::NotStarted { .. } => ObjectionCode::NotStarted,
+            Self::OutsideWindow { .. } => ObjectionCode::OutsideWindow,
+            Self::NotInPhase { .. } => ObjectionCode::NotInPhase,
+            Self::Full { .. } => ObjectionCode::Full,
+            Self::RateLimited { .. } => ObjectionCode::RateLimited,
+            Self::TooManyInFlight { .. } => ObjectionCode::TooManyInFlight,
         }
     }
 
-    /// When time alone cures it.
+    /// Way in which this objection ends.
+    #[must_use]
+    pub fn cure(&self) -> Cure {
+        self.code().cure()
+    }
+
+    /// Time at which this objection ends without anybody's action, if that is known.
     #[must_use]
     pub fn opens_at(&self) -> Option<Timestamp> {
         match self {
@@ -169,28 +294,18 @@ impl Objection {
             Self::OutsideWindow { opens_at } | Self::NotInPhase { opens_at, .. } | Self::RateLimited { opens_at } => {
                 *opens_at
             }
-            _ => None,
+            Self::UpToDate { .. }
+            | Self::Incompatible { .. }
+            | Self::Undeliverable { .. }
+            | Self::NotTargeted { .. }
+            | Self::PolicyUnclear { .. }
+            | Self::RejectedBefore { .. }
+            | Self::Paused
+            | Self::Aborted { .. }
+            | Self::Ended { .. }
+            | Self::Full { .. }
+            | Self::TooManyInFlight { .. } => None,
         }
-    }
-
-    /// Whether time or an operator can cure it: it is what the device waits for.
-    #[must_use]
-    pub fn cures_itself(&self) -> bool {
-        self.is_waiting() || matches!(self, Self::NotStarted { .. } | Self::Paused)
-    }
-
-    /// Whether the device would get the update if it only waited its turn. With `when_full: wait`
-    /// no older update is offered in its place.
-    #[must_use]
-    pub fn is_waiting(&self) -> bool {
-        matches!(
-            self,
-            Self::OutsideWindow { .. }
-                | Self::NotInPhase { .. }
-                | Self::Full { .. }
-                | Self::RateLimited { .. }
-                | Self::TooManyInFlight { .. }
-        )
     }
 }
 

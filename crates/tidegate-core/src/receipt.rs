@@ -1,4 +1,4 @@
-//! A decision written out for a person: every update considered, every clause with its values.
+//! Receipt: a decision written out for a person, with every update and every clause of its policy.
 
 use std::fmt;
 
@@ -6,36 +6,35 @@ use jiff::Timestamp;
 
 use crate::catalog::Catalog;
 use crate::claim::Claims;
-use crate::cohort::Cohort;
 use crate::decide::{Decision, decide_on_all};
 use crate::device::Device;
 use crate::objection::Objection;
 use crate::policy::{Candidate, Clause};
 use crate::update::Update;
 
-/// What was decided about one update.
+/// Decision about one update.
 #[derive(Debug, Clone)]
 pub struct Considered<'a> {
     /// The update.
     pub update: &'a Update,
-    /// Why it was passed over; `None` for the one that is offered.
+    /// Objection to the update; `None` for the offered one.
     pub objection: Option<Objection>,
-    /// The clauses of its policy with the device's values.
+    /// Clauses of its policy, with the device's values.
     pub clauses: Vec<Clause>,
 }
 
 /// A decision with all its reasons.
 #[derive(Debug, Clone)]
 pub struct Receipt<'a> {
-    /// The decision itself.
+    /// The decision.
     pub decision: Decision<'a>,
-    /// Every update that was considered, newest first.
+    /// The considered updates, newest first.
     pub considered: Vec<Considered<'a>>,
-    /// The moment it speaks of.
+    /// Time of the decision.
     pub at: Timestamp,
 }
 
-/// Decides as for a check-in, and writes down why. Nothing is recorded.
+/// Decides as for a check-in, and returns all reasons.
 #[must_use]
 pub fn explain<'a>(device: &Device, catalog: &'a Catalog, claims: &Claims, at: Timestamp) -> Receipt<'a> {
     let decision = decide_on_all(device, catalog, claims, at);
@@ -47,7 +46,7 @@ pub fn explain<'a>(device: &Device, catalog: &'a Catalog, claims: &Claims, at: T
         .map(|(update, objection)| (*update, Some(objection.clone())))
         .chain(offered)
         .map(|(update, objection)| {
-            let place = || Cohort::of(&update.id, &device.id).place();
+            let place = || update.cohort_of(&device.id).place();
             let candidate = Candidate { new_version: &update.version, cohort: &place };
             Considered { update, objection, clauses: update.policy.explain(&facts, &candidate) }
         })

@@ -1,4 +1,4 @@
-//! When each device may have an update, and how many may.
+//! Rollout: the time at which each device may get an update, and the number of devices.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,67 +10,96 @@ use crate::objection::Objection;
 use crate::policy::{Candidate, Facts, Policy, Truth};
 use crate::window::{Opening, OpeningWindow, any_open};
 
-/// A part of the fleet that starts at a time of its own, early or late.
+/// Group of devices with its own start time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Group {
-    /// Who belongs to it.
+    /// Policy that admits the devices of the group.
     pub policy: Policy,
-    /// When it starts.
+    /// Start time of the group.
     pub starts_at: Timestamp,
 }
 
-/// From a time on, a share of the fleet.
+/// Phase: the share of the fleet that is reached from a given time on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
-    /// When it starts.
+    /// Start time.
     pub starts_at: Timestamp,
-    /// How many devices it reaches.
+    /// Share of the fleet that it reaches.
     pub share: Share,
 }
 
-/// What a device that must wait its turn may have meanwhile.
+/// Answer to a device that must wait for its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum WhenFull {
     /// The next older update that fits.
     #[default]
     Next,
-    /// Nothing.
+    /// No update.
     Wait,
 }
 
-/// When and how many.
+/// Time and number of devices of an update.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rollout {
-    /// Not before.
+    /// Start time.
     pub starts_at: Option<Timestamp>,
-    /// Not from then on.
+    /// End time. From then on no device gets an offer.
     pub ends_at: Option<Timestamp>,
-    /// Only while one of these is open; always, when there are none.
+    /// Opening windows. Devices get offers only while one of them is open, or always if there are none.
     pub windows: Vec<OpeningWindow>,
-    /// Devices with a start of their own.
+    /// Groups of devices with their own start times.
     pub groups: Vec<Group>,
-    /// Shares of everyone else.
+    /// Phases for the devices that are in no group.
     pub phases: Vec<Phase>,
-    /// How many.
+    /// Limits on the number of devices.
     pub limits: Limits,
-    /// How long a device may take before its claim expires, in seconds.
+    /// Time after which a claim expires, in seconds.
     pub claim_ttl_s: u32,
-    /// How often one device is offered the update.
+    /// Number of times that one device is offered the update.
     pub max_attempts: u32,
-    /// What a waiting device may have meanwhile.
+    /// Answer to a device that must wait for its turn.
     pub when_full: WhenFull,
-    /// When outcomes stop the rollout.
+    /// Health gate of the rollout.
     pub health: HealthGate,
 }
 
-/// A claim must outlive the margins around the URLs that are handed out for it.
+/// Shortest life of a claim. It must be longer than the margins around the claim's URLs.
 pub const SHORTEST_CLAIM_TTL_S: u32 = 300;
-/// Thirty days; a device that takes longer is found by its next check-in.
+/// Longest life of a claim: thirty days. A slower device is recognized by its next check-in.
 pub const LONGEST_CLAIM_TTL_S: u32 = 30 * 24 * 3600;
-/// A day: the period of the agents in the field.
+/// Default life of a claim: a day, the usual check-in period of agents in the field.
 pub const DEFAULT_CLAIM_TTL_S: u32 = 24 * 3600;
-/// Three tries tell a bad connection from a bad update.
+/// Default number of attempts: three are enough to tell a bad connection from a bad update.
 pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
+
+/// Most attempts that a rollout may allow.
+const MOST_ATTEMPTS: u32 = 100;
+/// Shortest period of a rate: a minute.
+const SHORTEST_PERIOD_S: u32 = 60;
+/// Longest period of a rate: thirty days.
+const LONGEST_PERIOD_S: u32 = 30 * 24 * 3600;
+
+/// Rule of a rollout that does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // the messages are the rules
+pub enum RolloutError {
+    #[error("ends_at must be later than starts_at")]
+    EndBeforeStart,
+    #[error("every group and phase must start before ends_at")]
+    PartAfterEnd,
+    #[error("phase {number} must start later, and reach more devices, than the phase before it")]
+    PhaseOrder { number: usize },
+    #[error("claim_ttl_s must be within {SHORTEST_CLAIM_TTL_S} and {LONGEST_CLAIM_TTL_S}")]
+    ClaimTtl,
+    #[error("max_attempts must be within 1 and {MOST_ATTEMPTS}")]
+    MaxAttempts,
+    #[error("limits.period_s must be within {SHORTEST_PERIOD_S} and {LONGEST_PERIOD_S}")]
+    Period,
+    #[error("limits.{name} must be within 1 and 2^50, or null for no limit")]
+    Limit { name: &'static str },
+    #[error("limits.max_bytes_per_period must hold at least one device's {bytes_per_device} bytes")]
+    BytesBelowOneDevice { bytes_per_device: u64 },
+}
 
 impl Default for Rollout {
     fn default() -> Self {
@@ -90,45 +119,43 @@ impl Default for Rollout {
 }
 
 impl Rollout {
-    /// Checks what its parts cannot check alone.
+    /// Checks the rules that concern several fields, and the limits.
     ///
     /// # Errors
-    /// A sentence that names the field and the expectation.
-    pub fn validate(&self, bytes_per_device: u64) -> Result<(), String> {
+    /// The first rule that does not hold.
+    pub fn validate(&self, bytes_per_device: u64) -> Result<(), RolloutError> {
         if let (Some(start), Some(end)) = (self.starts_at, self.ends_at)
             && start >= end
         {
-            return Err("ends_at must be later than starts_at".into());
+            return Err(RolloutError::EndBeforeStart);
         }
         let starts =
             self.groups.iter().map(|group| group.starts_at).chain(self.phases.iter().map(|phase| phase.starts_at));
         if let Some(end) = self.ends_at
             && starts.into_iter().any(|start| start >= end)
         {
-            return Err("every group and phase must start before ends_at".into());
+            return Err(RolloutError::PartAfterEnd);
         }
         for (number, pair) in (2_usize..).zip(self.phases.windows(2)) {
             if let [before, phase] = pair
                 && (phase.starts_at <= before.starts_at || phase.share <= before.share)
             {
-                return Err(format!(
-                    "phase {number} must start later, and reach more devices, than the phase before it"
-                ));
+                return Err(RolloutError::PhaseOrder { number });
             }
         }
         if !(SHORTEST_CLAIM_TTL_S..=LONGEST_CLAIM_TTL_S).contains(&self.claim_ttl_s) {
-            return Err(format!("claim_ttl_s must be within {SHORTEST_CLAIM_TTL_S} and {LONGEST_CLAIM_TTL_S}"));
+            return Err(RolloutError::ClaimTtl);
         }
-        if !(1..=100).contains(&self.max_attempts) {
-            return Err("max_attempts must be within 1 and 100".into());
+        if !(1..=MOST_ATTEMPTS).contains(&self.max_attempts) {
+            return Err(RolloutError::MaxAttempts);
         }
         self.validate_limits(bytes_per_device)
     }
 
-    fn validate_limits(&self, bytes_per_device: u64) -> Result<(), String> {
+    fn validate_limits(&self, bytes_per_device: u64) -> Result<(), RolloutError> {
         let limits = &self.limits;
-        if !(60..=30 * 24 * 3600).contains(&limits.period_s) {
-            return Err("limits.period_s must be within 60 and 2592000".into());
+        if !(SHORTEST_PERIOD_S..=LONGEST_PERIOD_S).contains(&limits.period_s) {
+            return Err(RolloutError::Period);
         }
         for (name, limit) in [
             ("max_devices", limits.max_devices),
@@ -137,24 +164,22 @@ impl Rollout {
             ("max_bytes_per_period", limits.max_bytes_per_period),
         ] {
             if limit.is_some_and(|limit| !(1..=1 << 50).contains(&limit)) {
-                return Err(format!("limits.{name} must be within 1 and 2^50, or null for no limit"));
+                return Err(RolloutError::Limit { name });
             }
         }
         if limits.max_bytes_per_period.is_some_and(|bytes| bytes < bytes_per_device) {
-            return Err(format!(
-                "limits.max_bytes_per_period must hold at least one device's {bytes_per_device} bytes"
-            ));
+            return Err(RolloutError::BytesBelowOneDevice { bytes_per_device });
         }
         Ok(())
     }
 
-    /// Asks the rules of time: start, end, windows, phases.
+    /// Asks the rules of time: start, end, windows and phases.
     ///
-    /// A device in a group follows the earliest start among its groups and no phase; every other
-    /// device follows `starts_at` and the phases. End and windows hold for all.
+    /// A device in a group follows the earliest start of its groups, and no phase. Every other device follows
+    /// `starts_at` and the phases. The end and the windows apply to all devices.
     ///
     /// # Errors
-    /// The objection, when it is not this device's time.
+    /// The objection, if the device must not get the update at this time.
     pub fn admits(
         &self,
         facts: &Facts<'_>,
@@ -182,9 +207,9 @@ impl Rollout {
         Ok(())
     }
 
-    /// The earliest start of the groups that the device is in; and the latest of those that it may
-    /// be in, because their policy cannot be answered. A device in no group that may belong to a
-    /// late one waits for it: doubt never lets anyone in earlier.
+    /// Earliest start of the groups that admit the device, and latest start of the groups whose policy cannot be
+    /// evaluated for it. A device in no group that may belong to a late group waits for that group: an unclear policy
+    /// never lets a device in earlier.
     fn group_starts(&self, facts: &Facts<'_>, candidate: &Candidate<'_>) -> (Option<Timestamp>, Option<Timestamp>) {
         let (mut earliest, mut doubtful): (Option<Timestamp>, Option<Timestamp>) = (None, None);
         for group in &self.groups {
@@ -211,12 +236,12 @@ impl Rollout {
         Err(Objection::NotInPhase { cohort, share, opens_at })
     }
 
-    /// What opens when the rollout is over does not open.
+    /// `opens_at`, unless the rollout is over by then.
     fn before_the_end(&self, opens_at: Option<Timestamp>) -> Option<Timestamp> {
         opens_at.filter(|opens_at| self.ends_at.is_none_or(|end| *opens_at < end))
     }
 
-    /// How far the phases reach at `now`.
+    /// Share of the fleet that the phases reach at `now`.
     #[must_use]
     pub fn share_at(&self, now: Timestamp) -> Share {
         if self.phases.is_empty() {
@@ -240,11 +265,15 @@ mod tests {
         assert!(check(vec![phase("2026-01-01T00:00:00Z", 5.0), phase("2026-01-02T00:00:00Z", 100.0)]).is_ok());
         let refused = "phase 2 must start later, and reach more devices, than the phase before it";
         assert_eq!(
-            check(vec![phase("2026-01-01T00:00:00Z", 5.0), phase("2026-01-01T00:00:00Z", 9.0)]).unwrap_err(),
+            check(vec![phase("2026-01-01T00:00:00Z", 5.0), phase("2026-01-01T00:00:00Z", 9.0)])
+                .unwrap_err()
+                .to_string(),
             refused
         );
         assert_eq!(
-            check(vec![phase("2026-01-01T00:00:00Z", 5.0), phase("2026-01-02T00:00:00Z", 5.0)]).unwrap_err(),
+            check(vec![phase("2026-01-01T00:00:00Z", 5.0), phase("2026-01-02T00:00:00Z", 5.0)])
+                .unwrap_err()
+                .to_string(),
             refused
         );
     }
@@ -254,7 +283,7 @@ mod tests {
         let limits = Limits { max_bytes_per_period: Some(999), ..Limits::default() };
         let rollout = Rollout { limits, ..Rollout::default() };
         assert_eq!(
-            rollout.validate(1000).unwrap_err(),
+            rollout.validate(1000).unwrap_err().to_string(),
             "limits.max_bytes_per_period must hold at least one device's 1000 bytes"
         );
         assert!(rollout.validate(999).is_ok());

@@ -1,4 +1,4 @@
-//! One part of a rollout's limits: the counters that every grant must pass.
+//! Shard: a part of a rollout's limits, with the counters that every grant is checked against.
 
 use jiff::Timestamp;
 
@@ -7,14 +7,14 @@ use crate::cohort::Cohort;
 use crate::limits::{Caps, UNLIMITED};
 use crate::objection::NoRoom;
 
-/// How many shards a check-in tries before it answers "nothing now". Denying is always safe, and
-/// each try is a write that has to be paid for.
+/// Most shards that one check-in asks before it answers "no update now". A refusal is always safe, and each request is
+/// a write that costs money.
 pub const MOST_PROBES: usize = 3;
 
-/// Whether a shard grants at all.
+/// Gate of a shard: it lets grants through or refuses all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
-    /// Grants may go out.
+    /// The shard may grant.
     Open,
     /// The rollout is paused, or its limits are being changed.
     Paused,
@@ -22,34 +22,34 @@ pub enum Gate {
     Stopped,
 }
 
-/// What a shard has granted and what became of it.
+/// Counters of a shard: its grants and their outcomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Claims ever made; never given back.
+    /// Number of claims ever made. It never decreases.
     pub used: u64,
-    /// Claims that are reserved now.
+    /// Number of claims that are reserved now.
     pub in_flight: u64,
-    /// Start of the period that `period_used` counts, in seconds since 1970.
+    /// Start of the counted period, in seconds since 1970.
     pub period: i64,
-    /// Grants in that period.
+    /// Number of grants in that period.
     pub period_used: u64,
-    /// Devices whose latest outcome is success.
+    /// Number of devices whose latest outcome is a success.
     pub succeeded: u64,
-    /// Devices whose latest outcome is failure.
+    /// Number of devices whose latest outcome is a failure.
     pub failed: u64,
-    /// Devices whose latest outcome is silence.
+    /// Number of devices whose latest outcome is a time-out.
     pub timed_out: u64,
 }
 
 impl Counts {
-    /// Grants in the period that starts at `period`, as far as this shard knows.
+    /// Number of grants in the period that starts at `period`.
     #[must_use]
     pub fn used_in(&self, period: i64) -> u64 {
-        // A later period than ours means that our clock is late: its count is the one that holds.
+        // The shard counts a later period if our clock is slow. Its count is valid.
         if self.period >= period { self.period_used } else { 0 }
     }
 
-    /// These, once `delta` has happened.
+    /// The counters after a change.
     #[must_use]
     pub fn after(&self, delta: CountDelta) -> Counts {
         Counts {
@@ -61,13 +61,13 @@ impl Counts {
         }
     }
 
-    /// The sum over a rollout's shards, as far as they exist.
+    /// Sum over those shards of a rollout that exist.
     #[must_use]
     pub fn of(shards: &[Option<Shard>]) -> Counts {
         Self::total(shards.iter().flatten().map(|shard| &shard.counts))
     }
 
-    /// The sum over several shards; the period is the latest of them.
+    /// Sum over several shards. The period is the latest one.
     #[must_use]
     pub fn total<'a>(shards: impl IntoIterator<Item = &'a Counts>) -> Counts {
         shards.into_iter().fold(Counts::default(), |sum, shard| Counts {
@@ -82,51 +82,52 @@ impl Counts {
     }
 }
 
-/// A shard as it is stored.
+/// Stored state of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
-    /// Whether it grants.
+    /// Gate of the shard.
     pub gate: Gate,
-    /// The generation of the update it was last written for.
+    /// Generation of the update for which the shard was last written.
     pub generation: u64,
-    /// What it may grant.
+    /// Caps of the shard.
     pub caps: Caps,
-    /// What it has granted.
+    /// Counters of the shard.
     pub counts: Counts,
 }
 
-/// Which of the counters a grant needs room in.
+/// Kind of a grant. It decides which counters must have room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grant {
-    /// A first offer: a device, a place in flight, and one of this period.
+    /// First offer to a device: it needs room in `max_devices`, `max_in_flight` and the rate.
     First,
-    /// A further offer to a device that has no place in flight.
+    /// Further offer to a device without a place in flight: it needs room in `max_in_flight` and the rate.
     Again,
-    /// A further offer to a device that still has its place in flight.
+    /// Further offer to a device that still has its place in flight: it needs room in the rate.
     Renewed,
 }
 
-/// Why a shard refused a grant.
+/// Reason why a shard refuses a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// There is no room, now or at all.
+    /// The shard has no room.
     NoRoom(NoRoom),
-    /// The shard belongs to another generation of the update than the one that was decided on.
+    /// The shard belongs to another generation of the update.
     OtherGeneration,
-    /// The shard counts a later period than our clock says; ask again with that one.
+    /// The shard counts a later period than our clock says. The caller asks again with that period.
     LaterPeriod(i64),
-    /// The shard still counts an earlier period; ask again, opening this one.
+    /// The shard still counts an earlier period. The caller asks again and opens the new period.
     EarlierPeriod,
 }
 
-/// The start of the period that `now` is in, in seconds since 1970.
+/// Start of the period that contains `now`, in seconds since 1970.
 #[must_use]
 pub fn period_of(now: Timestamp, period_s: u32) -> i64 {
     let period = i64::from(period_s.max(1));
     now.as_second().div_euclid(period).saturating_mul(period)
 }
 
-/// The order in which a device asks the shards: its own first, so that the fleet spreads evenly.
+/// Order in which a device asks the shards. It starts at the shard of the device's cohort, so that the fleet spreads
+/// evenly.
 pub fn probe_order(cohort: Cohort, shards: u16) -> impl Iterator<Item = u16> {
     let shards = shards.max(1);
     let first = cohort.place().checked_rem(shards).unwrap_or(0);
@@ -134,7 +135,7 @@ pub fn probe_order(cohort: Cohort, shards: u16) -> impl Iterator<Item = u16> {
 }
 
 impl Shard {
-    /// Reads out of a shard why it refused: the same conditions as the storage transaction's.
+    /// Reason why the shard refuses a grant, if it does. The conditions are those of the storage transaction.
     #[must_use]
     pub fn refusal(&self, grant: Grant, generation: u64, period: i64, period_s: u32) -> Option<Refusal> {
         match self.gate {
@@ -180,7 +181,7 @@ mod tests {
         let refusal = |shard: Shard, grant| shard.refusal(grant, 7, 3600, 3600);
         assert_eq!(refusal(shard(9, 1, 3600, 2), Grant::First), None);
         assert_eq!(refusal(shard(10, 0, 3600, 0), Grant::First), Some(Refusal::NoRoom(NoRoom::Full)));
-        assert_eq!(refusal(shard(10, 0, 3600, 0), Grant::Again), None, "exposure was counted before");
+        assert_eq!(refusal(shard(10, 0, 3600, 0), Grant::Again), None, "the device was counted before");
         let opens_at = Timestamp::from_second(7200).ok();
         assert_eq!(
             refusal(shard(3, 0, 3600, 3), Grant::First),

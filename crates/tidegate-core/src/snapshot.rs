@@ -1,11 +1,10 @@
-//! A catalog as bytes: compiled where it is published, read where devices ask.
+//! Snapshot: a catalog as bytes. It is compiled when an operator publishes, and read at check-ins.
 //!
-//! `tidegate`, the number of the format, the CRC-32 of what follows, the table of contents, and the updates one behind
-//! the other, all in postcard's encoding, which does not describe itself: whatever changes in a type that is part of
-//! it needs a new [`FORMAT`]. `tests/snapshot.rs` notices. It is private to one version of Tidegate, and can be made
-//! anew from the stored updates at any time.
+//! The bytes are `tidegate`, the number of the format, the CRC-32 of the rest, the table of contents, and the updates
+//! concatenated. The encoding is postcard's, which does not describe itself: a change to any encoded type needs a new
+//! [`FORMAT`]. `tests/snapshot.rs` detects such a change. The format is private to one version of Tidegate; a snapshot
+//! can be compiled again from the stored updates at any time.
 
-use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -17,40 +16,34 @@ use crate::index::Index;
 use crate::policy::{Policy, Screen, Slots};
 use crate::update::Update;
 
-/// The format that is written, and the only one that is read.
+/// Number of the format. No other format is read.
 pub const FORMAT: u8 = 1;
 
 const MAGIC: &[u8; 8] = b"tidegate";
-/// The magic, the format and the checksum.
+/// Length of the magic, the format and the checksum.
 const HEADER_BYTES: usize = 13;
 
-/// Why bytes are not a catalog.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Error of bytes that are not a usable snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
-    /// They are something else, or were cut off.
+    /// The bytes are something else, or are incomplete.
+    #[error("it is not a catalog")]
     NotASnapshot,
-    /// Another version of Tidegate wrote them.
+    /// Another version of Tidegate wrote the bytes.
+    #[error("it has format {0}, and this version reads {expected}", expected = FORMAT)]
     OtherFormat(u8),
-    /// They are not as they were written.
+    /// The checksum does not match.
+    #[error("it is damaged")]
     Damaged,
-    /// They are another product's.
+    /// The checksum matches, but the table of contents cannot be decoded.
+    #[error("it is damaged")]
+    Undecodable(#[source] postcard::Error),
+    /// The snapshot belongs to another product.
+    #[error("it is another product's")]
     OtherProduct,
 }
 
-impl fmt::Display for SnapshotError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotASnapshot => f.write_str("it is not a catalog"),
-            Self::OtherFormat(format) => write!(f, "it has format {format}, and this version reads {FORMAT}"),
-            Self::Damaged => f.write_str("it is damaged"),
-            Self::OtherProduct => f.write_str("it is another product's"),
-        }
-    }
-}
-
-impl std::error::Error for SnapshotError {}
-
-/// What stands before the updates. The order of the fields is the format.
+/// Table of contents, before the updates. The order of the fields is the format.
 #[derive(Serialize, Deserialize)]
 struct Contents {
     product: ProductId,
@@ -58,12 +51,12 @@ struct Contents {
     index: Index,
     screen: Screen,
     stopped_updates: Vec<UpdateId>,
-    /// How long each update is, newest first.
+    /// Length of each update in bytes, newest first.
     lengths: Vec<u32>,
 }
 
 impl Catalog {
-    /// The catalog as bytes. `None` when an update cannot be encoded, which none that was compiled cannot.
+    /// The catalog as bytes. `None` if an update cannot be encoded; every compiled update can.
     #[must_use]
     pub fn to_snapshot(&self) -> Option<Vec<u8>> {
         let encode = |update| postcard::to_stdvec::<Update>(update).ok();
@@ -81,10 +74,10 @@ impl Catalog {
         Some([MAGIC.as_slice(), &[FORMAT], &crc32fast::hash(&body).to_le_bytes(), &body].concat())
     }
 
-    /// Reads what [`to_snapshot`](Self::to_snapshot) wrote for `product`. Updates are decoded when they are asked for.
+    /// Reads a snapshot of `product`. Each update is decoded when it is first needed.
     ///
     /// # Errors
-    /// When the bytes are no catalog, one of another format, or not as they were written.
+    /// If the bytes are not a snapshot of this format and product, or are damaged.
     pub fn from_snapshot(product: &ProductId, bytes: Arc<[u8]>) -> Result<Self, SnapshotError> {
         let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or(SnapshotError::NotASnapshot)?;
         let (format, checksum) =
@@ -95,7 +88,7 @@ impl Catalog {
         if crc32fast::hash(body).to_le_bytes() != checksum {
             return Err(SnapshotError::Damaged);
         }
-        let (contents, updates) = postcard::take_from_bytes::<Contents>(body).map_err(|_| SnapshotError::Damaged)?;
+        let (contents, updates) = postcard::take_from_bytes::<Contents>(body).map_err(SnapshotError::Undecodable)?;
         if contents.product != *product {
             return Err(SnapshotError::OtherProduct);
         }
@@ -116,7 +109,7 @@ impl Catalog {
         })
     }
 
-    /// Whatever a program's operations name, evaluating it must end.
+    /// Decodes one update. `None` if a policy is not sound, because its evaluation might not end.
     pub(crate) fn decode(&self, encoded: &Range<usize>) -> Option<Update> {
         let update = postcard::from_bytes::<Update>(self.encoded.get(encoded.clone())?).ok()?;
         let is_sound =

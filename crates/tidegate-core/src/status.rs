@@ -1,93 +1,91 @@
-//! What a device reports on the way, and how it can end.
+//! Statuses that a device reports, and the outcomes of an attempt.
 
 use std::fmt;
 
-/// How one device's turn at an update ended.
+/// Outcome of one attempt of one device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// It runs the new version, or says it installed it.
+    /// The device runs the new version, or reported that it installed it.
     Succeeded,
-    /// It says that something went wrong.
+    /// The device reported a failure.
     Failed,
-    /// It was silent until its claim expired.
+    /// The device did not report before its claim expired.
     TimedOut,
 }
 
-/// The statuses of Exosite's OTAU, in the order in which a device passes through them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)] // the names are the protocol's own
-pub enum Status {
-    Init,
-    Test,
-    TestStep,
-    TestError,
-    TestSuccess,
-    Download,
-    DownloadStep,
-    DownloadSuccess,
-    DownloadError,
-    Install,
-    InstallStep,
-    InstallAborted,
-    InstallError,
-    InstallSuccess,
-    InstalledVersion,
-}
-
-/// What a status means for the device's claim.
+/// Effect of a status on the device's claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusEffect {
-    /// It is on the way.
+    /// None: the attempt goes on.
     Progress,
-    /// It has the update.
+    /// The device has the update.
     Succeeded,
-    /// This attempt failed; there may be another.
+    /// The attempt failed. Another attempt may follow.
     Failed,
-    /// It decided against the update and is not asked again.
+    /// The device decided against the update. No other attempt follows.
     BackedOut,
 }
 
-const STATUSES: [(Status, &str, StatusEffect); 15] = [
-    (Status::Init, "INIT", StatusEffect::Progress),
-    (Status::Test, "TEST", StatusEffect::Progress),
-    (Status::TestStep, "TEST_STEP", StatusEffect::Progress),
-    (Status::TestError, "TEST_ERROR", StatusEffect::Failed),
-    (Status::TestSuccess, "TEST_SUCCESS", StatusEffect::Progress),
-    (Status::Download, "DOWNLOAD", StatusEffect::Progress),
-    (Status::DownloadStep, "DOWNLOAD_STEP", StatusEffect::Progress),
-    (Status::DownloadSuccess, "DOWNLOAD_SUCCESS", StatusEffect::Progress),
-    (Status::DownloadError, "DOWNLOAD_ERROR", StatusEffect::Failed),
-    (Status::Install, "INSTALL", StatusEffect::Progress),
-    (Status::InstallStep, "INSTALL_STEP", StatusEffect::Progress),
-    (Status::InstallAborted, "INSTALL_ABORTED", StatusEffect::BackedOut),
-    (Status::InstallError, "INSTALL_ERROR", StatusEffect::Failed),
-    (Status::InstallSuccess, "INSTALL_SUCCESS", StatusEffect::Succeeded),
-    (Status::InstalledVersion, "INSTALLED_VERSION", StatusEffect::Succeeded),
-];
+macro_rules! statuses {
+    ($($status:ident $name:literal $effect:ident),+ $(,)?) => {
+        /// Status of Exosite's OTAU protocol, in the order in which a device passes through them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[allow(missing_docs)] // the names are the protocol's
+        pub enum Status { $($status),+ }
+
+        impl Status {
+            /// Every status.
+            pub const ALL: &[Self] = &[$(Self::$status),+];
+
+            /// Name in the protocol.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$status => $name),+ }
+            }
+
+            /// Effect on the device's claim.
+            #[must_use]
+            pub fn effect(self) -> StatusEffect {
+                match self { $(Self::$status => StatusEffect::$effect),+ }
+            }
+        }
+    };
+}
+
+statuses! {
+    Init             "INIT"              Progress,
+    Test             "TEST"              Progress,
+    TestStep         "TEST_STEP"         Progress,
+    TestError        "TEST_ERROR"        Failed,
+    TestSuccess      "TEST_SUCCESS"      Progress,
+    Download         "DOWNLOAD"          Progress,
+    DownloadStep     "DOWNLOAD_STEP"     Progress,
+    DownloadSuccess  "DOWNLOAD_SUCCESS"  Progress,
+    DownloadError    "DOWNLOAD_ERROR"    Failed,
+    Install          "INSTALL"           Progress,
+    InstallStep      "INSTALL_STEP"      Progress,
+    InstallAborted   "INSTALL_ABORTED"   BackedOut,
+    InstallError     "INSTALL_ERROR"     Failed,
+    InstallSuccess   "INSTALL_SUCCESS"   Succeeded,
+    InstalledVersion "INSTALLED_VERSION" Succeeded,
+}
 
 impl Status {
-    /// The status of that name.
+    /// The status with this name. Names are exact.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        STATUSES.iter().find(|(_, known, _)| *known == name).map(|(status, ..)| *status)
+        Self::ALL.iter().copied().find(|status| status.name() == name)
     }
 
     /// All names, for error messages and the API description.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        STATUSES.iter().map(|(_, name, _)| *name)
-    }
-
-    /// What it means for the claim.
-    #[must_use]
-    pub fn effect(self) -> StatusEffect {
-        STATUSES.iter().find(|(status, ..)| *status == self).map_or(StatusEffect::Progress, |(_, _, effect)| *effect)
+        Self::ALL.iter().map(|status| status.name())
     }
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = STATUSES.iter().find(|(status, ..)| status == self).map_or("", |(_, name, _)| name);
-        f.write_str(name)
+        f.write_str(self.name())
     }
 }
 

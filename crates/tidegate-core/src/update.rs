@@ -1,54 +1,54 @@
-//! What could be given: a version, who it is for, from where it can be reached, and its rollout.
+//! Update: a version with its content, its policy, its compatibility and its rollout.
 
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
+use crate::cohort::Cohort;
 use crate::device::{Delivery, Device};
-use crate::id::{ProductId, UpdateId};
+use crate::id::{DeviceId, ProductId, UpdateId};
 use crate::lifecycle::State;
 use crate::objection::{Objection, Undeliverable};
 use crate::policy::Policy;
 use crate::rollout::Rollout;
 
-/// Whether devices may be sent back to this version.
+/// Permission to install an update over a higher version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Downgrade {
-    /// Only devices on a lower version may have it.
+    /// Only devices on a lower version may get the update.
     #[default]
     Refused,
-    /// Devices on a higher version may have it too.
+    /// Devices on a higher version may get the update too.
     Allowed,
 }
 
 /// One file of an update.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
-    /// Its name, for the device.
+    /// Name for the device.
     pub name: String,
-    /// SHA-256 of its bytes, 64 lower-case hex digits. This is also its name in storage.
+    /// SHA-256 of the bytes, 64 lower-case hex digits. It is also the name in storage.
     pub sha256: String,
-    /// Its length.
+    /// Length in bytes.
     pub size_bytes: u64,
-    /// The stored object whose bytes were read back and hashed, once they were.
+    /// The stored object, with the metadata recorded during verification.
     pub object: StoredObject,
 }
 
-/// What reading a file back from storage showed, beside its SHA-256.
+/// Metadata of a stored file, recorded during verification.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StoredObject {
-    /// The object's version, where the bucket keeps versions.
+    /// Version of the object, if the bucket keeps versions.
     pub version: Option<String>,
-    /// SHA-1 of its bytes, 40 lower-case hex digits. Some update clients check nothing else; it is
-    /// never what we rely on.
+    /// SHA-1 of the bytes, 40 lower-case hex digits. Some update clients check only this; the service never relies on
+    /// it.
     pub sha1: Option<String>,
-    /// MD5 of its bytes, 32 lower-case hex digits, for the same clients.
+    /// MD5 of the bytes, 32 lower-case hex digits, for the same clients.
     pub md5: Option<String>,
 }
 
-/// What a device is told about an update that it gets. Free-form parts are JSON text, which the
-/// rules never look into.
+/// Content of an update, as a device gets it. Free-form parts are JSON text, which the rules never read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[allow(missing_docs)] // the fields of the update on the wire
+#[allow(missing_docs)] // the fields of the update in the API
 pub struct Content {
     pub name: Option<String>,
     pub description: Option<String>,
@@ -56,11 +56,11 @@ pub struct Content {
     pub payload: Option<String>,
     pub specification: Option<String>,
     pub files: Vec<File>,
-    /// The user must agree before the device installs it.
+    /// The device must ask the user for consent before it installs the update.
     pub ask_consent: bool,
 }
 
-/// What an update carries.
+/// Kind of content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Kind {
     /// Files.
@@ -68,18 +68,18 @@ pub enum Kind {
     File,
     /// A JSON payload.
     Json,
-    /// A list of addresses elsewhere.
+    /// A list of URLs on other servers.
     UrlList,
 }
 
 impl Content {
-    /// What one device downloads, in bytes.
+    /// Number of bytes that one device downloads.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.size_bytes))
     }
 
-    /// What a protocol cannot carry of it.
+    /// Capability that the content needs and the protocol lacks.
     fn refuses(&self, delivery: Delivery) -> Option<Undeliverable> {
         let has_no_file = || self.files.is_empty().then_some(Undeliverable::NoFile);
         let has_question = || self.ask_consent.then_some(Undeliverable::NoConsent);
@@ -95,79 +95,87 @@ impl Content {
     }
 }
 
-/// What is known of an update beside its definition.
+/// Facts about a published update that are not in its definition.
 #[derive(Debug, Clone)]
 pub struct Publication {
-    /// Where it stands.
+    /// State of the update.
     pub state: State,
-    /// Its generation.
+    /// Generation of the update.
     pub generation: u64,
-    /// Over how many shards its limits are split.
+    /// Number of shards over which the limits are split.
     pub shards: u16,
-    /// The stored objects of its files, in the order of its files; empty for a draft.
+    /// Stored objects of the files, in the order of the files; empty for a draft.
     pub objects: Vec<StoredObject>,
-    /// Why it was last moved to another state.
+    /// Reason for the last change of state.
     pub reason: String,
 }
 
 impl Publication {
-    /// A draft's.
+    /// The publication of a draft.
     #[must_use]
     pub fn draft() -> Self {
         Self { state: State::Draft, generation: 0, shards: 1, objects: Vec::new(), reason: String::new() }
     }
 }
 
-/// A version that could be given.
+/// Version that devices can be offered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Update {
-    /// Its id.
+    /// Id of the update.
     pub id: UpdateId,
-    /// The product it belongs to.
+    /// Product of the update.
     pub product: ProductId,
-    /// The version a device runs afterwards.
+    /// Version that a device runs after the installation.
     pub version: Version,
-    /// Where it stands.
+    /// State of the update.
     pub state: State,
-    /// Goes up with every change; a shard grants only for its own generation.
+    /// Number that increases with every change. A shard grants only for its own generation.
     pub generation: u64,
-    /// Why it was last moved to another state.
+    /// Reason for the last change of state.
     pub reason: String,
-    /// Over how many shards its limits are split.
+    /// Number of shards over which the limits are split.
     pub shards: u16,
-    /// It can be installed over versions that one of these matches; over any, when empty.
+    /// Versions over which the update can be installed; any version if the list is empty.
     pub compatible_from: Vec<VersionReq>,
-    /// Who it is for.
+    /// Policy that admits devices.
     pub policy: Policy,
-    /// Whether devices may be sent back to it.
+    /// Permission to install the update over a higher version.
     pub downgrade: Downgrade,
-    /// When, and how many.
+    /// Rollout of the update.
     pub rollout: Rollout,
-    /// What a device is told of it.
+    /// Content of the update.
     pub content: Content,
 }
 
 impl Update {
-    /// Never the device's own version, and never a lower one unless downgrades are allowed.
-    /// Build metadata is not part of precedence (SemVer 2.0, rule 10).
+    /// Cohort of a device in this update's rollout.
+    #[must_use]
+    pub fn cohort_of(&self, device: &DeviceId) -> Cohort {
+        Cohort::of(&self.id, device)
+    }
+
+    /// Rule: the version must be higher than the device's version, or lower if downgrades are allowed. Build metadata is
+    /// not part of precedence (SemVer 2.0, rule 10).
     pub(crate) fn moves(&self, device: &Device) -> Result<(), Objection> {
-        let allowed = match self.version.cmp_precedence(&device.version) {
+        let is_allowed = match self.version.cmp_precedence(&device.version) {
             std::cmp::Ordering::Greater => true,
             std::cmp::Ordering::Less => self.downgrade == Downgrade::Allowed,
             std::cmp::Ordering::Equal => false,
         };
-        if allowed { Ok(()) } else { Err(Objection::UpToDate { device: device.version.clone() }) }
+        if is_allowed { Ok(()) } else { Err(Objection::UpToDate { device: device.version.clone() }) }
     }
 
-    /// A requirement speaks of a pre-release only when it names one of the same release, as in
-    /// Cargo: a device on `2.0.0-rc.1` is not reached by `>=1.0.0`.
+    /// Rule: the protocol must carry the content, and the device's version must be compatible.
+    ///
+    /// A requirement matches a pre-release only if it names a pre-release of the same version, as in Cargo: `>=1.0.0`
+    /// does not match `2.0.0-rc.1`.
     pub(crate) fn reaches(&self, device: &Device) -> Result<(), Objection> {
         if let Some(why) = self.content.refuses(device.delivery) {
             return Err(Objection::Undeliverable { why });
         }
-        let reached =
+        let is_compatible =
             self.compatible_from.is_empty() || self.compatible_from.iter().any(|from| from.matches(&device.version));
-        if reached {
+        if is_compatible {
             return Ok(());
         }
         Err(Objection::Incompatible { device: device.version.clone(), from: self.compatible_from.clone() })

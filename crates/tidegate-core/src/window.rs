@@ -1,19 +1,20 @@
-//! A time of day or week in which offers may go out, in the operator's own time zone.
+//! Opening windows: times of day or week in which devices may get offers, in the operator's time zone.
 
 use std::fmt;
 
 use croner::Cron;
+use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
-/// The longest window: a week. Anything longer is a start and an end, not a window.
+/// Longest duration of a window: a week. A longer one is better written as a start and an end.
 pub const LONGEST_WINDOW_S: u32 = 7 * 24 * 3600;
 
-/// Opens at each time of a cron expression and stays open for a duration.
+/// Window that opens at each time of a cron expression and stays open for a fixed duration.
 ///
-/// Clock changes follow cron's rules: a start that falls into the skipped hour opens right after
-/// it, and the duration is real time, so a six-hour window is six hours long on every day.
+/// Clock changes follow cron's rules: a start in the skipped hour opens right after that hour. The duration is real
+/// time, so a window of six hours is six hours long on every day.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "(String, u32, String)", into = "(String, u32, String)")]
 pub struct OpeningWindow {
@@ -24,30 +25,42 @@ pub struct OpeningWindow {
     time_zone_name: String,
 }
 
-/// What a window says at a moment.
+/// Part of an opening window that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the parts of a window
+pub enum WindowError {
+    #[error("window cron `{cron}` must have five fields (minute hour day month weekday): {source}")]
+    Cron { cron: String, source: CronError },
+    #[error("window duration_s must be within 60 and {LONGEST_WINDOW_S}; got {_0}")]
+    Duration(u32),
+    #[error("window time_zone must be an IANA name such as Europe/Berlin; got `{name}`")]
+    TimeZone { name: String, source: jiff::Error },
+    #[error("window cron `{_0}` must name a time that exists; it never opens")]
+    NeverOpens(String),
+}
+
+/// State of a window at a given time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
-    /// It is open.
+    /// Open.
     Open,
-    /// It is closed and opens then; `None` when it never opens again.
+    /// Closed until the given time; `None` if it never opens again.
     Closed(Option<Timestamp>),
 }
 
 impl OpeningWindow {
-    /// A window from a five-field cron expression, a length in seconds and an IANA time zone.
+    /// A window from a cron expression of five fields, a duration in seconds and an IANA time zone.
     ///
     /// # Errors
-    /// A sentence that names the part that cannot be used and what is expected.
-    pub fn new(cron: &str, duration_s: u32, time_zone: &str) -> Result<Self, String> {
+    /// The first argument that cannot be used.
+    pub fn new(cron: &str, duration_s: u32, time_zone: &str) -> Result<Self, WindowError> {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let parsed = parser.parse(cron).map_err(|error| {
-            format!("window cron `{cron}` must have five fields (minute hour day month weekday): {error}")
-        })?;
+        let parsed = parser.parse(cron).map_err(|source| WindowError::Cron { cron: cron.to_string(), source })?;
         if !(60..=LONGEST_WINDOW_S).contains(&duration_s) {
-            return Err(format!("window duration_s must be within 60 and {LONGEST_WINDOW_S}; got {duration_s}"));
+            return Err(WindowError::Duration(duration_s));
         }
-        let zone = TimeZone::get(time_zone)
-            .map_err(|_| format!("window time_zone must be an IANA name such as Europe/Berlin; got `{time_zone}`"))?;
+        let zone =
+            TimeZone::get(time_zone).map_err(|source| WindowError::TimeZone { name: time_zone.to_string(), source })?;
         let window = Self {
             cron: parsed,
             text: cron.to_string(),
@@ -56,30 +69,30 @@ impl OpeningWindow {
             time_zone_name: time_zone.to_string(),
         };
         if window.next_start(Timestamp::UNIX_EPOCH).is_none() {
-            return Err(format!("window cron `{cron}` must name a time that exists; it never opens"));
+            return Err(WindowError::NeverOpens(cron.to_string()));
         }
         Ok(window)
     }
 
-    /// The cron expression as it was written.
+    /// The cron expression, as it was given.
     #[must_use]
     pub fn cron(&self) -> &str {
         &self.text
     }
 
-    /// How long it stays open, in seconds.
+    /// Duration of each opening, in seconds.
     #[must_use]
     pub fn duration_s(&self) -> u32 {
         self.duration_s
     }
 
-    /// The IANA name of its time zone.
+    /// IANA name of the time zone.
     #[must_use]
     pub fn time_zone(&self) -> &str {
         &self.time_zone_name
     }
 
-    /// Whether it is open at `now`, and if not, when it opens.
+    /// State of the window at `now`.
     #[must_use]
     pub fn at(&self, now: Timestamp) -> Opening {
         let zoned = now.to_zoned(self.time_zone.clone());
@@ -97,9 +110,9 @@ impl OpeningWindow {
 }
 
 impl TryFrom<(String, u32, String)> for OpeningWindow {
-    type Error = String;
+    type Error = WindowError;
 
-    fn try_from((cron, duration_s, time_zone): (String, u32, String)) -> Result<Self, String> {
+    fn try_from((cron, duration_s, time_zone): (String, u32, String)) -> Result<Self, WindowError> {
         Self::new(&cron, duration_s, &time_zone)
     }
 }
@@ -122,7 +135,7 @@ impl fmt::Display for OpeningWindow {
     }
 }
 
-/// Whether any of the windows is open; no windows at all means always.
+/// State of several windows together: open if one of them is open, or if there are none.
 #[must_use]
 pub fn any_open(windows: &[OpeningWindow], now: Timestamp) -> Opening {
     let mut next: Option<Timestamp> = None;
@@ -184,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_window_names_what_it_cannot_use() {
-        let error = |cron, duration, zone| OpeningWindow::new(cron, duration, zone).unwrap_err();
+        let error = |cron, duration, zone| OpeningWindow::new(cron, duration, zone).unwrap_err().to_string();
         assert!(error("0 22 * *", 3600, "UTC").starts_with("window cron `0 22 * *` must have five fields"));
         assert!(error("0 22 * * * *", 3600, "UTC").starts_with("window cron"));
         assert!(error("0 22 * * *", 59, "UTC").starts_with("window duration_s must be within 60 and 604800"));

@@ -7,8 +7,8 @@ use tidegate_core::guidance::check_again_after_s;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::status::StatusEffect;
 use tidegate_core::{
-    Claim, ClaimState, ClaimStatus, Claims, Decision, Device, DeviceId, Objection, ProductId, Timestamp, Update,
-    UpdateId, decide,
+    Claim, ClaimState, ClaimStatus, Claims, Decision, Device, DeviceId, Objection, ObjectionCode, ProductId, Timestamp,
+    Update, UpdateId, decide,
 };
 use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite, Head};
 use tidegate_store::store::Freshness;
@@ -58,7 +58,7 @@ pub enum CheckInResult {
     /// There is no update.
     Nothing {
         /// Code of the objection that decided.
-        reason: &'static str,
+        reason: ObjectionCode,
         /// Time at which it ends by itself.
         opens_at: Option<Timestamp>,
         /// Seconds after which the device should check in again.
@@ -338,9 +338,9 @@ impl CheckInResult {
     #[must_use]
     pub fn nothing(device: &Device, decision: &Decision<'_>, now: Timestamp) -> Self {
         let (reason, opens_at) = match decision.reason() {
-            _ if decision.offer.is_some() => ("too_many_in_flight", None),
+            _ if decision.offer.is_some() => (ObjectionCode::TooManyInFlight, None),
             Some((_, objection)) => (objection.code(), objection.opens_at()),
-            None => ("up_to_date", None),
+            None => (ObjectionCode::UpToDate, None),
         };
         Self::Nothing { reason, opens_at, check_again_after_s: check_again_after_s(device, decision, now) }
     }
@@ -349,10 +349,10 @@ impl CheckInResult {
 impl HeldClaim {
     /// Code of the reason for which the device must not carry it out.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> ObjectionCode {
         match self {
-            Self::Stopped { .. } => "aborted",
-            Self::OutsideWindow { .. } => "outside_window",
+            Self::Stopped { .. } => ObjectionCode::Aborted,
+            Self::OutsideWindow { .. } => ObjectionCode::OutsideWindow,
         }
     }
 

@@ -13,7 +13,7 @@ use tidegate_store::record::{AuditEntry, UpdateRecord};
 use tidegate_store::store::Stored;
 use tidegate_store::{CloseRollouts, OpenRollouts, ReadUpdates};
 
-use crate::error::{Done, EngineError};
+use crate::error::Done;
 
 /// Who changes something, why, and when.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ pub async fn transition(
     measure: Measure<'_>,
     actor: &Actor,
 ) -> Done<UpdateRecord> {
-    let state = update.state.after(transition).map_err(EngineError::WrongState)?;
+    let state = update.state.after(transition)?;
     match state {
         State::Active => open(store, update, transition, measure, actor).await,
         _ => shut(store, update, transition, state, actor).await,
@@ -111,7 +111,7 @@ pub async fn stop_if_bad(
         return Ok(None);
     }
     let actor = Actor { who: "health rule".into(), reason: verdict.to_string(), now };
-    let state = record.state.after(Transition::Abort).map_err(EngineError::WrongState)?;
+    let state = record.state.after(Transition::Abort)?;
     shut(store, record, Transition::Abort, state, &actor).await?;
     tracing::warn!(product = %record.product, version = %record.version, %verdict, "stopped_by_health_rule");
     Ok(Some(verdict))

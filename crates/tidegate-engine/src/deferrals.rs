@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use tidegate_core::{Decision, Timestamp, UpdateId};
+use tidegate_core::objection::Cure;
+use tidegate_core::{Decision, Objection, ObjectionCode, Timestamp, UpdateId};
 
 /// Seconds between two writes.
 const EVERY_S: i64 = 60;
@@ -16,14 +17,15 @@ pub(crate) struct Deferrals(Mutex<Counted>);
 #[derive(Debug, Default)]
 struct Counted {
     since: Option<Timestamp>,
-    counts: BTreeMap<(UpdateId, &'static str), u64>,
+    counts: BTreeMap<(UpdateId, ObjectionCode), u64>,
 }
 
 impl Deferrals {
     /// Counts every update that only had to wait.
     pub(crate) fn count(&self, decision: &Decision<'_>, now: Timestamp) {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (update, objection) in decision.passed_over.iter().filter(|(_, objection)| objection.is_waiting()) {
+        let waits = |(_, objection): &&(_, Objection)| objection.cure() == Cure::Turn;
+        for (update, objection) in decision.passed_over.iter().filter(waits) {
             *counted.counts.entry((update.id.clone(), objection.code())).or_default() += 1;
         }
         counted.since.get_or_insert(now);
@@ -36,7 +38,7 @@ impl Deferrals {
         let age_s = counted.since.map_or(0, |since| now.as_second().saturating_sub(since.as_second()));
         if age_s >= EVERY_S {
             for ((update, code), deferred) in std::mem::take(&mut *counted).counts {
-                due.entry(update).or_default().insert(code, deferred);
+                due.entry(update).or_default().insert(code.name(), deferred);
             }
         }
         due

@@ -1,6 +1,7 @@
 //! Reasons why a use case was not carried out.
 
 use tidegate_core::ProductId;
+use tidegate_core::lifecycle::TransitionError;
 use tidegate_store::StoreError;
 
 /// Reason why a use case was not carried out.
@@ -19,8 +20,8 @@ pub enum EngineError {
     #[error("the credentials that sign URLs are about to end")]
     CredentialsEnding,
     /// The state of the update does not allow the change.
-    #[error("{0}")]
-    WrongState(String),
+    #[error(transparent)]
+    WrongState(#[from] TransitionError),
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),

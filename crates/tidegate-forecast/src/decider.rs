@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tidegate_core::attributes::Value;
 use tidegate_core::device::Delivery;
-use tidegate_core::objection::{CODES, NoRoom};
+use tidegate_core::objection::NoRoom;
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::shard::Grant;
-use tidegate_core::{Catalog, Claims, Device, DeviceId, State, Update, decide};
+use tidegate_core::{Catalog, Claims, Device, DeviceId, ObjectionCode, State, Update, decide};
 
 use crate::fleet::{Audience, Fleet, STATED};
 use crate::ledger::GENERATION;
@@ -22,7 +22,18 @@ pub(crate) enum Answer {
     /// The update that the device holds already.
     Held,
     /// Nothing; the objection's code.
-    Nothing(&'static str),
+    Nothing(ObjectionCode),
+}
+
+impl Answer {
+    /// The answer in one word: `offer`, `held` or the objection's code.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Offer(_) => "offer",
+            Self::Held => "held",
+            Self::Nothing(code) => code.name(),
+        }
+    }
 }
 
 /// Whether answers are remembered.
@@ -34,8 +45,6 @@ pub(crate) enum Memory {
     None,
 }
 
-/// Objections that no time cures: the update is not for this device.
-const NEVER: [&str; 4] = ["up_to_date", "incompatible", "not_targeted", "policy_unclear"];
 /// Places in a queue, and so devices that the rules can tell apart within a group.
 const PLACES: usize = tidegate_core::cohort::PLACES as usize;
 
@@ -120,7 +129,7 @@ impl Decider {
     /// Whether the update is for this device at all, sooner or later.
     pub(crate) fn is_for(&mut self, number: u32, row: &mut Row) -> bool {
         match self.answer(number, row, self.start_s) {
-            Answer::Nothing(code) => !NEVER.contains(&code),
+            Answer::Nothing(code) => !code.is_unsuitable(),
             Answer::Offer(_) | Answer::Held => true,
         }
     }
@@ -131,11 +140,11 @@ impl Decider {
             return self.ask(number, row, now_s, None);
         }
         if row.doing == Doing::Rejected {
-            return Answer::Nothing("rejected_before");
+            return Answer::Nothing(ObjectionCode::RejectedBefore);
         }
         if row.claim.is_some() && !row.is_updated() {
             let answer = self.ask(number, row, now_s, None);
-            if answer == Answer::Nothing("rejected_before") && row.doing == Doing::Idle {
+            if answer == Answer::Nothing(ObjectionCode::RejectedBefore) && row.doing == Doing::Idle {
                 row.doing = Doing::Rejected;
             }
             return answer;
@@ -151,21 +160,12 @@ impl Decider {
     }
 
     /// What the device is told when no shard has room.
-    pub(crate) fn answer_without_room(&mut self, number: u32, row: &Row, now_s: i64, why: NoRoom) -> &'static str {
+    pub(crate) fn answer_without_room(&mut self, number: u32, row: &Row, now_s: i64, why: NoRoom) -> Answer {
         if self.memory == Memory::Kept {
-            // One update, and only its room is missing: the rules object by the same name.
-            return match why {
-                NoRoom::Full => "full",
-                NoRoom::RateLimited { .. } => "rate_limited",
-                NoRoom::TooManyInFlight => "too_many_in_flight",
-                NoRoom::Paused => "paused",
-                NoRoom::Aborted => "aborted",
-            };
+            // There is one update, and only its room is missing: the rules raise the same objection.
+            return Answer::Nothing(why.objection(&self.update.rollout.limits).code());
         }
-        match self.ask(number, row, now_s, Some(why)) {
-            Answer::Nothing(code) => code,
-            Answer::Offer(_) | Answer::Held => "offered without room",
-        }
+        self.ask(number, row, now_s, Some(why))
     }
 
     /// Asks the rules about one device.
@@ -182,7 +182,7 @@ impl Decider {
         let decision = decide(device, &self.catalog, &claims, moment(now_s));
         match &decision.offer {
             Some(offer) => offer.claim_status.needs().map_or(Answer::Held, Answer::Offer),
-            None => Answer::Nothing(decision.reason().map_or("up_to_date", |(_, objection)| objection.code())),
+            None => Answer::Nothing(decision.reason_code()),
         }
     }
 }
@@ -204,7 +204,7 @@ fn note(answer: Answer) -> u8 {
         Answer::Offer(Grant::First) => 1,
         Answer::Offer(_) | Answer::Held => 0,
         Answer::Nothing(code) => {
-            let place = CODES.iter().position(|known| *known == code);
+            let place = ObjectionCode::ALL.iter().position(|known| *known == code);
             place.and_then(|place| u8::try_from(place + 2).ok()).unwrap_or(0)
         }
     }
@@ -214,6 +214,6 @@ fn recall(noted: u8) -> Option<Answer> {
     match noted {
         0 => None,
         1 => Some(Answer::Offer(Grant::First)),
-        place => CODES.get(usize::from(place) - 2).map(|code| Answer::Nothing(code)),
+        place => ObjectionCode::ALL.get(usize::from(place) - 2).map(|code| Answer::Nothing(*code)),
     }
 }

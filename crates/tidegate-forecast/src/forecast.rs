@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
-use tidegate_core::Update;
 use tidegate_core::limits::Limits;
+use tidegate_core::objection::Cure;
 use tidegate_core::rollout::Rollout;
 use tidegate_core::shard::Counts;
+use tidegate_core::{ObjectionCode, Update};
 
+use crate::decider::Answer;
 use crate::fleet::Fleet;
 use crate::ledger::Ledger;
 use crate::play::image_bytes;
@@ -44,7 +46,7 @@ pub struct Forecast {
     /// Bytes downloaded in the busiest second, when the fleet says how fast a device downloads.
     pub peak_bytes_per_s: Option<u64>,
     /// Check-ins that were told to wait, by the objection's code.
-    pub waits: BTreeMap<&'static str, u64>,
+    pub waits: BTreeMap<ObjectionCode, u64>,
     pub(crate) plan: Plan,
     pub(crate) curve: Vec<Point>,
     /// Offers by period of the rate limit, with the period's start in seconds since 1970; empty without such a limit.
@@ -165,7 +167,7 @@ pub(crate) struct Recorder {
     offers: Vec<u32>,
     first_offers: u32,
     milestones: Vec<Milestone>,
-    waits: BTreeMap<&'static str, u64>,
+    waits: BTreeMap<ObjectionCode, u64>,
     aborted: Option<(u32, String)>,
     moved_s: u32,
 }
@@ -194,9 +196,11 @@ impl Recorder {
         self.check_ins += 1;
     }
 
-    pub(crate) fn answered(&mut self, said: &'static str) {
-        if is_wait(said) {
-            *self.waits.entry(said).or_default() += 1;
+    pub(crate) fn answered(&mut self, answer: Answer) {
+        if let Answer::Nothing(code) = answer
+            && is_wait(code)
+        {
+            *self.waits.entry(code).or_default() += 1;
         }
     }
 
@@ -323,8 +327,11 @@ fn sums(per_second: &[u32], start_s: i64, period_s: u32) -> Vec<(i64, u32)> {
     sums
 }
 
-fn is_wait(code: &str) -> bool {
-    matches!(code, "not_started" | "outside_window" | "not_in_phase" | "full" | "rate_limited" | "too_many_in_flight")
+fn is_wait(code: ObjectionCode) -> bool {
+    match code.cure() {
+        Cure::Time | Cure::Turn => true,
+        Cure::Never | Cure::Operator => false,
+    }
 }
 
 impl fmt::Display for Forecast {
@@ -404,7 +411,7 @@ impl Forecast {
     fn write_waits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.waits.values().sum::<u64>();
         let mut waits = self.waits.iter().collect::<Vec<_>>();
-        waits.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        waits.sort_by_key(|(code, count)| (std::cmp::Reverse(**count), code.name()));
         let Some((first, count)) = waits.first() else {
             return writeln!(f, "No check-in had to wait.");
         };
@@ -412,28 +419,27 @@ impl Forecast {
         write!(
             f,
             "What bound most was {}: {} of the {} check-ins that had to wait",
-            self.name_of(first),
+            self.name_of(**first),
             share(**count),
             text::grouped(total)
         )?;
         for (code, count) in waits.iter().skip(1) {
-            write!(f, "; then {} ({})", self.name_of(code), share(**count))?;
+            write!(f, "; then {} ({})", self.name_of(**code), share(**count))?;
         }
         writeln!(f, ".")
     }
 
-    fn name_of(&self, code: &str) -> String {
+    /// The setting that held a device back, with its value if it is a number.
+    fn name_of(&self, code: ObjectionCode) -> String {
         let number = |limit: Option<u64>| limit.map_or_else(|| "none".to_owned(), text::grouped);
         let limits = self.limits();
         match code {
-            "not_started" => "the start".to_owned(),
-            "outside_window" => "the windows".to_owned(),
-            "not_in_phase" => "the phases".to_owned(),
-            "full" => format!("max_devices {}", number(limits.max_devices)),
-            "rate_limited" => {
+            ObjectionCode::Full => format!("{} {}", code.setting(), number(limits.max_devices)),
+            ObjectionCode::RateLimited => {
                 format!("{} offers per {}", number(self.plan.offers_per_period), text::span(limits.period_s.into()))
             }
-            _ => format!("max_in_flight {}", number(limits.max_in_flight)),
+            ObjectionCode::TooManyInFlight => format!("{} {}", code.setting(), number(limits.max_in_flight)),
+            other => other.setting().to_owned(),
         }
     }
 }

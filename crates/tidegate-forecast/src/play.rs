@@ -168,13 +168,12 @@ impl<'a, W: Watch> Play<'a, W> {
         self.recorder.check_in();
         let now_s = self.start_s + i64::from(second);
         let answer = self.decider.answer(number, &mut self.rows[number as usize], now_s);
-        let said = match answer {
+        let answer = match answer {
             Answer::Offer(grant) => self.reserve(second, number, grant),
-            Answer::Held => "held",
-            Answer::Nothing(code) => code,
+            Answer::Held | Answer::Nothing(_) => answer,
         };
-        self.recorder.answered(said);
-        self.watch.answered(now_s, number, said);
+        self.recorder.answered(answer);
+        self.watch.answered(now_s, number, answer.name());
         if self.rows[number as usize].doing != Doing::Silent {
             let wait = self.fleet.period_s - self.fleet.jitter_s
                 + self.dice.up_to(2 * self.fleet.jitter_s, Throw::Jitter, number, second);
@@ -183,7 +182,7 @@ impl<'a, W: Watch> Play<'a, W> {
     }
 
     /// Gets a slot for the device, as the check-in function does, and lets it begin.
-    fn reserve(&mut self, second: u32, number: u32, grant: Grant) -> &'static str {
+    fn reserve(&mut self, second: u32, number: u32, grant: Grant) -> Answer {
         let now_s = self.start_s + i64::from(second);
         let (now, expires_at) = (moment(now_s), self.expires_at(now_s));
         let row = &mut self.rows[number as usize];
@@ -208,7 +207,7 @@ impl<'a, W: Watch> Play<'a, W> {
         }
         self.recorder.granted(second, grant == Grant::First);
         self.begin(second, number);
-        "offer"
+        Answer::Offer(grant)
     }
 
     fn expires_at(&self, now_s: i64) -> tidegate_core::Timestamp {

@@ -160,7 +160,7 @@ fn windows_and_groups_are_what_the_rules_say_asked_afresh() {
         let decision = decide(&device, &catalog, &Claims::new([]), jiff::Timestamp::from_second(at_s).unwrap());
         let expected = match &decision.offer {
             Some(_) => "offer",
-            None => decision.reason().unwrap().1.code(),
+            None => decision.reason().unwrap().1.code().name(),
         };
         assert_eq!(answer, expected, "{} in {stage} at {at_s}", device.id);
         *told.entry((stage, answer)).or_insert(0_u32) += 1;

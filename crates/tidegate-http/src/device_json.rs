@@ -57,9 +57,11 @@ impl<S: CheckStore> CheckService<S> {
                     signed.map_err(|error| refusal(&device.product, &device.id, error))?;
                 Ok(NativeAnswer::offer(&update, files, ends, check_again_after_s))
             }
-            CheckInResult::Held(held) => Ok(NativeAnswer::nothing(held.reason(), None, held.check_again_after_s())),
+            CheckInResult::Held(held) => {
+                Ok(NativeAnswer::nothing(held.reason().name(), None, held.check_again_after_s()))
+            }
             CheckInResult::Nothing { reason, opens_at, check_again_after_s } => {
-                Ok(NativeAnswer::nothing(reason, opens_at, check_again_after_s))
+                Ok(NativeAnswer::nothing(reason.name(), opens_at, check_again_after_s))
             }
         }
     }

@@ -51,7 +51,7 @@ pub(crate) fn refusal(product: &ProductId, device: &DeviceId, error: EngineError
         EngineError::UnknownProduct(_) => ApiError::new(ErrorCode::UnknownProduct, error.to_string()),
         EngineError::TokenRefused => ApiError::unauthorized(),
         EngineError::RegistrationClosed => ApiError::new(ErrorCode::RegistrationClosed, error.to_string()),
-        EngineError::WrongState(why) => ApiError::new(ErrorCode::WrongState, why),
+        EngineError::WrongState(_) => ApiError::new(ErrorCode::WrongState, error.to_string()),
         EngineError::CredentialsEnding => ApiError::unavailable(retry_after_s(device)),
         EngineError::Store(error) => {
             tracing::error!(%product, %device, %error, "store_failed");
@@ -76,10 +76,10 @@ pub(crate) fn log_check_in(dialect: Dialect, device: &Device, result: &CheckInRe
             tracing::info!(%product, device = %id, %version, %dialect, offer = %offered.update.version, "check_in");
         }
         CheckInResult::Held(held) => {
-            tracing::debug!(%product, device = %id, %version, %dialect, reason = held.reason(), "check_in");
+            tracing::debug!(%product, device = %id, %version, %dialect, reason = held.reason().name(), "check_in");
         }
         CheckInResult::Nothing { reason, opens_at, .. } => {
-            let opens_at = opens_at.map(opens);
+            let (reason, opens_at) = (reason.name(), opens_at.map(opens));
             tracing::debug!(%product, device = %id, %version, %dialect, reason, opens_at, "check_in");
         }
     }

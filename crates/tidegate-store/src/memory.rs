@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tidegate_core::claim::CountDelta;
 use tidegate_core::limits::{Allocation, Caps, UNLIMITED};
 use tidegate_core::shard::{Counts, Gate, Grant, Shard};
-use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, Timestamp, UpdateId, Version};
+use tidegate_core::{Claim, ClaimState, DeviceId, ObjectionCode, ProductId, Timestamp, UpdateId, Version};
 
 use crate::record::{
     AuditEntry, ClaimKey, DeviceRecord, DeviceWrite, Head, KnownDevice, PublishedCatalog, SeriesPoint, UpdateRecord,
@@ -695,7 +695,7 @@ impl PublishStore for MemoryStore {
     async fn deferrals(&self, update: &UpdateId) -> Stored<BTreeMap<String, u64>> {
         let state = self.state();
         let counts = state.rollout(update).into_iter().flat_map(|rollout| &rollout.deferrals);
-        let known = counts.filter(|(code, _)| tidegate_core::objection::CODES.contains(*code));
+        let known = counts.filter(|(code, _)| ObjectionCode::parse(code).is_some());
         Ok(known.map(|(code, deferred)| ((*code).to_string(), *deferred)).collect())
     }
 

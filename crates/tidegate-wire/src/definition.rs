@@ -390,13 +390,16 @@ impl FileField {
     }
 }
 
+fn rollout_error(error: impl std::fmt::Display) -> ApiError {
+    ApiError::bad_field(format!("rollout: {error}"))
+}
+
 impl RolloutField {
     fn rollout(&self, bytes_per_device: u64, slots: &mut Slots) -> Result<Rollout, ApiError> {
-        let field = |message: String| ApiError::bad_field(format!("rollout: {message}"));
         let windows =
-            self.windows.iter().map(|w| OpeningWindow::new(&w.cron, w.duration_s, &w.time_zone).map_err(field));
+            self.windows.iter().map(|w| OpeningWindow::new(&w.cron, w.duration_s, &w.time_zone).map_err(rollout_error));
         let phases = self.phases.iter().map(|phase| {
-            let share = Share::from_percent(phase.percent).map_err(field)?;
+            let share = Share::from_percent(phase.percent).map_err(rollout_error)?;
             Ok::<_, ApiError>(Phase { starts_at: phase.starts_at, share })
         });
         let mut groups = Vec::with_capacity(self.groups.len());
@@ -409,7 +412,7 @@ impl RolloutField {
             confidence_percent: self.health.confidence_percent,
             min_failures: self.health.min_failures,
         };
-        health.validate().map_err(field)?;
+        health.validate().map_err(rollout_error)?;
         let rollout = Rollout {
             starts_at: self.starts_at,
             ends_at: self.ends_at,
@@ -431,7 +434,7 @@ impl RolloutField {
             },
             health,
         };
-        rollout.validate(bytes_per_device).map_err(field)?;
+        rollout.validate(bytes_per_device).map_err(rollout_error)?;
         Ok(rollout)
     }
 }

@@ -1,4 +1,4 @@
-//! Shows what became of each clause of a policy, with the values it was about.
+//! Clauses: the parts of a policy with their results and the values that they used.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use super::program::{Node, Operation, OperationId};
 use super::token::shortened;
 use crate::attributes::Value;
 
-/// What a policy, or one clause of it, says about a device. Only [`Truth::Yes`] admits.
+/// Result of a policy, or of one clause, for a device. Only [`Truth::Yes`] admits the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Truth {
-    /// It holds.
+    /// The condition is true.
     Yes,
-    /// It does not hold.
+    /// The condition is false.
     No,
-    /// It cannot be told; never a match, and neither is its opposite.
+    /// The result is unknown. Neither the condition nor its opposite admits the device.
     Unknown(Doubt),
 }
 
-/// What is in the way of a clear answer; the first one met, if there are several.
+/// Reason for an unknown result; the first one, if there are several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Doubt {
-    /// The device does not say this attribute.
+    /// The device does not state this attribute.
     Missing(Arc<str>),
-    /// Something could not be evaluated; a sentence says what and where.
+    /// A part could not be evaluated; the sentence names the part and the reason.
     Unclear(String),
 }
 
@@ -48,18 +48,18 @@ impl fmt::Display for Doubt {
     }
 }
 
-/// The smallest part of a policy that is true or false by itself: what `&&`, `||`, `!` and parentheses join.
+/// Smallest part of a policy that is true or false. `&&`, `||`, `!` and parentheses join clauses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clause {
-    /// The clause as it is written in the policy.
+    /// Text of the clause in the policy.
     pub text: String,
-    /// What became of it.
+    /// Result of the clause.
     pub truth: Truth,
-    /// Each variable it mentions with its value, in source order; `None` if the device does not say.
+    /// Each variable of the clause with its value, in the order of the text; `None` if the device does not state it.
     pub values: Vec<(String, Option<Value>)>,
 }
 
-/// Every clause in source order, including those that a short circuit would skip.
+/// All clauses in the order of the text, including those that an evaluation would skip.
 pub(super) fn clauses(evaluation: &Evaluation<'_>, text: &str) -> Vec<Clause> {
     let mut clauses = Vec::new();
     let mut waiting = vec![evaluation.program.root];

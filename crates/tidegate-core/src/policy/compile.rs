@@ -1,4 +1,4 @@
-//! Turns evalexpr's operator tree into a [`Program`], refusing what could never be evaluated.
+//! Compiler: turns evalexpr's operator tree into a [`Program`], and refuses operations that can never succeed.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::program::{Arithmetic, Node, Operation, OperationId, Operator, Program
 use super::slots::Slots;
 use super::token::{Span, Token, TokenKind, shortened};
 
-/// Compiles a text whose words have been checked.
+/// Compiles a text whose tokens were checked.
 pub(super) fn compile(text: &str, tokens: &[Token], slots: &mut Slots) -> Result<Program, PolicyError> {
     let tree = evalexpr::build_operator_tree(text)
         .map_err(|error| PolicyError { position: 1, message: format!("evalexpr cannot read this policy: {error}") })?;
@@ -22,13 +22,14 @@ pub(super) fn compile(text: &str, tokens: &[Token], slots: &mut Slots) -> Result
 pub(super) struct Compiler<'t> {
     pub(super) text: &'t str,
     tokens: &'t [Token],
-    /// The next token. An in-order walk of evalexpr's tree meets all but parentheses and commas in source order.
+    /// Index of the next token. An in-order walk of evalexpr's tree meets all tokens except parentheses and commas, in
+    /// the order of the text.
     next: usize,
     nodes: Vec<Node>,
     slots: &'t mut Slots,
 }
 
-/// A lowered expression: its number, what is known of its value, and where it is written.
+/// Lowered expression: its number, the kind of its value, and its position in the text.
 #[derive(Clone, Copy)]
 pub(super) struct Lowered {
     pub(super) id: OperationId,
@@ -36,21 +37,21 @@ pub(super) struct Lowered {
     pub(super) extent: Extent,
 }
 
-/// The first and the last significant token of an expression.
+/// First and last significant token of an expression.
 #[derive(Clone, Copy)]
 pub(super) struct Extent {
     first: usize,
     last: usize,
 }
 
-/// What is known of a value before any device asks.
+/// Kind of a value, as far as the parser knows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// An attribute: whatever the device says.
+    /// An attribute. A device can state any value.
     Anything,
     Boolean,
     Number,
-    /// The `version` or `newVersion` itself.
+    /// `version` or `newVersion`.
     Version,
     /// A text literal such as `"eu"`.
     Word,
@@ -76,7 +77,7 @@ impl Kind {
 }
 
 impl Compiler<'_> {
-    // Recursion is as deep as the nesting limit allows; long chains at one level are loops.
+    // The recursion is at most as deep as the nesting limit. Long chains at one level are loops.
     pub(super) fn lower(&mut self, tree: &Tree) -> Result<Lowered, PolicyError> {
         match tree.operator() {
             Sign::RootNode => match tree.children() {
@@ -260,7 +261,7 @@ impl Compiler<'_> {
         Err(error)
     }
 
-    /// `try-beta-features`, which is a subtraction here and hardly ever meant as one.
+    /// Correct spelling of a name such as `try-beta-features`, which is a subtraction here but rarely meant as one.
     fn dashed_name(&self, found: Lowered) -> Option<String> {
         let written = self.span(found.extent).of(self.text);
         let is_name = |part: &str| part.chars().all(|character| character.is_alphanumeric() || character == '_');
@@ -280,7 +281,7 @@ impl Compiler<'_> {
         PolicyError::at(self.text, self.span(self.extent_of_next()), message)
     }
 
-    /// Reached only if our words and evalexpr's tree disagree; refusing is always safe.
+    /// Error for a difference between our tokens and evalexpr's tree. A refusal is always safe.
     pub(super) fn mismatch(&self) -> PolicyError {
         self.refuse_next("this cannot be understood here")
     }
@@ -306,7 +307,7 @@ impl Compiler<'_> {
         self.push(operation, kind, Extent { first: token, last: token })
     }
 
-    /// From one token already passed to the last one passed.
+    /// Extent from a passed token to the last passed one.
     pub(super) fn extent_since(&self, first: usize) -> Extent {
         Extent { first, last: self.next.saturating_sub(1) }
     }
@@ -321,14 +322,14 @@ impl Compiler<'_> {
         self.next.saturating_add(rest.iter().take_while(|token| !token.kind.is_significant()).count())
     }
 
-    /// Passes the next significant token and says which one it was.
+    /// Passes the next significant token and returns its index.
     pub(super) fn advance(&mut self) -> usize {
         let token = self.skip_insignificant();
         self.next = token.saturating_add(1);
         token
     }
 
-    /// Where an expression is written, with the parentheses that its first and last token leave open.
+    /// Position of an expression in the text, with the parentheses that its first and last token leave open.
     pub(super) fn span(&self, extent: Extent) -> Span {
         let (mut opened, mut unopened) = (0_usize, 0_usize);
         for token in self.tokens.get(extent.first..=extent.last).unwrap_or_default() {

@@ -1,20 +1,19 @@
-//! Why a policy was refused, and at which column.
-
-use std::fmt;
+//! Error of a refused policy, with its column.
 
 use super::token::Span;
 
-/// Why a policy was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Error of a refused policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("column {position}: {message}")]
 pub struct PolicyError {
-    /// Where, counted in characters from 1.
+    /// Column of the error, counted in characters from 1.
     pub position: usize,
-    /// What was expected and what was found.
+    /// A sentence that names what was expected and what was found.
     pub message: String,
 }
 
 impl PolicyError {
-    /// The stable code of this error on the wire.
+    /// Code of this error in answers.
     pub fn code(&self) -> &'static str {
         "policy_invalid"
     }
@@ -24,11 +23,3 @@ impl PolicyError {
         Self { position: before.chars().count().saturating_add(1), message: message.into() }
     }
 }
-
-impl fmt::Display for PolicyError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "column {}: {}", self.position, self.message)
-    }
-}
-
-impl std::error::Error for PolicyError {}

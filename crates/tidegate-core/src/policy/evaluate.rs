@@ -1,4 +1,4 @@
-//! Evaluates a compiled policy for one device and one update.
+//! Evaluation of a compiled policy for one device and one update.
 
 use super::Candidate;
 use super::glob;
@@ -8,10 +8,10 @@ use super::slots::Facts;
 use super::token::Span;
 use crate::attributes::Value;
 
-/// What is in the way of a clear answer, small enough to pass around without allocating.
+/// Reason for an unknown result. It is small, so that passing it needs no allocation.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Cause {
-    /// The attribute at this operation.
+    /// The device does not state the attribute at this operation.
     Missing(OperationId),
     Unclear(Span, Why),
 }
@@ -23,7 +23,7 @@ pub(super) struct Evaluation<'e> {
 }
 
 impl<'e> Evaluation<'e> {
-    /// Kleene's three values: `Err` is "unknown".
+    /// Result in Kleene's three-valued logic: `Err` is "unknown".
     pub(super) fn condition(&self, id: OperationId) -> Result<bool, Cause> {
         let Some(node) = self.program.node(id) else {
             return Err(Cause::Missing(id));
@@ -38,7 +38,7 @@ impl<'e> Evaluation<'e> {
         }
     }
 
-    /// Stops at the first condition that is `decisive`; a doubt counts only if none is.
+    /// Stops at the first condition that is `decisive`. An unknown condition counts only if no condition is decisive.
     fn until(&self, decisive: bool, conditions: &[OperationId]) -> Result<bool, Cause> {
         let mut doubt = None;
         for condition in conditions {

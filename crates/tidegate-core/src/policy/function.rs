@@ -1,4 +1,4 @@
-//! The functions a policy can call, each checked when the policy is parsed.
+//! Functions of the policy language. Their arguments are checked when the policy is parsed.
 
 use evalexpr::{Node as Tree, Operator as Sign};
 
@@ -61,7 +61,7 @@ impl Function {
     }
 }
 
-/// One argument: a value, or the values of a list written in parentheses.
+/// Argument of a function: a value, or the values of a list in parentheses.
 enum Argument {
     One(Lowered),
     List(Vec<Lowered>, Lowered),
@@ -165,7 +165,7 @@ impl Compiler<'_> {
         Ok(Call::Semver { left: left.id, relation: known, right: right.id })
     }
 
-    /// Parses a literal version now, so that a bad one is refused and a good one costs nothing later.
+    /// Parses a literal version, so that the parser refuses a bad one and the evaluation need not parse it.
     fn version_argument(&mut self, argument: Lowered) -> Result<(), PolicyError> {
         if let Some(Operation::Text(text)) = self.operation(argument.id) {
             let Ok(version) = semver::Version::parse(text) else {
@@ -238,7 +238,7 @@ fn flattened(arguments: &[Argument]) -> Vec<OperationId> {
     ids
 }
 
-/// The trees of the arguments: evalexpr gives a function one child, the parentheses.
+/// Trees of the arguments. In evalexpr's tree a function has one child, the parentheses.
 fn arguments_of(parentheses: &Tree) -> &[Tree] {
     match parentheses.children() {
         [list] if *list.operator() == Sign::Tuple => list.children(),
@@ -246,7 +246,7 @@ fn arguments_of(parentheses: &Tree) -> &[Tree] {
     }
 }
 
-/// The elements of an argument that is `(a, b)`, however many parentheses are around it.
+/// Elements of an argument that is a list such as `(a, b)`, in any number of parentheses.
 fn list_in(mut tree: &Tree) -> Option<&[Tree]> {
     while let (Sign::RootNode, [inner]) = (tree.operator(), tree.children()) {
         tree = inner;

@@ -1,8 +1,8 @@
 //! Shell patterns for `matches(text, glob)`: `*` is any run of characters, `?` is any one character.
 
-/// Whether the whole `text` fits `glob`, in at most text × glob steps and without allocating.
+/// `true` if the whole `text` matches `glob`. It takes at most text × glob steps and does not allocate.
 ///
-/// Only the last `*` ever takes in more: a longer run for an earlier one cannot help where the later one failed.
+/// Only the last `*` is extended: a longer run of an earlier `*` cannot match where the last one failed.
 pub(super) fn matches(text: &str, glob: &str) -> bool {
     let (mut text, mut glob) = (text.chars(), glob.chars());
     let mut last_star = None;
@@ -56,7 +56,7 @@ mod tests {
         }
     }
 
-    /// The plain definition, exponential and obviously right.
+    /// The definition as a recursion. It is exponential and easy to verify.
     fn by_definition(text: &[u8], glob: &[u8]) -> bool {
         match (glob.split_first(), text.split_first()) {
             (None, _) => text.is_empty(),

@@ -1,11 +1,11 @@
-//! Checks that values and operators take turns and that parentheses pair up, because evalexpr's parser does not:
-//! it accepts `true &&` and fails only when a device asks.
+//! Grammar check: values and operators must alternate, and parentheses must be balanced. evalexpr's parser does not
+//! check this: it accepts `true &&`, and the evaluation fails.
 
 use super::NESTING_MAX;
 use super::error::PolicyError;
 use super::token::{Span, Token, TokenKind};
 
-/// Refuses a sequence of words that is not one whole expression.
+/// Refuses a sequence of tokens that is not one complete expression.
 pub(super) fn check(text: &str, tokens: &[Token]) -> Result<(), PolicyError> {
     let mut reader = Reader { text, previous: None, open: Vec::new(), signs: 0 };
     let mut turn = Turn::Value;
@@ -28,7 +28,7 @@ enum Turn {
 
 struct Parenthesis {
     token: Token,
-    /// The `!` and `-` in front of it, which stay open as long as it does.
+    /// Number of `!` and `-` in front of the parenthesis. They end with it.
     signs: usize,
 }
 
@@ -36,7 +36,7 @@ struct Reader<'t> {
     text: &'t str,
     previous: Option<Token>,
     open: Vec<Parenthesis>,
-    /// The `!` and `-` directly before this point.
+    /// Number of `!` and `-` directly before the current token.
     signs: usize,
 }
 

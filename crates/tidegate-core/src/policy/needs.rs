@@ -1,6 +1,7 @@
-//! What a device must say for a policy to hold: `region == "eu" && memory >= 256` needs a `region` that equals "eu".
+//! Needs: attribute values that a device must have for a policy to admit it. `region == "eu" && memory >= 256` needs
+//! a `region` that equals "eu".
 //!
-//! Needs may be fewer than the policy has, never more: who does not meet them is not admitted, whatever the rest says.
+//! The needs are a necessary, not sufficient, condition: the policy never admits a device that does not meet them.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,11 +12,11 @@ use super::operand::{Numeric, boolean, decimal};
 use super::program::{Call, Operation, OperationId, Operator, Program, Relation, Step};
 use crate::attributes::Value;
 
-/// For an attribute's slot, the keys of which its value must have one.
+/// For the slot of an attribute, the keys of which the value must have one.
 pub(crate) type Needs = BTreeMap<usize, BTreeSet<Key<'static>>>;
 
-/// What a value is filed under: values that a policy calls equal have the same key. Values with the same key need not
-/// be equal; the program has the last word.
+/// Key of a value in the index. Values that are equal in a policy have the same key. Values with the same key may differ;
+/// the program decides.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Key<'v> {
     Boolean(bool),
@@ -25,7 +26,7 @@ pub(crate) enum Key<'v> {
 }
 
 impl<'v> Key<'v> {
-    /// The key of what a device says; `None` for a value that equals nothing.
+    /// Key of a device's value; `None` for a value that equals nothing.
     pub(crate) fn of(value: &'v Value) -> Option<Self> {
         match value {
             Value::Bool(value) => Some(Key::Boolean(*value)),
@@ -42,7 +43,7 @@ impl<'v> Key<'v> {
     }
 
     fn of_number(number: Numeric) -> Self {
-        // Adding zero makes one zero of the two.
+        // Adding zero turns -0.0 into 0.0.
         Key::Number((number.as_float() + 0.0).to_bits())
     }
 }
@@ -72,7 +73,7 @@ impl Program {
         }
     }
 
-    /// `None`, unless an attribute is compared with literals alone.
+    /// The need of an attribute that is compared with literals; `None` for any other comparison.
     fn is_one_of(&self, attribute: OperationId, literals: &[OperationId]) -> Option<Needs> {
         let Operation::Attribute { slot, .. } = self.node(attribute)?.operation else {
             return None;
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_hold_another_way_is_none() {
+    fn a_condition_that_can_be_met_in_another_way_is_no_need() {
         assert_eq!(needs(r#"region == "eu" || memory >= 256"#), "");
         assert_eq!(needs(r#"!(region == "eu")"#), "");
         assert_eq!(needs(r#"region != "eu" && contains(tags, "x")"#), "");

@@ -1,4 +1,4 @@
-//! Values as policies see them, and how two of them compare, add up, or refuse to.
+//! Operands: the values in an evaluation, with comparison and arithmetic.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::program::{Arithmetic, Operator, Relation};
 use crate::attributes::Value;
 
-/// A value in the middle of an evaluation. Nothing is copied but computed texts.
+/// Value in an evaluation. Only computed texts are copied.
 #[derive(Debug, Clone)]
 pub(super) enum Operand<'a> {
     Boolean(bool),
@@ -20,7 +20,7 @@ pub(super) enum Operand<'a> {
     List(&'a [Value]),
 }
 
-/// Why something could not be evaluated.
+/// Reason why an operation could not be evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
     DivisionByZero,
@@ -46,16 +46,16 @@ impl<'a> From<&'a Value> for Operand<'a> {
     }
 }
 
-/// A number that keeps all the digits of a 64-bit integer.
+/// Number that keeps all digits of a 64-bit integer.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Numeric {
     Integer(i64),
     Number(f64),
 }
 
-/// The number that a text such as `512`, `-1.5` or `1e3` writes in decimal.
+/// Number of a decimal text such as `512`, `-1.5` or `1e3`.
 pub(super) fn decimal(text: &str) -> Option<Numeric> {
-    // Rust would also read "inf" and "nan".
+    // Rust's parser also accepts "inf" and "nan".
     if !text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E')) {
         return None;
     }
@@ -110,7 +110,7 @@ impl<'a> Operand<'a> {
     }
 }
 
-/// Agents in the field send every property as a text, booleans too.
+/// Boolean of a text. Agents in the field send every property as a text.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     match text {
         "true" => Some(true),
@@ -119,7 +119,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Both values as numbers, if at least one is a number and the other one is too or writes one.
+/// Both values as numbers, if one is a number and the other is a number or a decimal text.
 fn numbers(left: &Operand<'_>, right: &Operand<'_>) -> Option<(Numeric, Numeric)> {
     match (left.numeric(), right.numeric()) {
         (Some(left), Some(right)) => Some((left, right)),
@@ -148,7 +148,7 @@ pub(super) fn holds(relation: Relation, order: Ordering) -> bool {
     Orders::of(relation).hold(order)
 }
 
-/// The orders of two values in which a relation holds, a bit for each.
+/// Set of orders in which a relation holds, with one bit for each order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Orders(u8);
 
@@ -179,7 +179,7 @@ pub(super) fn equal(left: &Operand<'_>, right: &Operand<'_>) -> Result<bool, Why
     for side in [left, right] {
         match side {
             Operand::List(_) => return Err(Why::IsAList),
-            // Not even "!=" matches it: doubt never widens the audience.
+            // "!=" does not match either: an unclear value never admits a device.
             Operand::Number(number) if !number.is_finite() => return Err(Why::NotANumber),
             _ => {}
         }
@@ -209,7 +209,7 @@ fn order(left: &Operand<'_>, right: &Operand<'_>) -> Result<Ordering, Why> {
     compare(left, right).ok_or(Why::NotANumber)
 }
 
-/// Compares exactly: above 2^53 an integer and its nearest float are not the same number.
+/// Exact order of two numbers: above 2^53 an integer and its nearest float can differ.
 pub(super) fn compare(left: Numeric, right: Numeric) -> Option<Ordering> {
     match (left, right) {
         (Numeric::Integer(left), Numeric::Integer(right)) => Some(left.cmp(&right)),
@@ -234,7 +234,7 @@ fn compare_exactly(integer: i64, number: f64) -> Option<Ordering> {
         return Some(Ordering::Greater);
     }
     let whole = number.trunc();
-    // Exact: the range was checked above and the fraction is gone.
+    // The conversion is exact: the range was checked above, and the number has no fraction.
     Some(integer.cmp(&(whole as i64)).then(0.0_f64.partial_cmp(&(number - whole))?))
 }
 
@@ -296,7 +296,7 @@ impl Numeric {
     }
 }
 
-/// Whether `text` is what `version` prints, found out without printing it anywhere.
+/// `true` if `text` is the text of `version`. The comparison does not allocate.
 fn is_written(version: &semver::Version, text: &str) -> bool {
     struct Rest<'t>(&'t str);
     impl Write for Rest<'_> {

@@ -1,4 +1,4 @@
-//! The compiled form of a policy: a flat list of operations that name each other by number.
+//! Program: the compiled form of a policy, a flat list of operations that refer to each other by number.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::token::Span;
 
-/// The number of an operation in its [`Program`]. Operations only name earlier ones.
+/// Number of an operation in its [`Program`]. An operation refers only to earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OperationId(pub(super) usize);
 
@@ -22,7 +22,7 @@ impl Program {
         self.nodes.get(id.0)
     }
 
-    /// Whether operations only name earlier ones, so that evaluation ends.
+    /// `true` if every operation refers only to earlier ones, so that the evaluation ends.
     pub(super) fn is_sound(&self) -> bool {
         let earlier = |(position, node): (usize, &Node)| node.operation.operands().iter().all(|id| id.0 < position);
         self.root.0 < self.nodes.len() && self.nodes.iter().enumerate().all(earlier)
@@ -32,7 +32,7 @@ impl Program {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Node {
     pub(super) operation: Operation,
-    /// Where it is written, for doubts and receipts.
+    /// Position in the text, for reasons and receipts.
     pub(super) span: Span,
 }
 
@@ -42,20 +42,20 @@ pub(super) enum Operation {
     Integer(i64),
     Number(f64),
     Text(Box<str>),
-    /// A text literal given to `semver`, parsed once.
+    /// A text literal in a call of `semver`, parsed once.
     Version(Box<semver::Version>),
     Attribute {
         slot: usize,
         name: Arc<str>,
     },
     Variable(Variable),
-    /// `a && b && c`, kept flat so that a long list needs no deep recursion.
+    /// `a && b && c`. It is flat, so that a long list needs no deep recursion.
     All(Vec<OperationId>),
     /// `a || b || c`.
     Any(Vec<OperationId>),
     Not(OperationId),
     Negate(OperationId),
-    /// `a + b - c < d`: what stands between values, applied from left to right.
+    /// `a + b - c < d`: operators applied from left to right.
     Chain {
         first: OperationId,
         steps: Vec<Step>,
@@ -65,7 +65,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// The operations that it names.
+    /// Operations that this one refers to.
     fn operands(&self) -> Vec<OperationId> {
         match self {
             Self::Boolean(_)
@@ -91,7 +91,7 @@ impl Operation {
     }
 }
 
-/// A call that answers with true or false.
+/// Call of a function that returns true or false.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Call {
     Semver { left: OperationId, relation: Relation, right: OperationId },
@@ -107,7 +107,7 @@ pub(super) enum Call {
 pub(super) struct Step {
     pub(super) operator: Operator,
     pub(super) right: OperationId,
-    /// From the start of the chain to the end of `right`.
+    /// Text from the start of the chain to the end of `right`.
     pub(super) span: Span,
 }
 
@@ -147,7 +147,7 @@ impl Relation {
         Relation::NotEqual,
     ];
 
-    /// What holds of two numbers when this does not.
+    /// Relation that two numbers have if they do not have this one.
     pub(super) fn opposite(self) -> Self {
         match self {
             Relation::Less => Relation::GreaterOrEqual,
@@ -199,7 +199,7 @@ pub(super) enum Affix {
     End,
 }
 
-/// A name that no attribute can shadow.
+/// Built-in variable. No attribute can hide it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Variable {
     Version,

@@ -1,8 +1,8 @@
-//! Whether the policies of a catalog hold, without a reason: their comparisons as one flat list, each with the number
-//! of the comparison that follows it when it comes out as wanted, and when not.
+//! Screen: a fast form of a catalog's policies that returns only yes or no, without a reason. It is one flat list of
+//! tests. Each test names the next test after it passes, and the next test after it fails.
 //!
-//! "Unknown" needs no third way. Negations are pushed down to the comparisons, so each is asked either whether it is
-//! certainly true or whether it is certainly false, and what is unknown is neither.
+//! "Unknown" needs no third branch. Negations are pushed down to the comparisons. So each test asks either whether a
+//! comparison is certainly true or whether it is certainly false, and an unknown comparison passes neither.
 
 use std::collections::HashMap;
 
@@ -14,21 +14,21 @@ use super::program::{Call, Operation, OperationId, Operator, Program, Relation, 
 use super::slots::{Fact, Facts};
 use crate::attributes::Value;
 
-/// The comparisons of a catalog's policies.
+/// Tests of a catalog's policies.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Screen {
-    /// Where each policy begins, by its update's position.
+    /// First test of each policy, by the position of its update.
     begins: Vec<Next>,
     tests: Vec<Test>,
     texts: Vec<Box<str>>,
 }
 
-/// What follows: a test with a lower number than the one it follows, so that a walk ends, or one of two ends.
+/// Next step of a walk: a test with a lower number, so that the walk ends, or one of the two results.
 type Next = u32;
 const ADMIT: Next = Next::MAX;
 const REFUSE: Next = Next::MAX - 1;
 
-/// Asks whether a comparison is certainly as it should be.
+/// Question with the next steps for both answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Test {
     asked: Asked,
@@ -38,18 +38,18 @@ struct Test {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Asked {
-    /// An attribute against a whole number.
+    /// Comparison of an attribute with an integer.
     Integer { slot: u16, orders: Orders, than: i64 },
-    /// An attribute against another number.
+    /// Comparison of an attribute with a float.
     Number { slot: u16, orders: Orders, than: f64 },
-    /// Whether an attribute is, or is not, a text that is neither a number nor `true` or `false`.
+    /// Equality of an attribute with a text that is neither a number nor `true` or `false`.
     Text { slot: u16, is: bool, text: u32 },
-    /// Anything else: whether the program itself says so.
+    /// Any other condition: the result of a part of the program.
     Program { part: OperationId, says: bool },
 }
 
 impl Screen {
-    /// The policies in the order of their updates.
+    /// The screen of these policies, in the order of their updates.
     pub(crate) fn new<'p>(policies: impl Iterator<Item = &'p Policy>) -> Self {
         let mut screen = Self::default();
         let mut numbers = HashMap::new();
@@ -66,8 +66,8 @@ impl Screen {
         screen
     }
 
-    /// Whether the policy of the update at `position` admits a device; `ask` answers for parts of the program, `None`
-    /// for "unknown".
+    /// `true` if the policy of the update at `position` admits a device. `ask` returns the result of a part of the
+    /// program; `None` means "unknown".
     pub(crate) fn admits(&self, position: usize, facts: &Facts<'_>, ask: impl Fn(OperationId) -> Option<bool>) -> bool {
         let mut number = self.begins.get(position).copied().unwrap_or(REFUSE);
         let mut end = REFUSE;
@@ -90,7 +90,7 @@ impl Screen {
         number == ADMIT
     }
 
-    /// `attribute == "text"`, as [`equal`](super::operand::equal) says it.
+    /// Result of `attribute == "text"`, the same as that of [`equal`](super::operand::equal).
     fn is_text(&self, fact: Option<&Fact<'_>>, text: u32) -> Option<bool> {
         match fact?.value {
             Value::Text(said) => Some(self.texts.get(text as usize)?.as_ref() == said),
@@ -101,7 +101,8 @@ impl Screen {
     }
 }
 
-/// Whether `attribute < number`, or a sibling, certainly holds, as [`apply`](super::operand::apply) says it.
+/// `true` if an order such as `attribute < number` certainly holds. The result is the same as that of
+/// [`apply`](super::operand::apply).
 fn ordered(fact: Option<&Fact<'_>>, orders: Orders, than: Numeric) -> bool {
     match fact {
         Some(Fact { number: Some(number), .. }) => compare(*number, than).is_some_and(|order| orders.hold(order)),
@@ -117,7 +118,7 @@ struct Lowering<'l> {
 }
 
 impl Lowering<'_> {
-    /// Lowers a condition that should be `wanted`; answers where it begins. What follows is there already.
+    /// Lowers a condition that must be `wanted`, and returns its first test. The tests after it exist already.
     fn condition(&mut self, id: OperationId, wanted: bool, pass: Next, fail: Next) -> Next {
         match self.program.node(id).map(|node| &node.operation) {
             Some(Operation::Boolean(value)) => {
@@ -151,7 +152,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// An attribute that is compared with a literal.
+    /// Test of an attribute that is compared with a literal.
     fn one_step(&mut self, first: OperationId, steps: &[Step], wanted: bool) -> Option<Asked> {
         match steps {
             [Step { operator: Operator::Relation(Relation::Equal), right, .. }] => self.equality(first, *right, wanted),
@@ -191,7 +192,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// The number of a text; each is kept once.
+    /// Number of a text. Each text is stored once.
     fn text(&mut self, text: &str) -> Option<u32> {
         let next = u32::try_from(self.screen.texts.len()).ok()?;
         let number = *self.numbers.entry(text.into()).or_insert(next);
@@ -206,7 +207,7 @@ impl Lowering<'_> {
     }
 
     fn test(&mut self, asked: Asked, pass: Next, fail: Next) -> Next {
-        // A catalog holds far fewer; what is beyond is refused, not admitted.
+        // A catalog has far fewer tests. A test beyond the last number refuses the device.
         let number = u32::try_from(self.screen.tests.len()).unwrap_or(REFUSE).min(REFUSE);
         self.screen.tests.push(Test { asked, pass, fail });
         number

@@ -1,4 +1,4 @@
-//! The attributes that the policies of one catalog ask for, so that each is looked up once per check-in.
+//! Slots: the attributes that the policies of one catalog use. Each is looked up once per check-in.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::operand::{Numeric, decimal};
 use crate::attributes::{Attributes, Value};
 
-/// The names of the attributes that the policies of one catalog mention.
+/// Names of the attributes that the policies of one catalog use, each with its number.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Slots {
     by_name: BTreeMap<String, usize>,
@@ -19,9 +19,9 @@ impl Slots {
         Self::default()
     }
 
-    /// Looks up every attribute that a policy parsed with these slots can ask for.
+    /// Looks up every attribute that a policy parsed with these slots can use.
     ///
-    /// To a policy parsed later, attributes that only it mentions look missing.
+    /// A policy that is parsed later sees attributes that only it uses as missing.
     pub fn bind<'a>(&self, version: &'a semver::Version, attributes: &'a Attributes) -> Facts<'a> {
         let mut values = vec![None; self.by_name.len()];
         for (name, slot) in &self.by_name {
@@ -48,14 +48,14 @@ impl Slots {
     }
 }
 
-/// What one device says, laid out for the policies of one catalog.
+/// Attributes of one device, by slot.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
     pub(super) version: &'a semver::Version,
     values: Vec<Option<Fact<'a>>>,
 }
 
-/// A value, and the number that it is or writes.
+/// Value of an attribute, with its number if it is a number or a text that is a decimal number.
 #[derive(Debug, Clone)]
 pub(super) struct Fact<'a> {
     pub(super) value: &'a Value,

@@ -1,4 +1,4 @@
-//! Cuts the text of a policy into words, exactly as evalexpr will, and refuses what has no place in one.
+//! Tokenizer: splits the text of a policy into the same tokens as evalexpr, and refuses all other characters.
 
 use std::iter::Peekable;
 use std::str::CharIndices;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::PolicyError;
 use super::{POLICY_BYTES_MAX, TOKENS_MAX};
 
-/// A part of the policy's text, in bytes.
+/// Part of the policy's text, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Span {
     pub(super) start: usize,
@@ -31,9 +31,9 @@ pub(super) enum TokenKind {
     Close,
     Comma,
     Not,
-    /// Between two values or in front of one: the grammar tells.
+    /// Minus: the grammar decides whether it is binary or unary.
     Minus,
-    /// Any other operator; all of them stand between two values.
+    /// Any other operator. All of them are binary.
     Operator,
     Name,
     Text,
@@ -42,7 +42,7 @@ pub(super) enum TokenKind {
 }
 
 impl TokenKind {
-    /// Whether evalexpr's tree has a node for it: it drops parentheses and commas.
+    /// `true` if evalexpr's tree has a node for it. The tree has none for parentheses and commas.
     pub(super) fn is_significant(self) -> bool {
         !matches!(self, TokenKind::Open | TokenKind::Close | TokenKind::Comma)
     }
@@ -55,7 +55,7 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// The token as an error message names it.
+    /// Text of the token in an error message.
     pub(super) fn described(self, text: &str) -> String {
         match self.kind {
             TokenKind::Text => format!("the text {}", shortened(self.span.of(text))),
@@ -64,7 +64,7 @@ impl Token {
     }
 }
 
-/// Keeps an error message to one line of a terminal.
+/// Shortens a text, so that an error message fits one line of a terminal.
 pub(super) fn shortened(text: &str) -> String {
     const SHOWN: usize = 48;
     match text.char_indices().nth(SHOWN) {
@@ -73,7 +73,7 @@ pub(super) fn shortened(text: &str) -> String {
     }
 }
 
-/// The words of a policy in order.
+/// Tokens of a policy, in order.
 pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, PolicyError> {
     if text.len() > POLICY_BYTES_MAX {
         let beyond = text.char_indices().map(|(at, _)| at).find(|at| *at >= POLICY_BYTES_MAX);
@@ -130,7 +130,7 @@ impl Lexer<'_> {
         Ok(None)
     }
 
-    /// `// to the end of the line` and `/* between */`, as evalexpr reads them.
+    /// Skips a comment, `// to the end of the line` or `/* between */`, as evalexpr does.
     fn skip_comment(&mut self, start: usize) -> Result<bool, PolicyError> {
         if self.take('/') {
             self.characters.by_ref().find(|(_, character)| *character == '\n');
@@ -160,7 +160,7 @@ impl Lexer<'_> {
         Err(self.refuse(start, "this text is never closed with a double quote"))
     }
 
-    /// `==`, `&&` and `||`; none of their characters means anything alone.
+    /// Reads `==`, `&&` or `||`. A single one of these characters has no meaning.
     fn doubled(&mut self, start: usize, character: char) -> Result<TokenKind, PolicyError> {
         if self.take(character) {
             if character != '=' && self.take('=') {
@@ -211,7 +211,7 @@ impl Lexer<'_> {
         Ok(TokenKind::Literal)
     }
 
-    /// evalexpr joins `1e`, `-` and `3` into one number, so that `1e-3` is not a subtraction.
+    /// Reads a signed exponent: evalexpr joins `1e`, `-` and `3` to one number, so `1e-3` is not a subtraction.
     fn signed_exponent(&mut self, start: usize) -> Option<f64> {
         let before = self.characters.clone();
         if !self.span_from(start).of(self.text).ends_with(['e', 'E']) {
@@ -280,7 +280,7 @@ impl Lexer<'_> {
     }
 }
 
-/// `:` is there so that `math::abs` is refused as a function by name, not for its punctuation.
+/// `true` for a character of a word. `:` is one, so that the error for `math::abs` names the function.
 fn is_word(character: char) -> bool {
     character.is_alphanumeric() || matches!(character, '_' | '.' | ':' | '@' | '$')
 }

@@ -43,7 +43,7 @@ impl<S: PublishStore> PublishService<S> {
         let deferred = self.store.deferrals(&record.id).await.map_err(unavailable)?;
         let rule = compiled(record, &mut Slots::new())?.rollout.health;
         let verdict = rule.judge(&counts);
-        let loudest = verdict.loudest();
+        let strongest = verdict.strongest();
         Ok(json!({
             "state": record.state.name(),
             "offered": counts.used,
@@ -54,9 +54,9 @@ impl<S: PublishStore> PublishService<S> {
             "deferred": deferred,
             "health": {
                 "verdict": match verdict.ruling { Ruling::Continue => "continue", Ruling::Abort => "abort" },
-                "failures": loudest.failures,
-                "successes": loudest.successes,
-                "evidence": loudest.evidence,
+                "failures": strongest.failures,
+                "successes": strongest.successes,
+                "evidence": strongest.evidence,
                 "threshold": verdict.threshold,
                 "min_failures": verdict.min_failures,
                 "reported": {"failures": verdict.reported.failures, "evidence": verdict.reported.evidence},

@@ -196,7 +196,7 @@ fn unavailable(error: StoreError) -> ApiError {
 
 fn refused(error: EngineError) -> ApiError {
     match error {
-        EngineError::WrongState(why) => ApiError::new(ErrorCode::WrongState, why),
+        EngineError::WrongState(_) => ApiError::new(ErrorCode::WrongState, error.to_string()),
         EngineError::UnknownProduct(_) => ApiError::new(ErrorCode::UnknownProduct, error.to_string()),
         EngineError::TokenRefused => ApiError::unauthorized(),
         EngineError::RegistrationClosed => ApiError::new(ErrorCode::RegistrationClosed, error.to_string()),

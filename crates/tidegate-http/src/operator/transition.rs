@@ -37,7 +37,7 @@ impl<S: PublishStore> PublishService<S> {
         for _ in 0..MOST_TRIES {
             let mut record = self.find(call, version).await?;
             let update = compiled(&record, &mut Slots::new())?;
-            record.state.after(transition).map_err(|why| ApiError::new(ErrorCode::WrongState, why))?;
+            record.state.after(transition).map_err(|why| ApiError::new(ErrorCode::WrongState, why.to_string()))?;
             if transition == Transition::Activate {
                 record.objects = self.verify(call, &update).await?;
             }

@@ -105,10 +105,9 @@ fn written(call: &Call<'_>, id: &DeviceId, device: &Device, receipt: &Receipt<'_
         .offer
         .as_ref()
         .map(|offer| json!({"version": offer.update.version.to_string(), "update": offer.update.id.as_str()}));
-    let reason = match (&decision.offer, decision.reason()) {
-        (Some(_), _) => "offer",
-        (None, Some((_, objection))) => objection.code(),
-        (None, None) => "up_to_date",
+    let reason = match &decision.offer {
+        Some(_) => "offer",
+        None => decision.reason_code().name(),
     };
     json!({
         "device": id.as_str(),
@@ -126,7 +125,7 @@ fn written(call: &Call<'_>, id: &DeviceId, device: &Device, receipt: &Receipt<'_
 fn considered(considered: &Considered<'_>) -> Value {
     let objection = considered.objection.as_ref().map(|objection| {
         json!({
-            "code": objection.code(),
+            "code": objection.code().name(),
             "sentence": objection.to_string(),
             "opens_at": objection.opens_at().map(opens),
         })

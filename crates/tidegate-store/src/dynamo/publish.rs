@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{
 use futures_util::future::try_join_all;
 use tidegate_core::limits::{Allocation, UNLIMITED};
 use tidegate_core::shard::Gate;
-use tidegate_core::{DeviceId, ProductId, UpdateId};
+use tidegate_core::{DeviceId, ObjectionCode, ProductId, UpdateId};
 
 use super::item::{self, Fields, Item, n, s};
 use super::read::readable;
@@ -272,8 +272,8 @@ impl PublishStore for DynamoStore {
         let read = self.client.get_item().table_name(&self.table).set_key(Some(key::deferrals(update)));
         let item = read.send().await.map_err(unavailable)?.item.unwrap_or_default();
         let fields = Fields(&item);
-        let codes = tidegate_core::objection::CODES.iter().filter(|code| item.contains_key(**code));
-        codes.map(|code| Ok(((*code).to_string(), fields.number(code)?))).collect()
+        let codes = ObjectionCode::ALL.iter().map(|code| code.name()).filter(|code| item.contains_key(*code));
+        codes.map(|code| Ok((code.to_string(), fields.number(code)?))).collect()
     }
 
     async fn series(&self, update: &UpdateId) -> Stored<Vec<SeriesPoint>> {

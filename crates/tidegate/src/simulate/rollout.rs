@@ -1,5 +1,6 @@
 //! A rollout before it happens: the table by the hour, what it came to, and the picture.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -67,7 +68,7 @@ fn document(forecast: &tidegate_forecast::Forecast, args: &Forecast<'_>) -> Valu
         "most_in_flight": forecast.most_in_flight,
         "peak_offers_per_minute": forecast.peak_offers_per_minute,
         "peak_bytes_per_s": forecast.peak_bytes_per_s,
-        "waits": forecast.waits,
+        "waits": forecast.waits.iter().map(|(code, count)| (code.name(), count)).collect::<BTreeMap<_, _>>(),
         "hours": forecast.hours.iter().map(hour).collect::<Vec<_>>(),
         "svg": args.svg,
     })
