@@ -1,4 +1,4 @@
-"""What was promised, and what was measured: the rows of BENCHMARKS.md's first table that `benches/run` can fill."""
+"""What was promised, and what was measured: the rows of docs/BENCHMARKS.md's first table that `benches/run` can fill."""
 
 import re
 
@@ -64,6 +64,6 @@ def replace(text, rows):
         target = new.split("|")[1]
         places = [number for number, line in enumerate(lines) if line.startswith("|") and line.split("|")[1] == target]
         if len(places) != 1:
-            raise SystemExit(f"failed: BENCHMARKS.md has {len(places)} rows for the target{target}")
+            raise SystemExit(f"failed: docs/BENCHMARKS.md has {len(places)} rows for the target{target}")
         lines[places[0]] = new + "\n"
     return "".join(lines)

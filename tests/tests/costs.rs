@@ -1,4 +1,4 @@
-//! COSTS.md, number by number: the units that the store reports for every call of the real handlers,
+//! docs/COSTS.md, number by number: the units that the store reports for every call of the real handlers,
 //! times the prices that the document names. What it says is read from it; what it must say is printed.
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-const COSTS: &str = include_str!("../../COSTS.md");
+const COSTS: &str = include_str!("../../docs/COSTS.md");
 const VARIABLES: &str = include_str!("../../infra/variables.tf");
 
 /// Minutes of a month, of 730 hours: what AWS's calculator takes.
@@ -238,7 +238,7 @@ impl Bill {
     }
 }
 
-/// The first table of COSTS.md.
+/// The first table of docs/COSTS.md.
 struct Prices(BTreeMap<String, f64>);
 
 impl Prices {
@@ -250,7 +250,7 @@ impl Prices {
     }
 
     fn of(&self, name: &str) -> f64 {
-        *self.0.get(name).unwrap_or_else(|| panic!("COSTS.md must have a row `| {name} | <number> |`"))
+        *self.0.get(name).unwrap_or_else(|| panic!("docs/COSTS.md must have a row `| {name} | <number> |`"))
     }
 
     /// A million calls of `ms`.
@@ -419,7 +419,7 @@ async fn measurements() -> Measurements {
     }
 }
 
-/// What COSTS.md must say, block by block.
+/// What docs/COSTS.md must say, block by block.
 fn blocks(measured: &Measurements, prices: &Prices) -> Vec<(&'static str, String)> {
     vec![
         ("measured", measured_block(measured)),
@@ -654,11 +654,11 @@ fn thousands(number: f64, digits: usize) -> String {
     groups.collect::<Vec<_>>().join(",") + rest
 }
 
-/// A block of COSTS.md, between its marks.
+/// A block of docs/COSTS.md, between its marks.
 fn written(name: &str) -> &'static str {
     let start = format!("<!-- costs: {name} -->\n");
     let block = COSTS.split_once(&start).and_then(|(_, rest)| rest.split_once("<!-- end -->"));
-    block.unwrap_or_else(|| panic!("COSTS.md must have a block `{start}… <!-- end -->`")).0
+    block.unwrap_or_else(|| panic!("docs/COSTS.md must have a block `{start}… <!-- end -->`")).0
 }
 
 #[tokio::test]
@@ -667,7 +667,7 @@ async fn every_number_in_costs_md_is_measured_here_or_computed_from_its_prices()
     let differ = blocks(&measured, &prices).into_iter().filter(|(name, ought)| written(name) != ought);
     let ought = differ.map(|(name, ought)| format!("<!-- costs: {name} -->\n{ought}<!-- end -->\n"));
     let ought = ought.collect::<Vec<_>>().join("\n");
-    assert!(ought.is_empty(), "COSTS.md must say:\n\n{ought}");
+    assert!(ought.is_empty(), "docs/COSTS.md must say:\n\n{ought}");
 }
 
 #[tokio::test]
@@ -706,7 +706,7 @@ async fn the_numbers_in_its_sentences_are_computed_too() {
     ];
     let text = COSTS.split_whitespace().collect::<Vec<_>>().join(" ");
     let missing = sentences.iter().filter(|sentence| !text.contains(sentence.as_str())).collect::<Vec<_>>();
-    assert!(missing.is_empty(), "COSTS.md must say: {missing:#?}");
+    assert!(missing.is_empty(), "docs/COSTS.md must say: {missing:#?}");
 }
 
 #[tokio::test]
@@ -740,7 +740,7 @@ fn memory_and_log_level_are_those_that_are_deployed() {
     let log_level = VARIABLES.split_once("variable \"log_level\"").and_then(|(_, rest)| rest.split_once("validation"));
     assert!(
         log_level.is_some_and(|(level, _)| level.contains("\"info\"\n")),
-        "COSTS.md says that `info` is the default"
+        "docs/COSTS.md says that `info` is the default"
     );
     assert_eq!(Prices::read().of("Memory of a function in GB"), 0.25);
     for function in ["check", "report", "sweep"] {
