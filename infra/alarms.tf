@@ -1,11 +1,11 @@
 locals {
-  # Our own metrics have no dimension but the product; none has one for each device.
+  # Our own metrics have one dimension, the product. No metric has a dimension per device.
   namespace = "Tidegate"
 
-  # The table's read and write calls, each of which counts its own server errors.
+  # The read and write calls on the table. CloudWatch counts server errors per call.
   table_operations = ["GetItem", "PutItem", "Query", "TransactWriteItems", "UpdateItem"]
 
-  # A throttled index has its own name in the metric.
+  # The metric of a throttled index has the index's name.
   throttle_metrics = {
     reads        = { metric = "ReadThrottleEvents", dimensions = { TableName = aws_dynamodb_table.this.name } }
     writes       = { metric = "WriteThrottleEvents", dimensions = { TableName = aws_dynamodb_table.this.name } }
@@ -13,7 +13,7 @@ locals {
     index_writes = { metric = "WriteThrottleEvents", dimensions = { TableName = aws_dynamodb_table.this.name, GlobalSecondaryIndexName = "listing" } }
   }
 
-  # Each is a sum over minutes that must not exceed `most`, in `of` minutes of the last `last`.
+  # Each alarm begins when a sum per minute exceeds `most` in `of` of the last `last` minutes.
   count_alarms = merge(
     { for name, function in module.function : "${name}-errors" => {
       description = "${name} crashes, times out or cannot start. Its log group says why."
@@ -32,18 +32,18 @@ locals {
         most        = 0, of = 3, last = 5
       }
       rollout-stopped = {
-        description = "A health rule stopped a rollout. The product's audit log says which, and on what evidence."
+        description = "A health rule stopped a rollout. The product's audit log names the rollout and the evidence."
         namespace   = local.namespace, metric = "RolloutsStopped", dimensions = {}
         most        = 0, of = 1, last = 1
       }
-      # One is enough: in a small fleet there may be no other look for hours.
+      # One is enough: in a small fleet there may be no other check-in for hours.
       catalogs-unreadable = {
-        description = "check could not read a catalog; its log says which and why. It goes by the one before, or answers 503 where it has none, and the sweep compiles another within a minute. If this goes on, the sweep's log says why."
+        description = "check could not read a catalog; its log names the catalog and the reason. It uses the previous catalog, or answers 503 if it has none. The sweep compiles a new one within a minute. If the alarm lasts, read the sweep's log."
         namespace   = local.namespace, metric = "CatalogsUnreadable", dimensions = {}
         most        = 0, of = 1, last = 1
       }
       sweep-records-failed = {
-        description = "The sweep could not deal with some records. Its log says which."
+        description = "The sweep could not process some records. Its log names them."
         namespace   = local.namespace, metric = "RecordsFailed", dimensions = {}
         most        = 0, of = 3, last = 5
       }
@@ -83,7 +83,7 @@ resource "aws_cloudwatch_metric_alarm" "count" {
 
 resource "aws_cloudwatch_metric_alarm" "check_p99" {
   alarm_name          = "${var.name}-check-p99"
-  alarm_description   = "One check-in in a hundred takes longer than ${var.check_p99_ms} ms."
+  alarm_description   = "1 % of check-ins take longer than ${var.check_p99_ms} ms."
   namespace           = "AWS/Lambda"
   metric_name         = "Duration"
   dimensions          = { FunctionName = module.function["check"].function_name }
@@ -97,7 +97,7 @@ resource "aws_cloudwatch_metric_alarm" "check_p99" {
   alarm_actions       = var.alarm_actions
   ok_actions          = var.alarm_actions
 
-  # With a handful of check-ins a minute, the slowest one is not a percentile.
+  # With a few check-ins a minute, the slowest one is not a percentile.
   evaluate_low_sample_count_percentiles = "ignore"
 }
 
@@ -111,7 +111,7 @@ resource "aws_cloudwatch_metric_alarm" "sweep_late" {
   evaluation_periods  = var.sweep_late_minutes
   threshold           = 1
   comparison_operator = "LessThanThreshold"
-  # A sweep that does not run says nothing.
+  # A sweep that does not run sends no data.
   treat_missing_data = "breaching"
   alarm_actions      = var.alarm_actions
   ok_actions         = var.alarm_actions
@@ -119,7 +119,7 @@ resource "aws_cloudwatch_metric_alarm" "sweep_late" {
 
 resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   alarm_name          = "${var.name}-dead-letters"
-  alarm_description   = "A sweep could not be started, or failed twice. The messages in the queue say why; purge it when they are read."
+  alarm_description   = "A sweep could not start, or failed twice. The messages in the queue hold the reason; purge the queue after reading them."
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
   dimensions          = { QueueName = aws_sqs_queue.dead_letters.name }
@@ -170,7 +170,7 @@ resource "aws_cloudwatch_metric_alarm" "table_throttles" {
 
 resource "aws_cloudwatch_metric_alarm" "table_errors" {
   alarm_name          = "${var.name}-table-errors"
-  alarm_description   = "DynamoDB fails on its side. Check-ins are answered 503 with a time to come back."
+  alarm_description   = "DynamoDB answers with server errors. Check-ins get 503 with Retry-After."
   datapoints_to_alarm = 3
   evaluation_periods  = 5
   threshold           = 0

@@ -9,10 +9,10 @@ locals {
 
 resource "aws_apigatewayv2_api" "this" {
   name          = var.name
-  description   = "Devices check in and report; operators publish and steer."
+  description   = "Devices check in and report; operators publish updates and control rollouts."
   protocol_type = "HTTP"
 
-  # A client certificate is asked for on the domain only; the API's own address would be the way round it.
+  # Only the domain requires a client certificate; callers could avoid it through the API's own address.
   disable_execute_api_endpoint = var.domain != null
 }
 
@@ -23,7 +23,7 @@ resource "aws_apigatewayv2_integration" "function" {
   integration_type       = "AWS_PROXY"
   integration_uri        = module.function[each.key].invoke_arn
   payload_format_version = "2.0"
-  # A second more than the function has, so that a slow one is ended by Lambda, which says so in its log.
+  # One second more than the function's timeout: Lambda ends a slow function first and logs it.
   timeout_milliseconds = (local.functions[each.key].timeout_s + 1) * 1000
 }
 
@@ -51,7 +51,7 @@ resource "aws_apigatewayv2_stage" "this" {
   default_route_settings {
     throttling_rate_limit  = var.throttle_rate
     throttling_burst_limit = var.throttle_burst
-    # Metrics by route are 26 times as many, and each is charged.
+    # Metrics per route would be 26 times as many, and each one costs money.
     detailed_metrics_enabled = false
   }
 

@@ -37,7 +37,7 @@ resource "aws_cloudfront_cache_policy" "images" {
   max_ttl     = 365 * 24 * 3600
 
   parameters_in_cache_key_and_forwarded_to_origin {
-    # Bytes as they were uploaded: a device compares their digest.
+    # No compression: a device compares the digest of the uploaded bytes.
     enable_accept_encoding_brotli = false
     enable_accept_encoding_gzip   = false
 
@@ -49,7 +49,7 @@ resource "aws_cloudfront_cache_policy" "images" {
       header_behavior = "none"
     }
 
-    # S3 must be asked for the version that was verified.
+    # The request to S3 must name the version that was verified.
     query_strings_config {
       query_string_behavior = "whitelist"
 
@@ -97,7 +97,7 @@ resource "aws_cloudfront_distribution" "images" {
     cloudfront_default_certificate = var.cdn.domain == null
     acm_certificate_arn            = try(var.cdn.domain.certificate_arn, null)
     ssl_support_method             = var.cdn.domain == null ? null : "sni-only"
-    # CloudFront sets TLSv1 under its own name, whatever is asked for.
+    # CloudFront always uses TLSv1 with its own certificate.
     minimum_protocol_version = var.cdn.domain == null ? "TLSv1" : "TLSv1.2_2021"
   }
 }

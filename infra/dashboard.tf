@@ -1,5 +1,5 @@
 locals {
-  # A search finds every product there is or will be.
+  # A search expression finds every product, also future ones.
   by_product = { for metric in ["Offered", "InFlight", "Succeeded", "Failed", "TimedOut", "LiveUpdates"] : metric =>
     "SEARCH('{${local.namespace},Product} MetricName=\"${metric}\"', 'Maximum', 60)"
   }

@@ -2,7 +2,7 @@ locals {
   has_truststore = try(var.domain.truststore_pem, null) != null
 }
 
-# In the image bucket, because it is private, versioned and TLS only; no function may read this prefix.
+# The image bucket is private, versioned and TLS only. No function may read this prefix.
 resource "aws_s3_object" "truststore" {
   count = local.has_truststore ? 1 : 0
 
@@ -29,7 +29,7 @@ resource "aws_apigatewayv2_domain_name" "this" {
 
     content {
       truststore_uri = "s3://${mutual_tls_authentication.value.bucket}/${mutual_tls_authentication.value.key}"
-      # API Gateway reads the object once: only another version makes it read it again.
+      # API Gateway reads the object once. It reads again only if the version changes.
       truststore_version = mutual_tls_authentication.value.version_id
     }
   }

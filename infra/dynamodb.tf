@@ -25,7 +25,7 @@ resource "aws_dynamodb_table" "this" {
     type = "S"
   }
 
-  # Sparse: only claims that are reserved, and devices by their version, have the index's keys.
+  # A sparse index: only reserved claims, and devices by version, have its keys.
   global_secondary_index {
     name            = "listing"
     hash_key        = "index_pk"

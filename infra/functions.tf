@@ -4,8 +4,8 @@ locals {
   catalogs_arn = "${aws_s3_bucket.images.arn}/catalogs/*"
   secret_arns  = { token_keys = aws_secretsmanager_secret.token_keys.arn, cdn_key = one(aws_secretsmanager_secret.cdn_key[*].arn) }
 
-  # What the transactions and single calls of crates/tidegate-store add up to. Every function's are the
-  # same four, and dynamodb:LeadingKeys would not tell them apart: a partition begins with its product.
+  # All actions that crates/tidegate-store needs. They are the same four for every function.
+  # dynamodb:LeadingKeys cannot separate the functions: every partition key begins with its product.
   table_statement = {
     Sid      = "Table"
     Action   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"]
@@ -24,7 +24,7 @@ locals {
     Resource = [local.secret_arns.token_keys]
   }
 
-  # With a CDN nobody needs a URL of S3 that check has signed.
+  # With a CDN, check signs no URLs of S3.
   download_statements = var.cdn == null ? [{
     Sid      = "SignDownloads"
     Action   = ["s3:GetObjectVersion"]
@@ -41,7 +41,7 @@ locals {
       Action   = ["s3:GetObject", "s3:PutObject"]
       Resource = [local.images_arn]
     },
-    # Without it S3 answers 403 and not 404 for an image that has not been uploaded yet.
+    # Without this action S3 answers 403 instead of 404 for an image that is not uploaded yet.
     {
       Sid      = "MissingImages"
       Action   = ["s3:ListBucket"]
@@ -49,14 +49,14 @@ locals {
     },
   ]
 
-  # Heads name the catalog in force, so nobody who reads one has to list.
+  # Heads name the published catalog, so readers need no list.
   catalogs_statement = {
     Sid      = "Catalogs"
     Action   = ["s3:GetObject"]
     Resource = [local.catalogs_arn]
   }
 
-  # Whoever changes an update compiles a new catalog, and removes the one before the last.
+  # A function that changes an update writes a new catalog and deletes the one before the last.
   compile_statement = {
     Sid      = "CompileCatalogs"
     Action   = ["s3:DeleteObject", "s3:PutObject"]
@@ -90,7 +90,7 @@ locals {
 
   functions = {
     check = {
-      # A request that waits for an update is under way for that long.
+      # A long poll lasts this long.
       timeout_s            = 10 + var.longest_poll_s
       memory_mb            = var.memory_mb.check
       reserved_concurrency = var.check_reserved_concurrency
@@ -105,7 +105,7 @@ locals {
       statements           = [local.table_statement, local.token_keys_statement, local.compile_statement]
     }
     publish = {
-      # API Gateway waits 30 seconds at most.
+      # API Gateway waits at most 30 seconds.
       timeout_s            = 29
       memory_mb            = var.memory_mb.publish
       reserved_concurrency = null
@@ -115,8 +115,8 @@ locals {
     sweep = {
       timeout_s = 300
       memory_mb = var.memory_mb.sweep
-      # Not 1: two sweeps at once do no harm, a reservation would queue a sweep behind one that hangs,
-      # and a new account, whose whole quota is 10, may reserve nothing.
+      # Not 1. Two sweeps at once do no harm, a reservation would make a sweep wait for one that hangs,
+      # and a new account with a quota of 10 may reserve nothing.
       reserved_concurrency = null
       environment          = local.store_environment
       statements           = [local.table_statement, local.index_statement, local.compile_statement, local.dead_letters_statement]

@@ -14,7 +14,7 @@ locals {
       Resource  = [aws_s3_bucket.images.arn, "${aws_s3_bucket.images.arn}/*"]
       Condition = { Bool = { "aws:SecureTransport" = "false" } }
     },
-    # Whoever got hold of a function's credentials could sign URLs that are good for as long as those are.
+    # With stolen credentials of a function, URLs could be signed that last as long as the credentials.
     {
       Sid       = "NoOldDownloads"
       Effect    = "Deny"
@@ -46,7 +46,7 @@ locals {
 resource "aws_s3_bucket" "images" {
   bucket = local.bucket_name
 
-  # Devices hold URLs of these bytes, and a bucket's name that is given up can be taken by somebody else.
+  # Devices hold URLs into this bucket, and another account can take the name of a deleted bucket.
   lifecycle {
     prevent_destroy = true
   }
@@ -86,8 +86,8 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "images" {
   }
 }
 
-# Noncurrent versions of images are never expired: a live update names the version that was verified when
-# it was activated, and an upload of the same bytes after that makes it a noncurrent one.
+# Noncurrent versions of images never expire. A live update names the version that was verified at its
+# activation. A later upload of the same bytes makes that version noncurrent.
 resource "aws_s3_bucket_lifecycle_configuration" "images" {
   bucket = aws_s3_bucket.images.id
 
@@ -102,7 +102,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "images" {
     }
   }
 
-  # Catalogs are asked for without a version: one that was deleted, or written twice, is of no use.
+  # Functions read catalogs without a version, so noncurrent versions of catalogs are useless.
   rule {
     id     = "old-catalogs"
     status = "Enabled"

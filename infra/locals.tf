@@ -7,7 +7,7 @@ data "aws_region" "current" {}
 locals {
   account_id = data.aws_caller_identity.current.account_id
   partition  = data.aws_partition.current.partition
-  # `name` is deprecated in version 6 of the provider and `region` unknown to version 5.
+  # `name` is deprecated in version 6 of the provider; `region` does not exist in version 5.
   region = data.aws_region.current.id
 
   package_dir = coalesce(var.package_dir, "${path.module}/../target/lambda")

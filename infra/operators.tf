@@ -1,10 +1,10 @@
 locals {
   invoke_arn = "${aws_apigatewayv2_api.this.execution_arn}/${aws_apigatewayv2_stage.this.name}"
 
-  # In these ARNs a * reaches over slashes: "GET/v1/products/*" is every GET of the operator API.
+  # In these ARNs a * matches slashes too: "GET/v1/products/*" is every GET of the operator API.
   view_calls = ["GET/v1/products/*", "GET/otao/api/v1/applications/*"]
 
-  # Stopping is always safe, so whoever may publish may stop what was published, and nothing more.
+  # Stopping is always safe, so a publisher may also stop a rollout, but not start one.
   stop_calls = [
     "POST/v1/products/*/updates/*/pause",
     "POST/v1/products/*/updates/*/abort",
@@ -26,9 +26,9 @@ locals {
       "POST/v1/products/*/updates/*/withdraw",
       "PUT/v1/products/*/token",
       "DELETE/v1/products/*/devices/*/token",
-      # What a product lets its devices prove themselves with; IAM cannot tell it from an update's knobs.
+      # A product's settings of device authentication; IAM cannot separate them from an update's settings.
       "PATCH/v1/products/*",
-      # A software's rolloutStrategy activates and pauses it.
+      # The field rolloutStrategy of a software activates and pauses it.
       "PUT/otao/api/v1/applications/*/software/*",
       "DELETE/otao/api/v1/applications/*/software/*",
     ])

@@ -1,5 +1,5 @@
 output "api_url" {
-  description = "Where devices and operators find the API."
+  description = "URL of the API for devices and operators."
   value       = var.domain == null ? aws_apigatewayv2_api.this.api_endpoint : "https://${var.domain.name}"
 }
 
@@ -9,7 +9,7 @@ output "api_id" {
 }
 
 output "domain_target" {
-  description = "Where the domain's DNS alias must point: host name and hosted zone. Null without a domain."
+  description = "Target of the domain's DNS alias: host name and hosted zone. Null without a domain."
   value = one([for domain in aws_apigatewayv2_domain_name.this : {
     host_name      = domain.domain_name_configuration[0].target_domain_name
     hosted_zone_id = domain.domain_name_configuration[0].hosted_zone_id
@@ -27,7 +27,7 @@ output "bucket_name" {
 }
 
 output "functions" {
-  description = "Of each function: its name, alias, role, log group, and all that it may do as JSON."
+  description = "Name, alias, role, log group and permissions (JSON) of each function."
   value = { for name, function in module.function : name => {
     name           = function.function_name
     alias_arn      = function.alias_arn
@@ -39,17 +39,17 @@ output "functions" {
 }
 
 output "routes" {
-  description = "Every route of the API, the function behind it and its authorization."
+  description = "Every route of the API with its function and its authorization."
   value       = local.routes
 }
 
 output "token_keys_secret_arn" {
-  description = "The secret with the keys of device tokens. To rotate them, put a new value here, then raise token_keys_revision."
+  description = "The secret with the keys of device tokens. To rotate them, put a new value into the secret, then change token_keys_revision."
   value       = aws_secretsmanager_secret.token_keys.arn
 }
 
 output "cdn_url" {
-  description = "Where images are downloaded from. Null without a CDN."
+  description = "URL of image downloads. Null without a CDN."
   value       = local.cdn_url
 }
 
@@ -59,17 +59,17 @@ output "cdn_domain_name" {
 }
 
 output "cdn_key_secret_arn" {
-  description = "The secret that you put the private key of cdn.public_key_pem into. Null without a CDN."
+  description = "The secret for the private key of cdn.public_key_pem. Null without a CDN."
   value       = one(aws_secretsmanager_secret.cdn_key[*].arn)
 }
 
 output "operator_policies" {
-  description = "ARN and JSON of the managed policies viewer, publisher and approver, to attach to people's roles."
+  description = "ARN and JSON of the managed policies viewer, publisher and approver. Attach them to people's roles."
   value       = { for name, policy in aws_iam_policy.operator : name => { arn = policy.arn, json = policy.policy } }
 }
 
 output "dead_letter_queue_url" {
-  description = "The queue with sweeps that could not be started, or failed twice."
+  description = "The queue with sweeps that could not start or failed twice."
   value       = aws_sqs_queue.dead_letters.url
 }
 

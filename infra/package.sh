@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds the four functions for Lambda and zips them, so that the same source gives the same bytes:
-# target/lambda/<function>/bootstrap.zip, which is where Terraform looks.
+# Builds the four functions for Lambda and zips them to target/lambda/<function>/bootstrap.zip, where
+# Terraform reads them. The same source gives the same bytes.
 #
 #   infra/package.sh [arm64|x86_64] [FUNCTION…]
 #
-# cargo-lambda and zig come from PyPI, into target/, where they are not installed already.
+# Installs cargo-lambda and zig from PyPI into target/, if they are not installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,14 +25,14 @@ fi
 PATH="$tools/bin:$PATH"
 rustup target list --installed 2>/dev/null | grep -qx "$target" || rustup target add "$target"
 
-# No path of this machine is part of the result.
+# No path of this machine may be in the result.
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 export RUSTFLAGS="--remap-path-prefix=$PWD=/tidegate --remap-path-prefix=$cargo_home=/cargo"
 out=${TIDEGATE_PACKAGE_DIR:-target/lambda}
 cargo lambda build --release --locked --target "$target" --lambda-dir "$out" \
     "${functions[@]/#/--bin=}"
 
-# `zip` would keep the time of the build.
+# `zip` would store the time of the build.
 python3 - "$out" "${functions[@]}" <<'PYTHON'
 import hashlib, pathlib, sys, zipfile
 

@@ -1,5 +1,5 @@
 locals {
-  # Lambda sends what failed with the function's own role.
+  # Lambda sends failed events with the function's own role.
   dead_letters_statement = {
     Sid      = "DeadLetters"
     Action   = ["sqs:SendMessage"]
@@ -47,7 +47,7 @@ resource "aws_iam_role_policy" "schedule" {
 
 resource "aws_scheduler_schedule" "sweep" {
   name                = "${var.name}-sweep"
-  description         = "Ends what is due: claims, rollouts, changes that were cut off."
+  description         = "Ends due claims and rollouts, and finishes interrupted changes."
   schedule_expression = "rate(1 minute)"
 
   flexible_time_window {
@@ -58,7 +58,7 @@ resource "aws_scheduler_schedule" "sweep" {
     arn      = module.function["sweep"].alias_arn
     role_arn = aws_iam_role.schedule.arn
 
-    # The next sweep does what a late one would have done.
+    # The next sweep does the work of a missed one.
     retry_policy {
       maximum_event_age_in_seconds = 60
       maximum_retry_attempts       = 2
@@ -72,12 +72,12 @@ resource "aws_scheduler_schedule" "sweep" {
   depends_on = [aws_iam_role_policy.schedule]
 }
 
-# The schedule's own queue has what could not be started; a sweep that started and failed comes from here.
+# The scheduler itself queues sweeps that could not start. This queues sweeps that started and failed.
 resource "aws_lambda_function_event_invoke_config" "sweep" {
   function_name = module.function["sweep"].function_name
   qualifier     = module.function["sweep"].alias_name
 
-  # Tried again once: one hiccup of a store need not wake anybody.
+  # One retry: a single failed call of a store needs no alarm.
   maximum_retry_attempts       = 1
   maximum_event_age_in_seconds = 300
 

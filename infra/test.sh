@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Every check of infra/ that needs no account. `infra/test.sh mutants` shows that they can fail.
+# All checks of infra/ that need no AWS account. `infra/test.sh mutants` shows that each check can fail.
 #
-# TIDEGATE_PROVIDER_MIRROR    folder with registry.terraform.io/hashicorp/aws, where it is not found by itself
-# TIDEGATE_REQUIRE_TERRAFORM  1: fail where Terraform is not installed
+# TIDEGATE_PROVIDER_MIRROR    folder with registry.terraform.io/hashicorp/aws, if the script does not find it
+# TIDEGATE_REQUIRE_TERRAFORM  1: fail if Terraform is not installed
 set -euo pipefail
 infra=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(dirname "$infra")/target/infra
@@ -16,7 +16,7 @@ if ! command -v terraform >/dev/null; then
     exit
 fi
 
-# A folder that holds the provider, so that no registry is asked. Without one, Terraform asks its registry.
+# A folder that holds the provider. Without one, Terraform downloads it from its registry.
 mirror() {
     if [ -n "${TIDEGATE_PROVIDER_MIRROR:-}" ]; then
         echo "$TIDEGATE_PROVIDER_MIRROR"
@@ -30,8 +30,8 @@ mirror() {
     [ -z "$found" ] || dirname "$(dirname "$(dirname "$found")")"
 }
 
-# Nothing of the caller's may reach Terraform: neither an account nor an endpoint. Whatever call of AWS a
-# plan would make after all fails at once, on a port that nobody listens on.
+# Terraform must not see an account or an endpoint of the caller. Any call to AWS fails at once, on a port
+# where nothing listens.
 unset TF_LOG TF_WORKSPACE TF_CLI_ARGS TF_CLI_ARGS_init TF_CLI_ARGS_plan TF_CLI_ARGS_test
 unset AWS_PROFILE AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_CA_BUNDLE
 while read -r variable; do unset "$variable"; done < <(compgen -e | grep '^TF_VAR_' || true)
@@ -86,12 +86,12 @@ valid() {
 }
 
 tested() {
-    # Only the grants are asked for their plans: each brings the whole schema of the provider with it.
+    # -verbose only for the grants: each plan contains the whole schema of the provider.
     terraform -chdir="$infra" test -json -verbose -filter=tests/grants.tftest.hcl | python3 "$checks" plans "$work"
     terraform -chdir="$infra" test -json -filter=tests/stack.tftest.hcl -filter=tests/refusals.tftest.hcl | python3 "$checks" plans
 }
 
-# Tools from PyPI, in an environment of their own: checkov pins versions that nothing else wants.
+# Tools from PyPI in a separate environment: checkov pins old versions.
 tools() {
     if ! "$venv/bin/python" -c 'import checkov, parliament' 2>/dev/null; then
         rm -rf "$venv"

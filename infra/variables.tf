@@ -3,7 +3,7 @@ variable "name" {
   type        = string
   default     = "tidegate"
 
-  # The bucket's name is the longest made from it: 63 characters with the account and the longest region.
+  # The bucket has the longest name: 63 characters with the account and the longest region.
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{1,18}[a-z0-9]$", var.name))
     error_message = "name must be 3 to 20 lower-case letters, digits and hyphens, start with a letter and not end with a hyphen."
@@ -11,7 +11,7 @@ variable "name" {
 }
 
 variable "package_dir" {
-  description = "Folder with `<function>/bootstrap.zip` for check, report, publish and sweep. Null: `target/lambda` of the checkout that this module is in."
+  description = "Folder with `<function>/bootstrap.zip` for check, report, publish and sweep. Null: `target/lambda` of this checkout."
   type        = string
   default     = null
 
@@ -22,7 +22,7 @@ variable "package_dir" {
 }
 
 variable "architecture" {
-  description = "What the packages were built for: `arm64` or `x86_64`."
+  description = "Processor that the packages are built for: `arm64` or `x86_64`."
   type        = string
   default     = "arm64"
 
@@ -50,11 +50,11 @@ variable "memory_mb" {
 }
 
 variable "check_reserved_concurrency" {
-  description = "How many environments `check` may have at once, which is also how many it always can have. Null: no reservation."
+  description = "Reserved concurrency of `check`: its maximum, and always available. Null: no reservation."
   type        = number
   default     = null
 
-  # Zero would turn every device away and look like an outage.
+  # Zero would refuse every device and look like an outage.
   validation {
     condition     = var.check_reserved_concurrency == null ? true : var.check_reserved_concurrency >= 1
     error_message = "check_reserved_concurrency must be at least 1, or null."
@@ -62,7 +62,7 @@ variable "check_reserved_concurrency" {
 }
 
 variable "longest_poll_s" {
-  description = "For how long a device's request may wait for an update where its protocol asks for that (Exosite's long poll), in seconds. A function that waits is paid for."
+  description = "Longest time in seconds that a request may wait for an update if its protocol asks for that (Exosite's long poll). Waiting functions cost money."
   type        = number
   default     = 0
 
@@ -73,7 +73,7 @@ variable "longest_poll_s" {
 }
 
 variable "ca_bundle" {
-  description = "PEM file, where the functions run, with the certificate authorities that they trust instead of Amazon's five: `/etc/pki/tls/certs/ca-bundle.crt` is the system's. Null: Amazon's."
+  description = "PEM file in the functions' environment with the certificate authorities to trust instead of Amazon's five. The system's file is `/etc/pki/tls/certs/ca-bundle.crt`. Null: Amazon's."
   type        = string
   default     = null
 
@@ -84,7 +84,7 @@ variable "ca_bundle" {
 }
 
 variable "log_level" {
-  description = "What the functions log: `trace`, `debug`, `info`, `warn` or `error`."
+  description = "Log level of the functions: `trace`, `debug`, `info`, `warn` or `error`."
   type        = string
   default     = "info"
 
@@ -106,21 +106,21 @@ variable "log_retention_days" {
 }
 
 variable "tracing" {
-  description = "Whether X-Ray samples the functions. Off: it costs more than the check-ins that it traces."
+  description = "Whether X-Ray samples the functions. Off by default: it costs more than the check-ins that it traces."
   type        = bool
   default     = false
   nullable    = false
 }
 
 variable "access_log" {
-  description = "Whether the HTTP API logs every request. Off: the functions log each one already, with its reason."
+  description = "Whether the HTTP API logs every request. Off by default: the functions already log each request with its reason."
   type        = bool
   default     = false
   nullable    = false
 }
 
 variable "token_keys_revision" {
-  description = "Any other number publishes new versions of the functions that read the token keys, so that every environment reads them again. Change it after the secret was changed."
+  description = "Change this number after you change the secret: it publishes new versions of the functions that read the token keys, so that every environment reads them again."
   type        = number
   default     = 1
 
@@ -138,7 +138,7 @@ variable "generate_token_key" {
 }
 
 variable "secret_recovery_days" {
-  description = "Days for which a deleted secret can be brought back: 7 to 30, or 0 to delete at once."
+  description = "Days in which a deleted secret can be restored: 7 to 30, or 0 to delete at once."
   type        = number
   default     = 30
 
@@ -156,7 +156,7 @@ variable "table_deletion_protection" {
 }
 
 variable "bucket_name" {
-  description = "Name of the image bucket. Null: `<name>-images-<account>-<region>`, which nobody else can have taken by chance."
+  description = "Name of the image bucket. Null: `<name>-images-<account>-<region>`, which is unlikely to be taken."
   type        = string
   default     = null
 
@@ -189,7 +189,7 @@ variable "throttle_burst" {
 }
 
 variable "domain" {
-  description = "Custom domain of the API, which then answers nowhere else. With `truststore_pem` (certificates of your device CA) every caller needs a client certificate of that CA, operators too. `certificate_arn` is the domain's own, from ACM in the same region."
+  description = "Custom domain of the API. With it, the API answers on this domain only. With `truststore_pem` (certificates of your device CA) every caller, also an operator, needs a client certificate of that CA. `certificate_arn` is the certificate of the domain, from ACM in the same region."
   type = object({
     name                                   = string
     certificate_arn                        = string
@@ -215,7 +215,7 @@ variable "domain" {
 }
 
 variable "cdn" {
-  description = "CloudFront in front of the images, with signed URLs. `public_key_pem` is the public half of the key whose private half you put into the secret `cdn_key_secret_arn`. `domain` needs a certificate from us-east-1. Null: devices download from S3."
+  description = "CloudFront in front of the images, with signed URLs. `public_key_pem` is an ECDSA P-256 public key; put its private key into the secret `cdn_key_secret_arn`. `domain` needs a certificate from us-east-1. Null: devices download from S3."
   type = object({
     public_key_pem = string
     price_class    = optional(string, "PriceClass_All")
@@ -228,8 +228,9 @@ variable "cdn" {
   default = null
 
   validation {
-    condition     = var.cdn == null ? true : strcontains(var.cdn.public_key_pem, "-----BEGIN PUBLIC KEY-----")
-    error_message = "cdn.public_key_pem must be a public key in PEM."
+    # Every P-256 public key begins with these 36 characters: they name the algorithm and the curve.
+    condition     = var.cdn == null ? true : strcontains(replace(var.cdn.public_key_pem, "/\\s/", ""), "-----BEGINPUBLICKEY-----MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE")
+    error_message = "cdn.public_key_pem must be an ECDSA P-256 public key in PEM."
   }
 
   validation {
@@ -244,7 +245,7 @@ variable "cdn" {
 }
 
 variable "alarm_actions" {
-  description = "ARNs, of SNS topics for instance, that are told when an alarm begins and when it ends."
+  description = "ARNs, for example of SNS topics, that get a message when an alarm begins or ends."
   type        = list(string)
   default     = []
   nullable    = false
@@ -256,7 +257,7 @@ variable "alarm_actions" {
 }
 
 variable "check_p99_ms" {
-  description = "Milliseconds within which 99 of 100 check-ins must be answered, or an alarm begins."
+  description = "An alarm begins if more than 1 % of check-ins take longer than this, in milliseconds."
   type        = number
   default     = 500
 
@@ -267,7 +268,7 @@ variable "check_p99_ms" {
 }
 
 variable "sweep_late_minutes" {
-  description = "Minutes without a finished sweep after which an alarm begins. Until a sweep has run, expired claims keep their places."
+  description = "An alarm begins after these minutes without a finished sweep. Without a sweep, expired claims keep their places."
   type        = number
   default     = 5
 

@@ -1,5 +1,5 @@
 terraform {
-  # 1.11 has write-only arguments: the first token key goes to Secrets Manager and never to the state.
+  # 1.11 has write-only arguments: the first token key goes to Secrets Manager and not into the state.
   required_version = ">= 1.11"
 
   required_providers {

@@ -4,7 +4,7 @@ provider "aws" {}
 resource "aws_s3_bucket" "state" {
   bucket = var.bucket_name
 
-  # Without its state, Terraform takes a stack that exists for one to be made.
+  # Without its state, Terraform would create the existing stack again.
   lifecycle {
     prevent_destroy = true
   }

@@ -1,5 +1,5 @@
 variable "bucket_name" {
-  description = "Name of the bucket for states, which must be unique in all of AWS."
+  description = "Name of the bucket for states. It must be unique in all of AWS."
   type        = string
 
   validation {

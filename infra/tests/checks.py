@@ -1,4 +1,4 @@
-"""What Terraform does not check by itself: documents, routes, shared numbers, and the policies it rendered.
+"""Checks that Terraform does not make: documents, routes, shared numbers, and the rendered policies.
 
 Only `lint` needs more than Python's own library.
 """
@@ -20,7 +20,7 @@ def fail(problems):
 
 
 def blocks(folder, kind):
-    """The blocks of one kind in a folder, by name. `terraform fmt` guarantees where they begin and end."""
+    """The blocks of one kind in a folder, by name. `terraform fmt` fixes where a block begins and ends."""
     found = {}
     for file in sorted(folder.glob("*.tf")):
         pattern = rf'^{kind} "([^"]+)" \{{\n(.*?)^\}}'
@@ -43,7 +43,7 @@ def default(body):
 
 
 def table(folder):
-    """The README's tables of a root, as they must stand there."""
+    """The tables of a root that its README must contain."""
     lines = ["| Variable | Default | |", "|---|---|---|"]
     lines += [f"| `{name}` | {default(body)} | {text(body)} |" for name, body in blocks(folder, "variable").items()]
     lines += ["", "| Output | |", "|---|---|"]
@@ -58,7 +58,7 @@ def documents():
         for name, body in blocks(folder, "variable").items():
             variables += 1
             problems += [f"{where}: variable {name} has no {part}" for part in ("description", "type") if not field(body, part)]
-            # A bool that cannot be null has no value that could be refused.
+            # A bool that cannot be null needs no validation.
             if "  validation {" not in body and field(body, "type") != "bool":
                 problems.append(f"{where}: variable {name} is not validated")
         for name, body in blocks(folder, "output").items():
@@ -77,7 +77,7 @@ def documents():
 
 
 def openapi_routes():
-    """Method and path of all that openapi.yaml has, but what only the local cloud answers."""
+    """Method and path of every route in openapi.yaml, without those of the local cloud only."""
     routes, path, is_inside = set(), None, False
     for line in (REPOSITORY / "openapi.yaml").read_text().splitlines():
         if re.match(r"^\S", line):
@@ -100,7 +100,7 @@ def routes(file):
 
 
 def constants():
-    """Numbers that two languages must agree on."""
+    """Compares numbers that are in Rust and in Terraform."""
     images = (REPOSITORY / "crates/tidegate-store/src/images.rs").read_text()
     schema = (REPOSITORY / "crates/tidegate-store/src/schema.rs").read_text()
     terraform = "".join(file.read_text() for file in INFRA.glob("*.tf"))
@@ -124,13 +124,13 @@ def policies_of(plan):
     for change in plan["resource_changes"]:
         after = change["change"].get("after") or {}
         for name in ("policy", "assume_role_policy"):
-            # An overridden resource has random letters where it has no policy.
+            # An overridden resource has random letters in the place of a missing policy.
             if str(after.get(name, "")).startswith("{"):
                 yield f"{change['address']} {name}", after[name]
 
 
 def plans(folder=None):
-    """Follows `terraform test -json`, and keeps what its plans say of policies and routes."""
+    """Reads the output of `terraform test -json` and stores the policies and routes of its plans."""
     policies, sizes, made, summary = {}, {}, None, {}
     for line in sys.stdin:
         message = json.loads(line)
@@ -173,7 +173,7 @@ def lint(file):
     problems, policies = [], json.loads(pathlib.Path(file).read_text())
     for where, policy in sorted(policies.items()):
         document = json.loads(policy)
-        # A trust policy is about its own role, and does not name it; the linter wants a name.
+        # A trust policy does not name its own role, but the linter requires a resource.
         for statement in document["Statement"] if "assume_role_policy" in where else []:
             statement["Resource"] = "arn:aws:iam::123456789012:role/itself"
         for finding in analyze_policy_string(json.dumps(document), where).findings:

@@ -1,8 +1,8 @@
-# Who may do what: every action on every resource, no more and no less. A run that fails prints the
-# policy. An end-to-end test over these very roles must fail too when a grant is missing or unused.
+# The exact permissions of every role: every action on every resource. A failed run prints the policy. The
+# end-to-end test in tests/aws uses these roles and also fails if a grant is missing or unused.
 
-# The real provider without an account: it checks and plans, and what only AWS could answer is answered
-# here. A mocked provider will not do, because those refuse configurations with ephemeral resources.
+# The real provider without an account: it checks and plans, and the overrides below replace AWS's answers.
+# A mocked provider does not work: it refuses configurations with ephemeral resources.
 provider "aws" {
   region                      = "eu-west-1"
   access_key                  = "nobody"
@@ -115,7 +115,7 @@ override_resource {
 
 variables {
   package_dir = "./tests/packages"
-  # An ephemeral resource would be opened while planning, and asks AWS for random letters.
+  # A plan would open the ephemeral resource, which asks AWS for random letters.
   generate_token_key = false
 }
 
@@ -220,7 +220,7 @@ run "with_a_cdn_check_signs_no_url_of_the_bucket" {
   command = plan
 
   variables {
-    cdn = { public_key_pem = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n" }
+    cdn = { public_key_pem = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEoeoV+xIY73ytOOH8Pa6hvvkeE7za\nAGd+CQj++Ym3rug4FF2eYbNb4r0tar+xZ3jg9WpiV87s9w3TLYeWc1JgUQ==\n-----END PUBLIC KEY-----\n" }
   }
 
   assert {
@@ -419,7 +419,7 @@ run "with_a_cdn_the_bucket_answers_that_distribution_alone" {
   command = plan
 
   variables {
-    cdn = { public_key_pem = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n" }
+    cdn = { public_key_pem = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEoeoV+xIY73ytOOH8Pa6hvvkeE7za\nAGd+CQj++Ym3rug4FF2eYbNb4r0tar+xZ3jg9WpiV87s9w3TLYeWc1JgUQ==\n-----END PUBLIC KEY-----\n" }
   }
 
   assert {

@@ -1,4 +1,4 @@
-"""Breaks the stack in one place after another, and fails if a check does not notice."""
+"""Breaks the stack in one place after another and fails if a check does not find it."""
 
 import pathlib
 import shutil
@@ -9,7 +9,7 @@ import time
 INFRA = pathlib.Path(__file__).resolve().parent.parent
 REPOSITORY = INFRA.parent
 
-# What is broken, the file, what is replaced and by what, and the check that must fail.
+# Description, file, old text, new text, and the check that must fail.
 MUTANTS = [
     ("check may delete items", "functions.tf", '["dynamodb:GetItem", "dynamodb:PutItem"', '["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"', "grants"),
     ("check may read every image", "functions.tf", 'Action   = ["s3:GetObjectVersion"]', 'Action   = ["s3:GetObject", "s3:GetObjectVersion"]', "grants"),
@@ -45,7 +45,7 @@ def terraform_test(name, *arguments):
 
 
 def rendered(check, file):
-    """Runs a check over what a plan of the grants shows, whatever the tests themselves make of it."""
+    """Runs a check over the plans of the grants, also if a test of the grants fails."""
     (COPY.parent / file).unlink(missing_ok=True)
     with open(COPY.parent / "plans.jsonl", "w") as out:
         subprocess.run(["terraform", "test", "-json", "-verbose", "-filter=tests/grants.tftest.hcl"], cwd=COPY, stdout=out)

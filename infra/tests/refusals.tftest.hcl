@@ -1,4 +1,4 @@
-# Values that would only fail halfway through an apply, or work and do harm, are refused before.
+# A plan refuses values that would fail in the middle of an apply, or work and do harm.
 
 provider "aws" {
   region                      = "eu-west-1"
@@ -169,11 +169,21 @@ run "a_private_key_for_the_cdn" {
   expect_failures = [var.cdn]
 }
 
+run "an_rsa_key_for_the_cdn" {
+  command = plan
+
+  variables {
+    cdn = { public_key_pem = "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA\n-----END PUBLIC KEY-----\n" }
+  }
+
+  expect_failures = [var.cdn]
+}
+
 run "a_cdn_certificate_from_another_region" {
   command = plan
 
   variables {
-    cdn = { public_key_pem = "-----BEGIN PUBLIC KEY-----", domain = { name = "images.example.com", certificate_arn = "arn:aws:acm:eu-west-1:123456789012:certificate/a" } }
+    cdn = { public_key_pem = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEoeoV+xIY73ytOOH8Pa6hvvkeE7za\nAGd+CQj++Ym3rug4FF2eYbNb4r0tar+xZ3jg9WpiV87s9w3TLYeWc1JgUQ==\n-----END PUBLIC KEY-----\n", domain = { name = "images.example.com", certificate_arn = "arn:aws:acm:eu-west-1:123456789012:certificate/a" } }
   }
 
   expect_failures = [var.cdn]

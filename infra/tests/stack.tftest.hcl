@@ -1,7 +1,7 @@
-# What the stack is made of, and what the variables change.
+# The resources of the stack, and the effect of the variables.
 
-# The real provider without an account: it checks and plans, and what only AWS could answer is answered
-# here. A mocked provider will not do, because those refuse configurations with ephemeral resources.
+# The real provider without an account: it checks and plans, and the overrides below replace AWS's answers.
+# A mocked provider does not work: it refuses configurations with ephemeral resources.
 provider "aws" {
   region                      = "eu-west-1"
   access_key                  = "nobody"
@@ -126,7 +126,7 @@ override_resource {
 
 variables {
   package_dir = "./tests/packages"
-  # An ephemeral resource would be opened while planning, and asks AWS for random letters.
+  # A plan would open the ephemeral resource, which asks AWS for random letters.
   generate_token_key = false
 }
 
@@ -604,7 +604,7 @@ run "a_cdn_serves_signed_urls_only" {
   command = plan
 
   variables {
-    cdn = { public_key_pem = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n" }
+    cdn = { public_key_pem = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEoeoV+xIY73ytOOH8Pa6hvvkeE7za\nAGd+CQj++Ym3rug4FF2eYbNb4r0tar+xZ3jg9WpiV87s9w3TLYeWc1JgUQ==\n-----END PUBLIC KEY-----\n" }
   }
 
   assert {
@@ -637,7 +637,7 @@ run "a_cdn_can_have_its_own_name" {
 
   variables {
     cdn = {
-      public_key_pem = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
+      public_key_pem = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEoeoV+xIY73ytOOH8Pa6hvvkeE7za\nAGd+CQj++Ym3rug4FF2eYbNb4r0tar+xZ3jg9WpiV87s9w3TLYeWc1JgUQ==\n-----END PUBLIC KEY-----\n"
       domain = {
         name            = "images.example.com"
         certificate_arn = "arn:aws:acm:us-east-1:123456789012:certificate/00000000-0000-0000-0000-000000000000"

@@ -1,11 +1,11 @@
-"""The account as its administrator sees it: clients, operators' users, and what is left at the end."""
+"""The administrator's view of the account: clients, users of operators, and all that exists."""
 
 import boto3
 from botocore.config import Config
 
 import iam
 
-# Everything that a stack could leave behind: service, call, and the list in its answer.
+# Resources that a stack could leave behind: service, call, and the list in its answer.
 LISTS = [
     ("lambda", "list_functions", "Functions"),
     ("apigatewayv2", "get_apis", "Items"),
@@ -43,13 +43,13 @@ class Account:
                 aws_access_key_id=access_key,
                 aws_secret_access_key=secret,
                 aws_session_token=token,
-                # boto3 still presigns for S3 with version 2 by default.
+                # By default boto3 still presigns for S3 with signature version 2.
                 config=Config(signature_version="s3v4") if service == "s3" else None,
             )
         return self._made[service, key]
 
     def as_role(self, arn):
-        """A key of a role, to ask what its functions do not."""
+        """A key of a role, for requests that its functions do not make."""
         session = self.client("sts").assume_role(RoleArn=arn, RoleSessionName="probe")["Credentials"]
         return session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"]
 
@@ -69,14 +69,14 @@ class Account:
         users.delete_user(UserName=name)
 
     def empty(self, bucket):
-        """Deletes every version of every object: Terraform does not delete images."""
+        """Deletes every version of every object, because Terraform does not delete images."""
         s3 = self.client("s3")
         listed = s3.list_object_versions(Bucket=bucket)
         for version in listed.get("Versions", []) + listed.get("DeleteMarkers", []):
             s3.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
 
     def leftovers(self):
-        """Everything that is there."""
+        """All resources that exist."""
         found = []
         for service, call, name in LISTS:
             found += [f"{service} {call}: {thing}" for thing in getattr(self.client(service), call)().get(name, [])]

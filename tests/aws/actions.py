@@ -1,4 +1,4 @@
-"""What a request to AWS would do: the IAM action, the resource, and the condition keys.
+"""The IAM action, the resource and the condition keys of a request to AWS.
 
 Only the services that Tidegate's functions, operators and service roles call are told apart in detail.
 """
@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote
 
 from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
 
-# A transaction is no action of its own: it needs the actions of its items.
+# A transaction has no action of its own. It needs the actions of its items.
 TRANSACTION_ITEMS = {
     "Put": "PutItem",
     "Update": "UpdateItem",
@@ -59,7 +59,7 @@ def needed(service, region, method, path, query, headers, body):
         return [(f"secretsmanager:{operation}", _secret(fields.get("SecretId"), arn), {})]
     if service == "logs":
         group, stream = fields.get("logGroupName"), fields.get("logStreamName")
-        # A stream that is not there yet is created in its group.
+        # A missing stream is created in its group.
         of_stream = f":log-stream:{stream}" if stream and operation != "CreateLogStream" else ":*"
         return [(f"logs:{operation}", f"{arn}:log-group:{group}{of_stream}" if group else "*", {})]
     if service == "sts" and operation == "GetCallerIdentity":

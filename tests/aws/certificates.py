@@ -1,4 +1,4 @@
-"""Certificate authorities that last for a day: of servers, of devices, and of somebody else."""
+"""Certificate authorities that are valid for a day: for servers, for devices, and one that nobody trusts."""
 
 import dataclasses
 import datetime

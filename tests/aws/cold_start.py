@@ -1,4 +1,4 @@
-"""What a cold start costs, beside a function that only echoes and one with the AWS SDK's defaults: one table.
+"""Cost of a cold start, beside a function that only echoes and one with the AWS SDK's defaults: one table.
 
     cargo build --release -p tidegate-check
     cargo build --release --manifest-path benches/peers/Cargo.toml --target-dir target/peers
@@ -29,9 +29,9 @@ from cold_store import DEVICE, PRODUCT, Store
 from runtime_api import Copy
 
 ROOT = pathlib.Path(__file__).parents[2]
-# No function may take longer; a binary that never asks for work would hang the measurement.
+# Timeout of a function: a binary that never asks for work would hang the measurement.
 MOST_S = 120
-# Long enough for the catalog's head, which is read once a second, to disappear in the mean.
+# Enough calls that the read of the catalog's head, once a second, has no effect on the mean.
 WARM_CALLS, WARM_BATCHES, WARM_CALLS_COUNTED = 100, 10, 40
 QUOTA_US, PERIOD_US = 1447, 20_000
 SYSTEM_ROOTS = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
@@ -58,19 +58,19 @@ ENVIRONMENT = {
 
 
 class Refused(Exception):
-    """An answer that is no measurement."""
+    """The answer cannot be measured."""
 
 
 class Measured:
-    """A binary, and how it is told where its store is and whom to trust."""
+    """A binary, and its variables for the store and the trusted roots."""
 
     def __init__(self, name, binary, store, roots, event):
         self.name, self.binary, self._event = name, binary, event
-        # The product reads the first variable and the SDK's defaults the second; each has its usual roots and one more.
+        # The product reads the first variable, the SDK's defaults the second. Each trusts its usual roots and one more.
         trust = {"AWS_CA_BUNDLE": str(roots["amazon"]), "SSL_CERT_FILE": str(roots["system"])}
         self._environments = {
             "deployed": {**ENVIRONMENT, "AWS_ENDPOINT_URL": NOBODY},
-            # What `online` is compared with: a file of roots is read in another way than those of the machine.
+            # Compared with `online`: a file of roots is read in another way than the machine's roots.
             "offline": {**ENVIRONMENT, "AWS_ENDPOINT_URL": NOBODY, **trust},
             "online": {**ENVIRONMENT, "AWS_ENDPOINT_URL": store.url, **trust},
         }
@@ -101,7 +101,7 @@ def memory_mb(copy):
 
 
 def processor_ms(copy):
-    """Processor time of all threads so far. getrusage knows only processes that have ended, and this one lives on."""
+    """Processor time of all threads so far. getrusage counts only ended processes, and this one still runs."""
     tasks = pathlib.Path(f"/proc/{copy.process.pid}/task").glob("*/schedstat")
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e6
 
@@ -112,7 +112,7 @@ def size(measured):
 
 
 def processor(measured, runs):
-    """Least processor time of each step, and memory."""
+    """Minimum of processor time of each step, and memory."""
     init, offline, first, warm, resident = [], [], [], [], []
     for _ in range(runs):
         for where, spent in (("deployed", init), ("offline", offline)):
@@ -140,7 +140,7 @@ def processor(measured, runs):
 
 
 def instructions(measured, folder):
-    """Of init alone, of what a store adds to it, of the first answer with that, and of a warm call."""
+    """Instructions of init alone, of init with a store, of the first answer, and of a warm call."""
     if not shutil.which("valgrind"):
         return {"skipped": "there is no valgrind"}
 
@@ -151,7 +151,7 @@ def instructions(measured, folder):
             for _ in range(calls):
                 measured.invoke(copy)
         except Refused:
-            # Under valgrind and beside other work, the SDK's entropy alone can outlast its time to connect.
+            # Under valgrind and load, the SDK's random numbers alone can take longer than its connect timeout.
             copy.stop()
             if attempts == 1:
                 raise
@@ -172,7 +172,7 @@ def instructions(measured, folder):
 
 
 class Quota:
-    """A cgroup, of either version, that may use as much processor as Lambda gives to 128 MB."""
+    """A cgroup (version 1 or 2) with the processor share that Lambda gives to 128 MB."""
 
     def __enter__(self):
         v1, v2 = pathlib.Path("/sys/fs/cgroup/cpu"), pathlib.Path("/sys/fs/cgroup")
@@ -184,7 +184,7 @@ class Quota:
             (self.folder / "cpu.cfs_quota_us").write_text(str(QUOTA_US))
         else:
             (self.folder / "cpu.max").write_text(f"{QUOTA_US} {PERIOD_US}")
-        # The shell is gone, and with it what it has cost, when the binary begins.
+        # The binary replaces the shell, so the shell's cost is not measured.
         self.command = ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self.folder / "cgroup.procs")]
         return self
 
@@ -215,7 +215,7 @@ def throttled(measured, runs):
 
 
 def token():
-    """As tidegate-api makes them."""
+    """A device token as the service makes it."""
     mac = hmac.new(SECRET, digestmod=hashlib.sha256)
     for part in ("tidegate device token", PRODUCT, DEVICE, "0"):
         mac.update(part.encode() + b"\0")
@@ -223,7 +223,7 @@ def token():
 
 
 def catalog(updates, folder):
-    """As publishing compiles it; none of its updates is for the device."""
+    """A catalog as the service compiles it. None of its updates is for the device."""
     file = pathlib.Path(folder, "catalog")
     command = ["cargo", "run", "--quiet", "--profile", "bench", "-p", "tidegate-benches", "--", "snapshot"]
     subprocess.run([*command, str(updates), str(file)], check=True, cwd=ROOT)

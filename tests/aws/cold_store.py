@@ -14,7 +14,7 @@ import time
 from runtime_api import Loopback, Replies
 
 PRODUCT, DEVICE = "lamp", "lamp-1"
-# The device says this of itself in events/check.json; the record says the same, so that nothing is written.
+# The same attributes as in events/check.json, so that the check-in writes nothing.
 ATTRIBUTES = '{"id":"lamp-1","memory":"512","product":"lamp","site":{"region":"eu"}}'
 CATALOG = "1-catalog"
 
@@ -41,7 +41,7 @@ def authority(folder):
 
 
 class Store:
-    """Answers on `url`, and counts its calls by operation."""
+    """A server at `url` that counts its calls by operation."""
 
     def __init__(self, folder, catalog):
         self.root, chain, key = authority(folder)

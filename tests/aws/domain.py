@@ -1,4 +1,4 @@
-"""The same stack with a custom domain and a device CA: only who has a certificate of that CA is heard."""
+"""The same stack with a custom domain and a device CA: it answers only clients with a certificate of that CA."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ NAME = "updates.example.com"
 
 
 def variables(account, authority):
-    """What Terraform is told. The domain's own certificate is one that AWS keeps."""
+    """The variables for Terraform. The domain's own certificate is in ACM."""
     arn = account.client("acm").request_certificate(DomainName=NAME)["CertificateArn"]
     return {"domain": {"name": NAME, "certificate_arn": arn, "truststore_pem": authority.pem}}
 
@@ -42,7 +42,7 @@ def probe(world, authority):
 
 
 def request(listener, client, method, path, body, headers):
-    """The status, or `refused` when there is no TLS between the two."""
+    """The status, or `refused` if TLS fails."""
     context = ssl.create_default_context(cafile=listener["authority"])
     if client:
         context.load_cert_chain(client.certificate, client.key)

@@ -1,4 +1,4 @@
-"""The whole device and operator flow, against what Terraform made.
+"""The whole flow of devices and operators on the stack that Terraform created.
 
 Each chapter is a function; together they need every grant of every role, which `grants.py` verifies.
 """
@@ -20,12 +20,12 @@ from operators import Operator, send
 
 PRODUCT = "lamp"
 PATIENCE_S = 20
-# A running function believes for a second what it read of a product.
+# A running function uses for one second what it read of a product.
 CATALOG_AGE_S = 1.1
 
 
 class Checks:
-    """Assertions that are counted. One that fails is told at once, and the flow goes on."""
+    """Counts assertions. A failed one is printed at once, and the flow continues."""
 
     def __init__(self):
         self.made, self.failed = 0, []
@@ -42,7 +42,7 @@ class Checks:
 
 @dataclasses.dataclass
 class World:
-    """Where everything is."""
+    """Addresses and names of the stack."""
 
     checks: Checks
     account: Account
@@ -55,16 +55,16 @@ class World:
     folder: pathlib.Path
     tokens: dict = dataclasses.field(default_factory=dict)
 
-    # What operators do.
+    # Calls of operators.
 
     def operator(self, name, method, path, fields=None, status=200):
-        """A signed call below /v1/products/lamp, which must be answered with a status."""
+        """A signed call below /v1/products/lamp that must get this status."""
         answer = self.operators[name].call(method, f"/v1/products/{PRODUCT}{path}", fields)
         self.checks.equal(f"{name} {method} {path}: {answer.body[:200]}", answer.status, status)
         return answer.json
 
     def publish(self, version, image, **definition):
-        """A draft, its bytes uploaded, activated."""
+        """Creates a draft, uploads its bytes and activates it."""
         self.upload(self.draft(version, image, **definition), image)
         self.operator("approver", "POST", f"/updates/{quote(version, safe='')}/activate", {"reason": "tested"})
 
@@ -81,7 +81,7 @@ class World:
     def metrics(self, version):
         return self.operator("viewer", "GET", f"/updates/{version}/metrics")
 
-    # What devices do.
+    # Calls of devices.
 
     def token(self, device):
         if device not in self.tokens:
@@ -107,7 +107,7 @@ class World:
         return self.device("/v1/report", fields, self.token(device))
 
     def eventually(self, what, question):
-        """Waits until something is so: services hand events on in their own time."""
+        """Waits until a condition is true: services deliver events with a delay."""
         end = time.monotonic() + PATIENCE_S
         while not (answer := question()) and time.monotonic() < end:
             time.sleep(0.2)
@@ -195,7 +195,7 @@ def devices_install_it(world):
     checks.equal(
         "once", world.report("lamp-1", "1.1.0", "INSTALL_SUCCESS"), {"recorded": False, "reason": "succeeded_before"}
     )
-    # Some agents never report: the version that they come back with is the proof.
+    # Some agents never report: the version of their next check-in is the proof.
     world.check_in("lamp-2", "1.0.0", region="eu")
     checks.equal("up to date", world.check_in("lamp-2", "1.1.0", region="eu")["reason"], "up_to_date")
     checks.equal("not for this region", world.check_in("lamp-3", "1.0.0", region="us")["reason"], "not_targeted")
@@ -206,7 +206,7 @@ def devices_install_it(world):
 
 
 def rollouts_are_steered(world):
-    """Each verb by one who may use it, each version with a name that has to be encoded."""
+    """Each verb by a role that may use it, each version with a name that must be percent-encoded."""
     checks, version = world.checks, "1.2.0-rc.1+build.7"
     path = f"/updates/{quote(version, safe='')}"
     world.publish(version, b"candidate", policy='stage == "test"')
@@ -257,7 +257,7 @@ def a_bad_update_stops_itself(world):
 
 
 def a_limit_is_never_exceeded(world):
-    """Twelve devices at once, in as many copies of the function as it takes, for five places."""
+    """Twelve devices at once for five places, with as many copies of the function as needed."""
     checks = world.checks
     world.publish("1.4.0", b"five", policy='stage == "rush"', rollout={"limits": {"max_devices": 5}})
     time.sleep(CATALOG_AGE_S)
@@ -336,7 +336,7 @@ def the_fleet_is_looked_at(world):
 
 
 def a_kaa_user_brings_a_definition(world):
-    """A draft that stays one, so that nothing else in the flow is offered it."""
+    """A draft that is never activated, so that no device in the flow is offered it."""
     checks = world.checks
     software = f"/otao/api/v1/applications/{PRODUCT}/software"
     sent = {"version": "0.9.0", "specification": {"level": 1}, "upgradableFrom": ["0.8.0"], "rolloutStrategy": "suspended"}
@@ -355,7 +355,7 @@ def a_kaa_user_brings_a_definition(world):
 
 
 def silence_counts_as_timed_out(world):
-    """The shortest claim is five minutes, so this one is made older than it is."""
+    """Makes a claim older: the shortest one lasts five minutes."""
     checks = world.checks
     world.publish("1.5.0", b"silent", policy='stage == "quiet"', rollout={"claim_ttl_s": 300, "limits": {"max_in_flight": 1}})
     time.sleep(CATALOG_AGE_S)
@@ -377,7 +377,7 @@ def silence_counts_as_timed_out(world):
 
 
 def past(time_value, at_ms):
-    """A stored time, in the form that it had."""
+    """A stored time, in its stored form."""
     ((kind, text),) = time_value.items()
     if kind == "N":
         return {kind: str(at_ms * 10 ** (len(text) - 13))}
@@ -391,14 +391,14 @@ def fire_sweep(world):
 
 
 def what_changes_is_compiled(world):
-    """By whoever changes it: an operator's pause reaches devices without the sweep, and what the sweep ends is compiled too."""
+    """Every change compiles a catalog: an operator's pause reaches devices without the sweep, and the sweep compiles its own changes."""
     checks = world.checks
     world.publish("1.6.0", b"held", policy='stage == "held"')
     time.sleep(CATALOG_AGE_S)
     checks.equal("offered", world.check_in("held-1", "1.0.0", stage="held").get("version"), "1.6.0")
     world.operator("publisher", "POST", "/updates/1.6.0/pause", {"reason": "wait"})
     time.sleep(CATALOG_AGE_S)
-    # No shard is asked about a claim that is held: this answer is the new catalog's.
+    # A device with a claim needs no shard: this answer comes from the new catalog.
     checks.equal("a second later", world.check_in("held-1", "1.0.0", stage="held").get("reason"), "paused")
     world.publish("1.6.1", b"last", policy='stage == "last"', rollout={"limits": {"max_devices": 1}})
     time.sleep(CATALOG_AGE_S)
@@ -422,7 +422,7 @@ def revision(world):
 
 
 def is_compiled(world):
-    """Whether the catalog that the head names is there, and holds every change."""
+    """Whether the catalog that the head names exists and holds every change."""
     item = head(world)
     is_current = item["catalog_revision"] == item["revision"]
     return is_current and f"catalogs/{PRODUCT}/{item['catalog_name']['S']}" in catalogs(world)
@@ -434,14 +434,14 @@ def catalogs(world):
 
 
 def no_more_than_two_catalogs_are_kept(world):
-    """The one in force, and the one before it for whoever is about to read that."""
+    """The published catalog and the one before it, which a function may still be about to read."""
     checks, kept = world.checks, catalogs(world)
     checks.holds("after dozens of changes", revision(world) >= 20 and 1 <= len(kept) <= 2, f"{revision(world)} {kept}")
     checks.holds("and the head names one of them", is_compiled(world))
 
 
 def events_that_fail_are_kept(world):
-    """A sweep that Lambda cannot run ends in the queue by the function's role, one that cannot be started by the schedule's."""
+    """A sweep that Lambda cannot run goes to the queue with the function's role; one that cannot start, with the schedule's role."""
     functions, checks = world.account.client("lambda"), world.checks
     sweep = world.outputs["functions"]["sweep"]
     functions.put_function_concurrency(FunctionName=sweep["name"], ReservedConcurrentExecutions=0)
@@ -470,7 +470,7 @@ def dead_letters(world):
 
 
 def the_command_line_signs(world):
-    """Every operator command, with the profile of one who may use it."""
+    """Every operator command, with the profile of a role that may use it."""
     checks, tidegate = world.checks, world.command_line
     if not tidegate.understands_profiles():
         checks.holds("tidegate has --profile and --region", False)
@@ -515,7 +515,7 @@ def the_command_line_signs(world):
 
 
 def the_logs_are_in_cloudwatch(world):
-    """Each function's log, written in its own name; the metric of the stop in it; and no secret."""
+    """Each function writes its log with its own role; the metric of the stop is in it, and no secret."""
     checks, logs = world.checks, world.account.client("logs")
     text = ""
     for name, function in world.outputs["functions"].items():
@@ -534,11 +534,11 @@ def the_logs_are_in_cloudwatch(world):
         checks.holds("no secret is in a log", secret not in text)
 
 
-# ---------------------------------------------------------------- what must be refused
+# ---------------------------------------------------------------- requests that must be refused
 
 
 def probe(world):
-    """What nobody may do. Only here are requests denied."""
+    """Requests that nobody may make. Only here are requests denied."""
     the_operators_routes_are_closed(world)
     the_roles_can_do_no_more(world)
     the_bucket_takes_no_old_or_plain_request(world)
@@ -673,7 +673,7 @@ def the_bucket_takes_no_old_or_plain_request(world):
 
 
 def presigned(world, key, path, extra, age_s):
-    """A URL that is good for six hours, as one could sign it who got hold of a function's credentials."""
+    """A URL that is valid for six hours, signed with stolen credentials of a function."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() - age_s))
     scope = f"{key[0]}/{stamp[:8]}/{world.region}/s3/aws4_request"
     fields = {
@@ -691,7 +691,7 @@ def presigned(world, key, path, extra, age_s):
 
 
 def a_catalog_that_is_gone_is_made_again(world):
-    """As after the table was restored: the head names an object that is not there."""
+    """The state after a restore of the table: the head names an object that does not exist."""
     checks, table = world.checks, world.account.client("dynamodb")
     before = world.check_in("lamp-3", "1.0.0", region="us")
     table.update_item(

@@ -1,4 +1,4 @@
-"""The data plane of the HTTP API: routes from what Terraform made, IAM authorization, and events of payload format 2.0."""
+"""The data plane of the HTTP API: Terraform's routes, IAM authorization, and events of payload format 2.0."""
 
 import base64
 import datetime
@@ -21,15 +21,15 @@ TEXT_TYPES = re.compile(r"text/|application/(json|javascript|xml)")
 
 
 class Gateway:
-    """Answers as the API does, on loopback."""
+    """An HTTP server on loopback that answers like the API."""
 
     def __init__(self, functions, region):
         self._functions, self._region = functions, region
         self.server = Loopback(_handler(self, None))
 
     def open_domain(self, name, folder):
-        """A listener for a custom domain, with TLS and, where Terraform says so, mutual TLS. Its port, and the file of
-        the certificate authority that vouches for it."""
+        """A listener for a custom domain with TLS, or mutual TLS if Terraform asks for it. Returns its port, and the file of
+        the certificate authority that signed its certificate."""
         domain = apigatewayv2_backends[iam.ACCOUNT][self._region].domain_names[name]
         server = certificates.Authority("servers").issue(name, folder)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -75,7 +75,7 @@ class Gateway:
         return message(500, "Internal Server Error") if is_error else response(json.loads(answer))
 
     def _api(self, domain):
-        """The API of a custom domain; without one the only API there is, unless it answers on its domain only."""
+        """The API of a custom domain; without one the only API, unless it answers on its domain only."""
         backend = apigatewayv2_backends[iam.ACCOUNT][self._region]
         if domain:
             return next(
@@ -93,7 +93,7 @@ class Gateway:
         return f"arn:aws:execute-api:{self._region}:{iam.ACCOUNT}:{api.api_id}/$default/{method}{path}"
 
     def _caller(self, api, request, path):
-        """Who signed, if their policies let them call this route; `None` otherwise."""
+        """The signer, if its policies allow this route; otherwise `None`."""
         try:
             signed = signature.read(request.query, request.fields)
             who = signed and iam.principal(signed.access_key)
@@ -174,7 +174,7 @@ def event(api, route, parameters, request, path, caller):
 
 
 def response(answer):
-    """What a function's answer is for the client."""
+    """The HTTP answer to the client for a function's answer."""
     if not isinstance(answer, dict) or "statusCode" not in answer:
         return 200, [("content-type", "application/json")], json.dumps(answer).encode()
     body = answer.get("body") or ""
@@ -190,7 +190,7 @@ def message(status, text):
 
 
 def client_certificate(connection):
-    """What a function is told of the client's certificate; `None` without one."""
+    """The event's part about the client certificate; `None` without one."""
     certificate = connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None
     if not certificate:
         return None

@@ -1,10 +1,10 @@
-"""Whether every grant was used: a policy that allows more than what was done is not the least privilege."""
+"""Checks that every grant was used: a policy with unused grants is not least privilege."""
 
 import json
 
 from iam import as_list, glob
 
-# Grants that no test can use, each with the reason. There are none; keep it so.
+# Grants that no test can use, each with its reason. Keep this empty.
 EXCEPTIONS = {}
 
 

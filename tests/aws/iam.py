@@ -1,4 +1,4 @@
-"""Who asks, what their policies say, and every answer that was given.
+"""Principals, their policies, and a record of every decision.
 
 Moto has an IAM of its own, but it compares every statement with the resource `*`, so a policy that names
 what it grants grants nothing there. This one reads actions, resources and conditions as AWS documents them.
@@ -16,17 +16,17 @@ from moto.iam.models import iam_backends
 from moto.s3.models import s3_backends
 from moto.sts.models import sts_backends
 
-# The key of Terraform and of the test itself. It may do everything, and nothing that it does is recorded.
+# The key of Terraform and of the test itself. Everything is allowed and nothing is recorded.
 ADMIN_KEY, ADMIN_SECRET = "standin-admin", "standin-admin-secret"
 
 
 class Unreadable(Exception):
-    """A policy uses something that this evaluator does not know. Guessing would make a proof of nothing."""
+    """A policy uses an element that this evaluator does not know. A guess would make the test worthless."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Principal:
-    """Whoever holds an access key: an IAM user, or a session of a role."""
+    """The holder of an access key: an IAM user or a session of a role."""
 
     arn: str
     user_id: str
@@ -40,7 +40,7 @@ class Principal:
         return self.access_key == ADMIN_KEY
 
     def statements(self):
-        """Every statement of its inline and its attached policies."""
+        """Every statement of its inline and attached policies."""
         backend, name = iam_backends[ACCOUNT]["aws"], self.entity.rsplit("/", 1)[-1]
         if ":role/" in self.entity:
             documents = [
@@ -84,7 +84,7 @@ def principal(access_key):
 
 
 def assume(role_arn, service, session, region):
-    """A session of a role for an AWS service, if the role's trust policy lets that service have one."""
+    """A session of a role for an AWS service, if the role's trust policy allows that service."""
     role = iam_backends[ACCOUNT]["aws"].get_role_by_arn(role_arn)
     context = {"aws:sourceaccount": ACCOUNT}
     trust = role.assume_role_policy_document
@@ -181,7 +181,7 @@ def _holds(name, wanted, have):
     if name not in COMPARISONS:
         raise Unreadable(f"condition operator {name}")
     if have is None:
-        # A negated condition holds when there is nothing to compare; so says the IAM reference.
+        # A negated condition is true if there is no value to compare (IAM reference).
         return is_optional or is_negated or quantifier == "ForAllValues"
     compare = COMPARISONS[name]
     hits = [any(compare(str(one), _text(want)) for want in wanted) for one in as_list(have)]
@@ -210,7 +210,7 @@ def as_list(value):
 
 
 class Decisions:
-    """Every decision, and how often it was made."""
+    """Every decision and its count."""
 
     def __init__(self):
         self._counts = collections.Counter()
@@ -221,7 +221,7 @@ class Decisions:
             self._counts[entity, action, resource, allowed] += 1
 
     def take(self):
-        """Everything since the last time."""
+        """All decisions since the last call."""
         with self._lock:
             taken, self._counts = self._counts, collections.Counter()
         names = ("principal", "action", "resource", "allowed")

@@ -21,7 +21,7 @@ from moto.awslambda.models import lambda_backends
 import iam
 from runtime_api import Copy
 
-# A failed asynchronous invocation is tried twice more, as Lambda does by default.
+# Lambda's default: two retries of a failed asynchronous invocation.
 ASYNC_RETRIES = 2
 
 
@@ -39,7 +39,7 @@ class Lambdas:
         self._lock, self._starting = threading.Lock(), threading.Lock()
 
     def invoke(self, function, payload):
-        """Answers one invocation with a warm copy, or a new one where all are busy."""
+        """Answers one invocation with a warm copy, or with a new one if all are busy."""
         if str(find(unqualified(function), function.region).reserved_concurrency) == "0":
             raise Throttled(function.function_name)
         version = (
@@ -59,7 +59,7 @@ class Lambdas:
         return is_error, answer
 
     def invoke_later(self, function, payload):
-        """An asynchronous invocation. Where all tries fail, the event goes where Terraform said."""
+        """An asynchronous invocation. After the last failed try, the event goes to the destination in Terraform."""
         threading.Thread(target=self._invoke_until_done, args=(function, payload), daemon=True).start()
 
     def _invoke_until_done(self, function, payload):
@@ -92,8 +92,8 @@ class Lambdas:
 
     def _start(self, function):
         session = iam.assume(function.role, "lambda.amazonaws.com", function.function_name, function.region)
-        # One after another: a process that starts while another thread still writes a `bootstrap` inherits the open
-        # file, and the kernel starts no file that somebody writes to.
+        # One after another: a process that starts while another thread writes a `bootstrap` inherits the open file,
+        # and the kernel does not execute a file that is open for writing.
         with self._starting:
             name = f"{function.function_name}-{len(self._copies)}"
             folder = self._folder / name
@@ -113,7 +113,7 @@ class Lambdas:
         return copy
 
     def _environment(self, function, session, name, folder):
-        """Lambda's own variables, and on top of them exactly Terraform's."""
+        """Lambda's own variables and exactly Terraform's."""
         return {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "en_US.UTF-8",
@@ -136,7 +136,7 @@ class Lambdas:
         }
 
     def _log(self, read, function, stream, logs):
-        """Every line to a file for people, and to CloudWatch as the role."""
+        """Writes every line to a file, and to CloudWatch with the function's role."""
         path = self._folder / f"{function.function_name}.log"
         with open(read, encoding="utf-8", errors="replace") as lines, open(path, "a", encoding="utf-8") as file:
             place = {"logGroupName": log_group(function), "logStreamName": stream}
@@ -154,7 +154,7 @@ class Lambdas:
 
 
 def unpack(zipped, folder):
-    """As Lambda does: with the file modes that the zip has. A `bootstrap` that is not executable does not start."""
+    """Unpacks like Lambda, with the file modes in the zip: a `bootstrap` that is not executable does not start."""
     with zipfile.ZipFile(io.BytesIO(zipped)) as archive:
         for entry in archive.infolist():
             path = pathlib.Path(archive.extract(entry, folder))
@@ -167,7 +167,7 @@ def log_group(function):
 
 
 def as_role(role, service, session, region, endpoint):
-    """Makes clients that act in a role's name, for a service that the role trusts."""
+    """Makes clients with a session of a role, for a service that the role trusts."""
     return client_of(iam.assume(role, service, session, region), region, endpoint)
 
 
@@ -195,7 +195,7 @@ def unqualified(function):
 
 
 def find(arn, region):
-    """A function by its ARN, with a qualifier or without."""
+    """A function by its ARN, with or without a qualifier."""
     parts = arn.split(":")
     backend = lambda_backends[iam.ACCOUNT][region]
     return backend.get_function(":".join(parts[:7]), parts[7] if len(parts) > 7 else None)
@@ -220,7 +220,7 @@ def is_permitted(arn, region, service, source_arn):
 
 
 def install(lambdas):
-    """Puts real invocations in the place of moto's."""
+    """Replaces moto's invocations with real ones."""
 
     def invoke(self, body, request_headers, response_headers):
         payload = body if isinstance(body, bytes) else (body or "{}").encode()

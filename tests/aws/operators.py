@@ -27,11 +27,11 @@ class Answer:
 
 
 def send(method, url, body=None, headers=None):
-    """One HTTP request, whatever it is answered."""
-    # urllib would call the body a form, and moto would read it as one.
+    """One HTTP request. Any status is returned, not raised."""
+    # Without it urllib labels the body as a form, and moto parses it as one.
     headers = {"content-type": "application/octet-stream", **(headers or {})} if body else headers or {}
     request = urllib.request.Request(url, data=body, method=method, headers=headers)
-    # Not through a proxy: everything here is on loopback.
+    # No proxy: everything is on loopback.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=CALL_TIMEOUT_S) as answer:
@@ -42,7 +42,7 @@ def send(method, url, body=None, headers=None):
 
 @dataclasses.dataclass
 class Operator:
-    """Somebody with a key."""
+    """A person with an access key."""
 
     key: tuple
     api: str
@@ -61,7 +61,7 @@ class Operator:
 
 
 class CommandLine:
-    """The `tidegate` command line with named profiles, as an operator has them."""
+    """The `tidegate` command line with named profiles, as operators use it."""
 
     def __init__(self, binary, folder, api, region, keys):
         self._binary, self._folder = binary, pathlib.Path(folder)
@@ -77,7 +77,7 @@ class CommandLine:
         return "--profile" in self._run(["--help"]).stdout
 
     def run(self, profile, *arguments):
-        """Exit code, and what it printed."""
+        """Exit code and output."""
         done = self._run([*self._common, "--profile", profile, *arguments])
         return done.returncode, done.stdout + done.stderr
 

@@ -1,4 +1,4 @@
-"""What moto 5.2.1 leaves out or gets wrong, of what this stack touches. Each patch names what breaks without it."""
+"""Corrections of moto 5.2.1 for this stack. Each names what fails without it."""
 
 import threading
 
@@ -17,7 +17,7 @@ def apply():
 
 
 def _lambda_keeps_its_logging_config():
-    """Moto forgets both settings, so that the second plan wants to set them again."""
+    """Moto does not store both settings, so the second plan would set them again."""
     cls, kept = functions.LambdaFunction, {"LoggingConfig": "logging_config", "DeadLetterConfig": "dead_letter_config"}
     init, update, get = cls.__init__, cls.update_configuration, cls.get_configuration
 
@@ -45,7 +45,7 @@ def _lambda_keeps_its_logging_config():
 
 
 def _custom_domains_become_available():
-    """Without a status the provider waits for one until it gives up."""
+    """Without a status the provider waits until its timeout."""
     to_json = apigateway.DomainName.to_json
 
     def new_to_json(self):
@@ -61,12 +61,12 @@ def _custom_domains_become_available():
 
 
 def _bucket_policies_are_read_by_our_iam():
-    """Moto takes a condition operator that it does not know for met: a "TLS only" Deny denies everything."""
+    """Moto treats an unknown condition operator as true: a "TLS only" Deny denies everything."""
     FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL
 
 
 def _dynamodb_answers_one_request_at_a_time():
-    """A transaction of moto copies the table and puts the copy back when it fails, over what others wrote meanwhile."""
+    """A failed transaction of moto restores a copy of the table and so loses concurrent writes."""
     lock, call = threading.Lock(), dynamodb.DynamoHandler.call_action
 
     def one_at_a_time(self):

@@ -1,4 +1,4 @@
-"""Proof without an account: apply, an empty second plan, the whole flow under IAM, no unused grant, and nothing left.
+"""End-to-end test without an account: apply, an empty second plan, the whole flow under IAM, no unused grant, nothing left.
 
 python prove.py [--infra FOLDER] [--scratch FOLDER]
 """
@@ -23,7 +23,7 @@ from operators import CommandLine, Operator, send
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REGION = "eu-west-1"
 NAME = "tidegate"
-# The stack deletes everything at the end, which production must not.
+# The test deletes everything at the end; production must not.
 VARIABLES = {
     "name": NAME,
     "architecture": stack.architecture(),
@@ -51,7 +51,7 @@ def main():
         folder = stack.packages(ROOT, scratch)
     except stack.Skipped as reason:
         print(f"skipped: aws: {reason}")
-        # Where CI has terraform it has the provider: there a skip would be a check that cannot fail.
+        # CI with terraform has the provider: a skip there would be a check that cannot fail.
         return 1 if os.environ.get("CI") else 0
     except stack.Failed as failed:
         print(f"failed: {failed}")
@@ -73,7 +73,7 @@ def main():
 
 
 def start(folder):
-    """The stand-in, and where it listens."""
+    """The stand-in and its addresses."""
     folder.mkdir(parents=True)
     with open(folder / "standin.log", "w") as log:
         command = [sys.executable, str(pathlib.Path(__file__).with_name("standin.py")), str(folder), "--region", REGION]
@@ -114,7 +114,7 @@ def prove(built, variables, addresses, scratch):
     try:
         flow.play(world)
     finally:
-        # Also when the flow broke off, and then above all: what was denied says why.
+        # Also after a failed flow: the denied requests show the reason.
         made = decisions(addresses)
         denied = [decision for decision in made if not decision["allowed"]]
         for decision in denied:
@@ -174,7 +174,7 @@ def decisions(addresses):
 
 
 def schedule_grants(account):
-    """What the roles of the schedules may do."""
+    """Permissions of the roles of the schedules."""
     scheduler, iam = account.client("scheduler"), account.client("iam")
     found = []
     for schedule in scheduler.list_schedules()["Schedules"]:
@@ -187,7 +187,7 @@ def schedule_grants(account):
 
 
 def permissions(account):
-    """Whom the functions themselves let invoke them."""
+    """Permissions in the functions' own policies: who may invoke them."""
     functions = account.client("lambda")
     found = []
     for function in functions.list_functions()["Functions"]:

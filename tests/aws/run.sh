@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Proof without an account: the Terraform stack applied on a local AWS stand-in, the real functions and the real
-# command line in it, under IAM. Needs terraform, its AWS provider in some folder, Python 3.11 and PyPI.
-#   TIDEGATE_PROVIDER_MIRROR  the folder above registry.terraform.io, where it is not found by itself
-#   TIDEGATE_BIN              another command line than target/debug/tidegate
+# End-to-end test without an AWS account: the Terraform stack, the real functions and the real command line on a
+# local AWS stand-in, under IAM. Needs terraform, its AWS provider in some folder, Python 3.11 and PyPI.
+#   TIDEGATE_PROVIDER_MIRROR  the folder above registry.terraform.io, if the script does not find it
+#   TIDEGATE_BIN              the command line, in the place of target/debug/tidegate
 #   TIDEGATE_BUILT            set: the binaries are built already
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 command -v terraform >/dev/null || { echo "skipped: aws: terraform is not installed"; exit 0; }
 skip() {
     echo "skipped: aws: $1"
-    # CI has Python and PyPI: there a skip would be a check that cannot fail.
+    # CI has Python and PyPI: a skip there would be a check that cannot fail.
     [ -z "${CI:-}" ] || exit 1
     exit 0
 }

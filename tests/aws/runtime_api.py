@@ -1,4 +1,4 @@
-"""One copy of a function's `bootstrap`, and the Runtime API that it talks to, as Lambda's documentation has it."""
+"""One copy of a function's `bootstrap`, and the Runtime API that it calls, as Lambda's documentation describes it."""
 
 import json
 import queue
@@ -13,25 +13,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Loopback(ThreadingHTTPServer):
-    """A server on a free port of loopback, with TLS or without."""
+    """A server on a free port of loopback, with or without TLS."""
 
     daemon_threads = True
 
     def __init__(self, handler, tls=None):
         super().__init__(("127.0.0.1", 0), handler)
         if tls:
-            # The handshake is left to the thread of the connection: a client that is refused holds up nobody.
+            # The thread of the connection does the handshake, so a refused client does not block others.
             self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request, client_address):
-        """A client that was killed, or whose certificate is refused, is no error of the server."""
+        """Ignores clients that were killed or refused: that is no error of the server."""
         if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):
             super().handle_error(request, client_address)
 
 
 class Replies(BaseHTTPRequestHandler):
-    """Quiet, and each reply in one packet: otherwise every call waits 40 ms for a delayed acknowledgement."""
+    """Without logs, and each reply in one packet: otherwise every call waits 40 ms for a delayed acknowledgement."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1

@@ -1,4 +1,4 @@
-"""Firing a schedule once, when a test says so: with the role that Terraform gave it, retries and the dead-letter queue."""
+"""Runs a schedule once on demand, with its role, retries and dead-letter queue from Terraform."""
 
 import json
 
@@ -9,7 +9,7 @@ from iam import ACCOUNT
 
 
 def fire(name, region, endpoint):
-    """What EventBridge Scheduler does at the time of a schedule. Returns what became of it."""
+    """Does what EventBridge Scheduler does at the time of a schedule. Returns the outcome."""
     groups = scheduler_backends[ACCOUNT][region].schedule_groups.values()
     schedule = next(group.schedules[name] for group in groups if name in group.schedules)
     if schedule.state != "ENABLED":

@@ -1,4 +1,4 @@
-"""Whether a request carries a good AWS Signature Version 4, in a header or in the query.
+"""Verifies AWS Signature Version 4 in a header or in the query.
 
 Written out rather than borrowed from botocore, because botocore signs and does not verify: it would choose
 the headers to sign by itself, and so agree with a client that forgot one.
@@ -11,12 +11,12 @@ import hmac
 import re
 from urllib.parse import parse_qsl, quote, unquote
 
-# A header signature is good for five minutes, as on AWS.
+# A header signature is valid for five minutes, as on AWS.
 CLOCK_SKEW_S = 300
 
 
 class Refused(Exception):
-    """There is no good signature. `code` is the error code that AWS gives."""
+    """There is no valid signature. `code` is the error code of AWS."""
 
     def __init__(self, code, message):
         super().__init__(message)
@@ -25,7 +25,7 @@ class Refused(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Signed:
-    """What the signature says of itself."""
+    """The fields of a signature."""
 
     access_key: str
     date: str
@@ -43,7 +43,7 @@ class Signed:
 
 
 def read(query, headers):
-    """The signature of a request, `None` when it has none. `headers` has lower-case keys."""
+    """The signature of a request, `None` if it has none. `headers` has lower-case keys."""
     fields = dict(parse_qsl(query, keep_blank_values=True))
     if "X-Amz-Signature" in fields:
         credential, names, signature = (
@@ -72,7 +72,7 @@ def read(query, headers):
 
 
 def verify(signed, who, method, path, query, headers, body):
-    """Raises `Refused` unless the principal's secret made this signature over this very request.
+    """Raises `Refused` unless the principal's secret signed exactly this request.
 
     `path` is as it was sent, still percent-encoded.
     """
@@ -119,7 +119,7 @@ def signature(signed, secret, method, path, query, headers, body):
 
 
 def payload_hash(signed, headers, body):
-    """The hash of the body that was signed; what a header claims of the body must be true."""
+    """The signed hash of the body. Raises `Refused` if a header gives a wrong hash."""
     actual = hashlib.sha256(body).hexdigest()
     if signed.good_for_s is not None and signed.service == "s3":
         return headers.get("x-amz-content-sha256", "UNSIGNED-PAYLOAD")

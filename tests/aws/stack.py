@@ -1,4 +1,4 @@
-"""Terraform, on a copy of infra/ whose one difference is that it may be destroyed."""
+"""Terraform on a copy of infra/. The only difference: it may be destroyed."""
 
 import dataclasses
 import json
@@ -16,12 +16,12 @@ import iam
 
 FUNCTIONS = ("check", "report", "publish", "sweep")
 PLUGIN = "registry.terraform.io/hashicorp/aws"
-# The longest step is an apply, which waits for each service to be stable; three times what it takes.
+# Three times the longest step, an apply, which waits until each service is stable.
 STEP_TIMEOUT_S = 400
 
 
 class Skipped(Exception):
-    """The proof cannot run here; the text says why."""
+    """The test cannot run here; the text is the reason."""
 
 
 class Failed(Exception):
@@ -68,8 +68,8 @@ def provider_mirror():
 
 
 def packages(root, scratch):
-    """A folder of `<function>/bootstrap.zip` that run on this machine: what was built for Lambda, or the binaries of
-    `cargo build`, packed here. Whichever is newer: a package of yesterday would prove yesterday's code."""
+    """A folder of `<function>/bootstrap.zip` that run on this machine: the packages for Lambda, or the binaries of
+    `cargo build`, packed here. The newer ones are used: old packages would test old code."""
     built, debug = root / "target/lambda", root / "target/debug"
     if all(_is_newer(built / name / "bootstrap.zip", debug / name) for name in FUNCTIONS):
         return built
@@ -87,7 +87,7 @@ def packages(root, scratch):
 
 
 def architecture():
-    """This machine's, in Lambda's words."""
+    """Lambda's name of this machine's processor."""
     return {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
 
 
@@ -108,7 +108,7 @@ def _is_newer(package, binary):
 
 @dataclasses.dataclass
 class Stack:
-    """The stack in a scratch folder, and how long each step took."""
+    """The stack in a temporary folder, and the duration of each step."""
 
     folder: pathlib.Path
     environment: dict
@@ -134,7 +134,7 @@ class Stack:
             "AWS_ACCESS_KEY_ID": iam.ADMIN_KEY,
             "AWS_SECRET_ACCESS_KEY": iam.ADMIN_SECRET,
             "AWS_EC2_METADATA_DISABLED": "true",
-            # Otherwise whatever the stand-in cannot do is tried again for ten minutes.
+            # Otherwise calls that the stand-in does not have are retried for ten minutes.
             "AWS_MAX_ATTEMPTS": "2",
         }
         built = cls(folder, environment)
@@ -146,7 +146,7 @@ class Stack:
         (self.folder / "proof.auto.tfvars.json").write_text(json.dumps(variables))
 
     def run(self, step, *arguments, accepted=(0,)):
-        """Runs one command. Its standard output, and its exit code."""
+        """Runs one command. Returns its standard output and exit code."""
         started = time.monotonic()
         done = subprocess.run(
             ["terraform", *arguments], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -163,7 +163,7 @@ class Stack:
         return {name: output["value"] for name, output in json.loads(self.run("output", "output", "-json")[0]).items()}
 
     def resources(self):
-        """Addresses of what Terraform manages."""
+        """Addresses of all resources in Terraform's state."""
         return [
             line
             for line in self.run("state", "state", "list")[0].splitlines()
@@ -171,7 +171,7 @@ class Stack:
         ]
 
     def plan(self):
-        """What a plan would change: empty when it is empty."""
+        """The changes in a plan; empty if there are none."""
         text, code = self.run("plan", "plan", "-input=false", "-no-color", "-detailed-exitcode", accepted=(0, 2))
         return text if code else ""
 
@@ -180,7 +180,7 @@ class Stack:
 
 
 def lift_protection(folder):
-    """An override file beside each file with `prevent_destroy`: what protects production would outlive the test."""
+    """An override file beside each file with `prevent_destroy`: otherwise the test could not delete its stack."""
     for path in folder.rglob("*.tf"):
         blocks = re.findall(r'^resource "(\w+)" "(\w+)" \{\n(.*?)^\}', path.read_text(), re.DOTALL | re.MULTILINE)
         lifted = [

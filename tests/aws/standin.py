@@ -1,4 +1,4 @@
-"""The AWS stand-in: moto's server behind IAM, with functions that really run and an HTTP API that really answers.
+"""The AWS stand-in: moto's server behind IAM, with real functions and a real HTTP API.
 
     python standin.py FOLDER [--region REGION]
 
@@ -41,7 +41,7 @@ class Handler(WSGIRequestHandler):
 
 
 class Standin:
-    """The WSGI application: who asks, may they, and then moto."""
+    """The WSGI application: it authenticates, authorizes, and then calls moto."""
 
     def __init__(self, app, region, folder):
         self._app, self._region, self._folder = app, region, folder
@@ -71,7 +71,7 @@ class Standin:
         return self._app(environ, start)
 
     def _check(self, method, path, query, headers, body):
-        """`None` when the request may go on, else a code and a message."""
+        """`None` if the request is allowed, otherwise a code and a message."""
         signed = signature.read(query, headers)
         if signed is None:
             return "AccessDenied", "anonymous requests are not served here"
@@ -87,7 +87,7 @@ class Standin:
             if not iam.decide(who, action, resource, context | more):
                 return "AccessDenied", f"User: {who.arn} is not authorized to perform: {action} on resource: {resource}"
             if action == "s3:GetObject" and not _exists(resource) and not self._may_list(who, resource, context):
-                # S3 tells only those who may list that there is nothing.
+                # S3 answers 404 only to callers that may list.
                 return "AccessDenied", f"User: {who.arn} is not authorized to perform: s3:ListBucket"
             if action == "s3:PutObject" and not _is_announced(headers, body):
                 return "BadDigest", "the SHA-256 you specified did not match the calculated checksum"
@@ -109,7 +109,7 @@ class Standin:
 
 
 def conditions(signed, headers):
-    """The condition keys that every request has. Loopback stands for TLS, unless a test says that it is not."""
+    """The condition keys of every request. Loopback counts as TLS, unless a test says otherwise."""
     context = {
         "aws:securetransport": "false" if "x-standin-plain-http" in headers else "true",
         "aws:sourceaccount": iam.ACCOUNT,
@@ -122,7 +122,7 @@ def conditions(signed, headers):
 
 
 def _is_announced(headers, body):
-    """Whether the bytes are those of the checksum that was sent along. Moto believes it unseen."""
+    """Whether the bytes match the checksum of the request. Moto does not check it."""
     sent = headers.get("x-amz-checksum-sha256")
     return sent is None or sent == base64.b64encode(hashlib.sha256(body).digest()).decode()
 
@@ -130,12 +130,12 @@ def _is_announced(headers, body):
 def _exists(arn):
     bucket, _, key = arn.removeprefix("arn:aws:s3:::").partition("/")
     known = s3_backends[iam.ACCOUNT]["aws"].buckets.get(bucket)
-    # The newest version of what was deleted is a marker.
+    # The newest version of a deleted object is a delete marker.
     return known is not None and isinstance(known.keys.get(key), FakeKey)
 
 
 def _refuse(start, request, code, text):
-    """A refusal in the shape of the service that was asked."""
+    """A refusal in the format of the called service."""
     method, _, query, headers, _ = request
     is_s3 = "/s3/" in headers.get("authorization", "") or "X-Amz-Signature" in query or "authorization" not in headers
     if "x-amz-target" in headers or "/lambda/" in headers.get("authorization", ""):

@@ -1,4 +1,4 @@
-"""Checks of the stand-in itself. If it let too much through, everything that is proved with it would be worth nothing."""
+"""Tests of the stand-in itself. If it allowed too much, tests with it would show nothing."""
 
 import io
 import json
@@ -184,7 +184,7 @@ class Shapes(unittest.TestCase):
 
 
 class OverHttp(unittest.TestCase):
-    """What a role and a stranger are answered by a stand-in that runs."""
+    """Answers of a running stand-in to a role and to an unknown caller."""
 
     @classmethod
     def setUpClass(cls):
@@ -300,7 +300,7 @@ class OverHttp(unittest.TestCase):
             ("put_object", {"Key": "private/b", "Body": b"x"}, "AccessDenied"),
             ("delete_object", {"Key": "images/b"}, "AccessDenied"),
             ("list_objects_v2", {}, "AccessDenied"),
-            # Only who may list learns that there is nothing.
+            # Only callers that may list get 404.
             ("get_object", {"Key": "images/none"}, "AccessDenied"),
             ("head_object", {"Key": "images/none"}, "403"),
         ):
@@ -311,7 +311,7 @@ class OverHttp(unittest.TestCase):
             self.code("s3", "get_object", self.roles["lister"], Bucket="bytes", Key="images/none"), "NoSuchKey"
         )
         self.assertEqual(self.code("s3", "head_object", self.roles["lister"], Bucket="bytes", Key="images/none"), "404")
-        # What was deleted is not there either, though its versions are.
+        # A deleted object does not exist, although its versions do.
         buckets = self.account.client("s3")
         buckets.put_bucket_versioning(Bucket="bytes", VersioningConfiguration={"Status": "Enabled"})
         buckets.delete_object(Bucket="bytes", Key="images/b")

@@ -1,13 +1,13 @@
 locals {
-  # The log group is made here and its retention with it: a function that could make its own would make
-  # one that never expires, before the first apply or after the last destroy.
+  # Terraform creates the log group with its retention. A function that could create it would make a group
+  # that never expires, before the first apply or after the last destroy.
   log_statement = {
     Sid      = "Logs"
     Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
     Resource = ["${aws_cloudwatch_log_group.this.arn}:*"]
   }
 
-  # X-Ray knows no resources.
+  # X-Ray has no resource-level permissions.
   trace_statement = {
     Sid      = "Trace"
     Action   = ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
@@ -21,7 +21,7 @@ locals {
     Statement = [for statement in local.statements : merge(statement, { Effect = "Allow" })]
   }
 
-  # A metric has no level and counts as INFO: a stricter filter here would drop it.
+  # A metric line has no level and counts as INFO: a stricter filter would drop it.
   application_log_level = contains(["trace", "debug"], var.log_level) ? upper(var.log_level) : "INFO"
 }
 
@@ -70,7 +70,7 @@ resource "aws_lambda_function" "this" {
     log_format            = "JSON"
     log_group             = aws_cloudwatch_log_group.this.name
     application_log_level = local.application_log_level
-    # INFO would add three lines to every check-in, and they would cost more than the check-in.
+    # INFO would add three lines per check-in, which would cost more than the check-in.
     system_log_level = "WARN"
   }
 
@@ -90,7 +90,7 @@ resource "aws_lambda_function" "this" {
 
 resource "aws_lambda_alias" "live" {
   name             = "live"
-  description      = "What the front door and the schedule call."
+  description      = "The version that the API and the schedule call."
   function_name    = aws_lambda_function.this.function_name
   function_version = aws_lambda_function.this.version
 }

@@ -14,7 +14,7 @@ output "alias_arn" {
 }
 
 output "invoke_arn" {
-  description = "The alias as API Gateway calls it."
+  description = "Invoke ARN of the alias, for API Gateway."
   value       = aws_lambda_alias.live.invoke_arn
 }
 
@@ -34,17 +34,17 @@ output "log_group_name" {
 }
 
 output "policy" {
-  description = "All that the function may do, as JSON."
+  description = "Permissions of the function, as JSON."
   value       = aws_iam_role_policy.this.policy
 }
 
 output "assume_role_policy" {
-  description = "Who may take the function's role, as JSON."
+  description = "Trust policy of the function's role, as JSON."
   value       = aws_iam_role.this.assume_role_policy
 }
 
 output "configuration" {
-  description = "The function as Lambda is told of it, for tests of the stack."
+  description = "Configuration of the Lambda function, for tests of the stack."
   value = {
     architecture         = one(aws_lambda_function.this.architectures)
     runtime              = aws_lambda_function.this.runtime

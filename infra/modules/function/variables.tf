@@ -39,7 +39,7 @@ variable "memory_mb" {
 }
 
 variable "timeout_s" {
-  description = "Seconds after which an invocation is ended."
+  description = "Timeout of an invocation in seconds."
   type        = number
 
   validation {
@@ -49,7 +49,7 @@ variable "timeout_s" {
 }
 
 variable "reserved_concurrency" {
-  description = "Environments that are set aside for the function, and its most. Null: none."
+  description = "Reserved concurrency: the function's maximum, and always available. Null: none."
   type        = number
   default     = null
 
@@ -60,7 +60,7 @@ variable "reserved_concurrency" {
 }
 
 variable "environment" {
-  description = "Environment variables. Anybody who may look at the function sees them: no secrets."
+  description = "Environment variables. Everyone who may read the function's configuration sees them: no secrets."
   type        = map(string)
 
   validation {
@@ -70,7 +70,7 @@ variable "environment" {
 }
 
 variable "statements" {
-  description = "What the function may do, beside writing its own log."
+  description = "Permissions of the function, besides writing its own log."
   type = list(object({
     Sid      = string
     Action   = list(string)
@@ -89,7 +89,7 @@ variable "statements" {
 }
 
 variable "log_level" {
-  description = "The most talkative level that reaches the log."
+  description = "The lowest level that reaches the log."
   type        = string
 
   validation {
