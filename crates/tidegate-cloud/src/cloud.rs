@@ -1,4 +1,4 @@
-//! The local cloud: one DynamoDB and one S3 on loopback, with everything they know in one folder.
+//! The local cloud: one DynamoDB and one S3 on loopback, with all their data in one folder.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,20 +16,20 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use crate::dynamodb::{self, DynamoDb};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Source};
 use crate::s3::{self, Keep};
 use crate::server::{self, Server};
 
 /// The access key that the local S3 accepts. The local DynamoDB accepts any.
 pub const ACCESS_KEY: &str = "AKIALOCALTIDEGATE";
-/// The secret that goes with [`ACCESS_KEY`]. It guards nothing but loopback.
+/// The secret of [`ACCESS_KEY`]. It protects nothing but loopback.
 pub const SECRET_KEY: &str = "local-tidegate-secret";
-/// The region that the local cloud pretends to be in.
+/// The region of the local cloud.
 pub const REGION: &str = "eu-west-1";
 
-/// The loopback ports to listen on; 0 takes any free port.
+/// Loopback ports to listen on; 0 means any free port.
 ///
-/// Ports from 32768 to 60999 are a bad choice: the operating system gives them to outgoing connections.
+/// Do not choose ports from 32768 to 60999: the operating system gives them to outgoing connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ports {
     /// For DynamoDB.
@@ -42,17 +42,17 @@ pub struct Ports {
 pub struct LocalCloud {
     dynamodb: DynamoDb,
     s3: Server,
-    // Last, so that it is removed after the servers have stopped.
+    // The last field: it is dropped, and the folder deleted, after the servers have stopped.
     _folder: Option<TempDir>,
 }
 
 impl LocalCloud {
-    /// A fresh cloud on free ports that leaves nothing behind: for tests and the demo.
+    /// An empty cloud on free ports, for tests and the demo. Its folder is deleted at the end.
     ///
     /// Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// When there is no free port or no room for a temporary folder.
+    /// When there is no free port or no temporary folder can be made.
     pub fn temporary() -> Result<LocalCloud> {
         let folder = tempfile::Builder::new()
             .prefix("tidegate-cloud-")
@@ -64,15 +64,15 @@ impl LocalCloud {
         Ok(LocalCloud::serve(listeners, database, storage, Some(folder)))
     }
 
-    /// The cloud whose data is in `folder`, which is made if need be. It survives a restart and a kill, but
-    /// not a power cut: nothing is flushed to the disk, because a development tool had better be fast.
+    /// A cloud with its data in `folder`, which is created if it does not exist. The data survives a restart
+    /// and a killed process, but not a power cut: nothing is flushed to the disk, for speed.
     ///
-    /// Must be called inside a tokio runtime. One process at a time may have a folder open.
+    /// Must be called inside a tokio runtime. Only one process at a time may use a folder.
     ///
     /// # Errors
     /// When a port is taken or the folder cannot be used.
     pub fn open(folder: &Path, ports: Ports) -> Result<LocalCloud> {
-        // Ports before data: a second process that was started by mistake ends here, having touched nothing.
+        // Ports before data: a second process that was started by mistake fails here and changes nothing.
         let listeners = Listeners::bind(ports)?;
         std::fs::create_dir_all(folder).map_err(|source| Error::Path { path: folder.to_owned(), source })?;
         let database = dynamodb::on_disk(&folder.join("dynamodb.sqlite"))?;
@@ -95,18 +95,18 @@ impl LocalCloud {
         }
     }
 
-    /// Where DynamoDB is: `http://127.0.0.1:<port>`.
+    /// The URL of DynamoDB: `http://127.0.0.1:<port>`.
     pub fn dynamodb_url(&self) -> String {
         self.dynamodb.url()
     }
 
-    /// Where S3 is: `http://127.0.0.1:<port>`. The IP address makes the SDK choose path-style requests.
+    /// The URL of S3: `http://127.0.0.1:<port>`. Because of the IP address the SDK sends path-style requests.
     pub fn s3_url(&self) -> String {
         self.s3.url()
     }
 
-    /// What an AWS SDK client needs to talk to this cloud. It reads no environment and no profile, so tests
-    /// can run side by side on any machine. Async because its counterpart, `aws_config::load`, is.
+    /// The configuration of an AWS SDK client for this cloud. It reads no environment and no profile, so tests
+    /// can run in parallel on any machine. It is async like its counterpart, `aws_config::load`.
     pub async fn sdk_config(&self) -> SdkConfig {
         self.config()
     }
@@ -121,7 +121,7 @@ impl LocalCloud {
         aws_sdk_s3::Client::new(&self.config())
     }
 
-    /// The environment variables that point another process at this cloud, such as `cargo lambda watch`.
+    /// Environment variables that connect another process, such as `cargo lambda watch`, to this cloud.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
@@ -132,28 +132,28 @@ impl LocalCloud {
         ]
     }
 
-    /// Makes sure that there is a bucket called `name`, and that it keeps every version of its objects.
+    /// Creates the bucket `name` if it does not exist, and makes it keep every version of its objects.
     ///
     /// # Errors
     /// When S3 refuses the name.
     pub async fn create_bucket(&self, name: &str) -> Result<()> {
-        let refused = |reason: String| Error::Bucket { name: name.to_owned(), reason };
+        let refused = |source: Source| Error::Bucket { name: name.to_owned(), source };
         let s3 = self.s3();
         let here = CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::from(REGION));
         let created = s3.create_bucket().bucket(name).create_bucket_configuration(here.build()).send().await;
         if let Err(error) = created {
             let error = error.into_service_error();
             if !error.is_bucket_already_owned_by_you() {
-                return Err(refused(error.to_string()));
+                return Err(refused(error.into()));
             }
         }
         let versioned = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
         let enabled = s3.put_bucket_versioning().bucket(name).versioning_configuration(versioned).send().await;
-        enabled.map_err(|error| refused(error.into_service_error().to_string()))?;
+        enabled.map_err(|error| refused(error.into_service_error().into()))?;
         Ok(())
     }
 
-    /// Lets the requests under way finish and stops both services. Dropping stops them at once.
+    /// Lets open requests finish and stops both services. Dropping stops them at once.
     pub async fn shutdown(self) {
         tokio::join!(self.dynamodb.shutdown(), self.s3.shutdown());
     }
@@ -170,14 +170,14 @@ impl LocalCloud {
     }
 }
 
-/// A client for loopback, where nothing is encrypted: it believes no certificate.
+/// A client for loopback, where nothing is encrypted: it trusts no certificate.
 fn without_trust() -> SharedHttpClient {
     let tls = TlsContext::builder().with_trust_store(TrustStore::empty()).build();
     let tls = tls.expect("there is no certificate that could be wrong");
     Builder::new().tls_provider(Provider::rustls(CryptoMode::Ring)).tls_context(tls).build_https()
 }
 
-/// The ports, taken but not yet answering.
+/// Ports that are taken but do not answer yet.
 struct Listeners {
     dynamodb: (TcpListener, SocketAddr),
     s3: (TcpListener, SocketAddr),
@@ -192,7 +192,7 @@ impl Listeners {
     }
 }
 
-/// Where each service is, in the form in which every SDK client asks for it.
+/// The URL of each service, in the form that SDK clients ask for.
 #[derive(Debug)]
 struct Endpoints {
     dynamodb: String,

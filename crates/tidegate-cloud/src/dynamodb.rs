@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Source};
 use crate::server::SHUTDOWN_GRACE;
 
 /// A DynamoDB that runs until it is shut down or dropped.
@@ -17,16 +17,15 @@ pub(crate) struct DynamoDb {
     task: JoinHandle<()>,
 }
 
-/// A database that is gone when it is dropped.
+/// A database in memory. Dropping it deletes the data.
 pub(crate) fn in_memory() -> Result<dynoxide::Database> {
     dynoxide::Database::memory().map_err(unopened)
 }
 
 /// The database in a file.
 ///
-/// "Bulk loading" is dynoxide's name for SQLite without fsync: five times the writes per second, and what is
-/// written survives the death of this process, but not of the machine. That is the right trade for a
-/// development tool, and for nothing else.
+/// "Bulk loading" is dynoxide's name for SQLite without fsync: five times the writes per second. Data survives
+/// a crash of this process, but not of the machine. That is a good choice for a development tool only.
 pub(crate) fn on_disk(file: &Path) -> Result<dynoxide::Database> {
     let database = dynoxide::Database::new(&file.to_string_lossy()).map_err(unopened)?;
     database.enable_bulk_loading().map_err(unopened)?;
@@ -48,12 +47,12 @@ impl DynamoDb {
         DynamoDb { address, stop: Some(stop), task }
     }
 
-    /// Where it listens, as a URL without a path.
+    /// The URL of the server, without a path.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Lets the requests under way finish for a moment and stops.
+    /// Lets open requests finish within [`SHUTDOWN_GRACE`] and stops.
     pub(crate) async fn shutdown(mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
@@ -68,6 +67,6 @@ impl Drop for DynamoDb {
     }
 }
 
-fn unopened(error: impl std::fmt::Display) -> Error {
-    Error::Database { service: "DynamoDB", reason: error.to_string() }
+fn unopened(error: impl Into<Source>) -> Error {
+    Error::Database { service: "DynamoDB", source: error.into() }
 }

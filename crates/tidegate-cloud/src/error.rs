@@ -1,83 +1,65 @@
-//! Why the local cloud did not come up.
+//! Error of the local cloud.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// The result of bringing something of the local cloud up.
+/// Result of starting a part of the local cloud.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why the local cloud, or a part of it, could not be had.
-#[derive(Debug)]
+/// Source of an error whose own type is no part of this crate's interface.
+pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Reason why the local cloud, or a part of it, cannot start.
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A port could not be listened on.
-    Port {
-        /// The port that was asked for; 0 means that any free port would have done.
+    /// Another program listens on the port.
+    #[error("port {port} on 127.0.0.1, wanted by {wanted_by}, is taken: stop the other program or choose another port")]
+    PortTaken {
+        /// The port that was asked for.
         port: u16,
-        /// Who wanted it.
+        /// The service that asked for it.
         wanted_by: &'static str,
-        /// What the operating system said.
+        /// The answer of the operating system.
         source: io::Error,
     },
-    /// A file or folder could not be made, read or written.
+    /// The operating system refuses the port.
+    #[error("cannot listen on port {port} on 127.0.0.1, wanted by {wanted_by}: {source}")]
+    Port {
+        /// The port that was asked for; 0 means any free port.
+        port: u16,
+        /// The service that asked for it.
+        wanted_by: &'static str,
+        /// The answer of the operating system.
+        source: io::Error,
+    },
+    /// A file or folder cannot be made, read or written.
+    #[error("cannot use {}: {source}", path.display())]
     Path {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The answer of the operating system.
         source: io::Error,
     },
-    /// A database file could not be opened.
+    /// A database file cannot be opened.
+    #[error("cannot open the local {service} database: {source}")]
     Database {
-        /// Which of the two services it belongs to.
+        /// The service that it belongs to.
         service: &'static str,
-        /// What its engine said.
-        reason: String,
+        /// The answer of its engine.
+        source: Source,
     },
-    /// A bucket could not be created.
+    /// A bucket cannot be created.
+    #[error("cannot create the bucket {name}: {source}")]
     Bucket {
         /// The bucket.
         name: String,
-        /// What S3 answered.
-        reason: String,
+        /// The answer of S3.
+        source: Source,
     },
     /// A text is no operator key.
+    #[error("not an operator key: expected {expected}")]
     OperatorKey {
-        /// What an operator key looks like.
+        /// The form of an operator key.
         expected: &'static str,
     },
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Port { port, wanted_by, source } if source.kind() == io::ErrorKind::AddrInUse => {
-                write!(
-                    f,
-                    "port {port} on 127.0.0.1, wanted by {wanted_by}, is taken: stop the other program or choose another port"
-                )
-            }
-            Error::Port { port, wanted_by, source } => {
-                write!(f, "cannot listen on port {port} on 127.0.0.1, wanted by {wanted_by}: {source}")
-            }
-            Error::Path { path, source } => write!(f, "cannot use {}: {source}", path.display()),
-            Error::Database { service, reason } => {
-                write!(f, "cannot open the local {service} database: {reason}")
-            }
-            Error::Bucket { name, reason } => {
-                write!(f, "cannot create the bucket {name}: {reason}")
-            }
-            Error::OperatorKey { expected } => {
-                write!(f, "not an operator key: expected {expected}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Port { source, .. } | Error::Path { source, .. } => Some(source),
-            Error::Database { .. } | Error::Bucket { .. } | Error::OperatorKey { .. } => None,
-        }
-    }
 }

@@ -1,11 +1,11 @@
-//! The front door: what API Gateway is in production, on loopback.
+//! The front door: an HTTP server on loopback in the place of API Gateway.
 //!
-//! Every request becomes the event that API Gateway would have sent to a Lambda function, and is parsed by
-//! `lambda_http` as it would be there, so the services behind it cannot tell the difference. Operator routes
-//! need an operator key here where they need an IAM signature in AWS.
+//! It turns every request into the event that API Gateway sends to a Lambda function, and `lambda_http` parses
+//! the event as in AWS: the functions cannot tell the difference. Operator routes need the operator key here
+//! and an IAM signature in AWS.
 //!
-//! The bytes of the answers matter: a device library in the field finds `Content-Length` only when it is
-//! spelled so and is not the last header (wire-protocols, section 1.3). The server spells header names in
+//! The bytes of the answers matter: a device library in the field finds `Content-Length` only in this spelling,
+//! and only if it is not the last header (wire-protocols, section 1.3). The server writes header names in
 //! title case, and hyper puts `Date` last.
 
 mod event;
@@ -26,34 +26,34 @@ use crate::operator_key::OperatorKey;
 use crate::server::{self, Server};
 use event::{Caller, Event, Malformed};
 
-/// API Gateway takes no larger body.
+/// API Gateway's limit of a request body.
 pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
-/// Who every bearer of the operator key is to the services.
+/// The IAM identity that the functions see for every request with the operator key.
 pub const OPERATOR_ARN: &str = "arn:aws:iam::000000000000:user/local-operator";
 
-/// API Gateway waits this long for a function and then answers 503.
+/// Time that API Gateway waits for a function before it answers 503.
 const BACKEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a body that is too large may keep its connection busy.
+/// Time that a body that is too large may keep its connection busy.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Everything below these paths is for operators.
+/// Paths below which every route is for operators.
 const OPERATOR_ROUTES: [&str; 2] = ["/v1/products/", "/otao/api/v1/applications/"];
 
-/// What answers behind the front door.
+/// The functions behind the front door.
 pub trait Backend: Send + Sync + 'static {
-    /// Answers one request that API Gateway would have routed.
+    /// Answers one request that API Gateway would route to a function.
     fn call(&self, request: lambda_http::Request) -> impl Future<Output = lambda_http::Response<Body>> + Send;
 }
 
-/// An HTTP server that behaves as an API Gateway HTTP API, until shut down or dropped.
+/// An HTTP server that behaves like an API Gateway HTTP API, until it is shut down or dropped.
 pub struct FrontDoor {
     server: Server,
 }
 
 impl FrontDoor {
-    /// Answers everything that comes to `listener`.
+    /// Answers all requests to `listener`.
     ///
     /// # Panics
     /// When `listener` has no local address, which a bound listener always has.
@@ -68,18 +68,18 @@ impl FrontDoor {
         FrontDoor { server: Server::serve(listener, address, service) }
     }
 
-    /// Where it listens, as a URL without a path.
+    /// The URL of the server, without a path.
     pub fn url(&self) -> String {
         self.server.url()
     }
 
-    /// Lets the requests under way finish and stops. Dropping stops at once.
+    /// Lets open requests finish and stops. Dropping stops at once.
     pub async fn shutdown(self) {
         self.server.shutdown().await;
     }
 }
 
-/// What the front door answers without asking the backend, or instead of its answer.
+/// Reason why the front door answers in place of the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     Malformed,
@@ -90,7 +90,7 @@ enum Refusal {
 }
 
 impl Refusal {
-    /// In the words of API Gateway.
+    /// The answer that API Gateway gives.
     fn response(self) -> hyper::Response<Full<Bytes>> {
         let (status, message) = match self {
             Refusal::Malformed => (StatusCode::BAD_REQUEST, "Bad Request"),
@@ -109,7 +109,7 @@ impl From<Malformed> for Refusal {
     }
 }
 
-/// Check, translate, ask, answer.
+/// Checks the caller, translates the request into an event, asks the backend and returns its answer.
 async fn answer(
     request: hyper::Request<Incoming>,
     operator_key: &OperatorKey,
@@ -125,8 +125,8 @@ async fn answer(
     let request_id = uuid::Uuid::new_v4().to_string();
     let event = Event { head: &head, path: &path, body: &body, caller, request_id: &request_id };
     let request = parse(&event.to_json())?;
-    // The parser normalises paths. A path that means one thing before it and another after it, such as
-    // `/v1/check/../products/x`, would get an operator's request past the key.
+    // The parser normalises paths. Without this check, `/v1/check/../products/x` would reach an operator
+    // route without the key.
     if is_operator_route(request.uri().path()) != is_operator_route(&path) {
         return Err(Refusal::Malformed);
     }
@@ -137,7 +137,7 @@ async fn answer(
     Ok(sent(response))
 }
 
-/// Who is asking. On an operator route the key stops here, as a service has no business with it.
+/// The sender of the request. The operator key is removed: the functions do not need it.
 fn caller(path: &str, head: &mut http::request::Parts, operator_key: &OperatorKey) -> Result<Caller, Refusal> {
     if !is_operator_route(path) {
         return Ok(Caller::Device);
@@ -166,14 +166,14 @@ async fn read(mut body: Incoming) -> Result<Bytes, Refusal> {
     }
 }
 
-/// Reads on for a moment and keeps nothing. A client that is still sending when the connection closes would
-/// see a broken connection and never the answer.
+/// Reads and discards the rest of a body for a moment. If the connection closed while the client still sends,
+/// the client would see a broken connection instead of the answer.
 async fn discard(mut body: Incoming) {
     let read_on = async { while let Some(Ok(_)) = body.frame().await {} };
     let _ = tokio::time::timeout(DISCARD_TIMEOUT, read_on).await;
 }
 
-/// `lambda_http` panics on a `Host` that makes no URL. API Gateway would never send it one.
+/// `lambda_http` panics on a `Host` that makes no URL. API Gateway never sends one.
 fn parse(event: &str) -> Result<lambda_http::Request, Refusal> {
     match catch_unwind(|| lambda_http::request::from_str(event)) {
         Ok(Ok(request)) => Ok(request),
@@ -185,7 +185,7 @@ fn parse(event: &str) -> Result<lambda_http::Request, Refusal> {
     }
 }
 
-/// Asks the backend in a task of its own, so that its panic is an answer and not a closed connection.
+/// Asks the backend in its own task: a panic becomes an answer and not a closed connection.
 async fn ask(
     backend: Arc<impl Backend>,
     request: lambda_http::Request,
@@ -203,7 +203,7 @@ async fn ask(
     }
 }
 
-/// The backend's answer, with the headers that belong to the connection made by us.
+/// The backend's answer. The server itself writes the headers of the connection.
 fn sent(response: lambda_http::Response<Body>) -> hyper::Response<Full<Bytes>> {
     let (mut head, body) = response.into_parts();
     let body = match body {

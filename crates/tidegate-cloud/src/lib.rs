@@ -1,10 +1,10 @@
-//! A cloud on loopback, in this process: DynamoDB, S3 and the front door that API Gateway is in production.
+//! AWS on loopback, in this process: DynamoDB, S3, and a front door in the place of API Gateway.
 //!
-//! [`LocalCloud`] is what the services are built on, [`FrontDoor`] is what devices and operators talk to.
-//! Both are for development and tests. The AWS SDK talks to them over HTTP exactly as it talks to AWS, so the
-//! code under test is the code that ships. What they cannot show: IAM, throttling, transaction conflicts,
-//! eventual consistency, and presigned URLs that die with the session that signed them.
-// A cloud has clocks of its own: S3 checks when a URL ends, API Gateway stamps its events.
+//! The functions use [`LocalCloud`]; devices and operators call [`FrontDoor`]. Both are for development and
+//! tests. The AWS SDK calls them over HTTP as it calls AWS, so the tested code is the code that ships. They
+//! cannot show IAM, throttling, transaction conflicts, eventual consistency, or presigned URLs that end with
+//! the session that signed them.
+// AWS reads its own clock: S3 checks when a URL ends, API Gateway writes the time into its events.
 #![allow(clippy::disallowed_methods)]
 
 mod cloud;

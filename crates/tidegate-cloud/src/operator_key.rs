@@ -1,4 +1,4 @@
-//! The operator key: what proves, on this machine, that an operator is asking. In AWS, IAM does that.
+//! The operator key: it proves on this machine that a request comes from an operator. In AWS, IAM does that.
 
 use std::fmt;
 use std::io::{ErrorKind, Write};
@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 
 use crate::error::{Error, Result};
 
-/// Short keys could be guessed by any program on this machine.
+/// A program on this machine could guess a shorter key.
 const MIN_CHARACTERS: usize = 16;
 
 /// A secret that operators send as `Authorization: Bearer <key>`.
@@ -22,7 +22,7 @@ impl OperatorKey {
         OperatorKey(format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()))
     }
 
-    /// Reads a key that somebody chose or stored. Surrounding white space is not part of it.
+    /// Parses a key. Surrounding white space is not part of it.
     ///
     /// # Errors
     /// When it is shorter than 16 characters or cannot be sent in a header.
@@ -34,7 +34,7 @@ impl OperatorKey {
         Ok(OperatorKey(key.to_owned()))
     }
 
-    /// Reads the key in `file`, or puts a new one there that only its owner can read.
+    /// Reads the key in `file`. Without the file, writes a new key that only the file's owner can read.
     ///
     /// # Errors
     /// When the file cannot be read or written, or holds no key.
@@ -51,13 +51,12 @@ impl OperatorKey {
         }
     }
 
-    /// The key itself, to be handed to an operator.
+    /// The key itself, for an operator.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether `authorization`, the value of the header, is this key. Takes as long for a near miss as for a
-    /// wild guess.
+    /// Whether `authorization`, the value of the header, is this key. The comparison takes constant time.
     pub(crate) fn opens(&self, authorization: &str) -> bool {
         let Some((scheme, offered)) = authorization.split_once(' ') else {
             return false;

@@ -1,7 +1,7 @@
-//! S3: `s3s` speaks the wire format and checks every signature; what is stored, and when, is decided here.
+//! S3: `s3s` reads and writes the wire format and checks every signature; this module stores objects.
 //!
-//! Only what the services use is here: buckets, versioning, plain uploads, downloads, deletion and listing.
-//! Everything else answers 501 `NotImplemented`.
+//! It implements the calls that the services use: buckets, versioning, plain uploads, downloads, deletion and
+//! listing. Every other call answers 501 `NotImplemented`.
 
 mod catalog;
 mod condition;
@@ -25,12 +25,12 @@ use digest::Declared;
 use listing::Listing;
 use object::Description;
 
-/// Bytes read from a file at once: large enough that reading costs little, small enough that a thousand
-/// downloads fit into memory.
+/// Bytes read from a file at once: large enough for cheap reads, small enough for a thousand downloads in
+/// memory.
 const READ_BYTES: usize = 64 * 1024;
 
-/// What the wire sees of `storage`. Setting an authenticator is what makes `s3s` check signatures and refuse
-/// anonymous requests.
+/// The HTTP service over `storage`. With an authenticator, `s3s` checks signatures and refuses anonymous
+/// requests.
 pub(crate) fn service(storage: Storage, access_key: &str, secret_key: &str) -> signature::Checked {
     let mut builder = S3ServiceBuilder::new(storage);
     builder.set_auth(SimpleAuth::from_single(access_key, secret_key));
@@ -67,7 +67,7 @@ impl S3 for Storage {
         Ok(S3Response::new(GetBucketVersioningOutput { status, ..Default::default() }))
     }
 
-    /// Bytes first, into a file that nobody sees; then every digest; then, in one transaction, the decision.
+    /// Writes the bytes to a temporary file, then checks every digest, then decides in one transaction.
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let S3Request { mut input, headers, trailing_headers, .. } = request;
         self.versioning(&input.bucket)?;

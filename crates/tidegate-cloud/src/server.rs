@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server on loopback: each connection is its own task, and stopping lets open answers finish.
+//! An HTTP/1.1 server on loopback. Each connection has its own task. A shutdown lets open answers finish.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,11 +16,11 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::error::{Error, Result};
 
-/// How long open answers may take to finish once the server is told to stop: longer than any answer of a
-/// test, shorter than a person waits for Ctrl-C.
+/// Time that open answers get to finish after a shutdown begins: longer than any answer of a test takes,
+/// shorter than a person waits after Ctrl-C.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
-/// How long to pause when no connection can be accepted: the usual cause is a spent file descriptor limit.
+/// Pause after a connection could not be accepted. The usual cause is the limit of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// A server that runs until it is shut down or dropped.
@@ -45,12 +45,12 @@ impl Server {
         Server { address, stop, task }
     }
 
-    /// Where it listens, as a URL without a path.
+    /// The URL of the server, without a path.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Stops accepting, lets open answers finish for a moment, and closes every connection.
+    /// Stops accepting, lets open answers finish within [`SHUTDOWN_GRACE`], and closes every connection.
     pub(crate) async fn shutdown(mut self) {
         let _ = self.stop.send(());
         let _ = (&mut self.task).await;
@@ -64,7 +64,7 @@ impl Drop for Server {
     }
 }
 
-/// Listens on a loopback port; 0 takes any free one.
+/// Listens on a loopback port; 0 means any free port.
 pub(crate) fn listen(port: u16, wanted_by: &'static str) -> Result<(TcpListener, SocketAddr)> {
     let bound = || {
         let listener = std::net::TcpListener::bind(("127.0.0.1", port))?;
@@ -72,7 +72,10 @@ pub(crate) fn listen(port: u16, wanted_by: &'static str) -> Result<(TcpListener,
         let address = listener.local_addr()?;
         Ok((TcpListener::from_std(listener)?, address))
     };
-    bound().map_err(|source| Error::Port { port, wanted_by, source })
+    bound().map_err(|source| match source.kind() {
+        std::io::ErrorKind::AddrInUse => Error::PortTaken { port, wanted_by, source },
+        _ => Error::Port { port, wanted_by, source },
+    })
 }
 
 async fn accept_until<S, B, E>(listener: TcpListener, service: S, mut stopped: watch::Receiver<()>)
@@ -116,9 +119,9 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    // Small answers must not wait for the delayed acknowledgement of the client.
+    // Otherwise a small answer waits for the client's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
-    // Devices in the field look for `Content-Length`, spelled so; see `front_door`.
+    // Devices in the field look for `Content-Length` in this spelling; see `front_door`.
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .title_case_headers(true)
@@ -136,7 +139,7 @@ where
     }
 }
 
-/// A service that cannot fail, from an async function.
+/// A service that never fails, made of an async function.
 pub(crate) fn service<F, A, B>(
     answer: F,
 ) -> impl Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static

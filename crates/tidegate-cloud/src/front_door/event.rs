@@ -1,34 +1,41 @@
-//! The event: one HTTP request as API Gateway describes it to a Lambda function, payload format 2.0.
+//! The event that API Gateway sends to a Lambda function for one HTTP request, payload format 2.0.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use lambda_http::aws_lambda_events::apigw::{
+    ApiGatewayRequestAuthorizer, ApiGatewayRequestAuthorizerIamDescription, ApiGatewayV2httpRequest,
+    ApiGatewayV2httpRequestContext, ApiGatewayV2httpRequestContextHttpDescription,
+};
+use percent_encoding::percent_decode_str;
 
 use super::OPERATOR_ARN;
 
-/// The account that a local operator belongs to.
+/// The account of the local operator.
 const ACCOUNT: &str = "000000000000";
 
 /// The only address that can reach loopback.
 const LOOPBACK: &str = "127.0.0.1";
 
-/// A request that makes no event.
+/// The route and the stage of an HTTP API that has only one of each.
+const DEFAULT: &str = "$default";
+
+/// The path of a request cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// Who sent a request, as far as the front door knows.
+/// The sender of a request, as far as the front door knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Caller {
-    /// Anybody: the services check device tokens themselves.
+    /// No key is needed: the functions check device tokens themselves.
     Device,
-    /// Somebody with the operator key.
+    /// The request carried the operator key.
     Operator,
 }
 
-/// What goes into an event.
+/// A request and what the front door found out about it.
 pub(super) struct Event<'a> {
     pub(super) head: &'a Parts,
     pub(super) path: &'a str,
@@ -38,110 +45,96 @@ pub(super) struct Event<'a> {
 }
 
 impl Event<'_> {
-    /// The event at this moment.
+    /// The event as JSON, with the present time.
     pub(super) fn to_json(&self) -> String {
         let (body, is_base64_encoded) = encoded(self.body);
-        let event = json!({
-            "version": "2.0",
-            "routeKey": "$default",
-            "rawPath": self.path,
-            "rawQueryString": self.head.uri.query().unwrap_or_default(),
-            "headers": headers(&self.head.headers),
-            "requestContext": self.context(Timestamp::now()),
-            "body": body,
-            "isBase64Encoded": is_base64_encoded,
-        });
-        event.to_string()
+        let mut event = ApiGatewayV2httpRequest::default();
+        event.version = owned("2.0");
+        event.route_key = owned(DEFAULT);
+        event.raw_path = owned(self.path);
+        event.raw_query_string = owned(self.head.uri.query().unwrap_or_default());
+        event.headers = headers(&self.head.headers);
+        event.request_context = self.context(Timestamp::now());
+        event.body = body;
+        event.is_base64_encoded = is_base64_encoded;
+        serde_json::to_string(&event).expect("every header is UTF-8, and the rest is text and numbers")
     }
 
-    fn context(&self, now: Timestamp) -> Value {
-        let mut context = json!({
-            "accountId": ACCOUNT,
-            "apiId": "local",
-            "domainName": "localhost",
-            "domainPrefix": "local",
-            "http": {
-                "method": self.head.method.as_str(),
-                "path": self.path,
-                "protocol": "HTTP/1.1",
-                "sourceIp": LOOPBACK,
-                "userAgent": text(&self.head.headers, "user-agent"),
-            },
-            "requestId": self.request_id,
-            "routeKey": "$default",
-            "stage": "$default",
-            "time": now.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string(),
-            "timeEpoch": now.as_millisecond(),
-        });
-        if self.caller == Caller::Operator {
-            context["authorizer"] = operator();
-        }
+    fn context(&self, now: Timestamp) -> ApiGatewayV2httpRequestContext {
+        let mut http = ApiGatewayV2httpRequestContextHttpDescription::default();
+        http.method = self.head.method.clone();
+        http.path = owned(self.path);
+        http.protocol = owned("HTTP/1.1");
+        http.source_ip = owned(LOOPBACK);
+        http.user_agent = text(&self.head.headers, "user-agent");
+
+        let mut context = ApiGatewayV2httpRequestContext::default();
+        context.account_id = owned(ACCOUNT);
+        context.apiid = owned("local");
+        context.domain_name = owned("localhost");
+        context.domain_prefix = owned("local");
+        context.http = http;
+        context.request_id = owned(self.request_id);
+        context.route_key = owned(DEFAULT);
+        context.stage = owned(DEFAULT);
+        context.time = Some(now.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string());
+        context.time_epoch = now.as_millisecond();
+        context.authorizer = (self.caller == Caller::Operator).then(operator);
         context
     }
 }
 
-/// What the IAM authorizer of API Gateway would say about an operator.
-fn operator() -> Value {
-    json!({
-        "iam": {
-            "accessKey": "AKIALOCALOPERATOR",
-            "accountId": ACCOUNT,
-            "callerId": "AIDALOCALOPERATOR",
-            "cognitoIdentity": null,
-            "principalOrgId": null,
-            "userArn": OPERATOR_ARN,
-            "userId": "AIDALOCALOPERATOR",
-        }
-    })
+/// What API Gateway's IAM authorizer adds to a request of an operator.
+fn operator() -> ApiGatewayRequestAuthorizer {
+    let mut iam = ApiGatewayRequestAuthorizerIamDescription::default();
+    iam.access_key = owned("AKIALOCALOPERATOR");
+    iam.account_id = owned(ACCOUNT);
+    iam.caller_id = owned("AIDALOCALOPERATOR");
+    iam.user_arn = owned(OPERATOR_ARN);
+    iam.user_id = owned("AIDALOCALOPERATOR");
+    let mut authorizer = ApiGatewayRequestAuthorizer::default();
+    authorizer.iam = Some(iam);
+    authorizer
 }
 
 /// The path as an HTTP API sends it: percent-decoded, and cut at a decoded question mark. AWS documents
-/// neither; middleapi/standard-server#93 reports both from captures of live events. A service that relied on
-/// an encoded path would work in one place and fail in the other, unless both do the same.
+/// neither; middleapi/standard-server#93 reports both from captured events. The local front door does the
+/// same, so that a function cannot rely on an encoded path here and fail in AWS.
 pub(super) fn decoded_path(path: &str) -> Result<String, Malformed> {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        if first != b'%' {
-            bytes.push(first);
-            continue;
-        }
-        let digits = after.get(..2).ok_or(Malformed)?;
-        let mut byte = [0];
-        hex::decode_to_slice(digits, &mut byte).map_err(|_| Malformed)?;
-        bytes.push(byte[0]);
-        rest = &after[2..];
+    let is_escape = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
+    if !path.split('%').skip(1).all(|rest| rest.as_bytes().get(..2).is_some_and(is_escape)) {
+        return Err(Malformed);
     }
-    let mut decoded = String::from_utf8(bytes).map_err(|_| Malformed)?;
-    if let Some(end) = decoded.find('?') {
-        decoded.truncate(end);
-    }
-    Ok(decoded)
+    let decoded = percent_decode_str(path).decode_utf8().map_err(|_| Malformed)?;
+    Ok(decoded.split('?').next().unwrap_or_default().to_owned())
 }
 
-/// Header names in lower case, repeated ones joined with a comma. What is not UTF-8 is left out, as an event
-/// cannot hold it.
-fn headers(headers: &HeaderMap) -> Map<String, Value> {
-    let mut joined = Map::new();
+/// Repeated headers joined with a comma. A value that is not UTF-8 is left out, because JSON cannot hold it.
+fn headers(headers: &HeaderMap) -> HeaderMap {
+    let mut joined = HeaderMap::new();
     for name in headers.keys() {
-        let values = headers.get_all(name).iter().filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
-        let values = values.collect::<Vec<_>>();
+        let values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        let values: Vec<_> = values.filter(|value| std::str::from_utf8(value).is_ok()).collect();
         if !values.is_empty() {
-            joined.insert(name.as_str().to_owned(), Value::from(values.join(",")));
+            let value = HeaderValue::from_bytes(&values.join(&b','));
+            joined.insert(name, value.expect("header values joined with a comma are a header value"));
         }
     }
-    // What a client says of these is not true; API Gateway writes them itself.
-    joined.insert("x-forwarded-for".to_owned(), Value::from(LOOPBACK));
-    joined.insert("x-forwarded-proto".to_owned(), Value::from("http"));
+    // API Gateway overwrites what a client says of these.
+    joined.insert(HeaderName::from_static("x-forwarded-for"), HeaderValue::from_static(LOOPBACK));
+    joined.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("http"));
     joined
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    std::str::from_utf8(headers.get(name)?.as_bytes()).ok()
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    std::str::from_utf8(headers.get(name)?.as_bytes()).ok().map(str::to_owned)
 }
 
-/// The body as JSON can hold it, and whether it is in base64.
+fn owned(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+/// The body as a JSON string, and whether it is in base64.
 fn encoded(body: &[u8]) -> (Option<String>, bool) {
     match std::str::from_utf8(body) {
         Ok("") => (None, false),
@@ -167,6 +160,7 @@ mod tests {
         check("/%", Err(Malformed));
         check("/%2", Err(Malformed));
         check("/%zz", Err(Malformed));
+        check("/%+2", Err(Malformed));
         check("/%ff", Err(Malformed));
     }
 
@@ -175,5 +169,20 @@ mod tests {
         assert_eq!(encoded(b""), (None, false));
         assert_eq!(encoded("ü".as_bytes()), (Some("ü".to_owned()), false));
         assert_eq!(encoded(&[0xff, 0x00]), (Some("/wA=".to_owned()), true));
+    }
+
+    #[test]
+    fn repeated_headers_are_one_and_a_client_does_not_choose_its_address() {
+        let mut sent = HeaderMap::new();
+        sent.append("accept", HeaderValue::from_static("a"));
+        sent.append("accept", HeaderValue::from_bytes("ü".as_bytes()).unwrap());
+        sent.append("accept", HeaderValue::from_bytes(&[0xff]).unwrap());
+        sent.append("cookie", HeaderValue::from_bytes(&[0xff]).unwrap());
+        sent.append("x-forwarded-for", HeaderValue::from_static("192.0.2.1"));
+        let joined = headers(&sent);
+        assert_eq!(joined["accept"].as_bytes(), "a,ü".as_bytes());
+        assert_eq!(joined["x-forwarded-for"], LOOPBACK);
+        assert_eq!(joined["x-forwarded-proto"], "http");
+        assert_eq!(joined.len(), 3);
     }
 }

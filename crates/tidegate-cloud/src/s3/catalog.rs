@@ -1,7 +1,7 @@
-//! The catalog: which buckets, keys and versions there are, in SQLite, with their bytes in files beside it.
+//! The catalog of buckets, keys and versions, in SQLite. The bytes are in files beside it.
 //!
-//! One lock and one transaction decide whether an upload takes place, so of two writers that both demand
-//! that a key is new, one wins. Files are never changed once they have a name in the catalog.
+//! One lock and one transaction decide whether an upload is accepted: if two writers both require that a key
+//! is new, one wins. A file is never changed after its name is in the catalog.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -35,13 +35,13 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS object_by_key ON object (bucket, key, sequence);
 ";
 
-/// The columns of [`Object`], in the order in which [`read_object`] takes them.
+/// The columns of [`Object`], in the order that [`read_object`] reads.
 const COLUMNS: &str = "version, etag, size_bytes, modified_s, description, blob";
 
-/// What `PutBucketVersioning` says to keep every version.
+/// The status in `PutBucketVersioning` that keeps every version.
 const ENABLED: &str = "Enabled";
 
-/// How long what is stored is kept.
+/// How long stored data is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
     /// Until the process ends.
@@ -50,25 +50,25 @@ pub(crate) enum Keep {
     OnDisk,
 }
 
-/// Everything that is stored.
+/// All stored buckets and objects.
 pub(crate) struct Catalog {
     database: Mutex<Connection>,
     folder: PathBuf,
 }
 
-/// What became of a deletion.
+/// Result of a deletion.
 pub(super) struct Deleted {
-    /// Whether a delete marker was put in place, or was itself what was deleted.
+    /// A delete marker was written, or a delete marker was deleted.
     pub(super) is_marker: bool,
-    /// The version that was made or deleted.
+    /// The version that was written or deleted.
     pub(super) version: Option<String>,
 }
 
 impl Catalog {
-    /// Opens what `folder` holds: `s3.sqlite`, `blobs/`, and `uploads/`, which is emptied.
+    /// Opens `s3.sqlite` and `blobs/` in `folder`, and empties `uploads/`.
     pub(crate) fn open(folder: &Path, keep: Keep) -> Result<Catalog> {
         let catalog = Catalog { database: Mutex::new(connect(folder, keep)?), folder: folder.to_owned() };
-        // Whatever lies here was being uploaded when an earlier process was killed.
+        // Files here are uploads that an earlier process did not finish.
         let _ = std::fs::remove_dir_all(catalog.uploads());
         for path in [catalog.uploads(), catalog.blobs()] {
             std::fs::create_dir_all(&path).map_err(|source| Error::Path { path, source })?;
@@ -76,8 +76,8 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Where uploads wait for their verdict. On the same file system as their destination, so that
-    /// publishing is a rename.
+    /// The folder of uploads that are not yet accepted. It is on the same file system as their destination,
+    /// so that publishing is a rename.
     pub(super) fn uploads(&self) -> PathBuf {
         self.folder.join("uploads")
     }
@@ -88,7 +88,7 @@ impl Catalog {
         if created == 0 { Err(s3_error!(BucketAlreadyOwnedByYou)) } else { Ok(()) }
     }
 
-    /// The versioning of a bucket: nothing until it is first set.
+    /// The versioning of a bucket; `None` until it is first set.
     pub(super) fn versioning(&self, bucket: &str) -> S3Result<Option<String>> {
         versioning(&self.lock(), bucket)
     }
@@ -125,7 +125,7 @@ impl Catalog {
         };
         let replaced = if object.version == NULL_VERSION { forget_null(&transaction, bucket, key)? } else { None };
         insert(&transaction, bucket, key, &object)?;
-        // Named before it is committed: a version without its file would be worse than a file without a version.
+        // Move the file before the commit: a version without its file is worse than a file without a version.
         let destination = self.blobs().join(blob);
         upload.file.persist(&destination).map_err(internal)?;
         if let Err(error) = transaction.commit() {
@@ -136,12 +136,12 @@ impl Catalog {
         Ok(object)
     }
 
-    /// The newest version of `key`, or the one asked for.
+    /// The given version of `key`, or its newest.
     pub(super) fn object(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<Object> {
         readable(&self.lock(), bucket, key, version)
     }
 
-    /// The same with its bytes. The file is opened under the lock, so that no deletion comes between.
+    /// The same with its open file. It is opened under the lock, so that no deletion can come first.
     pub(super) fn open_object(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<(Object, File)> {
         let database = self.lock();
         let object = readable(&database, bucket, key, version)?;
@@ -150,7 +150,7 @@ impl Catalog {
         Ok((object, file))
     }
 
-    /// Deletes `key`: with a marker where the bucket keeps versions, for good where it does not.
+    /// Deletes `key`: with a delete marker if the bucket keeps versions, otherwise permanently.
     pub(super) fn delete(&self, bucket: &str, key: &str) -> S3Result<Deleted> {
         let mut database = self.lock();
         let transaction = begin(&mut database)?;
@@ -173,7 +173,7 @@ impl Catalog {
         Ok(Deleted { is_marker, version: is_marker.then_some(marker.version) })
     }
 
-    /// Deletes one version for good. That there is none is no error.
+    /// Deletes one version permanently. A missing version is no error.
     pub(super) fn delete_version(&self, bucket: &str, key: &str, version: &str) -> S3Result<Deleted> {
         let mut database = self.lock();
         let transaction = begin(&mut database)?;
@@ -210,18 +210,18 @@ impl Catalog {
 
     fn remove_blob(&self, blob: Option<String>) {
         if let Some(blob) = blob {
-            // A file that stays behind costs room and nothing else; open downloads of it go on.
+            // A file that remains only costs space. Open downloads of it continue.
             let _ = std::fs::remove_file(self.blobs().join(blob));
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A panic under the lock rolls its transaction back, so the data is whole.
+        // A panic under the lock rolls its transaction back, so the data is consistent.
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What has no better name for the caller. The cause is logged here and not told.
+/// An internal error. Its cause is logged here and not sent to the client.
 pub(super) fn internal(error: impl std::fmt::Display) -> S3Error {
     tracing::error!(%error, "the local S3 failed");
     S3Error::with_message(S3ErrorCode::InternalError, "the local S3 failed; its log says why")
@@ -237,7 +237,7 @@ fn connect(folder: &Path, keep: Keep) -> Result<Connection> {
         database.execute_batch(SCHEMA)?;
         Ok(database)
     };
-    connected().map_err(|error: rusqlite::Error| Error::Database { service: "S3", reason: error.to_string() })
+    connected().map_err(|error: rusqlite::Error| Error::Database { service: "S3", source: error.into() })
 }
 
 fn begin(database: &mut Connection) -> S3Result<Transaction<'_>> {
@@ -273,7 +273,7 @@ fn find(database: &Connection, bucket: &str, key: &str, version: &str) -> S3Resu
     database.query_row(&query, params![bucket, key, version], read_object).optional().map_err(internal)
 }
 
-/// Takes the one version without a name out of the catalog and returns its file.
+/// Removes the version `null` from the catalog and returns its file.
 fn forget_null(database: &Connection, bucket: &str, key: &str) -> S3Result<Option<String>> {
     let statement = "DELETE FROM object WHERE bucket = ?1 AND key = ?2 AND version = ?3 RETURNING blob";
     let deleted = database.query_row(statement, params![bucket, key, NULL_VERSION], |row| row.get(0));
@@ -298,7 +298,7 @@ fn read_object(row: &Row<'_>) -> rusqlite::Result<Object> {
         etag: row.get(1)?,
         size_bytes: row.get::<_, i64>(2)?.unsigned_abs(),
         modified_s: row.get(3)?,
-        // Written by an older program, it may have other fields; the bytes are still good.
+        // An older program may have written other fields; the bytes are still valid.
         description: serde_json::from_str(&description).unwrap_or_default(),
         blob: row.get(5)?,
     })

@@ -1,11 +1,11 @@
-//! Conditions: what a request demands of the object as it is, before anything is read or replaced.
+//! Conditions of a request on the current object, checked before it is read or replaced.
 
 use s3s::dto::{ETagCondition, GetObjectInput, HeadObjectInput, Timestamp};
 use s3s::{S3Result, s3_error};
 
 use super::object::Object;
 
-/// What must be true of the current object for an upload to take its place.
+/// Conditions on the current object under which an upload may replace it.
 #[derive(Debug, Default)]
 pub(super) struct WriteConditions {
     pub(super) if_match: Option<ETagCondition>,
@@ -13,7 +13,7 @@ pub(super) struct WriteConditions {
 }
 
 impl WriteConditions {
-    /// Refuses what S3 does not know: of `If-None-Match` it takes only `*` on an upload.
+    /// Refuses what S3 refuses: on an upload, `If-None-Match` may only be `*`.
     pub(super) fn judge(&self, current: Option<&Object>) -> S3Result<()> {
         match (&self.if_none_match, current) {
             (None, _) | (Some(ETagCondition::Any), None) => {}
@@ -31,7 +31,7 @@ impl WriteConditions {
     }
 }
 
-/// What must be true of an object for it to be answered (RFC 9110, section 13.2.2).
+/// Conditions on an object under which it may be read (RFC 9110, section 13.2.2).
 #[derive(Debug, Default)]
 pub(super) struct ReadConditions {
     if_match: Option<ETagCondition>,
@@ -59,7 +59,7 @@ impl ReadConditions {
         }
     }
 
-    /// A condition on the entity tag outranks the one on the time of the same kind.
+    /// A condition on the entity tag takes precedence over the condition on the time of the same kind.
     pub(super) fn judge(&self, object: &Object) -> S3Result<()> {
         let modified = object.modified();
         let wanted = match (&self.if_match, &self.if_unmodified_since) {

@@ -1,4 +1,4 @@
-//! Digests: what an uploader says its bytes are, against what arrived.
+//! Digests that an upload declares, compared with the bytes that arrived.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +14,10 @@ pub(super) type Digests = BTreeMap<String, String>;
 
 const ALGORITHMS: [&str; 5] = ["crc32", "crc32c", "crc64nvme", "sha1", "sha256"];
 
-/// S3 takes at most 5 GiB in one upload.
+/// S3's limit of one upload: 5 GiB.
 const MAX_OBJECT_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 
-/// Everything that an upload says about its bytes.
+/// Length and digests that an upload declares.
 #[derive(Debug)]
 pub(super) struct Declared {
     length_bytes: Option<u64>,
@@ -30,7 +30,7 @@ pub(super) struct Declared {
 impl Declared {
     /// Reads the headers of an upload.
     pub(super) fn in_headers(headers: &HeaderMap) -> S3Result<Declared> {
-        // In the aws-chunked encoding, Content-Length counts the signatures of the chunks, too.
+        // In the aws-chunked encoding, Content-Length includes the signatures of the chunks.
         let length = text(headers, "x-amz-decoded-content-length").or_else(|| text(headers, "content-length"));
         let length_bytes = length.and_then(|length| length.parse().ok());
         if length_bytes.is_some_and(|length| length > MAX_OBJECT_BYTES) {
@@ -49,7 +49,7 @@ impl Declared {
         })
     }
 
-    /// What computes every digest that was declared or promised.
+    /// A hasher of every digest that the headers hold or announce.
     pub(super) fn hasher(&self) -> ChecksumHasher {
         let wanted = |algorithm| self.digests.contains_key(algorithm) || self.promised.contains(&algorithm);
         ChecksumHasher {
@@ -66,13 +66,13 @@ impl Declared {
         self.digests.extend(digests_in(trailers));
     }
 
-    /// Whether there is room for more: an upload without a length must end somewhere.
+    /// Refuses more bytes than declared, or than [`MAX_OBJECT_BYTES`] if no length was declared.
     pub(super) fn allows(&self, size_bytes: u64) -> S3Result<()> {
         let limit = self.length_bytes.unwrap_or(MAX_OBJECT_BYTES);
         if size_bytes <= limit { Ok(()) } else { Err(s3_error!(EntityTooLarge)) }
     }
 
-    /// Compares every declaration with what arrived.
+    /// Compares every declared value with the bytes that arrived.
     pub(super) fn verify(&self, upload: &Upload) -> S3Result<()> {
         if self.length_bytes.is_some_and(|length| length != upload.size_bytes) {
             return Err(s3_error!(IncompleteBody, "the body is not as long as its headers say"));

@@ -1,10 +1,10 @@
-//! A listing: one page of keys, with everything behind a delimiter folded into one entry.
+//! A listing: one page of keys, in which all keys behind a delimiter are one entry.
 
 use s3s::dto::{CommonPrefix, ListObjectsV2Input, ListObjectsV2Output, Object as ListedObject};
 
 use super::object::{Object, signed};
 
-/// S3 lists at most this many entries at once.
+/// S3's limit of entries in one page.
 const MAX_PAGE: usize = 1000;
 
 /// One page.
@@ -16,13 +16,13 @@ pub(super) struct Listing {
     next: Option<String>,
 }
 
-/// How many entries were asked for.
+/// The number of entries that the request asks for.
 pub(super) fn page_size(max_keys: Option<i32>) -> usize {
     max_keys.map_or(MAX_PAGE, |wanted| usize::try_from(wanted).unwrap_or_default().min(MAX_PAGE))
 }
 
 impl Listing {
-    /// The first `size` entries of `found`, which is sorted and begins with `prefix` throughout.
+    /// The first `size` entries of `found`, which is sorted and in which every key begins with `prefix`.
     pub(super) fn page(found: Vec<(String, Object)>, prefix: &str, delimiter: Option<&str>, size: usize) -> Listing {
         let mut listing = Listing::default();
         let mut last_key = None;
@@ -43,7 +43,7 @@ impl Listing {
         listing
     }
 
-    /// The page as S3 answers it.
+    /// The page as S3's answer.
     pub(super) fn output(self, input: ListObjectsV2Input) -> ListObjectsV2Output {
         ListObjectsV2Output {
             key_count: i32::try_from(self.len()).ok(),

@@ -1,4 +1,4 @@
-//! An object: one version of a key, as the catalog knows it and as answers show it.
+//! An object: one version of a key, as the catalog stores it and as answers show it.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use super::digest::Digests;
 /// The version of an object that was written while its bucket kept no versions.
 pub(super) const NULL_VERSION: &str = "null";
 
-/// What S3 says of an upload that did not say what it is.
+/// The content type of an upload that named none.
 const DEFAULT_CONTENT_TYPE: &str = "binary/octet-stream";
 
 /// One version of a key.
@@ -27,7 +27,7 @@ pub(super) struct Object {
     pub(super) blob: Option<String>,
 }
 
-/// The headers an object was uploaded with, to be given back with every download.
+/// Headers of the upload. Every download returns them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Description {
     content_type: Option<String>,
@@ -70,7 +70,7 @@ impl Object {
         ETag::Strong(self.etag.clone())
     }
 
-    /// The version as answers show it: not at all where the bucket keeps none.
+    /// The version as answers show it; `None` if the bucket keeps no versions.
     pub(super) fn shown_version(&self) -> Option<String> {
         (self.version != NULL_VERSION).then(|| self.version.clone())
     }
@@ -89,7 +89,7 @@ impl Object {
         }
     }
 
-    /// Everything but the body. The digests are of the whole object, so a part is answered without them.
+    /// The answer without its body. Digests are of the whole object, so the answer to a range has none.
     pub(super) fn get_output(&self, range: Option<Range<u64>>) -> GetObjectOutput {
         let description = &self.description;
         let digest = |algorithm| description.digest(algorithm).filter(|_| range.is_none());
@@ -146,7 +146,7 @@ impl Object {
     }
 }
 
-/// Puts the `response-…` parameters of a request in the place of what was uploaded.
+/// Replaces headers of the upload with the `response-…` parameters of the request.
 pub(super) fn override_headers(output: &mut GetObjectOutput, input: GetObjectInput) {
     fn put(header: &mut Option<String>, wish: Option<String>) {
         if wish.is_some() {
@@ -161,7 +161,7 @@ pub(super) fn override_headers(output: &mut GetObjectOutput, input: GetObjectInp
     output.expires = input.response_expires;
 }
 
-/// A length as the protocol's types want it.
+/// A length in the integer type of the protocol.
 pub(super) fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }

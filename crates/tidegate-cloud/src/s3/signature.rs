@@ -1,4 +1,4 @@
-//! Presigned URLs whose signature cannot be one: S3 answers 403 to them, `s3s` calls them malformed.
+//! Presigned URLs with a malformed signature: S3 answers 403, `s3s` calls the request malformed.
 
 use std::future::{Ready, ready};
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use hyper::{Request, StatusCode};
 use s3s::service::S3Service;
 use s3s::{Body, HttpError, HttpResponse};
 
-/// What S3 says of a signature that does not match, in its own words for programs.
+/// S3's answer to a signature that does not match.
 const REFUSED: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SignatureDoesNotMatch</Code>\
 <Message>the signature of the URL does not match it</Message></Error>";
 

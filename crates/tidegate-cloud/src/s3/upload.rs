@@ -1,4 +1,4 @@
-//! An upload: bytes in a file that nobody sees yet, and that vanishes unless it is published.
+//! An upload: bytes in a temporary file, which is deleted unless it is published.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use super::catalog::internal;
 use super::digest::{Declared, Digests, named};
 
-/// A body that has arrived in full. Dropping it removes its file, whatever went wrong.
+/// A body that has arrived completely. Dropping it deletes its file.
 pub(super) struct Upload {
     pub(super) file: TempPath,
     pub(super) size_bytes: u64,
@@ -23,7 +23,7 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    /// What S3 calls the entity tag of a plain upload.
+    /// The entity tag that S3 gives a plain upload.
     pub(super) fn etag(&self) -> String {
         hex::encode(self.md5)
     }
@@ -33,7 +33,7 @@ impl Upload {
     }
 }
 
-/// Writes `body` to a new file in `folder`, a piece at a time, computing every digest on the way.
+/// Writes `body` to a new file in `folder`, piece by piece, and computes every digest.
 pub(super) async fn receive(folder: &Path, mut body: StreamingBlob, declared: &Declared) -> S3Result<Upload> {
     let (file, path) = tempfile::NamedTempFile::new_in(folder).map_err(internal)?.into_parts();
     let mut file = tokio::fs::File::from_std(file);
@@ -48,7 +48,7 @@ pub(super) async fn receive(folder: &Path, mut body: StreamingBlob, declared: &D
         hasher.update(&piece);
         file.write_all(&piece).await.map_err(internal)?;
     }
-    // tokio's file reports the error of a write with the next call.
+    // A tokio file reports a failed write at the next call.
     file.flush().await.map_err(internal)?;
     Ok(Upload { file: path, size_bytes, digests: named(hasher.finalize()), md5: md5.finalize().into() })
 }
