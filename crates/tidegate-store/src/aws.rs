@@ -1,7 +1,7 @@
-//! What Lambda tells a function of AWS, in its environment: region, credentials, endpoints.
+//! The SDK's configuration from the environment variables that Lambda sets: region, credentials, endpoints.
 //!
-//! `aws-config` would also look for profiles, machines' roles, web identities and containers, and build
-//! a client of STS to be ready for them: a quarter of a function's start, for what Lambda never has.
+//! `aws-config` also looks for profiles, instance roles, web identities and containers, and builds an STS
+//! client for them. Lambda has none of these, and the search takes a quarter of a function's start.
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
@@ -13,7 +13,7 @@ use crate::https::{self, Roots};
 /// The SDK's configuration from the environment, as Lambda sets it; `AWS_MAX_ATTEMPTS` and
 /// `AWS_ENDPOINT_URL`, also of one service (`AWS_ENDPOINT_URL_S3`), are for tests.
 ///
-/// Async because its counterparts are: `aws_config::load` and the local cloud's.
+/// It is async like its counterparts, `aws_config::load` and the local cloud's.
 pub async fn sdk_config() -> SdkConfig {
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -25,9 +25,9 @@ pub async fn sdk_config() -> SdkConfig {
     }
     match https::client(Roots::Amazon) {
         Ok(client) => config.set_http_client(Some(client)),
-        // Without a client every call fails: certificates that cannot be used are not replaced by others.
-        Err(reason) => {
-            tracing::error!(reason, "no_https");
+        // Without a client every call fails: unusable certificates are not replaced by others.
+        Err(error) => {
+            tracing::error!(reason = %error, "no_https");
             &mut config
         }
     };
@@ -40,7 +40,7 @@ fn credentials() -> Option<Credentials> {
     Some(Credentials::new(id, secret, variable("AWS_SESSION_TOKEN"), None, "environment"))
 }
 
-/// What a service's client asks for by name.
+/// The settings that the client of a service asks for by name.
 #[derive(Debug)]
 struct Environment;
 

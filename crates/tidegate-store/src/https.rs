@@ -6,6 +6,7 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, ConnectorBuilder};
+use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
 use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
@@ -13,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 
 /// The variable that names a file of PEM certificates to trust instead, as it does for every AWS SDK
 /// that reads it.
@@ -21,25 +22,55 @@ pub const BUNDLE: &str = "AWS_CA_BUNDLE";
 
 const AMAZON: &[u8] = include_bytes!("../amazon-roots.pem");
 
-/// Whose certificates are believed, where [`BUNDLE`] is not set.
+/// Reason why there can be no HTTPS client.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpsError {
+    /// The file that [`BUNDLE`] names cannot be read.
+    #[error("{BUNDLE} names {path}, which cannot be read: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// The file that [`BUNDLE`] names is not PEM.
+    #[error("{BUNDLE} names {path}, which is not PEM: {source}")]
+    NotPem {
+        /// The file.
+        path: String,
+        /// The place that is wrong.
+        source: pem::Error,
+    },
+    /// The file that [`BUNDLE`] names holds no certificate that rustls can use as a root.
+    #[error("{BUNDLE} names {path}, which holds no certificate")]
+    Empty {
+        /// The file.
+        path: String,
+    },
+    /// The SDK refused the roots.
+    #[error(transparent)]
+    Tls(BoxError),
+}
+
+/// Roots that are trusted if [`BUNDLE`] is not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Roots {
-    /// Amazon Trust Services alone, who sign for every endpoint of AWS.
+    /// Only Amazon Trust Services, which signs for every endpoint of AWS.
     Amazon,
-    /// Everybody whom the machine trusts.
+    /// All roots that the machine trusts.
     System,
 }
 
-/// A client that speaks HTTP and HTTPS, through the proxy of the environment if there is one.
+/// A client for HTTP and HTTPS. It uses the proxy of the environment if there is one.
 ///
 /// # Errors
-/// A sentence, when the file that [`BUNDLE`] names cannot be used.
-pub fn client(roots: Roots) -> Result<SharedHttpClient, String> {
+/// When the file that [`BUNDLE`] names cannot be used.
+pub fn client(roots: Roots) -> Result<SharedHttpClient, HttpsError> {
     let trusted = match std::env::var(BUNDLE) {
         Ok(path) => bundle(&path)?,
         Err(_) => trusted(roots),
     };
-    let tls = TlsContext::builder().with_trust_store(trusted).build().map_err(|error| error.to_string())?;
+    let tls = TlsContext::builder().with_trust_store(trusted).build().map_err(|error| HttpsError::Tls(error.into()))?;
     Ok(SharedHttpClient::new(OnDemand(Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = ConnectorBuilder::default().tls_provider(Provider::rustls(CryptoMode::Ring));
         connector.set_tls_context(tls.clone());
@@ -52,8 +83,8 @@ pub fn client(roots: Roots) -> Result<SharedHttpClient, String> {
     }))))
 }
 
-/// A client that builds its connector when there is something to send, and then once. The SDK's own also
-/// builds one for each service and drops it, to read the roots early: that is most of what they cost.
+/// A client that builds its connector once, at the first request. The SDK's own client also builds one for
+/// each service and drops it, to read the roots early. That is most of the cost of the roots.
 #[derive(Debug)]
 struct OnDemand(SharedHttpClient);
 
@@ -74,21 +105,27 @@ fn trusted(roots: Roots) -> TrustStore {
     }
 }
 
-/// What a system's bundle holds that rustls can take for a root. The rest is passed over, as it is when
-/// the system's own are loaded; the connector would panic over it.
-fn bundle(path: &str) -> Result<TrustStore, String> {
-    let broken = |reason: String| format!("{BUNDLE} names {path}, {reason}");
-    let pem = std::fs::read(path).map_err(|error| broken(format!("which cannot be read: {error}")))?;
+/// The certificates of a bundle that rustls can use as roots. Others are skipped, as they are when the
+/// system's own are loaded: the connector would panic on them.
+fn bundle(path: &str) -> Result<TrustStore, HttpsError> {
+    let path = path.to_string();
+    let pem = match std::fs::read(&path) {
+        Ok(pem) => pem,
+        Err(source) => return Err(HttpsError::Unreadable { path, source }),
+    };
     let mut store = TrustStore::empty();
     let mut is_empty = true;
     for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| broken(format!("which is not PEM: {error}")))?;
+        let certificate = match certificate {
+            Ok(certificate) => certificate,
+            Err(source) => return Err(HttpsError::NotPem { path, source }),
+        };
         if RootCertStore::empty().add(certificate.clone()).is_ok() {
             store.add_pem_certificate(pem_of(&certificate));
             is_empty = false;
         }
     }
-    if is_empty { Err(broken("which holds no certificate".into())) } else { Ok(store) }
+    if is_empty { Err(HttpsError::Empty { path }) } else { Ok(store) }
 }
 
 fn pem_of(certificate: &CertificateDer<'_>) -> String {
@@ -153,10 +190,10 @@ mod tests {
         bundle(&file("mixed", &[pem_of(&CertificateDer::from(vec![1, 2, 3])).as_bytes(), AMAZON].concat())).unwrap();
         for (name, text) in [("empty", ""), ("none", "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n")]
         {
-            let refused = bundle(&file(name, text.as_bytes())).unwrap_err();
+            let refused = bundle(&file(name, text.as_bytes())).unwrap_err().to_string();
             assert!(refused.ends_with("which holds no certificate"), "{refused}");
         }
-        let refused = bundle("nowhere.pem").unwrap_err();
+        let refused = bundle("nowhere.pem").unwrap_err().to_string();
         assert!(refused.starts_with("AWS_CA_BUNDLE names nowhere.pem, which cannot be read"), "{refused}");
     }
 

@@ -1,4 +1,4 @@
-//! The bytes of updates, in S3, under their SHA-256.
+//! Images: the files of updates in S3, each under its SHA-256.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use tidegate_core::{Claim, ProductId, Timestamp};
 use crate::cdn::Cdn;
 use crate::store::{StoreError, Stored};
 
-/// How long a URL for a device is good. Agents start their download at once, and one that resumes
-/// later asks again; a URL that leaks is worth little.
+/// Life of a download URL. An agent starts its download at once, and asks again to resume later. A URL that
+/// leaks is useful for a short time only.
 pub const URL_TTL_S: i64 = 900;
-/// How long a URL for an upload is good.
+/// Life of an upload URL.
 pub const UPLOAD_TTL_S: u64 = 3600;
 
 /// The image bucket.
@@ -40,21 +40,21 @@ pub struct Images {
 pub struct Signed {
     /// The URL.
     pub url: String,
-    /// Headers that must be sent exactly so.
+    /// Headers that the request must have, unchanged.
     pub headers: Vec<(String, String)>,
 }
 
-/// What reading an image back showed.
+/// Result of reading an image back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verified {
-    /// The bytes are the announced ones.
+    /// The stored bytes are the announced ones.
     Same {
-        /// What else was learnt of them.
+        /// Metadata recorded while reading.
         object: StoredObject,
     },
-    /// There are no bytes.
+    /// No bytes are stored.
     Missing,
-    /// They are others.
+    /// The stored bytes are different.
     Different {
         /// Their SHA-256.
         sha256: String,
@@ -64,26 +64,26 @@ pub enum Verified {
 }
 
 impl Images {
-    /// Images in `bucket`. The credentials are the client's own: no URL outlives them.
+    /// Images in `bucket`. `credentials` are those of `client`: no URL lasts longer than they do.
     #[must_use]
     pub fn new(client: Client, credentials: SharedCredentialsProvider, bucket: &str) -> Self {
         Self { client, credentials, bucket: bucket.to_string(), cdn: None }
     }
 
-    /// The same, downloaded through a CDN.
+    /// The same images, downloaded through a CDN.
     #[must_use]
     pub fn behind(self, cdn: Cdn) -> Self {
         Self { cdn: Some(Arc::new(cdn)), ..self }
     }
 
-    /// Until when a URL may be good that is signed at `now` for `claim`: never past what the claim
-    /// allows, nor past the credentials that sign it. `None` when that leaves too little.
+    /// End of a URL that is signed at `now` for `claim`: not after the end that the claim allows, and not after
+    /// the end of the credentials. `None` if the remaining time is too short.
     ///
     /// # Errors
     /// When there are no credentials.
     pub async fn url_ends(&self, now: Timestamp, claim: &Claim) -> Stored<Option<Timestamp>> {
         let credentials_end = match &self.cdn {
-            // Its URLs are signed with a key of their own.
+            // The CDN's own key signs its URLs.
             Some(_) => None,
             None => {
                 let credentials = self.credentials.provide_credentials().await.map_err(|error| failed(&error))?;
@@ -100,7 +100,7 @@ impl Images {
         Ok(Timestamp::from_second(end).ok().filter(|_| is_worth_it))
     }
 
-    /// A URL from which a device can fetch a file until `ends`, and nothing else.
+    /// A URL for the download (`GET`) of one file until `ends`.
     ///
     /// # Errors
     /// When signing fails.
@@ -112,7 +112,8 @@ impl Images {
         ends: Timestamp,
     ) -> Stored<String> {
         if let Some(cdn) = &self.cdn {
-            return Ok(cdn.sign(&key(product, &file.sha256), file.object.version.as_deref(), ends));
+            let signed = cdn.sign(&key(product, &file.sha256), file.object.version.as_deref(), ends);
+            return signed.map_err(|error| failed(&error));
         }
         let request = self
             .client
@@ -125,8 +126,8 @@ impl Images {
         Ok(signed.uri().to_string())
     }
 
-    /// A URL from which a device can learn a file's length until `ends`: one that is good for `GET` is
-    /// good for nothing else.
+    /// A URL for a `HEAD` request, which gives the length of a file, until `ends`. A URL of S3 that is signed for
+    /// `GET` allows nothing else.
     ///
     /// # Errors
     /// When signing fails.
@@ -145,7 +146,7 @@ impl Images {
         Ok(signed.uri().to_string())
     }
 
-    /// A part of a file, from its first to its last byte, for clients that follow no address.
+    /// A range of a file's bytes, for clients that cannot follow a URL.
     ///
     /// # Errors
     /// When S3 cannot be reached, or does not have the bytes.
@@ -162,7 +163,7 @@ impl Images {
         Ok(read.to_vec())
     }
 
-    /// A request with which an operator can upload these very bytes, and no others.
+    /// A request with which an operator can upload exactly these bytes.
     ///
     /// # Errors
     /// When signing fails.
@@ -181,7 +182,7 @@ impl Images {
             .content_length(i64::try_from(file.size_bytes).unwrap_or(i64::MAX))
             .checksum_sha256(STANDARD.encode(digest));
         let signed = request.presigned(signing).await.map_err(|error| failed(&DisplayErrorContext(error)))?;
-        // Inside a Lambda the SDK adds a trace id, which is not signed and means nothing to an operator.
+        // In Lambda the SDK adds a trace id. It is not signed, and an operator does not need it.
         let headers = signed
             .headers()
             .filter(|(name, _)| *name != "x-amzn-trace-id")
@@ -190,7 +191,7 @@ impl Images {
         Ok(Signed { url: signed.uri().to_string(), headers })
     }
 
-    /// Whether bytes have been uploaded under a file's SHA-256, without reading them.
+    /// Whether an object with the file's SHA-256 as its key exists. The bytes are not read.
     ///
     /// # Errors
     /// When S3 cannot be reached.
@@ -203,7 +204,7 @@ impl Images {
         }
     }
 
-    /// Reads the bytes back and hashes them. What is stored under a digest is believed only then.
+    /// Reads the bytes back and hashes them. Before that, the key of an object is only the uploader's claim.
     ///
     /// # Errors
     /// When S3 cannot be reached.
@@ -244,7 +245,7 @@ fn signing(now: Timestamp, ends: Timestamp) -> Stored<PresigningConfig> {
     signing.build().map_err(|error| failed(&error))
 }
 
-/// Under the product, because a digest alone must not give one product another's bytes.
+/// The product is in the key, because a digest alone must not give one product another's bytes.
 fn key(product: &ProductId, sha256: &str) -> String {
     format!("images/{product}/{sha256}")
 }

@@ -1,14 +1,63 @@
-//! Where the table and the bucket are, from the environment of a function.
+//! Settings of a function from its environment: table, bucket, CDN, keys of device tokens.
 
-use aws_sdk_secretsmanager::error::DisplayErrorContext;
+use std::fmt;
+
+use aws_sdk_secretsmanager::error::{DisplayErrorContext, SdkError};
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use aws_types::SdkConfig;
 
 pub use crate::aws::sdk_config;
-use crate::cdn::Cdn;
+use crate::cdn::{Cdn, CdnKeyError};
 use crate::dynamo::DynamoStore;
 use crate::images::Images;
 
-/// What a function's environment says.
+/// Reason why a function cannot start with its environment.
+#[derive(thiserror::Error)]
+pub enum SettingsError {
+    /// A variable that the function needs is not set.
+    #[error("the environment variable {0} must be set")]
+    Missing(&'static str),
+    /// Neither variable for the keys of device tokens is set.
+    #[error("one of the environment variables {TOKEN_KEYS} and {TOKEN_KEYS_SECRET} must be set")]
+    NoTokenKeys,
+    /// The SDK's configuration has no credentials.
+    #[error("there are no AWS credentials to sign with")]
+    NoCredentials,
+    /// Secrets Manager did not give a secret.
+    #[error("the secret {name} cannot be read: {}", DisplayErrorContext(.source))]
+    Secret {
+        /// The secret's name or ARN.
+        name: String,
+        /// The answer of Secrets Manager.
+        source: Box<SdkError<GetSecretValueError>>,
+    },
+    /// A secret holds bytes instead of a text.
+    #[error("the secret {name} must be a text")]
+    BinarySecret {
+        /// The secret's name or ARN.
+        name: String,
+    },
+    /// The secret of the CDN holds no usable key.
+    #[error(transparent)]
+    CdnKey(#[from] CdnKeyError),
+}
+
+/// The sentence, as in `Display`: a function's `main` returns this error, and Rust prints it with `Debug`.
+impl fmt::Debug for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+const TABLE: &str = "TIDEGATE_TABLE";
+const BUCKET: &str = "TIDEGATE_BUCKET";
+const TOKEN_KEYS: &str = "TIDEGATE_TOKEN_KEYS";
+const TOKEN_KEYS_SECRET: &str = "TIDEGATE_TOKEN_KEYS_SECRET";
+const CDN_URL: &str = "TIDEGATE_CDN_URL";
+const CDN_KEY_ID: &str = "TIDEGATE_CDN_KEY_ID";
+const CDN_KEY_SECRET: &str = "TIDEGATE_CDN_KEY_SECRET";
+
+/// Settings of a function from its environment.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `TIDEGATE_TABLE`.
@@ -21,17 +70,17 @@ impl Settings {
     /// Reads the environment.
     ///
     /// # Errors
-    /// A sentence that names the variable that is missing.
-    pub fn from_env() -> Result<Self, String> {
-        Ok(Self { table: variable("TIDEGATE_TABLE")?, bucket: variable("TIDEGATE_BUCKET")? })
+    /// When a variable is missing.
+    pub fn from_env() -> Result<Self, SettingsError> {
+        Ok(Self { table: variable(TABLE)?, bucket: variable(BUCKET)? })
     }
 
     /// The store and the images, over one SDK configuration.
     ///
     /// # Errors
-    /// A sentence, when the configuration has no credentials or the CDN's key cannot be read.
-    pub async fn open(&self, config: &SdkConfig) -> Result<(DynamoStore, Images), String> {
-        let credentials = config.credentials_provider().ok_or("there are no AWS credentials to sign with")?;
+    /// When the configuration has no credentials or the CDN's key cannot be read.
+    pub async fn open(&self, config: &SdkConfig) -> Result<(DynamoStore, Images), SettingsError> {
+        let credentials = config.credentials_provider().ok_or(SettingsError::NoCredentials)?;
         let s3 = aws_sdk_s3::Client::new(config);
         let images = Images::new(s3.clone(), credentials, &self.bucket);
         let images = match cdn(config).await? {
@@ -43,43 +92,37 @@ impl Settings {
     }
 }
 
-/// The CDN in front of the images, where the environment names one.
-async fn cdn(config: &SdkConfig) -> Result<Option<Cdn>, String> {
-    let Ok(url) = std::env::var("TIDEGATE_CDN_URL") else {
+/// The CDN in front of the images, if the environment names one.
+async fn cdn(config: &SdkConfig) -> Result<Option<Cdn>, SettingsError> {
+    let Ok(url) = std::env::var(CDN_URL) else {
         return Ok(None);
     };
-    let key = secret(config, &variable("TIDEGATE_CDN_KEY_SECRET")?).await?;
-    Cdn::new(&url, &variable("TIDEGATE_CDN_KEY_ID")?, &key).map(Some)
+    let key = secret(config, &variable(CDN_KEY_SECRET)?).await?;
+    Ok(Some(Cdn::new(&url, &variable(CDN_KEY_ID)?, &key)?))
 }
 
 /// The keys of device tokens, `name:secret[,name:secret…]`: the variable `TIDEGATE_TOKEN_KEYS`, or
-/// the secret in Secrets Manager that `TIDEGATE_TOKEN_KEYS_SECRET` names. It is read once: a function
-/// learns of new keys when it is started anew.
+/// the secret in Secrets Manager that `TIDEGATE_TOKEN_KEYS_SECRET` names. A function reads them once, at its
+/// start: it learns of new keys when it is started again.
 ///
 /// # Errors
-/// A sentence that names the variables, or the secret that cannot be read.
-pub async fn token_keys(config: &SdkConfig) -> Result<String, String> {
-    if let Ok(keys) = std::env::var("TIDEGATE_TOKEN_KEYS") {
+/// When neither variable is set or the secret cannot be read.
+pub async fn token_keys(config: &SdkConfig) -> Result<String, SettingsError> {
+    if let Ok(keys) = std::env::var(TOKEN_KEYS) {
         return Ok(keys);
     }
-    let name = std::env::var("TIDEGATE_TOKEN_KEYS_SECRET").map_err(|_| {
-        "one of the environment variables TIDEGATE_TOKEN_KEYS and TIDEGATE_TOKEN_KEYS_SECRET must be set".to_string()
-    })?;
+    let name = std::env::var(TOKEN_KEYS_SECRET).map_err(|_| SettingsError::NoTokenKeys)?;
     secret(config, &name).await
 }
 
-/// A text in Secrets Manager.
-async fn secret(config: &SdkConfig, name: &str) -> Result<String, String> {
+/// The text of a secret in Secrets Manager.
+async fn secret(config: &SdkConfig, name: &str) -> Result<String, SettingsError> {
     let client = aws_sdk_secretsmanager::Client::new(config);
     let read = client.get_secret_value().secret_id(name).send().await;
-    let read = read.map_err(|error| format!("the secret {name} cannot be read: {}", DisplayErrorContext(error)))?;
-    read.secret_string.ok_or_else(|| format!("the secret {name} must be a text"))
+    let read = read.map_err(|error| SettingsError::Secret { name: name.to_string(), source: Box::new(error) })?;
+    read.secret_string.ok_or_else(|| SettingsError::BinarySecret { name: name.to_string() })
 }
 
-/// A variable that a function cannot do without.
-///
-/// # Errors
-/// A sentence that names it.
-pub fn variable(name: &str) -> Result<String, String> {
-    std::env::var(name).map_err(|_| format!("the environment variable {name} must be set"))
+fn variable(name: &'static str) -> Result<String, SettingsError> {
+    std::env::var(name).map_err(|_| SettingsError::Missing(name))
 }

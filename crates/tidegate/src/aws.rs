@@ -40,7 +40,7 @@ impl AwsIdentity {
     pub fn load(api: &str, profile: Option<&str>, region: Option<&str>) -> CommandResult<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|cause| CommandError::failed("no_runtime", cause.to_string()))?;
-        let https = https::client(Roots::System).map_err(CommandError::Usage)?;
+        let https = https::client(Roots::System).map_err(|error| CommandError::Usage(error.to_string()))?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https);
         if let Some(profile) = profile {
             loader = loader.profile_name(profile);

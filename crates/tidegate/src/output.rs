@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde_json::{Value, json};
 
 use crate::error::{CommandError, CommandResult};
@@ -178,13 +178,13 @@ fn write_stdout(text: &str) -> CommandResult {
     })
 }
 
-/// A line under the header and nothing else: lines between rows are noise in a long table.
-const HEADER_LINE_ONLY: &str = "     ──            ";
+/// A line under the header and no other: lines between rows are noise in a long table.
+const HEADER_LINE_ONLY: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// A table with a header, in the one style we use. Columns in `numbers` are aligned to the right.
 pub fn table(header: &[&str], numbers: &[usize]) -> Table {
     let mut table = Table::new();
-    table.load_preset(HEADER_LINE_ONLY).set_header(header);
+    table.load_style(HEADER_LINE_ONLY).set_header(header);
     for &index in numbers {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -246,6 +246,19 @@ mod tests {
         check(Reader::Person, true, Some("1"), Colour::Off);
         check(Reader::Person, false, None, Colour::Off);
         check(Reader::Program, true, None, Colour::Off);
+    }
+
+    #[test]
+    fn a_table_has_one_line_and_numbers_to_the_right() {
+        let mut table = table(&["update", "devices"], &[1]);
+        table.add_row(["2.0.0", "7"]).add_row(["1.10.0-rc.1", "1200"]);
+        let expected = concat!(
+            " update        devices\n",
+            "───────────────────────\n",
+            " 2.0.0               7\n",
+            " 1.10.0-rc.1      1200",
+        );
+        assert_eq!(table.trim_fmt(), expected);
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl Stack {
         schema::create_table(&cloud.dynamodb(), TABLE).await.map_err(|error| error.to_string())?;
         cloud.create_bucket(BUCKET).await.map_err(|error| error.to_string())?;
         let settings = Settings { table: TABLE.into(), bucket: BUCKET.into() };
-        let (store, images) = settings.open(&cloud.sdk_config().await).await?;
+        let (store, images) = settings.open(&cloud.sdk_config().await).await.map_err(|error| error.to_string())?;
         let services = Arc::new(Services::new(store, images, token_keys, catalog_age_ms));
         let door = FrontDoor::serve(listener, operator_key.clone(), services.clone());
         let sweeper = tokio::spawn(sweep_for_ever(services.clone()));
