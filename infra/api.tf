@@ -1,9 +1,4 @@
 locals {
-  routes = merge(
-    { for route, function in local.device_routes : route => { function = function, authorization = "NONE" } },
-    { for route in local.operator_routes : route => { function = "publish", authorization = "AWS_IAM" } },
-  )
-
   http_functions = toset([for route in values(local.routes) : route.function])
 }
 

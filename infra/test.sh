@@ -122,7 +122,7 @@ step "format" formatted
 step "init and validate" valid
 step "variables, outputs and README" python3 "$checks" documents
 step "terraform test" tested
-step "routes of openapi.yaml" python3 "$checks" routes "$work/routes.json"
+step "routes of routes.json" python3 "$checks" routes "$work/routes.json"
 step "numbers shared with the crates" python3 "$checks" constants
 if tools; then
     step "IAM linter (parliament)" linted

@@ -24,9 +24,9 @@ MUTANTS = [
     ("old versions of images expire", "images.tf", "    abort_incomplete_multipart_upload {", "    noncurrent_version_expiration {\n      noncurrent_days = 90\n    }\n\n    abort_incomplete_multipart_upload {", "stack"),
     ("images expire as catalogs do", "images.tf", 'prefix = "catalogs/"', 'prefix = "images/"', "stack"),
     ("the sweep does not know the bucket", "functions.tf", "environment          = local.store_environment", 'environment          = { for name, value in local.store_environment : name => value if name != "TIDEGATE_BUCKET" }', "stack"),
-    ("an operator's route is open to all", "locals.tf", '"POST /v1/report"                  = "report"', '"POST /v1/report"                  = "report"\n    "POST /v1/products/{product}/open"  = "publish"', "stack"),
-    ("a route of openapi.yaml is missing", "locals.tf", '    "GET /v1/products/{product}/versions",\n', "", "routes"),
-    ("a route is in no description", "locals.tf", '    "GET /v1/products/{product}/versions",\n', '    "GET /v1/products/{product}/versions",\n    "GET /v1/products/{product}/secrets",\n', "routes"),
+    ("an operator's route is open to all", "routes.json", '"path": "/v1/products/{product}/versions", "function": "publish", "authorization": "AWS_IAM"', '"path": "/v1/products/{product}/versions", "function": "publish", "authorization": "NONE"', "stack"),
+    ("a route is not taken from the table", "api.tf", "for_each = local.routes", 'for_each = { for route, to in local.routes : route => to if !endswith(route, "/versions") }', "routes"),
+    ("a route is in no table", "locals.tf", 'jsondecode(file("${path.module}/routes.json"))', 'concat(jsondecode(file("${path.module}/routes.json")), [{ method = "GET", path = "/v1/products/{product}/secrets", function = "publish", authorization = "AWS_IAM" }])', "routes"),
     ("a variable without description", "variables.tf", '  description = "Whether X-Ray samples the functions.', '  # description = "Whether X-Ray samples the functions.', "documents"),
     ("the README keeps an old default", "variables.tf", "default     = 500", "default     = 900", "documents"),
     ("the bucket refuses URLs too soon", "images.tf", "oldest_download_s = 900", "oldest_download_s = 300", "constants"),
@@ -74,7 +74,7 @@ VENV = REPOSITORY / "target/infra-venv/bin"
 def fresh():
     shutil.rmtree(WORK, ignore_errors=True)
     shutil.copytree(INFRA, COPY, ignore=shutil.ignore_patterns(".terraform"))
-    for shared in ("openapi.yaml", "crates/tidegate-store/src/images.rs", "crates/tidegate-store/src/schema.rs"):
+    for shared in ("crates/tidegate-store/src/images.rs", "crates/tidegate-store/src/schema.rs"):
         (WORK / shared).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / shared, WORK / shared)
 

@@ -1,4 +1,5 @@
-//! Holds openapi.yaml and the services together: the routes, the codes, and every body of a real walk.
+//! Holds the API description and the services together: the routes, the codes, and every body of a real walk.
+//! That openapi.yaml is this description, `generated.rs` says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -8,30 +9,25 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tidegate::stack::{BUCKET, Stack, TABLE};
 use tidegate_cloud::Backend;
-use tidegate_core::status::Status;
-use tidegate_core::{ObjectionCode, State, Transition};
-use tidegate_http::exosite::wire as exosite;
-use tidegate_http::hawkbit::wire as hawkbit;
-use tidegate_http::kaa::wire as kaa;
 use tidegate_tests::{answer, put, request};
-use tidegate_wire::ErrorCode;
+use tidegate_wire::route::{Caller, Interface, ROUTES, Route};
+use tidegate_wire::{ErrorCode, openapi};
 
-const FILE: &str = include_str!("../../openapi.yaml");
 const OPERATOR: &str = "arn:aws:iam::123456789012:user/ada";
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// Where a name stands in a path. It is a version and a device id at once, and neither exists.
+/// The value of every parameter in a path. It is a version and a device id at once, and neither exists.
 const NAME: &str = "9.9.9";
-/// A segment that is no route, no version and no device.
+/// A segment that no route has.
 const NO_WORD: &str = "no-such-word";
 
 // ---------------------------------------------------------------------------------------------
-// The file.
+// The description.
 
-/// openapi.yaml.
+/// The API description.
 struct Document {
     root: Value,
-    /// The same, with every object of an answer closed: a field that the file does not have is an error.
+    /// The same, with every object of an answer closed: a field that the description does not have is an error.
     closed: Value,
 }
 
@@ -41,27 +37,21 @@ struct Operation {
     method: String,
     path: String,
     pointer: String,
-    /// It has servers of its own: the front door of the local cloud answers it, and no function.
-    is_local: bool,
-    /// It is in another service's words, which has codes of its own or none.
-    is_dialect: bool,
-    caller: Caller,
+    /// Its entry in the route table; `None` for what the front door of the local cloud answers, and no function.
+    route: Option<Route>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Caller {
-    Nobody,
-    Device,
-    /// A device with a client of hawkBit's.
-    Target,
-    /// A device of Exosite's.
-    Cik,
-    Operator,
+impl Operation {
+    /// It is in another service's words, which has codes of its own or none.
+    fn is_dialect(&self) -> bool {
+        let interface = self.route.map(|route| route.interface());
+        matches!(interface, Some(Interface::Hawkbit | Interface::Exosite | Interface::Kaa))
+    }
 }
 
 impl Document {
     fn load() -> Self {
-        let root = serde_saphyr::from_str::<Value>(FILE).expect("openapi.yaml is YAML");
+        let root = openapi::document();
         Self { closed: closed(&root), root }
     }
 
@@ -76,17 +66,8 @@ impl Document {
                     continue;
                 };
                 let pointer = format!("/paths/{}/{}", escaped(path), method.to_lowercase());
-                let caller = match operation["security"].as_array() {
-                    None => Caller::Operator,
-                    Some(schemes) if schemes.is_empty() => Caller::Nobody,
-                    Some(schemes) if schemes[0].get("targetToken").is_some() => Caller::Target,
-                    Some(schemes) if schemes[0].get("exositeCik").is_some() => Caller::Cik,
-                    Some(_) => Caller::Device,
-                };
-                let is_local = item.get("servers").is_some();
-                let is_dialect = ["hawkbit", "exosite", "kaa"].iter().any(|tag| operation["tags"][0] == **tag);
-                let (method, path) = (method.to_string(), path.clone());
-                let operation = Operation { method, path, pointer, is_local, is_dialect, caller };
+                let route = ROUTES.iter().find(|route| route.id.operation_id() == id).copied();
+                let operation = Operation { method: method.to_string(), path: path.clone(), pointer, route };
                 assert!(operations.insert(id.to_string(), operation).is_none(), "the operationId {id} is there twice");
             }
         }
@@ -184,22 +165,6 @@ fn error_codes() -> impl Iterator<Item = ErrorCode> {
 }
 
 #[test]
-fn the_file_has_the_codes_and_statuses_of_the_code() {
-    let document = Document::load();
-    let listed = |name: &str| strings(&document.root["components"]["schemas"][name]["enum"]);
-    assert_eq!(listed("ErrorCode"), error_codes().map(ErrorCode::code).collect::<Vec<_>>());
-    assert_eq!(listed("ObjectionCode"), ObjectionCode::ALL.iter().map(|code| code.name()).collect::<Vec<_>>());
-    assert_eq!(listed("ReportStatus"), Status::names().collect::<Vec<_>>());
-    assert_eq!(listed("State"), State::ALL.map(State::name));
-    assert_eq!(listed("MaybeState"), State::ALL.map(State::name));
-    let table = document.root["components"]["schemas"]["ErrorCode"]["description"].as_str().unwrap_or_default();
-    let rows = table.lines().filter(|line| line.starts_with("| `")).collect::<Vec<_>>();
-    let expected =
-        error_codes().map(|code| format!("| `{code}` | {} | {} |", code.status(), code.sentence())).collect::<Vec<_>>();
-    assert_eq!(rows, expected, "the table of error codes");
-}
-
-#[test]
 fn every_error_code_is_listed_under_its_own_status_and_none_is_forgotten() {
     let document = Document::load();
     let mut values = Vec::new();
@@ -225,7 +190,7 @@ fn every_error_code_is_listed_under_its_own_status_and_none_is_forgotten() {
                 listed.insert(*code);
             }
             assert!(
-                status < 400 || operation.is_dialect || of_response.contains_key(&response),
+                status < 400 || operation.is_dialect() || of_response.contains_key(&response),
                 "{response} has no code"
             );
         }
@@ -268,77 +233,45 @@ fn every_example_in_the_file_is_what_its_schema_says() {
 // ---------------------------------------------------------------------------------------------
 // Routes.
 
-/// Asks the running services for every path that the file or the sources could mean, with every method, and compares
-/// what they route with what the file has, in both directions.
-///
-/// The services decide what a route is; the sources only lend their words, because a route under a new word cannot be
-/// guessed from outside. This sees: a new method on a path, a path of the file that is gone, a new fixed path in the
-/// check or report function or the stack, and a new operator route of up to three segments behind the product whose words
-/// stand in `functions/publish/src/lib.rs`: `word`, `word/word`, `word/{name}`, `word/{name}/word`. It cannot see
-/// operator routes that are deeper or have a fixed word in the middle, a name in first place, nor what only the deployed
-/// API Gateway routes: infra/ has that.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_services_route_what_the_file_has_and_nothing_else() {
+#[test]
+fn the_description_has_the_routes_of_the_table() {
     let document = Document::load();
-    let stack = Stack::temporary(0).await.expect("the stack starts");
-    let mut documented = BTreeSet::new();
-    let mut words = operator_words();
-    let mut fixed = fixed_paths();
-    let dialects = hawkbit::ROUTES.iter().chain(&exosite::ROUTES).chain(&kaa::ROUTES);
-    fixed.extend(dialects.map(|(_, path)| named(path)));
-    fixed.extend(tidegate_http::operator::software::ROUTES.map(named));
-    for operation in document.operations().into_values().filter(|operation| !operation.is_local) {
-        let path = named(&operation.path);
-        match path.strip_prefix("/v1/products/lamp") {
-            Some(rest) => {
-                for word in rest.split('/').filter(|word| !word.is_empty() && *word != NAME) {
-                    let is_known = words.contains(word) || Transition::parse(word).is_some();
-                    assert!(is_known, "`{word}` is in no source: the routes have moved, see operator_words");
-                }
-            }
-            None => assert!(fixed.contains(&path), "{path} is in no source: the routes have moved, see fixed_paths"),
-        }
-        documented.insert(format!("{} {path}", operation.method));
-    }
-    words.extend(Transition::ALL.map(|transition| transition.name().to_string()));
-    fixed.insert("/v1/products/lamp".into());
+    let described = document
+        .operations()
+        .into_iter()
+        .filter_map(|(id, operation)| operation.route.map(|_| (operation.method, operation.path, id)));
+    let described = described.collect::<BTreeSet<_>>();
+    let table =
+        ROUTES.iter().map(|route| (route.method.to_string(), route.template.to_string(), route.id.operation_id()));
+    assert_eq!(described, table.collect());
+    assert_eq!(document.operations().len(), ROUTES.len() + 1, "and /healthz");
+}
 
-    let mut routed = BTreeSet::new();
-    for method in METHODS {
-        for path in &fixed {
-            if is_route(&outcome(&stack, method, path).await) {
-                routed.insert(format!("{method} {path}"));
+/// Asks the running services for every path of the table with every method, and for paths beside them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_services_answer_every_route_and_nothing_else() {
+    let stack = Stack::temporary(0).await.expect("the stack starts");
+    for route in ROUTES {
+        let path = named(route);
+        for method in METHODS {
+            let has_method = ROUTES.iter().any(|other| other.template == route.template && other.method == method);
+            let outcome = outcome(&stack, method, &path).await;
+            match has_method {
+                true => assert!(is_route(&outcome), "{method} {path}: {outcome:?}"),
+                false => assert_eq!(outcome.0, 405, "{method} {path}: {outcome:?}"),
             }
         }
-        for start in starts(&words) {
-            // A word in the place of a name is answered like any other word there.
-            let another = outcome(&stack, method, &format!("{start}/{NO_WORD}")).await;
-            for word in &words {
-                let path = format!("{start}/{word}");
-                let outcome = outcome(&stack, method, &path).await;
-                if is_route(&outcome) && outcome != another {
-                    routed.insert(format!("{method} {path}"));
-                }
-            }
-            let path = format!("{start}/{NAME}");
-            if is_route(&outcome(&stack, method, &path).await) {
-                routed.insert(format!("{method} {path}"));
+        for beside in [format!("{path}/{NO_WORD}"), path.replacen('/', &format!("/{NO_WORD}/"), 1)] {
+            let is_route_too =
+                ROUTES.iter().any(|other| named(other).replace(NAME, NO_WORD) == beside.replace(NAME, NO_WORD));
+            // A registration may come below any path.
+            if !is_route_too && !beside.ends_with("/device/register") {
+                let outcome = outcome(&stack, route.method, &beside).await;
+                assert_eq!(outcome.0, 404, "{} {beside}: {outcome:?}", route.method);
             }
         }
     }
     stack.shutdown().await;
-    let missing = routed.difference(&documented).collect::<Vec<_>>();
-    let gone = documented.difference(&routed).collect::<Vec<_>>();
-    assert!(missing.is_empty(), "openapi.yaml does not have {missing:#?}");
-    assert!(gone.is_empty(), "nothing answers {gone:#?}");
-}
-
-/// What stands before the last segment of an operator path: nothing, a word, or a word and a name.
-fn starts(words: &BTreeSet<String>) -> Vec<String> {
-    let product = "/v1/products/lamp";
-    let one = words.iter().map(|word| format!("{product}/{word}"));
-    let two = words.iter().map(|word| format!("{product}/{word}/{NAME}"));
-    [product.to_string()].into_iter().chain(one).chain(two).collect()
 }
 
 async fn outcome(stack: &Stack, method: &str, path: &str) -> (u16, String) {
@@ -353,38 +286,10 @@ fn is_route((status, code): &(u16, String)) -> bool {
     code != "unknown_route" && *status != 405
 }
 
-/// A path with a name for every parameter.
-fn named(path: &str) -> String {
-    let parameter = |segment: &str| match segment {
-        "{product}" | "{tenant}" => "lamp".to_string(),
-        _ if segment.starts_with('{') => NAME.to_string(),
-        word => word.to_string(),
-    };
-    path.split('/').map(parameter).collect::<Vec<_>>().join("/")
-}
-
-/// Every word in the source that has the operator's routes.
-fn operator_words() -> BTreeSet<String> {
-    let is_segment =
-        |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
-    let source = include_str!("../../crates/tidegate-http/src/operator/mod.rs");
-    literals(source).filter(is_segment).map(str::to_string).collect()
-}
-
-/// Every path in the sources that have the devices' routes.
-fn fixed_paths() -> BTreeSet<String> {
-    let sources = [
-        include_str!("../../crates/tidegate-http/src/check_service.rs"),
-        include_str!("../../crates/tidegate-http/src/report_service.rs"),
-        include_str!("../../crates/tidegate/src/stack.rs"),
-    ];
-    sources.into_iter().flat_map(literals).filter(|text| text.starts_with('/')).map(str::to_string).collect()
-}
-
-/// The text literals of a source, without its comments.
-fn literals(source: &str) -> impl Iterator<Item = &str> {
-    let lines = source.lines().filter(|line| !line.trim_start().starts_with("//"));
-    lines.flat_map(|line| line.split('"').skip(1).step_by(2))
+/// A path with a value for every parameter.
+fn named(route: &Route) -> String {
+    let value = |name| if ["product", "tenant", "app", "app_version"].contains(&name) { "lamp" } else { NAME };
+    route.path(&route.parameters().map(|name| (name, value(name))).collect::<Vec<_>>())
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -427,7 +332,8 @@ impl Walk {
     }
 
     async fn ask(&mut self, id: &str, names: &[&str], query: &str, body: Body, expected: u16) -> Value {
-        let operation = self.operations.get(id).unwrap_or_else(|| panic!("openapi.yaml has no operation {id}")).clone();
+        let operation =
+            self.operations.get(id).unwrap_or_else(|| panic!("the description has no operation {id}")).clone();
         let sent = match body {
             Body::Nothing => None,
             Body::Bad(text) | Body::Form(text) => Some(text),
@@ -438,12 +344,12 @@ impl Walk {
                 Some(value.to_string())
             }
         };
-        let authorization = match operation.caller {
-            Caller::Nobody => None,
-            Caller::Device => Some(self.device_token.clone()),
-            Caller::Target => Some(format!("TargetToken {}", self.device_token)),
-            Caller::Cik => Some(format!("token {}", self.device_token)),
-            Caller::Operator => Some(format!("Bearer {}", self.stack.operator_key.expose())),
+        let authorization = match operation.route.map(|route| route.caller) {
+            None | Some(Caller::Anyone | Caller::PathToken) => None,
+            Some(Caller::DeviceToken) => Some(self.device_token.clone()),
+            Some(Caller::TargetToken) => Some(format!("TargetToken {}", self.device_token)),
+            Some(Caller::Cik) => Some(format!("token {}", self.device_token)),
+            Some(Caller::Operator) => Some(format!("Bearer {}", self.stack.operator_key.expose())),
         };
         let mut names = names.iter();
         let path = operation.path.split('/').map(|segment| match segment.starts_with('{') {
@@ -467,16 +373,16 @@ impl Walk {
     fn hold(&self, id: &str, operation: &Operation, response: &ureq::http::Response<Vec<u8>>) -> Value {
         let status = response.status().as_u16();
         if status == 302 {
-            assert!(self.document.response(operation, status).is_some(), "openapi.yaml has no {status} for {id}");
+            assert!(self.document.response(operation, status).is_some(), "the description has no {status} for {id}");
             assert!(response.body().is_empty() && response.headers().contains_key("location"), "{id}");
             return Value::Null;
         }
-        if operation.path.starts_with("/onep:v1/") || operation.path.starts_with("/provision/") {
+        if operation.route.is_some_and(|route| route.interface() == Interface::Exosite) {
             return self.hold_text(id, operation, response);
         }
         let value = serde_json::from_slice::<Value>(response.body()).expect("every answer is JSON");
         let place = self.document.response(operation, status);
-        let place = place.unwrap_or_else(|| panic!("openapi.yaml has no {status} for {id}, but: {value}"));
+        let place = place.unwrap_or_else(|| panic!("the description has no {status} for {id}, but: {value}"));
         let schema = validator(&self.document.closed, &format!("{place}/content/application~1json/schema"));
         let complaints = complaints(&schema, &value);
         assert!(complaints.is_empty(), "the {status} of {id} {value}: {complaints}");
@@ -499,7 +405,7 @@ impl Walk {
         let status = response.status().as_u16();
         let text = String::from_utf8_lossy(response.body()).into_owned();
         let place = self.document.response(operation, status);
-        let place = place.unwrap_or_else(|| panic!("openapi.yaml has no {status} for {id}, but: {text}"));
+        let place = place.unwrap_or_else(|| panic!("the description has no {status} for {id}, but: {text}"));
         let content = self.document.root.pointer(&format!("{place}/content")).and_then(Value::as_object);
         let media = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let media = media.split(';').next().unwrap_or_default();

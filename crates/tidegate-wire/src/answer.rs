@@ -1,56 +1,102 @@
-//! What a device is answered, in each dialect.
+//! The answer to a check-in.
 
-use serde::Serialize;
-use serde_json::Value;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tidegate_core::update::{Content, Kind};
+use tidegate_core::update::Content;
 use tidegate_core::{Timestamp, Update};
 
-/// A file with the URL that was signed for it.
-#[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs)] // the fields of DESIGN's `files`
+use crate::definition::KindField;
+use crate::ioto::{Empty, IotoAnswer, IotoOffer};
+
+/// A file with its presigned URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SignedFile {
+    /// The name.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::FileName))]
     pub name: String,
+    /// The presigned URL.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::SignedUrl))]
     pub url: String,
+    /// The SHA-256 of the bytes.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Sha256))]
     pub sha256: String,
+    /// The length in bytes.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::FileSize))]
     pub size: u64,
 }
 
-/// The native answer. The flat fields come first: some agents take the first `url` they find.
-#[derive(Debug, Clone, Default, Serialize)]
-#[allow(missing_docs)] // the fields of DESIGN's answer
+/// The answer to a check-in: an update, or the reason why there is none. An answer with an update has `version`,
+/// `update` and `kind`; any other has `reason`. `url`, `checksum` and `size` are those of the first of `files`,
+/// and stand first, because some agents take the first `url` that they find.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = CheckAnswer))]
 pub struct NativeAnswer {
+    /// The presigned URL of the first file.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false, value_type = Option<crate::schema::SignedUrl>))]
     pub url: Option<String>,
+    /// The SHA-256 of the first file.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false, value_type = Option<crate::schema::Sha256>))]
     pub checksum: Option<String>,
+    /// The version.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false, value_type = Option<crate::schema::Version>))]
     pub version: Option<String>,
+    /// The update's id.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false, value_type = Option<crate::schema::UpdateId>))]
     pub update: Option<String>,
+    /// The length of the first file in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false, value_type = Option<crate::schema::FileSize>))]
     pub size: Option<u64>,
+    /// A name for people.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false, max_length = 4096))]
     pub name: Option<String>,
+    /// A description for people.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false, max_length = 4096))]
     pub description: Option<String>,
+    /// The kind of the content.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<&'static str>,
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub kind: Option<KindField>,
+    /// Any JSON, as the operator wrote it, if `kind` is `json` or `url_list`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Value))]
     pub payload: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The files; at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schema(max_items = 16))]
     pub files: Vec<SignedFile>,
+    /// Any JSON, as the operator wrote it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Value))]
     pub specification: Option<Box<RawValue>>,
+    /// Always true: the user must agree before the device installs the update.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub ask_consent: Option<bool>,
+    /// The end of the URLs: 1 to 15 minutes from now.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<String>,
+    #[cfg_attr(feature = "schema", schema(nullable = false, value_type = Option<crate::schema::Time>))]
+    pub expires_at: Option<Timestamp>,
+    /// The time in seconds after which the device should check in again; 3,600 with an offer.
+    #[cfg_attr(feature = "schema", schema(minimum = 60, maximum = 86400))]
     pub check_again_after_s: u32,
+    /// The code of the objection that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'static str>,
+    #[cfg_attr(feature = "schema", schema(nullable = false, value_type = Option<crate::schema::ObjectionCode>))]
+    pub reason: Option<Cow<'static, str>>,
+    /// The time that ends the objection by itself; missing, if time does not end it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub opens_at: Option<String>,
+    #[cfg_attr(feature = "schema", schema(nullable = false, value_type = Option<crate::schema::Time>))]
+    pub opens_at: Option<Timestamp>,
 }
 
 impl NativeAnswer {
@@ -68,11 +114,11 @@ impl NativeAnswer {
             size: first.map(|file| file.size),
             name: name.clone(),
             description: description.clone(),
-            kind: Some(kind_name(*kind)),
+            kind: Some((*kind).into()),
             payload: raw(payload),
             specification: raw(specification),
             ask_consent: ask_consent.then_some(true),
-            expires_at: (!files.is_empty()).then(|| happened(expires_at)),
+            expires_at: (!files.is_empty()).then(|| rounded_down(expires_at)),
             files,
             check_again_after_s,
             reason: None,
@@ -83,7 +129,7 @@ impl NativeAnswer {
     /// An answer without one.
     #[must_use]
     pub fn nothing(reason: &'static str, opens_at: Option<Timestamp>, check_again_after_s: u32) -> Self {
-        Self { check_again_after_s, reason: Some(reason), opens_at: opens_at.map(opens), ..Self::default() }
+        Self { check_again_after_s, reason: Some(reason.into()), opens_at: opens_at.map(rounded_up), ..Self::default() }
     }
 
     /// The same answer for an Ioto agent or updater: exactly four flat fields, or none. Their parser
@@ -98,51 +144,32 @@ impl NativeAnswer {
                 update: self.update.clone()?,
             })
         };
-        IotoAnswer(four())
+        four().map_or(IotoAnswer::Nothing(Empty {}), IotoAnswer::Offer)
     }
 }
 
-/// What an Ioto agent is answered: `{"url","checksum","version","update"}` or `{}`.
-#[derive(Debug, Clone)]
-pub struct IotoAnswer(Option<IotoOffer>);
-
-#[derive(Debug, Clone, Serialize)]
-struct IotoOffer {
-    url: String,
-    checksum: String,
-    version: String,
-    update: String,
-}
-
-impl Serialize for IotoAnswer {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.0 {
-            Some(offer) => offer.serialize(serializer),
-            None => Value::Object(serde_json::Map::new()).serialize(serializer),
-        }
-    }
-}
-
-/// The name of a kind on the wire.
+/// A time at which something opens, in whole seconds: rounded up, so that a device that asks at that second is not told
+/// to wait again.
 #[must_use]
-pub fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::File => "file",
-        Kind::Json => "json",
-        Kind::UrlList => "url_list",
-    }
+pub fn rounded_up(at: Timestamp) -> Timestamp {
+    let up = i64::from(at.subsec_nanosecond() > 0);
+    Timestamp::from_second(at.as_second().saturating_add(up)).unwrap_or(at)
 }
 
-/// When something opens: RFC 3339 in UTC without fractions, rounded up, so that a device that asks
-/// at that second is not told to wait again.
+/// A time at which something happened or ends, in whole seconds: rounded down, so that it is never in the future.
+#[must_use]
+pub fn rounded_down(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_millisecond().div_euclid(1000)).unwrap_or(at)
+}
+
+/// [`rounded_up`] as a text in RFC 3339.
 #[must_use]
 pub fn opens(at: Timestamp) -> String {
-    let up = i64::from(at.subsec_nanosecond() > 0);
-    Timestamp::from_second(at.as_second().saturating_add(up)).unwrap_or(at).to_string()
+    rounded_up(at).to_string()
 }
 
-/// When something happened, or ends: the same, rounded down, so that it is never in the future.
+/// [`rounded_down`] as a text in RFC 3339.
 #[must_use]
 pub fn happened(at: Timestamp) -> String {
-    Timestamp::from_second(at.as_millisecond().div_euclid(1000)).unwrap_or(at).to_string()
+    rounded_down(at).to_string()
 }

@@ -18,6 +18,8 @@ use tidegate_core::{ProductId, Timestamp, Update, UpdateId, Version, VersionReq}
 
 use crate::device_json::parse_version;
 use crate::error::{ApiError, ErrorCode};
+use crate::strict_json::OperatorInput;
+use crate::word::words;
 use crate::{body_limits, strict_json};
 
 /// The most files one update may have: their URLs go into one answer.
@@ -29,85 +31,159 @@ const MOST_OF_EACH: usize = 32;
 /// The longest name, description or label, in bytes.
 const LONGEST_TEXT: usize = 4096;
 
-/// An update on the wire.
+/// An update as an operator writes it: at most 128 KiB, 32 levels, and 8,192 keys and elements. A field that does
+/// not exist is refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)] // the fields of DESIGN's update, each described in openapi.yaml
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = UpdateDefinition))]
 pub struct Definition {
+    /// The version.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Version))]
     pub version: String,
+    /// A name for people.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_length = 4096))]
     pub name: Option<String>,
+    /// A description for people.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_length = 4096))]
     pub description: Option<String>,
+    /// Who made the update.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_length = 4096))]
     pub author: Option<String>,
+    /// Who sells the update.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_length = 4096))]
     pub vendor: Option<String>,
+    /// Texts for people and tools, such as the commit. Nothing depends on them. At most 32; each name and
+    /// value at most 4,096 bytes.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Version requirements as Cargo writes them. The update can be installed over versions that one of them
+    /// matches; over any version, if there are none. At most 32.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_items = 32, examples(json!(["^2.0", ">=1.9.0, <2.0.0"]))))]
     pub compatible_from: Vec<String>,
+    /// The devices that the update is for, in evalexpr's grammar: at most 4 KiB, 256 tokens and 32 levels. A
+    /// blank policy admits every device. A device that does not state an attribute never matches a clause
+    /// about it.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_length = 4096, examples("region == \"eu\" && memory >= 256")))]
     pub policy: String,
+    /// Whether devices on a later version may be sent back to this one.
     #[serde(default)]
     pub allow_downgrade: bool,
+    /// Whether the user must agree before a device installs the update. hawkBit clients are asked through
+    /// `confirmationBase`; a native answer says so, and the device asks. A dialect that cannot ask never offers it.
     #[serde(default)]
     pub ask_consent: bool,
+    /// The kind of the content.
     #[serde(default)]
     pub kind: KindField,
+    /// Any JSON for the device. Needed if `kind` is `json` or `url_list`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(value_type = Value))]
     pub payload: Option<Value>,
+    /// Any JSON for the device, handed on as it is.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(value_type = Value))]
     pub specification: Option<Value>,
+    /// The files: at most 16, and at least one if `kind` is `file`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_items = 16))]
     pub files: Vec<FileField>,
+    /// When devices may have the update, and how many.
     #[serde(default)]
     pub rollout: RolloutField,
 }
 
-/// `kind`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
-pub enum KindField {
-    #[default]
-    File,
-    Json,
-    UrlList,
+words! {
+    /// The kind of an update's content.
+    #[derive(Default)]
+    KindField {
+        /// Files.
+        #[default]
+        File "file",
+        /// The JSON in `payload`.
+        Json "json",
+        /// The list of URLs in `payload`.
+        UrlList "url_list",
+    }
 }
 
-/// One of `files`.
+impl From<Kind> for KindField {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::File => Self::File,
+            Kind::Json => Self::Json,
+            Kind::UrlList => Self::UrlList,
+        }
+    }
+}
+
+/// A file of an update.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = File))]
 pub struct FileField {
+    /// The name.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::FileName))]
     pub name: String,
+    /// The SHA-256 of the bytes.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Sha256))]
     pub sha256: String,
+    /// The length in bytes.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::FileSize))]
     pub size: u64,
 }
 
-/// `rollout`.
+/// When each device may have the update, and how many may.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Rollout, default))]
 #[serde(default)]
-#[allow(missing_docs)]
 pub struct RolloutField {
+    /// The time before which nothing is offered; `null` is no such time.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<crate::schema::Time>))]
     pub starts_at: Option<Timestamp>,
+    /// The time from which nothing is offered, later than `starts_at`; `null` is no such time.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<crate::schema::Time>))]
     pub ends_at: Option<Timestamp>,
+    /// Opening windows. If there are any, offers are made only while one of them is open.
+    #[cfg_attr(feature = "schema", schema(max_items = 32))]
     pub windows: Vec<WindowField>,
+    /// Devices with a start of their own, early or late. Phases do not hold them back.
+    #[cfg_attr(feature = "schema", schema(max_items = 32))]
     pub groups: Vec<GroupField>,
+    /// Shares of all other devices. Each phase starts later and reaches more devices than the one before it; the
+    /// devices of an earlier phase are always part of a later one.
+    #[cfg_attr(feature = "schema", schema(max_items = 32))]
     pub phases: Vec<PhaseField>,
+    /// How many devices may have the update.
     pub limits: LimitsField,
+    /// The time in seconds that a device may take before its claim expires.
+    #[cfg_attr(feature = "schema", schema(minimum = 300, maximum = 2592000))]
     pub claim_ttl_s: u32,
+    /// How often one device is offered the update.
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 100))]
     pub max_attempts: u32,
+    /// What a device that must wait may have meanwhile.
     pub when_full: WhenFullField,
+    /// When outcomes stop the rollout.
     pub health: HealthField,
 }
 
-/// One of `rollout.windows`.
+/// An opening window: offers are made while it is open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = OpeningWindow))]
 pub struct WindowField {
+    /// When it opens: minute, hour, day, month, weekday.
+    #[cfg_attr(feature = "schema", schema(examples("0 22 * * *")))]
     pub cron: String,
+    /// How long it stays open, in seconds.
+    #[cfg_attr(feature = "schema", schema(minimum = 60, maximum = 604800))]
     pub duration_s: u32,
+    /// The IANA time zone of `cron`.
     #[serde(default = "utc")]
+    #[cfg_attr(feature = "schema", schema(examples("Europe/Berlin")))]
     pub time_zone: String,
 }
 
@@ -115,51 +191,77 @@ fn utc() -> String {
     "UTC".into()
 }
 
-/// One of `rollout.groups`.
+/// Devices with a start of their own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Group))]
 pub struct GroupField {
+    /// The devices, as in the update's `policy`.
+    #[cfg_attr(feature = "schema", schema(max_length = 4096))]
     pub policy: String,
+    /// Their start.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Time))]
     pub starts_at: Timestamp,
 }
 
-/// One of `rollout.phases`.
+/// A share of the devices.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Phase))]
 pub struct PhaseField {
+    /// The start of the phase.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Time))]
     pub starts_at: Timestamp,
+    /// The share in percent of all devices, with at most two decimals.
+    #[cfg_attr(feature = "schema", schema(minimum = 0, maximum = 100))]
     pub percent: f64,
 }
 
-/// `rollout.limits`; `null` is no limit.
+/// How many devices may have the update. Limits are exact; `null` is no limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Limits, default))]
 #[serde(default)]
-#[allow(missing_docs)]
 pub struct LimitsField {
+    /// Devices that may ever be offered the update.
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 1125899906842624_u64))]
     pub max_devices: Option<u64>,
+    /// Offers in one period.
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 1125899906842624_u64))]
     pub max_per_period: Option<u64>,
+    /// The period in seconds. Periods start at multiples of it since 1970.
+    #[cfg_attr(feature = "schema", schema(minimum = 60, maximum = 2592000))]
     pub period_s: u32,
+    /// Devices that may have the offer and have not reported an outcome.
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 1125899906842624_u64))]
     pub max_in_flight: Option<u64>,
+    /// Bytes offered in one period; at least the bytes of one device.
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 1125899906842624_u64))]
     pub max_bytes_per_period: Option<u64>,
 }
 
-/// `rollout.when_full`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
-pub enum WhenFullField {
-    #[default]
-    Next,
-    Wait,
+words! {
+    /// What a device that must wait may have meanwhile.
+    #[derive(Default)]
+    WhenFullField {
+        /// The next older update.
+        #[default]
+        Next "next",
+        /// Nothing.
+        Wait "wait",
+    }
 }
 
-/// `rollout.health`.
+/// When outcomes stop the rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = HealthRule, default))]
 #[serde(default)]
-#[allow(missing_docs)]
 pub struct HealthField {
+    /// The failure rate in percent that is considered normal.
+    #[cfg_attr(feature = "schema", schema(minimum = 0.01, maximum = 50))]
     pub tolerated_failure_percent: f64,
+    /// How sure a stop must be, in percent.
+    #[cfg_attr(feature = "schema", schema(minimum = 50, maximum = 99.999))]
     pub confidence_percent: f64,
+    /// The number of failures below which nothing is stopped.
+    #[cfg_attr(feature = "schema", schema(minimum = 1))]
     pub min_failures: u64,
 }
 
@@ -213,8 +315,7 @@ impl Definition {
     /// # Errors
     /// The first thing that is wrong, by name.
     pub fn from_value(value: Value, product: &ProductId) -> Result<Self, ApiError> {
-        let definition: Self = read(&value)?;
-        refuse_unknown_fields(&value, &definition)?;
+        let definition: Self = strict_json::read(&value)?;
         definition.update(product, &Publication::draft(), &mut Slots::new())?;
         Ok(definition)
     }
@@ -443,37 +544,11 @@ fn parse_policy(field: &str, text: &str, slots: &mut Slots) -> Result<Policy, Ap
     Policy::parse(text, slots).map_err(|error| ApiError::new(ErrorCode::PolicyInvalid, format!("{field}: {error}")))
 }
 
-fn read(value: &Value) -> Result<Definition, ApiError> {
-    Definition::deserialize(value).map_err(|error| ApiError::bad_field(format!("the update cannot be read: {error}")))
-}
+impl OperatorInput for Definition {
+    const FREE_FORM: &'static [&'static str] = &["payload", "specification", "labels"];
 
-/// Whatever was sent and does not come back when the definition is written again is a field that
-/// does not exist.
-fn refuse_unknown_fields(sent: &Value, definition: &Definition) -> Result<(), ApiError> {
-    check_shape("", sent, &serde_json::to_value(definition).unwrap_or_default())
-}
-
-fn check_shape(path: &str, sent: &Value, known: &Value) -> Result<(), ApiError> {
-    match (sent, known) {
-        _ if ["payload", "specification", "labels"].contains(&path) => Ok(()),
-        (Value::Object(sent), Value::Object(known)) => sent.iter().try_for_each(|(name, value)| {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            match known.get(name) {
-                Some(known) => check_shape(&path, value, known),
-                None => Err(ApiError::new(ErrorCode::UnknownField, format!("there is no field `{path}` in an update"))),
-            }
-        }),
-        // Serde would take a list of values for an object; people do not mean that.
-        (Value::Array(_), Value::Object(_)) => {
-            let what = if path.is_empty() { "the update" } else { path };
-            Err(ApiError::bad_field(format!("{what} must be an object, not a list")))
-        }
-        (Value::Array(sent), Value::Array(known)) => sent
-            .iter()
-            .zip(known)
-            .enumerate()
-            .try_for_each(|(index, (sent, known))| check_shape(&format!("{path}[{index}]"), sent, known)),
-        _ => Ok(()),
+    fn unknown_field(path: &str, _: &[String]) -> String {
+        format!("there is no field `{path}` in an update")
     }
 }
 

@@ -11,6 +11,24 @@ use crate::{body_limits, strict_json};
 const LONGEST_TEXT: usize = 1024;
 const LONGEST_NAME: usize = 128;
 
+/// A device's statement about itself. Every other field is an attribute that policies may ask about: a text of at most
+/// 1,024 bytes, a number, a boolean, a list of these, or an object of them. A name, dotted if it is nested, has at most
+/// 128 bytes. `null` is the same as leaving the field out. A number may be sent as a text: `"512"` compares as 512.
+#[cfg(feature = "schema")]
+#[derive(utoipa::ToSchema)]
+#[schema(as = DeviceJson)]
+#[allow(dead_code, reason = "it stands for a schema; the parser keeps all fields")]
+pub struct DeviceJsonBody {
+    /// The device's id.
+    #[schema(value_type = crate::schema::DeviceId)]
+    id: String,
+    /// The product's id.
+    #[schema(value_type = crate::schema::ProductId)]
+    product: String,
+    /// The version that the device runs, in SemVer 2.0.
+    version: String,
+}
+
 /// A `device.json` whose identity has been checked and whose version has not: some dialects cannot
 /// be told that it is bad.
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@ macro_rules! error_codes {
     ($($variant:ident $code:literal $status:literal $sentence:literal,)*) => {
         /// A stable code of an error. Programs may depend on it. The README lists the same codes.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
         pub enum ErrorCode {
             $(#[doc = $sentence] #[serde(rename = $code)] $variant,)*
         }
@@ -91,6 +92,7 @@ pub struct ApiError {
 
 /// The body of an error: `{"error":{"code","message"}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Error))]
 pub struct ErrorBody {
     /// The error.
     pub error: ErrorDetail,
@@ -98,6 +100,7 @@ pub struct ErrorBody {
 
 /// The one field of an [`ErrorBody`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ErrorDetail {
     /// The stable code.
     pub code: ErrorCode,

@@ -8,7 +8,18 @@ pub mod body_limits;
 pub mod definition;
 pub mod device_json;
 pub mod error;
+pub mod exosite;
+pub mod hawkbit;
+pub mod ioto;
+pub mod kaa;
+#[cfg(feature = "schema")]
+pub mod openapi;
+pub mod operator;
 pub mod report;
+pub mod route;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod strict_json;
+mod word;
 
 pub use error::{ApiError, ErrorCode};

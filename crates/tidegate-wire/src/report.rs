@@ -1,15 +1,76 @@
 //! What a device reports: a status on the way, or how it ended.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tidegate_core::status::Status;
 use tidegate_core::{DeviceId, ProductId, UpdateId};
 
 use crate::device_json::parse_version;
 use crate::error::ApiError;
+use crate::word::words;
 use crate::{body_limits, strict_json};
 
 /// The longest message that is kept, in bytes.
 const LONGEST_MESSAGE: usize = 256;
+
+/// The body of a report. One of `update` and `version` says which update it is about; `update` wins. Other fields
+/// are ignored.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Report))]
+pub struct ReportBody {
+    /// The device's id.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::DeviceId))]
+    pub id: String,
+    /// The product's id.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::ProductId))]
+    pub product: String,
+    /// The update's id, as it was offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false, value_type = Option<crate::schema::UpdateId>))]
+    pub update: Option<String>,
+    /// The update's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false, value_type = Option<crate::schema::Version>))]
+    pub version: Option<String>,
+    /// The status.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::ReportStatus))]
+    pub status: String,
+    /// A text for people; the first 256 bytes are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The progress in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 0, maximum = 100))]
+    pub progress: Option<f64>,
+}
+
+/// The answer to a report. The device is done in both cases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ReportAnswer))]
+pub struct ReportAnswer {
+    /// Whether the report changed anything.
+    pub recorded: bool,
+    /// Why it changed nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub reason: Option<NotRecorded>,
+}
+
+words! {
+    /// The reason why a report changed nothing.
+    NotRecorded {
+        /// The device was never offered this update.
+        NoClaim "no_claim",
+        /// The claim changed while the report was recorded.
+        NotReserved "not_reserved",
+        /// The report of progress came after the claim had expired.
+        Expired "expired",
+        /// The device has installed the update.
+        SucceededBefore "succeeded_before",
+        /// The device has failed, or decided against the update.
+        FailedBefore "failed_before",
+    }
+}
 
 /// A report.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::map::{Entry, Map};
 
-use crate::body_limits::BodyLimits;
+use crate::body_limits::{BodyLimits, OPERATOR};
 use crate::error::{ApiError, ErrorCode};
 
 /// Reads one JSON value.
@@ -31,6 +32,80 @@ pub fn parse_object(text: &[u8], limits: BodyLimits) -> Result<Map<String, Value
     match parse(text, limits)? {
         Value::Object(object) => Ok(object),
         _ => Err(ApiError::new(ErrorCode::BadJson, "the body must be a JSON object")),
+    }
+}
+
+/// A body of an operator. It is read strictly: a field that does not exist is refused.
+pub trait OperatorInput: Serialize + DeserializeOwned {
+    /// The paths of fields that may hold any JSON.
+    const FREE_FORM: &'static [&'static str] = &[];
+
+    /// The value with all its fields, also those that are not written when they are missing.
+    ///
+    /// # Errors
+    /// When the value is no JSON, which no body is.
+    fn with_all_fields(&self) -> serde_json::Result<Value> {
+        serde_json::to_value(self)
+    }
+
+    /// The sentence that refuses the field at `path`. `known` are the fields that exist beside it.
+    #[must_use]
+    fn unknown_field(path: &str, known: &[String]) -> String {
+        format!("there is no field `{path}` here; there is {}", known.join(", "))
+    }
+}
+
+/// Reads a body of an operator. An empty body is an empty object.
+///
+/// # Errors
+/// `body_too_large`, `bad_json`, `bad_field` or `unknown_field`, with the path of the field.
+pub fn read_body<T: OperatorInput>(body: &[u8]) -> Result<T, ApiError> {
+    let object = if body.is_empty() { Map::new() } else { parse_object(body, OPERATOR)? };
+    read(&Value::Object(object))
+}
+
+/// The same for a value that was parsed already.
+///
+/// # Errors
+/// `bad_field` or `unknown_field`, with the path of the field.
+pub fn read<T: OperatorInput>(value: &Value) -> Result<T, ApiError> {
+    let input: T = serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        // The path of the whole value is a dot.
+        let place = if path == "." { String::new() } else { format!("{path}: ") };
+        ApiError::bad_field(format!("{place}{}", error.inner()))
+    })?;
+    let known = input.with_all_fields().map_err(|error| ApiError::bad_field(error.to_string()))?;
+    check_shape::<T>("", value, &known)?;
+    Ok(input)
+}
+
+/// Refuses what was sent and does not come back when the value that was read is written again: it is a field that
+/// does not exist.
+fn check_shape<T: OperatorInput>(path: &str, sent: &Value, known: &Value) -> Result<(), ApiError> {
+    match (sent, known) {
+        _ if T::FREE_FORM.contains(&path) => Ok(()),
+        (Value::Object(sent), Value::Object(known)) => sent.iter().try_for_each(|(name, value)| {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            match known.get(name) {
+                Some(known) => check_shape::<T>(&path, value, known),
+                None => {
+                    let known = known.keys().cloned().collect::<Vec<_>>();
+                    Err(ApiError::new(ErrorCode::UnknownField, T::unknown_field(&path, &known)))
+                }
+            }
+        }),
+        // Serde would take a list of values for an object; people do not mean that.
+        (Value::Array(_), Value::Object(_)) => {
+            let what = if path.is_empty() { "the body" } else { path };
+            Err(ApiError::bad_field(format!("{what} must be an object, not a list")))
+        }
+        (Value::Array(sent), Value::Array(known)) => sent
+            .iter()
+            .zip(known)
+            .enumerate()
+            .try_for_each(|(index, (sent, known))| check_shape::<T>(&format!("{path}[{index}]"), sent, known)),
+        _ => Ok(()),
     }
 }
 

@@ -1,0 +1,24 @@
+//! The JSON of the operator API.
+
+mod audit;
+mod device;
+mod metrics;
+mod product;
+mod receipt;
+mod software;
+mod token;
+mod update;
+
+use std::collections::BTreeMap;
+
+pub use audit::{AuditEntry, AuditLog};
+pub use device::{ClaimState, ClaimView, DeviceList, DeviceView, VersionCount, VersionList};
+pub use metrics::{Counters, Evidence, HealthView, Metrics, SeriesPoint, Verdict};
+pub use product::{Product, ProductChange, ProductTokens, Registration};
+pub use receipt::{ClauseVerdict, ConsideredClause, ConsideredUpdate, Receipt, ReceiptObjection, ReceiptOffer};
+pub use software::{RolloutStrategy, Software, SoftwareDefinition, SoftwareFilter};
+pub use token::{Revoked, Token};
+pub use update::{Created, DefinitionView, Reason, UpdateChange, UpdateList, UpdateView, Upload, UploadMethod};
+
+/// Numbers by the code of an objection.
+pub type CountsByObjection = BTreeMap<String, u64>;

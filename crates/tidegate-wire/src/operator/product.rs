@@ -1,0 +1,82 @@
+//! The settings of a product.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use tidegate_core::ProductId;
+
+use crate::strict_json::OperatorInput;
+use crate::word::words;
+
+/// The settings of a product.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Product {
+    /// The product's id.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::ProductId))]
+    pub product: ProductId,
+    /// Whether a token that all devices of the product share is accepted.
+    pub product_tokens: ProductTokens,
+    /// Whether devices may register themselves.
+    pub registration: Registration,
+    /// The attribute of hawkBit's `configData` that is the device's version.
+    #[cfg_attr(feature = "schema", schema(min_length = 1, max_length = 128))]
+    pub version_attribute: String,
+}
+
+/// A change of a product's settings. A setting that is not named stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct ProductChange {
+    /// Whether a token that all devices of the product share is accepted.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub product_tokens: Option<ProductTokens>,
+    /// Whether devices may register themselves.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub registration: Option<Registration>,
+    /// The attribute of hawkBit's `configData` that is the device's version; `null` for `sw_version`.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, min_length = 1, max_length = 128))]
+    pub version_attribute: Option<Option<String>>,
+    /// The reason, for the audit log. At most 1,000 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(max_length = 1000))]
+    pub reason: Option<String>,
+}
+
+impl OperatorInput for ProductChange {
+    fn with_all_fields(&self) -> serde_json::Result<serde_json::Value> {
+        serde_json::to_value(Self {
+            product_tokens: Some(ProductTokens::Refuse),
+            registration: Some(Registration::Closed),
+            version_attribute: Some(None),
+            reason: Some(String::new()),
+        })
+    }
+}
+
+/// A field that was sent, even as `null`, is not the same as one that was left out.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+words! {
+    /// Whether a token that all devices of a product share is accepted.
+    ProductTokens {
+        /// It is accepted.
+        Accept "accept",
+        /// It is refused. This is the default.
+        Refuse "refuse",
+    }
+}
+
+words! {
+    /// Whether devices may register themselves.
+    Registration {
+        /// A device gets a token for the asking.
+        Open "open",
+        /// An operator issues all tokens. This is the default.
+        Closed "closed",
+    }
+}

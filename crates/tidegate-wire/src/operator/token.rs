@@ -1,0 +1,20 @@
+//! Tokens of devices and products.
+
+use serde::{Deserialize, Serialize};
+
+/// A token. The service shows it and does not store it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Token {
+    /// The token.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::TokenText))]
+    pub token: String,
+}
+
+/// All tokens of a device are revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Revoked {
+    /// Always true.
+    pub revoked: bool,
+}

@@ -1,0 +1,158 @@
+//! An update as operators see it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tidegate_core::{ProductId, State, Timestamp, UpdateId};
+
+use super::Metrics;
+use crate::definition::{Definition, RolloutField};
+use crate::strict_json::OperatorInput;
+use crate::word::words;
+
+/// An update: its definition with every default written out, and its present state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Update))]
+pub struct UpdateView {
+    /// The update's id.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::UpdateId))]
+    pub id: UpdateId,
+    /// The product's id.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::ProductId))]
+    pub product: ProductId,
+    /// The present state.
+    #[serde(with = "crate::word::state")]
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::State))]
+    pub state: State,
+    /// The reason for the last change of state; empty if none was given.
+    pub reason: String,
+    /// A number that goes up with every change.
+    #[cfg_attr(feature = "schema", schema(minimum = 1))]
+    pub generation: u64,
+    /// The time of the creation.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Time))]
+    pub created_at: Timestamp,
+    /// The time of the last change.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Time))]
+    pub changed_at: Timestamp,
+    /// The definition.
+    #[serde(flatten)]
+    pub definition: DefinitionView,
+    /// The rollout's counters. Only in the answer about one update, once it has been activated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
+}
+
+/// The definition of an update, if the service can read what is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(untagged)]
+pub enum DefinitionView {
+    /// A definition that cannot be read. It does not hide the other updates in a list.
+    Unreadable {
+        /// Always true.
+        unreadable: bool,
+        /// The version.
+        #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Version))]
+        version: String,
+    },
+    /// The definition.
+    Readable(Box<Definition>),
+}
+
+impl UpdateView {
+    /// The version.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        match &self.definition {
+            DefinitionView::Unreadable { version, .. } => version,
+            DefinitionView::Readable(definition) => &definition.version,
+        }
+    }
+
+    /// The definition, if the service can read it.
+    #[must_use]
+    pub fn definition(&self) -> Option<&Definition> {
+        match &self.definition {
+            DefinitionView::Unreadable { .. } => None,
+            DefinitionView::Readable(definition) => Some(definition),
+        }
+    }
+}
+
+/// All updates of a product, newest version first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct UpdateList {
+    /// The updates, without metrics.
+    pub updates: Vec<UpdateView>,
+}
+
+/// A created draft, or the update that the same create made before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Created {
+    /// The update's id.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::UpdateId))]
+    pub id: UpdateId,
+    /// The version.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Version))]
+    pub version: String,
+    /// The present state.
+    #[serde(with = "crate::word::state")]
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::State))]
+    pub state: State,
+    /// One upload for each file whose bytes are not stored yet. None, unless the update is a draft.
+    #[cfg_attr(feature = "schema", schema(max_items = 16))]
+    pub uploads: Vec<Upload>,
+}
+
+/// A presigned upload of one file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Upload {
+    /// The name of the file.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::FileName))]
+    pub name: String,
+    /// The HTTP method.
+    pub method: UploadMethod,
+    /// The address, good for 3,600 seconds.
+    #[cfg_attr(feature = "schema", schema(format = "uri"))]
+    pub url: String,
+    /// Headers to send exactly so. An HTTP client writes `content-length` itself.
+    pub headers: BTreeMap<String, String>,
+}
+
+words! {
+    /// The method of an upload.
+    UploadMethod {
+        /// `PUT`.
+        Put "PUT",
+    }
+}
+
+/// A change of an update's rollout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct UpdateChange {
+    /// The fields of the rollout to change. Objects are merged field by field; any other value, lists and
+    /// `null` too, replaces the present one.
+    #[cfg_attr(feature = "schema", schema(value_type = RolloutField))]
+    pub rollout: serde_json::Map<String, serde_json::Value>,
+    /// The reason, for the audit log.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_length = 1000))]
+    pub reason: Option<String>,
+}
+
+/// The reason for a change, for the audit log. No body at all is no reason.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Reason {
+    /// At most 1,000 bytes.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_length = 1000))]
+    pub reason: Option<String>,
+}
+
+impl OperatorInput for Reason {}
