@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tidegate::api_client::{ApiClient, ApiPath, Credential, Transfers};
 use tidegate::stack::Stack;
 use tidegate_tests::file;
+use tidegate_wire::route::PublishRoute;
 
 /// The tenant of every recording.
 const TENANT: &str = "DEFAULT";
@@ -113,7 +114,7 @@ impl Replay {
         let token = tokio::task::block_in_place(|| {
             let created = operator
                 .post(
-                    &ApiPath::product(TENANT, &["updates"]),
+                    &ApiPath::product(PublishRoute::CreateUpdate, TENANT),
                     &json!({"version": version, "files": [file(name, IMAGE)]}),
                 )
                 .unwrap();
@@ -123,31 +124,31 @@ impl Replay {
             let url = upload["url"].as_str().unwrap();
             let headers = headers.collect::<Vec<_>>();
             Transfers::new().upload("PUT", url, &headers, IMAGE.len() as u64, &mut &*IMAGE).unwrap();
-            operator.post(&ApiPath::product(TENANT, &["updates", version, "activate"]), &json!({})).unwrap();
-            let issued = operator.put(&ApiPath::product(TENANT, &["devices", device, "token"])).unwrap();
+            operator.post(&ApiPath::update(PublishRoute::ActivateUpdate, TENANT, version), &json!({})).unwrap();
+            let issued = operator.put(&ApiPath::device(PublishRoute::IssueToken, TENANT, device)).unwrap();
             issued["token"].as_str().unwrap().to_string()
         });
         let authorization = format!("Authorization: TargetToken {token}");
         Self { stack, operator, version, authorization, action: None, is_configured: false }
     }
 
-    fn steer(&self, verb: &str) {
-        self.operator.post(&ApiPath::product(TENANT, &["updates", self.version, verb]), &json!({})).unwrap();
+    fn steer(&self, route: PublishRoute) {
+        self.operator.post(&ApiPath::update(route, TENANT, self.version), &json!({})).unwrap();
     }
 
     fn edit(&self, rollout: Value) {
         self.operator
-            .patch(&ApiPath::product(TENANT, &["updates", self.version]), &json!({"rollout": rollout}))
+            .patch(&ApiPath::update(PublishRoute::EditUpdate, TENANT, self.version), &json!({"rollout": rollout}))
             .unwrap();
     }
 
     fn counts(&self) -> String {
-        let metrics = self.operator.get(&ApiPath::product(TENANT, &["updates", self.version, "metrics"])).unwrap();
+        let metrics = self.operator.get(&ApiPath::update(PublishRoute::ShowMetrics, TENANT, self.version)).unwrap();
         ["offered", "in_flight", "succeeded", "failed", "timed_out"].map(|name| metrics[name].to_string()).join(" ")
     }
 
     fn runs(&self, device: &str) -> Value {
-        self.operator.get(&ApiPath::product(TENANT, &["devices", device])).unwrap()["version"].clone()
+        self.operator.get(&ApiPath::device(PublishRoute::ShowDevice, TENANT, device)).unwrap()["version"].clone()
     }
 
     /// Sends one recorded request again.
@@ -312,7 +313,7 @@ async fn swupdate_lets_go_of_an_update_that_was_paused() {
         let mut is_paused = false;
         let answers = replay.run(&recording("hawkbit-swupdate-cancel.txt"), |replay, recorded| {
             if recorded.answer.contains("cancelAction") && !is_paused {
-                replay.steer("pause");
+                replay.steer(PublishRoute::PauseUpdate);
                 is_paused = true;
             }
         });

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tidegate::api_client::{ApiClient, ApiPath, Credential};
 use tidegate::stack::Stack;
 use tidegate_tests::file;
+use tidegate_wire::route::PublishRoute;
 
 /// The recordings name these; the replay uses a product that exists.
 const RECORDED_DEVICES: [(&str, &str); 2] = [("DEV0000001", "01HPRODUCTTEST0000000000AA"), ("D1", "P1")];
@@ -30,7 +31,7 @@ async fn field() -> Field {
                 "version": "1.3.0", "policy": "memory >= 512 || pro == true",
                 "files": [file("ioto-1.3.0.bin", IMAGE)],
             });
-            let created = operator.post(&ApiPath::product(product, &["updates"]), &update).unwrap();
+            let created = operator.post(&ApiPath::product(PublishRoute::CreateUpdate, product), &update).unwrap();
             let upload = &created["uploads"][0];
             let headers = upload["headers"].as_object().unwrap().iter();
             let headers =
@@ -39,7 +40,7 @@ async fn field() -> Field {
             tidegate::api_client::Transfers::new()
                 .upload("PUT", url, &headers, IMAGE.len() as u64, &mut &*IMAGE)
                 .unwrap();
-            operator.post(&ApiPath::product(product, &["updates", "1.3.0", "activate"]), &json!({})).unwrap();
+            operator.post(&ApiPath::update(PublishRoute::ActivateUpdate, product, "1.3.0"), &json!({})).unwrap();
         }
     });
     Field { stack, operator }
@@ -47,12 +48,12 @@ async fn field() -> Field {
 
 impl Field {
     fn token(&self, product: &str, device: &str) -> String {
-        let issued = self.operator.put(&ApiPath::product(product, &["devices", device, "token"])).unwrap();
+        let issued = self.operator.put(&ApiPath::device(PublishRoute::IssueToken, product, device)).unwrap();
         issued["token"].as_str().unwrap().to_string()
     }
 
     fn metrics(&self, product: &str) -> String {
-        let metrics = self.operator.get(&ApiPath::product(product, &["updates", "1.3.0", "metrics"])).unwrap();
+        let metrics = self.operator.get(&ApiPath::update(PublishRoute::ShowMetrics, product, "1.3.0")).unwrap();
         ["offered", "in_flight", "succeeded", "failed"].map(|name| metrics[name].to_string()).join(" ")
     }
 
@@ -239,7 +240,7 @@ async fn an_agent_registers_itself_only_where_its_product_allows_it() {
         let (head, body) = exchange(&field.address(), &request);
         assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
         assert!(!body.is_empty());
-        field.operator.patch(&ApiPath::product(product, &[]), &json!({"registration": "open"})).unwrap();
+        field.operator.patch(&ApiPath::product(PublishRoute::ShowProduct, product), &json!({"registration": "open"})).unwrap();
         let (head, body) = exchange(&field.address(), &request);
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         let answer: Value = serde_json::from_slice(&body).unwrap();

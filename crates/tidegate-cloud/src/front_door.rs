@@ -20,6 +20,7 @@ use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use lambda_http::Body;
+use tidegate_wire::route;
 use tokio::net::TcpListener;
 
 use crate::operator_key::OperatorKey;
@@ -38,10 +39,7 @@ const BACKEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time that a body that is too large may keep its connection busy.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Paths below which every route is for operators.
-const OPERATOR_ROUTES: [&str; 2] = ["/v1/products/", "/otao/api/v1/applications/"];
-
-/// The functions behind the front door.
+/// What answers behind the front door.
 pub trait Backend: Send + Sync + 'static {
     /// Answers one request that API Gateway would route to a function.
     fn call(&self, request: lambda_http::Request) -> impl Future<Output = lambda_http::Response<Body>> + Send;
@@ -117,7 +115,7 @@ async fn answer(
 ) -> Result<hyper::Response<Full<Bytes>>, Refusal> {
     let (mut head, body) = request.into_parts();
     let path = event::decoded_path(head.uri.path())?;
-    if path == "/healthz" && head.method == http::Method::GET {
+    if path == route::HEALTH_PATH && head.method == http::Method::GET {
         return Ok(json(StatusCode::OK, r#"{"ok":true}"#.to_owned()));
     }
     let caller = caller(&path, &mut head, operator_key)?;
@@ -125,9 +123,9 @@ async fn answer(
     let request_id = uuid::Uuid::new_v4().to_string();
     let event = Event { head: &head, path: &path, body: &body, caller, request_id: &request_id };
     let request = parse(&event.to_json())?;
-    // The parser normalises paths. Without this check, `/v1/check/../products/x` would reach an operator
-    // route without the key.
-    if is_operator_route(request.uri().path()) != is_operator_route(&path) {
+    // The parser normalises paths. A path that means one thing before it and another after it, such as
+    // `/v1/check/../products/x`, would get an operator's request past the key.
+    if route::is_for_operators(request.uri().path()) != route::is_for_operators(&path) {
         return Err(Refusal::Malformed);
     }
     let mut response = ask(backend, request).await?;
@@ -139,16 +137,12 @@ async fn answer(
 
 /// The sender of the request. The operator key is removed: the functions do not need it.
 fn caller(path: &str, head: &mut http::request::Parts, operator_key: &OperatorKey) -> Result<Caller, Refusal> {
-    if !is_operator_route(path) {
+    if !route::is_for_operators(path) {
         return Ok(Caller::Device);
     }
     let authorization = head.headers.remove(AUTHORIZATION).ok_or(Refusal::Forbidden)?;
     let is_operator = authorization.to_str().is_ok_and(|authorization| operator_key.opens(authorization));
     if is_operator { Ok(Caller::Operator) } else { Err(Refusal::Forbidden) }
-}
-
-fn is_operator_route(path: &str) -> bool {
-    OPERATOR_ROUTES.iter().any(|start| path.starts_with(start))
 }
 
 async fn read(mut body: Incoming) -> Result<Bytes, Refusal> {

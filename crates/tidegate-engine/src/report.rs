@@ -12,6 +12,7 @@ use crate::device;
 use crate::error::{Done, EngineError};
 use crate::health::judge_after_failure;
 use crate::token::Proof;
+pub use tidegate_wire::report::NotRecorded;
 
 /// Tries per report, when other requests move the same claim at the same time.
 const MOST_TRIES: usize = 4;
@@ -95,44 +96,13 @@ pub enum Recorded {
     No(NotRecorded),
 }
 
-/// Reason why a report changed nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotRecorded {
-    /// The device has no such claim.
-    NoClaim,
-    /// It is about a reservation that was followed by another.
-    EarlierAttempt,
-    /// The claim is reserved, and this status does not fit.
-    NotReserved,
-    /// The claim expired.
-    Expired,
-    /// The device had succeeded.
-    SucceededBefore,
-    /// The device had failed.
-    FailedBefore,
-}
-
-impl NotRecorded {
-    /// The code by which programs know it.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::NoClaim => "no_claim",
-            Self::EarlierAttempt => "earlier_attempt",
-            Self::NotReserved => "not_reserved",
-            Self::Expired => "expired",
-            Self::SucceededBefore => "succeeded_before",
-            Self::FailedBefore => "failed_before",
-        }
-    }
-
-    fn of(claim: &Claim) -> Self {
-        match claim.state {
-            ClaimState::Reserved => Self::NotReserved,
-            ClaimState::Expired => Self::Expired,
-            ClaimState::Succeeded => Self::SucceededBefore,
-            ClaimState::Failed => Self::FailedBefore,
-        }
+/// The reason why a report about a claim in its present state changes nothing.
+fn not_recorded(claim: &Claim) -> NotRecorded {
+    match claim.state {
+        ClaimState::Reserved => NotRecorded::NotReserved,
+        ClaimState::Expired => NotRecorded::Expired,
+        ClaimState::Succeeded => NotRecorded::SucceededBefore,
+        ClaimState::Failed => NotRecorded::FailedBefore,
     }
 }
 
@@ -199,7 +169,7 @@ impl<S: ReportStore> Reports<S> {
             Content::Status { status, message, progress } if status.effect() == StatusEffect::Progress => {
                 let (status, message) = (status.to_string(), message.as_deref());
                 let noted = self.store.note_progress(key, &status, *progress, message, now).await?;
-                Ok(if noted { Recorded::Yes } else { Recorded::No(NotRecorded::of(claim)) })
+                Ok(if noted { Recorded::Yes } else { Recorded::No(not_recorded(claim)) })
             }
             Content::Status { status, .. } => {
                 self.settle_outcome(key, claim, status.effect(), report, known, now).await
@@ -219,7 +189,7 @@ impl<S: ReportStore> Reports<S> {
         now: Timestamp,
     ) -> Stored<Recorded> {
         let Some((after, delta)) = claim.settle(outcome) else {
-            return Ok(Recorded::No(NotRecorded::of(claim)));
+            return Ok(Recorded::No(not_recorded(claim)));
         };
         match report.version_from {
             VersionFrom::Report { .. } if outcome == StatusEffect::Succeeded => {
@@ -238,7 +208,7 @@ impl<S: ReportStore> Reports<S> {
     /// Ends a reservation of a device that installed nothing. Where it was told to stop, the attempt is not held against
     /// it.
     async fn let_go(&self, key: &ClaimKey, claim: &Claim) -> Stored<Recorded> {
-        let over = Recorded::No(NotRecorded::of(claim));
+        let over = Recorded::No(not_recorded(claim));
         if claim.state != ClaimState::Reserved {
             return Ok(over);
         }
@@ -259,7 +229,7 @@ impl<S: ReportStore> Reports<S> {
                 Ok(Recorded::Yes)
             }
             None if claim.state == ClaimState::Reserved => Ok(Recorded::Yes),
-            None => Ok(Recorded::No(NotRecorded::of(claim))),
+            None => Ok(Recorded::No(not_recorded(claim))),
         }
     }
 

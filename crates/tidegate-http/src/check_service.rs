@@ -1,16 +1,16 @@
-//! Door of the function `check`: a path belongs to one dialect, which parses, calls the engine and answers.
+//! Door of the function `check`: a route belongs to one dialect, which parses, calls the engine and answers.
 
-use lambda_http::{Body, Request, RequestExt as _, Response};
+use lambda_http::{Body, Request, Response};
 use tidegate_core::{Device, DeviceId, ProductId, Timestamp};
 use tidegate_engine::token::{Proof, TokenKeys};
 use tidegate_engine::{CheckInResult, CheckIns, DeviceContext};
 use tidegate_store::record::DeviceWrite;
 use tidegate_store::{CheckStore, Images};
-use tidegate_wire::{ApiError, ErrorCode};
+use tidegate_wire::ApiError;
+use tidegate_wire::route::{CheckRoute, RouteId};
 
-use crate::dialect::{Dialect, log_check_in, refusal, unknown_route};
-use crate::edge::error_response;
-use crate::{exosite, hawkbit, kaa};
+use crate::dialect::{Dialect, log_check_in, refusal};
+use crate::router;
 
 /// The age of a catalog, in milliseconds, up to which it is used without a look at its head: changes of a rollout are
 /// seen within it.
@@ -47,27 +47,31 @@ impl<S: CheckStore> CheckService<S> {
 
     /// Answers one request.
     pub async fn handle(&self, request: Request, now: Timestamp) -> Response<Body> {
-        let path = request.raw_http_path();
-        if let Some(route) = hawkbit::wire::Route::parse(path) {
-            return self.hawkbit(&route, &request, now).await;
-        }
-        if let Some(route) = exosite::wire::Route::parse(path) {
-            return self.exosite(route, &request, now).await;
-        }
-        if let Some(route) = kaa::wire::Route::parse(path) {
-            return self.kaa(&route, &request, now).await;
-        }
-        match (request.method().as_str(), request.uri().path()) {
-            ("POST", "/v1/check") => self.native(&request, now).await,
-            ("POST", "/tok/provision/update") => self.ioto(&request, now).await,
-            ("POST", path) if path.ends_with("/device/register") => self.ioto_register(&request, now).await,
-            (_, "/v1/check" | "/tok/provision/update") => {
-                error_response(&ApiError::new(ErrorCode::WrongMethod, "a check-in is a POST"))
-            }
-            (_, path) if path.ends_with("/device/register") => {
-                error_response(&ApiError::new(ErrorCode::WrongMethod, "a registration is a POST"))
-            }
-            _ => error_response(&unknown_route()),
+        let found = match router::find(&request) {
+            Ok(found) => found,
+            Err(no_route) => return router::answer_no_route(&request, &no_route),
+        };
+        let RouteId::Check(route) = found.route.id else {
+            return router::answer_other_function(&request, &found);
+        };
+        match route {
+            CheckRoute::Check => self.native(&request, now).await,
+            CheckRoute::CheckIoto => self.ioto(&request, now).await,
+            CheckRoute::Register => self.ioto_register(&request, now).await,
+            CheckRoute::HawkbitPoll
+            | CheckRoute::HawkbitConfigData
+            | CheckRoute::HawkbitDeployment
+            | CheckRoute::HawkbitInstalled
+            | CheckRoute::HawkbitCancel
+            | CheckRoute::HawkbitConfirmations
+            | CheckRoute::HawkbitConfirmation
+            | CheckRoute::HawkbitArtifacts
+            | CheckRoute::HawkbitDownload
+            | CheckRoute::HawkbitDownloadHead => self.hawkbit(&found, &request, now).await,
+            CheckRoute::ExositeRead => self.exosite_read(&request, now).await,
+            CheckRoute::ExositeActivate => self.exosite_activate(&request, now).await,
+            CheckRoute::ExositeDownload => self.exosite_download(&request, now).await,
+            CheckRoute::KaaConfig | CheckRoute::KaaConfigNumbered => self.kaa(&found, &request, now).await,
         }
     }
 

@@ -8,9 +8,6 @@ use tidegate_engine::{CheckInResult, EngineError, Recorded};
 use tidegate_wire::answer::opens;
 use tidegate_wire::{ApiError, ErrorCode};
 
-/// A route of a dialect as `openapi.yaml` spells it: the method and the path.
-pub type DialectRoute = (&'static str, &'static str);
-
 /// Wire format of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // the protocols' own names
@@ -37,11 +34,6 @@ impl fmt::Display for Dialect {
 /// The `Authorization` header of a request, if it is text.
 pub(crate) fn authorization(request: &Request) -> Option<&str> {
     request.headers().get("authorization").and_then(|value| value.to_str().ok())
-}
-
-/// The answer to a path that a function does not serve.
-pub(crate) fn unknown_route() -> ApiError {
-    ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path")
 }
 
 /// The answer to a device whose use case was not carried out. A failure of the store is logged here, once; the device

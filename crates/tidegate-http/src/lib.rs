@@ -16,10 +16,9 @@ pub mod kaa;
 pub mod log;
 mod native;
 pub mod operator;
-
 pub mod report_service;
+pub mod router;
 
 pub use check_service::CheckService;
-pub use dialect::DialectRoute;
 pub use operator::PublishService;
 pub use report_service::ReportService;

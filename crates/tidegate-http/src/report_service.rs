@@ -1,17 +1,18 @@
-//! Door of the function `report`: a path belongs to one dialect, which parses, calls the engine and answers.
+//! Door of the function `report`: a route belongs to one dialect, which parses, calls the engine and answers.
 
-use lambda_http::{Body, Request, RequestExt as _, Response};
+use lambda_http::{Body, Request, Response};
 use tidegate_core::{Timestamp, Version};
 use tidegate_engine::report::{About, Content, Report, VersionFrom};
 use tidegate_engine::token::{Proof, TokenKeys};
 use tidegate_engine::{Recorded, Reports};
 use tidegate_store::ReportStore;
 use tidegate_wire::report::Report as ReportJson;
-use tidegate_wire::{ApiError, ErrorCode};
+use tidegate_wire::route::{ReportRoute, RouteId};
+use tidegate_wire::ApiError;
 
-use crate::dialect::{Dialect, log_of_update, refusal, unknown_route};
-use crate::edge::error_response;
-use crate::{exosite, hawkbit, kaa};
+use crate::dialect::{Dialect, log_of_update, refusal};
+use crate::exosite::wire::Write;
+use crate::router;
 
 /// Reports of devices, over HTTP.
 #[derive(Debug)]
@@ -29,23 +30,22 @@ impl<S: ReportStore> ReportService<S> {
 
     /// Answers one request.
     pub async fn handle(&self, request: Request, now: Timestamp) -> Response<Body> {
-        let path = request.raw_http_path();
-        if let Some(route) = hawkbit::wire::Route::parse(path) {
-            return self.hawkbit(&route, &request, now).await;
-        }
-        if let Some(route) = exosite::wire::Route::parse(path) {
-            return self.exosite(route, &request, now).await;
-        }
-        if let Some(route) = kaa::wire::Route::parse(path) {
-            return self.kaa(&route, &request, now).await;
-        }
-        match (request.method().as_str(), request.uri().path()) {
-            ("POST", "/v1/report") => self.native(&request, now).await,
-            ("POST", "/tok/provision/updateReport") => self.ioto(&request, now).await,
-            (_, "/v1/report" | "/tok/provision/updateReport") => {
-                error_response(&ApiError::new(ErrorCode::WrongMethod, "a report is a POST"))
-            }
-            _ => error_response(&unknown_route()),
+        let found = match router::find(&request) {
+            Ok(found) => found,
+            Err(no_route) => return router::answer_no_route(&request, &no_route),
+        };
+        let RouteId::Report(route) = found.route.id else {
+            return router::answer_other_function(&request, &found);
+        };
+        match route {
+            ReportRoute::Report => self.native(&request, now).await,
+            ReportRoute::ReportIoto => self.ioto(&request, now).await,
+            ReportRoute::HawkbitFeedback
+            | ReportRoute::HawkbitCancelFeedback
+            | ReportRoute::HawkbitConfirmationFeedback => self.hawkbit(&found, &request, now).await,
+            ReportRoute::ExositeWrite => self.exosite(Write::alias(request.body()), &request, now).await,
+            ReportRoute::ExositeRecord => self.exosite(Write::record(request.body()), &request, now).await,
+            ReportRoute::KaaApplied | ReportRoute::KaaAppliedNumbered => self.kaa(&found, &request, now).await,
         }
     }
 

@@ -251,7 +251,7 @@ words! {
 
 /// When outcomes stop the rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = HealthRule, default))]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = HealthGate, default))]
 #[serde(default)]
 pub struct HealthField {
     /// The failure rate in percent that is considered normal.

@@ -61,6 +61,8 @@ words! {
     NotRecorded {
         /// The device was never offered this update.
         NoClaim "no_claim",
+        /// The report is about an earlier attempt.
+        EarlierAttempt "earlier_attempt",
         /// The claim changed while the report was recorded.
         NotReserved "not_reserved",
         /// The report of progress came after the claim had expired.

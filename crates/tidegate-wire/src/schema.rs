@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "the types stand for schemas and are never built")]
 
 use serde_json::json;
-use tidegate_core::outcome;
+use tidegate_core::status;
 use tidegate_core::{State as CoreState, objection};
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::{Ref, RefOr};

@@ -9,6 +9,7 @@ use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RANG
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response};
 use ureq::tls::{ClientCert, TlsConfig};
 use ureq::{Agent, Body, SendBody};
+use tidegate_wire::route::{CheckRoute, PublishRoute, ReportRoute, Route, percent_encoded};
 
 use crate::aws::AwsIdentity;
 use crate::error::{CommandError, CommandResult};
@@ -239,50 +240,52 @@ fn http_date(value: &HeaderValue) -> Option<jiff::Timestamp> {
     jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value.to_str().ok()?.trim()).ok()
 }
 
-/// A path of the API, each segment percent-encoded: `1.0.0+build` and `dev/1` arrive as they are.
+/// A path of the API, each parameter percent-encoded: `1.0.0+build` and `dev/1` arrive as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiPath(String);
 
 impl ApiPath {
+    /// The path of a route, with its parameters by name.
+    ///
+    /// # Panics
+    /// When a parameter of the route is not given.
+    pub fn to(route: Route, parameters: &[(&str, &str)]) -> Self {
+        Self(route.path(parameters))
+    }
+
     /// Where devices check in.
     pub fn check() -> Self {
-        Self("/v1/check".into())
+        Self::to(CheckRoute::Check.route(), &[])
     }
 
     /// Where devices report.
     pub fn report() -> Self {
-        Self("/v1/report".into())
+        Self::to(ReportRoute::Report.route(), &[])
     }
 
-    /// A path below a product: `product("lamp", &["updates", "2.4.0"])`.
-    pub fn product(product: &str, segments: &[&str]) -> Self {
-        let mut path = format!("/v1/products/{}", encoded(product));
-        for segment in segments {
-            path.push('/');
-            path.push_str(&encoded(segment));
-        }
-        Self(path)
+    /// An operator's path about a product.
+    pub fn product(route: PublishRoute, product: &str) -> Self {
+        Self::to(route.route(), &[("product", product)])
+    }
+
+    /// An operator's path about an update.
+    pub fn update(route: PublishRoute, product: &str, version: &str) -> Self {
+        Self::to(route.route(), &[("product", product), ("version", version)])
+    }
+
+    /// An operator's path about a device.
+    pub fn device(route: PublishRoute, product: &str, device: &str) -> Self {
+        Self::to(route.route(), &[("product", product), ("device", device)])
     }
 
     /// Adds a query parameter, if there is a value.
     pub fn with(mut self, name: &str, value: Option<&str>) -> Self {
         if let Some(value) = value {
             self.0.push(if self.0.contains('?') { '&' } else { '?' });
-            self.0.push_str(&format!("{name}={}", encoded(value)));
+            self.0.push_str(&format!("{name}={}", percent_encoded(value)));
         }
         self
     }
-}
-
-/// Percent-encodes everything but RFC 3986's unreserved characters: the strictest reading, which is
-/// also the one that AWS signatures use.
-fn encoded(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
 }
 
 /// Bytes to and from presigned URLs, which carry their own authority: no credential of ours is sent.
@@ -392,7 +395,7 @@ mod tests {
     #[test]
     fn a_call_carries_the_key_and_the_encoded_path() {
         let server = StubServer::start(vec![Reply::json(200, r#"{"updates":[]}"#)]);
-        let path = ApiPath::product("lamp", &["updates", "1.0.0+a/b"]).with("version", Some("1 2"));
+        let path = ApiPath::update(PublishRoute::ShowUpdate, "lamp", "1.0.0+a/b").with("version", Some("1 2"));
         let answer = operator(&server).get(&path);
         assert_eq!(answer, Ok(json!({"updates": []})));
         let request = server.request(0);
@@ -405,7 +408,7 @@ mod tests {
         let reply =
             Reply::json(409, r#"{"error":{"code":"wrong_state","message":"it is paused"}}"#).header("Retry-After", "7");
         let server = StubServer::start(vec![reply]);
-        let path = ApiPath::product("lamp", &["updates", "1.0.0", "pause"]);
+        let path = ApiPath::update(PublishRoute::PauseUpdate, "lamp", "1.0.0");
         let answer = operator(&server).post(&path, &json!({"reason": "x"}));
         assert_eq!(
             answer,

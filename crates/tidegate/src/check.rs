@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
+use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;
 use crate::device_file::DeviceFile;
@@ -70,7 +71,7 @@ fn issue_token(common: &Common, device: &DeviceFile) -> CommandResult<String> {
             "a device token is needed: --token T, or an operator key or --profile to issue one with".into(),
         ));
     }
-    let path = ApiPath::product(&device.product, &["devices", &device.id, "token"]);
+    let path = ApiPath::device(PublishRoute::IssueToken, &device.product, &device.id);
     crate::token::token_of(&common.operator()?.put(&path)?)
 }
 

@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath, Credential, Transfers};
 use crate::arguments::DemoArgs;
 use crate::download::{Downloader, Throttle};
@@ -103,7 +104,7 @@ impl Story<'_> {
         self.output.table(&rows)?;
         self.heading("3. Why did the others not get 2.0.0?")?;
         for device in ["lamp-4", "lamp-5", "lamp-6", "lamp-7", "lamp-8"] {
-            let why = self.operator.get(&ApiPath::product(PRODUCT, &["devices", device, "why"]))?;
+            let why = self.operator.get(&ApiPath::device(PublishRoute::Why, PRODUCT, device))?;
             let newest = &why["considered"][0];
             let objection = newest["objection"]["sentence"].as_str().unwrap_or("nothing objects");
             self.output.line(format!("  {device}: {objection}{}", unmet(newest)))?;
@@ -123,7 +124,7 @@ impl Story<'_> {
         let mut update = update;
         update["version"] = json!(version);
         update["files"] = json!([{"name": format!("lamp-{version}.bin"), "sha256": sha256, "size": size}]);
-        let created = self.operator.post(&ApiPath::product(PRODUCT, &["updates"]), &update)?;
+        let created = self.operator.post(&ApiPath::product(PublishRoute::CreateUpdate, PRODUCT), &update)?;
         for upload in created["uploads"].as_array().into_iter().flatten() {
             let headers = upload["headers"].as_object().into_iter().flatten();
             let headers = headers.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_string()));
@@ -131,7 +132,7 @@ impl Story<'_> {
             Transfers::new().upload("PUT", url, &headers.collect::<Vec<_>>(), size as u64, &mut image.as_slice())?;
         }
         self.operator
-            .post(&ApiPath::product(PRODUCT, &["updates", version, "activate"]), &json!({"reason": "demo"}))?;
+            .post(&ApiPath::update(PublishRoute::ActivateUpdate, PRODUCT, version), &json!({"reason": "demo"}))?;
         let policy =
             update["policy"].as_str().filter(|policy| !policy.is_empty()).unwrap_or("everyone on a lower version");
         self.output.line(format!("  {version}  {size} bytes, SHA-256 {}…, for: {policy}", &sha256[..12]))
@@ -197,7 +198,7 @@ impl Story<'_> {
         let mut rows =
             table(&["update", "state", "offered", "in flight", "succeeded", "failed", "health"], &[2, 3, 4, 5]);
         for version in ["2.0.0", "1.1.0"] {
-            let metrics = self.operator.get(&ApiPath::product(PRODUCT, &["updates", version, "metrics"]))?;
+            let metrics = self.operator.get(&ApiPath::update(PublishRoute::ShowMetrics, PRODUCT, version))?;
             let number = |name: &str| metrics[name].to_string();
             let state = metrics["state"].as_str().unwrap_or_default();
             let verdict = metrics["health"]["verdict"].as_str().unwrap_or_default();
@@ -225,7 +226,7 @@ impl Story<'_> {
     }
 
     fn device(&self, device: &str) -> CommandResult<ApiClient> {
-        let issued = self.operator.put(&ApiPath::product(PRODUCT, &["devices", device, "token"]))?;
+        let issued = self.operator.put(&ApiPath::device(PublishRoute::IssueToken, PRODUCT, device))?;
         ApiClient::new(&self.api, Credential::DeviceToken(issued["token"].as_str().unwrap_or_default().to_string()))
     }
 

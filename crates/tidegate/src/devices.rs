@@ -4,6 +4,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;
 use crate::error::CommandResult;
@@ -51,7 +52,7 @@ fn list(client: &ApiClient, product: &str, version: &str, output: &Output) -> Co
 
 /// All devices, each with its version. The service lists them by version only.
 fn list_all(client: &ApiClient, product: &str, output: &Output) -> CommandResult {
-    let counts = crate::versions::counts(&client.get(&ApiPath::product(product, &["versions"]))?)?;
+    let counts = crate::versions::counts(&client.get(&ApiPath::product(PublishRoute::ListVersions, product))?)?;
     if counts.is_empty() {
         output.line("no device has checked in yet")?;
     }
@@ -78,7 +79,7 @@ fn follow_pages(
     let mut all = Vec::new();
     loop {
         let path =
-            ApiPath::product(product, &["devices"]).with("version", Some(version)).with("after", after.as_deref());
+            ApiPath::product(PublishRoute::ListDevices, product).with("version", Some(version)).with("after", after.as_deref());
         let page: Page = update::read(&client.get(&path)?, "page of devices")?;
         for device in &page.devices {
             output.line(line(device))?;
@@ -114,7 +115,7 @@ struct ClaimView {
 }
 
 fn show(client: &ApiClient, product: &str, device: &str, output: &Output) -> CommandResult {
-    let document = client.get(&ApiPath::product(product, &["devices", device]))?;
+    let document = client.get(&ApiPath::device(PublishRoute::ShowDevice, product, device))?;
     output.document(&document)?;
     let device: DeviceView = update::read(&document, "device")?;
     let id = output.paint(Tone::Strong, &clean(&device.id));

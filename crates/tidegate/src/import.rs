@@ -21,6 +21,7 @@ use tidegate_core::{ProductId, Version};
 use tidegate_wire::definition::Definition;
 use tidegate_wire::{body_limits, strict_json};
 
+use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;
 use crate::error::{CommandError, CommandResult};
@@ -308,12 +309,12 @@ fn create_drafts(client: &ApiClient, product: &str, imports: &mut [Import], outp
 }
 
 fn create_draft(client: &ApiClient, product: &str, import: &Import, output: &Output) -> CommandResult<Fate> {
-    let existed = match client.get(&ApiPath::product(product, &["updates", &import.record.version])) {
+    let existed = match client.get(&ApiPath::update(PublishRoute::ShowUpdate, product, &import.record.version)) {
         Ok(_) => true,
         Err(CommandError::Refused { status: 404, .. }) => false,
         Err(error) => return Err(error),
     };
-    let path = ApiPath::product(product, &["updates"]);
+    let path = ApiPath::product(PublishRoute::CreateUpdate, product);
     let body = Value::Object(import.record.definition.clone());
     let mut created = match publish::create(client, &path, &body) {
         Ok(created) => created,

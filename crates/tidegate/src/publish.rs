@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::Digest;
 
+use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;
 use crate::download;
@@ -115,13 +116,13 @@ pub fn run(args: PublishArgs, common: &Common, output: &Output) -> CommandResult
         body.insert("files".into(), files(&images)?);
     }
     let body = Value::Object(body);
-    let path = ApiPath::product(product, &["updates"]);
+    let path = ApiPath::product(PublishRoute::CreateUpdate, product);
     let created = create(&client, &path, &body)?;
     let uploaded = upload_all(&client, &path, &body, &created, &images, output)?;
     let activated = args.activate && created.state == "draft";
     let update = match activated {
         true => activate(&client, product, &created.version, args.reason.as_deref())?,
-        false => client.get(&ApiPath::product(product, &["updates", &created.version]))?,
+        false => client.get(&ApiPath::update(PublishRoute::ShowUpdate, product, &created.version))?,
     };
     output.document(&json!({"uploaded": uploaded, "activated": activated, "update": update}))?;
     let state = update.get("state").and_then(Value::as_str).unwrap_or(&created.state);
@@ -148,7 +149,7 @@ pub(crate) fn create(client: &ApiClient, path: &ApiPath, body: &Value) -> Comman
 }
 
 fn activate(client: &ApiClient, product: &str, version: &str, reason: Option<&str>) -> CommandResult<Value> {
-    let path = ApiPath::product(product, &["updates", version, "activate"]);
+    let path = ApiPath::update(PublishRoute::ActivateUpdate, product, version);
     client.post(&path, &json!({"reason": reason.unwrap_or("activated by tidegate publish")}))
 }
 

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
+use tidegate_wire::route::PublishRoute;
 use crate::api_client::ApiPath;
 use crate::arguments::Common;
 use crate::error::CommandResult;
@@ -43,7 +44,7 @@ pub struct SettingsArgs {
 /// Shows the settings, after changing those that were given.
 pub fn run(args: SettingsArgs, common: &Common, output: &Output) -> CommandResult {
     let client = common.operator()?;
-    let path = ApiPath::product(common.product()?, &[]);
+    let path = ApiPath::product(PublishRoute::ShowProduct, common.product()?);
     let changes = changes(&args);
     let document = match changes.is_empty() {
         true => client.get(&path)?,

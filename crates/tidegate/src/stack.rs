@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lambda_http::{Body, Request, RequestExt as _, Response};
+use lambda_http::{Body, Request, Response};
 use tidegate_cloud::{Backend, FrontDoor, LocalCloud, OperatorKey};
 use tidegate_engine::SweepService;
 use tidegate_engine::token::TokenKeys;
-use tidegate_http::{CheckService, PublishService, ReportService, edge, exosite, hawkbit, kaa};
+use tidegate_http::{CheckService, PublishService, ReportService, edge, router};
 use tidegate_store::settings::Settings;
 use tidegate_store::{DynamoStore, Images, schema};
-use tidegate_wire::{ApiError, ErrorCode};
+use tidegate_wire::route::Function;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -54,29 +54,17 @@ impl Services {
 impl Backend for Services {
     async fn call(&self, request: Request) -> Response<Body> {
         let now = edge::now();
-        if let Some(route) = hawkbit::wire::Route::parse(request.raw_http_path()) {
-            return match route.is_report() {
-                true => self.report.handle(request, now).await,
-                false => self.check.handle(request, now).await,
-            };
-        }
-        let method = request.method().as_str();
-        let is_report = exosite::wire::Route::parse(request.raw_http_path())
-            .map(|route| route.is_report(method))
-            .or_else(|| kaa::wire::Route::parse(request.raw_http_path()).map(|route| route.is_report()));
-        match is_report {
-            Some(true) => return self.report.handle(request, now).await,
-            Some(false) => return self.check.handle(request, now).await,
-            None => {}
-        }
-        match request.uri().path() {
-            "/v1/check" | "/tok/provision/update" => self.check.handle(request, now).await,
-            "/v1/report" | "/tok/provision/updateReport" => self.report.handle(request, now).await,
-            path if path.starts_with("/v1/products/") || path.starts_with("/otao/api/v1/applications/") => {
-                self.publish.handle(request, now).await
-            }
-            path if path.ends_with("/device/register") => self.check.handle(request, now).await,
-            _ => edge::error_response(&ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path")),
+        let function = match router::find(&request) {
+            Ok(found) => found.route.function,
+            Err(no_route) => match no_route.function() {
+                Some(function) => function,
+                None => return router::answer_no_route(&request, &no_route),
+            },
+        };
+        match function {
+            Function::Check => self.check.handle(request, now).await,
+            Function::Report => self.report.handle(request, now).await,
+            Function::Publish => self.publish.handle(request, now).await,
         }
     }
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use tidegate_wire::route::PublishRoute;
 use crate::api_client::ApiPath;
 use crate::arguments::Common;
 use crate::error::CommandResult;
@@ -22,13 +23,13 @@ pub struct StopArgs {
 pub fn run(args: StopArgs, common: &Common, output: &Output) -> CommandResult {
     let client = common.operator()?;
     let product = common.product()?;
-    let listed = client.get(&ApiPath::product(product, &["updates"]))?;
+    let listed = client.get(&ApiPath::product(PublishRoute::ListUpdates, product))?;
     let updates = listed["updates"].as_array().map(Vec::as_slice).unwrap_or_default();
     let active =
         updates.iter().filter(|update| update["state"] == "active").filter_map(|update| update["version"].as_str());
     let (mut rows, mut failed) = (Vec::new(), None);
     for version in active {
-        let path = ApiPath::product(product, &["updates", version, "pause"]);
+        let path = ApiPath::update(PublishRoute::PauseUpdate, product, version);
         let outcome = client.post(&path, &json!({"reason": args.reason}));
         let said = outcome.as_ref().map_or_else(ToString::to_string, |_| "paused".into());
         rows.push((version.to_owned(), said));

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use serde_json::Value;
 
+use tidegate_wire::route::PublishRoute;
 use crate::api_client::ApiPath;
 use crate::arguments::Common;
 use crate::error::{CommandError, CommandResult};
@@ -31,9 +32,9 @@ pub fn run(command: TokenCommand, common: &Common, output: &Output) -> CommandRe
     let client = common.operator()?;
     let product = common.product()?;
     let document = match &command {
-        TokenCommand::Issue { device } => client.put(&ApiPath::product(product, &["devices", device, "token"]))?,
-        TokenCommand::Revoke { device } => client.delete(&ApiPath::product(product, &["devices", device, "token"]))?,
-        TokenCommand::Product => client.put(&ApiPath::product(product, &["token"]))?,
+        TokenCommand::Issue { device } => client.put(&ApiPath::device(PublishRoute::IssueToken, product, device))?,
+        TokenCommand::Revoke { device } => client.delete(&ApiPath::device(PublishRoute::RevokeToken, product, device))?,
+        TokenCommand::Product => client.put(&ApiPath::product(PublishRoute::IssueProductToken, product))?,
     };
     output.document(&document)?;
     if output.reader() == Reader::Program {

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use tidegate_wire::route::PublishRoute;
 use crate::api_client::ApiPath;
 use crate::arguments::Common;
 use crate::error::{CommandError, CommandResult};
@@ -80,12 +81,12 @@ pub fn run(command: UpdatesCommand, common: &Common, output: &Output) -> Command
     match command {
         UpdatesCommand::List => list(common, output),
         UpdatesCommand::Show { version } => show(&version, common, output),
-        UpdatesCommand::Activate(args) => transition("activate", &args, common, output),
-        UpdatesCommand::Pause(args) => transition("pause", &args, common, output),
-        UpdatesCommand::Resume(args) => transition("resume", &args, common, output),
-        UpdatesCommand::Abort(args) => transition("abort", &args, common, output),
-        UpdatesCommand::Withdraw(args) => transition("withdraw", &args, common, output),
-        UpdatesCommand::Complete(args) => transition("complete", &args, common, output),
+        UpdatesCommand::Activate(args) => transition(PublishRoute::ActivateUpdate, &args, common, output),
+        UpdatesCommand::Pause(args) => transition(PublishRoute::PauseUpdate, &args, common, output),
+        UpdatesCommand::Resume(args) => transition(PublishRoute::ResumeUpdate, &args, common, output),
+        UpdatesCommand::Abort(args) => transition(PublishRoute::AbortUpdate, &args, common, output),
+        UpdatesCommand::Withdraw(args) => transition(PublishRoute::WithdrawUpdate, &args, common, output),
+        UpdatesCommand::Complete(args) => transition(PublishRoute::CompleteUpdate, &args, common, output),
         UpdatesCommand::Edit(args) => edit(&args, common, output),
         UpdatesCommand::Audit { version } => audit(version.as_deref(), common, output),
     }
@@ -97,7 +98,7 @@ fn list(common: &Common, output: &Output) -> CommandResult {
         updates: Vec<UpdateView>,
     }
     let product = common.product()?;
-    let document = common.operator()?.get(&ApiPath::product(product, &["updates"]))?;
+    let document = common.operator()?.get(&ApiPath::product(PublishRoute::ListUpdates, product))?;
     output.document(&document)?;
     let list: List = update::read(&document, "list of updates")?;
     if list.updates.is_empty() {
@@ -119,7 +120,7 @@ fn list(common: &Common, output: &Output) -> CommandResult {
 }
 
 fn show(version: &str, common: &Common, output: &Output) -> CommandResult {
-    let path = ApiPath::product(common.product()?, &["updates", version]);
+    let path = ApiPath::update(PublishRoute::ShowUpdate, common.product()?, version);
     let document = common.operator()?.get(&path)?;
     output.document(&document)?;
     let update: UpdateView = update::read(&document, "update")?;
@@ -188,8 +189,8 @@ fn show_metrics(metrics: &Metrics, output: &Output) -> CommandResult {
     }
 }
 
-fn transition(verb: &str, args: &TransitionArgs, common: &Common, output: &Output) -> CommandResult {
-    let path = ApiPath::product(common.product()?, &["updates", &args.version, verb]);
+fn transition(route: PublishRoute, args: &TransitionArgs, common: &Common, output: &Output) -> CommandResult {
+    let path = ApiPath::update(route, common.product()?, &args.version);
     let document = common.operator()?.post(&path, &json!({"reason": args.reason}))?;
     output.document(&document)?;
     let update: UpdateView = update::read(&document, "update")?;
@@ -201,7 +202,7 @@ fn edit(args: &EditArgs, common: &Common, output: &Output) -> CommandResult {
         return Err(CommandError::Usage("say what to change, for example --max-devices 1000".into()));
     }
     let client = common.operator()?;
-    let path = ApiPath::product(common.product()?, &["updates", &args.version]);
+    let path = ApiPath::update(PublishRoute::EditUpdate, common.product()?, &args.version);
     // Only the knobs that were turned: the service merges them, so that two operators who turn
     // different ones at the same time both get what they meant.
     let rollout = args.rollout.applied_to(Value::Null)?;
@@ -227,7 +228,7 @@ fn audit(version: Option<&str>, common: &Common, output: &Output) -> CommandResu
         to: Value,
         reason: Option<String>,
     }
-    let path = ApiPath::product(common.product()?, &["audit"]).with("version", version);
+    let path = ApiPath::product(PublishRoute::ShowAudit, common.product()?).with("version", version);
     let document = common.operator()?.get(&path)?;
     output.document(&document)?;
     let log: Log = update::read(&document, "audit log")?;

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use tidegate_wire::route::PublishRoute;
 use crate::api_client::ApiPath;
 use crate::arguments::Common;
 use crate::error::CommandResult;
@@ -20,7 +21,7 @@ pub struct Count {
 
 /// Shows the counts.
 pub fn run(common: &Common, output: &Output) -> CommandResult {
-    let document = common.operator()?.get(&ApiPath::product(common.product()?, &["versions"]))?;
+    let document = common.operator()?.get(&ApiPath::product(PublishRoute::ListVersions, common.product()?))?;
     output.document(&document)?;
     let counts = counts(&document)?;
     let total: u64 = counts.iter().map(|count| count.devices).sum();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::Value;
 
+use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;
 use crate::error::{CommandError, CommandResult};
@@ -77,12 +78,12 @@ fn verdict(version: &str, state: &str) -> CommandResult {
 }
 
 fn look(client: &ApiClient, product: &str, version: &str) -> CommandResult<Look> {
-    let document = client.get(&ApiPath::product(product, &["updates", version]))?;
+    let document = client.get(&ApiPath::update(PublishRoute::ShowUpdate, product, version))?;
     let update: UpdateView = update::read(&document, "update")?;
     let metrics = match update.metrics.clone() {
         Some(metrics) => metrics,
         None => {
-            let path = ApiPath::product(product, &["updates", version, "metrics"]);
+            let path = ApiPath::update(PublishRoute::ShowMetrics, product, version);
             update::read(&client.get(&path)?, "metrics")?
         }
     };

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use tidegate_wire::route::PublishRoute;
 use crate::api_client::ApiPath;
 use crate::arguments::Common;
 use crate::error::CommandResult;
@@ -26,7 +27,7 @@ pub struct WhyArgs {
 /// Shows the receipt.
 pub fn run(args: WhyArgs, common: &Common, output: &Output) -> CommandResult {
     let at = args.at.map(|at| at.to_string());
-    let path = ApiPath::product(common.product()?, &["devices", &args.device, "why"]).with("at", at.as_deref());
+    let path = ApiPath::device(PublishRoute::Why, common.product()?, &args.device).with("at", at.as_deref());
     let document = common.operator()?.get(&path)?;
     output.document(&document)?;
     let receipt: Receipt = update::read(&document, "receipt")?;

@@ -278,8 +278,8 @@ mod policies {
         Not(Box<Node>),
     }
 
-    type Meaning = fn(&str) -> bool;
-    const REGEXES: [(&str, Meaning); 7] = [
+    type StatusEffect = fn(&str) -> bool;
+    const REGEXES: [(&str, StatusEffect); 7] = [
         ("x", |text| text.contains('x')),
         ("^x", |text| text.starts_with('x')),
         ("y$", |text| text.ends_with('y')),

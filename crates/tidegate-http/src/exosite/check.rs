@@ -15,9 +15,9 @@ use tidegate_store::CheckStore;
 use tidegate_store::record::PublishedCatalog;
 use tidegate_wire::ApiError;
 
-use super::wire::{self, Activation, LONGEST_PART_BYTES, Part, Route, unknown_content};
+use super::wire::{self, Activation, LONGEST_PART_BYTES, Part, unknown_content};
 use crate::check_service::CheckService;
-use crate::dialect::{Dialect, log_no_version, refusal, unknown_route};
+use crate::dialect::{Dialect, log_no_version, refusal};
 use crate::edge::redirect;
 
 /// How often a read that waits looks whether there is something new, in milliseconds. One small read
@@ -25,21 +25,22 @@ use crate::edge::redirect;
 const LOOK_EVERY_MS: u64 = 2000;
 
 impl<S: CheckStore> CheckService<S> {
-    /// Answers one request.
-    pub(crate) async fn exosite(&self, route: Route, request: &Request, now: Timestamp) -> Response<Body> {
-        let answer = match route.check_method(request.method().as_str()) {
-            Err(error) => Err(error),
-            Ok(()) => match route {
-                Route::Alias => self.read_alias(request, now).await,
-                Route::Activate => self.activate(request, now).await,
-                Route::Download => self.download(request, now).await,
-                Route::Record => Err(unknown_route()),
-            },
-        };
-        answer.unwrap_or_else(|error| wire::refuse(&error))
+    /// Answers a read of resources.
+    pub(crate) async fn exosite_read(&self, request: &Request, now: Timestamp) -> Response<Body> {
+        self.read_alias(request, now).await.unwrap_or_else(|error| wire::refuse(&error))
     }
 
-    /// `GET /onep:v1/stack/alias?config_otau`, at once or after a wait.
+    /// Answers an activation.
+    pub(crate) async fn exosite_activate(&self, request: &Request, now: Timestamp) -> Response<Body> {
+        self.activate(request, now).await.unwrap_or_else(|error| wire::refuse(&error))
+    }
+
+    /// Answers a download.
+    pub(crate) async fn exosite_download(&self, request: &Request, now: Timestamp) -> Response<Body> {
+        self.download(request, now).await.unwrap_or_else(|error| wire::refuse(&error))
+    }
+
+    /// A read of `config_otau`, at once or after a wait.
     async fn read_alias(&self, request: &Request, now: Timestamp) -> Result<Response<Body>, ApiError> {
         let headers = request.headers();
         let bearer = wire::caller(headers, &self.keys)?;
@@ -108,7 +109,7 @@ impl<S: CheckStore> CheckService<S> {
         Ok(false)
     }
 
-    /// `POST /provision/activate`: a device asks for its token.
+    /// A device asks for its token.
     async fn activate(&self, request: &Request, now: Timestamp) -> Result<Response<Body>, ApiError> {
         let query = request.query_string_parameters();
         let asked = Activation::parse(request.body(), query.first("product"), request.headers())?;
@@ -118,7 +119,7 @@ impl<S: CheckStore> CheckService<S> {
         Ok(wire::plain("text/plain; charset=utf-8", self.keys.issue_named(product, device, *is_addressed)))
     }
 
-    /// `GET /provision/download`: what the device may fetch now, or one of it. Nothing is spent by
+    /// The list of what the device may fetch now, or one file of it. Nothing is spent by
     /// asking again.
     async fn download(&self, request: &Request, now: Timestamp) -> Result<Response<Body>, ApiError> {
         let bearer = wire::caller(request.headers(), &self.keys)?;

@@ -5,86 +5,24 @@
 
 use lambda_http::http::HeaderMap;
 use lambda_http::{Body, Response};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tidegate_core::status::Status;
 use tidegate_core::update::{File, Kind};
 use tidegate_core::{DeviceId, ProductId, Timestamp, Update, UpdateId, Version};
 
-use crate::DialectRoute;
 use tidegate_engine::token::{Bearer, TokenKeys};
 use tidegate_wire::body_limits;
 use tidegate_wire::device_json::parse_version;
 use tidegate_wire::report::{Report, message_of};
+use tidegate_wire::exosite::{ExositeConfig, ExositeFile, ExositeKind};
 use tidegate_wire::strict_json;
 use tidegate_wire::{ApiError, ErrorCode};
-
-/// Every route, with the function that answers it.
-pub const ROUTES: [DialectRoute; 5] = [
-    ("GET", "/onep:v1/stack/alias"),
-    ("POST", "/onep:v1/stack/alias"),
-    ("POST", "/onep:v1/stack/record"),
-    ("POST", "/provision/activate"),
-    ("GET", "/provision/download"),
-];
 
 /// The longest part of a file that is answered by itself: Lambda answers at most 6 MB, of which base64
 /// takes a quarter. Anything longer is answered with the address of the bytes.
 pub const LONGEST_PART_BYTES: u64 = 4 * 1024 * 1024;
 /// How many statuses one write may hold. A device that was out of reach sends what it kept.
 const MOST_STATUSES: usize = 16;
-
-/// A path of the interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)] // Exosite's own names
-pub enum Route {
-    Alias,
-    Record,
-    Activate,
-    Download,
-}
-
-impl Route {
-    /// Reads a path, percent-decoded. `None` when it is none of this interface.
-    #[must_use]
-    pub fn parse(path: &str) -> Option<Self> {
-        match path {
-            "/onep:v1/stack/alias" => Some(Self::Alias),
-            "/onep:v1/stack/record" => Some(Self::Record),
-            "/provision/activate" => Some(Self::Activate),
-            "/provision/download" => Some(Self::Download),
-            _ => None,
-        }
-    }
-
-    /// Whether it may end a reservation, and so is the report function's.
-    #[must_use]
-    pub fn is_report(self, method: &str) -> bool {
-        match self {
-            Self::Alias => method == "POST",
-            Self::Record => true,
-            Self::Activate | Self::Download => false,
-        }
-    }
-
-    /// Checks the method.
-    ///
-    /// # Errors
-    /// `wrong_method`.
-    pub fn check_method(self, method: &str) -> Result<(), ApiError> {
-        let allowed: &[&str] = match self {
-            Self::Alias => &["GET", "POST"],
-            Self::Record | Self::Activate => &["POST"],
-            Self::Download => &["GET"],
-        };
-        match allowed.contains(&method) {
-            true => Ok(()),
-            false => {
-                let message = format!("this path exists, but not with {method}; it takes {}", allowed.join(" and "));
-                Err(ApiError::new(ErrorCode::WrongMethod, message))
-            }
-        }
-    }
-}
 
 /// Who is asking: `X-Exosite-CIK: <token>`, or `Authorization: token <token>`.
 ///
@@ -123,7 +61,7 @@ pub struct Activation {
 }
 
 impl Activation {
-    /// Reads `POST /provision/activate`: `id=<device>`, or `vendor=…&model=<product>&sn=<device>` as
+    /// Reads an activation: `id=<device>`, or `vendor=…&model=<product>&sn=<device>` as
     /// older devices send it. The product is the `product` of the query, the `model`, or the one that
     /// the address names.
     ///
@@ -164,7 +102,7 @@ pub struct Said {
 }
 
 impl Write {
-    /// Reads `POST /onep:v1/stack/alias`: `<resource>=<value>`. Values are percent-encoded, but for
+    /// Reads a write: `<resource>=<value>`. Values are percent-encoded, but for
     /// `murano-client`, which sends JSON as it is.
     ///
     /// # Errors
@@ -181,7 +119,7 @@ impl Write {
         write.checked()
     }
 
-    /// Reads `POST /onep:v1/stack/record`: `alias=<resource>&<time>=<value>&…`, several times over.
+    /// Reads a record of writes: `alias=<resource>&<time>=<value>&…`, several times over.
     ///
     /// # Errors
     /// `body_too_large`, `bad_json`, `bad_field` or `bad_version`.
@@ -348,42 +286,39 @@ pub fn if_modified_since_s(headers: &HeaderMap) -> Option<i64> {
 
 /// What a device is told of an update. Files are named by ids for `/provision/download`.
 #[must_use]
-pub fn config_otau(update: &Update) -> Value {
+pub fn config_otau(update: &Update) -> ExositeConfig {
     let content = &update.content;
     let payload = content.payload.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let ids = || content.files.iter().map(|file| content_id(update, file)).collect::<Vec<_>>();
+    let ids = || content.files.iter().map(|file| content_id(update, file)).collect::<Value>();
     let (kind, payload) = match (content.kind, payload, content.files.as_slice()) {
-        (Kind::File, _, [file]) => ("FILE", json!(content_id(update, file))),
+        (Kind::File, _, [file]) => (ExositeKind::File, content_id(update, file).into()),
         // The schema's FILE is one; several are a list of them.
-        (Kind::File, ..) => ("URL_LIST", json!(ids())),
-        (Kind::Json, payload, _) => ("JSON", payload.unwrap_or_else(|| json!({}))),
+        (Kind::File, ..) => (ExositeKind::UrlList, ids()),
+        (Kind::Json, payload, _) => (ExositeKind::Json, payload.unwrap_or_else(|| Map::new().into())),
         (Kind::UrlList, Some(Value::Array(items)), _) => {
-            ("URL_LIST", items.into_iter().map(|item| without_host(update, item)).collect())
+            (ExositeKind::UrlList, items.into_iter().map(|item| without_host(update, item)).collect())
         }
-        (Kind::UrlList, payload, _) => ("URL_LIST", payload.unwrap_or_else(|| json!(ids()))),
+        (Kind::UrlList, payload, _) => (ExositeKind::UrlList, payload.unwrap_or_else(ids)),
     };
-    let name = content.name.as_deref().unwrap_or(update.product.as_str());
-    let mut shown = Map::new();
-    shown.insert("version".into(), json!(update.version.to_string()));
-    shown.insert("name".into(), json!(name));
-    if let Some(description) = &content.description {
-        shown.insert("description".into(), json!(description));
+    let file = |file: &File| ExositeFile {
+        id: content_id(update, file),
+        sha256: file.sha256.clone(),
+        size: file.size_bytes,
+    };
+    ExositeConfig {
+        description: content.description.clone(),
+        files: content.files.iter().map(file).collect(),
+        name: content.name.as_deref().unwrap_or(update.product.as_str()).to_string(),
+        payload,
+        kind,
+        version: update.version.to_string(),
     }
-    shown.insert("type".into(), json!(kind));
-    shown.insert("payload".into(), payload);
-    // Not in Exosite's schema, which has no digest at all.
-    if !content.files.is_empty() {
-        let file =
-            |file: &File| json!({"id": content_id(update, file), "sha256": file.sha256, "size": file.size_bytes});
-        shown.insert("files".into(), content.files.iter().map(file).collect());
-    }
-    Value::Object(shown)
 }
 
 /// An item of a list that names one of the update's files is its id.
 fn without_host(update: &Update, item: Value) -> Value {
     let file = item.as_str().and_then(|name| update.content.files.iter().find(|file| file.name == name));
-    file.map_or(item, |file| json!(content_id(update, file)))
+    file.map_or(item, |file| content_id(update, file).into())
 }
 
 /// The id of a file: clients save it under this name, so it has the version in it.
@@ -442,7 +377,8 @@ impl Part {
 /// An answer of form values with the time of their last change, or of nothing.
 #[must_use]
 pub fn value(update: &Update, changed_at: Timestamp) -> Response<Body> {
-    let text = format!("config_otau={}", form_encoded(&config_otau(update).to_string()));
+    let config = serde_json::to_string(&config_otau(update)).expect("texts, numbers and JSON values are JSON");
+    let text = format!("config_otau={}", form_encoded(&config));
     let mut response = respond(200, "application/x-www-form-urlencoded; charset=utf-8", Body::Text(text));
     // Seconds are all that a date holds; one that is rounded down never hides a change.
     let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&changed_at);
@@ -615,13 +551,5 @@ mod tests {
         }
         headers.insert("request-timeout", "3000".parse().unwrap());
         assert_eq!(request_timeout_ms(&headers), Some(3000));
-    }
-
-    #[test]
-    fn paths_hold_a_colon() {
-        assert_eq!(Route::parse("/onep:v1/stack/alias"), Some(Route::Alias));
-        assert_eq!(Route::parse("/onep:v1/stack/alias/"), None);
-        assert!(Route::Alias.check_method("DELETE").is_err());
-        assert!(ROUTES.iter().all(|(method, path)| Route::parse(path).unwrap().check_method(method).is_ok()));
     }
 }

@@ -5,7 +5,8 @@
 //! reserves the claim that its link names; everything behind a link only reads.
 
 use lambda_http::{Body, Request, Response};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use tidegate_core::device::Delivery;
 use tidegate_core::guidance::{OFFERED_S, SOONEST_S};
 use tidegate_core::{Claim, ClaimState, Device, DeviceId, ProductId, Timestamp, Update, UpdateId, Version};
@@ -14,11 +15,15 @@ use tidegate_engine::files::Access;
 use tidegate_engine::{CheckInResult, DeviceContext, HeldClaim, Offered};
 use tidegate_store::CheckStore;
 use tidegate_store::record::DeviceWrite;
-use tidegate_wire::{ApiError, ErrorCode};
+use tidegate_wire::hawkbit::{
+    HawkbitArtifact, HawkbitCancel, HawkbitConfirmation, HawkbitConfirmations, HawkbitDeployment, HawkbitPoll,
+};
+use tidegate_wire::ioto::Empty;
+use tidegate_wire::{ApiError, ErrorCode, route};
 
-use super::wire::{self, ActionId, ConfigData, Found, Link, Links, Purpose, Resource, Route, gone, unknown_action};
+use super::wire::{self, ActionId, Address, ConfigData, Found, Link, Links, Resource, gone, unknown_action};
 use crate::check_service::CheckService;
-use crate::dialect::{Dialect, authorization, log_check_in, log_no_version, refusal, unknown_route};
+use crate::dialect::{Dialect, authorization, log_check_in, log_no_version, refusal};
 use crate::edge::{base_url, redirect};
 
 /// What the record says a device runs that did not say so in the attribute its product names.
@@ -26,60 +31,83 @@ const UNKNOWN_VERSION: &str = "unknown";
 /// The longest version that is kept of a device whose version cannot be understood, in bytes.
 const LONGEST_VERSION: usize = 64;
 
-/// What a device is answered.
+/// An answer to a controller.
 enum Answer {
-    Json(Value),
-    /// Where the bytes are.
+    Json(AnswerBody),
+    /// The address of the bytes.
     Elsewhere(String),
+}
+
+/// The body of an answer.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum AnswerBody {
+    Poll(HawkbitPoll),
+    Deployment(HawkbitDeployment),
+    Confirmation(HawkbitConfirmation),
+    Confirmations(HawkbitConfirmations),
+    Cancel(HawkbitCancel),
+    Artifacts(Vec<HawkbitArtifact>),
+    Empty(Empty),
 }
 
 /// Who asks, where it reached us, and when.
 struct Asked<'a> {
     product: ProductId,
     device: DeviceId,
-    route: &'a Route,
+    address: &'a Address,
     host: String,
     now: Timestamp,
 }
 
 impl<S: CheckStore> CheckService<S> {
     /// Answers one request.
-    pub(crate) async fn hawkbit(&self, route: &Route, request: &Request, now: Timestamp) -> Response<Body> {
-        match self.hawkbit_answer(route, request, now).await {
+    pub(crate) async fn hawkbit(&self, found: &route::Found<'_>, request: &Request, now: Timestamp) -> Response<Body> {
+        match self.hawkbit_answer(found, request, now).await {
             Ok(Answer::Json(body)) => wire::respond(request, &body),
             Ok(Answer::Elsewhere(url)) => redirect(&url),
             Err(error) => wire::refuse(request, &error),
         }
     }
 
-    async fn hawkbit_answer(&self, route: &Route, request: &Request, now: Timestamp) -> Result<Answer, ApiError> {
-        let method = request.method().as_str();
-        let (product, device, proof) = route.caller(method, authorization(request), &self.keys)?;
+    async fn hawkbit_answer(
+        &self,
+        found: &route::Found<'_>,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Answer, ApiError> {
+        let address = &Address::of(found).ok_or_else(unknown_resource)?;
+        let (product, device, proof) = address.caller(authorization(request), &self.keys)?;
         // What is malformed is refused before anything is read.
-        let config_data = match route.resource {
+        let config_data = match address.resource {
             Resource::ConfigData => Some(ConfigData::parse(request.body())?),
             _ => None,
         };
         let mut context = self.context(&product, &device, proof, now).await?;
-        let asked = Asked { product, device, route, host: base_url(request), now };
-        match (&route.resource, config_data) {
-            (Resource::ConfigData, Some(said)) => self.configure(&asked, &context, &said).await.map(Answer::Json),
-            (Resource::Poll, _) => self.poll(&asked, &mut context).await.map(Answer::Json),
+        let asked = Asked { product, device, address, host: base_url(request), now };
+        match (&address.resource, config_data) {
+            (Resource::ConfigData, Some(said)) => {
+                self.configure(&asked, &context, &said).await?;
+                Ok(Answer::Json(AnswerBody::Empty(Empty {})))
+            },
+            (Resource::Poll, _) => {
+                self.poll(&asked, &mut context).await.map(|poll| Answer::Json(AnswerBody::Poll(poll)))
+            },
             (Resource::Artifact(action, file), _) => {
-                self.artifact(&asked, &context, *action, file, method == "HEAD").await.map(Answer::Elsewhere)
+                self.artifact(&asked, &context, *action, file, request.method().as_str() == "HEAD").await.map(Answer::Elsewhere)
             }
             (resource, _) => asked.look_up(resource, &context).map(Answer::Json),
         }
     }
 
-    async fn poll(&self, asked: &Asked<'_>, context: &mut DeviceContext) -> Result<Value, ApiError> {
-        let Asked { product, device, route, host, now } = asked;
+    async fn poll(&self, asked: &Asked<'_>, context: &mut DeviceContext) -> Result<HawkbitPoll, ApiError> {
+        let Asked { product, device, address, host, now } = asked;
         let Some(said) = stored_device(product, device, &context.record, Delivery::FilesWithSha1) else {
             // The device is asked what it runs; a new one comes back at once.
             let after_s = if context.record.version.is_none() { SOONEST_S } else { OFFERED_S };
             log_no_version(Dialect::HawkBit, product, device);
             let links = Links { config_data: true, ..Links::default() };
-            return Ok(wire::poll(route, host, &links, after_s));
+            return Ok(wire::poll(address, host, &links, after_s));
         };
         let is_seen_long_ago = is_seen_long_ago(&context.record, *now);
         let write = is_seen_long_ago.then(|| seen(product, device, &context.record, said.version.to_string(), *now));
@@ -101,7 +129,7 @@ impl<S: CheckStore> CheckService<S> {
             CheckInResult::Nothing { check_again_after_s, .. } => (None, check_again_after_s),
         };
         let links = Links { config_data: is_seen_long_ago, action, installed: installed(&said, context) };
-        Ok(wire::poll(route, host, &links, after_s))
+        Ok(wire::poll(address, host, &links, after_s))
     }
 
     /// Takes over what a device says of itself. A version that is not SemVer is kept as it is, for
@@ -111,7 +139,7 @@ impl<S: CheckStore> CheckService<S> {
         asked: &Asked<'_>,
         context: &DeviceContext,
         said: &ConfigData,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<(), ApiError> {
         let Asked { product, device, now, .. } = asked;
         let before: Map<String, Value> = serde_json::from_str(&context.record.attributes).unwrap_or_default();
         let attributes = Value::Object(said.applied(before, product, device)?).to_string();
@@ -122,12 +150,11 @@ impl<S: CheckStore> CheckService<S> {
         tracing::info!(%product, %device, version, dialect = "hawkbit", "config_data");
         let is_unchanged = context.record.version.as_ref() == Some(&version) && context.record.attributes == attributes;
         if is_unchanged && !is_seen_long_ago(&context.record, *now) {
-            return Ok(json!({}));
+            return Ok(());
         }
         let write = DeviceWrite { attributes, ..seen(product, device, &context.record, version, *now) };
         // After a conflict with another request of the same device, it sends this again.
-        self.engine.save_device(&write).await.map_err(|error| refusal(product, device, error))?;
-        Ok(json!({}))
+        self.engine.save_device(&write).await.map_err(|error| refusal(product, device, error))
     }
 
     /// A fresh URL for a file of an action that is under way. Nothing is spent by asking again.
@@ -158,20 +185,25 @@ impl<S: CheckStore> CheckService<S> {
 
 impl Asked<'_> {
     /// What an action is about. Nothing is decided here, and nothing written.
-    fn look_up(&self, resource: &Resource, context: &DeviceContext) -> Result<Value, ApiError> {
-        let Self { device, route, host, now, .. } = self;
+    fn look_up(&self, resource: &Resource, context: &DeviceContext) -> Result<AnswerBody, ApiError> {
+        let Self { device, address, host, now, .. } = self;
+        let deployment =
+            |action, update| AnswerBody::Deployment(wire::deployment(address, host, action, update, *now));
         match resource {
             Resource::DeploymentBase(action) => {
                 let (update, claim) = under_way(device, context, *action)?;
                 match is_unanswered(update, claim) {
                     true => Err(unknown_action()),
-                    false => Ok(wire::action(route, host, *action, update, Purpose::Deployment, *now)),
+                    false => Ok(deployment(*action, update)),
                 }
             }
             Resource::ConfirmationBase(action) => {
                 let (update, claim) = under_way(device, context, *action)?;
                 match is_unanswered(update, claim) {
-                    true => Ok(wire::action(route, host, *action, update, Purpose::Confirmation, *now)),
+                    true => {
+                        let question = wire::confirmation(address, host, *action, update, *now);
+                        Ok(AnswerBody::Confirmation(question))
+                    },
                     false => Err(unknown_action()),
                 }
             }
@@ -184,19 +216,19 @@ impl Asked<'_> {
                 };
                 let waiting = context.claims.iter().find(is_waiting);
                 let waiting = waiting.map(|(update, claim)| ActionId::of(device, update, claim));
-                Ok(wire::confirmations(route, host, waiting))
+                Ok(AnswerBody::Confirmations(wire::confirmations(address, host, waiting)))
             }
             Resource::InstalledBase(action) => match action.find(device, context.claims.iter()) {
                 Found::Present(id, claim) if claim.state == ClaimState::Succeeded => {
                     let update = context.catalog.updates.find(id, &claim.version).ok_or_else(gone)?;
-                    Ok(wire::action(route, host, *action, update, Purpose::Deployment, *now))
+                    Ok(deployment(*action, update))
                 }
                 _ => Err(unknown_action()),
             },
             Resource::CancelAction(action) => match action.find(device, context.claims.iter()) {
                 Found::Present(id, claim) if claim.state == ClaimState::Reserved => {
                     match context.catalog.updates.is_stopped(id, &claim.version) {
-                        true => Ok(wire::cancel(*action)),
+                        true => Ok(AnswerBody::Cancel(wire::cancel(*action))),
                         false => Err(unknown_action()),
                     }
                 }
@@ -205,11 +237,16 @@ impl Asked<'_> {
             },
             Resource::Artifacts(action) => {
                 let (update, _) = under_way(device, context, *action)?;
-                Ok(wire::artifacts(route, host, *action, update))
+                Ok(AnswerBody::Artifacts(wire::artifacts(address, host, *action, update)))
             }
-            _ => Err(unknown_route()),
+            _ => Err(unknown_resource()),
         }
     }
+}
+
+/// A resource that this function does not serve.
+fn unknown_resource() -> ApiError {
+    ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path")
 }
 
 fn link(device: &DeviceId, update: &Update, claim: &Claim) -> Link {

@@ -4,32 +4,38 @@
 //! by another, is told that it is over and changes nothing.
 
 use lambda_http::{Body, Request, Response};
-use serde_json::json;
 use tidegate_core::status::Status;
 use tidegate_core::{DeviceId, Timestamp};
 use tidegate_engine::report::{About, Content, Found as FoundClaim, Report, VersionFrom};
 use tidegate_engine::{NotRecorded, Recorded};
 use tidegate_store::ReportStore;
 use tidegate_store::record::KnownDevice;
-use tidegate_wire::ApiError;
+use tidegate_wire::ioto::Empty;
+use tidegate_wire::{ApiError, route};
 
-use super::wire::{self, ActionId, Feedback, Found, Resource, Route, gone, is_confirmed, unknown_action};
-use crate::dialect::{Dialect, ReportLog, authorization, refusal, unknown_route};
+use super::wire::{self, ActionId, Address, Feedback, Found, Resource, gone, is_confirmed, unknown_action};
+use crate::dialect::{Dialect, ReportLog, authorization, refusal};
 use crate::report_service::ReportService;
 
 impl<S: ReportStore> ReportService<S> {
     /// Answers one request.
-    pub(crate) async fn hawkbit(&self, route: &Route, request: &Request, now: Timestamp) -> Response<Body> {
-        match self.feedback(route, request, now).await {
-            Ok(()) => wire::respond(request, &json!({})),
+    pub(crate) async fn hawkbit(
+        &self,
+        found: &route::Found<'_>,
+        request: &Request,
+        now: Timestamp,
+    ) -> Response<Body> {
+        match self.feedback(found, request, now).await {
+            Ok(()) => wire::respond(request, &Empty {}),
             Err(error) => wire::refuse(request, &error),
         }
     }
 
-    async fn feedback(&self, route: &Route, request: &Request, now: Timestamp) -> Result<(), ApiError> {
-        let (product, device, proof) = route.caller(request.method().as_str(), authorization(request), &self.keys)?;
+    async fn feedback(&self, found: &route::Found<'_>, request: &Request, now: Timestamp) -> Result<(), ApiError> {
+        let address = Address::of(found).ok_or_else(unknown_action)?;
+        let (product, device, proof) = address.caller(authorization(request), &self.keys)?;
         let body: &[u8] = request.body();
-        let (action, content) = match route.resource {
+        let (action, content) = match address.resource {
             Resource::DeploymentFeedback(action) => (action, content_of(Feedback::deployment(body)?)),
             Resource::CancelFeedback(action) => (action, content_of(Feedback::cancellation(body)?)),
             Resource::ConfirmationFeedback(action) if is_confirmed(body)? => (action, Content::Consent),
@@ -37,7 +43,7 @@ impl<S: ReportStore> ReportService<S> {
                 let denied = Content::Status { status: Status::InstallAborted, message: None, progress: None };
                 (action, denied)
             }
-            _ => return Err(unknown_route()),
+            _ => return Err(unknown_action()),
         };
         let find = |known: &KnownDevice| find(action, &device, known);
         let report = Report {

@@ -6,37 +6,29 @@
 use lambda_http::http::HeaderValue;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use percent_encoding::AsciiSet;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tidegate_core::claim::Claim;
 use tidegate_core::status::Status;
 use tidegate_core::window::{Opening, any_open};
 use tidegate_core::{DeviceId, ProductId, Timestamp, Update, UpdateId};
 
-use crate::DialectRoute;
 use tidegate_engine::token::{Proof, TokenKeys};
 use tidegate_wire::body_limits::{self, BodyLimits};
 use tidegate_wire::device_json::attributes_of;
+use tidegate_wire::hawkbit::{
+    HawkbitArtifact, HawkbitArtifactLinks, HawkbitAutoConfirm, HawkbitCancel, HawkbitChunk, HawkbitConfig,
+    HawkbitConfirmation, HawkbitConfirmationLinks, HawkbitConfirmations, HawkbitContent, HawkbitDeployment, HawkbitError,
+    HawkbitHandling, HawkbitHashes, HawkbitLink, HawkbitLinks, HawkbitPoll, HawkbitPolling, HawkbitStop, HawkbitWindow,
+};
+use tidegate_wire::route::{self, CheckRoute, ReportRoute, Route, RouteId};
 use tidegate_wire::strict_json;
 use tidegate_wire::{ApiError, ErrorCode};
 
-/// Every route, with the function that answers it.
-pub const ROUTES: [DialectRoute; 13] = [
-    ("GET", "/{tenant}/controller/v1/{controller}"),
-    ("PUT", "/{tenant}/controller/v1/{controller}/configData"),
-    ("GET", "/{tenant}/controller/v1/{controller}/deploymentBase/{action}"),
-    ("POST", "/{tenant}/controller/v1/{controller}/deploymentBase/{action}/feedback"),
-    ("GET", "/{tenant}/controller/v1/{controller}/installedBase/{action}"),
-    ("GET", "/{tenant}/controller/v1/{controller}/cancelAction/{action}"),
-    ("POST", "/{tenant}/controller/v1/{controller}/cancelAction/{action}/feedback"),
-    ("GET", "/{tenant}/controller/v1/{controller}/confirmationBase"),
-    ("GET", "/{tenant}/controller/v1/{controller}/confirmationBase/{action}"),
-    ("POST", "/{tenant}/controller/v1/{controller}/confirmationBase/{action}/feedback"),
-    ("GET", "/{tenant}/controller/v1/{controller}/softwaremodules/{action}/artifacts"),
-    ("GET", "/{tenant}/controller/v1/{controller}/softwaremodules/{action}/artifacts/{file}"),
-    ("HEAD", "/{tenant}/controller/v1/{controller}/softwaremodules/{action}/artifacts/{file}"),
-];
-
+/// The characters that a link encodes: of all that an id or the name of a file may hold, servers read these two in two
+/// ways.
+const IN_LINKS: &AsciiSet = &AsciiSet::EMPTY.add(b' ').add(b'+');
 /// The longest message that is kept of the details, in bytes.
 const LONGEST_MESSAGE: usize = 256;
 /// The longest interval that clients can read: they parse a time of day.
@@ -44,12 +36,12 @@ const LONGEST_SLEEP_S: u32 = 24 * 3600 - 1;
 /// How many earlier reservations of a claim are known as over. An older one is as unknown as any number.
 const MOST_EARLIER_EPOCHS: u32 = 100;
 
-/// A path of the interface.
+/// A request's address: a controller, and what is asked of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// The tenant, as it stands there.
+pub struct Address {
+    /// The tenant, as it stands in the path.
     tenant: String,
-    /// The controller, as it stands there.
+    /// The controller, as it stands in the path.
     controller: String,
     /// What is asked of it.
     pub resource: Resource,
@@ -71,7 +63,6 @@ pub enum Resource {
     ConfirmationFeedback(ActionId),
     Artifacts(ActionId),
     Artifact(ActionId, String),
-    Unknown,
 }
 
 /// The number by which a device knows one reservation of its claim on an update.
@@ -133,62 +124,42 @@ impl std::fmt::Display for ActionId {
     }
 }
 
-impl Route {
-    /// Reads a path, percent-decoded. `None` when it is none of this interface.
+impl Address {
+    /// The address that a route was found for; `None`, if the route is none of this interface.
     #[must_use]
-    pub fn parse(path: &str) -> Option<Self> {
-        let segments = path.strip_prefix('/')?.trim_end_matches('/').split('/').collect::<Vec<_>>();
-        let [tenant, "controller", "v1", controller, rest @ ..] = segments.as_slice() else {
-            return None;
+    pub fn of(found: &route::Found<'_>) -> Option<Self> {
+        let action = || ActionId::parse(found.parameter("action"));
+        let resource = match found.route.id {
+            RouteId::Check(CheckRoute::HawkbitPoll) => Resource::Poll,
+            RouteId::Check(CheckRoute::HawkbitConfigData) => Resource::ConfigData,
+            RouteId::Check(CheckRoute::HawkbitDeployment) => Resource::DeploymentBase(action()),
+            RouteId::Report(ReportRoute::HawkbitFeedback) => Resource::DeploymentFeedback(action()),
+            RouteId::Check(CheckRoute::HawkbitInstalled) => Resource::InstalledBase(action()),
+            RouteId::Check(CheckRoute::HawkbitCancel) => Resource::CancelAction(action()),
+            RouteId::Report(ReportRoute::HawkbitCancelFeedback) => Resource::CancelFeedback(action()),
+            RouteId::Check(CheckRoute::HawkbitConfirmations) => Resource::Confirmations,
+            RouteId::Check(CheckRoute::HawkbitConfirmation) => Resource::ConfirmationBase(action()),
+            RouteId::Report(ReportRoute::HawkbitConfirmationFeedback) => Resource::ConfirmationFeedback(action()),
+            RouteId::Check(CheckRoute::HawkbitArtifacts) => Resource::Artifacts(action()),
+            RouteId::Check(CheckRoute::HawkbitDownload | CheckRoute::HawkbitDownloadHead) => {
+                Resource::Artifact(action(), found.parameter("file").to_string())
+            }
+            _ => return None,
         };
-        let id = ActionId::parse;
-        let resource = match rest {
-            [] => Resource::Poll,
-            ["configData"] => Resource::ConfigData,
-            ["deploymentBase", action] => Resource::DeploymentBase(id(action)),
-            ["deploymentBase", action, "feedback"] => Resource::DeploymentFeedback(id(action)),
-            ["installedBase", action] => Resource::InstalledBase(id(action)),
-            ["cancelAction", action] => Resource::CancelAction(id(action)),
-            ["cancelAction", action, "feedback"] => Resource::CancelFeedback(id(action)),
-            ["confirmationBase"] => Resource::Confirmations,
-            ["confirmationBase", action] => Resource::ConfirmationBase(id(action)),
-            ["confirmationBase", action, "feedback"] => Resource::ConfirmationFeedback(id(action)),
-            ["softwaremodules", action, "artifacts"] => Resource::Artifacts(id(action)),
-            ["softwaremodules", action, "artifacts", file] => Resource::Artifact(id(action), (*file).to_string()),
-            _ => Resource::Unknown,
-        };
-        Some(Self { tenant: (*tenant).to_string(), controller: (*controller).to_string(), resource })
+        let (tenant, controller) = (found.parameter("tenant"), found.parameter("controller"));
+        Some(Self { tenant: tenant.to_string(), controller: controller.to_string(), resource })
     }
 
-    /// Whether it may end a reservation, and so is the report function's.
-    #[must_use]
-    pub fn is_report(&self) -> bool {
-        use Resource::{CancelFeedback, ConfirmationFeedback, DeploymentFeedback};
-        matches!(self.resource, DeploymentFeedback(_) | CancelFeedback(_) | ConfirmationFeedback(_))
-    }
-
-    /// Checks the method, and who is asking: `TargetToken` with a device's token, `GatewayToken` with
+    /// Checks who is asking: `TargetToken` with a device's token, `GatewayToken` with
     /// a product's. A tenant or controller that cannot exist has no token either.
     ///
     /// # Errors
-    /// `wrong_method`, `unknown_route` or `unauthorized`.
+    /// `unauthorized`.
     pub fn caller(
         &self,
-        method: &str,
         authorization: Option<&str>,
         keys: &TokenKeys,
     ) -> Result<(ProductId, DeviceId, Proof), ApiError> {
-        let allowed: &[&str] = match self.resource {
-            Resource::Unknown => return Err(ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path")),
-            Resource::ConfigData => &["PUT"],
-            Resource::Artifact(..) => &["GET", "HEAD"],
-            _ if self.is_report() => &["POST"],
-            _ => &["GET"],
-        };
-        if !allowed.contains(&method) {
-            let message = format!("this path exists, but not with {method}; it takes {}", allowed.join(" and "));
-            return Err(ApiError::new(ErrorCode::WrongMethod, message));
-        }
         let proven = || {
             let product = ProductId::new(self.tenant.as_str()).ok()?;
             let device = DeviceId::new(self.controller.as_str()).ok()?;
@@ -206,13 +177,12 @@ impl Route {
         proven().ok_or_else(ApiError::unauthorized)
     }
 
-    /// The address of something of this controller, on the host by which it reached us.
-    #[must_use]
-    pub fn href(&self, host: &str, rest: &str) -> String {
-        // Everything an id or a file's name may hold but the space and `+`, which servers read in two ways.
-        let rest = rest.replace(' ', "%20").replace('+', "%2B");
-        let controller = self.controller.replace('+', "%2B");
-        format!("{host}/{}/controller/v1/{controller}{rest}", self.tenant)
+    /// A link to `route` of this controller, on the host by which it reached us.
+    fn link(&self, host: &str, route: Route, action: Option<ActionId>, file: &str) -> HawkbitLink {
+        let action = action.map(|action| action.to_string()).unwrap_or_default();
+        let parameters =
+            [("tenant", self.tenant.as_str()), ("controller", &self.controller), ("action", &action), ("file", file)];
+        HawkbitLink { href: format!("{host}{}", route.path_encoded(&parameters, IN_LINKS)) }
     }
 }
 
@@ -238,24 +208,27 @@ pub enum Link {
 
 /// The answer to a poll.
 #[must_use]
-pub fn poll(route: &Route, host: &str, links: &Links, check_again_after_s: u32) -> Value {
-    let mut shown = Map::new();
-    let mut link = |name: &str, rest: String| {
-        shown.insert(name.to_string(), json!({"href": route.href(host, &rest)}));
-    };
+pub fn poll(address: &Address, host: &str, links: &Links, check_again_after_s: u32) -> HawkbitPoll {
+    let mut shown = HawkbitLinks::default();
+    let link = |route: CheckRoute, action: Option<ActionId>| Some(address.link(host, route.route(), action, ""));
     if links.config_data {
-        link("configData", "/configData".into());
+        shown.config_data = link(CheckRoute::HawkbitConfigData, None);
     }
     match links.action {
-        Some(Link::DeploymentBase(action)) => link("deploymentBase", format!("/deploymentBase/{action}")),
-        Some(Link::ConfirmationBase(action)) => link("confirmationBase", format!("/confirmationBase/{action}")),
-        Some(Link::CancelAction(action)) => link("cancelAction", format!("/cancelAction/{action}")),
+        Some(Link::DeploymentBase(action)) => {
+            shown.deployment_base = link(CheckRoute::HawkbitDeployment, Some(action));
+        }
+        Some(Link::ConfirmationBase(action)) => {
+            shown.confirmation_base = link(CheckRoute::HawkbitConfirmation, Some(action));
+        }
+        Some(Link::CancelAction(action)) => shown.cancel_action = link(CheckRoute::HawkbitCancel, Some(action)),
         None => {}
     }
     if let Some(action) = links.installed {
-        link("installedBase", format!("/installedBase/{action}"));
+        shown.installed_base = link(CheckRoute::HawkbitInstalled, Some(action));
     }
-    json!({"config": {"polling": {"sleep": sleep(check_again_after_s)}}, "_links": shown})
+    let polling = HawkbitPolling { sleep: sleep(check_again_after_s) };
+    HawkbitPoll { links: shown, config: HawkbitConfig { polling } }
 }
 
 /// Seconds as `HH:MM:SS`.
@@ -264,82 +237,76 @@ fn sleep(seconds: u32) -> String {
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// Under which name an action's content is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// `deployment`: to install it, or to know what was installed.
-    Deployment,
-    /// `confirmation`: to ask the user.
-    Confirmation,
-}
-
-/// An action with what is to be installed. Outside the rollout's windows the device may fetch it and
-/// must not install it yet.
+/// An action with what is to be installed.
 #[must_use]
-pub fn action(route: &Route, host: &str, action: ActionId, update: &Update, purpose: Purpose, now: Timestamp) -> Value {
-    let is_open = any_open(&update.rollout.windows, now) == Opening::Open;
-    let mut content = json!({
-        "download": "forced",
-        "update": if is_open { "forced" } else { "skip" },
-        "chunks": [chunk(route, host, action, update)],
-    });
-    if !update.rollout.windows.is_empty() {
-        content["maintenanceWindow"] = json!(if is_open { "available" } else { "unavailable" });
-    }
-    let name = match purpose {
-        Purpose::Deployment => "deployment",
-        Purpose::Confirmation => "confirmation",
-    };
-    json!({"id": action.to_string(), name: content})
+pub fn deployment(address: &Address, host: &str, action: ActionId, update: &Update, now: Timestamp) -> HawkbitDeployment {
+    HawkbitDeployment { deployment: content(address, host, action, update, now), id: action.to_string() }
 }
 
-fn chunk(route: &Route, host: &str, action: ActionId, update: &Update) -> Value {
-    json!({
-        "part": "os",
-        "version": update.version.to_string(),
-        "name": update.content.name.as_deref().unwrap_or(update.product.as_str()),
-        "artifacts": artifacts(route, host, action, update),
-    })
+/// The same as a question to the user.
+#[must_use]
+pub fn confirmation(
+    address: &Address,
+    host: &str,
+    action: ActionId,
+    update: &Update,
+    now: Timestamp,
+) -> HawkbitConfirmation {
+    HawkbitConfirmation { confirmation: content(address, host, action, update, now), id: action.to_string() }
+}
+
+/// Outside the rollout's windows the device may fetch the files and must not install them yet.
+fn content(address: &Address, host: &str, action: ActionId, update: &Update, now: Timestamp) -> HawkbitContent {
+    let is_open = any_open(&update.rollout.windows, now) == Opening::Open;
+    let window = if is_open { HawkbitWindow::Available } else { HawkbitWindow::Unavailable };
+    let chunk = HawkbitChunk {
+        artifacts: artifacts(address, host, action, update),
+        name: update.content.name.as_deref().unwrap_or(update.product.as_str()).to_string(),
+        part: "os".into(),
+        version: update.version.to_string(),
+    };
+    HawkbitContent {
+        chunks: vec![chunk],
+        download: HawkbitHandling::Forced,
+        maintenance_window: (!update.rollout.windows.is_empty()).then_some(window),
+        update: if is_open { HawkbitHandling::Forced } else { HawkbitHandling::Skip },
+    }
 }
 
 /// The files of an action. The links lead to us and not to storage: clients send their
 /// `Authorization` along, which a presigned URL does not take, and drop it when they are redirected.
 #[must_use]
-pub fn artifacts(route: &Route, host: &str, action: ActionId, update: &Update) -> Value {
+pub fn artifacts(address: &Address, host: &str, action: ActionId, update: &Update) -> Vec<HawkbitArtifact> {
     let artifact = |file: &tidegate_core::update::File| {
-        let href = route.href(host, &format!("/softwaremodules/{action}/artifacts/{}", file.name));
-        let mut hashes = json!({"sha256": file.sha256});
-        for (name, digest) in [("sha1", &file.object.sha1), ("md5", &file.object.md5)] {
-            if let Some(digest) = digest {
-                hashes[name] = json!(digest);
-            }
+        let link = address.link(host, CheckRoute::HawkbitDownload.route(), Some(action), &file.name);
+        HawkbitArtifact {
+            links: HawkbitArtifactLinks { download: link.clone(), download_http: link },
+            filename: file.name.clone(),
+            hashes: HawkbitHashes {
+                md5: file.object.md5.clone(),
+                sha1: file.object.sha1.clone(),
+                sha256: file.sha256.clone(),
+            },
+            size: file.size_bytes,
         }
-        json!({
-            "filename": file.name,
-            "hashes": hashes,
-            "size": file.size_bytes,
-            // Clients that were told not to use TLS look for the second.
-            "_links": {"download": {"href": href}, "download-http": {"href": href}},
-        })
     };
     update.content.files.iter().map(artifact).collect()
 }
 
 /// An order to leave an action alone.
 #[must_use]
-pub fn cancel(action: ActionId) -> Value {
-    json!({"id": action.to_string(), "cancelAction": {"stopId": action.to_string()}})
+pub fn cancel(action: ActionId) -> HawkbitCancel {
+    HawkbitCancel { cancel_action: HawkbitStop { stop_id: action.to_string() }, id: action.to_string() }
 }
 
 /// What can be confirmed. A user's consent for all that comes is not kept here.
 #[must_use]
-pub fn confirmations(route: &Route, host: &str, waiting: Option<ActionId>) -> Value {
-    let mut shown = json!({"autoConfirm": {"active": false}});
-    if let Some(action) = waiting {
-        shown["_links"] =
-            json!({"confirmationBase": {"href": route.href(host, &format!("/confirmationBase/{action}"))}});
+pub fn confirmations(address: &Address, host: &str, waiting: Option<ActionId>) -> HawkbitConfirmations {
+    let link = |action| address.link(host, CheckRoute::HawkbitConfirmation.route(), Some(action), "");
+    HawkbitConfirmations {
+        links: waiting.map(|action| HawkbitConfirmationLinks { confirmation_base: link(action) }),
+        auto_confirm: HawkbitAutoConfirm { active: false },
     }
-    shown
 }
 
 /// How a device's attributes change.
@@ -574,7 +541,8 @@ pub fn refuse(request: &Request, error: &ApiError) -> Response<Body> {
         _ => ("EntityNotFoundException", "hawkbit.server.error.repo.entitiyNotFound"),
     };
     let exception = format!("org.eclipse.hawkbit.exception.{exception}");
-    let body = json!({"exceptionClass": exception, "errorCode": code, "message": error.message});
+    let body =
+        HawkbitError { error_code: code.into(), exception_class: exception, message: error.message.clone() };
     let mut response = with_type(request, crate::edge::respond(error.status(), &body));
     if let Some(seconds) = error.retry_after_s {
         response.headers_mut().insert("retry-after", seconds.into());
@@ -600,20 +568,31 @@ mod tests {
 
     const PATH: &str = "/lamp/controller/v1/lamp-1";
 
-    fn resource(rest: &str) -> Option<Resource> {
-        Route::parse(&format!("{PATH}{rest}")).map(|route| route.resource)
+    fn resource(method: &str, rest: &str) -> Option<Resource> {
+        let path = format!("{PATH}{rest}");
+        let found = route::find(method, &path).ok()?;
+        Address::of(&found).map(|address| address.resource)
     }
 
     #[test]
     fn paths_are_read_and_an_action_that_is_no_number_is_none() {
-        assert_eq!(resource(""), Some(Resource::Poll));
-        assert_eq!(resource("/"), Some(Resource::Poll));
-        assert_eq!(resource("/deploymentBase/7"), Some(Resource::DeploymentBase(ActionId(7))));
-        assert_eq!(resource("/deploymentBase/x-7/feedback"), Some(Resource::DeploymentFeedback(ActionId(0))));
-        assert_eq!(resource("/softwaremodules/7/artifacts/a b"), Some(Resource::Artifact(ActionId(7), "a b".into())));
-        assert_eq!(resource("/nothing"), Some(Resource::Unknown));
-        assert_eq!(Route::parse("/v1/check"), None);
-        assert_eq!(Route::parse("/v1/products/lamp/updates/2.0.0"), None);
+        assert_eq!(resource("GET", ""), Some(Resource::Poll));
+        assert_eq!(resource("GET", "/"), Some(Resource::Poll));
+        assert_eq!(resource("GET", "/deploymentBase/7"), Some(Resource::DeploymentBase(ActionId(7))));
+        assert_eq!(resource("POST", "/deploymentBase/x-7/feedback"), Some(Resource::DeploymentFeedback(ActionId(0))));
+        let file = Resource::Artifact(ActionId(7), "a b".into());
+        assert_eq!(resource("HEAD", "/softwaremodules/7/artifacts/a b"), Some(file));
+        assert_eq!(resource("GET", "/nothing"), None);
+        for (method, path) in [("POST", "/v1/check"), ("GET", "/v1/products/lamp/updates/2.0.0")] {
+            assert_eq!(route::find(method, path).ok().and_then(|found| Address::of(&found)), None);
+        }
+    }
+
+    #[test]
+    fn a_link_encodes_only_the_space_and_the_plus_sign() {
+        let address = Address { tenant: "lamp".into(), controller: "aa:bb+c=d".into(), resource: Resource::Poll };
+        let link = address.link("http://h", CheckRoute::HawkbitDownload.route(), Some(ActionId(7)), "a b+c.bin");
+        assert_eq!(link.href, "http://h/lamp/controller/v1/aa:bb%2Bc=d/softwaremodules/7/artifacts/a%20b%2Bc.bin");
     }
 
     #[test]

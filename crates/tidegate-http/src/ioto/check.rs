@@ -1,4 +1,4 @@
-//! `POST /tok/provision/update`: an agent sends its `device.json`.
+//! An agent checks in with its `device.json`.
 
 use lambda_http::{Body, Request, Response};
 use tidegate_core::Timestamp;

@@ -1,11 +1,12 @@
-//! `POST /device/register`: an agent asks for the address of its cloud and for its token.
+//! An agent asks for the address of its cloud and for its token.
 //!
 //! Anybody who knows the product's id gets a token, so a product must allow it first.
 
 use lambda_http::{Body, Request, Response};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tidegate_core::{DeviceId, ProductId, Timestamp};
 use tidegate_store::CheckStore;
+use tidegate_wire::ioto::Registered;
 use tidegate_wire::{ApiError, body_limits, strict_json};
 
 use crate::check_service::CheckService;
@@ -20,7 +21,7 @@ impl<S: CheckStore> CheckService<S> {
         }
     }
 
-    async fn registered(&self, request: &Request, now: Timestamp) -> Result<Value, ApiError> {
+    async fn registered(&self, request: &Request, now: Timestamp) -> Result<Registered, ApiError> {
         let object = strict_json::parse_object(request.body(), body_limits::DEVICE)?;
         let field = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default().to_string();
         let device = DeviceId::new(field("id")).map_err(|error| ApiError::bad_field(format!("id: {error}")))?;
@@ -28,15 +29,15 @@ impl<S: CheckStore> CheckService<S> {
             ProductId::new(field("product")).map_err(|error| ApiError::bad_field(format!("product: {error}")))?;
         self.may_register(&product, &device, now).await?;
         tracing::info!(%product, %device, "registered");
-        Ok(json!({
-            "registered": true,
-            "id": device.as_str(),
-            "product": product.as_str(),
+        Ok(Registered {
             // The agent checks in where it registered.
-            "api": base_url(request),
-            "token": self.keys.issue(&product, &device, 0),
-            "cloudName": "tidegate",
-            "cloudType": "dedicated",
-        }))
+            api: base_url(request),
+            cloud_name: "tidegate".into(),
+            cloud_type: "dedicated".into(),
+            token: self.keys.issue(&product, &device, 0),
+            id: device,
+            product,
+            registered: true,
+        })
     }
 }

@@ -1,10 +1,10 @@
-//! `POST /tok/provision/updateReport`: an agent says whether it succeeded.
+//! An agent reports whether it succeeded.
 
 use lambda_http::{Body, Request, Response};
-use serde_json::json;
 use tidegate_core::Timestamp;
 use tidegate_store::ReportStore;
 use tidegate_wire::ApiError;
+use tidegate_wire::ioto::Empty;
 use tidegate_wire::report::Report;
 
 use crate::dialect::{Dialect, authorization};
@@ -15,7 +15,7 @@ impl<S: ReportStore> ReportService<S> {
     /// Answers one report. An updater looks at the status and at nothing else.
     pub(crate) async fn ioto(&self, request: &Request, now: Timestamp) -> Response<Body> {
         match self.ioto_report(request, now).await {
-            Ok(()) => respond(200, &json!({})),
+            Ok(()) => respond(200, &Empty {}),
             Err(error) => error_response(&error),
         }
     }

@@ -1,7 +1,7 @@
 //! Kaa: an endpoint asks for its configuration with the version that it runs.
 
 use lambda_http::{Body, Request, Response};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tidegate_core::device::Delivery;
 use tidegate_core::{Device, Timestamp, Version};
 use tidegate_engine::device::{changed, seen_again, stored_device};
@@ -12,27 +12,26 @@ use tidegate_store::CheckStore;
 use tidegate_store::record::DeviceRecord;
 use tidegate_wire::ApiError;
 use tidegate_wire::device_json::attributes_of;
+use tidegate_wire::kaa::KaaAnswer;
+use tidegate_wire::route::Found;
 
-use super::wire::{self, Resource, Route};
+use super::wire;
 use crate::check_service::CheckService;
 use crate::device_json::without_version;
-use crate::dialect::{Dialect, log_no_version, refusal, unknown_route};
+use crate::dialect::{Dialect, log_no_version, refusal};
 use crate::edge::respond;
 
 impl<S: CheckStore> CheckService<S> {
     /// Answers one request.
-    pub(crate) async fn kaa(&self, route: &Route, request: &Request, now: Timestamp) -> Response<Body> {
-        match self.kaa_config(route, request, now).await {
+    pub(crate) async fn kaa(&self, found: &Found<'_>, request: &Request, now: Timestamp) -> Response<Body> {
+        match self.kaa_config(found, request, now).await {
             Ok(body) => respond(200, &body),
             Err(error) => wire::refuse(&error),
         }
     }
 
-    async fn kaa_config(&self, route: &Route, request: &Request, now: Timestamp) -> Result<Value, ApiError> {
-        let bearer = route.caller(request.method().as_str(), &self.keys)?;
-        if route.resource != Resource::Config {
-            return Err(unknown_route());
-        }
+    async fn kaa_config(&self, found: &Found<'_>, request: &Request, now: Timestamp) -> Result<KaaAnswer, ApiError> {
+        let bearer = wire::caller(found, &self.keys)?;
         let running = wire::running(request.body())?;
         let Bearer { product, device, proof } = &bearer;
         let mut context = self.context(product, device, *proof, now).await?;
@@ -67,8 +66,8 @@ impl<S: CheckStore> CheckService<S> {
 /// What is known of the endpoint beside its version: what it, or another protocol, said before.
 fn object_of(bearer: &Bearer, record: &DeviceRecord) -> Map<String, Value> {
     let mut object: Map<String, Value> = serde_json::from_str(&record.attributes).unwrap_or_default();
-    object.insert("id".into(), json!(bearer.device.as_str()));
-    object.insert("product".into(), json!(bearer.product.as_str()));
+    object.insert("id".into(), bearer.device.as_str().into());
+    object.insert("product".into(), bearer.product.as_str().into());
     object
 }
 

@@ -5,90 +5,34 @@
 //! application"), and what it says on `applied` too.
 
 use lambda_http::{Body, Response};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tidegate_core::status::Status;
 use tidegate_core::update::Kind;
 use tidegate_core::{Update, UpdateId, Version};
 
-use crate::DialectRoute;
 use tidegate_engine::token::{Bearer, TokenKeys};
 use tidegate_wire::answer::SignedFile;
 use tidegate_wire::body_limits;
 use tidegate_wire::device_json::parse_version;
+use tidegate_wire::ioto::Empty;
+use tidegate_wire::kaa::{KaaAnswer, KaaConfig, KaaStatus};
 use tidegate_wire::report::{Report, shortened};
+use tidegate_wire::route::Found;
 use tidegate_wire::strict_json;
 use tidegate_wire::{ApiError, ErrorCode};
 
-/// Every route, with the function that answers it. The last segment is the number of a request, which
-/// MQTT needs and HTTP does not.
-pub const ROUTES: [DialectRoute; 4] = [
-    ("POST", "/kpc/kp1/{app_version}/cmx_ota/{token}/config/json"),
-    ("POST", "/kpc/kp1/{app_version}/cmx_ota/{token}/config/json/{request}"),
-    ("POST", "/kpc/kp1/{app_version}/cmx_ota/{token}/applied/json"),
-    ("POST", "/kpc/kp1/{app_version}/cmx_ota/{token}/applied/json/{request}"),
-];
-
-/// A path of the interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// The application version, as it stands there.
-    app_version: String,
-    /// The endpoint's token, as it stands there.
-    token: String,
-    /// What is asked of it.
-    pub resource: Resource,
-}
-
-/// What a path names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)] // Kaa's own names
-pub enum Resource {
-    Config,
-    Applied,
-    Unknown,
-}
-
-impl Route {
-    /// Reads a path, percent-decoded. `None` when it is none of this interface.
-    #[must_use]
-    pub fn parse(path: &str) -> Option<Self> {
-        let segments = path.strip_prefix("/kpc/kp1/")?.split('/').collect::<Vec<_>>();
-        let [app_version, "cmx_ota", token, rest @ ..] = segments.as_slice() else {
-            return None;
-        };
-        let resource = match rest {
-            ["config", "json"] | ["config", "json", _] => Resource::Config,
-            ["applied", "json"] | ["applied", "json", _] => Resource::Applied,
-            _ => Resource::Unknown,
-        };
-        Some(Self { app_version: (*app_version).to_string(), token: (*token).to_string(), resource })
-    }
-
-    /// Whether it may end a reservation, and so is the report function's.
-    #[must_use]
-    pub fn is_report(&self) -> bool {
-        self.resource == Resource::Applied
-    }
-
-    /// Checks the method, and who is asking: an application version is a product, and the endpoint's
-    /// token says which device it is.
-    ///
-    /// # Errors
-    /// `wrong_method`, `unknown_route` or `unauthorized`.
-    pub fn caller(&self, method: &str, keys: &TokenKeys) -> Result<Bearer, ApiError> {
-        if self.resource == Resource::Unknown {
-            return Err(ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path"));
-        }
-        if method != "POST" {
-            return Err(ApiError::new(ErrorCode::WrongMethod, "this path takes POST"));
-        }
-        let bearer = keys.verify_named(&self.token, Some(&self.app_version));
-        let bearer = bearer.filter(|bearer| bearer.product.as_str() == self.app_version);
-        bearer.ok_or_else(|| ApiError {
-            message: "the path must name the application version and carry a valid token of this endpoint".into(),
-            ..ApiError::unauthorized()
-        })
-    }
+/// Finds out who is asking: an application version is a product, and the endpoint's token says which device it is.
+///
+/// # Errors
+/// `unauthorized`.
+pub fn caller(found: &Found<'_>, keys: &TokenKeys) -> Result<Bearer, ApiError> {
+    let (app_version, token) = (found.parameter("app_version"), found.parameter("token"));
+    let bearer = keys.verify_named(token, Some(app_version));
+    let bearer = bearer.filter(|bearer| bearer.product.as_str() == app_version);
+    bearer.ok_or_else(|| ApiError {
+        message: "the path must name the application version and carry a valid token of this endpoint".into(),
+        ..ApiError::unauthorized()
+    })
 }
 
 /// What an endpoint asks on `config`.
@@ -166,13 +110,19 @@ fn version_in(object: &Map<String, Value>) -> Result<Version, ApiError> {
 
 /// What an endpoint is to apply.
 #[must_use]
-pub fn config(update: &Update, files: &[SignedFile]) -> Value {
-    json!({
-        "configId": update.version.to_string(),
-        "config": specification(update, files),
-        "statusCode": 200,
-        "reasonPhrase": "ok",
+pub fn config(update: &Update, files: &[SignedFile]) -> KaaAnswer {
+    KaaAnswer::Config(KaaConfig {
+        config: specification(update, files),
+        config_id: update.version.to_string(),
+        reason_phrase: "ok".into(),
+        status_code: 200,
     })
+}
+
+/// The answer to a result that was handled.
+#[must_use]
+pub fn ok() -> KaaStatus {
+    KaaStatus { reason_phrase: "ok".into(), status_code: 200 }
 }
 
 /// The software's specification as it was published, with a link where the software has a file. What
@@ -198,26 +148,26 @@ fn specification(update: &Update, files: &[SignedFile]) -> Value {
     };
     if let Some(file) = files.first() {
         // A link that somebody wrote by hand is not the one that is signed for this endpoint.
-        config.insert("link".into(), json!(file.url));
-        config.entry("checksum").or_insert_with(|| json!(file.sha256));
-        config.entry("size").or_insert_with(|| json!(file.size));
+        config.insert("link".into(), file.url.clone().into());
+        config.entry("checksum").or_insert_with(|| file.sha256.clone().into());
+        config.entry("size").or_insert_with(|| file.size.into());
     }
     if files.len() > 1 {
-        config.entry("files").or_insert_with(|| json!(files));
+        config.entry("files").or_insert_with(|| serde_json::to_value(files).unwrap_or_default());
     }
     Value::Object(config)
 }
 
 /// Nothing has changed.
 #[must_use]
-pub fn unchanged() -> Value {
-    json!({})
+pub fn unchanged() -> KaaAnswer {
+    KaaAnswer::Unchanged(Empty {})
 }
 
 /// An error in this protocol's words.
 #[must_use]
 pub fn refuse(error: &ApiError) -> Response<Body> {
-    let body = json!({"statusCode": error.status(), "reasonPhrase": error.message});
+    let body = KaaStatus { reason_phrase: error.message.clone(), status_code: error.status() };
     let mut response = crate::edge::respond(error.status(), &body);
     if let Some(seconds) = error.retry_after_s {
         response.headers_mut().insert("retry-after", seconds.into());
@@ -228,19 +178,6 @@ pub fn refuse(error: &ApiError) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_may_end_in_the_number_of_a_request() {
-        let resource =
-            |rest: &str| Route::parse(&format!("/kpc/kp1/lamp/cmx_ota/lamp~dev1~x/{rest}")).map(|route| route.resource);
-        assert_eq!(resource("config/json"), Some(Resource::Config));
-        assert_eq!(resource("config/json/42"), Some(Resource::Config));
-        assert_eq!(resource("applied/json"), Some(Resource::Applied));
-        assert_eq!(resource("applied/json/42"), Some(Resource::Applied));
-        assert_eq!(resource("config"), Some(Resource::Unknown));
-        assert_eq!(resource("config/json/42/43"), Some(Resource::Unknown));
-        assert_eq!(Route::parse("/kpc/kp1/lamp/epmx/x/update/keys"), None);
-    }
 
     #[test]
     fn an_endpoint_asks_with_what_it_runs_or_with_nothing() {

@@ -1,4 +1,4 @@
-//! `POST /v1/check`: a device sends its `device.json`.
+//! A device checks in with its `device.json`.
 
 use lambda_http::{Body, Request, Response};
 use tidegate_core::Timestamp;

@@ -1,12 +1,11 @@
-//! `POST /v1/report`: a device says how it goes, or how it ended.
+//! A device reports progress or an outcome.
 
 use lambda_http::{Body, Request, Response};
-use serde_json::json;
 use tidegate_core::Timestamp;
 use tidegate_engine::Recorded;
 use tidegate_store::ReportStore;
 use tidegate_wire::ApiError;
-use tidegate_wire::report::Report;
+use tidegate_wire::report::{Report, ReportAnswer};
 
 use crate::dialect::{Dialect, authorization};
 use crate::edge::{error_response, respond};
@@ -16,8 +15,8 @@ impl<S: ReportStore> ReportService<S> {
     /// Answers one report.
     pub(crate) async fn native(&self, request: &Request, now: Timestamp) -> Response<Body> {
         match self.native_report(request, now).await {
-            Ok(Recorded::Yes) => respond(200, &json!({"recorded": true})),
-            Ok(Recorded::No(why)) => respond(200, &json!({"recorded": false, "reason": why.code()})),
+            Ok(Recorded::Yes) => respond(200, &ReportAnswer { recorded: true, reason: None }),
+            Ok(Recorded::No(why)) => respond(200, &ReportAnswer { recorded: false, reason: Some(why) }),
             Err(error) => error_response(&error),
         }
     }

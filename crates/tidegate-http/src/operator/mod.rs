@@ -20,9 +20,10 @@ mod why;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde_json::Value;
 use tidegate_engine::token::TokenKeys;
+use tidegate_wire::route::{Interface, NoRoute, PublishRoute, RouteId};
 use tidegate_wire::{ApiError, ErrorCode};
 
-use crate::edge;
+use crate::{edge, router};
 use tidegate_core::{DeviceId, ProductId, Timestamp, Transition, Version};
 use tidegate_engine::EngineError;
 use tidegate_store::record::UpdateRecord;
@@ -63,7 +64,7 @@ impl<S: PublishStore> PublishService<S> {
     /// Answers one request.
     pub async fn handle(&self, request: Request, now: Timestamp) -> Response<Body> {
         let answer = self.answer(&request, now).await;
-        let (method, path) = (request.method().as_str(), request.raw_http_path());
+        let (method, path) = (request.method().as_str(), router::path_of(&request));
         match &answer {
             Ok((status, _)) => tracing::info!(method, path, status, "operator_call"),
             Err(error) => tracing::warn!(
@@ -83,50 +84,51 @@ impl<S: PublishStore> PublishService<S> {
 
     async fn answer(&self, request: &Request, now: Timestamp) -> Answer {
         let who = request::principal(request)?;
-        let path = request.raw_http_path().to_string();
-        let segments = path.trim_matches('/').split('/').collect::<Vec<_>>();
-        let (product, rest, is_software) = match segments.as_slice() {
-            ["v1", "products", product, rest @ ..] => (*product, rest, false),
-            segments => {
-                let (app, rest) = software::parse(segments).ok_or_else(|| unknown_route(&path))?;
-                (app, rest, true)
-            }
+        let found = match router::find(request) {
+            Ok(found) => found,
+            Err(NoRoute::UnknownPath { .. }) => return Err(unknown_route(request)),
+            Err(no_route) => return Err(no_route.error(request.method().as_str())),
+        };
+        let RouteId::Publish(route) = found.route.id else {
+            return Err(unknown_route(request));
+        };
+        let product = match found.route.interface() {
+            Interface::Software => found.parameter("app"),
+            _ => found.parameter("product"),
         };
         let product = ProductId::new(product).map_err(|error| ApiError::bad_field(error.to_string()))?;
         let query = request.query_string_parameters();
         let query = query.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let call = Call { product, who, body: request.body(), query, now };
-        let method = request.method().as_str();
-        match is_software {
-            true => self.software(&call, method, rest, &path).await,
-            false => self.route(&call, method, rest, &path).await,
-        }
-    }
-
-    async fn route(&self, call: &Call<'_>, method: &str, rest: &[&str], path: &str) -> Answer {
-        match (method, rest) {
-            ("GET", []) => self.show_product(call).await,
-            ("PATCH", []) => self.edit_product(call).await,
-            ("PUT", ["token"]) => self.issue_product_token(call).await,
-            ("POST", ["updates"]) => self.create(call).await,
-            ("GET", ["updates"]) => self.list(call).await,
-            ("GET", ["updates", version]) => self.show(call, &parse_version(version)?).await,
-            ("PATCH", ["updates", version]) => self.edit(call, &parse_version(version)?).await,
-            ("GET", ["updates", version, "metrics"]) => self.metrics(call, &parse_version(version)?).await,
-            ("POST", ["updates", version, verb]) if let Some(transition) = Transition::parse(verb) => {
-                self.transition(call, &parse_version(version)?, transition).await
-            }
-            ("GET", ["audit"]) => self.audit(call).await,
-            ("GET", ["versions"]) => self.versions(call).await,
-            ("GET", ["devices"]) => self.list_devices(call).await,
-            ("GET", ["devices", device]) => self.show_device(call, &parse_device(device)?).await,
-            ("GET", ["devices", device, "why"]) => self.why(call, &parse_device(device)?).await,
-            ("PUT", ["devices", device, "token"]) => self.issue_token(call, &parse_device(device)?).await,
-            ("DELETE", ["devices", device, "token"]) => self.revoke_token(call, &parse_device(device)?).await,
-            _ if is_route(rest) => {
-                Err(ApiError::new(ErrorCode::WrongMethod, format!("{path} exists, but not with {method}")))
-            }
-            _ => Err(unknown_route(path)),
+        let call = &Call { product, who, body: request.body(), query, now };
+        let version = || parse_version(found.parameter("version"));
+        let device = || parse_device(found.parameter("device"));
+        match route {
+            PublishRoute::ShowProduct => self.show_product(call).await,
+            PublishRoute::EditProduct => self.edit_product(call).await,
+            PublishRoute::IssueProductToken => self.issue_product_token(call).await,
+            PublishRoute::ShowAudit => self.audit(call).await,
+            PublishRoute::CreateUpdate => self.create(call).await,
+            PublishRoute::ListUpdates => self.list(call).await,
+            PublishRoute::ShowUpdate => self.show(call, &version()?).await,
+            PublishRoute::EditUpdate => self.edit(call, &version()?).await,
+            PublishRoute::ActivateUpdate => self.transition(call, &version()?, Transition::Activate).await,
+            PublishRoute::PauseUpdate => self.transition(call, &version()?, Transition::Pause).await,
+            PublishRoute::ResumeUpdate => self.transition(call, &version()?, Transition::Resume).await,
+            PublishRoute::CompleteUpdate => self.transition(call, &version()?, Transition::Complete).await,
+            PublishRoute::AbortUpdate => self.transition(call, &version()?, Transition::Abort).await,
+            PublishRoute::WithdrawUpdate => self.transition(call, &version()?, Transition::Withdraw).await,
+            PublishRoute::ShowMetrics => self.metrics(call, &version()?).await,
+            PublishRoute::ListVersions => self.versions(call).await,
+            PublishRoute::ListDevices => self.list_devices(call).await,
+            PublishRoute::ShowDevice => self.show_device(call, &device()?).await,
+            PublishRoute::Why => self.why(call, &device()?).await,
+            PublishRoute::IssueToken => self.issue_token(call, &device()?).await,
+            PublishRoute::RevokeToken => self.revoke_token(call, &device()?).await,
+            PublishRoute::ListSoftware => self.list_software(call).await,
+            PublishRoute::CreateSoftware => self.create_software(call).await,
+            PublishRoute::ShowSoftware => self.show_software(call, &version()?).await,
+            PublishRoute::PutSoftware => self.put_software(call, &version()?).await,
+            PublishRoute::WithdrawSoftware => self.withdraw_software(call, &version()?).await,
         }
     }
 
@@ -150,18 +152,8 @@ impl<S: PublishStore> PublishService<S> {
     }
 }
 
-/// Whether some method exists for this path.
-fn is_route(rest: &[&str]) -> bool {
-    match rest {
-        [] | ["token" | "updates" | "audit" | "versions" | "devices"] | ["updates" | "devices", _] => true,
-        ["updates", _, verb] => *verb == "metrics" || Transition::parse(verb).is_some(),
-        ["devices", _, noun] => ["why", "token"].contains(noun),
-        _ => false,
-    }
-}
-
-fn unknown_route(path: &str) -> ApiError {
-    ApiError::new(ErrorCode::UnknownRoute, format!("there is nothing at {path}"))
+fn unknown_route(request: &Request) -> ApiError {
+    ApiError::new(ErrorCode::UnknownRoute, format!("there is nothing at {}", router::path_of(request)))
 }
 
 fn unknown_product(call: &Call<'_>) -> ApiError {

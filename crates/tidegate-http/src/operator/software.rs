@@ -1,4 +1,4 @@
-//! `/otao/api/v1/applications/{app}/software`: updates in the words of Kaa's OTA orchestrator.
+//! Updates in the words of Kaa's OTA orchestrator.
 //!
 //! An application is a product. A software is created as a draft; its `rolloutStrategy` is where the update stands,
 //! and changing it is a transition. What Kaa does not document, such as the answer to a `PUT`, is ours.
@@ -9,36 +9,18 @@ use tidegate_core::{State, Transition, Version};
 use tidegate_store::PublishStore;
 use tidegate_store::record::UpdateRecord;
 use tidegate_wire::definition::Definition;
+use tidegate_wire::route::PublishRoute;
 use tidegate_wire::{ApiError, ErrorCode, body_limits, strict_json};
 
 use super::request as operator;
 use super::{Answer, Call, PublishService, parse_version, unavailable};
 
-/// Every path here.
-pub const ROUTES: [&str; 2] =
-    ["/otao/api/v1/applications/{app}/software", "/otao/api/v1/applications/{app}/software/{version}"];
-
-/// The application, and what stands behind `software`.
-pub(crate) fn parse<'a, 'b>(segments: &'b [&'a str]) -> Option<(&'a str, &'b [&'a str])> {
-    match segments {
-        ["otao", "api", "v1", "applications", app, "software", rest @ ..] if rest.len() < 2 => Some((app, rest)),
-        _ => None,
-    }
-}
-
 impl<S: PublishStore> PublishService<S> {
-    pub(crate) async fn software(&self, call: &Call<'_>, method: &str, rest: &[&str], path: &str) -> Answer {
-        match (method, rest) {
-            ("GET", []) => self.list_software(call).await,
-            ("POST", []) => self.create_software(call).await,
-            ("GET", [version]) => Ok((200, shown(&self.find(call, &parse_version(version)?).await?))),
-            ("PUT", [version]) => self.put_software(call, &parse_version(version)?).await,
-            ("DELETE", [version]) => self.withdraw_software(call, &parse_version(version)?).await,
-            _ => Err(ApiError::new(ErrorCode::WrongMethod, format!("{path} exists, but not with {method}"))),
-        }
+    pub(crate) async fn show_software(&self, call: &Call<'_>, version: &Version) -> Answer {
+        Ok((200, shown(&self.find(call, version).await?)))
     }
 
-    async fn list_software(&self, call: &Call<'_>) -> Answer {
+    pub(crate) async fn list_software(&self, call: &Call<'_>) -> Answer {
         self.must_exist(call).await?;
         let mut records = self.store.updates(&call.product).await.map_err(unavailable)?;
         records.sort_by(|a, b| b.version.cmp_precedence(&a.version));
@@ -46,7 +28,7 @@ impl<S: PublishStore> PublishService<S> {
     }
 
     /// Creates a draft as `POST updates` does, whatever the `rolloutStrategy`: who creates does not start.
-    async fn create_software(&self, call: &Call<'_>) -> Answer {
+    pub(crate) async fn create_software(&self, call: &Call<'_>) -> Answer {
         let sent = without_ours(&strict_json::parse(call.body, body_limits::OPERATOR)?);
         let (definition, mut notes) = kaa_software::definition(&sent)?;
         let definition = Definition::from_value(definition, &call.product)?;
@@ -62,7 +44,7 @@ impl<S: PublishStore> PublishService<S> {
     }
 
     /// Moves an update to where its `rolloutStrategy` says. Its content must be what it is.
-    async fn put_software(&self, call: &Call<'_>, version: &Version) -> Answer {
+    pub(crate) async fn put_software(&self, call: &Call<'_>, version: &Version) -> Answer {
         let mut sent = without_ours(&strict_json::parse(call.body, body_limits::OPERATOR)?);
         if let Some(fields) = sent.as_object_mut() {
             fields.entry("version").or_insert_with(|| json!(version.to_string()));
@@ -92,7 +74,7 @@ impl<S: PublishStore> PublishService<S> {
         Ok((200, shown(&self.find(call, version).await?)))
     }
 
-    async fn withdraw_software(&self, call: &Call<'_>, version: &Version) -> Answer {
+    pub(crate) async fn withdraw_software(&self, call: &Call<'_>, version: &Version) -> Answer {
         let reason = operator::reason(&operator::object(call.body, &["reason"])?)?;
         self.make_transition(call, version, Transition::Withdraw, reason).await?;
         Ok((200, shown(&self.find(call, version).await?)))
@@ -114,12 +96,15 @@ fn must_be_the_same(
     if is_as_shown || record.definition == definition.to_store() {
         return Ok(());
     }
-    let (product, version) = (&call.product, &record.version);
+    let (product, version) = (call.product.as_str(), record.version.to_string());
+    let edit = PublishRoute::EditUpdate.route();
+    let path = edit.path(&[("product", product), ("version", &version)]);
     Err(ApiError::new(
         ErrorCode::ContentImmutable,
         format!(
             "{product} {version} has other content or filters, and only its rolloutStrategy may change here; POST a new \
-             version, or PATCH /v1/products/{product}/updates/{version} for the rollout"
+             version, or {} {path} for the rollout",
+            edit.method
         ),
     ))
 }

@@ -5,6 +5,7 @@ use ureq::http::Uri;
 
 use super::LoadArgs;
 use super::watcher::Watcher;
+use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;
 use crate::error::{CommandError, CommandResult};
@@ -98,7 +99,7 @@ impl Target {
                 "say which version idle devices run: --newest V; with an operator key it is looked up".into(),
             )
         })?;
-        let listed = operator.get(&ApiPath::product(&self.product, &["updates"]))?;
+        let listed = operator.get(&ApiPath::product(PublishRoute::ListUpdates, &self.product))?;
         let listed: Vec<UpdateView> = update::read(listed.get("updates").unwrap_or(&listed), "list of updates")?;
         let published = listed.into_iter().filter(|update| update.state != "draft");
         let newest = published.filter_map(|update| semver::Version::parse(&update.version).ok()).max();
@@ -107,7 +108,7 @@ impl Target {
 }
 
 fn product_token(operator: &ApiClient, product: &str) -> CommandResult<String> {
-    let settings = operator.get(&ApiPath::product(product, &[]))?;
+    let settings = operator.get(&ApiPath::product(PublishRoute::ShowProduct, product))?;
     if settings.get("product_tokens").and_then(Value::as_str) == Some("refuse") {
         return Err(CommandError::failed(
             "product_tokens_refused",
@@ -118,7 +119,7 @@ fn product_token(operator: &ApiClient, product: &str) -> CommandResult<String> {
             ),
         ));
     }
-    token_of(&operator.put(&ApiPath::product(product, &["token"]))?)
+    token_of(&operator.put(&ApiPath::product(PublishRoute::IssueProductToken, product))?)
 }
 
 /// Whether an address names this machine by itself, whatever a name server says.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::between::Between;
 use super::limits::{Limits, Seen};
+use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath};
 use crate::error::{CommandError, CommandResult};
 use crate::update::{self, Metrics, UpdateView};
@@ -149,7 +150,7 @@ impl Watcher {
     }
 
     fn live(&self) -> CommandResult<Vec<String>> {
-        let listed = self.client.get(&ApiPath::product(&self.product, &["updates"]))?;
+        let listed = self.client.get(&ApiPath::product(PublishRoute::ListUpdates, &self.product))?;
         let listed: Vec<UpdateView> = update::read(listed.get("updates").unwrap_or(&listed), "list of updates")?;
         let live =
             listed.into_iter().filter(|update| update.state == "active" || self.updates.contains_key(&update.id));
@@ -159,7 +160,7 @@ impl Watcher {
     fn look_at(&mut self, versions: Vec<String>) -> CommandResult {
         for version in versions {
             let asked = crate::time::start();
-            let (document, date) = self.client.get_dated(&ApiPath::product(&self.product, &["updates", &version]))?;
+            let (document, date) = self.client.get_dated(&ApiPath::update(PublishRoute::ShowUpdate, &self.product, &version))?;
             let at = date.map(|date| Between::working(date, asked.elapsed()));
             let update: UpdateView = update::read(&document, "update")?;
             let metrics = update.metrics.clone().unwrap_or_default();
