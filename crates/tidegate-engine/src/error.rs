@@ -1,8 +1,10 @@
 //! Reasons why a use case was not carried out.
 
-use tidegate_core::ProductId;
 use tidegate_core::lifecycle::TransitionError;
+use tidegate_core::update::File;
+use tidegate_core::{DeviceId, ProductId, State, Version};
 use tidegate_store::StoreError;
+use tidegate_wire::{ApiError, ErrorCode};
 
 /// Reason why a use case was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,6 +12,60 @@ pub enum EngineError {
     /// The product does not exist.
     #[error("the product {0} has no update yet")]
     UnknownProduct(ProductId),
+    /// The product has no update of this version.
+    #[error("{product} has no update {version}")]
+    UnknownUpdate {
+        /// The product.
+        product: ProductId,
+        /// The version.
+        version: Version,
+    },
+    /// The device has never checked in.
+    #[error("the device {0} has never checked in")]
+    UnknownDevice(DeviceId),
+    /// The version exists with other content.
+    #[error("{product} already has an update {version} with other content; give the new one a new version")]
+    VersionExists {
+        /// The product.
+        product: ProductId,
+        /// The version.
+        version: Version,
+    },
+    /// The bytes of a file have not been uploaded.
+    #[error("the bytes of {name} have not been uploaded; repeat the create to get its upload URL")]
+    ImageMissing {
+        /// The name of the file.
+        name: String,
+    },
+    /// The uploaded bytes of a file are not the announced ones.
+    #[error(
+        "the bytes of {} must be {} bytes with SHA-256 {}; stored are {size_bytes} with {sha256}",
+        announced.name, announced.size_bytes, announced.sha256
+    )]
+    ImageMismatch {
+        /// The file as it was announced.
+        announced: File,
+        /// The SHA-256 of the stored bytes.
+        sha256: String,
+        /// The length of the stored bytes.
+        size_bytes: u64,
+    },
+    /// A definition, or a part of it, cannot be used.
+    #[error("{message}")]
+    BadDefinition {
+        /// The code on the wire.
+        code: ErrorCode,
+        /// What is wrong and what is expected.
+        message: String,
+    },
+    /// A stored update cannot be understood.
+    #[error("the stored update {version} cannot be read: {why}")]
+    UnreadableUpdate {
+        /// The version.
+        version: Version,
+        /// What is wrong.
+        why: String,
+    },
     /// The token was revoked, or is of a kind that the product does not accept.
     #[error("the token is not accepted any more")]
     TokenRefused,
@@ -22,6 +78,9 @@ pub enum EngineError {
     /// The state of the update does not allow the change.
     #[error(transparent)]
     WrongState(#[from] TransitionError),
+    /// The update is over: its rollout cannot be edited.
+    #[error("cannot edit an update that is {0}; it must be draft, active or paused")]
+    NotEditable(State),
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -29,3 +88,10 @@ pub enum EngineError {
 
 /// Result of a use case.
 pub type Done<T> = Result<T, EngineError>;
+
+impl From<ApiError> for EngineError {
+    /// Reading a definition gives the code and the message that its sender is told.
+    fn from(error: ApiError) -> Self {
+        Self::BadDefinition { code: error.code, message: error.message }
+    }
+}

@@ -1,7 +1,7 @@
 //! Use cases of the service, over a store and without HTTP: a door parses a request, calls one of these, and writes the
 //! answer in its protocol.
 //!
-//! [`CheckIns`] decides and reserves, [`Reports`] settles, [`control`] changes a rollout, [`compile`] puts a catalog in
+//! [`CheckIns`] decides and reserves, [`Reports`] settles, [`Operations`] are what operators do, [`control`] changes a rollout, [`compile`] puts a catalog in
 //! force, [`SweepService`] does what time does.
 
 pub mod catalogs;
@@ -14,6 +14,7 @@ pub mod error;
 pub mod files;
 mod health;
 pub mod metrics;
+pub mod operate;
 pub mod report;
 mod reserve;
 pub mod sweep;
@@ -21,5 +22,6 @@ pub mod token;
 
 pub use check_in::{CheckInResult, CheckIns, DeviceContext, HeldClaim, Offered};
 pub use error::EngineError;
+pub use operate::Operations;
 pub use report::{NotRecorded, Recorded, Reports};
 pub use sweep::SweepService;

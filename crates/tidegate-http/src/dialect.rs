@@ -43,7 +43,19 @@ pub(crate) fn refusal(product: &ProductId, device: &DeviceId, error: EngineError
         EngineError::UnknownProduct(_) => ApiError::new(ErrorCode::UnknownProduct, error.to_string()),
         EngineError::TokenRefused => ApiError::unauthorized(),
         EngineError::RegistrationClosed => ApiError::new(ErrorCode::RegistrationClosed, error.to_string()),
-        EngineError::WrongState(_) => ApiError::new(ErrorCode::WrongState, error.to_string()),
+        EngineError::BadDefinition { code, message } => ApiError::new(code, message),
+        EngineError::WrongState(_)
+        | EngineError::NotEditable(_)
+        | EngineError::UnknownUpdate { .. }
+        | EngineError::UnknownDevice(_)
+        | EngineError::VersionExists { .. }
+        | EngineError::ImageMissing { .. }
+        | EngineError::ImageMismatch { .. }
+        | EngineError::UnreadableUpdate { .. } => {
+            // Operators' refusals: no use case of a device ends so.
+            tracing::error!(%product, %device, %error, "unexpected_refusal");
+            ApiError::unavailable(retry_after_s(device))
+        }
         EngineError::CredentialsEnding => ApiError::unavailable(retry_after_s(device)),
         EngineError::Store(error) => {
             tracing::error!(%product, %device, %error, "store_failed");

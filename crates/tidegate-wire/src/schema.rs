@@ -93,9 +93,9 @@ listed! {
     /// The state of an update: `draft` → `active` ⇄ `paused` → `completed` or `aborted`; any of them → `withdrawn`.
     State CoreState::ALL.map(CoreState::name),
     /// Why an update is passed over, in the order in which the rules are asked. `up_to_date`: the device runs this version or a later one. `incompatible`: it cannot be installed over what the device runs, or the device's protocol cannot carry it. `not_targeted`: the policy does not admit the device. `policy_unclear`: the policy could not be evaluated. `rejected_before`: the device failed it `max_attempts` times, or decided against it. `paused`, `aborted`: an operator or the health rule paused or stopped it. `ended`: the rollout is over. `not_started`: it begins later. `outside_window`: no opening window is open. `not_in_phase`: the phase does not reach this device's place. `full`: `max_devices` have been offered it. `rate_limited`: this period's offers are used up. `too_many_in_flight`: `max_in_flight` devices have the offer and have not reported an outcome. `not_started`, `outside_window`, `not_in_phase` and `rate_limited` have `opens_at`, if time ends them.
-    ObjectionCode objection::CODES,
+    ObjectionCode objection::ObjectionCode::ALL.iter().map(|code| code.name()).collect::<Vec<_>>(),
     /// The statuses of Exosite's OTAU, in the order in which a device passes through them.
-    ReportStatus outcome::Status::names().collect::<Vec<_>>(),
+    ReportStatus status::Status::names().collect::<Vec<_>>(),
 }
 
 /// Check-ins by the code of the objection.

@@ -1,30 +1,23 @@
-//! `GET audit`: who did what, and why.
+//! The audit log.
 
-use serde_json::json;
-use tidegate_core::State;
 use tidegate_store::PublishStore;
+use tidegate_wire::operator::{AuditEntry, AuditLog};
 
-use super::{Answer, Call, PublishService, unavailable};
+use super::{Answer, Call, PublishService, ok, refused};
 
 impl<S: PublishStore> PublishService<S> {
-    /// The product's log, oldest first; of one update, with `?version=`.
+    /// The product's log, oldest entry first; only about one subject, with `?version=`.
     pub(crate) async fn audit(&self, call: &Call<'_>) -> Answer {
-        let log = self.store.audit_log(&call.product).await.map_err(unavailable)?;
-        if log.is_empty() {
-            self.must_exist(call).await?;
-        }
-        let wanted = call.parameter("version");
-        let entries = log.iter().filter(|entry| wanted.is_none_or(|version| entry.subject == version)).map(|entry| {
-            json!({
-                "at": entry.at.to_string(),
-                "who": entry.who,
-                "action": entry.action,
-                "version": entry.subject,
-                "from": entry.from.map(State::name),
-                "to": entry.to.map(State::name),
-                "reason": entry.reason,
-            })
+        let log = self.engine.audit(&call.product, call.parameter("version")).await.map_err(refused)?;
+        let entries = log.into_iter().map(|entry| AuditEntry {
+            at: entry.at,
+            who: entry.who,
+            action: entry.action,
+            version: entry.subject,
+            from: entry.from,
+            to: entry.to,
+            reason: entry.reason,
         });
-        Ok((200, json!({"entries": entries.collect::<Vec<_>>()})))
+        ok(&AuditLog { entries: entries.collect() })
     }
 }

@@ -18,27 +18,27 @@ mod update;
 mod why;
 
 use lambda_http::{Body, Request, RequestExt, Response};
-use serde_json::Value;
+use serde::Serialize;
 use tidegate_engine::token::TokenKeys;
 use tidegate_wire::route::{Interface, NoRoute, PublishRoute, RouteId};
-use tidegate_wire::{ApiError, ErrorCode};
+use tidegate_wire::operator::Reason;
+use tidegate_wire::{ApiError, ErrorCode, strict_json};
 
 use crate::{edge, router};
 use tidegate_core::{DeviceId, ProductId, Timestamp, Transition, Version};
-use tidegate_engine::EngineError;
-use tidegate_store::record::UpdateRecord;
-use tidegate_store::store::Freshness;
+use tidegate_engine::control::Actor;
+use tidegate_engine::{EngineError, Operations};
 use tidegate_store::{Images, PublishStore, StoreError};
 
 /// Seconds after which an operator tries again when the store cannot be reached.
 const RETRY_AFTER_S: u32 = 10;
+/// The longest reason for a change, in bytes.
+const LONGEST_REASON: usize = 1000;
 
-/// The publish service.
+/// Calls of operators, over HTTP.
 #[derive(Debug)]
 pub struct PublishService<S> {
-    store: S,
-    images: Images,
-    keys: TokenKeys,
+    engine: Operations<S>,
 }
 
 /// One call of an operator.
@@ -51,34 +51,30 @@ struct Call<'a> {
     now: Timestamp,
 }
 
-/// What a call is answered: a status and a JSON value.
-type Answer = Result<(u16, Value), ApiError>;
+/// The answer to a call.
+type Answer = Result<Response<Body>, ApiError>;
 
 impl<S: PublishStore> PublishService<S> {
     /// A service over a store and an image bucket.
     #[must_use]
     pub fn new(store: S, images: Images, keys: TokenKeys) -> Self {
-        Self { store, images, keys }
+        Self { engine: Operations::new(store, images, keys) }
     }
 
     /// Answers one request.
     pub async fn handle(&self, request: Request, now: Timestamp) -> Response<Body> {
         let answer = self.answer(&request, now).await;
         let (method, path) = (request.method().as_str(), router::path_of(&request));
-        match &answer {
-            Ok((status, _)) => tracing::info!(method, path, status, "operator_call"),
-            Err(error) => tracing::warn!(
-                method,
-                path,
-                status = error.status(),
-                code = error.code.code(),
-                error = error.message,
-                "operator_call_refused"
-            ),
-        }
         match answer {
-            Ok((status, body)) => edge::respond(status, &body),
-            Err(error) => edge::error_response(&error),
+            Ok(response) => {
+                tracing::info!(method, path, status = response.status().as_u16(), "operator_call");
+                response
+            }
+            Err(error) => {
+                let (status, code) = (error.status(), error.code.code());
+                tracing::warn!(method, path, status, code, error = error.message, "operator_call_refused");
+                edge::error_response(&error)
+            }
         }
     }
 
@@ -131,33 +127,10 @@ impl<S: PublishStore> PublishService<S> {
             PublishRoute::WithdrawSoftware => self.withdraw_software(call, &version()?).await,
         }
     }
-
-    /// An empty answer about a product that does not exist would hide a mistyped name.
-    async fn must_exist(&self, call: &Call<'_>) -> Result<(), ApiError> {
-        match self.store.head(&call.product, Freshness::Eventual).await.map_err(unavailable)? {
-            Some(_) => Ok(()),
-            None => Err(unknown_product(call)),
-        }
-    }
-
-    /// One update, or the error that says which part of its name is unknown.
-    async fn find(&self, call: &Call<'_>, version: &Version) -> Result<UpdateRecord, ApiError> {
-        match self.store.update(&call.product, version).await.map_err(unavailable)? {
-            Some(update) => Ok(update),
-            None => {
-                self.must_exist(call).await?;
-                Err(ApiError::new(ErrorCode::UnknownUpdate, format!("{} has no update {version}", call.product)))
-            }
-        }
-    }
 }
 
 fn unknown_route(request: &Request) -> ApiError {
     ApiError::new(ErrorCode::UnknownRoute, format!("there is nothing at {}", router::path_of(request)))
-}
-
-fn unknown_product(call: &Call<'_>) -> ApiError {
-    ApiError::new(ErrorCode::UnknownProduct, format!("the product {} has no update yet", call.product))
 }
 
 fn parse_version(text: &str) -> Result<Version, ApiError> {
@@ -172,27 +145,58 @@ impl Call<'_> {
     fn parameter(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
-}
 
-/// Logged once, here; the caller learns nothing of our insides.
-fn unavailable(error: StoreError) -> ApiError {
-    if error == StoreError::Conflict {
-        return ApiError::new(
-            ErrorCode::Conflict,
-            "somebody else changed this at the same time; look at it and try again",
-        );
+    /// The operator, with the reason for a change.
+    fn actor(&self, reason: Option<String>) -> Result<Actor, ApiError> {
+        let reason = reason.unwrap_or_default();
+        match reason.len() <= LONGEST_REASON {
+            true => Ok(Actor { who: self.who.clone(), reason, now: self.now }),
+            false => Err(bad_reason()),
+        }
     }
-    tracing::error!(%error, "store_failed");
-    ApiError::unavailable(RETRY_AFTER_S)
+
+    /// The same with the reason in the body, which holds nothing else.
+    fn actor_with_reason(&self) -> Result<Actor, ApiError> {
+        let Reason { reason } = strict_json::read_body(self.body)?;
+        self.actor(reason)
+    }
 }
 
+fn bad_reason() -> ApiError {
+    ApiError::bad_field(format!("reason must be a text of at most {LONGEST_REASON} bytes"))
+}
+
+fn respond(status: u16, body: &impl Serialize) -> Answer {
+    Ok(edge::respond(status, body))
+}
+
+fn ok(body: &impl Serialize) -> Answer {
+    respond(200, body)
+}
+
+/// The answer to an operator whose use case was not carried out. A failure of the store is logged here, once; the
+/// caller learns nothing about our insides.
 fn refused(error: EngineError) -> ApiError {
-    match error {
-        EngineError::WrongState(_) => ApiError::new(ErrorCode::WrongState, error.to_string()),
-        EngineError::UnknownProduct(_) => ApiError::new(ErrorCode::UnknownProduct, error.to_string()),
-        EngineError::TokenRefused => ApiError::unauthorized(),
-        EngineError::RegistrationClosed => ApiError::new(ErrorCode::RegistrationClosed, error.to_string()),
-        EngineError::CredentialsEnding => ApiError::unavailable(RETRY_AFTER_S),
-        EngineError::Store(error) => unavailable(error),
-    }
+    let code = match &error {
+        EngineError::UnknownProduct(_) => ErrorCode::UnknownProduct,
+        EngineError::UnknownUpdate { .. } => ErrorCode::UnknownUpdate,
+        EngineError::UnknownDevice(_) => ErrorCode::UnknownDevice,
+        EngineError::VersionExists { .. } => ErrorCode::VersionExists,
+        EngineError::ImageMissing { .. } => ErrorCode::ImageMissing,
+        EngineError::ImageMismatch { .. } => ErrorCode::ImageMismatch,
+        EngineError::BadDefinition { code, .. } => *code,
+        EngineError::UnreadableUpdate { .. } => ErrorCode::BadField,
+        EngineError::TokenRefused => return ApiError::unauthorized(),
+        EngineError::RegistrationClosed => ErrorCode::RegistrationClosed,
+        EngineError::WrongState(_) | EngineError::NotEditable(_) => ErrorCode::WrongState,
+        EngineError::Store(StoreError::Conflict) => {
+            let message = "another operator changed this at the same time; look at it and try again";
+            return ApiError::new(ErrorCode::Conflict, message);
+        }
+        EngineError::CredentialsEnding | EngineError::Store(_) => {
+            tracing::error!(%error, "store_failed");
+            return ApiError::unavailable(RETRY_AFTER_S);
+        }
+    };
+    ApiError::new(code, error.to_string())
 }

@@ -4,50 +4,50 @@
 //! and changing it is a transition. What Kaa does not document, such as the answer to a `PUT`, is ours.
 
 use super::kaa_software::{self, is_same_content, offered_strategy, without_ours};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tidegate_core::{State, Transition, Version};
+use tidegate_engine::EngineError;
 use tidegate_store::PublishStore;
 use tidegate_store::record::UpdateRecord;
 use tidegate_wire::definition::Definition;
+use tidegate_wire::operator::Software;
 use tidegate_wire::route::PublishRoute;
 use tidegate_wire::{ApiError, ErrorCode, body_limits, strict_json};
 
-use super::request as operator;
-use super::{Answer, Call, PublishService, parse_version, unavailable};
+use super::{Answer, Call, PublishService, ok, refused, respond};
 
 impl<S: PublishStore> PublishService<S> {
-    pub(crate) async fn show_software(&self, call: &Call<'_>, version: &Version) -> Answer {
-        Ok((200, shown(&self.find(call, version).await?)))
-    }
-
     pub(crate) async fn list_software(&self, call: &Call<'_>) -> Answer {
-        self.must_exist(call).await?;
-        let mut records = self.store.updates(&call.product).await.map_err(unavailable)?;
-        records.sort_by(|a, b| b.version.cmp_precedence(&a.version));
-        Ok((200, records.iter().map(shown).collect()))
+        let records = self.engine.updates(&call.product).await.map_err(refused)?;
+        ok(&records.iter().map(view).collect::<Result<Vec<_>, _>>()?)
     }
 
-    /// Creates a draft as `POST updates` does, whatever the `rolloutStrategy`: who creates does not start.
+    pub(crate) async fn show_software(&self, call: &Call<'_>, version: &Version) -> Answer {
+        ok(&view(&self.engine.update(&call.product, version).await.map_err(refused)?)?)
+    }
+
+    /// Creates a draft as the operator API does, whatever the `rolloutStrategy`: a create starts nothing.
     pub(crate) async fn create_software(&self, call: &Call<'_>) -> Answer {
         let sent = without_ours(&strict_json::parse(call.body, body_limits::OPERATOR)?);
-        let (definition, mut notes) = kaa_software::definition(&sent)?;
+        let (definition, notes) = kaa_software::definition(&sent)?;
         let definition = Definition::from_value(definition, &call.product)?;
-        self.write_draft(call, &definition).await?;
-        let record = self.find(call, &definition.semver()?).await?;
-        let mut body = shown(&record);
+        self.engine.create(&call.product, &definition, &call.actor(None)?).await.map_err(refused)?;
+        let record = self.engine.update(&call.product, &definition.semver()?).await.map_err(refused)?;
+        let mut software = view(&record)?;
+        software.notes.extend(notes);
         let strategy = sent["rolloutStrategy"].as_str().unwrap_or_default();
         if record.state == State::Draft && strategy != "suspended" {
-            notes.push(format!("it is a draft, which nobody is given: PUT it with rolloutStrategy {strategy}"));
+            let note = format!("it is a draft, which nobody is given: PUT it with rolloutStrategy {strategy}");
+            software.notes.push(note);
         }
-        body["notes"].as_array_mut().into_iter().for_each(|all| all.extend(notes.drain(..).map(Value::String)));
-        Ok((201, body))
+        respond(201, &software)
     }
 
-    /// Moves an update to where its `rolloutStrategy` says. Its content must be what it is.
+    /// Moves an update to the state that its `rolloutStrategy` names. Its content must be what it is.
     pub(crate) async fn put_software(&self, call: &Call<'_>, version: &Version) -> Answer {
         let mut sent = without_ours(&strict_json::parse(call.body, body_limits::OPERATOR)?);
         if let Some(fields) = sent.as_object_mut() {
-            fields.entry("version").or_insert_with(|| json!(version.to_string()));
+            fields.entry("version").or_insert_with(|| version.to_string().into());
         }
         let (definition, _) = kaa_software::definition(&sent)?;
         let definition = Definition::from_value(definition, &call.product)?;
@@ -57,27 +57,25 @@ impl<S: PublishStore> PublishService<S> {
                 definition.semver()?
             )));
         }
-        let record = self.find(call, version).await?;
+        let record = self.engine.update(&call.product, version).await.map_err(refused)?;
         let strategy = sent["rolloutStrategy"].as_str().unwrap_or_default();
         must_be_the_same(call, &record, &definition, &sent, strategy)?;
         let transition = match (strategy, record.state) {
-            ("suspended", State::Active) => Some(Transition::Pause),
-            ("suspended", _) | (_, State::Active) => None,
-            (_, State::Paused) => Some(Transition::Resume),
+            ("suspended", State::Active) => Transition::Pause,
+            ("suspended", _) | (_, State::Active) => return ok(&view(&record)?),
+            (_, State::Paused) => Transition::Resume,
             // Over: the refusal says so.
-            (_, _) => Some(Transition::Activate),
+            (_, _) => Transition::Activate,
         };
-        if let Some(transition) = transition {
-            let reason = format!("rolloutStrategy {strategy}");
-            self.make_transition(call, version, transition, reason).await?;
-        }
-        Ok((200, shown(&self.find(call, version).await?)))
+        let actor = call.actor(Some(format!("rolloutStrategy {strategy}")))?;
+        let changed = self.engine.transition(&call.product, version, transition, &actor).await.map_err(refused)?;
+        ok(&view(&changed)?)
     }
 
     pub(crate) async fn withdraw_software(&self, call: &Call<'_>, version: &Version) -> Answer {
-        let reason = operator::reason(&operator::object(call.body, &["reason"])?)?;
-        self.make_transition(call, version, Transition::Withdraw, reason).await?;
-        Ok((200, shown(&self.find(call, version).await?)))
+        let actor = call.actor_with_reason()?;
+        let changed = self.engine.transition(&call.product, version, Transition::Withdraw, &actor).await;
+        ok(&view(&changed.map_err(refused)?)?)
     }
 }
 
@@ -109,10 +107,16 @@ fn must_be_the_same(
     ))
 }
 
+/// An update as a software.
+fn view(record: &UpdateRecord) -> Result<Software, ApiError> {
+    serde_json::from_value(shown(record)).map_err(|error| {
+        refused(EngineError::UnreadableUpdate { version: record.version.clone(), why: error.to_string() })
+    })
+}
+
 fn shown(record: &UpdateRecord) -> Value {
-    let stored = stored(record);
-    let mut software = kaa_software::shown(&stored, record.state, &record.product);
-    software["version"] = json!(record.version.to_string());
+    let mut software = kaa_software::shown(&stored(record), record.state, &record.product);
+    software["version"] = record.version.to_string().into();
     software
 }
 

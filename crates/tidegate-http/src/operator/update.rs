@@ -1,61 +1,50 @@
-//! `GET updates`, `GET updates/{version}`: an update as it stands.
+//! An update in its present state.
 
-use serde_json::{Value, json};
-use tidegate_core::policy::Slots;
-use tidegate_core::{Update, Version};
+use tidegate_core::Version;
 use tidegate_store::PublishStore;
 use tidegate_store::record::UpdateRecord;
-use tidegate_wire::answer::happened;
+use tidegate_wire::answer::rounded_down;
 use tidegate_wire::definition::Definition;
-use tidegate_wire::{ApiError, ErrorCode};
+use tidegate_wire::operator::{DefinitionView, UpdateList, UpdateView};
 
-use super::{Answer, Call, PublishService, unavailable};
+use super::metrics::metrics;
+use super::{Answer, Call, PublishService, ok, refused};
 
 impl<S: PublishStore> PublishService<S> {
-    /// Every update, newest first.
+    /// All updates, newest version first.
     pub(crate) async fn list(&self, call: &Call<'_>) -> Answer {
-        self.must_exist(call).await?;
-        let mut records = self.store.updates(&call.product).await.map_err(unavailable)?;
-        records.sort_by(|a, b| b.version.cmp_precedence(&a.version));
-        let updates = records.iter().map(shown).collect::<Vec<_>>();
-        Ok((200, json!({"updates": updates})))
+        let records = self.engine.updates(&call.product).await.map_err(refused)?;
+        ok(&UpdateList { updates: records.into_iter().map(view).collect() })
     }
 
     /// One update, with its metrics once it has been activated.
     pub(crate) async fn show(&self, call: &Call<'_>, version: &Version) -> Answer {
-        let record = self.find(call, version).await?;
-        let mut body = shown(&record);
-        if record.allocation.is_some() {
-            body["metrics"] = self.counters(&record).await?;
-        }
-        Ok((200, body))
+        let record = self.engine.update(&call.product, version).await.map_err(refused)?;
+        let progress = match record.allocation {
+            Some(_) => Some(self.engine.progress(&record).await.map_err(refused)?),
+            None => None,
+        };
+        ok(&UpdateView { metrics: progress.map(metrics), ..view(record) })
     }
 }
 
-/// An update on the wire: its definition, and where it stands.
-pub(crate) fn shown(record: &UpdateRecord) -> Value {
-    // A definition that cannot be read must not hide the others in a list.
-    let definition = serde_json::from_str::<Value>(&record.definition).unwrap_or(Value::Null);
-    let mut body = match definition {
-        Value::Object(fields) => Value::Object(fields),
-        _ => json!({"unreadable": true}),
+/// An update on the wire, without metrics.
+pub(crate) fn view(record: UpdateRecord) -> UpdateView {
+    let version = record.version.to_string();
+    let definition = match Definition::from_store(&record.definition) {
+        Ok(definition) => DefinitionView::Readable(Box::new(Definition { version, ..definition })),
+        // It must not hide the others in a list.
+        Err(_) => DefinitionView::Unreadable { unreadable: true, version },
     };
-    body["id"] = json!(record.id.as_str());
-    body["product"] = json!(record.product.as_str());
-    body["version"] = json!(record.version.to_string());
-    body["state"] = json!(record.state.name());
-    body["reason"] = json!(record.reason);
-    body["generation"] = json!(record.generation);
-    body["created_at"] = json!(happened(record.created_at));
-    body["changed_at"] = json!(happened(record.changed_at));
-    body
-}
-
-/// The rules' view of a record.
-pub(crate) fn compiled(record: &UpdateRecord, slots: &mut Slots) -> Result<Update, ApiError> {
-    let unreadable = |why: String| {
-        tracing::error!(product = %record.product, version = %record.version, why, "update_unreadable");
-        ApiError::new(ErrorCode::BadField, format!("the stored update {} cannot be read: {why}", record.version))
-    };
-    Definition::compile(&record.definition, &record.product, &record.publication(), slots).map_err(unreadable)
+    UpdateView {
+        id: record.id,
+        product: record.product,
+        state: record.state,
+        reason: record.reason,
+        generation: record.generation,
+        created_at: rounded_down(record.created_at),
+        changed_at: rounded_down(record.changed_at),
+        definition,
+        metrics: None,
+    }
 }

@@ -1,0 +1,105 @@
+//! Creates a draft, and says where its files go.
+
+use std::collections::BTreeMap;
+
+use tidegate_core::policy::Slots;
+use tidegate_core::{ProductId, State, Update, UpdateId, Version};
+use tidegate_store::PublishStore;
+use tidegate_store::record::{AuditEntry, UpdateRecord};
+use tidegate_wire::definition::Definition;
+
+use super::Operations;
+use crate::control::Actor;
+use crate::error::{Done, EngineError};
+
+/// A created draft, or the update that the same create made before.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The update's id.
+    pub id: UpdateId,
+    /// The version.
+    pub version: Version,
+    /// The present state.
+    pub state: State,
+    /// An upload for each file whose bytes are not stored yet; none, unless the update is a draft.
+    pub uploads: Vec<FileUpload>,
+}
+
+/// A presigned upload of one file.
+#[derive(Debug, Clone)]
+pub struct FileUpload {
+    /// The name of the file.
+    pub name: String,
+    /// The presigned URL.
+    pub url: String,
+    /// Headers that must be sent exactly so.
+    pub headers: BTreeMap<String, String>,
+}
+
+impl<S: PublishStore> Operations<S> {
+    /// Creates a draft. Repeating the same create gives the same result; the same version with other content is refused.
+    ///
+    /// # Errors
+    /// When the definition cannot be used, the version exists with other content, or the store cannot be reached.
+    pub async fn create(&self, product: &ProductId, definition: &Definition, actor: &Actor) -> Done<Draft> {
+        let record = draft(product, definition, actor)?;
+        let update = definition.update(product, &record.publication(), &mut Slots::new())?;
+        let entry = AuditEntry {
+            at: actor.now,
+            who: actor.who.clone(),
+            action: "create".into(),
+            subject: record.version.to_string(),
+            from: None,
+            to: Some(State::Draft),
+            reason: actor.reason.clone(),
+            generation: record.generation,
+        };
+        let state = match self.store.create_update(&record, &entry).await? {
+            true => State::Draft,
+            false => self.same_as_before(&record).await?,
+        };
+        let uploads = if state == State::Draft { self.uploads(&update, actor).await? } else { Vec::new() };
+        Ok(Draft { id: record.id, version: record.version, state, uploads })
+    }
+
+    async fn same_as_before(&self, record: &UpdateRecord) -> Done<State> {
+        match self.store.update(&record.product, &record.version).await? {
+            Some(stored) if stored.definition == record.definition => Ok(stored.state),
+            _ => {
+                let (product, version) = (record.product.clone(), record.version.clone());
+                Err(EngineError::VersionExists { product, version })
+            }
+        }
+    }
+
+    /// A presigned upload for each file whose bytes are not there yet.
+    async fn uploads(&self, update: &Update, actor: &Actor) -> Done<Vec<FileUpload>> {
+        let mut uploads = Vec::new();
+        for file in &update.content.files {
+            if self.images.exists(&update.product, file).await? {
+                continue;
+            }
+            let signed = self.images.sign_upload(&update.product, file, actor.now).await?;
+            let headers = signed.headers.into_iter().collect();
+            uploads.push(FileUpload { name: file.name.clone(), url: signed.url, headers });
+        }
+        Ok(uploads)
+    }
+}
+
+fn draft(product: &ProductId, definition: &Definition, actor: &Actor) -> Done<UpdateRecord> {
+    let version = definition.semver()?;
+    Ok(UpdateRecord {
+        id: UpdateId::of(product, &version),
+        product: product.clone(),
+        version,
+        state: State::Draft,
+        generation: 1,
+        definition: definition.to_store(),
+        allocation: None,
+        objects: Vec::new(),
+        reason: String::new(),
+        created_at: actor.now,
+        changed_at: actor.now,
+    })
+}

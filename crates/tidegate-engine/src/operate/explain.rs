@@ -1,0 +1,96 @@
+//! The receipt of a decision, now or at another time. Nothing is recorded.
+
+use serde_json::{Map, Value};
+use tidegate_core::device::Delivery;
+use tidegate_core::objection::NoRoom;
+use tidegate_core::policy::Slots;
+use tidegate_core::receipt::{Receipt, explain};
+use tidegate_core::shard::{Refusal, period_of};
+use tidegate_core::{Catalog, Claims, Device, DeviceId, ProductId, ClaimStatus, State, Timestamp, Update, decide};
+use tidegate_store::PublishStore;
+use tidegate_store::record::DeviceRecord;
+use tidegate_store::store::Freshness;
+use tidegate_wire::device_json::{attributes_of, parse_version};
+
+use super::{Operations, compiled};
+use crate::error::{Done, EngineError};
+
+impl<S: PublishStore> Operations<S> {
+    /// Decides for a device as its next check-in would, and hands the receipt to `read`.
+    ///
+    /// # Errors
+    /// When the device has never checked in, its record cannot be understood, or the store cannot be reached.
+    pub async fn explain<T>(
+        &self,
+        product: &ProductId,
+        id: &DeviceId,
+        at: Timestamp,
+        read: impl FnOnce(&Device, &Receipt<'_>) -> T,
+    ) -> Done<T> {
+        let known = self.store.device(product, id, Freshness::Strong).await?;
+        let record = known.record.filter(|record| record.version.is_some());
+        let record = record.ok_or_else(|| EngineError::UnknownDevice(id.clone()))?;
+        let device = device(product, id, &record)?;
+        let catalog = self.catalog(product).await?;
+        let mut claims = Claims::new(known.claims);
+        // Each round finds one more rollout without room, and there are no more rollouts than these.
+        for _ in 0..=catalog.newest_first().count() {
+            let decision = decide(&device, &catalog, &claims, at);
+            let Some(offer) = &decision.offer else {
+                break;
+            };
+            match self.no_room(offer.update, &offer.claim_status, at).await? {
+                Some(no_room) => claims.note_no_room(offer.update.id.clone(), no_room),
+                None => break,
+            }
+        }
+        Ok(read(&device, &explain(&device, &catalog, &claims, at)))
+    }
+
+    /// Every update that was ever in force, so that "aborted" and "completed" are reasons too.
+    async fn catalog(&self, product: &ProductId) -> Done<Catalog> {
+        let records = self.store.updates(product).await?;
+        let mut slots = Slots::new();
+        let updates = records
+            .iter()
+            .filter(|record| record.state != State::Draft)
+            .filter_map(|record| compiled(record, &mut slots).ok())
+            .collect::<Vec<_>>();
+        Ok(Catalog::new(product.clone(), slots, updates))
+    }
+
+    /// The reason why every shard that could grant would refuse, if they all would.
+    async fn no_room(&self, update: &Update, claim_status: &ClaimStatus, at: Timestamp) -> Done<Option<NoRoom>> {
+        let Some(grant) = claim_status.needs() else {
+            return Ok(None);
+        };
+        let shards = self.store.shards(&update.id, update.shards).await?;
+        let of = match claim_status {
+            ClaimStatus::Unclaimed => None,
+            ClaimStatus::Held(claim) | ClaimStatus::Lapsed(claim) => Some(usize::from(claim.shard)),
+        };
+        let window = period_of(at, update.rollout.limits.period_s);
+        let mut no_room = NoRoom::Paused;
+        for (_, shard) in shards.iter().enumerate().filter(|(index, _)| of.is_none_or(|shard| shard == *index)) {
+            let refusal =
+                shard.map(|shard| shard.refusal(grant, update.generation, window, update.rollout.limits.period_s));
+            match refusal {
+                Some(Some(Refusal::NoRoom(why))) => no_room = why,
+                Some(None | Some(Refusal::EarlierPeriod | Refusal::LaterPeriod(_))) => return Ok(None),
+                Some(Some(Refusal::OtherGeneration)) | None => {}
+            }
+        }
+        Ok(Some(no_room))
+    }
+}
+
+fn device(product: &ProductId, id: &DeviceId, record: &DeviceRecord) -> Done<Device> {
+    let attributes = serde_json::from_str::<Map<String, Value>>(&record.attributes).unwrap_or_default();
+    Ok(Device {
+        id: id.clone(),
+        product: product.clone(),
+        version: parse_version(record.version.as_deref().unwrap_or_default())?,
+        attributes: attributes_of(&attributes)?,
+        delivery: Delivery::Anything,
+    })
+}

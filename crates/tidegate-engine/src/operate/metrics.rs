@@ -1,0 +1,51 @@
+//! The counters of a rollout, and the judgement of its health rule.
+
+use std::collections::BTreeMap;
+
+use tidegate_core::State;
+use tidegate_core::health::Verdict;
+use tidegate_core::policy::Slots;
+use tidegate_core::shard::Counts;
+use tidegate_store::PublishStore;
+use tidegate_store::record::{SeriesPoint, UpdateRecord};
+
+use super::{Operations, compiled};
+use crate::error::Done;
+
+/// The progress of a rollout.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// The present state of the update.
+    pub state: State,
+    /// The counters of all shards together.
+    pub counts: Counts,
+    /// Check-ins that were not offered the update, by the code of the objection.
+    pub deferred: BTreeMap<String, u64>,
+    /// The judgement of the health rule.
+    pub verdict: Verdict,
+}
+
+impl<S: PublishStore> Operations<S> {
+    /// The progress of a rollout. A draft has made none.
+    ///
+    /// # Errors
+    /// When the stored update cannot be read, or the store cannot be reached.
+    pub async fn progress(&self, record: &UpdateRecord) -> Done<Progress> {
+        let shards = match &record.allocation {
+            Some(allocation) => self.store.shards(&record.id, allocation.shards()).await?,
+            None => Vec::new(),
+        };
+        let counts = Counts::of(&shards);
+        let deferred = self.store.deferrals(&record.id).await?;
+        let verdict = compiled(record, &mut Slots::new())?.rollout.health.judge(&counts);
+        Ok(Progress { state: record.state, counts, deferred, verdict })
+    }
+
+    /// The counters of a rollout over time, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn series(&self, record: &UpdateRecord) -> Done<Vec<SeriesPoint>> {
+        Ok(self.store.series(&record.id).await?)
+    }
+}

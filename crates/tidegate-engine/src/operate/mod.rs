@@ -1,0 +1,115 @@
+//! Use cases of operators: create, activate, edit and stop updates, change a product's settings, issue tokens, look at
+//! devices and metrics, and explain a decision.
+//!
+//! Each file is one noun. A use case takes domain values and returns domain values; what they look like on the wire is
+//! for the door to say.
+
+mod create;
+mod devices;
+mod edit;
+mod explain;
+mod metrics;
+mod settings;
+mod tokens;
+mod transition;
+
+use tidegate_core::policy::Slots;
+use tidegate_core::{ProductId, Update, Version};
+use tidegate_store::record::{AuditEntry, UpdateRecord};
+use tidegate_store::store::Freshness;
+use tidegate_store::{Images, PublishStore};
+
+pub use self::create::{Draft, FileUpload};
+pub use self::metrics::Progress;
+use crate::control::Actor;
+use crate::error::{Done, EngineError};
+use crate::token::TokenKeys;
+
+/// How often a change is tried again when another operator changes the same update at the same time. A stop must not
+/// lose against an edit.
+const MOST_TRIES: usize = 4;
+
+/// Use cases of operators, over a store and an image bucket.
+#[derive(Debug)]
+pub struct Operations<S> {
+    store: S,
+    images: Images,
+    keys: TokenKeys,
+}
+
+impl<S: PublishStore> Operations<S> {
+    /// The use cases over a store and an image bucket.
+    #[must_use]
+    pub fn new(store: S, images: Images, keys: TokenKeys) -> Self {
+        Self { store, images, keys }
+    }
+
+    /// All updates of a product, newest version first.
+    ///
+    /// # Errors
+    /// When the product does not exist, or the store cannot be reached.
+    pub async fn updates(&self, product: &ProductId) -> Done<Vec<UpdateRecord>> {
+        self.must_exist(product).await?;
+        let mut records = self.store.updates(product).await?;
+        records.sort_by(|a, b| b.version.cmp_precedence(&a.version));
+        Ok(records)
+    }
+
+    /// One update.
+    ///
+    /// # Errors
+    /// When the product or the update does not exist, or the store cannot be reached.
+    pub async fn update(&self, product: &ProductId, version: &Version) -> Done<UpdateRecord> {
+        match self.store.update(product, version).await? {
+            Some(update) => Ok(update),
+            None => {
+                self.must_exist(product).await?;
+                Err(EngineError::UnknownUpdate { product: product.clone(), version: version.clone() })
+            }
+        }
+    }
+
+    /// The audit log, oldest entry first; only entries about `subject`, if it is given.
+    ///
+    /// # Errors
+    /// When the log is empty and the product does not exist, or the store cannot be reached.
+    pub async fn audit(&self, product: &ProductId, subject: Option<&str>) -> Done<Vec<AuditEntry>> {
+        let mut log = self.store.audit_log(product).await?;
+        if log.is_empty() {
+            self.must_exist(product).await?;
+        }
+        log.retain(|entry| subject.is_none_or(|subject| entry.subject == subject));
+        Ok(log)
+    }
+
+    /// An empty answer about a product that does not exist would hide a mistyped name.
+    async fn must_exist(&self, product: &ProductId) -> Done<()> {
+        match self.store.head(product, Freshness::Eventual).await? {
+            Some(_) => Ok(()),
+            None => Err(EngineError::UnknownProduct(product.clone())),
+        }
+    }
+
+    /// Records a change that is no transition of an update.
+    async fn note(&self, product: &ProductId, action: String, subject: &str, generation: u64, actor: &Actor) -> Done<()> {
+        let entry = AuditEntry {
+            at: actor.now,
+            who: actor.who.clone(),
+            action,
+            subject: subject.into(),
+            from: None,
+            to: None,
+            reason: actor.reason.clone(),
+            generation,
+        };
+        Ok(self.store.audit(product, &entry).await?)
+    }
+}
+
+/// The update that a record describes.
+fn compiled(record: &UpdateRecord, slots: &mut Slots) -> Done<Update> {
+    crate::compile::update_of(record, slots).map_err(|error| {
+        tracing::error!(product = %record.product, version = %record.version, %error, "update_unreadable");
+        EngineError::UnreadableUpdate { version: record.version.clone(), why: error.to_string() }
+    })
+}
