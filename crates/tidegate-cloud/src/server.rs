@@ -66,7 +66,7 @@ impl Drop for Server {
 
 /// Listens on a loopback port; 0 means any free port.
 pub(crate) fn listen(port: u16, wanted_by: &'static str) -> Result<(TcpListener, SocketAddr)> {
-    let bound = || {
+    let bound = || -> std::io::Result<_> {
         let listener = std::net::TcpListener::bind(("127.0.0.1", port))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
