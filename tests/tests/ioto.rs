@@ -240,7 +240,10 @@ async fn an_agent_registers_itself_only_where_its_product_allows_it() {
         let (head, body) = exchange(&field.address(), &request);
         assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
         assert!(!body.is_empty());
-        field.operator.patch(&ApiPath::product(PublishRoute::ShowProduct, product), &json!({"registration": "open"})).unwrap();
+        field
+            .operator
+            .patch(&ApiPath::product(PublishRoute::ShowProduct, product), &json!({"registration": "open"}))
+            .unwrap();
         let (head, body) = exchange(&field.address(), &request);
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         let answer: Value = serde_json::from_slice(&body).unwrap();

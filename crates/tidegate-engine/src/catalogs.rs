@@ -22,6 +22,7 @@ pub(crate) struct CatalogCache {
 pub struct CurrentCatalog {
     /// `None` when the product does not exist.
     pub head: Option<Head>,
+    /// The live updates.
     pub updates: Arc<Catalog>,
 }
 

@@ -6,9 +6,9 @@ use tidegate_engine::report::{About, Content, Report, VersionFrom};
 use tidegate_engine::token::{Proof, TokenKeys};
 use tidegate_engine::{Recorded, Reports};
 use tidegate_store::ReportStore;
+use tidegate_wire::ApiError;
 use tidegate_wire::report::Report as ReportJson;
 use tidegate_wire::route::{ReportRoute, RouteId};
-use tidegate_wire::ApiError;
 
 use crate::dialect::{Dialect, log_of_update, refusal};
 use crate::exosite::wire::Write;

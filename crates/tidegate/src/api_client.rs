@@ -5,11 +5,11 @@ use std::io::Read;
 use std::time::Duration;
 
 use serde_json::Value;
+use tidegate_wire::route::{CheckRoute, PublishRoute, ReportRoute, Route, percent_encoded};
 use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RANGE, RETRY_AFTER};
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response};
 use ureq::tls::{ClientCert, TlsConfig};
 use ureq::{Agent, Body, SendBody};
-use tidegate_wire::route::{CheckRoute, PublishRoute, ReportRoute, Route, percent_encoded};
 
 use crate::aws::AwsIdentity;
 use crate::error::{CommandError, CommandResult};

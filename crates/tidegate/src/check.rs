@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;
 use crate::device_file::DeviceFile;
@@ -14,6 +13,7 @@ use crate::error::{CommandError, CommandResult};
 use crate::offer::{Answer, Offer};
 use crate::output::{self, Output, Tone};
 use crate::progress;
+use tidegate_wire::route::PublishRoute;
 
 /// Options of `tidegate check`.
 #[derive(Debug, Args)]

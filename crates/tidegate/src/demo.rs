@@ -9,7 +9,6 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath, Credential, Transfers};
 use crate::arguments::DemoArgs;
 use crate::download::{Downloader, Throttle};
@@ -17,6 +16,7 @@ use crate::error::{CommandError, CommandResult};
 use crate::offer::Answer;
 use crate::output::{Output, Tone, table};
 use crate::stack::Stack;
+use tidegate_wire::route::PublishRoute;
 
 const PRODUCT: &str = "lamp";
 

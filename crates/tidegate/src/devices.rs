@@ -4,12 +4,12 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;
 use crate::error::CommandResult;
 use crate::output::{self, Output, Reader, Tone, clean};
 use crate::{time, update};
+use tidegate_wire::route::PublishRoute;
 
 /// Options of `tidegate devices`.
 #[derive(Debug, Args)]
@@ -78,8 +78,9 @@ fn follow_pages(
     let mut after: Option<String> = None;
     let mut all = Vec::new();
     loop {
-        let path =
-            ApiPath::product(PublishRoute::ListDevices, product).with("version", Some(version)).with("after", after.as_deref());
+        let path = ApiPath::product(PublishRoute::ListDevices, product)
+            .with("version", Some(version))
+            .with("after", after.as_deref());
         let page: Page = update::read(&client.get(&path)?, "page of devices")?;
         for device in &page.devices {
             output.line(line(device))?;

@@ -21,7 +21,6 @@ use tidegate_core::{ProductId, Version};
 use tidegate_wire::definition::Definition;
 use tidegate_wire::{body_limits, strict_json};
 
-use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;
 use crate::error::{CommandError, CommandResult};
@@ -29,6 +28,7 @@ use crate::output::{self, Output, Tone, clean};
 use crate::publish;
 use images::{Found, Images};
 use record::{Record, WantedFile};
+use tidegate_wire::route::PublishRoute;
 
 /// Where an export comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::Digest;
 
-use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;
 use crate::download;
@@ -17,6 +16,7 @@ use crate::output::{self, Output, Tone};
 use crate::progress::{self, Counted};
 use crate::rollout_options::{RolloutOptions, read_object};
 use crate::update;
+use tidegate_wire::route::PublishRoute;
 
 /// How often the upload of a file is tried; each time with a fresh URL.
 const UPLOAD_ATTEMPTS: u32 = 3;

@@ -3,11 +3,11 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use tidegate_wire::route::PublishRoute;
 use crate::api_client::ApiPath;
 use crate::arguments::Common;
 use crate::error::CommandResult;
 use crate::output::{self, Output, clean};
+use tidegate_wire::route::PublishRoute;
 
 /// Whether devices may share one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

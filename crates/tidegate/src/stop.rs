@@ -3,12 +3,12 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use tidegate_wire::route::PublishRoute;
 use crate::api_client::ApiPath;
 use crate::arguments::Common;
 use crate::error::CommandResult;
 use crate::output::{Output, Tone, clean, table};
 use crate::updates::reason;
+use tidegate_wire::route::PublishRoute;
 
 /// Options of `tidegate stop`.
 #[derive(Debug, Args)]

@@ -3,11 +3,11 @@
 use clap::Subcommand;
 use serde_json::Value;
 
-use tidegate_wire::route::PublishRoute;
 use crate::api_client::ApiPath;
 use crate::arguments::Common;
 use crate::error::{CommandError, CommandResult};
 use crate::output::{Output, Reader, clean};
+use tidegate_wire::route::PublishRoute;
 
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]
@@ -33,7 +33,9 @@ pub fn run(command: TokenCommand, common: &Common, output: &Output) -> CommandRe
     let product = common.product()?;
     let document = match &command {
         TokenCommand::Issue { device } => client.put(&ApiPath::device(PublishRoute::IssueToken, product, device))?,
-        TokenCommand::Revoke { device } => client.delete(&ApiPath::device(PublishRoute::RevokeToken, product, device))?,
+        TokenCommand::Revoke { device } => {
+            client.delete(&ApiPath::device(PublishRoute::RevokeToken, product, device))?
+        }
         TokenCommand::Product => client.put(&ApiPath::product(PublishRoute::IssueProductToken, product))?,
     };
     output.document(&document)?;

@@ -4,7 +4,6 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use tidegate_wire::route::PublishRoute;
 use crate::api_client::ApiPath;
 use crate::arguments::Common;
 use crate::error::{CommandError, CommandResult};
@@ -13,6 +12,7 @@ use crate::rollout_options::RolloutOptions;
 use crate::rollout_view;
 use crate::time;
 use crate::update::{self, Metrics, UpdateView};
+use tidegate_wire::route::PublishRoute;
 
 /// What to do with updates.
 #[derive(Debug, Subcommand)]

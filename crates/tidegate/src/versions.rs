@@ -3,12 +3,12 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use tidegate_wire::route::PublishRoute;
 use crate::api_client::ApiPath;
 use crate::arguments::Common;
 use crate::error::CommandResult;
 use crate::output::{self, Output, clean};
 use crate::update;
+use tidegate_wire::route::PublishRoute;
 
 /// How many devices run a version.
 #[derive(Deserialize)]

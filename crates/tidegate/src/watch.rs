@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::Value;
 
-use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;
 use crate::error::{CommandError, CommandResult};
 use crate::output::{Output, Tone, clean};
 use crate::update::{self, Metrics, Sample, UpdateView};
+use tidegate_wire::route::PublishRoute;
 
 /// Wide enough to see 3 %, narrow enough for a terminal of 80 columns.
 const BAR_WIDTH: u64 = 32;

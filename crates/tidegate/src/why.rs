@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use tidegate_wire::route::PublishRoute;
 use crate::api_client::ApiPath;
 use crate::arguments::Common;
 use crate::error::CommandResult;
 use crate::output::{self, Output, Tone, clean};
 use crate::{time, update};
+use tidegate_wire::route::PublishRoute;
 
 /// Options of `tidegate why`.
 #[derive(Debug, Args)]

@@ -38,11 +38,7 @@ impl<S: PublishStore> Operations<S> {
     ///
     /// # Errors
     /// When the device has never checked in, or the store cannot be reached.
-    pub async fn device(
-        &self,
-        product: &ProductId,
-        device: &DeviceId,
-    ) -> Done<(DeviceRecord, Vec<(UpdateId, Claim)>)> {
+    pub async fn device(&self, product: &ProductId, device: &DeviceId) -> Done<(DeviceRecord, Vec<(UpdateId, Claim)>)> {
         let known = self.store.device(product, device, Freshness::Strong).await?;
         let record = known.record.ok_or_else(|| EngineError::UnknownDevice(device.clone()))?;
         Ok((record, known.claims))

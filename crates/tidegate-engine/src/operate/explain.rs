@@ -6,7 +6,7 @@ use tidegate_core::objection::NoRoom;
 use tidegate_core::policy::Slots;
 use tidegate_core::receipt::{Receipt, explain};
 use tidegate_core::shard::{Refusal, period_of};
-use tidegate_core::{Catalog, Claims, Device, DeviceId, ProductId, ClaimStatus, State, Timestamp, Update, decide};
+use tidegate_core::{Catalog, ClaimStatus, Claims, Device, DeviceId, ProductId, State, Timestamp, Update, decide};
 use tidegate_store::PublishStore;
 use tidegate_store::record::DeviceRecord;
 use tidegate_store::store::Freshness;

@@ -91,7 +91,14 @@ impl<S: PublishStore> Operations<S> {
     }
 
     /// Records a change that is no transition of an update.
-    async fn note(&self, product: &ProductId, action: String, subject: &str, generation: u64, actor: &Actor) -> Done<()> {
+    async fn note(
+        &self,
+        product: &ProductId,
+        action: String,
+        subject: &str,
+        generation: u64,
+        actor: &Actor,
+    ) -> Done<()> {
         let entry = AuditEntry {
             at: actor.now,
             who: actor.who.clone(),

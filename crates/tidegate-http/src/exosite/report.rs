@@ -24,12 +24,7 @@ impl<S: ReportStore> ReportService<S> {
     }
 
     /// Who asks is checked before what was written.
-    async fn write(
-        &self,
-        write: Result<Write, ApiError>,
-        request: &Request,
-        now: Timestamp,
-    ) -> Result<(), ApiError> {
+    async fn write(&self, write: Result<Write, ApiError>, request: &Request, now: Timestamp) -> Result<(), ApiError> {
         let bearer = wire::caller(request.headers(), &self.keys)?;
         let write = write?;
         for said in write.said() {

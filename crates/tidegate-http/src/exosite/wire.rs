@@ -13,8 +13,8 @@ use tidegate_core::{DeviceId, ProductId, Timestamp, Update, UpdateId, Version};
 use tidegate_engine::token::{Bearer, TokenKeys};
 use tidegate_wire::body_limits;
 use tidegate_wire::device_json::parse_version;
-use tidegate_wire::report::{Report, message_of};
 use tidegate_wire::exosite::{ExositeConfig, ExositeFile, ExositeKind};
+use tidegate_wire::report::{Report, message_of};
 use tidegate_wire::strict_json;
 use tidegate_wire::{ApiError, ErrorCode};
 
@@ -300,11 +300,8 @@ pub fn config_otau(update: &Update) -> ExositeConfig {
         }
         (Kind::UrlList, payload, _) => (ExositeKind::UrlList, payload.unwrap_or_else(ids)),
     };
-    let file = |file: &File| ExositeFile {
-        id: content_id(update, file),
-        sha256: file.sha256.clone(),
-        size: file.size_bytes,
-    };
+    let file =
+        |file: &File| ExositeFile { id: content_id(update, file), sha256: file.sha256.clone(), size: file.size_bytes };
     ExositeConfig {
         description: content.description.clone(),
         files: content.files.iter().map(file).collect(),

@@ -89,13 +89,14 @@ impl<S: CheckStore> CheckService<S> {
             (Resource::ConfigData, Some(said)) => {
                 self.configure(&asked, &context, &said).await?;
                 Ok(Answer::Json(AnswerBody::Empty(Empty {})))
-            },
+            }
             (Resource::Poll, _) => {
                 self.poll(&asked, &mut context).await.map(|poll| Answer::Json(AnswerBody::Poll(poll)))
-            },
-            (Resource::Artifact(action, file), _) => {
-                self.artifact(&asked, &context, *action, file, request.method().as_str() == "HEAD").await.map(Answer::Elsewhere)
             }
+            (Resource::Artifact(action, file), _) => self
+                .artifact(&asked, &context, *action, file, request.method().as_str() == "HEAD")
+                .await
+                .map(Answer::Elsewhere),
             (resource, _) => asked.look_up(resource, &context).map(Answer::Json),
         }
     }
@@ -134,12 +135,7 @@ impl<S: CheckStore> CheckService<S> {
 
     /// Takes over what a device says of itself. A version that is not SemVer is kept as it is, for
     /// people to see; there is no update for it. The device would only repeat what is refused.
-    async fn configure(
-        &self,
-        asked: &Asked<'_>,
-        context: &DeviceContext,
-        said: &ConfigData,
-    ) -> Result<(), ApiError> {
+    async fn configure(&self, asked: &Asked<'_>, context: &DeviceContext, said: &ConfigData) -> Result<(), ApiError> {
         let Asked { product, device, now, .. } = asked;
         let before: Map<String, Value> = serde_json::from_str(&context.record.attributes).unwrap_or_default();
         let attributes = Value::Object(said.applied(before, product, device)?).to_string();
@@ -187,8 +183,7 @@ impl Asked<'_> {
     /// What an action is about. Nothing is decided here, and nothing written.
     fn look_up(&self, resource: &Resource, context: &DeviceContext) -> Result<AnswerBody, ApiError> {
         let Self { device, address, host, now, .. } = self;
-        let deployment =
-            |action, update| AnswerBody::Deployment(wire::deployment(address, host, action, update, *now));
+        let deployment = |action, update| AnswerBody::Deployment(wire::deployment(address, host, action, update, *now));
         match resource {
             Resource::DeploymentBase(action) => {
                 let (update, claim) = under_way(device, context, *action)?;
@@ -203,7 +198,7 @@ impl Asked<'_> {
                     true => {
                         let question = wire::confirmation(address, host, *action, update, *now);
                         Ok(AnswerBody::Confirmation(question))
-                    },
+                    }
                     false => Err(unknown_action()),
                 }
             }

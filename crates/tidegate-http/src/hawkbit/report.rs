@@ -19,12 +19,7 @@ use crate::report_service::ReportService;
 
 impl<S: ReportStore> ReportService<S> {
     /// Answers one request.
-    pub(crate) async fn hawkbit(
-        &self,
-        found: &route::Found<'_>,
-        request: &Request,
-        now: Timestamp,
-    ) -> Response<Body> {
+    pub(crate) async fn hawkbit(&self, found: &route::Found<'_>, request: &Request, now: Timestamp) -> Response<Body> {
         match self.feedback(found, request, now).await {
             Ok(()) => wire::respond(request, &Empty {}),
             Err(error) => wire::refuse(request, &error),

@@ -5,8 +5,8 @@
 
 use lambda_http::http::HeaderValue;
 use lambda_http::{Body, Request, Response};
-use serde::Serialize;
 use percent_encoding::AsciiSet;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tidegate_core::claim::Claim;
@@ -19,8 +19,9 @@ use tidegate_wire::body_limits::{self, BodyLimits};
 use tidegate_wire::device_json::attributes_of;
 use tidegate_wire::hawkbit::{
     HawkbitArtifact, HawkbitArtifactLinks, HawkbitAutoConfirm, HawkbitCancel, HawkbitChunk, HawkbitConfig,
-    HawkbitConfirmation, HawkbitConfirmationLinks, HawkbitConfirmations, HawkbitContent, HawkbitDeployment, HawkbitError,
-    HawkbitHandling, HawkbitHashes, HawkbitLink, HawkbitLinks, HawkbitPoll, HawkbitPolling, HawkbitStop, HawkbitWindow,
+    HawkbitConfirmation, HawkbitConfirmationLinks, HawkbitConfirmations, HawkbitContent, HawkbitDeployment,
+    HawkbitError, HawkbitHandling, HawkbitHashes, HawkbitLink, HawkbitLinks, HawkbitPoll, HawkbitPolling, HawkbitStop,
+    HawkbitWindow,
 };
 use tidegate_wire::route::{self, CheckRoute, ReportRoute, Route, RouteId};
 use tidegate_wire::strict_json;
@@ -239,7 +240,13 @@ fn sleep(seconds: u32) -> String {
 
 /// An action with what is to be installed.
 #[must_use]
-pub fn deployment(address: &Address, host: &str, action: ActionId, update: &Update, now: Timestamp) -> HawkbitDeployment {
+pub fn deployment(
+    address: &Address,
+    host: &str,
+    action: ActionId,
+    update: &Update,
+    now: Timestamp,
+) -> HawkbitDeployment {
     HawkbitDeployment { deployment: content(address, host, action, update, now), id: action.to_string() }
 }
 
@@ -541,8 +548,7 @@ pub fn refuse(request: &Request, error: &ApiError) -> Response<Body> {
         _ => ("EntityNotFoundException", "hawkbit.server.error.repo.entitiyNotFound"),
     };
     let exception = format!("org.eclipse.hawkbit.exception.{exception}");
-    let body =
-        HawkbitError { error_code: code.into(), exception_class: exception, message: error.message.clone() };
+    let body = HawkbitError { error_code: code.into(), exception_class: exception, message: error.message.clone() };
     let mut response = with_type(request, crate::edge::respond(error.status(), &body));
     if let Some(seconds) = error.retry_after_s {
         response.headers_mut().insert("retry-after", seconds.into());
@@ -564,6 +570,8 @@ pub fn gone() -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const PATH: &str = "/lamp/controller/v1/lamp-1";

@@ -11,6 +11,7 @@ use tidegate_core::update::Kind;
 use tidegate_core::{Update, UpdateId, Version};
 
 use tidegate_engine::token::{Bearer, TokenKeys};
+use tidegate_wire::ApiError;
 use tidegate_wire::answer::SignedFile;
 use tidegate_wire::body_limits;
 use tidegate_wire::device_json::parse_version;
@@ -19,7 +20,6 @@ use tidegate_wire::kaa::{KaaAnswer, KaaConfig, KaaStatus};
 use tidegate_wire::report::{Report, shortened};
 use tidegate_wire::route::Found;
 use tidegate_wire::strict_json;
-use tidegate_wire::{ApiError, ErrorCode};
 
 /// Finds out who is asking: an application version is a product, and the endpoint's token says which device it is.
 ///

@@ -20,8 +20,8 @@ mod why;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde::Serialize;
 use tidegate_engine::token::TokenKeys;
-use tidegate_wire::route::{Interface, NoRoute, PublishRoute, RouteId};
 use tidegate_wire::operator::Reason;
+use tidegate_wire::route::{Interface, NoRoute, PublishRoute, RouteId};
 use tidegate_wire::{ApiError, ErrorCode, strict_json};
 
 use crate::{edge, router};
@@ -43,7 +43,7 @@ pub struct PublishService<S> {
 
 /// One call of an operator.
 #[derive(Debug)]
-struct Call<'a> {
+pub(crate) struct Call<'a> {
     product: ProductId,
     who: String,
     body: &'a [u8],

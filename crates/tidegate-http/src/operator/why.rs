@@ -30,10 +30,10 @@ impl<S: PublishStore> PublishService<S> {
 
 fn view(device: &Device, receipt: &CoreReceipt<'_>) -> Receipt {
     let decision = &receipt.decision;
-    let offer = decision.offer.as_ref().map(|offer| ReceiptOffer {
-        version: offer.update.version.to_string(),
-        update: offer.update.id.clone(),
-    });
+    let offer = decision
+        .offer
+        .as_ref()
+        .map(|offer| ReceiptOffer { version: offer.update.version.to_string(), update: offer.update.id.clone() });
     let reason = match &decision.offer {
         Some(_) => "offer",
         None => decision.reason_code().name(),

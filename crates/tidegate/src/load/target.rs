@@ -5,12 +5,12 @@ use ureq::http::Uri;
 
 use super::LoadArgs;
 use super::watcher::Watcher;
-use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;
 use crate::error::{CommandError, CommandResult};
 use crate::token::token_of;
 use crate::update::{self, UpdateView};
+use tidegate_wire::route::PublishRoute;
 
 /// A service that may be driven.
 #[derive(Debug)]

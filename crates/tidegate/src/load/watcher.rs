@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::between::Between;
 use super::limits::{Limits, Seen};
-use tidegate_wire::route::PublishRoute;
 use crate::api_client::{ApiClient, ApiPath};
 use crate::error::{CommandError, CommandResult};
 use crate::update::{self, Metrics, UpdateView};
+use tidegate_wire::route::PublishRoute;
 
 /// Each is one more request in every look; further ones are looked at only before and after.
 const MOST_WATCHED: usize = 8;
@@ -160,7 +160,8 @@ impl Watcher {
     fn look_at(&mut self, versions: Vec<String>) -> CommandResult {
         for version in versions {
             let asked = crate::time::start();
-            let (document, date) = self.client.get_dated(&ApiPath::update(PublishRoute::ShowUpdate, &self.product, &version))?;
+            let (document, date) =
+                self.client.get_dated(&ApiPath::update(PublishRoute::ShowUpdate, &self.product, &version))?;
             let at = date.map(|date| Between::working(date, asked.elapsed()));
             let update: UpdateView = update::read(&document, "update")?;
             let metrics = update.metrics.clone().unwrap_or_default();
