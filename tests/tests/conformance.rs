@@ -17,11 +17,12 @@ use tidegate_core::shard::{Gate, Grant, Shard};
 use tidegate_core::status::StatusEffect;
 use tidegate_core::update::StoredObject;
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
+use tidegate_lab::MemoryStore;
 use tidegate_store::record::{AuditEntry, ClaimKey, DeviceWrite, Head, PublishedCatalog, SeriesPoint, UpdateRecord};
 use tidegate_store::store::{Freshness, Period, Reservation, Reserved, Stored};
 use tidegate_store::{
-    CheckStore, DynamoStore, MemoryStore, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, ReportStore, StoreError,
-    SweepStore, schema,
+    CheckStore, DynamoStore, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, ReportStore, StoreError, SweepStore,
+    schema,
 };
 
 /// What the coverage below is stated for, and what CI runs: `TIDEGATE_HISTORIES=10000`.

@@ -14,8 +14,8 @@ use tidegate_engine::token::TokenKeys;
 use tidegate_http::CheckService;
 use tidegate_http::PublishService;
 use tidegate_http::ReportService;
+use tidegate_lab::MemoryStore;
 use tidegate_store::Images;
-use tidegate_store::memory::MemoryStore;
 use tidegate_tests::{LAMP, World, at, file, lamp, put, request};
 use tidegate_wire::route::{Caller, ROUTES};
 

@@ -9,7 +9,6 @@ mod cdn;
 pub mod dynamo;
 pub mod https;
 pub mod images;
-pub mod memory;
 pub mod record;
 pub mod schema;
 pub mod settings;
@@ -17,7 +16,6 @@ pub mod store;
 
 pub use dynamo::DynamoStore;
 pub use images::Images;
-pub use memory::MemoryStore;
 pub use store::{
     CheckStore, CloseRollouts, OpenRollouts, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, ReportStore,
     SettleClaims, StoreError, SweepStore,

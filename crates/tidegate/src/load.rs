@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Map, Value};
-use tidegate_simulator::random::Random;
+use tidegate_lab::random::Random;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::crew::Crew;

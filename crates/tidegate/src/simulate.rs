@@ -7,7 +7,7 @@ mod rollout;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use tidegate_simulator::Guard;
+use tidegate_lab::simulator::Guard;
 
 use crate::arguments::Common;
 use crate::error::CommandResult;

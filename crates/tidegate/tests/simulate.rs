@@ -31,7 +31,7 @@ fn document(ran: &Ran) -> Value {
 }
 
 fn example(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tidegate-forecast/examples-data");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tidegate-lab/examples-data");
     folder.join(name).display().to_string()
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tidegate_simulator::random::Random;
+use tidegate_lab::random::Random;
 
 /// The order repeats after as many requests as the shares add up to.
 const LARGEST_SHARE: u32 = 1000;

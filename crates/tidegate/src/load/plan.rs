@@ -1,7 +1,7 @@
 //! What a fleet is made of: how many devices, what they run, and which of them fail.
 
 use serde_json::{Map, Value};
-use tidegate_simulator::random::Random;
+use tidegate_lab::random::Random;
 
 /// What a fleet is made of.
 #[derive(Debug, Clone)]

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use clap::ValueEnum;
 use indicatif::{HumanCount, ProgressBar};
 use serde_json::{Map, Value, json};
-use tidegate_simulator::simulation::{CHECK_INS_PER_SEED, try_run};
-use tidegate_simulator::{Plan, Summary};
+use tidegate_lab::simulator::simulation::{CHECK_INS_PER_SEED, try_run};
+use tidegate_lab::simulator::{Plan, Summary};
 
 use super::SimulateArgs;
 use crate::error::{CommandError, CommandResult};

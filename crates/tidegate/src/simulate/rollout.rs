@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tidegate_core::ProductId;
-use tidegate_forecast::{Ending, Hour, play, read_fleet, read_update};
+use tidegate_lab::forecast::{Ending, Hour, play, read_fleet, read_update};
 
 use crate::arguments::Common;
 use crate::error::{CommandError, CommandResult};
@@ -50,7 +50,7 @@ fn read<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, String>) -> Comma
     parse(&text).map_err(|error| CommandError::BadInput(format!("{}: {error}", path.display())))
 }
 
-fn document(forecast: &tidegate_forecast::Forecast, args: &Forecast<'_>) -> Value {
+fn document(forecast: &tidegate_lab::forecast::Forecast, args: &Forecast<'_>) -> Value {
     let (ended, at, why) = match &forecast.ended {
         Ending::Aborted { at, why } => ("aborted", Some(at), Some(why)),
         Ending::Finished { at } => ("finished", Some(at), None),

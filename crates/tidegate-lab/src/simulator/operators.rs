@@ -1,0 +1,183 @@
+//! Operators, who publish, change their minds and press buttons twice.
+
+use lambda_http::Request;
+use serde_json::{Value, json};
+use tidegate_core::{ProductId, UpdateId, Version};
+
+use crate::random::Random;
+use crate::simulator::requests;
+
+/// The most updates of a product that operators leave live.
+const MOST_LIVE: usize = 3;
+
+/// The updates of a product after which operators publish only when none is live: every change
+/// reads all of them.
+const MOST_UPDATES: u64 = 30;
+
+/// A product with what operators know of its updates.
+#[derive(Debug, Clone)]
+pub struct Product {
+    /// Its id.
+    pub id: ProductId,
+    /// Its updates that were not ended, oldest first.
+    pub live: Vec<Version>,
+    next: u64,
+}
+
+/// A call of an operator, so that it can be repeated.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// The product's place.
+    pub product: usize,
+    /// The update.
+    pub version: Version,
+    /// What is done.
+    pub verb: Verb,
+    /// What is sent.
+    pub body: String,
+}
+
+/// What an operator does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // the verbs of the API
+pub enum Verb {
+    Create,
+    Activate,
+    Pause,
+    Resume,
+    Abort,
+    Withdraw,
+    Edit,
+    Show,
+}
+
+impl Product {
+    /// A product without updates.
+    #[must_use]
+    pub fn new(id: ProductId) -> Self {
+        Self { id, live: Vec::new(), next: 1 }
+    }
+
+    /// The id of its update to `version`.
+    #[must_use]
+    pub fn update(&self, version: &Version) -> UpdateId {
+        UpdateId::of(&self.id, version)
+    }
+
+    /// The next thing that an operator does with this product, the `place`-th.
+    pub fn next_operation(&mut self, place: usize, random: &mut Random) -> Operation {
+        let operation = |version: &Version, verb, body: Value| Operation {
+            product: place,
+            version: version.clone(),
+            verb,
+            body: body.to_string(),
+        };
+        let reason = || json!({"reason": "simulated"});
+        if self.live.len() > MOST_LIVE {
+            let verb = random.one_of([Verb::Abort, Verb::Withdraw]);
+            let oldest = self.live.first().cloned().unwrap_or(Version::new(1, 1, 0));
+            return operation(&oldest, verb, reason());
+        }
+        let Some(version) = random.pick(&self.live).cloned().filter(|_| !self.may_publish() || !random.happens(250))
+        else {
+            let (version, downgrade) = self.new_version(random);
+            self.live.push(version.clone());
+            return operation(&version, Verb::Create, definition(&version, downgrade, random));
+        };
+        match random.below(10) {
+            0 | 1 => operation(&version, Verb::Activate, reason()),
+            2 | 3 => operation(&version, Verb::Pause, reason()),
+            4 | 5 => operation(&version, Verb::Resume, reason()),
+            6..=8 => {
+                operation(&version, Verb::Edit, json!({"rollout": {"limits": limits(random)}, "reason": "simulated"}))
+            }
+            _ => match random.below(4) {
+                0 => operation(&version, Verb::Abort, reason()),
+                _ => operation(&version, Verb::Show, Value::Null),
+            },
+        }
+    }
+
+    fn may_publish(&self) -> bool {
+        self.next <= MOST_UPDATES
+    }
+
+    /// The next version, and whether it may be a downgrade.
+    pub fn new_version(&mut self, random: &mut Random) -> (Version, bool) {
+        let number = self.next;
+        self.next += 1;
+        match random.happens(120) {
+            true => (Version::new(0, number, 0), true),
+            false => (Version::new(1, number, 0), false),
+        }
+    }
+}
+
+impl Operation {
+    /// As a request.
+    #[must_use]
+    pub fn request(&self, product: &ProductId) -> Request {
+        let updates = format!("/v1/products/{product}/updates");
+        let of = |verb: &str| format!("{updates}/{}/{verb}", self.version);
+        match self.verb {
+            Verb::Create => requests::operator("POST", &updates, &self.body),
+            Verb::Activate => requests::operator("POST", &of("activate"), &self.body),
+            Verb::Pause => requests::operator("POST", &of("pause"), &self.body),
+            Verb::Resume => requests::operator("POST", &of("resume"), &self.body),
+            Verb::Abort => requests::operator("POST", &of("abort"), &self.body),
+            Verb::Withdraw => requests::operator("POST", &of("withdraw"), &self.body),
+            Verb::Edit => requests::operator("PATCH", &format!("{updates}/{}", self.version), &self.body),
+            Verb::Show => requests::operator("GET", &of("metrics"), ""),
+        }
+    }
+}
+
+/// An update with a payload and no files, so that no bytes need to be uploaded.
+#[must_use]
+pub fn definition(version: &Version, downgrade: bool, random: &mut Random) -> Value {
+    // Most rollouts go on whatever happens: a stopped one tests little else.
+    let health = match random.happens(150) {
+        true => json!({"tolerated_failure_percent": 20.0}),
+        false => endless_patience(),
+    };
+    json!({
+        "version": version.to_string(),
+        "kind": "json",
+        "payload": {"level": 3},
+        "allow_downgrade": downgrade,
+        "rollout": {
+            "limits": if random.happens(400) { wide_limits(random) } else { limits(random) },
+            "claim_ttl_s": random.one_of([300, 420, 900, 3600]),
+            "max_attempts": random.within(1, 4),
+            "when_full": random.one_of(["next", "wait"]),
+            "health": health,
+        },
+    })
+}
+
+/// A health rule that never says stop.
+#[must_use]
+pub fn endless_patience() -> Value {
+    json!({"tolerated_failure_percent": 50.0, "confidence_percent": 99.999, "min_failures": 1_000_000_000_u64})
+}
+
+/// Limits that are split over many shards.
+fn wide_limits(random: &mut Random) -> Value {
+    json!({
+        "max_devices": random.one_of([None, Some(200), Some(400)]),
+        "max_per_period": random.one_of([None, Some(130), Some(300)]),
+        "period_s": random.one_of([60, 300, 3600]),
+        "max_in_flight": random.one_of([None, Some(130), Some(300)]),
+    })
+}
+
+/// Limits that matter to a small fleet. Edits keep the period, which splits the meaning of counts.
+fn limits(random: &mut Random) -> Value {
+    let small = |random: &mut Random| match random.below(4) {
+        0 => None,
+        1 => Some(random.within(1, 3)),
+        2 => Some(random.within(4, 20)),
+        _ => Some(random.within(20, 160)),
+    };
+    json!({"max_devices": small(random), "max_per_period": small(random), "max_in_flight": small(random)})
+}

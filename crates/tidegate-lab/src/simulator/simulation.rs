@@ -1,0 +1,676 @@
+//! A simulation: one small fleet after another, each from a seed of its own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use crate::memory::MemoryStore;
+use tidegate_core::{DeviceId, ProductId, State, UpdateId, Version};
+
+use crate::random::Random;
+use crate::simulator::fault::{Call, Fault, Guard};
+use crate::simulator::faulty::{FaultPlan, FaultyStore};
+use crate::simulator::fleet::{Device, Report};
+use crate::simulator::ledger::{Asked, Invariant, MOST_SKEW_MS};
+use crate::simulator::operators::{Operation, Product, Verb, definition, endless_patience};
+use crate::simulator::requests::{self, Answer};
+use crate::simulator::world::{Ask, Done, World, moment};
+
+/// Check-ins of one fleet. Long enough for rollouts to fill, fail and be edited many times; short
+/// enough that a failing seed is replayed in a second.
+pub const CHECK_INS_PER_SEED: u64 = 5000;
+/// 2026-01-01, just before an hour ends.
+const START_MS: i64 = 1_767_228_900_000;
+const MINUTE_MS: i64 = 60_000;
+/// Rounds of a calm fleet after which every eligible device must have its update.
+const CALM_ROUNDS: u32 = 6;
+/// A device asks three of up to sixteen shards, and each of up to five functions learns for itself
+/// which of them are full.
+const ROUNDS_TO_FIND_A_SLOT: u32 = 40;
+/// How often an operator repeats a call that was answered 503 or 409 before giving up.
+const MOST_REPEATS: u32 = 8;
+
+/// What is played.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// The first seed; the fleets that follow take the next ones.
+    pub seed: u64,
+    /// How many check-ins, over all fleets.
+    pub check_ins: u64,
+    /// Of a thousand store calls, how many go wrong; drawn from the seed when not given.
+    pub faults_per_mille: Option<u64>,
+    /// A condition of the storage protocol that is taken away.
+    pub without: Option<Guard>,
+}
+
+impl Plan {
+    /// A plan with nothing taken away.
+    #[must_use]
+    pub fn new(seed: u64, check_ins: u64) -> Self {
+        Self { seed, check_ins, faults_per_mille: None, without: None }
+    }
+}
+
+/// What was played.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Seeds, each a fleet of its own.
+    pub seeds: u64,
+    /// Check-ins that were sent.
+    pub check_ins: u64,
+    /// Answers with an update.
+    pub offers: u64,
+    /// Answers without one.
+    pub denials: u64,
+    /// Answers that the store is down.
+    pub unavailable: u64,
+    /// Reports that were sent.
+    pub reports: u64,
+    /// Calls of operators.
+    pub operations: u64,
+    /// Sweeps.
+    pub sweeps: u64,
+    /// Calls of the store.
+    pub store_calls: u64,
+    /// What went wrong, by kind.
+    pub faults: BTreeMap<Fault, u64>,
+    /// What was checked, by promise.
+    pub checked: BTreeMap<Invariant, u64>,
+}
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The seed of the fleet.
+    pub seed: u64,
+    /// The promise.
+    pub invariant: Invariant,
+    /// What happened.
+    pub said: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, invariant, said } = self;
+        write!(f, "{invariant}: {said}; replay: tidegate simulate --seed {seed} --check-ins {CHECK_INS_PER_SEED}")
+    }
+}
+
+/// Plays a plan. `progress` is told how many check-ins there were so far.
+///
+/// # Panics
+/// When a promise is broken, with one line that says how to replay it.
+pub fn run(plan: Plan, progress: impl FnMut(u64)) -> Summary {
+    match try_run(plan, progress) {
+        Ok(summary) => summary,
+        Err(violation) => panic!("{violation}"),
+    }
+}
+
+/// Plays a plan until a promise is broken.
+///
+/// # Errors
+/// The promise that broke first.
+pub fn try_run(plan: Plan, mut progress: impl FnMut(u64)) -> Result<Summary, Box<Violation>> {
+    let mut total = Summary::default();
+    let mut seed = plan.seed;
+    while total.check_ins < plan.check_ins {
+        let left = plan.check_ins - total.check_ins;
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let clock = clock.expect("a runtime without threads and sockets always starts");
+        let played = clock.block_on(Fleet::new(seed, &plan).play(left.min(CHECK_INS_PER_SEED)))?;
+        total.add(&played);
+        progress(total.check_ins);
+        seed = seed.wrapping_add(1);
+    }
+    Ok(total)
+}
+
+impl Summary {
+    /// Adds another summary, of other seeds.
+    pub fn add(&mut self, other: &Summary) {
+        self.seeds += other.seeds;
+        self.check_ins += other.check_ins;
+        self.offers += other.offers;
+        self.denials += other.denials;
+        self.unavailable += other.unavailable;
+        self.reports += other.reports;
+        self.operations += other.operations;
+        self.sweeps += other.sweeps;
+        self.store_calls += other.store_calls;
+        for (fault, count) in &other.faults {
+            *self.faults.entry(*fault).or_default() += count;
+        }
+        for (invariant, count) in &other.checked {
+            *self.checked.entry(*invariant).or_default() += count;
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let faults = self.faults.values().sum::<u64>();
+        let checks = self.checked.values().sum::<u64>();
+        writeln!(f, "{:>12}  seeds", self.seeds)?;
+        writeln!(
+            f,
+            "{:>12}  check-ins: {} offers, {} without one, {} while the store was down",
+            self.check_ins, self.offers, self.denials, self.unavailable
+        )?;
+        writeln!(f, "{:>12}  reports", self.reports)?;
+        writeln!(f, "{:>12}  calls of operators", self.operations)?;
+        writeln!(f, "{:>12}  sweeps", self.sweeps)?;
+        writeln!(f, "{:>12}  calls of the store", self.store_calls)?;
+        writeln!(f, "{faults:>12}  faults")?;
+        for (fault, count) in &self.faults {
+            writeln!(f, "{count:>16}  {fault}")?;
+        }
+        writeln!(f, "{checks:>12}  checks, 0 violations")?;
+        for (invariant, count) in &self.checked {
+            writeln!(f, "{count:>16}  {invariant}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a handler was started, and so who waits for it.
+enum Job {
+    CheckIn { device: usize, asked: Asked },
+    Report,
+    ForOthers,
+    Operation { operation: Operation, repeats: u32 },
+    Sweep,
+}
+
+/// One fleet with its operators, over its own store.
+struct Fleet {
+    seed: u64,
+    random: Random,
+    world: World<MemoryStore>,
+    devices: Vec<Device>,
+    products: Vec<Product>,
+    outbox: Vec<Report>,
+    jobs: HashMap<u64, Job>,
+    next_sweep_ms: i64,
+    gap_ms: i64,
+    most_at_once: usize,
+    summary: Summary,
+}
+
+impl Fleet {
+    fn new(seed: u64, plan: &Plan) -> Self {
+        let mut random = Random::new(seed);
+        let per_mille = plan.faults_per_mille.unwrap_or_else(|| random.one_of([0, 10, 50, 150]));
+        let store = FaultyStore::new(MemoryStore::new(), weather(per_mille), random.next(), moment(START_MS));
+        store.desk().without = plan.without;
+        let mut world = World::new(store, START_MS);
+        for _ in 0..random.within(1, 4) {
+            let skew_ms = skew(&mut random);
+            world.add_instance(skew_ms);
+        }
+        let (mut devices, mut products) = (Vec::new(), Vec::new());
+        let fleet = random.one_of([3, 12, 40, 150]);
+        for product in 0..random.within(1, 2) {
+            let id = ProductId::new(format!("product-{product}")).expect("a good name");
+            for number in 0..fleet {
+                let device = DeviceId::new(format!("{id}-device-{number}")).expect("a good name");
+                devices.push(Device::new(device, id.clone(), world.keys()));
+            }
+            products.push(Product::new(id));
+        }
+        Self {
+            seed,
+            world,
+            devices,
+            products,
+            outbox: Vec::new(),
+            jobs: HashMap::new(),
+            next_sweep_ms: START_MS,
+            gap_ms: random.one_of([50, 500, 3000, 12_000]),
+            most_at_once: random.one_of([1, 2, 4, 8]),
+            summary: Summary { seeds: 1, ..Summary::default() },
+            random,
+        }
+    }
+
+    async fn play(mut self, check_ins: u64) -> Result<Summary, Box<Violation>> {
+        for place in 0..self.products.len() {
+            let Some(product) = self.products.get_mut(place) else {
+                continue;
+            };
+            let (version, downgrade) = product.new_version(&mut self.random);
+            product.live.push(version.clone());
+            let body = definition(&version, downgrade, &mut self.random).to_string();
+            self.insist(Operation { product: place, version: version.clone(), verb: Verb::Create, body }).await;
+            let body = "{}".to_string();
+            self.insist(Operation { product: place, version, verb: Verb::Activate, body }).await;
+            self.check()?;
+        }
+        while self.summary.check_ins < check_ins {
+            let full = self.world.under_way() >= self.most_at_once;
+            if !full && (self.world.under_way() == 0 || self.random.happens(400)) {
+                let gap_ms = self.random.within(0, 2 * self.gap_ms);
+                self.world.pass(gap_ms);
+                self.begin();
+            } else {
+                self.go_on().await;
+            }
+            self.check()?;
+        }
+        while self.world.under_way() > 0 {
+            self.go_on().await;
+            self.check()?;
+        }
+        self.calm().await?;
+        let desk = self.world.store().desk();
+        self.summary.store_calls = desk.calls;
+        self.summary.faults = desk.injected.clone();
+        self.summary.checked = desk.ledger.checked().clone();
+        drop(desk);
+        Ok(self.summary)
+    }
+
+    fn check(&self) -> Result<(), Box<Violation>> {
+        match self.world.store().desk().ledger.broken() {
+            None => Ok(()),
+            Some((invariant, said)) => {
+                Err(Box::new(Violation { seed: self.seed, invariant: *invariant, said: said.clone() }))
+            }
+        }
+    }
+
+    fn promise(&self, invariant: Invariant, holds: bool, said: impl FnOnce() -> String) {
+        self.world.store().desk().ledger.check(invariant, holds, said);
+    }
+
+    fn any_instance(&mut self) -> usize {
+        let place = self.random.place(self.world.instances());
+        if self.random.happens(3) {
+            let skew_ms = skew(&mut self.random);
+            self.world.restart(place, skew_ms);
+        }
+        place
+    }
+
+    /// Something new happens.
+    fn begin(&mut self) {
+        if self.world.now_ms() >= self.next_sweep_ms {
+            // Now and then a schedule fires twice.
+            let again_ms = if self.random.happens(100) { 0 } else { MINUTE_MS };
+            self.next_sweep_ms = self.world.now_ms().saturating_add(again_ms);
+            let place = self.any_instance();
+            let id = self.world.start(place, Ask::Sweep);
+            self.jobs.insert(id, Job::Sweep);
+            self.summary.sweeps += 1;
+            return;
+        }
+        match self.random.below(1000) {
+            0..=34 => {
+                let place = self.random.place(self.products.len());
+                if let Some(product) = self.products.get_mut(place) {
+                    let operation = product.next_operation(place, &mut self.random);
+                    self.operate(operation, MOST_REPEATS);
+                }
+            }
+            35..=44 => self.act_for_another(),
+            45..=349 if !self.outbox.is_empty() => self.send_report(),
+            _ => self.send_check_in(),
+        }
+    }
+
+    fn send_check_in(&mut self) {
+        let now_ms = self.world.now_ms();
+        let (random, devices) = (&mut self.random, &self.devices);
+        let is_up = |place: &usize| devices.get(*place).is_some_and(|device| device.silent_until_ms <= now_ms);
+        let Some(place) = (0..8).map(|_| random.place(devices.len())).find(is_up) else {
+            return;
+        };
+        let instance = self.any_instance();
+        let Some(device) = self.devices.get_mut(place) else {
+            return;
+        };
+        if self.random.happens(40) {
+            device.roll_back(&mut self.random);
+        }
+        let version = device.says(&mut self.random);
+        let body = device.check_in(&version);
+        let copies = if self.random.happens(80) { 2 } else { 1 };
+        for copy in 0..copies {
+            let instance = if copy == 0 { instance } else { self.random.place(self.world.instances()) };
+            let Some(device) = self.devices.get(place) else {
+                return;
+            };
+            let asked = Asked {
+                device: device.id.clone(),
+                product: device.product.clone(),
+                version: version.clone(),
+                function_now: self.world.clock(instance),
+            };
+            let request = requests::device("/v1/check", &device.token, body.clone());
+            let id = self.world.start(instance, Ask::Check(request));
+            self.jobs.insert(id, Job::CheckIn { device: place, asked });
+            self.summary.check_ins += 1;
+        }
+    }
+
+    fn send_report(&mut self) {
+        let place = self.random.place(self.outbox.len());
+        let instance = self.any_instance();
+        let report = self.outbox.swap_remove(place);
+        if self.random.happens(150) {
+            self.outbox.push(report.clone());
+        }
+        if let Some(device) = self.devices.get(report.device) {
+            let body = device.report(&report.update, report.status);
+            let id = self.world.start(instance, Ask::Report(requests::device("/v1/report", &device.token, body)));
+            self.jobs.insert(id, Job::Report);
+            self.summary.reports += 1;
+        }
+    }
+
+    /// A device uses its own token in the name of another.
+    fn act_for_another(&mut self) {
+        let instance = self.any_instance();
+        let (liar, victim) = (self.random.place(self.devices.len()), self.random.place(self.devices.len()));
+        let product = self.random.place(self.products.len());
+        let (Some(liar), Some(victim), Some(product)) =
+            (self.devices.get(liar), self.devices.get(victim), self.products.get(product))
+        else {
+            return;
+        };
+        let version = self.random.pick(&product.live).cloned().unwrap_or(Version::new(1, 1, 0));
+        if liar.id == victim.id {
+            return;
+        }
+        let ask = if self.random.happens(500) {
+            let body = victim.report(UpdateId::of(&victim.product, &version).as_str(), "INSTALL_SUCCESS");
+            self.summary.reports += 1;
+            Ask::Report(requests::device("/v1/report", &liar.token, body))
+        } else {
+            self.summary.check_ins += 1;
+            Ask::Check(requests::device("/v1/check", &liar.token, victim.check_in(&version)))
+        };
+        let id = self.world.start(instance, ask);
+        self.jobs.insert(id, Job::ForOthers);
+    }
+
+    fn operate(&mut self, operation: Operation, repeats: u32) {
+        let instance = self.any_instance();
+        let Some(product) = self.products.get(operation.product) else {
+            return;
+        };
+        let id = self.world.start(instance, Ask::Operate(operation.request(&product.id)));
+        self.jobs.insert(id, Job::Operation { operation, repeats });
+        self.summary.operations += 1;
+    }
+
+    /// One of those under way goes on.
+    async fn go_on(&mut self) {
+        let place = self.random.place(self.world.under_way());
+        let Some((id, done)) = self.world.step(place).await else {
+            // Time passes while calls are under way, too.
+            let ms = self.random.within(0, 20);
+            self.world.pass(ms);
+            return;
+        };
+        if let Some(job) = self.jobs.remove(&id) {
+            self.end(job, done);
+        }
+    }
+
+    fn end(&mut self, job: Job, done: Done) {
+        match (job, done) {
+            (_, Done::Unreadable(why)) => self.promise(Invariant::DownIsDenied, false, || why),
+            (Job::CheckIn { device, asked }, Done::Answered(answer)) => {
+                self.world.store().desk().ledger.answered(&asked, &answer);
+                match (answer.status, answer.text("update")) {
+                    (503, _) => self.summary.unavailable += 1,
+                    (_, Some(_)) => self.summary.offers += 1,
+                    _ => self.summary.denials += 1,
+                }
+                let now_ms = self.world.now_ms();
+                if let Some(known) = self.devices.get_mut(device) {
+                    let reports = known.take(device, &answer, now_ms, &mut self.random);
+                    self.outbox.extend(reports);
+                }
+            }
+            (Job::Report, Done::Answered(answer)) => {
+                let fine = answer.status == 200 || (answer.status == 503 && answer.retry_after_s.is_some());
+                self.promise(Invariant::DownIsDenied, fine, || format!("a report was answered {}", answer.brief()));
+            }
+            (Job::ForOthers, Done::Answered(answer)) => {
+                self.promise(Invariant::OwnToken, answer.status == 401, || {
+                    format!("another's token was answered {}", answer.brief())
+                });
+            }
+            (Job::Operation { operation, repeats }, done) => self.operated(operation, repeats, &done),
+            (_, Done::Killed | Done::Swept(_) | Done::Answered(_)) => {}
+        }
+    }
+
+    fn operated(&mut self, operation: Operation, repeats: u32, done: &Done) {
+        self.note(&operation, done);
+        let again = match done {
+            Done::Answered(answer) => answer.status == 503 || is_conflict(answer),
+            _ => true,
+        };
+        // Most operators try again; some go home.
+        if again && repeats > 0 && self.random.happens(800) {
+            self.operate(operation, repeats - 1);
+        }
+    }
+
+    /// What an operator learns from an answer.
+    fn note(&mut self, operation: &Operation, done: &Done) {
+        let (Some(product), Done::Answered(answer)) = (self.products.get_mut(operation.product), done) else {
+            return;
+        };
+        let ends = matches!(operation.verb, Verb::Abort | Verb::Withdraw);
+        let is_over = answer.status == 409 && !is_conflict(answer);
+        if ends && (answer.status == 200 || is_over || answer.status == 404) {
+            product.live.retain(|version| *version != operation.version);
+        }
+        if answer.status == 200 && (ends || operation.verb == Verb::Pause) {
+            let update = product.update(&operation.version);
+            self.world.store().desk().ledger.acknowledged_stop(&update);
+        }
+        let status = answer.status;
+        let fine = [200, 201, 404, 409].contains(&status) || (status == 503 && answer.retry_after_s.is_some());
+        self.promise(Invariant::DownIsDenied, fine, || format!("{operation:?} was answered {}", answer.brief()));
+    }
+
+    /// Repeats a call until it is done, while nothing else happens.
+    async fn insist(&mut self, operation: Operation) -> bool {
+        for _ in 0..50 {
+            let Some(product) = self.products.get(operation.product) else {
+                return false;
+            };
+            let request = operation.request(&product.id);
+            self.summary.operations += 1;
+            let done = self.world.finish(0, Ask::Operate(request)).await;
+            self.note(&operation, &done);
+            if let Done::Answered(answer) = &done {
+                if answer.status == 200 || answer.status == 201 {
+                    return true;
+                }
+                if answer.status != 503 && !is_conflict(answer) {
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    /// The faults stop. Whoever may have an update gets it, and every slot can be used.
+    async fn calm(&mut self) -> Result<(), Box<Violation>> {
+        self.world.store().set_plan(Box::new(|_, _| None));
+        // What was cut off is put right by the sweep first: until then an operator gets a conflict.
+        self.calm_round(&[], &Version::new(1, 0, 0)).await;
+        for place in 0..self.products.len() {
+            self.everybody_gets_there(place).await?;
+            self.every_slot_is_used(place).await?;
+        }
+        Ok(())
+    }
+
+    async fn everybody_gets_there(&mut self, place: usize) -> Result<(), Box<Violation>> {
+        let Some(version) = self.newest_live(place) else {
+            return Ok(());
+        };
+        let body = r#"{"rollout":{"limits":{"max_devices":null,"max_per_period":null,"max_in_flight":500},"max_attempts":4,"claim_ttl_s":300,"health":HEALTH}}"#
+            .replace("HEALTH", &endless_patience().to_string());
+        // Paused or not: one of these is refused.
+        let operation =
+            |verb, body: &str| Operation { product: place, version: version.clone(), verb, body: body.into() };
+        self.insist(operation(Verb::Resume, "{}")).await;
+        let edited = self.insist(operation(Verb::Edit, &body)).await;
+        let Some(update) = self.products.get(place).map(|product| product.update(&version)) else {
+            return Ok(());
+        };
+        let is_active = matches!(self.world.store().desk().ledger.in_force(&update), Some((_, State::Active)));
+        self.promise(Invariant::Liveness, edited && is_active, || format!("{update} cannot be edited and resumed"));
+        let eligible = self.eligible(place, &version, &update);
+        for _ in 0..CALM_ROUNDS {
+            self.calm_round(&eligible, &version).await;
+            self.check()?;
+        }
+        for device in eligible {
+            let Some(device) = self.devices.get(device) else {
+                continue;
+            };
+            self.promise(Invariant::Liveness, device.version == version, || {
+                format!("{} is still on {} and not on {version}", device.id, device.version)
+            });
+        }
+        self.check()
+    }
+
+    /// The newest update that is live and no downgrade.
+    fn newest_live(&self, place: usize) -> Option<Version> {
+        let product = self.products.get(place)?;
+        let desk = self.world.store().desk();
+        let is_live = |version: &&Version| {
+            desk.ledger.in_force(&product.update(version)).is_some_and(|(_, state)| state.is_live())
+        };
+        product.live.iter().filter(|version| version.major > 0).filter(is_live).max().cloned()
+    }
+
+    /// Devices below `version` that did not have it, decide against it or use up their attempts.
+    fn eligible(&self, place: usize, version: &Version, update: &UpdateId) -> Vec<usize> {
+        let Some(product) = self.products.get(place) else {
+            return Vec::new();
+        };
+        let desk = self.world.store().desk();
+        let is_eligible = |device: &Device| {
+            let claim = desk.ledger.claim(update, &device.id);
+            let is_open = claim.is_none_or(|claim| {
+                claim.state != tidegate_core::ClaimState::Succeeded && !claim.backed_out && claim.attempts < 4
+            });
+            device.product == product.id && device.version < *version && is_open
+        };
+        (0..self.devices.len()).filter(|place| self.devices.get(*place).is_some_and(is_eligible)).collect()
+    }
+
+    /// Time passes, the sweep runs, and each of `devices` that has not got there checks in.
+    async fn calm_round(&mut self, devices: &[usize], version: &Version) {
+        // Past every claim, whatever the clocks say.
+        self.world.pass(70 * MINUTE_MS);
+        for instance in 0..self.world.instances() {
+            self.summary.sweeps += 1;
+            let _done = self.world.finish(instance, Ask::Sweep).await;
+        }
+        for place in devices {
+            self.calm_check_in(*place, version).await;
+        }
+    }
+
+    /// A device checks in, installs what it is offered and says so.
+    async fn calm_check_in(&mut self, place: usize, version: &Version) {
+        let instance = self.random.place(self.world.instances());
+        let Some(device) = self.devices.get(place).filter(|device| device.version != *version) else {
+            return;
+        };
+        let asked = Asked {
+            device: device.id.clone(),
+            product: device.product.clone(),
+            version: device.version.clone(),
+            function_now: self.world.clock(instance),
+        };
+        let request = requests::device("/v1/check", &device.token, device.check_in(&device.version));
+        self.summary.check_ins += 1;
+        let Done::Answered(answer) = self.world.finish(instance, Ask::Check(request)).await else {
+            return;
+        };
+        self.world.store().desk().ledger.answered(&asked, &answer);
+        let fine = answer.status == 200;
+        self.promise(Invariant::Liveness, fine, || format!("without faults: {}", answer.brief()));
+        let (Some(update), Some(offered)) = (answer.text("update"), answer.text("version")) else {
+            self.summary.denials += 1;
+            return;
+        };
+        self.summary.offers += 1;
+        let Some(device) = self.devices.get_mut(place) else {
+            return;
+        };
+        device.version = Version::parse(offered).unwrap_or_else(|_| device.version.clone());
+        let report = requests::device("/v1/report", &device.token, device.report(update, "INSTALL_SUCCESS"));
+        self.summary.reports += 1;
+        let _done = self.world.finish(instance, Ask::Report(report)).await;
+    }
+
+    /// A rollout over many shards with few places: every place is taken, and none twice.
+    async fn every_slot_is_used(&mut self, place: usize) -> Result<(), Box<Violation>> {
+        let version = Version::new(9, 0, 0);
+        let Some(product) = self.products.get(place).map(|product| product.id.clone()) else {
+            return Ok(());
+        };
+        let fleet = (0..self.devices.len())
+            .filter(|place| self.devices.get(*place).is_some_and(|device| device.product == product))
+            .collect::<Vec<_>>();
+        let places = fleet.len().div_ceil(2);
+        let mut body = definition(&version, false, &mut self.random);
+        if let Some(rollout) = body.get_mut("rollout") {
+            *rollout = serde_json::json!({"health": endless_patience(), "limits": {"max_in_flight": null}});
+        }
+        let operation = |verb, body: String| Operation { product: place, version: version.clone(), verb, body };
+        self.insist(operation(Verb::Create, body.to_string())).await;
+        self.insist(operation(Verb::Activate, "{}".into())).await;
+        let edit = format!(r#"{{"rollout":{{"limits":{{"max_devices":{places}}}}}}}"#);
+        self.insist(operation(Verb::Edit, edit)).await;
+        let update = UpdateId::of(&product, &version);
+        let mut claims = 0;
+        for _ in 0..ROUNDS_TO_FIND_A_SLOT {
+            self.calm_round(&fleet, &version).await;
+            self.check()?;
+            claims = self.world.store().desk().ledger.claims(&update);
+            if claims >= places {
+                break;
+            }
+        }
+        self.promise(Invariant::NoLostSlot, claims == places, || {
+            format!("{update} has {places} places, of which {claims} were taken by {} devices", fleet.len())
+        });
+        self.check()
+    }
+}
+
+fn is_conflict(answer: &Answer) -> bool {
+    answer.body.pointer("/error/code").and_then(serde_json::Value::as_str) == Some("conflict")
+}
+
+fn skew(random: &mut Random) -> i64 {
+    match random.below(3) {
+        0 => 0,
+        1 => random.within(-2000, 2000),
+        _ => random.within(-MOST_SKEW_MS, MOST_SKEW_MS),
+    }
+}
+
+/// Of a thousand calls, so many go wrong, in any way that they can.
+fn weather(per_mille: u64) -> FaultPlan {
+    Box::new(move |call: Call, random: &mut Random| {
+        if !random.happens(per_mille) {
+            return None;
+        }
+        random.pick(call.faults()).copied()
+    })
+}

@@ -1,0 +1,371 @@
+//! Every fault at every store call of every handler, and what became of it.
+#![allow(clippy::unwrap_used)] // the helpers of tests are tests, too
+
+use std::fmt::Write as _;
+
+use tidegate_core::{DeviceId, ProductId, UpdateId, Version};
+use tidegate_lab::MemoryStore;
+use tidegate_lab::simulator::fault::{Call, Fault};
+use tidegate_lab::simulator::faulty::{FaultPlan, FaultyStore};
+use tidegate_lab::simulator::ledger::Asked;
+use tidegate_lab::simulator::requests::{self, Answer};
+use tidegate_lab::simulator::world::{Ask, Done, World, moment};
+
+const START_MS: i64 = 1_767_225_600_000;
+const PRODUCT: &str = "lamp";
+const MINUTE_MS: i64 = 60_000;
+/// Cells of the grid: a handler, one of its calls, and a fault that can happen to it.
+const CELLS: usize = 1395;
+
+/// One handler in one situation.
+struct Scenario {
+    name: &'static str,
+    /// Brings the world there.
+    given: &'static [Step],
+    /// What is done under faults; repeated once they are over.
+    when: Step,
+}
+
+/// One thing that happens.
+#[derive(Clone, Copy)]
+enum Step {
+    /// The device that says this version checks in.
+    CheckIn(&'static str),
+    Report(&'static str),
+    Operate(&'static str, &'static str, &'static str),
+    Sweep,
+    Wait(i64),
+    /// The next open of shards is cut off.
+    CutOpen,
+}
+
+use Step::{CheckIn, CutOpen, Operate, Report, Sweep, Wait};
+
+const CREATE: Step = Operate(
+    "POST",
+    "",
+    r#"{"version":"2.0.0","kind":"json","payload":{"level":3},"rollout":{"claim_ttl_s":600,"limits":{"max_devices":600,"max_per_period":300,"max_in_flight":200}}}"#,
+);
+const ACTIVATE: Step = Operate("POST", "/2.0.0/activate", "{}");
+const PAUSE: Step = Operate("POST", "/2.0.0/pause", "{}");
+const RESUME: Step = Operate("POST", "/2.0.0/resume", "{}");
+const ABORT: Step = Operate("POST", "/2.0.0/abort", "{}");
+const EDIT: Step = Operate("PATCH", "/2.0.0", r#"{"rollout":{"limits":{"max_devices":500}}}"#);
+const ONLY_ONE: Step = Operate("PATCH", "/2.0.0", r#"{"rollout":{"limits":{"max_devices":1}}}"#);
+const LOWER: Step = Operate("PATCH", "/2.0.0", r#"{"rollout":{"limits":{"max_in_flight":1}}}"#);
+/// One failure stops it.
+const IMPATIENT: Step = Operate(
+    "PATCH",
+    "/2.0.0",
+    r#"{"rollout":{"health":{"tolerated_failure_percent":1,"confidence_percent":50,"min_failures":1}}}"#,
+);
+
+const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "check: nothing to offer", given: &[CREATE, ACTIVATE, CheckIn("3.0.0")], when: CheckIn("3.0.0") },
+    Scenario { name: "check: first seen, nothing to offer", given: &[CREATE, ACTIVATE], when: CheckIn("3.0.0") },
+    Scenario { name: "check: first seen, first offer", given: &[CREATE, ACTIVATE], when: CheckIn("1.0.0") },
+    Scenario {
+        name: "check: first offer",
+        given: &[CREATE, CheckIn("1.0.0"), ACTIVATE, Wait(2000)],
+        when: CheckIn("1.0.0"),
+    },
+    Scenario {
+        name: "check: repeat",
+        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), Wait(2000)],
+        when: CheckIn("1.0.0"),
+    },
+    Scenario {
+        name: "check: retry after a failure",
+        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), Report("INSTALL_ERROR"), Wait(2000)],
+        when: CheckIn("1.0.0"),
+    },
+    Scenario {
+        name: "check: retry after silence",
+        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), Wait(11 * MINUTE_MS)],
+        when: CheckIn("1.0.0"),
+    },
+    Scenario {
+        name: "check: retry after expiry",
+        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), LOWER, Wait(11 * MINUTE_MS), Sweep],
+        when: CheckIn("1.0.0"),
+    },
+    Scenario {
+        name: "check: success by version",
+        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), Wait(2000)],
+        when: CheckIn("2.0.0"),
+    },
+    Scenario { name: "report: progress", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: Report("DOWNLOAD") },
+    Scenario { name: "report: success", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: Report("INSTALL_SUCCESS") },
+    Scenario { name: "report: failure", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: Report("INSTALL_ERROR") },
+    Scenario {
+        name: "report: success after expiry",
+        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), LOWER, Wait(11 * MINUTE_MS), Sweep],
+        when: Report("INSTALL_SUCCESS"),
+    },
+    Scenario {
+        name: "report: the failure that stops",
+        given: &[CREATE, ACTIVATE, IMPATIENT, CheckIn("1.0.0")],
+        when: Report("INSTALL_ERROR"),
+    },
+    Scenario { name: "publish: create", given: &[], when: CREATE },
+    Scenario { name: "publish: activate", given: &[CREATE], when: ACTIVATE },
+    Scenario { name: "publish: pause", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: PAUSE },
+    Scenario { name: "publish: edit a draft", given: &[CREATE], when: EDIT },
+    Scenario { name: "publish: edit", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: EDIT },
+    Scenario { name: "publish: resume", given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), PAUSE], when: RESUME },
+    Scenario { name: "publish: abort", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: ABORT },
+    Scenario { name: "sweep: nothing due", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: Sweep },
+    Scenario {
+        name: "sweep: a due claim",
+        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), LOWER, Wait(11 * MINUTE_MS)],
+        when: Sweep,
+    },
+    Scenario {
+        name: "sweep: the silence that stops",
+        given: &[CREATE, ACTIVATE, IMPATIENT, CheckIn("1.0.0"), Wait(11 * MINUTE_MS)],
+        when: Sweep,
+    },
+    Scenario {
+        name: "sweep: completion",
+        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), ONLY_ONE, Report("INSTALL_SUCCESS")],
+        when: Sweep,
+    },
+    Scenario { name: "sweep: repair", given: &[CREATE, CutOpen, ACTIVATE], when: Sweep },
+    Scenario {
+        name: "sweep: split again",
+        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), CheckIn("other"), LOWER, Report("INSTALL_SUCCESS")],
+        when: Sweep,
+    },
+];
+
+/// A world with one device, one function of each kind, and no fault but the one that is asked for.
+struct Cell {
+    world: World<MemoryStore>,
+    update: UpdateId,
+    violations: Vec<String>,
+}
+
+impl Cell {
+    fn new() -> Self {
+        let store = FaultyStore::new(MemoryStore::new(), calm(), 7, moment(START_MS));
+        let mut world = World::new(store, START_MS);
+        world.add_instance(0);
+        let update = UpdateId::of(&ProductId::new(PRODUCT).unwrap(), &Version::new(2, 0, 0));
+        Self { world, update, violations: Vec::new() }
+    }
+
+    async fn go(&mut self, step: Step) -> Option<Done> {
+        let product = ProductId::new(PRODUCT).unwrap();
+        let (device, version) = match step {
+            CheckIn("other") => ("lamp-8", "1.0.0"),
+            CheckIn(version) => ("lamp-7", version),
+            _ => ("lamp-7", "1.0.0"),
+        };
+        let id = DeviceId::new(device).unwrap();
+        let token = self.world.keys().issue(&product, &id, 0);
+        let ask = match step {
+            CheckIn(_) => {
+                let body = format!(r#"{{"id":"{device}","product":"{PRODUCT}","version":"{version}"}}"#);
+                Ask::Check(requests::device("/v1/check", &token, body))
+            }
+            Report(status) => {
+                let body =
+                    format!(r#"{{"id":"{device}","product":"{PRODUCT}","version":"2.0.0","status":"{status}"}}"#);
+                Ask::Report(requests::device("/v1/report", &token, body))
+            }
+            Operate(method, path, body) => {
+                Ask::Operate(requests::operator(method, &format!("/v1/products/{PRODUCT}/updates{path}"), body))
+            }
+            Sweep => Ask::Sweep,
+            Wait(ms) => {
+                self.world.pass(ms);
+                return None;
+            }
+            CutOpen => {
+                let mut is_first = true;
+                self.world.store().set_plan(Box::new(move |call, _| {
+                    (call == Call::OpenShards && std::mem::take(&mut is_first)).then_some(Fault::KilledBefore)
+                }));
+                return None;
+            }
+        };
+        let function_now = self.world.clock(0);
+        let done = self.world.finish(0, ask).await;
+        if let Done::Answered(answer) = &done {
+            self.answered(step, &id, &product, version, function_now, answer);
+        }
+        Some(done)
+    }
+
+    fn answered(
+        &mut self,
+        step: Step,
+        device: &DeviceId,
+        product: &ProductId,
+        version: &str,
+        function_now: tidegate_core::Timestamp,
+        answer: &Answer,
+    ) {
+        if answer.status == 503 && (answer.retry_after_s.is_none() || answer.text("update").is_some()) {
+            self.violations.push(format!("503 without Retry-After or with an offer: {}", answer.body));
+        }
+        if answer.status >= 500 && answer.status != 503 {
+            self.violations.push(answer.brief());
+        }
+        if let CheckIn(_) = step {
+            let version = Version::parse(version).unwrap();
+            let asked = Asked { device: device.clone(), product: product.clone(), version, function_now };
+            self.world.store().desk().ledger.answered(&asked, answer);
+        }
+        if let Operate(_, path, _) = step
+            && answer.status == 200
+            && (path.ends_with("pause") || path.ends_with("abort"))
+        {
+            self.world.store().desk().ledger.acknowledged_stop(&self.update);
+        }
+    }
+
+    /// What is stored, in one line: state, totals, and the claim.
+    fn stored(&self) -> String {
+        let desk = self.world.store().desk();
+        let device = DeviceId::new("lamp-7").unwrap();
+        let state = desk.ledger.in_force(&self.update).map(|(generation, state)| format!("{state} {generation}"));
+        let claim =
+            desk.ledger.claim(&self.update, &device).map(|claim| format!("{:?} {}", claim.state, claim.attempts));
+        let totals = desk.ledger.totals(&self.update);
+        format!("{}; {totals}; {}", state.unwrap_or("none".into()), claim.unwrap_or("no claim".into()))
+    }
+
+    fn broken(&self) -> Vec<String> {
+        let broken = self.world.store().desk().ledger.broken().map(|(invariant, said)| format!("{invariant}: {said}"));
+        self.violations.iter().cloned().chain(broken).collect()
+    }
+}
+
+fn calm() -> FaultPlan {
+    Box::new(|_, _| None)
+}
+
+/// One fault, at the call of that number.
+fn at_call(number: usize, fault: Fault) -> FaultPlan {
+    let mut calls = 0;
+    Box::new(move |_, _| {
+        calls += 1;
+        (calls == number + 1).then_some(fault)
+    })
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(future)
+}
+
+async fn prepared(scenario: &Scenario) -> Cell {
+    let mut cell = Cell::new();
+    for step in scenario.given {
+        cell.go(*step).await;
+        if !matches!(step, CutOpen) {
+            cell.world.store().set_plan(calm());
+        }
+    }
+    cell
+}
+
+/// The calls of a run without faults.
+async fn calls_of(scenario: &Scenario) -> (Vec<Call>, String, String) {
+    let mut cell = prepared(scenario).await;
+    cell.world.store().desk().keeps_log = true;
+    let done = cell.go(scenario.when).await.unwrap();
+    let calls = cell.world.store().desk().log.iter().map(|(call, _)| *call).collect();
+    assert_eq!(cell.broken(), Vec::<String>::new(), "{}", scenario.name);
+    settle_down(&mut cell, scenario).await;
+    (calls, done.to_string(), cell.stored())
+}
+
+/// The same device, operator or schedule tries again, and the sweep runs twice.
+async fn settle_down(cell: &mut Cell, scenario: &Scenario) {
+    cell.world.store().set_plan(calm());
+    cell.world.pass(5000);
+    cell.go(Sweep).await;
+    for _ in 0..2 {
+        cell.go(scenario.when).await;
+        cell.world.pass(2000);
+    }
+    cell.go(Sweep).await;
+}
+
+struct Row {
+    scenario: &'static str,
+    number: usize,
+    call: Call,
+    fault: Fault,
+    saw: String,
+    stored: String,
+    violations: Vec<String>,
+}
+
+#[test]
+fn every_fault_at_every_call_of_every_handler_leaves_nothing_wrong() {
+    let mut rows = Vec::new();
+    let mut text = String::new();
+    for scenario in SCENARIOS {
+        let (calls, saw, recovered) = block_on(calls_of(scenario));
+        writeln!(text, "\n{} (without a fault: {saw}; then {recovered})", scenario.name).unwrap();
+        for (number, call) in calls.into_iter().enumerate() {
+            for fault in call.faults() {
+                let row = block_on(cell(scenario, number, call, *fault, &recovered));
+                writeln!(
+                    text,
+                    "  {:>2} {:<18} {:<22} {:<44} {}{}",
+                    row.number + 1,
+                    row.call,
+                    row.fault,
+                    row.saw,
+                    row.stored,
+                    row.violations.iter().map(|said| format!("  VIOLATION {said}")).collect::<String>()
+                )
+                .unwrap();
+                rows.push(row);
+            }
+        }
+    }
+    let broken = rows.iter().filter(|row| !row.violations.is_empty()).collect::<Vec<_>>();
+    writeln!(text, "\n{} cells, {} with a violation", rows.len(), broken.len()).unwrap();
+    println!("{text}");
+    let folder =
+        std::env::var("CARGO_TARGET_DIR").unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target").into());
+    std::fs::write(format!("{folder}/fault-grid.txt"), &text).unwrap();
+    for row in &broken {
+        println!("{} {} {} {}: {:?}", row.scenario, row.number + 1, row.call, row.fault, row.violations);
+    }
+    assert_eq!(broken.len(), 0);
+    assert_eq!(rows.len(), CELLS, "a handler makes other calls than before");
+}
+
+async fn cell(scenario: &Scenario, number: usize, call: Call, fault: Fault, recovered: &str) -> Row {
+    let mut cell = prepared(scenario).await;
+    cell.world.store().set_plan(at_call(number, fault));
+    let injected = |cell: &Cell| cell.world.store().desk().injected.values().sum::<u64>();
+    let before = injected(&cell);
+    let done = cell.go(scenario.when).await.unwrap();
+    assert_eq!(injected(&cell), before + 1, "{}: the fault at call {number} did not happen", scenario.name);
+    let (saw, stored) = (done.to_string(), cell.stored());
+    if (call, fault) == (Call::Updates, Fault::Malformed) {
+        // A function that left out a bad record looks again when the catalog changes, or when it is
+        // started anew: a record does not become readable by itself.
+        cell.world.restart(0, 0);
+    }
+    settle_down(&mut cell, scenario).await;
+    let mut violations = cell.broken();
+    // Whatever happened on the way, it ends where a run without faults ends: nothing counted
+    // twice, nothing lost. Generations may differ.
+    let end = cell.stored();
+    if without_generation(&end) != without_generation(recovered) {
+        violations.push(format!("ends with {end}"));
+    }
+    Row { scenario: scenario.name, number, call, fault, saw, stored, violations }
+}
+
+fn without_generation(stored: &str) -> String {
+    let (state, rest) = stored.split_once(';').unwrap_or((stored, ""));
+    format!("{};{rest}", state.split(' ').next().unwrap_or_default())
+}
