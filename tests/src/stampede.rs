@@ -3,10 +3,13 @@
 //! device's first.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use tidegate_core::{ProductId, Version};
+use tidegate_lab::fleet::{Fleet, Group};
+use tidegate_lab::ledger::Ledger;
 
 /// `max_devices` of the rollout.
 pub const MAX_DEVICES: u64 = 1000;
@@ -15,11 +18,58 @@ pub const MAX_PER_PERIOD: u64 = 300;
 /// `max_in_flight` of the rollout.
 pub const MAX_IN_FLIGHT: u64 = 200;
 /// Devices that ask.
-pub const DEVICES: usize = 5000;
+pub const DEVICES: u32 = 5000;
 /// Clients that ask at the same time.
 pub const CLIENTS: usize = 64;
 
-/// What was seen from outside.
+/// Reason why a stampede failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StampedeError {
+    /// A call was not answered.
+    #[error("{path}: {cause}")]
+    Call {
+        /// The path of the call.
+        path: String,
+        /// The reason.
+        #[source]
+        cause: ureq::Error,
+    },
+    /// A call was answered with an error.
+    #[error("{path}: {status} {answer}")]
+    Refused {
+        /// The path of the call.
+        path: String,
+        /// The HTTP status.
+        status: u16,
+        /// The answer.
+        answer: String,
+    },
+    /// An answer is not JSON.
+    #[error("{path}: {cause}")]
+    NotJson {
+        /// The path of the call.
+        path: String,
+        /// The reason.
+        #[source]
+        cause: serde_json::Error,
+    },
+    /// The metrics are above a limit.
+    #[error("a limit was exceeded: {0}")]
+    LimitExceeded(Value),
+    /// The service counts other offers than the devices got.
+    #[error("{devices} devices say they have the offer; metrics say {metrics}")]
+    Miscounted {
+        /// Devices that say that they have the offer.
+        devices: u64,
+        /// The count of the service.
+        metrics: Value,
+    },
+    /// The product's name is none.
+    #[error("the product's name: {0}")]
+    Product(#[from] tidegate_core::id::IdError),
+}
+
+/// The counts that were seen from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Seen {
     /// Devices that were ever offered the update.
@@ -51,102 +101,118 @@ impl Target {
     fn call(
         &self,
         agent: &ureq::Agent,
+        method: &str,
         path: &str,
         authorization: &str,
-        body: Option<&Value>,
-    ) -> Result<Value, String> {
-        let url = format!("{}{path}", self.api);
-        let sent = match body {
-            Some(body) => agent.post(&url).header("authorization", authorization).send(body.to_string()),
-            None => agent.get(&url).header("authorization", authorization).call(),
-        };
-        let mut answer = sent.map_err(|error| format!("{path}: {error}"))?;
-        let text = answer.body_mut().read_to_string().map_err(|error| format!("{path}: {error}"))?;
+        body: &str,
+    ) -> Result<Value, StampedeError> {
+        let failed = |cause| StampedeError::Call { path: path.to_owned(), cause };
+        let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.api));
+        let request = request.header("authorization", authorization).body(body.to_owned());
+        let mut answer = agent.run(request.map_err(|error| failed(error.into()))?).map_err(failed)?;
+        let text = answer.body_mut().read_to_string().map_err(failed)?;
         if answer.status().as_u16() >= 300 {
-            return Err(format!("{path}: {} {text}", answer.status()));
+            let status = answer.status().as_u16();
+            return Err(StampedeError::Refused { path: path.to_owned(), status, answer: text });
         }
-        serde_json::from_str(&text).map_err(|error| format!("{path}: {error}"))
+        serde_json::from_str(&text).map_err(|cause| StampedeError::NotJson { path: path.to_owned(), cause })
     }
 
-    fn operator(&self, agent: &ureq::Agent, path: &str, body: Option<&Value>) -> Result<Value, String> {
-        self.call(agent, &format!("/v1/products/{}/{path}", self.product), &format!("Bearer {}", self.key), body)
+    fn operator(&self, agent: &ureq::Agent, method: &str, path: &str, body: &str) -> Result<Value, StampedeError> {
+        let path = format!("/v1/products/{}{path}", self.product);
+        self.call(agent, method, &path, &format!("Bearer {}", self.key), body)
     }
 
-    fn metrics(&self, agent: &ureq::Agent) -> Result<Value, String> {
-        self.operator(agent, "updates/2.0.0/metrics", None)
+    fn metrics(&self, agent: &ureq::Agent) -> Result<Value, StampedeError> {
+        self.operator(agent, "GET", "/updates/2.0.0/metrics", "")
     }
+}
+
+/// The answers of all devices, by their numbers: a version, or the reason why there is none.
+type Answers = BTreeMap<u32, String>;
+
+fn offered(answers: &Answers) -> u64 {
+    let mut ledger = Ledger::default();
+    for (device, _) in answers.iter().filter(|(_, answer)| *answer == "2.0.0") {
+        ledger.enter(*device, ());
+    }
+    ledger.devices()
 }
 
 /// Runs it.
 ///
 /// # Errors
-/// A sentence, when a limit was exceeded or something did not answer.
-pub fn run(target: &Target) -> Result<Seen, String> {
+/// When a limit was exceeded or something did not answer.
+pub fn run(target: &Target) -> Result<Seen, StampedeError> {
     let agent = agent();
+    let product = ProductId::new(&target.product)?;
     let update = json!({
         "version": "2.0.0", "kind": "json", "payload": {"go": true},
         "rollout": {"limits": {
             "max_devices": MAX_DEVICES, "max_per_period": MAX_PER_PERIOD, "period_s": 3600, "max_in_flight": MAX_IN_FLIGHT,
         }},
     });
-    target.operator(&agent, "updates", Some(&update))?;
-    target.operator(&agent, "updates/2.0.0/activate", Some(&json!({"reason": "stampede"})))?;
+    target.operator(&agent, "POST", "/updates", &update.to_string())?;
+    target.operator(&agent, "POST", "/updates/2.0.0/activate", r#"{"reason":"stampede"}"#)?;
     // A product's token saves issuing 5,000 of them.
-    patch(target, &agent, &json!({"product_tokens": "accept"}))?;
-    let token = put_token(target, &agent)?;
+    target.operator(&agent, "PATCH", "", r#"{"product_tokens":"accept"}"#)?;
+    let issued = target.operator(&agent, "PUT", "/token", "")?;
+    let token = issued["token"].as_str().unwrap_or_default();
+    let group = Group { devices: DEVICES, version: Version::new(1, 0, 0), said: serde_json::Map::new() };
+    let fleet = Fleet::of("device", group);
     #[allow(clippy::disallowed_methods)] // says how fast it was
     let started = Instant::now();
-    let (first, watched) = while_watching(target, || everyone_asks(target, &token))?;
+    let (first, watched) = while_watching(target, || everyone_asks(target, &fleet, &product, token))?;
     let elapsed = started.elapsed();
-    let again = everyone_asks(target, &token)?;
+    let again = everyone_asks(target, &fleet, &product, token)?;
     let changed_their_answer =
         first.iter().filter(|(device, answer)| **answer == "2.0.0" && again.get(*device) != Some(answer)).count();
-    let offered =
-        |answers: &BTreeMap<String, String>| answers.values().filter(|answer| *answer == "2.0.0").count() as u64;
     let metrics = target.metrics(&agent)?;
     let seen = Seen {
         offered: offered(&again),
         most_in_flight: watched.most_in_flight,
         looks: watched.looks,
-        check_ins: (DEVICES * 2) as u64,
-        check_ins_per_s: (DEVICES as f64 / elapsed.as_secs_f64()) as u64,
+        check_ins: u64::from(DEVICES) * 2,
+        check_ins_per_s: (f64::from(DEVICES) / elapsed.as_secs_f64()) as u64,
         changed_their_answer: changed_their_answer as u64,
     };
     if metrics["offered"] != json!(seen.offered) {
-        return Err(format!("{} devices say they have the offer; metrics say {}", seen.offered, metrics["offered"]));
+        return Err(StampedeError::Miscounted { devices: seen.offered, metrics: metrics["offered"].clone() });
     }
     Ok(seen)
 }
 
-fn everyone_asks(target: &Target, token: &str) -> Result<BTreeMap<String, String>, String> {
-    let next = AtomicUsize::new(0);
-    let client = || -> Result<Vec<(String, String)>, String> {
+fn everyone_asks(target: &Target, fleet: &Fleet, product: &ProductId, token: &str) -> Result<Answers, StampedeError> {
+    let next = AtomicU32::new(0);
+    let client = || -> Result<Vec<(u32, String)>, StampedeError> {
         let agent = agent();
         let mut answers = Vec::new();
         loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= DEVICES {
+            let device = next.fetch_add(1, Ordering::Relaxed);
+            if device >= fleet.devices() {
                 return Ok(answers);
             }
-            let device = format!("device-{number}");
-            let said = json!({"id": device, "product": target.product, "version": "1.0.0"});
-            let answer = target.call(&agent, "/v1/check", token, Some(&said))?;
+            let said = fleet.device_json(product, device, "1.0.0").to_string();
+            let answer = target.call(&agent, "POST", "/v1/check", token, &said)?;
             let told = answer["version"].as_str().or(answer["reason"].as_str()).unwrap_or_default();
             answers.push((device, told.to_string()));
         }
     };
     std::thread::scope(|scope| {
         let clients = (0..CLIENTS).map(|_| scope.spawn(client)).collect::<Vec<_>>();
-        let mut answers = BTreeMap::new();
+        let mut answers = Answers::new();
         for client in clients {
-            answers.extend(client.join().map_err(|_| "a client panicked")??);
+            answers.extend(client.join().expect("a client does not panic")?);
         }
         Ok(answers)
     })
 }
 
-/// What a watcher saw while others worked; an error as soon as a limit was exceeded.
-fn while_watching<T>(target: &Target, work: impl FnOnce() -> Result<T, String>) -> Result<(T, Seen), String> {
+/// The counts that a watcher saw while others worked; an error as soon as a limit was exceeded.
+fn while_watching<T>(
+    target: &Target,
+    work: impl FnOnce() -> Result<T, StampedeError>,
+) -> Result<(T, Seen), StampedeError> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
@@ -157,7 +223,7 @@ fn while_watching<T>(target: &Target, work: impl FnOnce() -> Result<T, String>) 
                 let number = |name: &str| metrics[name].as_u64().unwrap_or(u64::MAX);
                 let (offered, in_flight) = (number("offered"), number("in_flight"));
                 if offered > MAX_DEVICES.min(MAX_PER_PERIOD) || in_flight > MAX_IN_FLIGHT {
-                    return Err(format!("a limit was exceeded: {metrics}"));
+                    return Err(StampedeError::LimitExceeded(metrics));
                 }
                 seen.most_in_flight = seen.most_in_flight.max(in_flight);
                 seen.looks += 1;
@@ -166,27 +232,9 @@ fn while_watching<T>(target: &Target, work: impl FnOnce() -> Result<T, String>) 
         });
         let worked = work();
         done.store(true, Ordering::Relaxed);
-        let seen = watcher.join().map_err(|_| "the watcher panicked")??;
+        let seen = watcher.join().expect("the watcher does not panic")?;
         Ok((worked?, seen))
     })
-}
-
-fn patch(target: &Target, agent: &ureq::Agent, body: &Value) -> Result<(), String> {
-    let url = format!("{}/v1/products/{}", target.api, target.product);
-    let sent = agent.patch(&url).header("authorization", format!("Bearer {}", target.key)).send(body.to_string());
-    sent.map(drop).map_err(|error| error.to_string())
-}
-
-fn put_token(target: &Target, agent: &ureq::Agent) -> Result<String, String> {
-    let url = format!("{}/v1/products/{}/token", target.api, target.product);
-    let mut answer = agent
-        .put(&url)
-        .header("authorization", format!("Bearer {}", target.key))
-        .send_empty()
-        .map_err(|error| error.to_string())?;
-    let text = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
-    let issued: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    Ok(issued["token"].as_str().unwrap_or_default().to_string())
 }
 
 fn agent() -> ureq::Agent {

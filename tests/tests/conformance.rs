@@ -17,7 +17,7 @@ use tidegate_core::shard::{Gate, Grant, Shard};
 use tidegate_core::status::StatusEffect;
 use tidegate_core::update::StoredObject;
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
-use tidegate_lab::MemoryStore;
+use tidegate_lab::{MemoryStore, Random};
 use tidegate_store::record::{AuditEntry, ClaimKey, DeviceWrite, Head, PublishedCatalog, SeriesPoint, UpdateRecord};
 use tidegate_store::store::{Freshness, Period, Reservation, Reserved, Stored};
 use tidegate_store::{
@@ -427,19 +427,16 @@ fn kind(reservation: &Reservation, reserved: &Reserved) -> &'static str {
     }
 }
 
-/// SplitMix64.
-struct Dice(u64);
+/// Random numbers of a history.
+struct Dice(Random);
 
 impl Dice {
     fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        self.0.next()
     }
 
     fn below(&mut self, end: u64) -> u64 {
-        self.roll() % end
+        self.0.below(end)
     }
 
     fn chance(&mut self, percent: u64) -> bool {
@@ -488,7 +485,7 @@ struct History {
 
 impl History {
     fn new(seed: u64) -> Self {
-        let mut dice = Dice(seed);
+        let mut dice = Dice(Random::plain(seed));
         let count = 1 + u64::from(dice.chance(10));
         let products = (0..count).map(|number| ProductId::new(format!("lamp-{seed}-{number}")).unwrap()).collect();
         let devices = ["d", "d-1", "d+"].map(|device| DeviceId::new(device).unwrap());

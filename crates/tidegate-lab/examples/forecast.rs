@@ -5,7 +5,7 @@
 use std::error::Error;
 
 use tidegate_core::ProductId;
-use tidegate_lab::forecast::{play, read_fleet, read_update};
+use tidegate_lab::forecast::{FleetFile, play, read_update};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = std::env::args().skip(1).collect::<Vec<_>>();
@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: forecast UPDATE FLEET [SVG [SEED]]".into());
     };
     let update = read_update(&std::fs::read(update)?, &ProductId::new("lamp")?)?;
-    let fleet = read_fleet(&std::fs::read(fleet)?)?;
+    let fleet = FleetFile::read(&std::fs::read(fleet)?)?;
     let seed = rest.get(1).map_or(Ok(1), |seed| seed.parse())?;
     let forecast = play(&update, &fleet, seed, |_| {});
     print!("{}\n{forecast}", forecast.table());

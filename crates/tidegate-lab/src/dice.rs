@@ -3,38 +3,42 @@
 
 use crate::random::mixed;
 
-/// What a throw decides.
+/// The subject of a throw.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Throw {
-    /// When a device checks in for the first time.
+pub enum Throw {
+    /// The time of a device's first check-in.
     FirstCheckIn = 1,
-    /// How far from its period a check-in is.
+    /// The distance of a check-in from its period.
     Jitter = 2,
-    /// What becomes of an attempt.
+    /// The outcome of an attempt.
     Fate = 3,
-    /// How long an attempt takes.
+    /// The time until a report.
     ReportDelay = 4,
 }
 
 /// The dice of one play.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Dice {
+pub struct Dice {
     seed: u64,
 }
 
 impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The dice of a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self { seed: mixed(seed) }
     }
 
     /// A number from 0 up to, and without, 1.
+    #[must_use]
     #[allow(clippy::cast_precision_loss)] // 53 bits fit
-    pub(crate) fn share(self, throw: Throw, device: u32, turn: u32) -> f64 {
+    pub fn share(self, throw: Throw, device: u32, turn: u32) -> f64 {
         (self.bits(throw, device, turn) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// A whole number from 0 to `most`.
-    pub(crate) fn up_to(self, most: u32, throw: Throw, device: u32, turn: u32) -> u32 {
+    #[must_use]
+    pub fn up_to(self, most: u32, throw: Throw, device: u32, turn: u32) -> u32 {
         let wide = u128::from(self.bits(throw, device, turn)) * (u128::from(most) + 1);
         u32::try_from(wide >> 64).unwrap_or(most)
     }

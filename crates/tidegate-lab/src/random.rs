@@ -19,6 +19,12 @@ impl Random {
         Self(SplitMix64::seed_from_u64(mixed(seed ^ LABORATORY)))
     }
 
+    /// The stream of SplitMix64 itself, for tests that keep seeds of it. Neighbouring seeds give streams that overlap.
+    #[must_use]
+    pub fn plain(seed: u64) -> Self {
+        Self(SplitMix64::seed_from_u64(seed))
+    }
+
     /// The next 64 bits.
     #[allow(clippy::should_implement_trait)] // it never ends, and is no iterator
     pub fn next(&mut self) -> u64 {

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use tidegate_core::{DeviceId, ProductId, UpdateId, Version};
 use tidegate_lab::MemoryStore;
+use tidegate_lab::simulator::checker::Asked;
 use tidegate_lab::simulator::fault::{Call, Fault};
 use tidegate_lab::simulator::faulty::{FaultPlan, FaultyStore};
-use tidegate_lab::simulator::ledger::Asked;
 use tidegate_lab::simulator::requests::{self, Answer};
 use tidegate_lab::simulator::world::{Ask, Done, World, moment};
 
@@ -215,13 +215,13 @@ impl Cell {
         if let CheckIn(_) = step {
             let version = Version::parse(version).unwrap();
             let asked = Asked { device: device.clone(), product: product.clone(), version, function_now };
-            self.world.store().desk().ledger.answered(&asked, answer);
+            self.world.store().desk().checker.answered(&asked, answer);
         }
         if let Operate(_, path, _) = step
             && answer.status == 200
             && (path.ends_with("pause") || path.ends_with("abort"))
         {
-            self.world.store().desk().ledger.acknowledged_stop(&self.update);
+            self.world.store().desk().checker.acknowledged_stop(&self.update);
         }
     }
 
@@ -229,15 +229,15 @@ impl Cell {
     fn stored(&self) -> String {
         let desk = self.world.store().desk();
         let device = DeviceId::new("lamp-7").unwrap();
-        let state = desk.ledger.in_force(&self.update).map(|(generation, state)| format!("{state} {generation}"));
+        let state = desk.checker.in_force(&self.update).map(|(generation, state)| format!("{state} {generation}"));
         let claim =
-            desk.ledger.claim(&self.update, &device).map(|claim| format!("{:?} {}", claim.state, claim.attempts));
-        let totals = desk.ledger.totals(&self.update);
+            desk.checker.claim(&self.update, &device).map(|claim| format!("{:?} {}", claim.state, claim.attempts));
+        let totals = desk.checker.totals(&self.update);
         format!("{}; {totals}; {}", state.unwrap_or("none".into()), claim.unwrap_or("no claim".into()))
     }
 
     fn broken(&self) -> Vec<String> {
-        let broken = self.world.store().desk().ledger.broken().map(|(invariant, said)| format!("{invariant}: {said}"));
+        let broken = self.world.store().desk().checker.broken().map(|(invariant, said)| format!("{invariant}: {said}"));
         self.violations.iter().cloned().chain(broken).collect()
     }
 }

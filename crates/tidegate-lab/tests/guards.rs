@@ -1,6 +1,6 @@
 //! Every condition of the storage protocol is taken away once, and somebody notices.
 
-use tidegate_lab::simulator::ledger::Invariant;
+use tidegate_lab::simulator::invariant::Invariant;
 use tidegate_lab::simulator::simulation::try_run;
 use tidegate_lab::simulator::{Guard, Plan};
 

@@ -1,15 +1,6 @@
 //! `tidegate load`: a fleet that drives a running service, and looks at its limits from outside.
 
-mod between;
-mod crew;
-mod fleet;
-pub mod limits;
-pub mod mix;
-mod pace;
-mod plan;
-mod sightings;
 mod summary;
-mod tally;
 mod target;
 mod ticker;
 mod watcher;
@@ -21,21 +12,22 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
+use semver::Version;
 use serde_json::{Map, Value};
+use tidegate_core::ProductId;
+use tidegate_lab::fleet::{Fleet, Group, Ids, Outcomes};
+use tidegate_lab::load::{
+    BadAnswer, CallError, Connection, Crew, Devices, Kind, LONGEST, Limits, MOST_REQUESTS, Mix, Pace, PaceError,
+    Request, Route,
+};
 use tidegate_lab::random::Random;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::crew::Crew;
-use self::fleet::Fleet;
-use self::limits::Limits;
-use self::mix::{Kind, Mix};
-use self::pace::Pace;
-use self::plan::Plan;
 use self::summary::Summary;
 use self::target::Target;
 use self::ticker::Ticker;
 use self::watcher::{LOOK_EVERY, Watcher};
-use crate::api_client::ApiClient;
+use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;
 use crate::error::{CommandError, CommandResult};
 use crate::output::Output;
@@ -124,22 +116,25 @@ fn rate(text: &str) -> Result<f64, String> {
 
 /// Drives the service, and says what was measured and whether the limits held.
 pub fn run(args: LoadArgs, common: &Common, output: &Output) -> CommandResult {
-    let pace = Pace::new(args.rate, args.duration)?;
+    let pace = pace(args.rate, args.duration)?;
     let (asking, idle) = shares(&args)?;
     let target = Target::new(&args, common)?;
-    let (seed, plan) = plan(&args, &target, asking, idle)?;
+    let product = ProductId::new(target.product());
+    let product = product.map_err(|error| CommandError::BadInput(format!("--product: {error}")))?;
+    let seed = args.seed.map_or_else(draw_seed, Ok)?;
+    let fleet = fleet(&args, &target, seed, asking, idle)?;
     let clients = (0..args.connections).map(|_| target.device()).collect::<CommandResult<Vec<_>>>()?;
     let watcher = target.watcher()?;
     let stop = stop_on_ctrl_c()?;
     let deck = args.mix.deck(&mut Random::new(seed));
-    let crew = Crew::new(pace, deck, Fleet::new(plan), &stop);
+    let crew = Crew::new(pace, deck, Devices::new(fleet, product, seed), crate::time::start(), &stop);
     let (elapsed, watcher) = drive(&crew, &clients, watcher, Ticker::new(output))?;
-    let ledger = crew.end();
-    if let (0, Some(failure)) = (ledger.tally.answered(), ledger.tally.failures().values().next()) {
+    let progress = crew.end();
+    if let (0, Some(failure)) = (progress.tally.answered(), progress.tally.failures().values().next()) {
         return Err(failure.first.clone());
     }
     let is_stopped = stop.load(Ordering::Relaxed);
-    let summary = Summary { args: &args, target: &target, pace, seed, elapsed, ledger, watcher, is_stopped };
+    let summary = Summary { args: &args, target: &target, pace, seed, elapsed, progress, watcher, is_stopped };
     output.document(&summary.document())?;
     summary.show(output)?;
     summary.verdict()
@@ -147,8 +142,8 @@ pub fn run(args: LoadArgs, common: &Common, output: &Output) -> CommandResult {
 
 /// How many devices ask, and how many are idle. A device does one thing at a time, so every connection
 /// must find one that asks.
-fn shares(args: &LoadArgs) -> CommandResult<(usize, usize)> {
-    let (devices, connections) = (args.devices as usize, args.connections as usize);
+fn shares(args: &LoadArgs) -> CommandResult<(u32, u32)> {
+    let (devices, connections) = (args.devices, args.connections);
     if devices <= connections {
         return Err(CommandError::Usage(format!(
             "--devices must be more than --connections, which is {connections}: a device does one thing at a time"
@@ -162,7 +157,23 @@ fn shares(args: &LoadArgs) -> CommandResult<(usize, usize)> {
     Ok((asking, devices - asking))
 }
 
-fn plan(args: &LoadArgs, target: &Target, asking: usize, idle: usize) -> CommandResult<(u64, Plan)> {
+/// A load that is bounded, in the words of the command line.
+fn pace(per_s: f64, duration: Duration) -> CommandResult<Pace> {
+    Pace::new(per_s, duration).map_err(|error| {
+        CommandError::Usage(match error {
+            PaceError::TooLong(got) => {
+                let (longest, got) = (crate::duration::show(LONGEST), crate::duration::show(got));
+                format!("--duration must be at most {longest}; got {got}")
+            }
+            PaceError::Requests(got) => {
+                format!("--rate for --duration must be 1 to {MOST_REQUESTS} requests; got {got}")
+            }
+        })
+    })
+}
+
+/// The fleet: devices that ask for updates, and devices that are idle.
+fn fleet(args: &LoadArgs, target: &Target, seed: u64, asking: u32, idle: u32) -> CommandResult<Fleet> {
     let said = args.like.as_deref().map(read_object).transpose()?.unwrap_or_else(Map::new);
     let from = args.from.clone().or_else(|| said.get("version").and_then(Value::as_str).map(str::to_owned));
     let from = from.unwrap_or_else(|| OLDEST.to_owned());
@@ -170,9 +181,18 @@ fn plan(args: &LoadArgs, target: &Target, asking: usize, idle: usize) -> Command
         0 => from.clone(),
         _ => target.newest(args.newest.as_ref(), &from)?,
     };
-    let seed = args.seed.map_or_else(draw_seed, Ok)?;
-    let product = target.product().to_owned();
-    Ok((seed, Plan { said, product, from, newest, asking, idle, failures_percent: args.failures, seed }))
+    let version = |text: &str| {
+        Version::parse(text).map_err(|error| {
+            CommandError::Usage(format!("devices run SemVer 2.0 such as 1.4.0; `{text:.64}` is not: {error}"))
+        })
+    };
+    let ids = Ids { name: format!("load-{seed}-"), digits: 1 };
+    let groups = vec![
+        Group { devices: asking, version: version(&from)?, said: said.clone() },
+        Group { devices: idle, version: version(&newest)?, said },
+    ];
+    let failure = args.failures as f64 / 100.0;
+    Ok(Fleet::new(ids, groups).with_outcomes(Outcomes { success: 1.0 - failure, failure, silence: 0.0 }))
 }
 
 fn draw_seed() -> CommandResult<u64> {
@@ -200,7 +220,7 @@ fn stop_on_ctrl_c() -> CommandResult<Arc<AtomicBool>> {
 
 /// Sends everything, and looks at the service meanwhile. Answers how long the sending took.
 fn drive(
-    crew: &Crew<'_>,
+    crew: &Crew<'_, CommandError>,
     clients: &[ApiClient],
     watcher: Option<Watcher>,
     mut ticker: Ticker,
@@ -240,5 +260,52 @@ fn watch(mut watcher: Watcher, is_over: &AtomicBool) -> Watcher {
             thread::sleep(NOTICE);
         }
         watcher.look();
+    }
+}
+
+impl Connection for ApiClient {
+    type Error = CommandError;
+
+    fn send(&self, request: &Request) -> CommandResult<(Value, Option<jiff::Timestamp>)> {
+        let path = match request.route {
+            Route::Check => ApiPath::check(),
+            Route::Report => ApiPath::report(),
+        };
+        self.post_dated(&path, &request.body)
+    }
+}
+
+impl CallError for CommandError {
+    fn kind(&self) -> String {
+        match self {
+            Self::Refused { status, code, .. } => format!("{status} {code}"),
+            other => other.code().to_owned(),
+        }
+    }
+
+    fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+}
+
+impl From<BadAnswer> for CommandError {
+    fn from(error: BadAnswer) -> Self {
+        Self::failed("bad_answer", error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_is_bounded() {
+        let refused = |per_s, seconds| {
+            pace(per_s, Duration::from_secs(seconds)).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(refused(1.0, 601), "--duration must be at most 10m; got 10m 1s (usage)");
+        assert_eq!(refused(1e5, 11), "--rate for --duration must be 1 to 1000000 requests; got 1100000 (usage)");
+        assert_eq!(refused(1e-3, 11), "--rate for --duration must be 1 to 1000000 requests; got 0 (usage)");
+        assert_eq!(refused(1e5, 10), "");
     }
 }

@@ -7,11 +7,13 @@ use tidegate_core::device::Delivery;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::shard::Grant;
-use tidegate_core::{Catalog, Claims, Device, DeviceId, ObjectionCode, State, Update, decide};
+use tidegate_core::{Catalog, Claims, Device, ObjectionCode, State, Update, decide};
+use tidegate_wire::device_json::attributes_of;
 
-use crate::forecast::fleet::{Audience, Fleet, STATED};
-use crate::forecast::ledger::GENERATION;
+use crate::fleet::Fleet;
+use crate::forecast::fleet_file::{Audience, FleetFile, STATED};
 use crate::forecast::row::{Doing, Row};
+use crate::forecast::shards::GENERATION;
 use crate::forecast::timetable::moment;
 
 /// What a check-in is answered, before its shard is asked.
@@ -57,6 +59,7 @@ const PLACES: usize = tidegate_core::cohort::PLACES as usize;
 #[derive(Debug)]
 pub(crate) struct Decider {
     update: Arc<Update>,
+    fleet: Fleet,
     slots: Slots,
     catalog: Catalog,
     start_s: i64,
@@ -66,7 +69,7 @@ pub(crate) struct Decider {
 }
 
 impl Decider {
-    pub(crate) fn new(update: &Update, fleet: &Fleet, memory: Memory) -> Self {
+    pub(crate) fn new(update: &Update, file: &FleetFile, memory: Memory) -> Self {
         let mut slots = Slots::new();
         let mut update = update.clone();
         // The policies come without the slots they were parsed with; their texts say the same.
@@ -76,18 +79,18 @@ impl Decider {
         for group in &mut update.rollout.groups {
             group.policy = again(&group.policy);
         }
-        update.policy = match fleet.audience {
+        update.policy = match file.audience {
             Audience::Policy => again(&update.policy),
             Audience::Stated => Policy::parse(STATED, &mut slots).expect("an attribute's name is a policy"),
         };
         update.state = State::Active;
         update.generation = GENERATION;
         update.shards = update.rollout.limits.shards(update.content.size_bytes());
-        let devices = fleet.groups.iter().map(|group| {
-            let mut attributes = group.attributes.clone();
+        let devices = file.fleet.groups.iter().map(|group| {
+            let mut attributes = attributes_of(&group.said).expect("the fleet file was refused otherwise");
             attributes.insert("product", Value::Text(update.product.to_string()));
             let device = Device {
-                id: device_id(0),
+                id: file.fleet.id(0),
                 product: update.product.clone(),
                 version: group.version.clone(),
                 attributes,
@@ -100,9 +103,10 @@ impl Decider {
         let catalog = Catalog::new(update.product.clone(), slots.clone(), [update.clone()]);
         Self {
             update: Arc::new(update),
+            fleet: file.fleet.clone(),
             slots,
             catalog,
-            start_s: fleet.starts_at.as_second(),
+            start_s: file.starts_at.as_second(),
             remembered: vec![0; devices.len() * 2 * PLACES],
             devices,
             memory,
@@ -171,7 +175,7 @@ impl Decider {
     /// Asks the rules about one device.
     fn ask(&mut self, number: u32, row: &Row, now_s: i64, no_room: Option<NoRoom>) -> Answer {
         let device = &mut self.devices[usize::from(row.group)][usize::from(row.is_updated())];
-        device.id = device_id(number);
+        device.id = self.fleet.id(number);
         device.attributes.insert("id", Value::Text(device.id.to_string()));
         let id = &self.update.id;
         let claim = row.claim(&self.update.version, self.start_s);
@@ -191,11 +195,6 @@ impl Decider {
 fn asks_for_ids(update: &Update) -> bool {
     let groups = update.rollout.groups.iter().map(|group| &group.policy);
     groups.chain([&update.policy]).any(|policy| policy.text().contains("id"))
-}
-
-/// The name of a device of the fleet.
-pub(crate) fn device_id(number: u32) -> DeviceId {
-    DeviceId::new(format!("device-{number:07}")).expect("letters, a dash and digits are an id")
 }
 
 /// An answer in a byte; 0 is none. Only a device without a claim is remembered an offer of.

@@ -11,9 +11,9 @@ use tidegate_core::shard::Counts;
 use tidegate_core::{ObjectionCode, Update};
 
 use crate::forecast::decider::Answer;
-use crate::forecast::fleet::Fleet;
-use crate::forecast::ledger::Ledger;
+use crate::forecast::fleet_file::FleetFile;
 use crate::forecast::play::image_bytes;
+use crate::forecast::shards::Shards;
 use crate::forecast::text;
 use crate::forecast::timetable::{closed_spans, moment};
 
@@ -173,17 +173,17 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(fleet: &Fleet, eligible: u32) -> Self {
+    pub(crate) fn new(file: &FleetFile, eligible: u32) -> Self {
         Self {
-            start_s: fleet.starts_at.as_second(),
-            play_s: fleet.play_s,
+            start_s: file.starts_at.as_second(),
+            play_s: file.play_s,
             eligible,
             hours: Vec::new(),
             check_ins: 0,
             curve: vec![Point::default()],
-            step_s: bucket_s(fleet.play_s) / POINTS_PER_BUCKET,
+            step_s: bucket_s(file.play_s) / POINTS_PER_BUCKET,
             most_in_flight: 0,
-            offers: vec![0; fleet.play_s as usize],
+            offers: vec![0; file.play_s as usize],
             first_offers: 0,
             milestones: MILESTONES.iter().map(|percent| Milestone { percent: *percent, at: None }).collect(),
             waits: BTreeMap::new(),
@@ -258,12 +258,12 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn finish(mut self, update: &Update, fleet: &Fleet, ledger: &Ledger) -> Forecast {
+    pub(crate) fn finish(mut self, update: &Update, file: &FleetFile, shards: &Shards) -> Forecast {
         let bytes_per_device = image_bytes(update, fleet);
-        let peak_bytes = self.spread_bytes(bytes_per_device, fleet.bandwidth_bytes_per_s);
+        let peak_bytes = self.spread_bytes(bytes_per_device, file.bandwidth_bytes_per_s);
         let limits = &update.rollout.limits;
         let offers_per_period = limits.offers_per_period(update.content.size_bytes());
-        let is_finished = self.first_offers == self.eligible && ledger.total.in_flight == 0;
+        let is_finished = self.first_offers == self.eligible && shards.total.in_flight == 0;
         let ended = match self.aborted {
             Some((second, why)) => Ending::Aborted { at: moment(self.start_s + i64::from(second)), why },
             None if is_finished => Ending::Finished { at: moment(self.start_s + i64::from(self.moved_s)) },
@@ -274,12 +274,12 @@ impl Recorder {
         Forecast {
             hours: self.hours,
             ended,
-            devices: fleet.devices,
+            devices: file.fleet.devices(),
             eligible: self.eligible,
             milestones: self.milestones,
-            most_in_flight: ledger.most_in_flight,
+            most_in_flight: shards.most_in_flight,
             peak_offers_per_minute: minutes.iter().map(|(_, offers)| *offers).max().unwrap_or(0),
-            peak_bytes_per_s: fleet.bandwidth_bytes_per_s.map(|_| peak_bytes),
+            peak_bytes_per_s: file.bandwidth_bytes_per_s.map(|_| peak_bytes),
             waits: self.waits,
             plan: Plan {
                 title: format!("{} {}", update.product, update.version),

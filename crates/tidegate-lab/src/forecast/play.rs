@@ -12,12 +12,13 @@ use tidegate_core::status::StatusEffect;
 use tidegate_core::{Claim, Cohort, Update};
 
 use crate::dice::{Dice, Throw};
-use crate::forecast::decider::{Answer, Decider, Memory, device_id};
-use crate::forecast::fleet::Fleet;
+use crate::fleet::{Fate, Fleet};
+use crate::forecast::decider::{Answer, Decider, Memory};
+use crate::forecast::fleet_file::FleetFile;
 use crate::forecast::forecast::{Forecast, Recorder};
 use crate::forecast::health_gate::reason_to_stop;
-use crate::forecast::ledger::Ledger;
 use crate::forecast::row::{Doing, Row};
+use crate::forecast::shards::Shards;
 use crate::forecast::timetable::{moment, turning_points};
 
 /// The sweep, which ends claims, runs once a minute.
@@ -25,11 +26,11 @@ const SWEEP_S: u32 = 60;
 /// No device.
 const NOBODY: u32 = u32::MAX;
 
-/// Plays `update` for `fleet`. The same seed gives the same forecast. `progress` is told how many
+/// Plays `update` for the fleet of `file`. The same seed gives the same forecast. `progress` is told how many
 /// hours of virtual time have passed.
 #[must_use]
-pub fn play(update: &Update, fleet: &Fleet, seed: u64, progress: impl FnMut(u64)) -> Forecast {
-    play_watched(update, fleet, seed, Memory::Kept, &mut Hours(progress))
+pub fn play(update: &Update, file: &FleetFile, seed: u64, progress: impl FnMut(u64)) -> Forecast {
+    play_watched(update, file, seed, Memory::Kept, &mut Hours(progress))
 }
 
 /// Sees every answer while it is given.
@@ -53,20 +54,20 @@ impl<P: FnMut(u64)> Watch for Hours<P> {
 
 pub(crate) fn play_watched(
     update: &Update,
-    fleet: &Fleet,
+    file: &FleetFile,
     seed: u64,
     memory: Memory,
     watch: &mut impl Watch,
 ) -> Forecast {
-    let mut play = Play::new(update, fleet, seed, memory, watch);
-    for second in 0..fleet.play_s {
+    let mut play = Play::new(update, file, seed, memory, watch);
+    for second in 0..file.play_s {
         play.second(second);
         if (second + 1).is_multiple_of(3600) {
             play.watch.passed(u64::from((second + 1) / 3600));
         }
     }
     let update = play.decider.update();
-    play.recorder.finish(&update, fleet, &play.ledger)
+    play.recorder.finish(&update, file, &play.shards)
 }
 
 /// What happens beside check-ins. In one second, reports come before the sweep.
@@ -78,13 +79,13 @@ enum Happening {
 }
 
 struct Play<'a, W> {
-    fleet: &'a Fleet,
+    file: &'a FleetFile,
     watch: &'a mut W,
     memory: Memory,
     update: Arc<Update>,
     dice: Dice,
     decider: Decider,
-    ledger: Ledger,
+    shards: Shards,
     recorder: Recorder,
     start_s: i64,
     download_s: u32,
@@ -98,25 +99,25 @@ struct Play<'a, W> {
 }
 
 impl<'a, W: Watch> Play<'a, W> {
-    fn new(update: &Update, fleet: &'a Fleet, seed: u64, memory: Memory, watch: &'a mut W) -> Self {
-        let mut decider = Decider::new(update, fleet, memory);
+    fn new(update: &Update, file: &'a FleetFile, seed: u64, memory: Memory, watch: &'a mut W) -> Self {
+        let mut decider = Decider::new(update, file, memory);
         let update = decider.update();
-        let start_s = fleet.starts_at.as_second();
-        let mut rows = rows(&update, fleet);
+        let start_s = file.starts_at.as_second();
+        let mut rows = rows(&update, &file.fleet);
         let eligible = (0_u32..).zip(&mut rows).filter_map(|(number, row)| decider.is_for(number, row).then_some(()));
         let eligible = u32::try_from(eligible.count()).unwrap_or(u32::MAX);
-        let turns = turning_points(&update.rollout, start_s, start_s + i64::from(fleet.play_s));
-        let download_s = image_bytes(&update, fleet).div_ceil(fleet.bandwidth_bytes_per_s.unwrap_or(u64::MAX));
+        let turns = turning_points(&update.rollout, start_s, start_s + i64::from(file.play_s));
+        let download_s = image_bytes(&update, file).div_ceil(file.bandwidth_bytes_per_s.unwrap_or(u64::MAX));
         let mut play = Self {
-            fleet,
+            file,
             watch,
             memory,
             dice: Dice::new(seed),
-            ledger: Ledger::new(&update, start_s),
-            recorder: Recorder::new(fleet, eligible),
+            shards: Shards::new(&update, start_s),
+            recorder: Recorder::new(file, eligible),
             start_s,
             download_s: u32::try_from(download_s).unwrap_or(u32::MAX),
-            first: vec![NOBODY; usize::try_from(fleet.play_s).unwrap_or(0)],
+            first: vec![NOBODY; usize::try_from(file.play_s).unwrap_or(0)],
             happenings: BinaryHeap::new(),
             silent: Vec::new(),
             turns: turns.into_iter().peekable(),
@@ -124,8 +125,8 @@ impl<'a, W: Watch> Play<'a, W> {
             rows,
             update,
         };
-        for number in 0..fleet.devices {
-            let second = play.dice.up_to(fleet.period_s - 1, Throw::FirstCheckIn, number, 0);
+        for number in 0..file.fleet.devices() {
+            let second = play.dice.up_to(file.period_s - 1, Throw::FirstCheckIn, number, 0);
             play.expect(number, second);
         }
         play
@@ -158,12 +159,12 @@ impl<'a, W: Watch> Play<'a, W> {
             self.check_in(second, number);
             number = next;
         }
-        self.recorder.end_second(second, &self.ledger.total);
+        self.recorder.end_second(second, &self.shards.total);
     }
 
     fn check_in(&mut self, second: u32, number: u32) {
         if self.memory == Memory::None {
-            self.ledger.forget();
+            self.shards.forget();
         }
         self.recorder.check_in();
         let now_s = self.start_s + i64::from(second);
@@ -175,8 +176,8 @@ impl<'a, W: Watch> Play<'a, W> {
         self.recorder.answered(answer);
         self.watch.answered(now_s, number, answer.name());
         if self.rows[number as usize].doing != Doing::Silent {
-            let wait = self.fleet.period_s - self.fleet.jitter_s
-                + self.dice.up_to(2 * self.fleet.jitter_s, Throw::Jitter, number, second);
+            let wait = self.file.period_s - self.file.jitter_s
+                + self.dice.up_to(2 * self.file.jitter_s, Throw::Jitter, number, second);
             self.expect(number, second.saturating_add(wait.max(1)));
         }
     }
@@ -188,10 +189,10 @@ impl<'a, W: Watch> Play<'a, W> {
         let row = &mut self.rows[number as usize];
         let reserved = match row_claim(row, &self.update, self.start_s) {
             None => self
-                .ledger
+                .shards
                 .grant_first(row.cohort, now_s)
                 .map(|shard| (Claim::reserve(&self.update.version, shard, now, expires_at), None)),
-            Some(claim) => self.ledger.grant(grant, claim.shard, now_s).map(|()| {
+            Some(claim) => self.shards.grant(grant, claim.shard, now_s).map(|()| {
                 let (again, delta) = claim.reserve_again(now, expires_at);
                 (again, Some(delta))
             }),
@@ -203,7 +204,7 @@ impl<'a, W: Watch> Play<'a, W> {
         let row = &mut self.rows[number as usize];
         row.keep(&claim, self.start_s);
         if let Some(delta) = delta {
-            self.ledger.apply(claim.shard, delta);
+            self.shards.apply(claim.shard, delta);
         }
         self.recorder.granted(second, grant == Grant::First);
         self.begin(second, number);
@@ -227,23 +228,19 @@ impl<'a, W: Watch> Play<'a, W> {
             return;
         }
         let attempt = u32::from(row.attempts);
-        let fate = self.dice.share(Throw::Fate, number, attempt);
-        let Fleet { failure_rate, silence_rate, success_rate, .. } = *self.fleet;
-        let report = if fate < failure_rate {
-            Happening::Failed
-        } else if fate < failure_rate + silence_rate {
-            row.doing = Doing::Silent;
-            return;
-        } else if fate < failure_rate + silence_rate + success_rate + 1e-12 {
-            Happening::Succeeded
-        } else {
-            // It ignores the offer, and goes on checking in.
-            return;
+        let report = match self.file.fleet.outcomes.fate(self.dice, number, attempt) {
+            Fate::Succeeds => Happening::Succeeded,
+            Fate::Fails => Happening::Failed,
+            Fate::FallsSilent => {
+                row.doing = Doing::Silent;
+                return;
+            }
+            Fate::IgnoresIt => return,
         };
         row.doing = Doing::Installing;
-        let jitter_s = self.fleet.report_jitter_s;
+        let jitter_s = self.file.report_jitter_s;
         let report_s =
-            self.fleet.report_after_s - jitter_s + self.dice.up_to(2 * jitter_s, Throw::ReportDelay, number, attempt);
+            self.file.report_after_s - jitter_s + self.dice.up_to(2 * jitter_s, Throw::ReportDelay, number, attempt);
         let due = second.saturating_add(report_s.max(self.download_s).max(1));
         self.happenings.push(Reverse((due, report, number)));
     }
@@ -266,14 +263,14 @@ impl<'a, W: Watch> Play<'a, W> {
         };
         if let Some((after, delta)) = moved {
             self.moved(second, number, &after, delta);
-            let counts = self.ledger.total;
+            let counts = self.shards.total;
             self.stop_if_bad(second, &counts);
         }
     }
 
     fn moved(&mut self, second: u32, number: u32, after: &Claim, delta: CountDelta) {
         self.rows[number as usize].keep(after, self.start_s);
-        self.ledger.apply(after.shard, delta);
+        self.shards.apply(after.shard, delta);
         self.recorder.moved(second);
     }
 
@@ -281,7 +278,7 @@ impl<'a, W: Watch> Play<'a, W> {
         if !self.recorder.is_aborted()
             && let Some(why) = reason_to_stop(&self.update.rollout.health, counts)
         {
-            self.ledger.stop();
+            self.shards.stop();
             self.decider.abort();
             self.recorder.aborted(second, why);
         }
@@ -296,7 +293,7 @@ impl<'a, W: Watch> Play<'a, W> {
             claim.expire(now).map(|(after, delta)| (number, after, delta))
         };
         let silent = self.silent.iter().filter_map(|number| ended(*number)).collect::<Vec<_>>();
-        let counts = silent.iter().fold(self.ledger.total, |counts, (.., delta)| counts.after(*delta));
+        let counts = silent.iter().fold(self.shards.total, |counts, (.., delta)| counts.after(*delta));
         self.stop_if_bad(second, &counts);
         let Rollout { ends_at, health, limits, .. } = &self.update.rollout;
         let is_over = self.recorder.is_aborted() || ends_at.is_some_and(|end| now >= end);
@@ -304,7 +301,7 @@ impl<'a, W: Watch> Play<'a, W> {
             true => silent.len(),
             false => {
                 let most = limits.max_in_flight;
-                usize::try_from(health.expirable_claims(&self.ledger.total, silent.len() as u64, most)).unwrap_or(0)
+                usize::try_from(health.expirable_claims(&self.shards.total, silent.len() as u64, most)).unwrap_or(0)
             }
         };
         self.silent = silent.iter().skip(given_on).map(|(number, ..)| *number).collect();
@@ -319,19 +316,13 @@ fn row_claim(row: &Row, update: &Update, start_s: i64) -> Option<Claim> {
 }
 
 /// What a device downloads.
-pub(crate) fn image_bytes(update: &Update, fleet: &Fleet) -> u64 {
-    fleet.image_size_bytes.unwrap_or_else(|| update.content.size_bytes())
+pub(crate) fn image_bytes(update: &Update, file: &FleetFile) -> u64 {
+    file.image_size_bytes.unwrap_or_else(|| update.content.size_bytes())
 }
 
 fn rows(update: &Update, fleet: &Fleet) -> Vec<Row> {
-    let ends = fleet.group_ends();
-    let mut group = 0;
-    let row = |number: u32| {
-        while ends.get(group).is_some_and(|end| number >= *end) {
-            group += 1;
-        }
-        let cohort = Cohort::of(&update.id, &device_id(number));
-        Row::new(cohort, u8::try_from(group).expect("a fleet has at most 64 groups"))
-    };
-    (0..fleet.devices).map(row).collect()
+    let groups = (0_u8..).zip(&fleet.groups);
+    let groups = groups.flat_map(|(place, group)| std::iter::repeat_n(place, group.devices as usize));
+    let row = |(number, group)| Row::new(Cohort::of(&update.id, &fleet.id(number)), group);
+    (0..).zip(groups).map(row).collect()
 }

@@ -7,10 +7,11 @@ use tidegate_core::attributes::Value;
 use tidegate_core::device::Delivery;
 use tidegate_core::limits::Limits;
 use tidegate_core::policy::{Policy, Slots};
-use tidegate_core::{Catalog, Claims, Cohort, Device, ProductId, State, Update, Version, decide};
+use tidegate_core::{Catalog, Claims, Cohort, Device, DeviceId, ProductId, State, Update, Version, decide};
 
-use crate::forecast::decider::{Memory, device_id};
-use crate::forecast::fleet::{Fleet, read_fleet};
+use crate::fleet::Outcomes;
+use crate::forecast::decider::Memory;
+use crate::forecast::fleet_file::FleetFile;
 use crate::forecast::play::{Watch, play, play_watched};
 use crate::forecast::read_update;
 
@@ -27,8 +28,15 @@ fn update(text: &[u8]) -> Update {
     read_update(text, &ProductId::new("lamp").unwrap()).unwrap()
 }
 
-fn fleet(text: &str, devices: u32) -> Fleet {
-    Fleet { devices, ..read_fleet(text.as_bytes()).unwrap() }
+/// A fleet file with another number of devices.
+fn fleet(text: &str, devices: u32) -> FleetFile {
+    let mut file = serde_json::from_str::<serde_json::Value>(text).unwrap();
+    file["devices"] = devices.into();
+    FleetFile::read(file.to_string().as_bytes()).unwrap()
+}
+
+fn device_id(number: u32) -> DeviceId {
+    DeviceId::new(format!("device-{number:07}")).unwrap()
 }
 
 const PHASED: &[u8] = include_bytes!("../../examples-data/phased-update.json");
@@ -50,7 +58,7 @@ fn what_is_remembered_is_what_the_rules_say_device_by_device() {
     ];
     for (update_text, fleet_text, devices) in plays {
         let (update, mut fleet) = (update(update_text), fleet(fleet_text, devices));
-        fleet.failure_rate = fleet.failure_rate.max(0.01);
+        fleet.fleet.outcomes.failure = fleet.fleet.outcomes.failure.max(0.01);
         fleet.play_s = fleet.play_s.max(48 * 3600);
         let (mut fast, mut full) = (Answers::default(), Answers::default());
         play_watched(&update, &fleet, 3, Memory::Kept, &mut fast);
@@ -132,7 +140,8 @@ fn windows_and_groups_are_what_the_rules_say_asked_afresh() {
     // Without limits, what the rules say of a device without a claim is all that it can be told.
     asked.rollout.limits = Limits { max_devices: None, max_per_period: None, max_in_flight: None, ..Limits::default() };
     let catalog = Catalog::new(asked.product.clone(), slots, [asked.clone()]);
-    let fleet = Fleet { failure_rate: 0.0, silence_rate: 0.0, success_rate: 1.0, ..fleet(NIGHTLY, 1200) };
+    let mut fleet = fleet(NIGHTLY, 1200);
+    fleet.fleet.outcomes = Outcomes::ALL_SUCCEED;
     let mut answers = Answers::default();
     play_watched(&asked, &fleet, 1, Memory::Kept, &mut answers);
 
@@ -240,7 +249,7 @@ fn the_pictures_in_the_docs_are_what_the_command_draws_today() {
         ("silent-brick", AT_ONCE, SILENT),
         ("nights", NIGHT, NIGHTLY),
     ] {
-        let drawn = play(&update(update_text), &read_fleet(fleet_text.as_bytes()).unwrap(), 1, |_| {}).svg();
+        let drawn = play(&update(update_text), &FleetFile::read(fleet_text.as_bytes()).unwrap(), 1, |_| {}).svg();
         let shown = std::fs::read_to_string(folder.join(name).with_extension("svg")).unwrap();
         assert!(drawn == shown, "{name}.svg is another picture: run the commands in docs/forecast/README.md");
     }
@@ -248,7 +257,8 @@ fn the_pictures_in_the_docs_are_what_the_command_draws_today() {
 
 #[test]
 fn an_update_that_always_fails_is_stopped_at_once() {
-    let fleet = Fleet { success_rate: 0.0, failure_rate: 1.0, ..fleet(BAD, 5000) };
+    let mut fleet = fleet(BAD, 5000);
+    fleet.fleet.outcomes = Outcomes { success: 0.0, failure: 1.0, silence: 0.0 };
     let forecast = play(&update(AT_ONCE), &fleet, 1, |_| {});
     let stopped = forecast.aborted_at().unwrap().as_second() - fleet.starts_at.as_second();
     assert!(stopped < 3600, "{forecast}");

@@ -2,7 +2,7 @@
 //!
 //! Before each call the store asks what is to happen to it, and lets others go first: so the
 //! functions above it are interleaved at every call, and can be killed between any two. Every write
-//! that was applied is entered in the [`Ledger`] and compared with what is stored.
+//! that was applied is told to the [`InvariantChecker`] and compared with what is stored.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -22,8 +22,8 @@ use tidegate_store::{
 };
 
 use crate::random::Random;
+use crate::simulator::checker::InvariantChecker;
 use crate::simulator::fault::{Call, Fault, Guard};
-use crate::simulator::ledger::Ledger;
 
 /// Earlier states of a record that a stale read may still answer.
 const REMEMBERED: usize = 3;
@@ -48,8 +48,8 @@ pub enum Waiting {
 /// What all clones of a store share.
 pub struct Desk {
     plan: FaultPlan,
-    /// The books.
-    pub ledger: Ledger,
+    /// The checker, which is told of every write that was applied.
+    pub checker: InvariantChecker,
     /// What happened, by kind.
     pub injected: BTreeMap<Fault, u64>,
     /// Calls that were made, with what happened to them, if they are kept.
@@ -89,7 +89,7 @@ impl<S> FaultyStore<S> {
     pub fn new(inner: S, plan: FaultPlan, seed: u64, now: Timestamp) -> Self {
         let desk = Desk {
             plan,
-            ledger: Ledger::default(),
+            checker: InvariantChecker::default(),
             injected: BTreeMap::new(),
             log: Vec::new(),
             keeps_log: false,
@@ -266,9 +266,9 @@ impl<S: CheckStore + ReportStore + PublishStore + SweepStore> FaultyStore<S> {
     }
 
     async fn compare(&self, update: &UpdateId) -> Stored<()> {
-        let count = self.desk().ledger.shards(update);
+        let count = self.desk().checker.shards(update);
         let shards = self.inner.shards(update, count).await?;
-        self.desk().ledger.compare(update, &shards);
+        self.desk().checker.compare(update, &shards);
         Ok(())
     }
 
@@ -280,7 +280,7 @@ impl<S: CheckStore + ReportStore + PublishStore + SweepStore> FaultyStore<S> {
         }
         if reserved == Reserved::Granted {
             let now = self.desk().now;
-            self.desk().ledger.granted(reservation, now);
+            self.desk().checker.granted(reservation, now);
             self.compare(&reservation.key.update).await?;
         }
         Ok(reserved)
@@ -321,7 +321,7 @@ impl<S: CheckStore + ReportStore + PublishStore + SweepStore> FaultyStore<S> {
         } else {
             settled?;
         }
-        self.desk().ledger.settled(key, before, after);
+        self.desk().checker.settled(key, before, after);
         self.compare(&key.update).await
     }
 
@@ -453,7 +453,7 @@ impl<S: CheckStore + ReportStore + PublishStore + SweepStore> CloseRollouts for 
         self.write(Call::ChangeUpdate, Err(StoreError::Conflict), || async {
             self.remember_head(&update.product).await?;
             self.inner.change_update(update, expected, audit).await?;
-            self.desk().ledger.changed(update);
+            self.desk().checker.changed(update);
             Ok(())
         })
         .await
@@ -584,7 +584,7 @@ impl<S: CheckStore + ReportStore + PublishStore + SweepStore> ReportStore for Fa
         self.write(Call::Settle, busy(), || async {
             self.remember_device(&key.product, &key.device).await?;
             self.inner.settle_and_save(key, before, after, delta, device).await?;
-            self.desk().ledger.settled(key, before, after);
+            self.desk().checker.settled(key, before, after);
             self.compare(&key.update).await
         })
         .await
@@ -612,7 +612,7 @@ impl<S: CheckStore + ReportStore + PublishStore + SweepStore> PublishStore for F
             self.remember_head(&update.product).await?;
             let created = self.inner.create_update(update, audit).await?;
             if created {
-                self.desk().ledger.changed(update);
+                self.desk().checker.changed(update);
             }
             Ok(created)
         })

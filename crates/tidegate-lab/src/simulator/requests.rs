@@ -46,7 +46,12 @@ pub fn operator(method: &str, path: &str, body: &str) -> Request {
         .with_request_context(RequestContext::ApiGatewayV2(context))
 }
 
-/// What came back.
+/// An answer whose body is not JSON.
+#[derive(Debug, thiserror::Error)]
+#[error("the body is not JSON: {0}")]
+pub struct AnswerError(#[from] serde_json::Error);
+
+/// An answer of a function.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The HTTP status.
@@ -61,13 +66,13 @@ impl Answer {
     /// Reads an answer.
     ///
     /// # Errors
-    /// A sentence, when the body is not JSON.
-    pub fn read(response: &Response<Body>) -> Result<Self, String> {
+    /// When the body is not JSON.
+    pub fn read(response: &Response<Body>) -> Result<Self, AnswerError> {
         let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
         Ok(Self {
             status: response.status().as_u16(),
             retry_after_s: retry_after.and_then(|text| text.parse().ok()),
-            body: serde_json::from_slice(response.body()).map_err(|error| format!("the body is not JSON: {error}"))?,
+            body: serde_json::from_slice(response.body())?,
         })
     }
 

@@ -2,17 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
+use tidegate_core::{ProductId, UpdateId, Version};
+
+use crate::fleet::{Fleet, Group};
 use crate::memory::MemoryStore;
-use tidegate_core::{DeviceId, ProductId, State, UpdateId, Version};
-
 use crate::random::Random;
+use crate::simulator::checker::{Asked, MOST_SKEW_MS};
+use crate::simulator::device::{Device, Report};
 use crate::simulator::fault::{Call, Fault, Guard};
 use crate::simulator::faulty::{FaultPlan, FaultyStore};
-use crate::simulator::fleet::{Device, Report};
-use crate::simulator::ledger::{Asked, Invariant, MOST_SKEW_MS};
-use crate::simulator::operators::{Operation, Product, Verb, definition, endless_patience};
+use crate::simulator::invariant::Invariant;
+use crate::simulator::operators::{Operation, Product, Verb, definition};
 use crate::simulator::requests::{self, Answer};
+use crate::simulator::summary::Summary;
 use crate::simulator::world::{Ask, Done, World, moment};
 
 /// Check-ins of one fleet. Long enough for rollouts to fill, fail and be edited many times; short
@@ -20,12 +24,7 @@ use crate::simulator::world::{Ask, Done, World, moment};
 pub const CHECK_INS_PER_SEED: u64 = 5000;
 /// 2026-01-01, just before an hour ends.
 const START_MS: i64 = 1_767_228_900_000;
-const MINUTE_MS: i64 = 60_000;
-/// Rounds of a calm fleet after which every eligible device must have its update.
-const CALM_ROUNDS: u32 = 6;
-/// A device asks three of up to sixteen shards, and each of up to five functions learns for itself
-/// which of them are full.
-const ROUNDS_TO_FIND_A_SLOT: u32 = 40;
+pub(super) const MINUTE_MS: i64 = 60_000;
 /// How often an operator repeats a call that was answered 503 or 409 before giving up.
 const MOST_REPEATS: u32 = 8;
 
@@ -48,33 +47,6 @@ impl Plan {
     pub fn new(seed: u64, check_ins: u64) -> Self {
         Self { seed, check_ins, faults_per_mille: None, without: None }
     }
-}
-
-/// What was played.
-#[derive(Debug, Clone, Default)]
-pub struct Summary {
-    /// Seeds, each a fleet of its own.
-    pub seeds: u64,
-    /// Check-ins that were sent.
-    pub check_ins: u64,
-    /// Answers with an update.
-    pub offers: u64,
-    /// Answers without one.
-    pub denials: u64,
-    /// Answers that the store is down.
-    pub unavailable: u64,
-    /// Reports that were sent.
-    pub reports: u64,
-    /// Calls of operators.
-    pub operations: u64,
-    /// Sweeps.
-    pub sweeps: u64,
-    /// Calls of the store.
-    pub store_calls: u64,
-    /// What went wrong, by kind.
-    pub faults: BTreeMap<Fault, u64>,
-    /// What was checked, by promise.
-    pub checked: BTreeMap<Invariant, u64>,
 }
 
 /// A promise that was broken.
@@ -117,59 +89,12 @@ pub fn try_run(plan: Plan, mut progress: impl FnMut(u64)) -> Result<Summary, Box
         let left = plan.check_ins - total.check_ins;
         let clock = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let clock = clock.expect("a runtime without threads and sockets always starts");
-        let played = clock.block_on(Fleet::new(seed, &plan).play(left.min(CHECK_INS_PER_SEED)))?;
+        let played = clock.block_on(Simulation::new(seed, &plan).play(left.min(CHECK_INS_PER_SEED)))?;
         total.add(&played);
         progress(total.check_ins);
         seed = seed.wrapping_add(1);
     }
     Ok(total)
-}
-
-impl Summary {
-    /// Adds another summary, of other seeds.
-    pub fn add(&mut self, other: &Summary) {
-        self.seeds += other.seeds;
-        self.check_ins += other.check_ins;
-        self.offers += other.offers;
-        self.denials += other.denials;
-        self.unavailable += other.unavailable;
-        self.reports += other.reports;
-        self.operations += other.operations;
-        self.sweeps += other.sweeps;
-        self.store_calls += other.store_calls;
-        for (fault, count) in &other.faults {
-            *self.faults.entry(*fault).or_default() += count;
-        }
-        for (invariant, count) in &other.checked {
-            *self.checked.entry(*invariant).or_default() += count;
-        }
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let faults = self.faults.values().sum::<u64>();
-        let checks = self.checked.values().sum::<u64>();
-        writeln!(f, "{:>12}  seeds", self.seeds)?;
-        writeln!(
-            f,
-            "{:>12}  check-ins: {} offers, {} without one, {} while the store was down",
-            self.check_ins, self.offers, self.denials, self.unavailable
-        )?;
-        writeln!(f, "{:>12}  reports", self.reports)?;
-        writeln!(f, "{:>12}  calls of operators", self.operations)?;
-        writeln!(f, "{:>12}  sweeps", self.sweeps)?;
-        writeln!(f, "{:>12}  calls of the store", self.store_calls)?;
-        writeln!(f, "{faults:>12}  faults")?;
-        for (fault, count) in &self.faults {
-            writeln!(f, "{count:>16}  {fault}")?;
-        }
-        writeln!(f, "{checks:>12}  checks, 0 violations")?;
-        for (invariant, count) in &self.checked {
-            writeln!(f, "{count:>16}  {invariant}")?;
-        }
-        Ok(())
-    }
 }
 
 /// Why a handler was started, and so who waits for it.
@@ -181,22 +106,22 @@ enum Job {
     Sweep,
 }
 
-/// One fleet with its operators, over its own store.
-struct Fleet {
+/// One small fleet with its operators, over its own store.
+pub(super) struct Simulation {
     seed: u64,
-    random: Random,
-    world: World<MemoryStore>,
-    devices: Vec<Device>,
-    products: Vec<Product>,
+    pub(super) random: Random,
+    pub(super) world: World<MemoryStore>,
+    pub(super) devices: Vec<Device>,
+    pub(super) products: Vec<Product>,
     outbox: Vec<Report>,
     jobs: HashMap<u64, Job>,
     next_sweep_ms: i64,
     gap_ms: i64,
     most_at_once: usize,
-    summary: Summary,
+    pub(super) summary: Summary,
 }
 
-impl Fleet {
+impl Simulation {
     fn new(seed: u64, plan: &Plan) -> Self {
         let mut random = Random::new(seed);
         let per_mille = plan.faults_per_mille.unwrap_or_else(|| random.one_of([0, 10, 50, 150]));
@@ -208,13 +133,13 @@ impl Fleet {
             world.add_instance(skew_ms);
         }
         let (mut devices, mut products) = (Vec::new(), Vec::new());
-        let fleet = random.one_of([3, 12, 40, 150]);
+        let count = random.one_of([3, 12, 40, 150]);
         for product in 0..random.within(1, 2) {
             let id = ProductId::new(format!("product-{product}")).expect("a good name");
-            for number in 0..fleet {
-                let device = DeviceId::new(format!("{id}-device-{number}")).expect("a good name");
-                devices.push(Device::new(device, id.clone(), world.keys()));
-            }
+            let said = [("memory".to_owned(), 512.into())].into_iter().collect();
+            let group = Group { devices: count, version: Version::new(1, 0, 0), said };
+            let fleet = Arc::new(Fleet::of(&format!("{id}-device"), group));
+            devices.extend((0..count).map(|number| Device::new(Arc::clone(&fleet), number, id.clone(), world.keys())));
             products.push(Product::new(id));
         }
         Self {
@@ -264,13 +189,13 @@ impl Fleet {
         let desk = self.world.store().desk();
         self.summary.store_calls = desk.calls;
         self.summary.faults = desk.injected.clone();
-        self.summary.checked = desk.ledger.checked().clone();
+        self.summary.checked = desk.checker.checked().clone();
         drop(desk);
         Ok(self.summary)
     }
 
-    fn check(&self) -> Result<(), Box<Violation>> {
-        match self.world.store().desk().ledger.broken() {
+    pub(super) fn check(&self) -> Result<(), Box<Violation>> {
+        match self.world.store().desk().checker.broken() {
             None => Ok(()),
             Some((invariant, said)) => {
                 Err(Box::new(Violation { seed: self.seed, invariant: *invariant, said: said.clone() }))
@@ -278,8 +203,8 @@ impl Fleet {
         }
     }
 
-    fn promise(&self, invariant: Invariant, holds: bool, said: impl FnOnce() -> String) {
-        self.world.store().desk().ledger.check(invariant, holds, said);
+    pub(super) fn promise(&self, invariant: Invariant, holds: bool, said: impl FnOnce() -> String) {
+        self.world.store().desk().checker.check(invariant, holds, said);
     }
 
     fn any_instance(&mut self) -> usize {
@@ -421,7 +346,7 @@ impl Fleet {
         match (job, done) {
             (_, Done::Unreadable(why)) => self.promise(Invariant::DownIsDenied, false, || why),
             (Job::CheckIn { device, asked }, Done::Answered(answer)) => {
-                self.world.store().desk().ledger.answered(&asked, &answer);
+                self.world.store().desk().checker.answered(&asked, &answer);
                 match (answer.status, answer.text("update")) {
                     (503, _) => self.summary.unavailable += 1,
                     (_, Some(_)) => self.summary.offers += 1,
@@ -471,7 +396,7 @@ impl Fleet {
         }
         if answer.status == 200 && (ends || operation.verb == Verb::Pause) {
             let update = product.update(&operation.version);
-            self.world.store().desk().ledger.acknowledged_stop(&update);
+            self.world.store().desk().checker.acknowledged_stop(&update);
         }
         let status = answer.status;
         let fine = [200, 201, 404, 409].contains(&status) || (status == 503 && answer.retry_after_s.is_some());
@@ -479,7 +404,7 @@ impl Fleet {
     }
 
     /// Repeats a call until it is done, while nothing else happens.
-    async fn insist(&mut self, operation: Operation) -> bool {
+    pub(super) async fn insist(&mut self, operation: Operation) -> bool {
         for _ in 0..50 {
             let Some(product) = self.products.get(operation.product) else {
                 return false;
@@ -498,158 +423,6 @@ impl Fleet {
             }
         }
         false
-    }
-
-    /// The faults stop. Whoever may have an update gets it, and every slot can be used.
-    async fn calm(&mut self) -> Result<(), Box<Violation>> {
-        self.world.store().set_plan(Box::new(|_, _| None));
-        // What was cut off is put right by the sweep first: until then an operator gets a conflict.
-        self.calm_round(&[], &Version::new(1, 0, 0)).await;
-        for place in 0..self.products.len() {
-            self.everybody_gets_there(place).await?;
-            self.every_slot_is_used(place).await?;
-        }
-        Ok(())
-    }
-
-    async fn everybody_gets_there(&mut self, place: usize) -> Result<(), Box<Violation>> {
-        let Some(version) = self.newest_live(place) else {
-            return Ok(());
-        };
-        let body = r#"{"rollout":{"limits":{"max_devices":null,"max_per_period":null,"max_in_flight":500},"max_attempts":4,"claim_ttl_s":300,"health":HEALTH}}"#
-            .replace("HEALTH", &endless_patience().to_string());
-        // Paused or not: one of these is refused.
-        let operation =
-            |verb, body: &str| Operation { product: place, version: version.clone(), verb, body: body.into() };
-        self.insist(operation(Verb::Resume, "{}")).await;
-        let edited = self.insist(operation(Verb::Edit, &body)).await;
-        let Some(update) = self.products.get(place).map(|product| product.update(&version)) else {
-            return Ok(());
-        };
-        let is_active = matches!(self.world.store().desk().ledger.in_force(&update), Some((_, State::Active)));
-        self.promise(Invariant::Liveness, edited && is_active, || format!("{update} cannot be edited and resumed"));
-        let eligible = self.eligible(place, &version, &update);
-        for _ in 0..CALM_ROUNDS {
-            self.calm_round(&eligible, &version).await;
-            self.check()?;
-        }
-        for device in eligible {
-            let Some(device) = self.devices.get(device) else {
-                continue;
-            };
-            self.promise(Invariant::Liveness, device.version == version, || {
-                format!("{} is still on {} and not on {version}", device.id, device.version)
-            });
-        }
-        self.check()
-    }
-
-    /// The newest update that is live and no downgrade.
-    fn newest_live(&self, place: usize) -> Option<Version> {
-        let product = self.products.get(place)?;
-        let desk = self.world.store().desk();
-        let is_live = |version: &&Version| {
-            desk.ledger.in_force(&product.update(version)).is_some_and(|(_, state)| state.is_live())
-        };
-        product.live.iter().filter(|version| version.major > 0).filter(is_live).max().cloned()
-    }
-
-    /// Devices below `version` that did not have it, decide against it or use up their attempts.
-    fn eligible(&self, place: usize, version: &Version, update: &UpdateId) -> Vec<usize> {
-        let Some(product) = self.products.get(place) else {
-            return Vec::new();
-        };
-        let desk = self.world.store().desk();
-        let is_eligible = |device: &Device| {
-            let claim = desk.ledger.claim(update, &device.id);
-            let is_open = claim.is_none_or(|claim| {
-                claim.state != tidegate_core::ClaimState::Succeeded && !claim.backed_out && claim.attempts < 4
-            });
-            device.product == product.id && device.version < *version && is_open
-        };
-        (0..self.devices.len()).filter(|place| self.devices.get(*place).is_some_and(is_eligible)).collect()
-    }
-
-    /// Time passes, the sweep runs, and each of `devices` that has not got there checks in.
-    async fn calm_round(&mut self, devices: &[usize], version: &Version) {
-        // Past every claim, whatever the clocks say.
-        self.world.pass(70 * MINUTE_MS);
-        for instance in 0..self.world.instances() {
-            self.summary.sweeps += 1;
-            let _done = self.world.finish(instance, Ask::Sweep).await;
-        }
-        for place in devices {
-            self.calm_check_in(*place, version).await;
-        }
-    }
-
-    /// A device checks in, installs what it is offered and says so.
-    async fn calm_check_in(&mut self, place: usize, version: &Version) {
-        let instance = self.random.place(self.world.instances());
-        let Some(device) = self.devices.get(place).filter(|device| device.version != *version) else {
-            return;
-        };
-        let asked = Asked {
-            device: device.id.clone(),
-            product: device.product.clone(),
-            version: device.version.clone(),
-            function_now: self.world.clock(instance),
-        };
-        let request = requests::device("/v1/check", &device.token, device.check_in(&device.version));
-        self.summary.check_ins += 1;
-        let Done::Answered(answer) = self.world.finish(instance, Ask::Check(request)).await else {
-            return;
-        };
-        self.world.store().desk().ledger.answered(&asked, &answer);
-        let fine = answer.status == 200;
-        self.promise(Invariant::Liveness, fine, || format!("without faults: {}", answer.brief()));
-        let (Some(update), Some(offered)) = (answer.text("update"), answer.text("version")) else {
-            self.summary.denials += 1;
-            return;
-        };
-        self.summary.offers += 1;
-        let Some(device) = self.devices.get_mut(place) else {
-            return;
-        };
-        device.version = Version::parse(offered).unwrap_or_else(|_| device.version.clone());
-        let report = requests::device("/v1/report", &device.token, device.report(update, "INSTALL_SUCCESS"));
-        self.summary.reports += 1;
-        let _done = self.world.finish(instance, Ask::Report(report)).await;
-    }
-
-    /// A rollout over many shards with few places: every place is taken, and none twice.
-    async fn every_slot_is_used(&mut self, place: usize) -> Result<(), Box<Violation>> {
-        let version = Version::new(9, 0, 0);
-        let Some(product) = self.products.get(place).map(|product| product.id.clone()) else {
-            return Ok(());
-        };
-        let fleet = (0..self.devices.len())
-            .filter(|place| self.devices.get(*place).is_some_and(|device| device.product == product))
-            .collect::<Vec<_>>();
-        let places = fleet.len().div_ceil(2);
-        let mut body = definition(&version, false, &mut self.random);
-        if let Some(rollout) = body.get_mut("rollout") {
-            *rollout = serde_json::json!({"health": endless_patience(), "limits": {"max_in_flight": null}});
-        }
-        let operation = |verb, body: String| Operation { product: place, version: version.clone(), verb, body };
-        self.insist(operation(Verb::Create, body.to_string())).await;
-        self.insist(operation(Verb::Activate, "{}".into())).await;
-        let edit = format!(r#"{{"rollout":{{"limits":{{"max_devices":{places}}}}}}}"#);
-        self.insist(operation(Verb::Edit, edit)).await;
-        let update = UpdateId::of(&product, &version);
-        let mut claims = 0;
-        for _ in 0..ROUNDS_TO_FIND_A_SLOT {
-            self.calm_round(&fleet, &version).await;
-            self.check()?;
-            claims = self.world.store().desk().ledger.claims(&update);
-            if claims >= places {
-                break;
-            }
-        }
-        self.promise(Invariant::NoLostSlot, claims == places, || {
-            format!("{update} has {places} places, of which {claims} were taken by {} devices", fleet.len())
-        });
-        self.check()
     }
 }
 

@@ -271,7 +271,7 @@ impl<S: AnyStore> World<S> {
 fn answered(response: &lambda_http::Response<lambda_http::Body>) -> Done {
     match Answer::read(response) {
         Ok(answer) => Done::Answered(answer),
-        Err(why) => Done::Unreadable(why),
+        Err(error) => Done::Unreadable(error.to_string()),
     }
 }
 

@@ -7,11 +7,9 @@ use indicatif::HumanCount;
 use serde_json::{Map, Value, json};
 use tidegate_core::rollout::SHORTEST_CLAIM_TTL_S;
 
+use tidegate_lab::load::{Failure, Finding, Limits, Pace, Progress, Row, Seen, Times, findings};
+
 use super::LoadArgs;
-use super::crew::Ledger;
-use super::limits::{Finding, Limits, Seen, findings};
-use super::pace::Pace;
-use super::tally::{Failure, Row, Times};
 use super::target::Target;
 use super::watcher::Watcher;
 use crate::error::{CommandError, CommandResult};
@@ -30,8 +28,8 @@ pub(super) struct Summary<'a> {
     pub seed: u64,
     /// How long it took.
     pub elapsed: Duration,
-    /// What the fleet saw and how long it took.
-    pub ledger: Ledger,
+    /// What the devices saw and how long it took.
+    pub progress: Progress<CommandError>,
     /// What the service said, where we may look.
     pub watcher: Option<Watcher>,
     /// Whether it was stopped by Ctrl-C.
@@ -43,20 +41,20 @@ impl Summary<'_> {
     fn findings(&self) -> Vec<Finding> {
         let watched = self.watcher.as_ref().map(Watcher::updates);
         let watched_ids = watched.into_iter().flat_map(|updates| updates.keys().map(String::as_str));
-        let seen = self.ledger.fleet.seen();
+        let seen = self.progress.devices.seen();
         let ids = watched_ids.chain(seen.all().map(|(id, _)| id)).collect::<BTreeSet<_>>();
         ids.into_iter().flat_map(|id| self.findings_of(id)).collect()
     }
 
     fn findings_of(&self, id: &str) -> Vec<Finding> {
         let watched = self.watcher.as_ref().and_then(|watcher| watcher.updates().get(id));
-        let sighting = self.ledger.fleet.seen().of(id);
-        let limits = self.args.expect.or(watched.map(|watched| watched.allowed())).unwrap_or_default();
-        let version = watched.map(|watched| watched.version.as_str()).or(sighting.map(|seen| seen.version()));
+        let sighting = self.progress.devices.seen().of(id);
+        let limits = self.args.expect.or(watched.map(|update| update.watched.allowed())).unwrap_or_default();
+        let version = watched.map(|update| update.watched.version()).or(sighting.map(|seen| seen.version()));
         // The fleet of a seed that was given may hold offers of an earlier run.
         let is_new = self.args.seed.is_none();
         // A claim that ended while its device did not report is no longer in flight.
-        let claim_ttl_s = watched.and_then(|watched| watched.claim_ttl_s()).unwrap_or(SHORTEST_CLAIM_TTL_S.into());
+        let claim_ttl_s = watched.and_then(|update| update.claim_ttl_s).unwrap_or(SHORTEST_CLAIM_TTL_S.into());
         let claims_end = Duration::from_secs(claim_ttl_s) <= self.elapsed;
         let fleet = sighting.map_or_else(
             || Seen { devices: Some(0), in_flight: Some(0), in_period: None },
@@ -67,7 +65,7 @@ impl Summary<'_> {
             },
         );
         let limits = Limits { max_per_period: limits.max_per_period.filter(|_| limits.period_s.is_some()), ..limits };
-        findings(version.unwrap_or(id), limits, watched.map(|watched| watched.seen()).unwrap_or_default(), fleet)
+        findings(version.unwrap_or(id), limits, watched.map(|update| update.watched.seen()).unwrap_or_default(), fleet)
     }
 
     /// Whether the limits held.
@@ -76,7 +74,7 @@ impl Summary<'_> {
     /// When one did not; when that could not be looked at to the end.
     pub(super) fn verdict(&self) -> CommandResult {
         let violations =
-            self.findings().iter().filter(|it| it.is_violation()).map(ToString::to_string).collect::<Vec<_>>();
+            self.findings().iter().filter(|it| it.is_violation()).map(|it| clean(&it.to_string())).collect::<Vec<_>>();
         match self.watcher.as_ref().and_then(Watcher::last_failure) {
             _ if !violations.is_empty() => Err(CommandError::failed("limit_exceeded", violations.join("; "))),
             Some(error) => Err(error.clone()),
@@ -90,13 +88,13 @@ impl Summary<'_> {
 
     /// Requests that were due and never sent: too slow an answer to those before them, or Ctrl-C.
     fn unsent(&self) -> u64 {
-        let done = self.ledger.tally.answered() + self.ledger.tally.failed();
+        let done = self.progress.tally.answered() + self.progress.tally.failed();
         self.pace.per_s().map_or(0, |_| self.pace.requests().saturating_sub(done))
     }
 
     /// For programs.
     pub(super) fn document(&self) -> Value {
-        let tally = &self.ledger.tally;
+        let tally = &self.progress.tally;
         let requests = tally.rows().map(|(kind, row)| (kind.name().to_owned(), row_document(row)));
         let errors = tally
             .failures()
@@ -124,7 +122,7 @@ impl Summary<'_> {
             "unsent": self.unsent(),
             "check_ins_per_s": self.per_s(tally.check_ins()),
             "most_waiting": tally.most_waiting(),
-            "first_check_ins": self.ledger.fleet.first_check_ins(),
+            "first_check_ins": self.progress.devices.first_check_ins(),
             "nothing_to_report": tally.nothing_to_report(),
             "requests": requests.collect::<Map<_, _>>(),
             "errors": errors.collect::<Map<_, _>>(),
@@ -146,7 +144,7 @@ impl Summary<'_> {
     }
 
     fn show_what_was_done(&self, output: &Output) -> CommandResult {
-        let tally = &self.ledger.tally;
+        let tally = &self.progress.tally;
         let pace = match self.pace.per_s() {
             Some(per_s) => format!("{per_s}/s were due"),
             None => "as fast as the connections allow".to_owned(),
@@ -179,7 +177,7 @@ impl Summary<'_> {
             let count = HumanCount(tally.nothing_to_report());
             output.line(format!("reports for which no device had an offer, so that one asked instead: {count}"))?;
         }
-        let first = HumanCount(self.ledger.fleet.first_check_ins());
+        let first = HumanCount(self.progress.devices.first_check_ins());
         output
             .line(format!("check-ins that were the first of their device, which the service writes down: {first}"))?;
         output.line("")
@@ -188,7 +186,7 @@ impl Summary<'_> {
     fn show_times(&self, output: &Output) -> CommandResult {
         let header = ["milliseconds", "count", "min", "p50", "p90", "p99", "p99.9", "max"];
         let mut shown = table(&header, &[1, 2, 3, 4, 5, 6, 7]);
-        for (kind, row) in self.ledger.tally.rows().filter(|(_, row)| row.answered() > 0) {
+        for (kind, row) in self.progress.tally.rows().filter(|(_, row)| row.answered() > 0) {
             if self.pace.per_s().is_some() {
                 shown.add_row(times_row(&format!("{}, since it was due", kind.name()), row, &row.since_due));
             }
@@ -200,7 +198,7 @@ impl Summary<'_> {
 
     fn show_answers(&self, output: &Output) -> CommandResult {
         let mut shown = table(&["request", "answer", "count"], &[2]);
-        for (kind, row) in self.ledger.tally.rows() {
+        for (kind, row) in self.progress.tally.rows() {
             for (answer, count) in &row.answers {
                 shown.add_row([kind.name().to_owned(), clean(answer), HumanCount(*count).to_string()]);
             }
@@ -210,7 +208,7 @@ impl Summary<'_> {
     }
 
     fn show_errors(&self, output: &Output) -> CommandResult {
-        let failures = self.ledger.tally.failures();
+        let failures = self.progress.tally.failures();
         if failures.is_empty() {
             return output.line("no errors");
         }
@@ -239,9 +237,10 @@ impl Summary<'_> {
         match &self.watcher {
             None => output.line("no operator key or --profile: the service was not asked about its limits")?,
             Some(watcher) => {
-                for watched in watcher.updates().values().filter(|watched| watched.state != "active") {
-                    let state = output.paint_state(&clean(&watched.state));
-                    output.line(format!("{} is now {state}", clean(&watched.version)))?;
+                let updates = watcher.updates().values().map(|update| &update.watched);
+                for watched in updates.filter(|watched| watched.state() != "active") {
+                    let state = output.paint_state(&clean(watched.state()));
+                    output.line(format!("{} is now {state}", clean(watched.version())))?;
                 }
                 output.line(format!("looked at the live updates {} times", HumanCount(watcher.looks())))?;
             }

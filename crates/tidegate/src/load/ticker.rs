@@ -4,8 +4,10 @@ use std::io::IsTerminal;
 
 use indicatif::{HumanCount, ProgressBar};
 
-use super::crew::Crew;
+use tidegate_lab::load::Crew;
+
 use crate::duration;
+use crate::error::CommandError;
 use crate::output::{Output, Reader};
 
 /// The line; nothing at all where nobody looks.
@@ -25,23 +27,23 @@ impl Ticker {
     }
 
     /// Renews the line if its second is over.
-    pub(super) fn tick(&mut self, crew: &Crew<'_>) {
+    pub(super) fn tick(&mut self, crew: &Crew<'_, CommandError>) {
         let elapsed = crew.elapsed();
         if self.line.is_hidden() || self.shown_s == Some(elapsed.as_secs()) {
             return;
         }
         self.shown_s = Some(elapsed.as_secs());
         let waiting = crew.waiting();
-        let ledger = crew.ledger();
-        let answered = ledger.tally.answered();
+        let progress = crew.progress();
+        let answered = progress.tally.answered();
         let in_last_second = answered.saturating_sub(std::mem::replace(&mut self.answered, answered));
         let line = format!(
             "{:>6}  {} answered, {in_last_second}/s  {} failed  {waiting} waiting for a connection",
             duration::show(elapsed),
             HumanCount(answered),
-            ledger.tally.failed(),
+            progress.tally.failed(),
         );
-        let offered = ledger.fleet.seen().all();
+        let offered = progress.devices.seen().all();
         let offered =
             offered.map(|(_, seen)| format!("  {} to {}", crate::output::clean(seen.version()), seen.devices()));
         self.line.set_message(line + &offered.collect::<String>());

@@ -1,11 +1,12 @@
 //! A rollout before it happens: the table by the hour, what it came to, and the picture.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use tidegate_core::ProductId;
-use tidegate_lab::forecast::{Ending, Hour, play, read_fleet, read_update};
+use tidegate_lab::forecast::{Ending, FleetFile, Hour, play, read_update};
 
 use crate::arguments::Common;
 use crate::error::{CommandError, CommandResult};
@@ -29,7 +30,7 @@ pub(super) fn run(args: &Forecast<'_>, common: &Common, output: &Output) -> Comm
     let product = common.product.as_deref().filter(|product| !product.is_empty()).unwrap_or(SOME_PRODUCT);
     let product = ProductId::new(product).map_err(|error| CommandError::BadInput(format!("--product: {error}")))?;
     let update = read(args.update, |text| read_update(text, &product))?;
-    let fleet = read(args.fleet, read_fleet)?;
+    let fleet = read(args.fleet, FleetFile::read)?;
     let bar = progress::count("hours", fleet.play_hours());
     let forecast = play(&update, &fleet, args.seed, |hours| bar.set_position(hours));
     bar.finish_and_clear();
@@ -45,7 +46,7 @@ pub(super) fn run(args: &Forecast<'_>, common: &Common, output: &Output) -> Comm
     }
 }
 
-fn read<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, String>) -> CommandResult<T> {
+fn read<T, E: Display>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, E>) -> CommandResult<T> {
     let text = std::fs::read(path).map_err(|cause| CommandError::file("read", path, &cause))?;
     parse(&text).map_err(|error| CommandError::BadInput(format!("{}: {error}", path.display())))
 }

@@ -1,77 +1,81 @@
-//! What the fleet itself saw of an update: which devices were offered it, and when.
+//! Sightings of updates: which devices of the fleet were offered one, and when.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::between::Between;
+use crate::ledger::Ledger;
 
 /// One update, as the fleet saw it. Every number is at most the true one, because others may be offered
 /// the update too: one that is above a limit proves that the limit was exceeded.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sighting {
+pub struct Sighting {
     version: String,
-    devices: BTreeSet<usize>,
+    ledger: Ledger<u32>,
+    /// Counted by period in the end: only then is the length of a period known.
     first_offers: Vec<Between>,
-    held: u64,
-    most_held: u64,
 }
 
 impl Sighting {
     /// The version of the update.
-    pub(super) fn version(&self) -> &str {
+    #[must_use]
+    pub fn version(&self) -> &str {
         &self.version
     }
 
     /// How many devices were offered it.
-    pub(super) fn devices(&self) -> u64 {
-        self.devices.len() as u64
+    #[must_use]
+    pub fn devices(&self) -> u64 {
+        self.ledger.devices()
     }
 
     /// The most devices that had it in hand at one moment.
-    pub(super) fn most_held(&self) -> u64 {
-        self.most_held
+    #[must_use]
+    pub fn most_held(&self) -> u64 {
+        self.ledger.most_in_flight()
     }
 
     /// The most devices that were first offered it in one period. Offers at the turn of two periods
     /// count in neither.
-    pub(super) fn most_in_a_period(&self, period_s: u64) -> u64 {
-        let mut periods = BTreeMap::<i64, u64>::new();
+    #[must_use]
+    pub fn most_in_a_period(&self, period_s: u64) -> u64 {
+        let mut ledger = self.ledger.clone();
         for period in self.first_offers.iter().filter_map(|offer| offer.period(period_s)) {
-            *periods.entry(period).or_default() += 1;
+            ledger.count_in_period(period);
         }
-        periods.into_values().max().unwrap_or(0)
+        ledger.most_in_a_period()
     }
 }
 
 /// Every update that was offered, by its id.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sightings(BTreeMap<String, Sighting>);
+pub struct Sightings(BTreeMap<String, Sighting>);
 
 impl Sightings {
     /// A device that did not hold this update was answered with it.
-    pub(super) fn offered(&mut self, update: &str, version: &str, device: usize, at: Option<Between>) {
+    pub fn offered(&mut self, update: &str, version: &str, device: u32, at: Option<Between>) {
         let sighting = self.0.entry(update.to_owned()).or_default();
         version.clone_into(&mut sighting.version);
-        if sighting.devices.insert(device) {
+        if sighting.ledger.enter(device, ()).is_none() {
             sighting.first_offers.extend(at);
         }
-        sighting.held += 1;
-        sighting.most_held = sighting.most_held.max(sighting.held);
+        sighting.ledger.begin();
     }
 
     /// A device is about to say how it went: from here on its place may be somebody else's.
-    pub(super) fn let_go(&mut self, update: &str) {
+    pub fn let_go(&mut self, update: &str) {
         if let Some(sighting) = self.0.get_mut(update) {
-            sighting.held = sighting.held.saturating_sub(1);
+            sighting.ledger.end();
         }
     }
 
     /// One update.
-    pub(super) fn of(&self, update: &str) -> Option<&Sighting> {
+    #[must_use]
+    pub fn of(&self, update: &str) -> Option<&Sighting> {
         self.0.get(update)
     }
 
     /// All of them, with their ids.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &Sighting)> {
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Sighting)> {
         self.0.iter().map(|(update, sighting)| (update.as_str(), sighting))
     }
 }

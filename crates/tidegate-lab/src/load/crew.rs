@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::between::Between;
-use super::fleet::{Fleet, Turn};
+use super::connection::{CallError, Connection};
+use super::devices::{Devices, Turn};
 use super::mix::Kind;
 use super::pace::Pace;
 use super::tally::{Done, Tally};
-use crate::api_client::ApiClient;
-use crate::error::CommandError;
 
 /// How soon a connection that waits notices that it is to stop.
 const NOTICE: Duration = Duration::from_millis(50);
@@ -18,50 +19,51 @@ const NOTICE: Duration = Duration::from_millis(50);
 /// asked ten thousand times a second.
 const REST: Duration = Duration::from_millis(100);
 
-/// What all connections work on.
+/// Progress of a load: the devices and the measurements so far. All connections share it.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub struct Progress<E> {
     /// The devices.
-    pub fleet: Fleet,
-    /// What was measured.
-    pub tally: Tally,
+    pub devices: Devices,
+    /// The measurements.
+    pub tally: Tally<E>,
 }
 
 /// All connections together.
 #[derive(Debug)]
-pub(super) struct Crew<'a> {
+pub struct Crew<'a, E> {
     pace: Pace,
     deck: Vec<Kind>,
-    ledger: Mutex<Ledger>,
+    progress: Mutex<Progress<E>>,
     started: Instant,
     next: AtomicU64,
     stop: &'a AtomicBool,
 }
 
-impl<'a> Crew<'a> {
-    /// A crew that begins now, and stops when `stop` says so.
-    pub(super) fn new(pace: Pace, deck: Vec<Kind>, fleet: Fleet, stop: &'a AtomicBool) -> Self {
-        let ledger = Mutex::new(Ledger { fleet, tally: Tally::default() });
-        Self { pace, deck, ledger, started: crate::time::start(), next: AtomicU64::new(0), stop }
+impl<'a, E: CallError> Crew<'a, E> {
+    /// A crew that began at `started`, and stops when `stop` says so.
+    #[must_use]
+    pub fn new(pace: Pace, deck: Vec<Kind>, devices: Devices, started: Instant, stop: &'a AtomicBool) -> Self {
+        let progress = Mutex::new(Progress { devices, tally: Tally::default() });
+        Self { pace, deck, progress, started, next: AtomicU64::new(0), stop }
     }
 
-    /// The devices and what was measured so far.
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The devices and the measurements so far.
+    pub fn progress(&self) -> MutexGuard<'_, Progress<E>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long it has been going on.
-    pub(super) fn elapsed(&self) -> Duration {
+    pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
     /// How many requests are due and have no connection.
-    pub(super) fn waiting(&self) -> u64 {
+    pub fn waiting(&self) -> u64 {
         self.pace.due_by(self.elapsed()).saturating_sub(self.next.load(Ordering::Relaxed))
     }
 
     /// Works on one connection until everything is done.
-    pub(super) fn work(&self, client: &ApiClient) {
+    pub fn work(&self, connection: &impl Connection<Error = E>) {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let due = self.pace.due(number);
@@ -70,8 +72,8 @@ impl<'a> Crew<'a> {
             }
             let sent = self.elapsed();
             let turn = self.take_turn(number);
-            let answer = client.post_dated(&turn.path, &turn.body);
-            let is_unreachable = matches!(answer, Err(CommandError::Unreachable(_)));
+            let answer = connection.send(&turn.request);
+            let is_unreachable = answer.as_ref().is_err_and(CallError::is_unreachable);
             let ended = self.elapsed();
             self.note(turn, answer, due.unwrap_or(sent), sent, ended);
             if is_unreachable && due.is_none() {
@@ -97,11 +99,11 @@ impl<'a> Crew<'a> {
         let place = usize::try_from(number % (self.deck.len().max(1) as u64)).unwrap_or(0);
         let kind = self.deck.get(place).copied().unwrap_or(Kind::Idle);
         let waiting = self.waiting();
-        let mut ledger = self.ledger();
-        ledger.tally.note_waiting(waiting);
-        let turn = ledger.fleet.turn(kind);
+        let mut progress = self.progress();
+        progress.tally.note_waiting(waiting);
+        let turn = progress.devices.turn(kind);
         if turn.kind != kind {
-            ledger.tally.note_nothing_to_report();
+            progress.tally.note_nothing_to_report();
         }
         turn
     }
@@ -109,37 +111,37 @@ impl<'a> Crew<'a> {
     fn note(
         &self,
         turn: Turn,
-        answer: Result<(serde_json::Value, Option<jiff::Timestamp>), CommandError>,
+        answer: Result<(Value, Option<jiff::Timestamp>), E>,
         due: Duration,
         sent: Duration,
         ended: Duration,
     ) {
         let kind = turn.kind;
         let since_sent = ended.saturating_sub(sent);
-        let mut ledger = self.ledger();
+        let mut progress = self.progress();
         let outcome = match answer {
             Ok((answer, date)) => {
                 let at = date.map(|date| Between::working(date, since_sent));
-                ledger.fleet.answered(turn, &answer, at)
+                progress.devices.answered(turn, &answer, at).map_err(E::from)
             }
             Err(error) => {
-                ledger.fleet.failed(turn);
+                progress.devices.failed(turn);
                 Err(error)
             }
         };
-        ledger.tally.add(Done { kind, since_due: ended.saturating_sub(due), since_sent, outcome });
-        if ledger.tally.is_hopeless() {
+        progress.tally.add(Done { kind, since_due: ended.saturating_sub(due), since_sent, outcome });
+        if progress.tally.is_hopeless() {
             self.stop();
         }
     }
 
     /// Sends nothing more.
-    pub(super) fn stop(&self) {
+    pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
     /// Ends it.
-    pub(super) fn end(self) -> Ledger {
-        self.ledger.into_inner().unwrap_or_else(PoisonError::into_inner)
+    pub fn end(self) -> Progress<E> {
+        self.progress.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }

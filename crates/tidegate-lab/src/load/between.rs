@@ -7,16 +7,18 @@ use jiff::Timestamp;
 /// `Date` is cut to the second, and the clock of a gateway is not the one of the function behind it.
 const SLACK_S: i64 = 2;
 
-/// Not before the one and not after the other, both in seconds since 1970.
+/// A moment between two others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Between {
+pub struct Between {
+    /// In seconds since 1970, as the other.
     earliest_s: i64,
     latest_s: i64,
 }
 
 impl Between {
     /// While the service worked on an answer of that `Date`, which took so long to come.
-    pub(super) fn working(date: Timestamp, took: Duration) -> Self {
+    #[must_use]
+    pub fn working(date: Timestamp, took: Duration) -> Self {
         let took_s = i64::try_from(took.as_secs()).unwrap_or(i64::MAX).saturating_add(1);
         let date_s = date.as_second();
         Self {
@@ -27,14 +29,16 @@ impl Between {
 
     /// The start of the period in which it was; `None` when it may have been in either of two. Periods
     /// start at multiples of their length since 1970.
-    pub(super) fn period(self, period_s: u64) -> Option<i64> {
+    #[must_use]
+    pub fn period(self, period_s: u64) -> Option<i64> {
         let period_s = i64::try_from(period_s).ok().filter(|period_s| *period_s > 0)?;
         let start = |at_s: i64| at_s.div_euclid(period_s).saturating_mul(period_s);
         Some(start(self.earliest_s)).filter(|earliest| *earliest == start(self.latest_s))
     }
 
     /// How long after the start of its period it was, at least.
-    pub(super) fn into_period_s(self, period_start_s: i64) -> i64 {
+    #[must_use]
+    pub fn into_period_s(self, period_start_s: i64) -> i64 {
         self.earliest_s.saturating_sub(period_start_s)
     }
 }

@@ -1,4 +1,4 @@
-//! When requests are due.
+//! The pace of a load: the times at which its requests are due.
 //!
 //! With a rate, the times are fixed beforehand: a service that is slow for a second is asked no less in
 //! that second, and the requests that had to wait for it count with their wait. Measuring from the moment
@@ -6,23 +6,31 @@
 
 use std::time::Duration;
 
-use crate::duration;
-use crate::error::{CommandError, CommandResult};
-
-/// What nobody starts by mistake, and what is left of a mistake: a load ends after this.
-const LONGEST: Duration = Duration::from_secs(600);
-/// See [`LONGEST`].
-const MOST_REQUESTS: u64 = 1_000_000;
+/// The longest load. Nobody starts a longer one by mistake, and a mistake ends after it.
+pub const LONGEST: Duration = Duration::from_secs(600);
+/// The largest load. See [`LONGEST`].
+pub const MOST_REQUESTS: u64 = 1_000_000;
 /// How long after the end requests that were due before it may still be sent.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The times of all requests, numbered from 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Pace {
+pub struct Pace {
     /// Requests in a second; `None` is as fast as the connections allow.
     per_s: Option<f64>,
     requests: u64,
     duration: Duration,
+}
+
+/// Load that is not bounded.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum PaceError {
+    /// It takes too long.
+    #[error("a load takes at most {} s; got {} s", LONGEST.as_secs(), .0.as_secs())]
+    TooLong(Duration),
+    /// It has no request, or too many.
+    #[error("a load has 1 to {MOST_REQUESTS} requests; got {0}")]
+    Requests(f64),
 }
 
 impl Pace {
@@ -30,43 +38,41 @@ impl Pace {
     ///
     /// # Errors
     /// When that is more than one load may be.
-    pub(super) fn new(per_s: f64, duration: Duration) -> CommandResult<Self> {
+    pub fn new(per_s: f64, duration: Duration) -> Result<Self, PaceError> {
         if duration > LONGEST {
-            return Err(CommandError::Usage(format!(
-                "--duration must be at most {}; got {}",
-                duration::show(LONGEST),
-                duration::show(duration)
-            )));
+            return Err(PaceError::TooLong(duration));
         }
         if per_s == 0.0 {
             return Ok(Self { per_s: None, requests: MOST_REQUESTS, duration });
         }
         let requests = (per_s * duration.as_secs_f64()).round();
         if !(1.0..=MOST_REQUESTS as f64).contains(&requests) {
-            return Err(CommandError::Usage(format!(
-                "--rate for --duration must be 1 to {MOST_REQUESTS} requests; got {requests}"
-            )));
+            return Err(PaceError::Requests(requests));
         }
         Ok(Self { per_s: Some(per_s), requests: requests as u64, duration })
     }
 
     /// Requests in a second, if there is a rate.
-    pub(super) fn per_s(&self) -> Option<f64> {
+    #[must_use]
+    pub fn per_s(&self) -> Option<f64> {
         self.per_s
     }
 
     /// How many requests there are, at most.
-    pub(super) fn requests(&self) -> u64 {
+    #[must_use]
+    pub fn requests(&self) -> u64 {
         self.requests
     }
 
     /// When a request is due, after the start; `None` when it is as soon as a connection is free.
-    pub(super) fn due(&self, number: u64) -> Option<Duration> {
+    #[must_use]
+    pub fn due(&self, number: u64) -> Option<Duration> {
         self.per_s.map(|per_s| Duration::from_secs_f64(number as f64 / per_s))
     }
 
     /// How many requests were due by then.
-    pub(super) fn due_by(&self, elapsed: Duration) -> u64 {
+    #[must_use]
+    pub fn due_by(&self, elapsed: Duration) -> u64 {
         match self.per_s {
             Some(per_s) => ((elapsed.as_secs_f64() * per_s).floor() as u64 + 1).min(self.requests),
             None => 0,
@@ -74,7 +80,8 @@ impl Pace {
     }
 
     /// Whether a request is not sent any more.
-    pub(super) fn is_over(&self, number: u64, elapsed: Duration) -> bool {
+    #[must_use]
+    pub fn is_over(&self, number: u64, elapsed: Duration) -> bool {
         let end = match self.per_s {
             Some(_) => self.duration + GRACE,
             None => self.duration,
@@ -120,12 +127,10 @@ mod tests {
 
     #[test]
     fn a_load_is_bounded() {
-        let refused = |per_s, seconds| {
-            Pace::new(per_s, Duration::from_secs(seconds)).err().map(|error| error.to_string()).unwrap_or_default()
-        };
-        assert_eq!(refused(1.0, 601), "--duration must be at most 10m; got 10m 1s (usage)");
-        assert_eq!(refused(1e5, 11), "--rate for --duration must be 1 to 1000000 requests; got 1100000 (usage)");
-        assert_eq!(refused(1e-3, 11), "--rate for --duration must be 1 to 1000000 requests; got 0 (usage)");
-        assert_eq!(refused(1e5, 10), "");
+        let refused = |per_s, seconds| Pace::new(per_s, Duration::from_secs(seconds)).err();
+        assert_eq!(refused(1.0, 601), Some(PaceError::TooLong(Duration::from_secs(601))));
+        assert_eq!(refused(1e5, 11), Some(PaceError::Requests(1_100_000.0)));
+        assert_eq!(refused(1e-3, 11), Some(PaceError::Requests(0.0)));
+        assert_eq!(refused(1e5, 10), None);
     }
 }

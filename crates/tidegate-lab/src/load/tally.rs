@@ -1,12 +1,12 @@
-//! What was measured: how long answers took, what they were, and what went wrong.
+//! The measurements of a load: how long answers took, what they were, and which errors there were.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::connection::CallError;
 use super::mix::Kind;
-use crate::error::{CommandError, CommandResult};
 
 /// After so many failures and not one answer, more of them tell nothing.
 const HOPELESS: u64 = 100;
@@ -19,7 +19,7 @@ const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), 
 
 /// How long answers took, in microseconds, each to a thousandth of itself.
 #[derive(Debug, Clone)]
-pub(super) struct Times(Histogram<u64>);
+pub struct Times(Histogram<u64>);
 
 impl Times {
     fn new() -> Self {
@@ -33,7 +33,8 @@ impl Times {
     }
 
     /// The least, the quantiles, and the most, with their names, in milliseconds.
-    pub(super) fn milliseconds(&self) -> Vec<(&'static str, f64)> {
+    #[must_use]
+    pub fn milliseconds(&self) -> Vec<(&'static str, f64)> {
         let ends = [("min", self.0.min()), ("max", self.0.max())];
         let quantiles = QUANTILES.map(|(name, quantile)| (name, self.0.value_at_quantile(quantile)));
         let [least, most] = ends;
@@ -45,7 +46,7 @@ impl Times {
 
 /// The requests of one kind.
 #[derive(Debug, Clone)]
-pub(super) struct Row {
+pub struct Row {
     /// What they were answered, and how often.
     pub answers: BTreeMap<String, u64>,
     /// From the moment at which a request was due to its answer.
@@ -62,45 +63,52 @@ impl Row {
     }
 
     /// How many were answered.
-    pub(super) fn answered(&self) -> u64 {
+    #[must_use]
+    pub fn answered(&self) -> u64 {
         self.answers.values().sum()
     }
 }
 
 /// One kind of failure.
 #[derive(Debug, Clone)]
-pub(super) struct Failure {
+pub struct Failure<E> {
     /// How often.
     pub count: u64,
     /// The first of them.
-    pub first: CommandError,
+    pub first: E,
 }
 
-/// One request and what became of it.
+/// One request with its outcome.
 #[derive(Debug)]
-pub(super) struct Done {
-    /// What it was about.
+pub struct Done<E> {
+    /// The kind of the request.
     pub kind: Kind,
     /// From the moment at which it was due to the end.
     pub since_due: Duration,
     /// From the moment at which it was sent to the end.
     pub since_sent: Duration,
-    /// The answer in a word, or what went wrong.
-    pub outcome: CommandResult<String>,
+    /// The answer in a word, or the error.
+    pub outcome: Result<String, E>,
 }
 
-/// Everything that was measured.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Tally {
+/// All measurements.
+#[derive(Debug, Clone)]
+pub struct Tally<E> {
     rows: BTreeMap<Kind, Row>,
-    failures: BTreeMap<String, Failure>,
+    failures: BTreeMap<String, Failure<E>>,
     most_waiting: u64,
     nothing_to_report: u64,
 }
 
-impl Tally {
+impl<E> Default for Tally<E> {
+    fn default() -> Self {
+        Self { rows: BTreeMap::new(), failures: BTreeMap::new(), most_waiting: 0, nothing_to_report: 0 }
+    }
+}
+
+impl<E: CallError> Tally<E> {
     /// Counts a request. The times are those of answers: how fast a service fails is another matter.
-    pub(super) fn add(&mut self, done: Done) {
+    pub fn add(&mut self, done: Done<E>) {
         let row = self.rows.entry(done.kind).or_insert_with(Row::new);
         match done.outcome {
             Ok(answer) => {
@@ -110,62 +118,65 @@ impl Tally {
             }
             Err(error) => {
                 row.failed += 1;
-                let name = match &error {
-                    CommandError::Refused { status, code, .. } => format!("{status} {code}"),
-                    other => other.code().to_owned(),
-                };
-                self.failures.entry(name).or_insert(Failure { count: 0, first: error }).count += 1;
+                self.failures.entry(error.kind()).or_insert(Failure { count: 0, first: error }).count += 1;
             }
         }
     }
 
     /// Notes how many requests were due and had no connection at some moment.
-    pub(super) fn note_waiting(&mut self, waiting: u64) {
+    pub fn note_waiting(&mut self, waiting: u64) {
         self.most_waiting = self.most_waiting.max(waiting);
     }
 
     /// Notes that a report was wanted while no device had anything to report.
-    pub(super) fn note_nothing_to_report(&mut self) {
+    pub fn note_nothing_to_report(&mut self) {
         self.nothing_to_report += 1;
     }
 
     /// By kind, those that there were.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (Kind, &Row)> {
+    pub fn rows(&self) -> impl Iterator<Item = (Kind, &Row)> {
         self.rows.iter().map(|(kind, row)| (*kind, row))
     }
 
-    /// By status and code.
-    pub(super) fn failures(&self) -> &BTreeMap<String, Failure> {
+    /// By kind of error.
+    #[must_use]
+    pub fn failures(&self) -> &BTreeMap<String, Failure<E>> {
         &self.failures
     }
 
     /// The most requests that were due and had no connection.
-    pub(super) fn most_waiting(&self) -> u64 {
+    #[must_use]
+    pub fn most_waiting(&self) -> u64 {
         self.most_waiting
     }
 
     /// How often a check-in took the place of a report.
-    pub(super) fn nothing_to_report(&self) -> u64 {
+    #[must_use]
+    pub fn nothing_to_report(&self) -> u64 {
         self.nothing_to_report
     }
 
     /// How many requests were answered.
-    pub(super) fn answered(&self) -> u64 {
+    #[must_use]
+    pub fn answered(&self) -> u64 {
         self.rows.values().map(Row::answered).sum()
     }
 
     /// How many requests failed.
-    pub(super) fn failed(&self) -> u64 {
+    #[must_use]
+    pub fn failed(&self) -> u64 {
         self.rows.values().map(|row| row.failed).sum()
     }
 
     /// How many check-ins were answered.
-    pub(super) fn check_ins(&self) -> u64 {
+    #[must_use]
+    pub fn check_ins(&self) -> u64 {
         self.rows().filter(|(kind, _)| *kind != Kind::Report).map(|(_, row)| row.answered()).sum()
     }
 
     /// Whether nothing will ever be answered.
-    pub(super) fn is_hopeless(&self) -> bool {
+    #[must_use]
+    pub fn is_hopeless(&self) -> bool {
         self.answered() == 0 && self.failed() >= HOPELESS
     }
 }
@@ -173,8 +184,34 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::connection::BadAnswer;
 
-    fn done(kind: Kind, milliseconds: u64, outcome: CommandResult<String>) -> Done {
+    #[derive(Debug, Clone)]
+    enum Error {
+        Refused,
+        Unreachable,
+    }
+
+    impl From<BadAnswer> for Error {
+        fn from(_: BadAnswer) -> Self {
+            Self::Refused
+        }
+    }
+
+    impl CallError for Error {
+        fn kind(&self) -> String {
+            match self {
+                Self::Refused => "503 unavailable".to_owned(),
+                Self::Unreachable => "unreachable".to_owned(),
+            }
+        }
+
+        fn is_unreachable(&self) -> bool {
+            matches!(self, Self::Unreachable)
+        }
+    }
+
+    fn done(kind: Kind, milliseconds: u64, outcome: Result<String, Error>) -> Done<Error> {
         let since_sent = Duration::from_millis(milliseconds);
         Done { kind, since_due: since_sent * 2, since_sent, outcome }
     }
@@ -200,15 +237,9 @@ mod tests {
     #[test]
     fn failures_are_counted_by_status_and_code_and_leave_the_times_alone() {
         let mut tally = Tally::default();
-        let refused = || CommandError::Refused {
-            status: 503,
-            code: "unavailable".into(),
-            message: "later".into(),
-            retry_after_s: None,
-        };
-        tally.add(done(Kind::Offer, 1, Err(refused())));
-        tally.add(done(Kind::Offer, 1, Err(refused())));
-        tally.add(done(Kind::Idle, 1, Err(CommandError::Unreachable("no answer".into()))));
+        tally.add(done(Kind::Offer, 1, Err(Error::Refused)));
+        tally.add(done(Kind::Offer, 1, Err(Error::Refused)));
+        tally.add(done(Kind::Idle, 1, Err(Error::Unreachable)));
         tally.add(done(Kind::Offer, 7, Ok("full".into())));
         let counts = tally.failures().iter().map(|(name, failure)| format!("{name}: {}", failure.count));
         assert_eq!(counts.collect::<Vec<_>>(), ["503 unavailable: 2", "unreachable: 1"]);
@@ -222,7 +253,7 @@ mod tests {
         let mut tally = Tally::default();
         for _ in 0..HOPELESS {
             assert!(!tally.is_hopeless());
-            tally.add(done(Kind::Idle, 1, Err(CommandError::Unreachable("no answer".into()))));
+            tally.add(done(Kind::Idle, 1, Err(Error::Unreachable)));
         }
         assert!(tally.is_hopeless());
         tally.add(done(Kind::Idle, 1, Ok("up_to_date".into())));

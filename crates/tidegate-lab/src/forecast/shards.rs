@@ -1,4 +1,4 @@
-//! The rollout's limits: its shards, asked as a check-in asks them.
+//! The shards of the rollout, which keep its limits. A check-in asks them as it does in the service.
 
 use tidegate_core::claim::CountDelta;
 use tidegate_core::limits::Allocation;
@@ -16,7 +16,7 @@ pub(crate) const GENERATION: u64 = 1;
 /// A check-in of the service asks three shards and remembers those that were full. Here that memory
 /// is perfect: a device is refused only when every shard would refuse it.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct Shards {
     shards: Vec<Shard>,
     period_s: u32,
     is_rated: bool,
@@ -34,7 +34,7 @@ struct Refuses {
     until_s: i64,
 }
 
-impl Ledger {
+impl Shards {
     pub(crate) fn new(update: &Update, now_s: i64) -> Self {
         let (limits, bytes) = (&update.rollout.limits, update.content.size_bytes());
         let none = vec![Counts::default(); usize::from(update.shards)];

@@ -1,14 +1,19 @@
 //! Devices, most of which behave.
 
+use std::sync::Arc;
+
 use tidegate_core::{DeviceId, ProductId, Version};
 use tidegate_engine::token::TokenKeys;
 
+use crate::fleet::Fleet;
 use crate::random::Random;
 use crate::simulator::requests::Answer;
 
 /// A device in the field.
 #[derive(Debug, Clone)]
 pub struct Device {
+    fleet: Arc<Fleet>,
+    number: u32,
     /// Its id.
     pub id: DeviceId,
     /// Its product.
@@ -39,17 +44,18 @@ const REMEMBERED: usize = 4;
 const HOUR_MS: i64 = 3_600_000;
 
 impl Device {
-    /// A device on version 1.0.0.
+    /// The device of that number, as its fleet describes it.
     #[must_use]
-    pub fn new(id: DeviceId, product: ProductId, keys: &TokenKeys) -> Self {
+    pub fn new(fleet: Arc<Fleet>, number: u32, product: ProductId, keys: &TokenKeys) -> Self {
+        let (id, version) = (fleet.id(number), fleet.version(number));
         let token = keys.issue(&product, &id, 0);
-        Self { id, product, token, version: Version::new(1, 0, 0), silent_until_ms: i64::MIN, sent: Vec::new() }
+        Self { fleet, number, id, product, token, version, silent_until_ms: i64::MIN, sent: Vec::new() }
     }
 
     /// The body of a check-in that says that it runs `version`.
     #[must_use]
     pub fn check_in(&self, version: &Version) -> String {
-        format!(r#"{{"id":"{}","product":"{}","version":"{version}","memory":512}}"#, self.id, self.product)
+        self.fleet.device_json(&self.product, self.number, &version.to_string()).to_string()
     }
 
     /// The body of a report.

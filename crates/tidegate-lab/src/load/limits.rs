@@ -1,11 +1,9 @@
-//! The limits of an update, and whether what was seen from outside keeps them.
+//! The limits of an update, beside what was seen of it from outside.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::update::UpdateView;
-
-/// What an update allows. `None` is no limit.
+/// The limits of an update as they are known from outside. `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// Devices that may ever be offered it.
@@ -19,18 +17,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// As the service shows an update. A limit on bytes is one on devices: each gets the same bytes.
-    pub fn of(update: &UpdateView) -> Self {
-        let size_bytes = update.size_bytes();
-        let by_bytes = update.limit("max_bytes_per_period").and_then(|bytes| bytes.checked_div(size_bytes));
-        Self {
-            max_devices: update.limit("max_devices"),
-            max_in_flight: update.limit("max_in_flight"),
-            max_per_period: update.limit("max_per_period").into_iter().chain(by_bytes).min(),
-            period_s: update.limit("period_s"),
-        }
-    }
-
     /// What is allowed by one or the other: an operator may have changed a limit meanwhile.
     #[must_use]
     pub fn or_looser(self, other: Self) -> Self {
@@ -44,27 +30,36 @@ impl Limits {
     }
 }
 
-impl FromStr for Limits {
-    type Err = String;
+/// Text that names no limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LimitsError {
+    /// It is not a list of limits.
+    #[error("expected limits such as max_devices=100,max_in_flight=20,max_per_period=30,period_s=3600")]
+    Expectation,
+    /// A limit per period without a period.
+    #[error("max_per_period needs period_s, the length of the period in seconds")]
+    NoPeriod,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let expectation =
-            || "expected limits such as max_devices=100,max_in_flight=20,max_per_period=30,period_s=3600".to_owned();
+impl FromStr for Limits {
+    type Err = LimitsError;
+
+    fn from_str(text: &str) -> Result<Self, LimitsError> {
         let mut limits = Self::default();
         for part in text.split(',') {
-            let (name, value) = part.split_once('=').ok_or_else(expectation)?;
-            let value = value.trim().parse().map_err(|_| expectation())?;
+            let (name, value) = part.split_once('=').ok_or(LimitsError::Expectation)?;
+            let value = value.trim().parse().map_err(|_| LimitsError::Expectation)?;
             let limit = match name.trim() {
                 "max_devices" => &mut limits.max_devices,
                 "max_in_flight" => &mut limits.max_in_flight,
                 "max_per_period" => &mut limits.max_per_period,
                 "period_s" if value > 0 => &mut limits.period_s,
-                _ => return Err(expectation()),
+                _ => return Err(LimitsError::Expectation),
             };
             *limit = Some(value);
         }
         match (limits.max_per_period, limits.period_s) {
-            (Some(_), None) => Err("max_per_period needs period_s, the length of the period in seconds".into()),
+            (Some(_), None) => Err(LimitsError::NoPeriod),
             _ => Ok(limits),
         }
     }
@@ -90,11 +85,13 @@ pub struct Finding {
 
 impl Finding {
     /// The limit, for a table.
+    #[must_use]
     pub fn name(&self) -> &'static str {
         if self.limit == OFFERED { "what the service counts" } else { self.limit }
     }
 
-    /// Whether either saw more than was allowed.
+    /// True if the service or the fleet saw more than is allowed.
+    #[must_use]
     pub fn is_violation(&self) -> bool {
         self.service.max(self.fleet).is_some_and(|seen| seen > self.allowed)
     }
@@ -103,7 +100,6 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { version, limit, allowed, .. } = self;
-        let version = crate::output::clean(version);
         match *limit {
             OFFERED => write!(f, "{version} was offered to more devices than the service counts: ")?,
             _ => write!(f, "{version} exceeded {limit}, which is {allowed}: ")?,
@@ -114,7 +110,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What was seen of one update from outside.
+/// The counts of one update, as they were seen from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Seen {
     /// Devices that were ever offered it.
@@ -125,8 +121,9 @@ pub struct Seen {
     pub in_period: Option<u64>,
 }
 
-/// Every limit of an update beside what the service said and what the fleet saw; and, as a limit of its
-/// own, that the service counts every offer it made.
+/// Every limit of an update beside what the service said and what the fleet saw. One more finding is that the service
+/// counts every offer that it made.
+#[must_use]
 pub fn findings(version: &str, limits: Limits, service: Seen, fleet: Seen) -> Vec<Finding> {
     let finding = |limit, allowed: Option<u64>, service, fleet| {
         Some(Finding { version: version.to_owned(), limit, allowed: allowed?, service, fleet })
@@ -142,8 +139,6 @@ pub fn findings(version: &str, limits: Limits, service: Seen, fleet: Seen) -> Ve
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     const LIMITS: Limits =
@@ -197,14 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_on_bytes_is_one_on_devices_and_a_changed_one_counts_as_the_looser() {
-        let update = |limits| UpdateView {
-            rollout: json!({"limits": limits}),
-            files: vec![crate::update::FileView { size: 100, ..Default::default() }],
-            ..UpdateView::default()
-        };
-        let limits = Limits::of(&update(json!({"max_bytes_per_period": 2550, "max_per_period": 50, "period_s": 60})));
-        assert_eq!(limits, Limits { max_per_period: Some(25), period_s: Some(60), ..Limits::default() });
+    fn a_changed_limit_counts_as_the_looser() {
         let other = Limits { max_devices: None, max_in_flight: Some(40), period_s: Some(90), ..LIMITS };
         let looser = Limits { max_devices: None, max_in_flight: Some(40), max_per_period: Some(30), period_s: None };
         assert_eq!(LIMITS.or_looser(other), looser);
@@ -215,7 +203,7 @@ mod tests {
         let text = "max_devices=100,max_in_flight=20,max_per_period=30,period_s=60";
         assert_eq!(text.parse(), Ok(LIMITS));
         let per_period = "max_per_period=3".parse::<Limits>();
-        assert!(per_period.is_err_and(|error| error.contains("period_s")));
+        assert!(per_period.is_err_and(|error| error.to_string().contains("period_s")));
         assert!("max_devices".parse::<Limits>().is_err());
         assert!("period_s=0".parse::<Limits>().is_err());
     }

@@ -1,21 +1,21 @@
-//! What a load is made of: how many of which requests, and in which order.
+//! The mix of a load: how many of which requests, and in which order.
 
 use std::fmt;
 use std::str::FromStr;
 
-use tidegate_lab::random::Random;
+use crate::random::Random;
 
 /// The order repeats after as many requests as the shares add up to.
 const LARGEST_SHARE: u32 = 1000;
 
-/// What a request is about.
+/// A kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A check-in of a device that runs the newest version.
     Idle,
     /// A check-in of a device that runs an old version, or what it was offered meanwhile.
     Offer,
-    /// How it went, of a device that was offered an update.
+    /// A report of a device that was offered an update.
     Report,
 }
 
@@ -24,6 +24,7 @@ impl Kind {
     pub const ALL: [Self; 3] = [Self::Idle, Self::Offer, Self::Report];
 
     /// As it is written in a mix.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -39,6 +40,7 @@ pub struct Mix([u32; 3]);
 
 impl Mix {
     /// The share of one kind.
+    #[must_use]
     pub fn share(self, kind: Kind) -> u32 {
         self.0.get(kind as usize).copied().unwrap_or(0)
     }
@@ -48,13 +50,15 @@ impl Mix {
     }
 
     /// How many of so many devices ask for updates and report: their part of the requests.
-    pub fn asking(self, devices: usize) -> usize {
+    #[must_use]
+    pub fn asking(self, devices: u32) -> u32 {
         let asking = u64::from(self.total() - self.share(Kind::Idle));
-        let share = (devices as u64 * asking).div_ceil(u64::from(self.total()));
-        usize::try_from(share).unwrap_or(devices)
+        let share = (u64::from(devices) * asking).div_ceil(u64::from(self.total()));
+        u32::try_from(share).unwrap_or(devices)
     }
 
     /// An order with exactly these shares, to be gone through again and again.
+    #[must_use]
     pub fn deck(self, random: &mut Random) -> Vec<Kind> {
         let of = |kind| std::iter::repeat_n(kind, self.share(kind) as usize);
         let mut deck = Kind::ALL.into_iter().flat_map(of).collect::<Vec<_>>();
@@ -66,23 +70,37 @@ impl Mix {
     }
 }
 
-impl FromStr for Mix {
-    type Err = String;
+/// Text that is no mix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MixError {
+    /// It is not a list of shares.
+    #[error("expected shares such as idle=90,offer=9,report=1, each at most {LARGEST_SHARE}")]
+    Expectation,
+    /// A kind has two shares.
+    #[error("{} is given twice", .0.name())]
+    Twice(Kind),
+    /// Nothing is left to be sent.
+    #[error("every share is 0")]
+    Nothing,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let expectation = || format!("expected shares such as idle=90,offer=9,report=1, each at most {LARGEST_SHARE}");
+impl FromStr for Mix {
+    type Err = MixError;
+
+    fn from_str(text: &str) -> Result<Self, MixError> {
         let mut shares = [None; 3];
         for part in text.split(',') {
-            let (name, share) = part.split_once('=').ok_or_else(expectation)?;
-            let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name.trim()).ok_or_else(expectation)?;
-            let share = share.trim().parse().ok().filter(|share| *share <= LARGEST_SHARE).ok_or_else(expectation)?;
+            let (name, share) = part.split_once('=').ok_or(MixError::Expectation)?;
+            let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name.trim()).ok_or(MixError::Expectation)?;
+            let share =
+                share.trim().parse().ok().filter(|share| *share <= LARGEST_SHARE).ok_or(MixError::Expectation)?;
             match shares.get_mut(kind as usize) {
                 Some(slot @ None) => *slot = Some(share),
-                _ => return Err(format!("{} is given twice", kind.name())),
+                _ => return Err(MixError::Twice(kind)),
             }
         }
         let mix = Self(shares.map(Option::unwrap_or_default));
-        if mix.total() == 0 { Err("every share is 0".into()) } else { Ok(mix) }
+        if mix.total() == 0 { Err(MixError::Nothing) } else { Ok(mix) }
     }
 }
 
@@ -100,7 +118,7 @@ mod tests {
     #[test]
     fn shares_are_read_as_people_type_them() {
         let check = |text: &str, expected: Result<&str, &str>| {
-            let read = text.parse::<Mix>().map(|mix| mix.to_string());
+            let read = text.parse::<Mix>().map(|mix| mix.to_string()).map_err(|error| error.to_string());
             assert_eq!(read.as_deref().map_err(String::as_str), expected, "{text}");
         };
         let expectation = Err("expected shares such as idle=90,offer=9,report=1, each at most 1000");

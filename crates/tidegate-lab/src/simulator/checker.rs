@@ -1,8 +1,7 @@
-//! The simulator's own books: every write that was applied is entered here, by rules that share
-//! nothing with the storage protocol, and compared with what is stored.
+//! The checker of the invariants: every write that was applied is entered in its ledgers, by rules that share nothing
+//! with the storage protocol, and compared with what is stored.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use tidegate_core::claim::SHORTEST_URL_S;
 use tidegate_core::limits::Limits;
@@ -15,89 +14,22 @@ use tidegate_store::record::{ClaimKey, UpdateRecord};
 use tidegate_store::store::{Period, Reservation};
 use tidegate_wire::definition::Definition;
 
+use crate::ledger::Ledger;
+use crate::simulator::invariant::Invariant;
 use crate::simulator::requests::Answer;
 
 /// How far the clock of a function may be off, in milliseconds.
 pub const MOST_SKEW_MS: i64 = 300_000;
 
-/// A promise that is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Invariant {
-    /// A device has one claim on an update, and a further reservation follows the one that lapsed.
-    OneClaim,
-    /// `used` is the number of claims, which is the number of devices that were ever offered.
-    UsedIsClaims,
-    /// Never more claims than `max_devices`.
-    MaxDevices,
-    /// `in_flight` is the number of reserved claims.
-    InFlightIsReserved,
-    /// Never more reserved claims than `max_in_flight`, when one is granted.
-    MaxInFlight,
-    /// Never more grants in a period than allowed.
-    MaxPerPeriod,
-    /// A grant counts in a period that some clock within the skew is in.
-    PeriodIsNow,
-    /// Each device counts under one outcome, and success stays.
-    OutcomesOnce,
-    /// No grant after a pause or abort was acknowledged.
-    NoGrantAfterStop,
-    /// A grant is for the generation of the update that is in force.
-    CurrentGeneration,
-    /// Never more attempts than allowed.
-    MaxAttempts,
-    /// An offer stands on a claim that is committed.
-    OfferIsClaimed,
-    /// Never an offer at or below the device's version, unless downgrades are allowed.
-    NoDowngrade,
-    /// Never across products.
-    OwnProduct,
-    /// No offer on a claim that is about to end, and no URL past its margin.
-    OfferOutlivesUrl,
-    /// A store that is down is answered with 503, a `Retry-After`, and no offer.
-    DownIsDenied,
-    /// Nobody does anything with the token of somebody else.
-    OwnToken,
-    /// After the faults, every eligible device gets the update.
-    Liveness,
-    /// After the faults, every slot can be used.
-    NoLostSlot,
-}
-
-impl fmt::Display for Invariant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::OneClaim => "one claim per device and update",
-            Self::UsedIsClaims => "used = claims",
-            Self::MaxDevices => "claims <= max_devices",
-            Self::InFlightIsReserved => "in_flight = reserved claims",
-            Self::MaxInFlight => "reserved <= max_in_flight at a grant",
-            Self::MaxPerPeriod => "grants in a period <= max_per_period",
-            Self::PeriodIsNow => "a grant counts in a period that is now",
-            Self::OutcomesOnce => "each outcome counts once",
-            Self::NoGrantAfterStop => "no grant after an acknowledged stop",
-            Self::CurrentGeneration => "a grant is of the generation in force",
-            Self::MaxAttempts => "attempts <= max_attempts",
-            Self::OfferIsClaimed => "an offer stands on a claim",
-            Self::NoDowngrade => "no offer at or below the device's version",
-            Self::OwnProduct => "no offer across products",
-            Self::OfferOutlivesUrl => "no URL past the claim's margin",
-            Self::DownIsDenied => "store down: 503, Retry-After, no offer",
-            Self::OwnToken => "nobody acts with another's token",
-            Self::Liveness => "every eligible device gets there",
-            Self::NoLostSlot => "every slot can be used",
-        })
-    }
-}
-
-/// What the books say.
+/// Checks every invariant while a simulation runs.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct InvariantChecker {
     rollouts: BTreeMap<UpdateId, Rollout>,
     checked: BTreeMap<Invariant, u64>,
     broken: Option<(Invariant, String)>,
 }
 
-/// One rollout in the books.
+/// One rollout, as its writes left it.
 #[derive(Debug)]
 struct Rollout {
     product: ProductId,
@@ -108,9 +40,9 @@ struct Rollout {
     is_stopped: bool,
     shards: u16,
     rules: BTreeMap<u64, Rules>,
-    claims: BTreeMap<DeviceId, Claim>,
-    totals: Counts,
-    by_period: BTreeMap<i64, u64>,
+    ledger: Ledger<DeviceId, Claim>,
+    /// Only the outcomes; the rest is in the ledger.
+    outcomes: Counts,
 }
 
 /// What one generation of a rollout allows.
@@ -134,8 +66,8 @@ pub struct Asked {
     pub function_now: Timestamp,
 }
 
-impl Ledger {
-    /// What broke first, if anything did.
+impl InvariantChecker {
+    /// The invariant that was broken first, if one was.
     #[must_use]
     pub fn broken(&self) -> Option<&(Invariant, String)> {
         self.broken.as_ref()
@@ -161,24 +93,26 @@ impl Ledger {
         self.rollouts.get(update).map_or(0, |rollout| rollout.shards)
     }
 
-    /// The claim of a device, by the books.
+    /// The claim of a device, by the ledger.
     #[must_use]
     pub fn claim(&self, update: &UpdateId, device: &DeviceId) -> Option<&Claim> {
-        self.rollouts.get(update)?.claims.get(device)
+        self.rollouts.get(update)?.ledger.entry(device)
     }
 
-    /// How many claims an update has, by the books.
+    /// How many claims an update has, by the ledger.
     #[must_use]
-    pub fn claims(&self, update: &UpdateId) -> usize {
-        self.rollouts.get(update).map_or(0, |rollout| rollout.claims.len())
+    pub fn claims(&self, update: &UpdateId) -> u64 {
+        self.rollouts.get(update).map_or(0, |rollout| rollout.ledger.devices())
     }
 
     /// The totals of an update: offered, in flight, succeeded, failed, timed out.
     #[must_use]
     pub fn totals(&self, update: &UpdateId) -> String {
-        let totals = self.rollouts.get(update).map(|rollout| rollout.totals).unwrap_or_default();
-        let Counts { used, in_flight, succeeded, failed, timed_out, .. } = totals;
-        format!("{used} {in_flight} {succeeded} {failed} {timed_out}")
+        let Some(Rollout { ledger, outcomes, .. }) = self.rollouts.get(update) else {
+            return "0 0 0 0 0".to_owned();
+        };
+        let Counts { succeeded, failed, timed_out, .. } = outcomes;
+        format!("{} {} {succeeded} {failed} {timed_out}", ledger.devices(), ledger.in_flight())
     }
 
     /// The generation and state in force.
@@ -205,9 +139,8 @@ impl Ledger {
             is_stopped: false,
             shards: 0,
             rules: BTreeMap::new(),
-            claims: BTreeMap::new(),
-            totals: Counts::default(),
-            by_period: BTreeMap::new(),
+            ledger: Ledger::default(),
+            outcomes: Counts::default(),
         });
         rollout.state = record.state;
         rollout.generation = record.generation;
@@ -236,7 +169,7 @@ impl Ledger {
             self.check(Invariant::CurrentGeneration, false, || format!("{} was never written", key.update));
             return;
         };
-        let held = rollout.claims.get(&key.device);
+        let held = rollout.ledger.entry(&key.device);
         let follows = match (held, previous) {
             (None, None) => *grant == Grant::First && claim.epoch == 0,
             (Some(held), Some(previous)) => {
@@ -254,15 +187,12 @@ impl Ledger {
         self.check(Invariant::CurrentGeneration, *generation == rollout.generation, || {
             format!("{key:?} was granted for generation {generation}; in force is {}", rollout.generation)
         });
-        if *grant == Grant::First {
-            rollout.totals.used += 1;
-        }
-        if *grant != Grant::Renewed {
-            rollout.totals.in_flight += 1;
-        }
         let before = held.cloned();
         rollout.recount(before.as_ref(), claim);
-        rollout.claims.insert(key.device.clone(), claim.clone());
+        rollout.ledger.enter(key.device.clone(), claim.clone());
+        if *grant != Grant::Renewed {
+            rollout.ledger.begin();
+        }
         if let Some(rules) = rollout.rules.get(generation).cloned() {
             self.check_limits(reservation, &mut rollout, &rules, now);
         }
@@ -271,7 +201,7 @@ impl Ledger {
 
     fn check_limits(&mut self, reservation: &Reservation, rollout: &mut Rollout, rules: &Rules, now: Timestamp) {
         let Reservation { key, grant, claim, period, .. } = reservation;
-        let Counts { used, in_flight, .. } = rollout.totals;
+        let (used, in_flight) = (rollout.ledger.devices(), rollout.ledger.in_flight());
         if *grant == Grant::First {
             self.check(Invariant::MaxDevices, rules.limits.max_devices.is_none_or(|most| used <= most), || {
                 format!("{} has {used} claims; max_devices is {:?}", key.update, rules.limits.max_devices)
@@ -292,9 +222,7 @@ impl Ledger {
             self.check(Invariant::MaxPerPeriod, false, || format!("{key:?} counts in no period; {most} are allowed"));
             return;
         };
-        let granted = rollout.by_period.entry(period).or_default();
-        *granted += 1;
-        let granted = *granted;
+        let granted = rollout.ledger.count_in_period(period);
         self.check(Invariant::MaxPerPeriod, granted <= most, || {
             format!("{} has {granted} grants in the period at {period}; {most} are allowed; now is {now}", key.update)
         });
@@ -313,7 +241,7 @@ impl Ledger {
         let Some(mut rollout) = self.rollouts.remove(&key.update) else {
             return;
         };
-        let held = rollout.claims.get(&key.device).cloned();
+        let held = rollout.ledger.entry(&key.device).cloned();
         let follows = held.as_ref().is_some_and(|held| {
             (held.epoch, held.state) == (before.epoch, before.state)
                 && held.epoch == after.epoch
@@ -324,29 +252,29 @@ impl Ledger {
             format!("{key:?} was {held:?} and was settled from {before:?} to {after:?}")
         });
         if held.as_ref().is_some_and(|held| held.state == ClaimState::Reserved) {
-            rollout.totals.in_flight = rollout.totals.in_flight.saturating_sub(1);
+            rollout.ledger.end();
         }
         rollout.recount(held.as_ref(), after);
-        rollout.claims.insert(key.device.clone(), after.clone());
+        rollout.ledger.enter(key.device.clone(), after.clone());
         self.rollouts.insert(key.update.clone(), rollout);
     }
 
-    /// Compares the books with the shards as they are stored.
+    /// Compares the ledger with the shards as they are stored.
     pub fn compare(&mut self, update: &UpdateId, shards: &[Option<Shard>]) {
         let Some(rollout) = self.rollouts.get(update) else {
             return;
         };
-        let (totals, claims) = (rollout.totals, rollout.claims.len() as u64);
+        let (claims, in_flight, expected) = (rollout.ledger.devices(), rollout.ledger.in_flight(), rollout.outcomes);
         let stored = Counts::of(shards);
         self.check(Invariant::UsedIsClaims, stored.used == claims, || {
             format!("{update} has {claims} claims and {} used", stored.used)
         });
-        self.check(Invariant::InFlightIsReserved, stored.in_flight == totals.in_flight, || {
-            format!("{update} has {} reserved claims and {} in flight", totals.in_flight, stored.in_flight)
+        self.check(Invariant::InFlightIsReserved, stored.in_flight == in_flight, || {
+            format!("{update} has {in_flight} reserved claims and {} in flight", stored.in_flight)
         });
         let outcomes = |counts: &Counts| (counts.succeeded, counts.failed, counts.timed_out);
-        self.check(Invariant::OutcomesOnce, outcomes(&stored) == outcomes(&totals), || {
-            format!("{update} has outcomes {:?} and counts {:?}", outcomes(&totals), outcomes(&stored))
+        self.check(Invariant::OutcomesOnce, outcomes(&stored) == outcomes(&expected), || {
+            format!("{update} has outcomes {:?} and counts {:?}", outcomes(&expected), outcomes(&stored))
         });
     }
 
@@ -366,7 +294,7 @@ impl Ledger {
             return;
         };
         let rollout = self.rollouts.get(&id).map(|rollout| {
-            let claim = rollout.claims.get(&asked.device).cloned();
+            let claim = rollout.ledger.entry(&asked.device).cloned();
             (rollout.product.clone(), rollout.version.clone(), rollout.downgrade, claim)
         });
         let Some((product, version, downgrade, claim)) = rollout else {
@@ -407,9 +335,9 @@ impl Rollout {
 
     fn counter(&mut self, outcome: Outcome) -> &mut u64 {
         match outcome {
-            Outcome::Succeeded => &mut self.totals.succeeded,
-            Outcome::Failed => &mut self.totals.failed,
-            Outcome::TimedOut => &mut self.totals.timed_out,
+            Outcome::Succeeded => &mut self.outcomes.succeeded,
+            Outcome::Failed => &mut self.outcomes.failed,
+            Outcome::TimedOut => &mut self.outcomes.timed_out,
         }
     }
 }

@@ -1,0 +1,171 @@
+//! The calm after the faults: every device that may have an update gets it, and every slot can be used.
+
+use tidegate_core::{State, UpdateId, Version};
+
+use crate::simulator::checker::Asked;
+use crate::simulator::device::Device;
+use crate::simulator::invariant::Invariant;
+use crate::simulator::operators::{Operation, Verb, definition, endless_patience};
+use crate::simulator::requests;
+use crate::simulator::simulation::{MINUTE_MS, Simulation, Violation};
+use crate::simulator::world::{Ask, Done};
+
+/// Rounds of a calm fleet after which every eligible device must have its update.
+const CALM_ROUNDS: u32 = 6;
+/// A device asks three of up to sixteen shards, and each of up to five functions learns for itself
+/// which of them are full.
+const ROUNDS_TO_FIND_A_SLOT: u32 = 40;
+
+impl Simulation {
+    /// The faults stop. Every device that may have an update gets it, and every slot can be used.
+    pub(super) async fn calm(&mut self) -> Result<(), Box<Violation>> {
+        self.world.store().set_plan(Box::new(|_, _| None));
+        // What was cut off is put right by the sweep first: until then an operator gets a conflict.
+        self.calm_round(&[], &Version::new(1, 0, 0)).await;
+        for place in 0..self.products.len() {
+            self.everybody_gets_there(place).await?;
+            self.every_slot_is_used(place).await?;
+        }
+        Ok(())
+    }
+
+    async fn everybody_gets_there(&mut self, place: usize) -> Result<(), Box<Violation>> {
+        let Some(version) = self.newest_live(place) else {
+            return Ok(());
+        };
+        let body = r#"{"rollout":{"limits":{"max_devices":null,"max_per_period":null,"max_in_flight":500},"max_attempts":4,"claim_ttl_s":300,"health":HEALTH}}"#
+            .replace("HEALTH", &endless_patience().to_string());
+        // Paused or not: one of these is refused.
+        let operation =
+            |verb, body: &str| Operation { product: place, version: version.clone(), verb, body: body.into() };
+        self.insist(operation(Verb::Resume, "{}")).await;
+        let edited = self.insist(operation(Verb::Edit, &body)).await;
+        let Some(update) = self.products.get(place).map(|product| product.update(&version)) else {
+            return Ok(());
+        };
+        let is_active = matches!(self.world.store().desk().checker.in_force(&update), Some((_, State::Active)));
+        self.promise(Invariant::Liveness, edited && is_active, || format!("{update} cannot be edited and resumed"));
+        let eligible = self.eligible(place, &version, &update);
+        for _ in 0..CALM_ROUNDS {
+            self.calm_round(&eligible, &version).await;
+            self.check()?;
+        }
+        for device in eligible {
+            let Some(device) = self.devices.get(device) else {
+                continue;
+            };
+            self.promise(Invariant::Liveness, device.version == version, || {
+                format!("{} is still on {} and not on {version}", device.id, device.version)
+            });
+        }
+        self.check()
+    }
+
+    /// The newest update that is live and no downgrade.
+    fn newest_live(&self, place: usize) -> Option<Version> {
+        let product = self.products.get(place)?;
+        let desk = self.world.store().desk();
+        let is_live = |version: &&Version| {
+            desk.checker.in_force(&product.update(version)).is_some_and(|(_, state)| state.is_live())
+        };
+        product.live.iter().filter(|version| version.major > 0).filter(is_live).max().cloned()
+    }
+
+    /// Devices below `version` that did not have it, decide against it or use up their attempts.
+    fn eligible(&self, place: usize, version: &Version, update: &UpdateId) -> Vec<usize> {
+        let Some(product) = self.products.get(place) else {
+            return Vec::new();
+        };
+        let desk = self.world.store().desk();
+        let is_eligible = |device: &Device| {
+            let claim = desk.checker.claim(update, &device.id);
+            let is_open = claim.is_none_or(|claim| {
+                claim.state != tidegate_core::ClaimState::Succeeded && !claim.backed_out && claim.attempts < 4
+            });
+            device.product == product.id && device.version < *version && is_open
+        };
+        (0..self.devices.len()).filter(|place| self.devices.get(*place).is_some_and(is_eligible)).collect()
+    }
+
+    /// Time passes, the sweep runs, and each of `devices` that has not got there checks in.
+    async fn calm_round(&mut self, devices: &[usize], version: &Version) {
+        // Past every claim, whatever the clocks say.
+        self.world.pass(70 * MINUTE_MS);
+        for instance in 0..self.world.instances() {
+            self.summary.sweeps += 1;
+            let _done = self.world.finish(instance, Ask::Sweep).await;
+        }
+        for place in devices {
+            self.calm_check_in(*place, version).await;
+        }
+    }
+
+    /// A device checks in, installs what it is offered and says so.
+    async fn calm_check_in(&mut self, place: usize, version: &Version) {
+        let instance = self.random.place(self.world.instances());
+        let Some(device) = self.devices.get(place).filter(|device| device.version != *version) else {
+            return;
+        };
+        let asked = Asked {
+            device: device.id.clone(),
+            product: device.product.clone(),
+            version: device.version.clone(),
+            function_now: self.world.clock(instance),
+        };
+        let request = requests::device("/v1/check", &device.token, device.check_in(&device.version));
+        self.summary.check_ins += 1;
+        let Done::Answered(answer) = self.world.finish(instance, Ask::Check(request)).await else {
+            return;
+        };
+        self.world.store().desk().checker.answered(&asked, &answer);
+        let fine = answer.status == 200;
+        self.promise(Invariant::Liveness, fine, || format!("without faults: {}", answer.brief()));
+        let (Some(update), Some(offered)) = (answer.text("update"), answer.text("version")) else {
+            self.summary.denials += 1;
+            return;
+        };
+        self.summary.offers += 1;
+        let Some(device) = self.devices.get_mut(place) else {
+            return;
+        };
+        device.version = Version::parse(offered).unwrap_or_else(|_| device.version.clone());
+        let report = requests::device("/v1/report", &device.token, device.report(update, "INSTALL_SUCCESS"));
+        self.summary.reports += 1;
+        let _done = self.world.finish(instance, Ask::Report(report)).await;
+    }
+
+    /// A rollout over many shards with few places: every place is taken, and none twice.
+    async fn every_slot_is_used(&mut self, place: usize) -> Result<(), Box<Violation>> {
+        let version = Version::new(9, 0, 0);
+        let Some(product) = self.products.get(place).map(|product| product.id.clone()) else {
+            return Ok(());
+        };
+        let fleet = (0..self.devices.len())
+            .filter(|place| self.devices.get(*place).is_some_and(|device| device.product == product))
+            .collect::<Vec<_>>();
+        let places = fleet.len().div_ceil(2) as u64;
+        let mut body = definition(&version, false, &mut self.random);
+        if let Some(rollout) = body.get_mut("rollout") {
+            *rollout = serde_json::json!({"health": endless_patience(), "limits": {"max_in_flight": null}});
+        }
+        let operation = |verb, body: String| Operation { product: place, version: version.clone(), verb, body };
+        self.insist(operation(Verb::Create, body.to_string())).await;
+        self.insist(operation(Verb::Activate, "{}".into())).await;
+        let edit = format!(r#"{{"rollout":{{"limits":{{"max_devices":{places}}}}}}}"#);
+        self.insist(operation(Verb::Edit, edit)).await;
+        let update = UpdateId::of(&product, &version);
+        let mut claims = 0;
+        for _ in 0..ROUNDS_TO_FIND_A_SLOT {
+            self.calm_round(&fleet, &version).await;
+            self.check()?;
+            claims = self.world.store().desk().checker.claims(&update);
+            if claims >= places {
+                break;
+            }
+        }
+        self.promise(Invariant::NoLostSlot, claims == places, || {
+            format!("{update} has {places} places, of which {claims} were taken by {} devices", fleet.len())
+        });
+        self.check()
+    }
+}
