@@ -76,7 +76,7 @@ pub struct Seen {
     pub offered: u64,
     /// The most that `metrics` said were in flight, of all looks.
     pub most_in_flight: u64,
-    /// How often `metrics` was looked at meanwhile.
+    /// Number of looks at `metrics` meanwhile.
     pub looks: u64,
     /// Check-ins that were made.
     pub check_ins: u64,

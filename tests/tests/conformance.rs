@@ -25,16 +25,16 @@ use tidegate_store::{
     schema,
 };
 
-/// What the coverage below is stated for, and what CI runs: `TIDEGATE_HISTORIES=10000`.
+/// The coverage below is stated for this number, and CI runs it: `TIDEGATE_HISTORIES=10000`.
 const ALL_HISTORIES: u64 = 10_000;
-/// What a plain `cargo test` has the patience for.
+/// A plain `cargo test` runs this number.
 const SOME_HISTORIES: u64 = 1_000;
 /// Histories that share a cloud. Lists that span products grow with them.
 const HISTORIES_PER_CLOUD: u64 = 100;
 /// Clouds at a time.
 const LANES: u64 = 4;
 
-/// What one call says, and the name of that kind of answer.
+/// Answer to one call, and the name of that kind of answer.
 #[derive(Debug, PartialEq)]
 struct Answer {
     outcome: String,
@@ -295,7 +295,7 @@ impl Stores {
         }
     }
 
-    /// What both say to an operation; an error when they do not say the same.
+    /// The answer of both to an operation; an error when they differ.
     async fn agree(&self, operation: &Operation) -> Result<Answer, String> {
         let (dynamo, memory) = (apply(&self.dynamo, operation).await, apply(&self.memory, operation).await);
         if dynamo == memory {

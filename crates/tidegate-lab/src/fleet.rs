@@ -19,7 +19,7 @@ pub struct Fleet {
 /// Devices that say the same of themselves.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
-    /// How many there are.
+    /// Their number.
     pub devices: u32,
     /// The version that they run at the start.
     pub version: Version,
@@ -100,7 +100,7 @@ impl Fleet {
         Self { outcomes, ..self }
     }
 
-    /// How many devices there are.
+    /// Number of devices.
     #[must_use]
     pub fn devices(&self) -> u32 {
         self.groups.iter().map(|group| group.devices).sum()

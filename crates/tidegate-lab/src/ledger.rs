@@ -24,7 +24,7 @@ impl<D: Ord, E> Ledger<D, E> {
         self.entries.insert(device, entry)
     }
 
-    /// What is known of a device; `None` when it was never offered the update.
+    /// The entry of a device; `None` when it was never offered the update.
     #[must_use]
     pub fn entry(&self, device: &D) -> Option<&E> {
         self.entries.get(device)

@@ -47,7 +47,7 @@ impl Random {
         from.saturating_add(i64::try_from(self.below(span)).unwrap_or(0))
     }
 
-    /// Whether something that happens `per_mille` times in a thousand happens now.
+    /// True `per_mille` times in a thousand.
     pub fn happens(&mut self, per_mille: u64) -> bool {
         self.below(1000) < per_mille
     }

@@ -1,4 +1,4 @@
-//! Every fault at every store call of every handler, and what became of it.
+//! Every fault at every store call of every handler, with its end.
 #![allow(clippy::unwrap_used)] // the helpers of tests are tests, too
 
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ struct Scenario {
     name: &'static str,
     /// Brings the world there.
     given: &'static [Step],
-    /// What is done under faults; repeated once they are over.
+    /// Is done under faults, and repeated once they are over.
     when: Step,
 }
 
@@ -225,7 +225,7 @@ impl Cell {
         }
     }
 
-    /// What is stored, in one line: state, totals, and the claim.
+    /// The stored state in one line: state, totals, and the claim.
     fn stored(&self) -> String {
         let desk = self.world.store().desk();
         let device = DeviceId::new("lamp-7").unwrap();

@@ -33,13 +33,13 @@ use crate::error::{CommandError, CommandResult};
 use crate::output::Output;
 use crate::rollout_options::read_object;
 
-/// What a device runs that was never updated, unless something else is said.
+/// Version of a device that was never updated, unless another one is given.
 const OLDEST: &str = "0.0.1";
 /// Seeds are part of device ids, which people read; enough of them that no fleet is drawn twice.
 const DRAWN_SEEDS: u64 = 1_000_000_000_000;
-/// What shells call a program that Ctrl-C ended: 128 and the number of the signal.
+/// Exit code of a program that Ctrl-C ended, as shells show it: 128 and the number of the signal.
 const INTERRUPTED: i32 = 130;
-/// How soon the end is noticed.
+/// The end is noticed after this time.
 const NOTICE: Duration = Duration::from_millis(20);
 
 const HELP: &str = "\
@@ -88,7 +88,7 @@ pub struct LoadArgs {
     /// The same seed is the same fleet, in the same order [default: a fleet that never was]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// What every device says of itself: a device.json, of which id and product are left out
+    /// The device.json that every device sends; its id and product are left out
     #[arg(long, value_name = "DEVICE.json")]
     pub like: Option<PathBuf>,
     /// Version that devices want to leave [default: the one in --like, or 0.0.1]
@@ -140,7 +140,7 @@ pub fn run(args: LoadArgs, common: &Common, output: &Output) -> CommandResult {
     summary.verdict()
 }
 
-/// How many devices ask, and how many are idle. A device does one thing at a time, so every connection
+/// Numbers of devices that ask and that are idle. A device does one thing at a time, so every connection
 /// must find one that asks.
 fn shares(args: &LoadArgs) -> CommandResult<(u32, u32)> {
     let (devices, connections) = (args.devices, args.connections);
@@ -228,8 +228,11 @@ fn drive(
     let is_over = AtomicBool::new(false);
     thread::scope(|threads| {
         let watching = watcher.map(|watcher| threads.spawn(|| watch(watcher, &is_over)));
-        let spawn = |client| thread::Builder::new().spawn_scoped(threads, move || crew.work(client));
-        let workers = clients.iter().map(spawn).collect::<Result<Vec<_>, _>>().map_err(|cause| {
+        let workers = clients
+            .iter()
+            .map(|client| thread::Builder::new().spawn_scoped(threads, move || crew.work(client)))
+            .collect::<Result<Vec<_>, _>>();
+        let workers = workers.map_err(|cause| {
             crew.stop();
             is_over.store(true, Ordering::Relaxed);
             CommandError::failed("runtime_error", format!("cannot start a thread for each connection: {cause}"))

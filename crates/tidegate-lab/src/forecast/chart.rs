@@ -165,7 +165,7 @@ impl Forecast {
         self.draw_stop(&panel)
     }
 
-    /// What the shades and dashes mean, as far as they occur.
+    /// The meaning of the shades and dashes, as far as they occur.
     fn draw_legend(&self, area: &Area<'_>, y: i32) -> Drawn {
         write(area, "time (UTC)", (RIGHT, y), 14, GREY, HPos::Right)?;
         let mut x = LEFT;
@@ -322,7 +322,7 @@ impl Panel<'_, '_> {
         LEFT + self.x_after((second - self.start_s).clamp(0, self.play_s.into()))
     }
 
-    /// How many pixels a time span is wide.
+    /// Width of a time span in pixels.
     fn x_after(&self, span_s: i64) -> i32 {
         (span_s as f64 / f64::from(self.play_s) * f64::from(RIGHT - LEFT)).round() as i32
     }

@@ -16,7 +16,7 @@ use crate::forecast::row::{Doing, Row};
 use crate::forecast::shards::GENERATION;
 use crate::forecast::timetable::moment;
 
-/// What a check-in is answered, before its shard is asked.
+/// The answer to a check-in, before its shard is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// The update, if a shard grants it.
@@ -38,7 +38,7 @@ impl Answer {
     }
 }
 
-/// Whether answers are remembered.
+/// Choice between remembering answers and asking anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Memory {
     /// The rules are asked once for all devices that they cannot tell apart.
@@ -130,7 +130,7 @@ impl Decider {
         self.turn();
     }
 
-    /// Whether the update is for this device at all, sooner or later.
+    /// True if the update is for this device at all, sooner or later.
     pub(crate) fn is_for(&mut self, number: u32, row: &mut Row) -> bool {
         match self.answer(number, row, self.start_s) {
             Answer::Nothing(code) => !code.is_unsuitable(),
@@ -138,7 +138,7 @@ impl Decider {
         }
     }
 
-    /// What the device is answered at `now_s`.
+    /// The answer to the device at `now_s`.
     pub(crate) fn answer(&mut self, number: u32, row: &mut Row, now_s: i64) -> Answer {
         if self.memory == Memory::None {
             return self.ask(number, row, now_s, None);
@@ -163,7 +163,7 @@ impl Decider {
         answer
     }
 
-    /// What the device is told when no shard has room.
+    /// The answer to the device when no shard has room.
     pub(crate) fn answer_without_room(&mut self, number: u32, row: &Row, now_s: i64, why: NoRoom) -> Answer {
         if self.memory == Memory::Kept {
             // There is one update, and only its room is missing: the rules raise the same objection.
@@ -191,7 +191,7 @@ impl Decider {
     }
 }
 
-/// Whether a policy may tell devices of one group apart. Said too often, it only costs time.
+/// True if a policy may tell devices of one group apart. A wrong "true" only costs time.
 fn asks_for_ids(update: &Update) -> bool {
     let groups = update.rollout.groups.iter().map(|group| &group.policy);
     groups.chain([&update.policy]).any(|policy| policy.text().contains("id"))

@@ -56,9 +56,9 @@ pub enum FleetFileError {
     NotExpected {
         /// The field.
         path: String,
-        /// What it must be.
+        /// The expectation.
         expected: String,
-        /// What it is.
+        /// The value that was given.
         got: String,
     },
     /// A field is of another type, or of another form.
@@ -66,7 +66,7 @@ pub enum FleetFileError {
     OtherForm {
         /// The field.
         path: String,
-        /// What it must be.
+        /// The expectation.
         expected: String,
     },
     /// A field must be given.
@@ -132,7 +132,7 @@ impl FleetFile {
         Ok(file)
     }
 
-    /// How many full hours are played.
+    /// Number of full hours that are played.
     #[must_use]
     pub fn play_hours(&self) -> u64 {
         u64::from(self.play_s / 3600)

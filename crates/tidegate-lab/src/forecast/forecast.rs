@@ -1,4 +1,4 @@
-//! What a play came to: hours, milestones and peaks, and how the rollout ended.
+//! The result of a play: hours, milestones and peaks, and how the rollout ended.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,12 +26,12 @@ const POINTS_PER_BUCKET: u32 = 5;
 /// Shares of the devices that the update is for, in percent, whose moment is told.
 const MILESTONES: [u32; 3] = [50, 95, 100];
 
-/// What a play came to.
+/// The result of a play.
 #[derive(Debug, Clone)]
 pub struct Forecast {
     /// Every hour of the play.
     pub hours: Vec<Hour>,
-    /// How the rollout ended.
+    /// The end of the rollout.
     pub ended: Ending,
     /// Devices of the fleet.
     pub devices: u32,
@@ -70,7 +70,7 @@ pub struct Hour {
     pub bytes: u64,
 }
 
-/// How the rollout stands when the play is over.
+/// State of the rollout when the play is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     /// The health gate stopped it.
@@ -98,7 +98,7 @@ pub struct Milestone {
     pub at: Option<Timestamp>,
 }
 
-/// What was planned, for the picture.
+/// The plan, for the picture.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) title: String,
@@ -110,7 +110,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// How much time one step of the in-flight curve stands for.
+    /// Time that one step of the in-flight curve stands for.
     pub(crate) fn bucket_s(&self) -> u32 {
         bucket_s(self.play_s)
     }
@@ -407,7 +407,7 @@ impl Forecast {
         }
     }
 
-    /// What held devices back, the most frequent first.
+    /// The objections that held devices back, the most frequent first.
     fn write_waits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.waits.values().sum::<u64>();
         let mut waits = self.waits.iter().collect::<Vec<_>>();

@@ -70,7 +70,7 @@ pub(crate) fn play_watched(
     play.recorder.finish(&update, file, &play.shards)
 }
 
-/// What happens beside check-ins. In one second, reports come before the sweep.
+/// An event beside check-ins. In one second, reports come before the sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Succeeded,
@@ -315,7 +315,7 @@ fn row_claim(row: &Row, update: &Update, start_s: i64) -> Option<Claim> {
     row.claim(&update.version, start_s)
 }
 
-/// What a device downloads.
+/// Size of the image that a device downloads.
 pub(crate) fn image_bytes(update: &Update, file: &FleetFile) -> u64 {
     file.image_size_bytes.unwrap_or_else(|| update.content.size_bytes())
 }

@@ -1,4 +1,4 @@
-//! What a forecast promises.
+//! The promises of a forecast.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

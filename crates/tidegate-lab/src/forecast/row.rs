@@ -5,7 +5,7 @@ use tidegate_core::{Claim, ClaimState, Cohort, Version};
 
 use crate::forecast::timetable::moment;
 
-/// What a device does beside checking in.
+/// Occupation of a device beside checking in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Doing {
     /// Nothing.
@@ -35,7 +35,7 @@ pub(crate) struct Row {
     /// Where its claim stands, if it has one.
     pub(crate) claim: Option<ClaimState>,
     counted: Option<Outcome>,
-    /// What it does beside checking in.
+    /// Its occupation beside checking in.
     pub(crate) doing: Doing,
 }
 
@@ -84,7 +84,7 @@ impl Row {
         self.expires_s = offset(claim.expires_at);
     }
 
-    /// Whether it runs the new version.
+    /// True if it runs the new version.
     pub(crate) fn is_updated(&self) -> bool {
         self.claim == Some(ClaimState::Succeeded)
     }

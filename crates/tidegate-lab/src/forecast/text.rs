@@ -42,7 +42,7 @@ pub(crate) fn span(seconds: u64) -> String {
     }
 }
 
-/// What follows "in each": `hour` or `10 min`.
+/// The words after "in each": `hour` or `10 min`.
 pub(crate) fn each(seconds: u32) -> String {
     match seconds {
         60 => "minute".to_owned(),

@@ -36,7 +36,7 @@ impl Between {
         Some(start(self.earliest_s)).filter(|earliest| *earliest == start(self.latest_s))
     }
 
-    /// How long after the start of its period it was, at least.
+    /// The least time since the start of its period.
     #[must_use]
     pub fn into_period_s(self, period_start_s: i64) -> i64 {
         self.earliest_s.saturating_sub(period_start_s)

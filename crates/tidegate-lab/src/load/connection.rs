@@ -38,7 +38,7 @@ pub trait CallError: Clone + Send + From<BadAnswer> {
     /// The kind of error, in a word or two, to count errors by.
     fn kind(&self) -> String;
 
-    /// Whether there was no answer at all.
+    /// True when there was no answer at all.
     fn is_unreachable(&self) -> bool;
 }
 

@@ -13,9 +13,9 @@ use super::mix::Kind;
 use super::pace::Pace;
 use super::tally::{Done, Tally};
 
-/// How soon a connection that waits notices that it is to stop.
+/// A connection that waits looks this often for a stop.
 const NOTICE: Duration = Duration::from_millis(50);
-/// How long a connection without a rate rests when there is no answer: a service that is down is not
+/// Rest of a connection without a rate when there is no answer: a service that is down is not
 /// asked ten thousand times a second.
 const REST: Duration = Duration::from_millis(100);
 
@@ -52,12 +52,12 @@ impl<'a, E: CallError> Crew<'a, E> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long it has been going on.
+    /// The time since the start.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// How many requests are due and have no connection.
+    /// Number of requests that are due and have no connection.
     pub fn waiting(&self) -> u64 {
         self.pace.due_by(self.elapsed()).saturating_sub(self.next.load(Ordering::Relaxed))
     }

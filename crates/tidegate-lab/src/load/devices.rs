@@ -78,7 +78,7 @@ impl Devices {
         devices
     }
 
-    /// How many devices a group has.
+    /// Number of devices of a group.
     fn group(&self, place: usize) -> u32 {
         self.fleet.groups.get(place).map_or(0, |group| group.devices)
     }
@@ -91,13 +91,13 @@ impl Devices {
         self.asking.get_mut(device as usize)
     }
 
-    /// What the devices saw.
+    /// Sightings of the devices.
     #[must_use]
     pub fn seen(&self) -> &Sightings {
         &self.seen
     }
 
-    /// How many check-ins were the first of their device.
+    /// Number of check-ins that were the first of their device.
     #[must_use]
     pub fn first_check_ins(&self) -> u64 {
         let [asking, idle] = self.turns;

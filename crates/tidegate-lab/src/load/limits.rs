@@ -17,7 +17,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What is allowed by one or the other: an operator may have changed a limit meanwhile.
+    /// The looser of each two limits: an operator may have changed a limit meanwhile.
     #[must_use]
     pub fn or_looser(self, other: Self) -> Self {
         let looser = |a: Option<u64>, b: Option<u64>| Some(a?.max(b?));
@@ -75,7 +75,7 @@ pub struct Finding {
     pub version: String,
     /// The name of the limit.
     pub limit: &'static str,
-    /// What it allows.
+    /// The value of the limit.
     pub allowed: u64,
     /// The most that the service said, where it was asked.
     pub service: Option<u64>,

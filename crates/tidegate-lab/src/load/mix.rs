@@ -49,7 +49,7 @@ impl Mix {
         self.0.iter().sum()
     }
 
-    /// How many of so many devices ask for updates and report: their part of the requests.
+    /// Number of devices, of so many, that ask for updates and report: in proportion to their requests.
     #[must_use]
     pub fn asking(self, devices: u32) -> u32 {
         let asking = u64::from(self.total() - self.share(Kind::Idle));

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub const LONGEST: Duration = Duration::from_secs(600);
 /// The largest load. See [`LONGEST`].
 pub const MOST_REQUESTS: u64 = 1_000_000;
-/// How long after the end requests that were due before it may still be sent.
+/// Time after the end in which requests that were due before it may still be sent.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The times of all requests, numbered from 0.
@@ -58,7 +58,7 @@ impl Pace {
         self.per_s
     }
 
-    /// How many requests there are, at most.
+    /// The largest number of requests.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.requests
@@ -70,7 +70,7 @@ impl Pace {
         self.per_s.map(|per_s| Duration::from_secs_f64(number as f64 / per_s))
     }
 
-    /// How many requests were due by then.
+    /// Number of requests that were due by then.
     #[must_use]
     pub fn due_by(&self, elapsed: Duration) -> u64 {
         match self.per_s {
@@ -79,7 +79,7 @@ impl Pace {
         }
     }
 
-    /// Whether a request is not sent any more.
+    /// True when a request is not sent any more.
     #[must_use]
     pub fn is_over(&self, number: u64, elapsed: Duration) -> bool {
         let end = match self.per_s {

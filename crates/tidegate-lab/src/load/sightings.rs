@@ -22,7 +22,7 @@ impl Sighting {
         &self.version
     }
 
-    /// How many devices were offered it.
+    /// Number of devices that were offered it.
     #[must_use]
     pub fn devices(&self) -> u64 {
         self.ledger.devices()

@@ -17,7 +17,7 @@ const LONGEST_US: u64 = 24 * 3_600_000_000;
 /// The quantiles that are shown, with their names.
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
 
-/// How long answers took, in microseconds, each to a thousandth of itself.
+/// Times of answers, in microseconds, each to a thousandth of itself.
 #[derive(Debug, Clone)]
 pub struct Times(Histogram<u64>);
 
@@ -47,7 +47,7 @@ impl Times {
 /// The requests of one kind.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// What they were answered, and how often.
+    /// Counts of each answer.
     pub answers: BTreeMap<String, u64>,
     /// From the moment at which a request was due to its answer.
     pub since_due: Times,
@@ -62,7 +62,7 @@ impl Row {
         Self { answers: BTreeMap::new(), since_due: Times::new(), since_sent: Times::new(), failed: 0 }
     }
 
-    /// How many were answered.
+    /// Number of answered requests.
     #[must_use]
     pub fn answered(&self) -> u64 {
         self.answers.values().sum()
@@ -72,7 +72,7 @@ impl Row {
 /// One kind of failure.
 #[derive(Debug, Clone)]
 pub struct Failure<E> {
-    /// How often.
+    /// Its count.
     pub count: u64,
     /// The first of them.
     pub first: E,
@@ -150,31 +150,31 @@ impl<E: CallError> Tally<E> {
         self.most_waiting
     }
 
-    /// How often a check-in took the place of a report.
+    /// Number of check-ins that took the place of a report.
     #[must_use]
     pub fn nothing_to_report(&self) -> u64 {
         self.nothing_to_report
     }
 
-    /// How many requests were answered.
+    /// Number of answered requests.
     #[must_use]
     pub fn answered(&self) -> u64 {
         self.rows.values().map(Row::answered).sum()
     }
 
-    /// How many requests failed.
+    /// Number of failed requests.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.rows.values().map(|row| row.failed).sum()
     }
 
-    /// How many check-ins were answered.
+    /// Number of answered check-ins.
     #[must_use]
     pub fn check_ins(&self) -> u64 {
         self.rows().filter(|(kind, _)| *kind != Kind::Report).map(|(_, row)| row.answered()).sum()
     }
 
-    /// Whether nothing will ever be answered.
+    /// True when no answer is to be expected any more.
     #[must_use]
     pub fn is_hopeless(&self) -> bool {
         self.answered() == 0 && self.failed() >= HOPELESS

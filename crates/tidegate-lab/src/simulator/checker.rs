@@ -18,7 +18,7 @@ use crate::ledger::Ledger;
 use crate::simulator::invariant::Invariant;
 use crate::simulator::requests::Answer;
 
-/// How far the clock of a function may be off, in milliseconds.
+/// The largest error of a function's clock, in milliseconds.
 pub const MOST_SKEW_MS: i64 = 300_000;
 
 /// Checks every invariant while a simulation runs.
@@ -45,7 +45,7 @@ struct Rollout {
     outcomes: Counts,
 }
 
-/// What one generation of a rollout allows.
+/// The limits of one generation of a rollout.
 #[derive(Debug, Clone)]
 struct Rules {
     limits: Limits,
@@ -53,14 +53,14 @@ struct Rules {
     max_attempts: u32,
 }
 
-/// Who asked when an answer was given.
+/// A check-in that is answered.
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// The device.
     pub device: DeviceId,
     /// Its product.
     pub product: ProductId,
-    /// What it said that it runs.
+    /// The version that it says it runs.
     pub version: Version,
     /// The clock of the function that answered.
     pub function_now: Timestamp,
@@ -73,7 +73,7 @@ impl InvariantChecker {
         self.broken.as_ref()
     }
 
-    /// How often each promise was checked.
+    /// Number of checks of each invariant.
     #[must_use]
     pub fn checked(&self) -> &BTreeMap<Invariant, u64> {
         &self.checked
@@ -87,7 +87,7 @@ impl InvariantChecker {
         }
     }
 
-    /// How many shards an update has, once it has any.
+    /// Number of shards of an update, once it has any.
     #[must_use]
     pub fn shards(&self, update: &UpdateId) -> u16 {
         self.rollouts.get(update).map_or(0, |rollout| rollout.shards)
@@ -99,7 +99,7 @@ impl InvariantChecker {
         self.rollouts.get(update)?.ledger.entry(device)
     }
 
-    /// How many claims an update has, by the ledger.
+    /// Number of claims on an update, by the ledger.
     #[must_use]
     pub fn claims(&self, update: &UpdateId) -> u64 {
         self.rollouts.get(update).map_or(0, |rollout| rollout.ledger.devices())

@@ -20,7 +20,7 @@ pub struct Device {
     pub product: ProductId,
     /// Its own token.
     pub token: String,
-    /// What it really runs.
+    /// The version that it really runs.
     pub version: Version,
     /// It says nothing until then.
     pub silent_until_ms: i64,
@@ -64,7 +64,7 @@ impl Device {
         format!(r#"{{"id":"{}","product":"{}","update":"{update}","status":"{status}"}}"#, self.id, self.product)
     }
 
-    /// What it says that it runs this time: nearly always the truth.
+    /// The version that it says it runs this time: nearly always the truth.
     pub fn says(&mut self, random: &mut Random) -> Version {
         let said = match random.below(100) {
             // A replay of an earlier request.
@@ -81,7 +81,7 @@ impl Device {
         said
     }
 
-    /// What it does with an offer; reports that it will send, in any order.
+    /// Acts on an offer. Returns the reports that it will send, in any order.
     pub fn take(&mut self, place: usize, offer: &Answer, now_ms: i64, random: &mut Random) -> Vec<Report> {
         let (Some(update), Some(version)) = (offer.text("update"), offer.text("version")) else {
             return Vec::new();

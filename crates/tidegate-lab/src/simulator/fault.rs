@@ -1,4 +1,4 @@
-//! What can go wrong with a call of the store.
+//! Faults of a call of the store.
 
 use std::fmt;
 
@@ -39,7 +39,7 @@ pub enum Call {
     RecordSeries,
 }
 
-/// What happens to a call.
+/// A fault of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
     /// Refused for its rate, after the SDK's own retries. Not applied.
@@ -62,7 +62,7 @@ pub enum Fault {
     Partial,
     /// It was applied, and took seconds.
     Slow,
-    /// What was read cannot be understood.
+    /// The record that was read cannot be understood.
     Malformed,
     /// An eventually consistent read answered an earlier state.
     StaleRead,

@@ -31,13 +31,13 @@ pub struct Operation {
     pub product: usize,
     /// The update.
     pub version: Version,
-    /// What is done.
+    /// The verb.
     pub verb: Verb,
-    /// What is sent.
+    /// The body.
     pub body: String,
 }
 
-/// What an operator does.
+/// A verb of the operator API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // the verbs of the API
 pub enum Verb {

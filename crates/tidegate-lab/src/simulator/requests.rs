@@ -10,7 +10,7 @@ use lambda_http::{Body, Request, RequestExt, Response};
 use serde_json::Value;
 use tidegate_store::Images;
 
-/// Who operates the simulated rollouts.
+/// The operator of the simulated rollouts.
 const OPERATOR: &str = "arn:aws:iam::1:user/ada";
 
 /// A device's request.

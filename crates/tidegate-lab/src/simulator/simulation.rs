@@ -25,15 +25,15 @@ pub const CHECK_INS_PER_SEED: u64 = 5000;
 /// 2026-01-01, just before an hour ends.
 const START_MS: i64 = 1_767_228_900_000;
 pub(super) const MINUTE_MS: i64 = 60_000;
-/// How often an operator repeats a call that was answered 503 or 409 before giving up.
+/// An operator repeats a call that was answered 503 or 409 so many times before giving up.
 const MOST_REPEATS: u32 = 8;
 
-/// What is played.
+/// The plan of a simulation.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     /// The first seed; the fleets that follow take the next ones.
     pub seed: u64,
-    /// How many check-ins, over all fleets.
+    /// Number of check-ins, over all fleets.
     pub check_ins: u64,
     /// Of a thousand store calls, how many go wrong; drawn from the seed when not given.
     pub faults_per_mille: Option<u64>,
@@ -56,7 +56,7 @@ pub struct Violation {
     pub seed: u64,
     /// The promise.
     pub invariant: Invariant,
-    /// What happened.
+    /// The facts, as a sentence.
     pub said: String,
 }
 
@@ -384,7 +384,7 @@ impl Simulation {
         }
     }
 
-    /// What an operator learns from an answer.
+    /// Takes in an answer to an operator.
     fn note(&mut self, operation: &Operation, done: &Done) {
         let (Some(product), Done::Answered(answer)) = (self.products.get_mut(operation.product), done) else {
             return;

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::simulator::fault::Fault;
 use crate::simulator::invariant::Invariant;
 
-/// How often everything happened.
+/// Counts of everything that happened.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
     /// Seeds, each a fleet of its own.

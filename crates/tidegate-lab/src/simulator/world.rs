@@ -24,7 +24,7 @@ use tidegate_store::{CheckStore, Images, PublishStore, ReportStore, StoreError, 
 use crate::simulator::faulty::{FaultyStore, Waiting};
 use crate::simulator::requests::{self, Answer};
 
-/// How long a slow call takes.
+/// Time that a slow call takes.
 pub const SLOW_MS: i64 = 3000;
 /// Longer than any single pause of a busy check-in.
 const PAUSE: Duration = Duration::from_millis(700);
@@ -34,7 +34,7 @@ pub trait AnyStore: CheckStore + ReportStore + PublishStore + SweepStore + Clone
 
 impl<S: CheckStore + ReportStore + PublishStore + SweepStore + Clone> AnyStore for S {}
 
-/// What is asked of the functions.
+/// A request to one of the functions.
 #[derive(Debug)]
 pub enum Ask {
     /// `check`.
@@ -47,7 +47,7 @@ pub enum Ask {
     Sweep,
 }
 
-/// How it ended.
+/// The end of a request.
 #[derive(Debug)]
 pub enum Done {
     /// With an answer.
@@ -164,19 +164,19 @@ impl<S: AnyStore> World<S> {
         &self.store
     }
 
-    /// What signs tokens.
+    /// The keys that sign tokens.
     #[must_use]
     pub fn keys(&self) -> &TokenKeys {
         &self.keys
     }
 
-    /// How many copies of the functions there are.
+    /// Number of copies of the functions.
     #[must_use]
     pub fn instances(&self) -> usize {
         self.instances.len()
     }
 
-    /// How many handlers are under way.
+    /// Number of handlers that are under way.
     #[must_use]
     pub fn under_way(&self) -> usize {
         self.running.len()

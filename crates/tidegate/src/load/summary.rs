@@ -1,4 +1,4 @@
-//! What is said at the end: the times, the answers, the errors, and the limits beside what was seen.
+//! The summary at the end: the times, the answers, the errors, and the limits beside what was seen.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,21 +18,21 @@ use crate::output::{Output, Tone, clean, table};
 /// Everything that a load tells.
 #[derive(Debug)]
 pub(super) struct Summary<'a> {
-    /// What was asked for.
+    /// The arguments.
     pub args: &'a LoadArgs,
-    /// What was driven.
+    /// The service under load.
     pub target: &'a Target,
     /// When requests were due.
     pub pace: Pace,
     /// The fleet's.
     pub seed: u64,
-    /// How long it took.
+    /// Time that it took.
     pub elapsed: Duration,
-    /// What the devices saw and how long it took.
+    /// Sightings of the devices and measurements.
     pub progress: Progress<CommandError>,
-    /// What the service said, where we may look.
+    /// The watcher, where we may look.
     pub watcher: Option<Watcher>,
-    /// Whether it was stopped by Ctrl-C.
+    /// True if Ctrl-C stopped it.
     pub is_stopped: bool,
 }
 
@@ -68,7 +68,7 @@ impl Summary<'_> {
         findings(version.unwrap_or(id), limits, watched.map(|update| update.watched.seen()).unwrap_or_default(), fleet)
     }
 
-    /// Whether the limits held.
+    /// Success if the limits held.
     ///
     /// # Errors
     /// When one did not; when that could not be looked at to the end.

@@ -78,7 +78,7 @@ impl Target {
         self.common.device(self.token.clone())
     }
 
-    /// Who looks at the limits, if we may.
+    /// A watcher of the limits, if we may look.
     ///
     /// # Errors
     /// When the service does not let us look.
@@ -122,7 +122,7 @@ fn product_token(operator: &ApiClient, product: &str) -> CommandResult<String> {
     token_of(&operator.put(&ApiPath::product(PublishRoute::IssueProductToken, product))?)
 }
 
-/// Whether an address names this machine by itself, whatever a name server says.
+/// True if an address names this machine without a name server.
 fn is_loopback(api: &str) -> bool {
     let address = api.parse::<Uri>().ok();
     let host = address.as_ref().and_then(Uri::host).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! How it goes, on one line of the terminal that is renewed once a second.
+//! The ticker: progress on one line of the terminal, renewed once a second.
 
 use std::io::IsTerminal;
 

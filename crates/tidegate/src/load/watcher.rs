@@ -18,7 +18,7 @@ const MOST_WATCHED: usize = 8;
 pub(super) struct WatchedUpdate {
     /// Its limits and counts.
     pub watched: Watched,
-    /// How long a device may take to report before its place is somebody else's.
+    /// Time that a device may take to report before its place is given on.
     pub claim_ttl_s: Option<u64>,
 }
 
@@ -49,12 +49,12 @@ impl Watcher {
         &self.updates
     }
 
-    /// How often we looked.
+    /// Number of looks.
     pub(super) fn looks(&self) -> u64 {
         self.looks
     }
 
-    /// Why the last look failed, if it did.
+    /// Error of the last look, if it failed.
     pub(super) fn last_failure(&self) -> Option<&CommandError> {
         self.last_failure.as_ref()
     }
@@ -100,7 +100,7 @@ impl Watcher {
     }
 }
 
-/// How long between two looks.
+/// Time between two looks.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 fn look_of(update: &UpdateView) -> Look {

@@ -15,7 +15,7 @@ use crate::error::{CommandError, CommandResult};
 use crate::output::{Output, Tone, table};
 use crate::progress;
 
-/// What to play: one fleet after another, each from the next seed.
+/// The fleets to play, one after another, each from the next seed.
 struct Fleets<'a> {
     args: &'a SimulateArgs,
     check_ins: u64,
@@ -29,7 +29,7 @@ struct Broken {
     said: String,
 }
 
-/// What all threads know together.
+/// Results of all threads.
 #[derive(Default)]
 struct Played {
     summary: Summary,

@@ -17,7 +17,7 @@ use crate::progress;
 /// so decides which devices come first, but not how many.
 const SOME_PRODUCT: &str = "product";
 
-/// What to play.
+/// The files and the seed of a forecast.
 pub(super) struct Forecast<'a> {
     pub(super) update: &'a Path,
     pub(super) fleet: &'a Path,
