@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use tidegate_core::{DeviceId, ProductId, UpdateId, Version};
 use tidegate_lab::MemoryStore;
 use tidegate_lab::simulator::checker::Asked;
+use tidegate_lab::simulator::control::FaultPlan;
 use tidegate_lab::simulator::fault::{Call, Fault};
-use tidegate_lab::simulator::faulty::{FaultPlan, FaultyStore};
+use tidegate_lab::simulator::faulty::FaultyStore;
 use tidegate_lab::simulator::requests::{self, Answer};
 use tidegate_lab::simulator::world::{Ask, Done, World, moment};
 
@@ -215,29 +216,30 @@ impl Cell {
         if let CheckIn(_) = step {
             let version = Version::parse(version).unwrap();
             let asked = Asked { device: device.clone(), product: product.clone(), version, function_now };
-            self.world.store().desk().checker.answered(&asked, answer);
+            self.world.store().control().checker.answered(&asked, answer);
         }
         if let Operate(_, path, _) = step
             && answer.status == 200
             && (path.ends_with("pause") || path.ends_with("abort"))
         {
-            self.world.store().desk().checker.acknowledged_stop(&self.update);
+            self.world.store().control().checker.acknowledged_stop(&self.update);
         }
     }
 
     /// The stored state in one line: state, totals, and the claim.
     fn stored(&self) -> String {
-        let desk = self.world.store().desk();
+        let control = self.world.store().control();
         let device = DeviceId::new("lamp-7").unwrap();
-        let state = desk.checker.in_force(&self.update).map(|(generation, state)| format!("{state} {generation}"));
+        let state = control.checker.in_force(&self.update).map(|(generation, state)| format!("{state} {generation}"));
         let claim =
-            desk.checker.claim(&self.update, &device).map(|claim| format!("{:?} {}", claim.state, claim.attempts));
-        let totals = desk.checker.totals(&self.update);
+            control.checker.claim(&self.update, &device).map(|claim| format!("{:?} {}", claim.state, claim.attempts));
+        let totals = control.checker.totals(&self.update);
         format!("{}; {totals}; {}", state.unwrap_or("none".into()), claim.unwrap_or("no claim".into()))
     }
 
     fn broken(&self) -> Vec<String> {
-        let broken = self.world.store().desk().checker.broken().map(|(invariant, said)| format!("{invariant}: {said}"));
+        let broken =
+            self.world.store().control().checker.broken().map(|(invariant, said)| format!("{invariant}: {said}"));
         self.violations.iter().cloned().chain(broken).collect()
     }
 }
@@ -273,9 +275,9 @@ async fn prepared(scenario: &Scenario) -> Cell {
 /// The calls of a run without faults.
 async fn calls_of(scenario: &Scenario) -> (Vec<Call>, String, String) {
     let mut cell = prepared(scenario).await;
-    cell.world.store().desk().keeps_log = true;
+    cell.world.store().control().keeps_log = true;
     let done = cell.go(scenario.when).await.unwrap();
-    let calls = cell.world.store().desk().log.iter().map(|(call, _)| *call).collect();
+    let calls = cell.world.store().control().log.iter().map(|(call, _)| *call).collect();
     assert_eq!(cell.broken(), Vec::<String>::new(), "{}", scenario.name);
     settle_down(&mut cell, scenario).await;
     (calls, done.to_string(), cell.stored())
@@ -344,7 +346,7 @@ fn every_fault_at_every_call_of_every_handler_leaves_nothing_wrong() {
 async fn cell(scenario: &Scenario, number: usize, call: Call, fault: Fault, recovered: &str) -> Row {
     let mut cell = prepared(scenario).await;
     cell.world.store().set_plan(at_call(number, fault));
-    let injected = |cell: &Cell| cell.world.store().desk().injected.values().sum::<u64>();
+    let injected = |cell: &Cell| cell.world.store().control().injected.values().sum::<u64>();
     let before = injected(&cell);
     let done = cell.go(scenario.when).await.unwrap();
     assert_eq!(injected(&cell), before + 1, "{}: the fault at call {number} did not happen", scenario.name);

@@ -43,7 +43,7 @@ impl Simulation {
         let Some(update) = self.products.get(place).map(|product| product.update(&version)) else {
             return Ok(());
         };
-        let is_active = matches!(self.world.store().desk().checker.in_force(&update), Some((_, State::Active)));
+        let is_active = matches!(self.world.store().control().checker.in_force(&update), Some((_, State::Active)));
         self.promise(Invariant::Liveness, edited && is_active, || format!("{update} cannot be edited and resumed"));
         let eligible = self.eligible(place, &version, &update);
         for _ in 0..CALM_ROUNDS {
@@ -64,9 +64,9 @@ impl Simulation {
     /// The newest update that is live and no downgrade.
     fn newest_live(&self, place: usize) -> Option<Version> {
         let product = self.products.get(place)?;
-        let desk = self.world.store().desk();
+        let control = self.world.store().control();
         let is_live = |version: &&Version| {
-            desk.checker.in_force(&product.update(version)).is_some_and(|(_, state)| state.is_live())
+            control.checker.in_force(&product.update(version)).is_some_and(|(_, state)| state.is_live())
         };
         product.live.iter().filter(|version| version.major > 0).filter(is_live).max().cloned()
     }
@@ -76,9 +76,9 @@ impl Simulation {
         let Some(product) = self.products.get(place) else {
             return Vec::new();
         };
-        let desk = self.world.store().desk();
+        let control = self.world.store().control();
         let is_eligible = |device: &Device| {
-            let claim = desk.checker.claim(update, &device.id);
+            let claim = control.checker.claim(update, &device.id);
             let is_open = claim.is_none_or(|claim| {
                 claim.state != tidegate_core::ClaimState::Succeeded && !claim.backed_out && claim.attempts < 4
             });
@@ -117,7 +117,7 @@ impl Simulation {
         let Done::Answered(answer) = self.world.finish(instance, Ask::Check(request)).await else {
             return;
         };
-        self.world.store().desk().checker.answered(&asked, &answer);
+        self.world.store().control().checker.answered(&asked, &answer);
         let fine = answer.status == 200;
         self.promise(Invariant::Liveness, fine, || format!("without faults: {}", answer.brief()));
         let (Some(update), Some(offered)) = (answer.text("update"), answer.text("version")) else {
@@ -158,7 +158,7 @@ impl Simulation {
         for _ in 0..ROUNDS_TO_FIND_A_SLOT {
             self.calm_round(&fleet, &version).await;
             self.check()?;
-            claims = self.world.store().desk().checker.claims(&update);
+            claims = self.world.store().control().checker.claims(&update);
             if claims >= places {
                 break;
             }

@@ -6,14 +6,17 @@
 
 mod calm;
 pub mod checker;
+pub mod control;
 pub mod device;
 pub mod fault;
 pub mod faulty;
+mod faulty_calls;
 pub mod invariant;
 pub mod operators;
 pub mod requests;
 pub mod simulation;
 pub mod summary;
+mod turn;
 pub mod world;
 
 pub use checker::InvariantChecker;

@@ -10,9 +10,10 @@ use crate::fleet::{Fleet, Group};
 use crate::memory::MemoryStore;
 use crate::random::Random;
 use crate::simulator::checker::{Asked, MOST_SKEW_MS};
+use crate::simulator::control::FaultPlan;
 use crate::simulator::device::{Device, Report};
 use crate::simulator::fault::{Call, Fault, Guard};
-use crate::simulator::faulty::{FaultPlan, FaultyStore};
+use crate::simulator::faulty::FaultyStore;
 use crate::simulator::invariant::Invariant;
 use crate::simulator::operators::{Operation, Product, Verb, definition};
 use crate::simulator::requests::{self, Answer};
@@ -126,7 +127,7 @@ impl Simulation {
         let mut random = Random::new(seed);
         let per_mille = plan.faults_per_mille.unwrap_or_else(|| random.one_of([0, 10, 50, 150]));
         let store = FaultyStore::new(MemoryStore::new(), weather(per_mille), random.next(), moment(START_MS));
-        store.desk().without = plan.without;
+        store.control().without = plan.without;
         let mut world = World::new(store, START_MS);
         for _ in 0..random.within(1, 4) {
             let skew_ms = skew(&mut random);
@@ -186,16 +187,16 @@ impl Simulation {
             self.check()?;
         }
         self.calm().await?;
-        let desk = self.world.store().desk();
-        self.summary.store_calls = desk.calls;
-        self.summary.faults = desk.injected.clone();
-        self.summary.checked = desk.checker.checked().clone();
-        drop(desk);
+        let control = self.world.store().control();
+        self.summary.store_calls = control.calls;
+        self.summary.faults = control.injected.clone();
+        self.summary.checked = control.checker.checked().clone();
+        drop(control);
         Ok(self.summary)
     }
 
     pub(super) fn check(&self) -> Result<(), Box<Violation>> {
-        match self.world.store().desk().checker.broken() {
+        match self.world.store().control().checker.broken() {
             None => Ok(()),
             Some((invariant, said)) => {
                 Err(Box::new(Violation { seed: self.seed, invariant: *invariant, said: said.clone() }))
@@ -204,7 +205,7 @@ impl Simulation {
     }
 
     pub(super) fn promise(&self, invariant: Invariant, holds: bool, said: impl FnOnce() -> String) {
-        self.world.store().desk().checker.check(invariant, holds, said);
+        self.world.store().control().checker.check(invariant, holds, said);
     }
 
     fn any_instance(&mut self) -> usize {
@@ -346,7 +347,7 @@ impl Simulation {
         match (job, done) {
             (_, Done::Unreadable(why)) => self.promise(Invariant::DownIsDenied, false, || why),
             (Job::CheckIn { device, asked }, Done::Answered(answer)) => {
-                self.world.store().desk().checker.answered(&asked, &answer);
+                self.world.store().control().checker.answered(&asked, &answer);
                 match (answer.status, answer.text("update")) {
                     (503, _) => self.summary.unavailable += 1,
                     (_, Some(_)) => self.summary.offers += 1,
@@ -396,7 +397,7 @@ impl Simulation {
         }
         if answer.status == 200 && (ends || operation.verb == Verb::Pause) {
             let update = product.update(&operation.version);
-            self.world.store().desk().checker.acknowledged_stop(&update);
+            self.world.store().control().checker.acknowledged_stop(&update);
         }
         let status = answer.status;
         let fine = [200, 201, 404, 409].contains(&status) || (status == 503 && answer.retry_after_s.is_some());

@@ -21,7 +21,8 @@ use tidegate_http::ReportService;
 use tidegate_http::check_service::CATALOG_AGE_MS;
 use tidegate_store::{CheckStore, Images, PublishStore, ReportStore, StoreError, SweepStore};
 
-use crate::simulator::faulty::{FaultyStore, Waiting};
+use crate::simulator::control::Waiting;
+use crate::simulator::faulty::FaultyStore;
 use crate::simulator::requests::{self, Answer};
 
 /// Time that a slow call takes.
@@ -191,7 +192,7 @@ impl<S: AnyStore> World<S> {
     /// Lets time pass.
     pub fn pass(&mut self, ms: i64) {
         self.now_ms = self.now_ms.saturating_add(ms);
-        self.store.desk().now = moment(self.now_ms);
+        self.store.control().now = moment(self.now_ms);
     }
 
     /// The clock of a copy of the functions.
@@ -235,9 +236,9 @@ impl<S: AnyStore> World<S> {
         if running.sleeps {
             tokio::time::advance(PAUSE).await;
         }
-        self.store.desk().waiting = Waiting::Clock;
+        self.store.control().waiting = Waiting::Clock;
         let polled = running.handler.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        let waiting = self.store.desk().waiting;
+        let waiting = self.store.control().waiting;
         let done = match (polled, waiting) {
             (Poll::Ready(done), _) => done,
             (Poll::Pending, Waiting::Killed) => Done::Killed,
