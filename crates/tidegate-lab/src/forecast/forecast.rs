@@ -259,7 +259,7 @@ impl Recorder {
     }
 
     pub(crate) fn finish(mut self, update: &Update, file: &FleetFile, shards: &Shards) -> Forecast {
-        let bytes_per_device = image_bytes(update, fleet);
+        let bytes_per_device = image_bytes(update, file);
         let peak_bytes = self.spread_bytes(bytes_per_device, file.bandwidth_bytes_per_s);
         let limits = &update.rollout.limits;
         let offers_per_period = limits.offers_per_period(update.content.size_bytes());

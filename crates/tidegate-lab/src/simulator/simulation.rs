@@ -1,6 +1,6 @@
 //! A simulation: one small fleet after another, each from a seed of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::random::Random;
 use crate::simulator::checker::{Asked, MOST_SKEW_MS};
 use crate::simulator::control::FaultPlan;
 use crate::simulator::device::{Device, Report};
-use crate::simulator::fault::{Call, Fault, Guard};
+use crate::simulator::fault::{Call, Guard};
 use crate::simulator::faulty::FaultyStore;
 use crate::simulator::invariant::Invariant;
 use crate::simulator::operators::{Operation, Product, Verb, definition};
