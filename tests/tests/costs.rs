@@ -127,8 +127,7 @@ impl Log {
     fn start(&self) -> impl Sized + use<> {
         let writer = self.clone();
         let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
-        let filter =
-            EnvFilter::new("off,tidegate_check=info,tidegate_report=info,tidegate_sweep=info,tidegate_store=info");
+        let filter = EnvFilter::new("off,tidegate_http=info,tidegate_engine=info,tidegate_store=info");
         let lines = lines.with_writer(move || writer.clone()).with_filter(filter);
         tracing_subscriber::registry().with(lines).set_default()
     }

@@ -25,8 +25,8 @@ async fn no_token_no_signature_and_no_key_is_ever_logged() {
     let captured = Captured::default();
     let writer = captured.clone();
     // Our own crates at the most talkative level; the SDK's own logs are its business, and off.
-    let filter = "off,tidegate=trace,tidegate_api=trace,tidegate_store=trace,tidegate_check=trace,tidegate_report=trace,\
-                  tidegate_publish=trace,tidegate_sweep=trace,tidegate_cloud=trace,lambda_http=trace,lambda_runtime=trace";
+    let filter = "off,tidegate=trace,tidegate_wire=trace,tidegate_http=trace,tidegate_engine=trace,tidegate_store=trace,\
+                  tidegate_cloud=trace,lambda_http=trace,lambda_runtime=trace";
     tracing_subscriber::fmt()
         .json()
         .with_env_filter(filter)
