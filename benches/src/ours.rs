@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use tidegate_core::device::Delivery;
-use tidegate_core::guidance::check_again_after_s;
-use tidegate_core::{Catalog, Claims, Device, decide};
+use tidegate_core::{Catalog, Claims, decide};
+use tidegate_engine::CheckInResult;
+use tidegate_http::device_json::described;
 use tidegate_wire::answer::NativeAnswer;
 use tidegate_wire::device_json;
 
@@ -40,21 +41,15 @@ impl Ours {
     /// When the device is one that is refused.
     #[must_use]
     pub fn answer(&self, body: &[u8]) -> Vec<u8> {
-        let said = device_json::parse(body).expect("a good device.json");
-        let device = Device {
-            version: said.semver().expect("a version"),
-            id: said.id,
-            product: said.product,
-            attributes: said.attributes,
-            delivery: Delivery::Anything,
-        };
+        let json = device_json::parse(body).expect("a good device.json");
+        let (device, _) = described(json, Delivery::Anything).expect("a version");
         let now = crate::now();
         let decision = decide(&device, &self.catalog, &Claims::default(), now);
-        let reason = decision.reason_code().name();
-        let after_s = check_again_after_s(&device, &decision, now);
-        let answer = match &decision.offer {
-            Some(offer) => NativeAnswer::offer(offer.update, Vec::new(), now, after_s),
-            None => NativeAnswer::nothing(reason, None, after_s),
+        let answer = match (&decision.offer, CheckInResult::nothing(&device, &decision, now)) {
+            (None, CheckInResult::Nothing { reason, opens_at, check_again_after_s }) => {
+                NativeAnswer::nothing(reason.name(), opens_at, check_again_after_s)
+            }
+            _ => panic!("no update is for the measured device"),
         };
         serde_json::to_vec(&answer).expect("an answer is JSON")
     }

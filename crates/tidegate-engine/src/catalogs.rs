@@ -118,5 +118,5 @@ async fn load(store: &impl CheckStore, product: &ProductId, named: &PublishedCat
 
 async fn read(store: &impl CheckStore, product: &ProductId, name: &str) -> Stored<Catalog> {
     let bytes = store.catalog(product, name).await?.ok_or_else(|| StoreError::Corrupt("it is gone".into()))?;
-    Catalog::from_snapshot(product, bytes).map_err(|error| StoreError::Corrupt(error.to_string()))
+    Catalog::from_snapshot(product, bytes).map_err(StoreError::corrupt)
 }

@@ -25,6 +25,9 @@ const MOST_RESERVATIONS: usize = 8;
 /// Products whose catalogs are read while a function starts; the others are read when a device asks.
 const MOST_WARMED_UP: usize = 8;
 
+/// Target of the event that marks a decision. Tests count them; a release build has no such event.
+pub const DECISION_TARGET: &str = "tidegate_decision";
+
 /// Check-ins over a store.
 #[derive(Debug)]
 pub struct CheckIns<S> {
@@ -186,6 +189,7 @@ impl<S: CheckStore> CheckIns<S> {
         loop {
             let updates = context.catalog.updates.clone();
             let decision = decide(device, &updates, &context.claims, now);
+            tracing::trace!(target: DECISION_TARGET, device = %device.id, "decided");
             if precedence == Precedence::HeldClaim
                 && let Some(held) = held_claim(device, context, &decision, now)
             {

@@ -47,7 +47,7 @@ pub async fn compile_or_leave_it(store: &(impl ReadCatalog + ReadUpdates + Close
 /// # Errors
 /// When the stored definition cannot be understood.
 pub fn update_of(record: &UpdateRecord, slots: &mut Slots) -> Stored<Update> {
-    Definition::compile(&record.definition, &record.product, &record.publication(), slots).map_err(StoreError::Corrupt)
+    Definition::compile(&record.definition, &record.product, &record.publication(), slots).map_err(StoreError::corrupt)
 }
 
 /// What is live, and what was taken back. A record that cannot be understood is left out, and said so.
@@ -67,7 +67,7 @@ fn catalog(product: &ProductId, records: &[UpdateRecord]) -> Catalog {
 
 /// The bytes, read back before anybody depends on them.
 fn encoded(catalog: &Catalog) -> Stored<Vec<u8>> {
-    let corrupt = |why: &dyn std::fmt::Display| StoreError::Corrupt(format!("the compiled catalog: {why}"));
+    let corrupt = |why: &dyn std::fmt::Display| StoreError::Corrupt(format!("the compiled catalog: {why}").into());
     let bytes = catalog.to_snapshot().ok_or_else(|| corrupt(&"an update cannot be encoded"))?;
     let read =
         Catalog::from_snapshot(catalog.product(), Arc::from(bytes.as_slice())).map_err(|error| corrupt(&error))?;

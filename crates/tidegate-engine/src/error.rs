@@ -4,6 +4,7 @@ use tidegate_core::lifecycle::TransitionError;
 use tidegate_core::update::File;
 use tidegate_core::{DeviceId, ProductId, State, Version};
 use tidegate_store::StoreError;
+use tidegate_store::store::Cause;
 use tidegate_wire::{ApiError, ErrorCode};
 
 /// Reason why a use case was not carried out.
@@ -64,7 +65,8 @@ pub enum EngineError {
         /// The version.
         version: Version,
         /// What is wrong.
-        why: String,
+        #[source]
+        why: Cause,
     },
     /// The token was revoked, or is of a kind that the product does not accept.
     #[error("the token is not accepted any more")]

@@ -136,7 +136,9 @@ impl<S: CheckStore> CheckIns<S> {
                 }
                 Reserved::OtherClaim(Some(claim)) => return Ok(ReserveOutcome::OtherClaim(claim)),
                 Reserved::OtherClaim(None) => {
-                    return Err(StoreError::Corrupt(format!("the claim of {} on {} is gone", device.id, update.id)));
+                    return Err(StoreError::Corrupt(
+                        format!("the claim of {} on {} is gone", device.id, update.id).into(),
+                    ));
                 }
                 // Another check-in of the same device wrote its record; that one will do.
                 Reserved::OtherDevice => *write = None,

@@ -57,12 +57,20 @@ impl fmt::Debug for TokenKeys {
     }
 }
 
+/// Text that is no list of token keys. It never repeats a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "token keys must read name:secret[,name:secret…], the name in a-z 0-9 (at most 16), the secret in base64url of at \
+     least 32 bytes"
+)]
+pub struct TokenKeysError;
+
 impl TokenKeys {
     /// Reads `name:base64url-secret[,name:base64url-secret…]`, the value of `TIDEGATE_TOKEN_KEYS`.
     ///
     /// # Errors
-    /// A sentence that says what is expected; it never repeats a secret.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// When the text reads otherwise. The error says what is expected; it never repeats a secret.
+    pub fn parse(text: &str) -> Result<Self, TokenKeysError> {
         let keys = text.split(',').map(TokenKey::parse).collect::<Result<Vec<_>, _>>()?;
         Ok(Self(keys))
     }
@@ -113,14 +121,13 @@ impl TokenKeys {
 }
 
 impl TokenKey {
-    fn parse(text: &str) -> Result<Self, String> {
-        let expected = "token keys must read name:secret[,name:secret…], the name in a-z 0-9 (at most 16), the secret in base64url of at least 32 bytes";
-        let (name, secret) = text.trim().split_once(':').ok_or(expected)?;
+    fn parse(text: &str) -> Result<Self, TokenKeysError> {
+        let (name, secret) = text.trim().split_once(':').ok_or(TokenKeysError)?;
         let named = (1..=16).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        let secret = URL_SAFE_NO_PAD.decode(secret.trim_end_matches('=')).map_err(|_| expected)?;
+        let secret = URL_SAFE_NO_PAD.decode(secret.trim_end_matches('=')).map_err(|_| TokenKeysError)?;
         if !named || secret.len() < 32 {
-            return Err(expected.into());
+            return Err(TokenKeysError);
         }
         Ok(Self { name: name.into(), secret })
     }
@@ -231,6 +238,6 @@ mod tests {
     #[test]
     fn secrets_are_never_printed() {
         assert_eq!(format!("{:?}", keys("k1,k2")), "TokenKeys(k1, k2)");
-        assert!(!TokenKeys::parse("k1:hunter2").unwrap_err().contains("hunter2"));
+        assert!(!TokenKeys::parse("k1:hunter2").unwrap_err().to_string().contains("hunter2"));
     }
 }

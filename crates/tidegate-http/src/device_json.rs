@@ -29,8 +29,8 @@ impl<S: CheckStore> CheckService<S> {
         let authorization = authorization(request).ok_or_else(ApiError::unauthorized)?;
         let json = device_json::parse(request.body())?;
         let proof = self.keys.verify(authorization, &json.product, &json.id).ok_or_else(ApiError::unauthorized)?;
-        let device = device_of(&json, delivery)?;
-        let answer = self.answer(dialect, &device, &json, proof, now).await;
+        let (device, object) = described(json, delivery)?;
+        let answer = self.answer(dialect, &device, &object, proof, now).await;
         if let Err(error) = &answer {
             let Device { product, id, version, .. } = &device;
             tracing::warn!(%product, device = %id, %version, %dialect, code = error.code.code(), "check_in_refused");
@@ -42,12 +42,12 @@ impl<S: CheckStore> CheckService<S> {
         &self,
         dialect: Dialect,
         device: &Device,
-        json: &DeviceJson,
+        object: &Map<String, Value>,
         proof: Proof,
         now: Timestamp,
     ) -> Result<NativeAnswer, ApiError> {
         let mut context = self.context(&device.product, &device.id, proof, now).await?;
-        let (version, attributes) = (device.version.to_string(), without_version(&json.object));
+        let (version, attributes) = (device.version.to_string(), without_version(object));
         let write = device::changed(&device.product, &device.id, &context.record, version, attributes, now);
         match self.check_in(dialect, device, &mut context, write, now).await? {
             CheckInResult::Offer(offered) => {
@@ -67,14 +67,14 @@ impl<S: CheckStore> CheckService<S> {
     }
 }
 
-fn device_of(json: &DeviceJson, delivery: Delivery) -> Result<Device, ApiError> {
-    Ok(Device {
-        id: json.id.clone(),
-        product: json.product.clone(),
-        version: json.semver()?,
-        attributes: json.attributes.clone(),
-        delivery,
-    })
+/// The device that a `device.json` describes, and the object as it was sent.
+///
+/// # Errors
+/// `bad_version`, when its version is not SemVer 2.0.
+pub fn described(json: DeviceJson, delivery: Delivery) -> Result<(Device, Map<String, Value>), ApiError> {
+    let version = json.semver()?;
+    let DeviceJson { id, product, attributes, object, .. } = json;
+    Ok((Device { id, product, version, attributes, delivery }, object))
 }
 
 /// The text that a record keeps of a `device.json`. The version has a field of its own.

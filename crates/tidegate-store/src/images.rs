@@ -86,7 +86,7 @@ impl Images {
             // The CDN's own key signs its URLs.
             Some(_) => None,
             None => {
-                let credentials = self.credentials.provide_credentials().await.map_err(|error| failed(&error))?;
+                let credentials = self.credentials.provide_credentials().await.map_err(StoreError::unavailable)?;
                 credentials.expiry().and_then(|at| Timestamp::try_from(at).ok())
             }
         };
@@ -113,7 +113,7 @@ impl Images {
     ) -> Stored<String> {
         if let Some(cdn) = &self.cdn {
             let signed = cdn.sign(&key(product, &file.sha256), file.object.version.as_deref(), ends);
-            return signed.map_err(|error| failed(&error));
+            return signed.map_err(StoreError::unavailable);
         }
         let request = self
             .client
@@ -122,7 +122,7 @@ impl Images {
             .key(key(product, &file.sha256))
             .set_version_id(file.object.version.clone());
         let signed = request.presigned(signing(now, ends)?).await;
-        let signed = signed.map_err(|error| failed(&DisplayErrorContext(error)))?;
+        let signed = signed.map_err(StoreError::unavailable)?;
         Ok(signed.uri().to_string())
     }
 
@@ -142,7 +142,7 @@ impl Images {
             .key(key(product, &file.sha256))
             .set_version_id(file.object.version.clone());
         let signed = request.presigned(signing(now, ends)?).await;
-        let signed = signed.map_err(|error| failed(&DisplayErrorContext(error)))?;
+        let signed = signed.map_err(StoreError::unavailable)?;
         Ok(signed.uri().to_string())
     }
 
@@ -158,8 +158,8 @@ impl Images {
             .key(key(product, &file.sha256))
             .range(format!("bytes={}-{}", bytes.start(), bytes.end()))
             .set_version_id(file.object.version.clone());
-        let object = request.send().await.map_err(|error| failed(&DisplayErrorContext(error)))?;
-        let read = object.body.collect().await.map_err(|error| failed(&error))?;
+        let object = request.send().await.map_err(StoreError::unavailable)?;
+        let read = object.body.collect().await.map_err(StoreError::unavailable)?;
         Ok(read.to_vec())
     }
 
@@ -172,8 +172,8 @@ impl Images {
             .start_time(SystemTime::from(now))
             .expires_in(Duration::from_secs(UPLOAD_TTL_S))
             .build()
-            .map_err(|error| failed(&error))?;
-        let digest = hex::decode(&file.sha256).map_err(|error| failed(&error))?;
+            .map_err(StoreError::unavailable)?;
+        let digest = hex::decode(&file.sha256).map_err(StoreError::unavailable)?;
         let request = self
             .client
             .put_object()
@@ -181,7 +181,7 @@ impl Images {
             .key(key(product, &file.sha256))
             .content_length(i64::try_from(file.size_bytes).unwrap_or(i64::MAX))
             .checksum_sha256(STANDARD.encode(digest));
-        let signed = request.presigned(signing).await.map_err(|error| failed(&DisplayErrorContext(error)))?;
+        let signed = request.presigned(signing).await.map_err(StoreError::unavailable)?;
         // In Lambda the SDK adds a trace id. It is not signed, and an operator does not need it.
         let headers = signed
             .headers()
@@ -200,7 +200,7 @@ impl Images {
         match head {
             Ok(_) => Ok(true),
             Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => Ok(false),
-            Err(error) => Err(failed(&DisplayErrorContext(error))),
+            Err(error) => Err(StoreError::unavailable(error)),
         }
     }
 
@@ -215,10 +215,10 @@ impl Images {
             Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => {
                 return Ok(Verified::Missing);
             }
-            Err(error) => return Err(failed(&DisplayErrorContext(error))),
+            Err(error) => return Err(StoreError::unavailable(error)),
         };
         let (mut hash, mut sha1, mut md5, mut size_bytes) = (Sha256::new(), Sha1::new(), Md5::new(), 0_u64);
-        while let Some(chunk) = object.body.try_next().await.map_err(|error| failed(&error))? {
+        while let Some(chunk) = object.body.try_next().await.map_err(StoreError::unavailable)? {
             hash.update(&chunk);
             sha1.update(&chunk);
             md5.update(&chunk);
@@ -242,14 +242,10 @@ fn signing(now: Timestamp, ends: Timestamp) -> Stored<PresigningConfig> {
     let good_for = u64::try_from(ends.as_second().saturating_sub(now.as_second())).unwrap_or(0);
     let signing =
         PresigningConfig::builder().start_time(SystemTime::from(now)).expires_in(Duration::from_secs(good_for));
-    signing.build().map_err(|error| failed(&error))
+    signing.build().map_err(StoreError::unavailable)
 }
 
 /// The product is in the key, because a digest alone must not give one product another's bytes.
 fn key(product: &ProductId, sha256: &str) -> String {
     format!("images/{product}/{sha256}")
-}
-
-fn failed(error: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Unavailable(error.to_string())
 }

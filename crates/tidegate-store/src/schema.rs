@@ -19,7 +19,6 @@ pub async fn create_table(client: &Client, table: &str) -> Stored<()> {
     if client.describe_table().table_name(table).send().await.is_ok() {
         return Ok(());
     }
-    let failed = |error: &dyn std::fmt::Display| StoreError::Unavailable(error.to_string());
     let attribute =
         |name: &str| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
     let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
@@ -34,7 +33,7 @@ pub async fn create_table(client: &Client, table: &str) -> Stored<()> {
             ["pk", "sk", "index_pk", "index_sk"].map(attribute).into_iter().collect::<Result<Vec<_>, _>>()?;
         Ok((index, attributes, key("pk", KeyType::Hash)?, key("sk", KeyType::Range)?))
     };
-    let (index, attributes, hash, range) = built().map_err(|error| failed(&error))?;
+    let (index, attributes, hash, range) = built().map_err(StoreError::unavailable)?;
     let created = client
         .create_table()
         .table_name(table)
@@ -48,6 +47,6 @@ pub async fn create_table(client: &Client, table: &str) -> Stored<()> {
     match created {
         Ok(_) => Ok(()),
         Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => Ok(()),
-        Err(error) => Err(failed(&aws_sdk_dynamodb::error::DisplayErrorContext(error))),
+        Err(error) => Err(StoreError::unavailable(error)),
     }
 }

@@ -13,30 +13,89 @@ use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId, Version};
 
 use crate::record::{AuditEntry, ClaimKey, DeviceRecord, DeviceWrite, Head, KnownDevice, SeriesPoint, UpdateRecord};
 
-/// Why a store did not do what was asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Reason why a store did not do a call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// It cannot be reached, or is too busy. Whether the write happened is not known.
-    Unavailable(String),
-    /// Somebody else changed the record first.
+    #[error("the store cannot be reached: {0}")]
+    Unavailable(#[source] Cause),
+    /// Another request changed the record first.
+    #[error("another request changed the record first")]
     Conflict,
     /// A record cannot be understood.
-    Corrupt(String),
+    #[error("a stored record cannot be understood: {0}")]
+    Corrupt(#[source] Cause),
 }
 
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unavailable(why) => write!(f, "the store cannot be reached: {why}"),
-            Self::Conflict => write!(f, "the record was changed by somebody else"),
-            Self::Corrupt(why) => write!(f, "a stored record cannot be understood: {why}"),
-        }
+impl StoreError {
+    /// The store cannot be reached, for this reason.
+    pub fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Unavailable(Cause::of(error))
+    }
+
+    /// A record cannot be understood, for this reason.
+    pub fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Corrupt(Cause::of(error))
     }
 }
 
-impl std::error::Error for StoreError {}
+/// Text of an error below a [`StoreError`], with the error itself where there is one.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    text: String,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
 
-/// What a store call gives.
+impl Cause {
+    /// The cause that `error` is, with the texts of its own sources.
+    #[must_use]
+    pub fn of(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        let mut text = error.to_string();
+        let sources = std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string);
+        for source in sources.collect::<Vec<_>>() {
+            // Some errors print their source themselves.
+            if !text.ends_with(&source) {
+                text = format!("{text}: {source}");
+            }
+        }
+        Self { text, source: Some(Arc::new(error)) }
+    }
+}
+
+/// Two causes are equal when they read the same.
+impl PartialEq for Cause {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Cause {}
+
+impl From<String> for Cause {
+    fn from(text: String) -> Self {
+        Self { text, source: None }
+    }
+}
+
+impl From<&str> for Cause {
+    fn from(text: &str) -> Self {
+        text.to_string().into()
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
+
+/// Result of a store call.
 pub type Stored<T> = Result<T, StoreError>;
 
 /// How fresh a read must be.

@@ -301,6 +301,17 @@ impl Default for HealthField {
     }
 }
 
+/// Reason why a stored definition cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoredDefinitionError {
+    /// It is not the JSON of a definition.
+    #[error("the stored definition cannot be read: {0}")]
+    Unreadable(#[source] serde_json::Error),
+    /// The rules refuse it.
+    #[error(transparent)]
+    Refused(#[from] ApiError),
+}
+
 impl Definition {
     /// Reads what an operator sent and checks everything that can be checked without a store.
     ///
@@ -323,22 +334,22 @@ impl Definition {
     /// Reads what is stored.
     ///
     /// # Errors
-    /// A sentence, when the record cannot be understood.
-    pub fn from_store(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text).map_err(|error| format!("the stored definition cannot be read: {error}"))
+    /// When the record cannot be understood.
+    pub fn from_store(text: &str) -> Result<Self, StoredDefinitionError> {
+        serde_json::from_str(text).map_err(StoredDefinitionError::Unreadable)
     }
 
     /// The rules' view of what is stored.
     ///
     /// # Errors
-    /// A sentence, when the record cannot be understood.
+    /// When the record cannot be understood.
     pub fn compile(
         stored: &str,
         product: &ProductId,
         publication: &Publication,
         slots: &mut Slots,
-    ) -> Result<Update, String> {
-        Self::from_store(stored)?.update(product, publication, slots).map_err(|error| error.to_string())
+    ) -> Result<Update, StoredDefinitionError> {
+        Ok(Self::from_store(stored)?.update(product, publication, slots)?)
     }
 
     /// The text that is stored. Two definitions are the same when these are.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use tidegate_core::policy::Slots;
 use tidegate_core::{ProductId, State, Version};
 use tidegate_store::record::UpdateRecord;
+use tidegate_store::store::Cause;
 use tidegate_store::{PublishStore, StoreError};
 use tidegate_wire::definition::Definition;
 
@@ -31,7 +32,7 @@ impl<S: PublishStore> Operations<S> {
                 return Err(EngineError::NotEditable(record.state));
             }
             let before = Definition::from_store(&record.definition)
-                .map_err(|why| EngineError::UnreadableUpdate { version: version.clone(), why })?;
+                .map_err(|error| EngineError::UnreadableUpdate { version: version.clone(), why: Cause::of(error) })?;
             let after = before.with_rollout(&rollout, product)?;
             let update = after.update(product, &record.publication(), &mut Slots::new())?;
             let change = (after.to_store(), rollout.to_string());

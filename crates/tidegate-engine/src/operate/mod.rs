@@ -16,7 +16,7 @@ mod transition;
 use tidegate_core::policy::Slots;
 use tidegate_core::{ProductId, Update, Version};
 use tidegate_store::record::{AuditEntry, UpdateRecord};
-use tidegate_store::store::Freshness;
+use tidegate_store::store::{Cause, Freshness};
 use tidegate_store::{Images, PublishStore};
 
 pub use self::create::{Draft, FileUpload};
@@ -117,6 +117,6 @@ impl<S: PublishStore> Operations<S> {
 fn compiled(record: &UpdateRecord, slots: &mut Slots) -> Done<Update> {
     crate::compile::update_of(record, slots).map_err(|error| {
         tracing::error!(product = %record.product, version = %record.version, %error, "update_unreadable");
-        EngineError::UnreadableUpdate { version: record.version.clone(), why: error.to_string() }
+        EngineError::UnreadableUpdate { version: record.version.clone(), why: Cause::of(error) }
     })
 }

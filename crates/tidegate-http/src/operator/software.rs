@@ -9,6 +9,7 @@ use tidegate_core::{State, Transition, Version};
 use tidegate_engine::EngineError;
 use tidegate_store::PublishStore;
 use tidegate_store::record::UpdateRecord;
+use tidegate_store::store::Cause;
 use tidegate_wire::definition::Definition;
 use tidegate_wire::operator::Software;
 use tidegate_wire::route::PublishRoute;
@@ -110,7 +111,7 @@ fn must_be_the_same(
 /// An update as a software.
 fn view(record: &UpdateRecord) -> Result<Software, ApiError> {
     serde_json::from_value(shown(record)).map_err(|error| {
-        refused(EngineError::UnreadableUpdate { version: record.version.clone(), why: error.to_string() })
+        refused(EngineError::UnreadableUpdate { version: record.version.clone(), why: Cause::of(error) })
     })
 }
 

@@ -30,7 +30,8 @@ impl ShardItem {
 
     pub(super) fn shard(&self) -> Stored<Shard> {
         let count = |counter: i64, name: &str| {
-            u64::try_from(counter).map_err(|_| StoreError::Corrupt(format!("`{name}` of a shard must be a number")))
+            u64::try_from(counter)
+                .map_err(|_| StoreError::Corrupt(format!("`{name}` of a shard must be a number").into()))
         };
         Ok(Shard {
             gate: self.gate,

@@ -127,7 +127,7 @@ impl<S> FaultyStore<S> {
 }
 
 pub(super) fn unavailable(fault: Fault) -> StoreError {
-    StoreError::Unavailable(fault.to_string())
+    StoreError::Unavailable(fault.to_string().into())
 }
 
 pub(super) fn busy<T>() -> Stored<T> {

@@ -26,16 +26,16 @@ impl Catalogs {
         let object = match read {
             Ok(object) => object,
             Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => return Ok(None),
-            Err(error) => return Err(failed(&DisplayErrorContext(error))),
+            Err(error) => return Err(StoreError::unavailable(error)),
         };
-        let bytes = object.body.collect().await.map_err(|error| failed(&error))?;
+        let bytes = object.body.collect().await.map_err(StoreError::unavailable)?;
         Ok(Some(Arc::from(bytes.to_vec())))
     }
 
     pub(super) async fn write(&self, product: &ProductId, name: &str, bytes: Vec<u8>) -> Stored<()> {
         let object =
             self.client.put_object().bucket(&self.bucket).key(key(product, name)).body(ByteStream::from(bytes));
-        object.send().await.map_err(|error| failed(&DisplayErrorContext(error))).map(drop)
+        object.send().await.map_err(StoreError::unavailable).map(drop)
     }
 
     /// What is left behind costs a little storage and nothing else.
@@ -49,8 +49,4 @@ impl Catalogs {
 
 fn key(product: &ProductId, name: &str) -> String {
     format!("catalogs/{product}/{name}")
-}
-
-fn failed(error: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Unavailable(error.to_string())
 }

@@ -70,7 +70,7 @@ impl Fields<'_> {
 
     fn corrupt(&self, field: &str, expected: &str) -> StoreError {
         let part = |name| self.maybe_text(name).unwrap_or("?");
-        StoreError::Corrupt(format!("`{field}` of item {} / {} must be {expected}", part("pk"), part("sk")))
+        StoreError::Corrupt(format!("`{field}` of item {} / {} must be {expected}", part("pk"), part("sk")).into())
     }
 }
 

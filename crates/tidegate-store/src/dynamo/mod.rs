@@ -52,7 +52,7 @@ where
     E: std::error::Error + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
 {
-    StoreError::Unavailable(DisplayErrorContext(error).to_string())
+    StoreError::unavailable(error)
 }
 
 /// Why a transaction was cancelled, item by item; an error when it failed for another reason.

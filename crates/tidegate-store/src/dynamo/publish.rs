@@ -228,7 +228,7 @@ impl PublishStore for DynamoStore {
         let page = query.send().await.map_err(unavailable)?;
         let more = page.last_evaluated_key.is_some();
         let devices = readable(&page.items.unwrap_or_default(), |item| {
-            DeviceId::new(Fields(item).text("index_sk")?).map_err(|error| StoreError::Corrupt(error.to_string()))
+            DeviceId::new(Fields(item).text("index_sk")?).map_err(StoreError::corrupt)
         });
         let next = if more { devices.last().cloned() } else { None };
         Ok((devices, next))

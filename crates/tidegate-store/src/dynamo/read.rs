@@ -29,9 +29,7 @@ impl ReadCatalog for DynamoStore {
 
     async fn products(&self) -> Stored<Vec<ProductId>> {
         let items = self.query(key::PRODUCTS, None, Freshness::Eventual).await?;
-        Ok(readable(&items, |item| {
-            ProductId::new(Fields(item).text("sk")?).map_err(|error| StoreError::Corrupt(error.to_string()))
-        }))
+        Ok(readable(&items, |item| ProductId::new(Fields(item).text("sk")?).map_err(StoreError::corrupt)))
     }
 }
 

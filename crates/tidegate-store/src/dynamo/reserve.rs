@@ -242,7 +242,7 @@ fn placeholder(set: &str) -> String {
 
 /// The builders ask for fields that are always given here.
 pub(super) fn unbuilt(error: aws_sdk_dynamodb::error::BuildError) -> StoreError {
-    StoreError::Unavailable(format!("a request could not be built: {error}"))
+    StoreError::Unavailable(format!("a request could not be built: {error}").into())
 }
 
 /// One write with a condition: whether the condition held.

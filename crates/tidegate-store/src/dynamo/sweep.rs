@@ -30,7 +30,8 @@ impl SweepStore for DynamoStore {
             due.extend(readable(&items, |item| {
                 let fields = Fields(item);
                 let (pk, sk) = (fields.text("pk")?, fields.text("sk")?);
-                key::parse_claim(pk, sk).ok_or_else(|| StoreError::Corrupt(format!("{pk} / {sk} is not a claim")))
+                key::parse_claim(pk, sk)
+                    .ok_or_else(|| StoreError::Corrupt(format!("{pk} / {sk} is not a claim").into()))
             }));
         }
         Ok(due)
