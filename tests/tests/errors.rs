@@ -1,6 +1,7 @@
 //! Every error: its status, its stable code, and a sentence that names the thing.
 
 use serde_json::{Value, json};
+use tidegate_core::ObjectionCode;
 use tidegate_tests::{LAMP, World, answer, at, file, lamp, request};
 use tidegate_wire::ErrorCode;
 
@@ -131,4 +132,12 @@ async fn a_store_that_is_down_is_said_so_with_a_time_and_no_offer() {
     let answered = answer(response);
     assert_eq!((answered.status, answered.code()), (503, "unavailable"));
     assert!(answered.body.get("url").is_none());
+}
+
+#[test]
+fn the_readme_lists_every_reason() {
+    let readme = include_str!("../../README.md");
+    let list = readme.split("`reason` is one of").nth(1).and_then(|rest| rest.split('.').next());
+    let listed = list.expect("the README has the list").split('`').skip(1).step_by(2).collect::<Vec<_>>();
+    assert_eq!(listed, ObjectionCode::ALL.iter().map(|code| code.name()).collect::<Vec<_>>());
 }

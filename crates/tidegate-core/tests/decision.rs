@@ -1,170 +1,19 @@
-//! What a device is told, and why: one line per case, a device, a catalog and the answer.
+//! Decisions: one line per case, with a device, a catalog and the answer.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
 use support::*;
-use tidegate_core::ObjectionCode;
 use tidegate_core::attributes::Value;
-use tidegate_core::device::Delivery;
-use tidegate_core::guidance::check_again_after_s;
-use tidegate_core::limits::Caps;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::receipt::explain;
 use tidegate_core::rollout::WhenFull;
-use tidegate_core::shard::{Counts, Gate, Grant, Refusal, Shard};
+use tidegate_core::shard::Grant;
 use tidegate_core::{Claim, ClaimState, Claims, Device, State, UpdateId, decide};
 
 const NIGHT: (&str, u32, &str) = ("0 22 * * *", 6 * 3600, "UTC");
 const ROOM_LIMITS: [NoRoom; 3] = [NoRoom::Full, NoRoom::RateLimited { opens_at: None }, NoRoom::TooManyInFlight];
-
-// The order of the rules.
-
-/// A question to which exactly the rules that were told to object.
-#[derive(Clone)]
-struct Objected {
-    device: Device,
-    update: Draft,
-    claims: Claims,
-}
-
-/// One way in which one rule objects.
-type Objector = (&'static str, fn(Objected) -> Objected);
-
-fn on_update(asked: Objected, change: impl FnOnce(Draft) -> Draft) -> Objected {
-    Objected { update: change(asked.update), ..asked }
-}
-
-fn with_no_room(mut asked: Objected, note: NoRoom) -> Objected {
-    asked.claims.note_no_room(lamp_update("2.0.0"), note);
-    asked
-}
-
-/// In the order of DESIGN section 5. Objectors of one slot exclude each other.
-fn objectors() -> Vec<Vec<Objector>> {
-    vec![
-        vec![("up_to_date", |asked| Objected {
-            device: Device { version: version("2.0.0"), ..asked.device },
-            ..asked
-        })],
-        vec![
-            ("incompatible", |asked| on_update(asked, |update| update.from("=0.1.0"))),
-            ("incompatible", |asked| Objected {
-                device: Device { delivery: Delivery::FilesOnly, ..asked.device },
-                ..asked
-            }),
-        ],
-        vec![
-            ("not_targeted", |asked| on_update(asked, |update| update.policy("memory < 256"))),
-            ("not_targeted", |asked| on_update(asked, |update| update.policy("region == \"eu\""))),
-            ("policy_unclear", |asked| on_update(asked, |update| update.policy("memory / 0 == 1"))),
-        ],
-        vec![
-            ("rejected_before", |mut asked| {
-                let (update, failed) = claim("2.0.0", ClaimState::Failed, 3);
-                asked.claims = claims([(update, failed)]);
-                asked
-            }),
-            ("rejected_before", |mut asked| {
-                asked.claims = claims([claim("2.0.0", ClaimState::Succeeded, 1)]);
-                asked
-            }),
-        ],
-        vec![
-            ("paused", |asked| on_update(asked, |update| update.state(State::Paused))),
-            ("aborted", |asked| on_update(asked, |update| update.state(State::Aborted))),
-            ("ended", |asked| on_update(asked, |update| update.state(State::Completed))),
-        ],
-        vec![("ended", |asked| on_update(asked, |update| update.ends(HOUR_BEFORE)))],
-        vec![
-            ("not_started", |asked| on_update(asked, |update| update.starts(HOUR_AFTER))),
-            ("not_started", |asked| {
-                // The group follows no phase, so the phase below cannot object; the start comes first anyway.
-                on_update(asked, |update| update.starts(HOUR_AFTER).group("memory < 256", HOUR_BEFORE))
-            }),
-        ],
-        vec![("outside_window", |asked| on_update(asked, |update| update.window(NIGHT.0, NIGHT.1, NIGHT.2)))],
-        vec![("not_in_phase", |asked| on_update(asked, |update| update.phase(HOUR_BEFORE, 0.0)))],
-        vec![
-            ("full", |asked| with_no_room(asked, NoRoom::Full)),
-            ("rate_limited", |asked| with_no_room(asked, NoRoom::RateLimited { opens_at: None })),
-            ("too_many_in_flight", |asked| with_no_room(asked, NoRoom::TooManyInFlight)),
-        ],
-    ]
-}
-
-/// The code of the only update's objection, after every change was made in the order given.
-fn objection(changes: &[Objector]) -> &'static str {
-    // The claim changes replace the claims, so they run before the notes: slots are in order.
-    let asked = Objected { device: lamp("1.0.0"), update: update("2.0.0"), claims: Claims::default() };
-    let asked = changes.iter().fold(asked, |asked, (_, change)| change(asked));
-    let catalog = catalog([asked.update]);
-    let decision = decide(&asked.device, &catalog, &asked.claims, moment(NOON));
-    decision.passed_over.first().map_or("none", |(_, objection)| objection.code().name())
-}
-
-#[test]
-fn every_rule_objects_alone_and_every_code_is_reached() {
-    assert_eq!(objection(&[]), "none");
-    let mut reached = Vec::new();
-    for objector in objectors().into_iter().flatten() {
-        assert_eq!(objection(&[objector]), objector.0);
-        reached.push(objector.0);
-    }
-    assert!(ObjectionCode::ALL.iter().all(|code| reached.contains(&code.name())), "{reached:?}");
-}
-
-#[test]
-fn of_two_rules_that_object_the_earlier_one_is_told() {
-    let slots = objectors();
-    for (number, earlier) in slots.iter().enumerate() {
-        for later in &slots[number + 1..] {
-            for (first, second) in earlier.iter().flat_map(|first| later.iter().map(move |second| (first, second))) {
-                assert_eq!(objection(&[*first, *second]), first.0, "{} and {}", first.0, second.0);
-            }
-        }
-    }
-}
-
-#[test]
-fn when_every_rule_from_one_on_objects_that_one_is_told() {
-    let slots = objectors();
-    for first in 0..slots.len() {
-        let all: Vec<Objector> = slots[first..].iter().map(|slot| slot[0]).collect();
-        assert_eq!(objection(&all), all[0].0);
-    }
-}
-
-#[test]
-fn the_codes_are_listed_in_the_order_of_the_rules() {
-    let mut order: Vec<&str> = objectors().into_iter().flatten().map(|(code, _)| code).collect();
-    order.dedup();
-    assert_eq!(
-        order.iter().filter(|code| **code == "ended").count(),
-        1,
-        "the state's end and the set end are one code"
-    );
-    assert_eq!(order, ObjectionCode::ALL.iter().map(|code| code.name()).collect::<Vec<_>>());
-}
-
-#[test]
-fn a_shard_without_any_room_says_full_first_then_rate_limited_then_too_many_in_flight() {
-    let told = |used, period_used, in_flight| {
-        let caps = Caps { devices: 10, per_period: 10, in_flight: 10 };
-        let counts = Counts { used, period_used, in_flight, period: 3600, ..Counts::default() };
-        match (Shard { gate: Gate::Open, generation: 1, caps, counts }).refusal(Grant::First, 1, 3600, 3600) {
-            Some(Refusal::NoRoom(NoRoom::Full)) => "full",
-            Some(Refusal::NoRoom(NoRoom::RateLimited { .. })) => "rate_limited",
-            Some(Refusal::NoRoom(NoRoom::TooManyInFlight)) => "too_many_in_flight",
-            _ => "none",
-        }
-    };
-    assert_eq!(told(10, 10, 10), "full");
-    assert_eq!(told(9, 10, 10), "rate_limited");
-    assert_eq!(told(9, 9, 10), "too_many_in_flight");
-    assert_eq!(told(9, 9, 9), "none");
-}
 
 // Versions.
 
@@ -407,7 +256,7 @@ fn a_claim_never_overrides_the_rules_before_and_after_it() {
 }
 
 #[test]
-fn each_standing_needs_its_own_grant() {
+fn each_claim_status_needs_its_own_grant() {
     use ClaimState::{Expired, Failed, Reserved};
     let two = catalog([update("2.0.0")]);
     let needs =
@@ -475,7 +324,7 @@ fn no_room_in_one_rollout_leaves_the_others_open() {
 
 #[test]
 fn when_full_says_whether_a_waiting_device_gets_the_next_older_update() {
-    /// What keeps 3.0.0 back, the code, and whether that is waiting.
+    /// Change that keeps 3.0.0 back, code of the objection, and `true` if the device waits for its turn.
     type Case = (fn(Draft) -> Draft, Option<NoRoom>, &'static str, bool);
     let cases: [Case; 13] = [
         (|update| update.window(NIGHT.0, NIGHT.1, NIGHT.2), None, "outside_window", true),
@@ -515,134 +364,4 @@ fn only_the_update_that_keeps_a_device_waiting_decides_whether_it_waits() {
         update("2.0.0"),
     ]);
     assert_eq!(asked(&three), "4.0.0 not_in_phase, 3.0.0 not_in_phase");
-}
-
-// What the device is told, and when it asks again.
-
-#[track_caller]
-fn check_reason(device: &Device, drafts: Vec<Draft>, claims: &Claims, reason: &str, may_change_at: Option<&str>) {
-    let catalog = catalog(drafts);
-    let decision = decide(device, &catalog, claims, moment(NOON));
-    let told =
-        decision.reason().map_or("none".to_owned(), |(update, why)| format!("{} {}", update.version, why.code()));
-    assert_eq!(told, reason);
-    assert_eq!(decision.may_change_at(), may_change_at.map(moment));
-}
-
-#[test]
-fn the_reason_is_what_the_device_waits_for() {
-    let (device, none) = (lamp("1.0.0"), Claims::default());
-    let reason = |drafts, reason, at| check_reason(&device, drafts, &none, reason, at);
-    let later = "2026-06-15T14:00:00Z";
-    reason(vec![], "none", None);
-    reason(vec![update("1.0.0")], "1.0.0 up_to_date", None);
-    reason(vec![update("0.9.0"), update("1.0.0")], "1.0.0 up_to_date", None);
-    reason(vec![update("2.0.0").policy("false"), update("1.0.0")], "2.0.0 not_targeted", None);
-    reason(vec![update("3.0.0").from("^2.0"), update("2.0.0").policy("false")], "3.0.0 incompatible", None);
-    reason(
-        vec![update("3.0.0").from("^2.0"), update("2.0.0").starts(HOUR_AFTER)],
-        "2.0.0 not_started",
-        Some(HOUR_AFTER),
-    );
-    reason(vec![update("3.0.0").policy("false"), update("2.0.0").state(State::Paused)], "2.0.0 paused", None);
-    reason(
-        vec![update("3.0.0").state(State::Aborted), update("2.0.0").phase(HOUR_AFTER, 100.0)],
-        "2.0.0 not_in_phase",
-        Some(HOUR_AFTER),
-    );
-    reason(
-        vec![update("3.0.0").starts(later), update("2.0.0").starts(HOUR_AFTER)],
-        "3.0.0 not_started",
-        Some(HOUR_AFTER),
-    );
-    reason(
-        vec![update("3.0.0").phase(HOUR_AFTER, 100.0), update("2.0.0").starts(later)],
-        "3.0.0 not_in_phase",
-        Some(HOUR_AFTER),
-    );
-}
-
-#[test]
-fn each_objection_says_when_time_cures_it() {
-    let device = lamp("1.0.0");
-    let at = |draft: Draft, note: Option<NoRoom>, expected: Option<&str>| {
-        let catalog = catalog([draft]);
-        let known = no_room(note.map(|note| ("2.0.0", note)));
-        let decision = decide(&device, &catalog, &known, moment(NOON));
-        let (_, objection) = decision.reason().unwrap();
-        assert_eq!(objection.opens_at(), expected.map(moment), "{objection}");
-    };
-    at(update("2.0.0").starts(HOUR_AFTER), None, Some(HOUR_AFTER));
-    at(update("2.0.0").window(NIGHT.0, NIGHT.1, NIGHT.2), None, Some("2026-06-15T22:00:00Z"));
-    at(update("2.0.0").phase(HOUR_AFTER, 100.0), None, Some(HOUR_AFTER));
-    at(update("2.0.0").phase(HOUR_BEFORE, 0.0), None, None);
-    let opens_at = Some(moment(HOUR_AFTER));
-    at(update("2.0.0"), Some(NoRoom::RateLimited { opens_at }), Some(HOUR_AFTER));
-    at(update("2.0.0"), Some(NoRoom::Full), None);
-    at(update("2.0.0"), Some(NoRoom::TooManyInFlight), None);
-    at(update("2.0.0").state(State::Paused), None, None);
-    at(update("2.0.0").ends(HOUR_BEFORE), None, None);
-    at(update("2.0.0").policy("false"), None, None);
-}
-
-#[test]
-fn a_device_asks_again_within_bounds_and_soon_after_the_answer_can_change() {
-    let device = lamp("1.0.0");
-    let after = |drafts: Vec<Draft>, claims: &Claims| {
-        let catalog = catalog(drafts);
-        check_again_after_s(&device, &decide(&device, &catalog, claims, moment(NOON)), moment(NOON))
-    };
-    let none = Claims::default();
-    let starting = |at| after(vec![update("2.0.0").starts(at)], &none);
-    assert_eq!(after(vec![update("2.0.0")], &none), 3600, "an offer is asked for again within the hour");
-    assert_eq!(after(vec![], &none), 86_400);
-    assert_eq!(after(vec![update("2.0.0").state(State::Paused)], &none), 86_400);
-    assert_eq!(after(vec![update("2.0.0")], &no_room([("2.0.0", NoRoom::Full)])), 86_400);
-    assert!((60..=300).contains(&starting("2026-06-15T12:00:01Z")), "never sooner than a minute");
-    assert!((3600..3900).contains(&starting(HOUR_AFTER)), "after the start, within five minutes");
-    assert_eq!(starting("2026-06-16T12:00:00Z"), 86_400, "never later than a day");
-    assert_eq!(starting("2126-06-16T12:00:00Z"), 86_400);
-    assert_eq!(starting("9999-12-30T22:00:00Z"), 86_400);
-    let passed = Some(moment(HOUR_BEFORE));
-    let stale = no_room([("2.0.0", NoRoom::RateLimited { opens_at: passed })]);
-    assert!((60..=300).contains(&after(vec![update("2.0.0")], &stale)), "a period that has begun meanwhile");
-    let crowded = after(vec![update("2.0.0")], &no_room([("2.0.0", NoRoom::TooManyInFlight)]));
-    assert!((900..1200).contains(&crowded), "{crowded}");
-}
-
-#[test]
-fn devices_that_wait_for_one_moment_do_not_come_in_one_second() {
-    let catalog = catalog([update("2.0.0").starts(HOUR_AFTER)]);
-    let mut arrivals = [0_u32; 300];
-    for number in 0..3000 {
-        let device = named(&format!("lamp-{number}"), lamp("1.0.0"));
-        let decision = decide(&device, &catalog, &Claims::default(), moment(NOON));
-        let after_s = check_again_after_s(&device, &decision, moment(NOON));
-        arrivals[usize::try_from(after_s - 3600).unwrap()] += 1;
-    }
-    assert!(arrivals.iter().all(|devices| *devices < 40), "3000 devices over 300 s: {arrivals:?}");
-}
-
-#[test]
-fn a_far_off_opening_does_not_hide_that_places_come_free_soon() {
-    let later = catalog([update("3.0.0").starts("2026-06-25T12:00:00Z"), update("2.0.0")]);
-    let crowded = no_room([("2.0.0", NoRoom::TooManyInFlight)]);
-    let now = moment("2026-06-15T12:00:00Z");
-    let device = lamp("1.0.0");
-    let seconds = check_again_after_s(&device, &decide(&device, &later, &crowded, now), now);
-    assert!((900..1200).contains(&seconds), "{seconds}");
-}
-
-#[test]
-fn nothing_opens_once_the_rollout_is_over() {
-    let now = moment("2026-06-15T12:00:00Z");
-    let ending = |update: Draft| catalog([update.ends("2026-06-15T13:00:00Z")]);
-    for update in [
-        update("2.0.0").phase("2026-06-15T00:00:00Z", 0.0).phase("2026-06-20T00:00:00Z", 100.0),
-        update("2.0.0").window("0 22 * * *", 3600, "UTC"),
-    ] {
-        let catalog = ending(update);
-        let device = lamp("1.0.0");
-        assert_eq!(decide(&device, &catalog, &Claims::default(), now).may_change_at(), None);
-    }
 }

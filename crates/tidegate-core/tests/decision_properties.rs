@@ -1,4 +1,4 @@
-//! What holds for every catalog, device, claim and moment, whatever they are.
+//! Properties of decisions for every catalog, device, claim and time.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -150,7 +150,7 @@ fn any_claims() -> impl Strategy<Value = Claims> {
     })
 }
 
-/// Whether a catalog of this update alone, waiting for nobody, offers it.
+/// `true` if a catalog with only this update offers it, and the device need not wait for others.
 fn objects(device: &Device, draft: &Draft, claims: &Claims, now: Timestamp) -> bool {
     decide(device, &catalog([draft.clone()]), claims, now).offer.is_none()
 }

@@ -27,7 +27,7 @@ impl Dice {
         ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// How many devices succeed before the next one fails.
+    /// Number of devices that succeed before the next one fails.
     fn successes_before_a_failure(&mut self, rate: f64) -> u64 {
         if rate >= 1.0 { 0 } else { ((1.0 - self.roll()).ln() / (1.0 - rate).ln()) as u64 }
     }

@@ -1,5 +1,5 @@
-//! Searches every order in which check-ins, reports, the sweep and operators can meet, within
-//! bounds, for a broken promise; and shows that the search finds the designs that break them.
+//! Searches every order of check-ins, reports, the sweep and operators, within bounds, for a broken promise; and shows
+//! that the search detects the mutants.
 //!
 //! `TIDEGATE_MODEL=full` widens the bounds from about a minute to several.
 
@@ -19,7 +19,7 @@ use model::{Rollout, Step, World};
 
 const BOTH_ENDS: &[End] = &[End::Success, End::Failure];
 
-/// Three devices want two slots, one in each shard; two functions at work.
+/// Three devices and two places, one in each shard, with two requests at the same time.
 const CLAIMS: Scope = Scope {
     devices: 3,
     max_devices: 2,
@@ -37,7 +37,7 @@ const CLAIMS: Scope = Scope {
     catalog_age: 0,
 };
 
-/// Two operators, or an operator and the sweep, get into each other's way while a device checks in.
+/// Two changes at the same time, while a device checks in.
 const OPERATORS: Scope = Scope {
     devices: 2,
     last_tick: 0,
@@ -50,10 +50,10 @@ const OPERATORS: Scope = Scope {
     ..CLAIMS
 };
 
-/// One change after another, while two functions are at work with catalogs old and new.
+/// One change after another, with two requests at the same time that have old and new catalogs.
 const FENCES: Scope = Scope { most_requests: 2, most_operators: 1, ..OPERATORS };
 
-/// Limits are split anew at the turn of a period, and clocks disagree about it.
+/// Limits are split again at the end of a period, and the clocks differ.
 const TURN: Scope = Scope {
     devices: 3,
     max_devices: 4,
@@ -73,7 +73,7 @@ fn is_full() -> bool {
 }
 
 /// Searches `scope` completely and fails with a trace if a promise is broken.
-#[expect(clippy::disallowed_methods, reason = "how long a search takes is worth knowing")]
+#[expect(clippy::disallowed_methods, reason = "the test prints the duration of a search")]
 fn holds(what: &str, scope: Scope, design: Design) {
     let begun = Instant::now();
     let search = Rollout { scope, design }.checker().threads(2).spawn_bfs().join();
@@ -95,8 +95,8 @@ fn holds(what: &str, scope: Scope, design: Design) {
     search.assert_properties();
 }
 
-/// Searches breadth first until `promise` is broken, and prints the shortest way there. The checker
-/// itself prints a way too, but not the shortest.
+/// Searches breadth first until `promise` is broken, and prints the shortest trace. The checker's own trace is not the
+/// shortest.
 fn is_found_out(design: Design, scope: Scope, promise: &'static str) {
     let model = Rollout { scope, design };
     let property = model.property(promise);
@@ -137,7 +137,7 @@ fn print_way(design: Design, promise: &str, worlds: &[(World, Option<(usize, Ste
 
 #[test]
 fn the_promises_hold_whatever_devices_and_functions_do() {
-    // Two devices want one slot where three want two when there is time: 47 s instead of a few.
+    // Two devices and one place in the short run; three devices and two places take 47 s.
     let scope = if is_full() { CLAIMS } else { Scope { devices: 2, max_devices: 1, ..CLAIMS } };
     holds("claims", scope, Design::AsBuilt);
 }
@@ -153,7 +153,7 @@ fn the_promises_hold_whatever_catalog_a_function_has() {
     holds("fences", scope, Design::AsBuilt);
 }
 
-/// The code was so once: the model found it.
+/// A defect of an earlier version of the code, which the model found.
 #[test]
 fn a_late_clock_overshoots_a_past_period_after_limits_were_split_twice() {
     is_found_out(Design::Without(Guard::SplitOpensItsPeriod), TURN, promises::RATE);

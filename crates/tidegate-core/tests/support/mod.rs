@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod policy;
+
 use tidegate_core::attributes::Value;
 use tidegate_core::cohort::Share;
 use tidegate_core::decide::{ClaimStatus, Decision, decide};
@@ -235,7 +237,7 @@ pub(crate) fn check_all(device: &Device, catalog: &Catalog, claims: &Claims, now
     assert_eq!(told(&decision), told(&receipt.decision), "the index must not change what is told");
 }
 
-/// What becomes of a decision: the offer, the reason why there is none, and when that may change.
+/// Text of a decision: the offer, or the reason and the time at which it may change.
 pub(crate) fn told(decision: &Decision<'_>) -> String {
     let offer = decision.offer.as_ref().map(|offer| (&offer.update.version, &offer.claim_status));
     let reason = decision.reason().filter(|_| offer.is_none());

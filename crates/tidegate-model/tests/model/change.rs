@@ -1,4 +1,4 @@
-//! Changes of a rollout by operators and by the sweep, write by write.
+//! Changes of a rollout by operators and by the sweep, one write at a time.
 
 use tidegate_core::lifecycle::{State, Transition};
 
@@ -6,7 +6,7 @@ use super::design::Guard;
 use super::rows::{Allocation, Door, Record, Shard};
 use super::{Rollout, SHARDS, Step, World};
 
-/// What is changed.
+/// Kind of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum ChangeKind {
     /// `control::transition`.
@@ -15,33 +15,33 @@ pub(crate) enum ChangeKind {
     Abort,
     /// `control::redefine` with another `max_devices`; `control::split_again` takes the same steps.
     Limit(u8),
-    /// `control::reopen`, by the sweep, after a change that was cut off.
+    /// `control::reopen`, by the sweep, after an interrupted change.
     Repair,
 }
 
-/// A change under way.
+/// Change in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Change {
     pub(crate) kind: ChangeKind,
-    /// The generation of the record that was read.
+    /// Generation of the record, as it was read.
     pub(crate) base: u8,
     pub(crate) stage: Stage,
 }
 
-/// How far it has come. Shards are written in parallel, so in any order.
+/// Stage of a change. Shards are written in parallel, so in any order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Stage {
-    /// `close_shards`: which shards are still to be written.
+    /// `close_shards`: the shards that are not written yet.
     Closing([bool; SHARDS]),
-    /// `control::resplit` reads what the shards hold.
+    /// `control::resplit` reads the counters of the shards.
     Measuring,
-    /// `change_update`, with the caps that were split.
+    /// `change_update`, with the new caps.
     Recording(Allocation),
-    /// `open_shards`: which shards are still to be written.
+    /// `open_shards`: the shards that are not written yet.
     Opening([bool; SHARDS]),
 }
 
-/// What a change does next.
+/// Next step of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ChangeStep {
     Shard(usize),
@@ -62,7 +62,7 @@ impl Change {
         }
     }
 
-    /// The generation for which it writes.
+    /// Generation that the change writes.
     fn generation(&self) -> u8 {
         if self.kind == ChangeKind::Repair { self.base } else { self.base + 1 }
     }
@@ -78,7 +78,7 @@ impl Change {
 }
 
 impl Rollout {
-    /// Changes that may begin: those that the record's state allows, and a repair that is needed.
+    /// Changes that may begin: those that the state of the record allows, and a repair if it is needed.
     pub(crate) fn changes_to_begin(&self, world: &World, steps: &mut Vec<Step>) {
         if world.changes.len() >= self.scope.most_operators {
             return;
@@ -102,7 +102,7 @@ impl Rollout {
         world.generation() < self.scope.most_changes
     }
 
-    /// Reads the record. Closing writes the shards first, opening the record first.
+    /// Reads the record. A closing change writes the shards first, an opening change writes the record first.
     pub(crate) fn begin_change(&self, world: &mut World, kind: ChangeKind) {
         let stage = match kind {
             ChangeKind::Resume => Stage::Recording(world.record().allocation),
@@ -148,14 +148,14 @@ impl Rollout {
         })
     }
 
-    /// `control::resplit`, while the shards are shut.
+    /// `control::resplit`, while the shards are closed.
     fn measure(&self, world: &World, change: &Change) -> Stage {
         let ChangeKind::Limit(max_devices) = change.kind else { panic!("{:?} splits nothing", change.kind) };
         Stage::Recording(self.scope.split(max_devices, world.shards, world.clock))
     }
 
-    /// `dynamo::publish::change_update`. With it a pause or an abort is acknowledged: its caller
-    /// hears of it later still.
+    /// `dynamo::publish::change_update`. This write acknowledges a pause or an abort; the caller receives the
+    /// acknowledgement later.
     fn write_record(&self, world: &mut World, change: &Change, allocation: Allocation) -> Option<Stage> {
         let is_as_read = change.base == world.generation();
         if !is_as_read && (self.design.keeps(Guard::RecordIsAsRead) || !self.may_change(world)) {
@@ -197,14 +197,14 @@ impl World {
         self.changes.remove(place);
     }
 
-    /// Whether no change is under way and every shard grants what the record says.
+    /// `true` if no change is in progress and every shard has the caps of the record.
     pub(crate) fn is_open_as_recorded(&self) -> bool {
         let generation = self.generation();
         self.shards.iter().all(|shard| shard.gate == Door::Open && shard.generation == generation)
     }
 }
 
-/// `functions/sweep`, `needs_repair`.
+/// `tidegate_engine::sweep`, `needs_repair`.
 fn needs_repair(world: &World) -> bool {
     let generation = world.generation();
     let agrees =

@@ -1,4 +1,4 @@
-//! A check-in: decide, ask the shards, answer with a URL.
+//! Check-in: decide, ask the shards, answer with a URL.
 
 use tidegate_core::Version;
 use tidegate_core::claim::{self, CountDelta};
@@ -14,8 +14,7 @@ use super::{Clock, Reply, Reservation, Rollout, Task, World};
 const URL_TICKS: u8 = 15;
 
 impl Rollout {
-    /// `decide` and `secure::reservation`. What was read may be old by now: a check-in that waits
-    /// here is one whose reads were stale.
+    /// `decide` and `reserve::reservation`. A check-in that waits before this step has read stale data.
     pub(crate) fn decide(
         &self,
         world: &mut World,
@@ -29,7 +28,7 @@ impl Rollout {
             Clock::Late => world.clock - 1,
         };
         let claim_status = self.claim_status(known, now)?;
-        // `decide::is_live`, as far as this function's catalog knows.
+        // `decide::is_live`, with the catalog of this function.
         if world.records[usize::from(catalog)].state != State::Active {
             return None;
         }
@@ -46,7 +45,7 @@ impl Rollout {
         }
     }
 
-    /// `decide::claim_status`; `None` when the device is not offered the update again.
+    /// `decide::claim_status`; `None` if the device is not offered the update again.
     fn claim_status(&self, known: Option<Claim>, now: u8) -> Option<ClaimStatus> {
         let Some(claim) = known.map(Claim::to_core) else {
             return Some(ClaimStatus::Unclaimed);
@@ -59,7 +58,7 @@ impl Rollout {
         Some(if has_lapsed { ClaimStatus::Lapsed(claim) } else { ClaimStatus::Held(claim) })
     }
 
-    /// `secure::reservation`.
+    /// `reserve::reservation`.
     pub(crate) fn reservation(
         &self,
         catalog: u8,
@@ -82,7 +81,7 @@ impl Rollout {
         }
     }
 
-    /// `dynamo::reserve::reserve`, and `secure::ask` with what it answers.
+    /// `dynamo::reserve::reserve`, and `reserve::ask` with its result.
     pub(crate) fn reserve(
         &self,
         world: &mut World,
@@ -96,7 +95,7 @@ impl Rollout {
             Some(previous) => previous.is_still(stored) || !self.design.keeps(Guard::ClaimIsTheLapsedOne),
         };
         if !claim_is_as_thought {
-            // `Reserved::OtherClaim`: the rules are asked again, about that one.
+            // `Reserved::OtherClaim`: the rules are asked again, with that claim.
             return Some(Task::Decide { catalog: reservation.catalog, known: stored });
         }
         let shard = world.shards[usize::from(reservation.claim.shard)];
@@ -135,8 +134,7 @@ impl Rollout {
             && in_period
     }
 
-    /// `secure::refused`, on `Shard::refusal`: another shard, another period, another catalog, or
-    /// "nothing now".
+    /// `reserve::refused`, with `Shard::refusal`: another shard, another period, another catalog, or no update.
     fn refused(&self, world: &World, shard: &Shard, grant: Grant, reservation: &Reservation) -> Option<Task> {
         let period = reservation.period.start();
         let generation = u64::from(reservation.catalog);
@@ -165,7 +163,7 @@ impl Rollout {
         let delta = match reservation.previous {
             Some(before) => {
                 let now = moment(self.asked_at(reservation));
-                // The place in flight is spent by the grant itself, as `spend` does it.
+                // The grant itself takes the place in flight, as `spend` does.
                 CountDelta { in_flight: 0, ..before.to_core().reserve_again(now, now).1 }
             }
             None => CountDelta::default(),
@@ -174,13 +172,13 @@ impl Rollout {
         world.spend(device, grant, reservation);
     }
 
-    /// When the request that made a reservation began, by its own clock.
+    /// Start of the request that made a reservation, by its own clock.
     pub(crate) fn asked_at(&self, reservation: &Reservation) -> u8 {
         reservation.claim.expires - CLAIM_TICKS
     }
 
-    /// `CheckService::offer` and `Images::url_ends`. The URL counts as out from here on, even if
-    /// the reply takes its time: that only makes it live longer.
+    /// `CheckIns::signed_files` and `Images::url_ends`. The URL counts as given out from here on. A slow reply only makes
+    /// its life longer than in the code.
     pub(crate) fn answer(&self, world: &mut World, device: u8, claim: &Claim, now: u8) {
         let keeps_margin = self.design.keeps(Guard::UrlMargin);
         let claim_allows = if keeps_margin { claim.to_core().urls_end_at() } else { moment(claim.expires) };
@@ -193,7 +191,7 @@ impl Rollout {
 }
 
 impl World {
-    /// The counters of a grant, and what the promises remember of it.
+    /// Counters of a grant, and the facts that the promises need.
     pub(crate) fn spend(&mut self, device: u8, grant: Grant, reservation: &Reservation) {
         let shard = &mut self.shards[usize::from(reservation.claim.shard)];
         if grant == Grant::First {
@@ -213,7 +211,7 @@ impl World {
     }
 }
 
-/// Which of a device's shards is asked.
+/// Shard that is asked, out of the shards of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Probe {
     First,

@@ -1,24 +1,24 @@
-//! The protocol as it is built, and designs that must be found out.
+//! Designs: the protocol as it is built, and mutants that the model must detect.
 
-/// How a slot is reserved.
+/// Design of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Design {
-    /// As the code does it.
+    /// The design of the code.
     AsBuilt,
-    /// As the code does it, but for one guard.
+    /// The design of the code without one guard.
     Without(Guard),
-    /// The counters are looked at; claim and count are written later, without conditions.
+    /// The counters are read; the claim and the count are written later, without conditions.
     CheckThenAct,
-    /// The counters are looked at, the claim is inserted, the count follows.
+    /// The counters are read, the claim is inserted, and the count is written after it.
     ReadInsertIncrement,
-    /// The count is taken under conditions, then the claim is inserted; if the device has one, the
-    /// count is taken back by a write that may be repeated.
+    /// The count is increased under conditions, then the claim is inserted. If the device has one, the count is decreased
+    /// by a write that may be repeated.
     CounterFirstBlindUndo,
-    /// The same, but the count is never taken back.
+    /// The same, but the count is never decreased.
     CounterFirstLeak,
 }
 
-/// A guard of the protocol, and where it is written.
+/// Guard of the protocol, with its place in the code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Guard {
     /// `used < cap` in `dynamo::reserve::spend`.
@@ -29,14 +29,14 @@ pub(crate) enum Guard {
     RoomInThePeriod,
     /// `period_start < :period` in `dynamo::reserve::spend`.
     PeriodOnlyForward,
-    /// `move_period` in `dynamo::publish::open_shards`: a shard is moved forward to the period for
-    /// which its caps were split.
+    /// `move_period` in `dynamo::publish::open_shards`: it moves a shard forward to the period for which the caps were
+    /// split.
     SplitOpensItsPeriod,
     /// `gate = :open` in `dynamo::reserve::spend`.
     GateIsOpen,
     /// `generation = :generation` in `dynamo::reserve::spend`.
     GenerationIsOurs,
-    /// Both of them.
+    /// Both of these.
     GateAndGeneration,
     /// `attribute_not_exists(pk)` in `dynamo::reserve::put_claim`.
     ClaimIsNew,
@@ -55,7 +55,7 @@ pub(crate) enum Guard {
 }
 
 impl Design {
-    /// Whether the guard is there.
+    /// `true` if the design has the guard.
     pub(crate) fn keeps(self, guard: Guard) -> bool {
         match self {
             Self::Without(Guard::GateAndGeneration) => {

@@ -1,10 +1,9 @@
-//! The reservation protocol as a set of small steps, any of which may be the next one.
+//! Model of the reservation protocol: a set of small steps. Any possible step may be the next one.
 //!
-//! A step is what the code does atomically: one read, or one write with its conditions. Between two
-//! steps of a request anything else may happen, the request may never go on, and a write may be
-//! done without its reply ever arriving. Where a rule is a function of `tidegate_core`, the step
-//! calls it; the conditions of storage transactions are repeated here, beside the name of the
-//! function that sends them.
+//! A step is an atomic action of the code: one read, or one write with its conditions. Between two steps of a request
+//! other steps may happen, the request may stop for ever, and a write may succeed without a reply. If a rule is a
+//! function of `tidegate_core`, the step calls it. The conditions of storage transactions are repeated here, with the
+//! name of the function that sends them.
 
 pub(crate) mod change;
 pub(crate) mod check_in;
@@ -23,97 +22,97 @@ use design::Design;
 use rows::{Caps, Claim, Door, End, Period, Record, Shard};
 use scope::Scope;
 
-/// Devices at most.
+/// Largest number of devices.
 pub(crate) const DEVICES: usize = 3;
-/// Shards of the rollout.
+/// Number of shards of the rollout.
 pub(crate) const SHARDS: usize = 2;
-/// Periods that a search can see.
+/// Number of periods that a search can reach.
 const PERIODS: usize = 8;
 
-/// One rollout, and everybody who works on it.
+/// Model of one rollout with its devices, functions and operators.
 #[derive(Debug)]
 pub(crate) struct Rollout {
     pub(crate) scope: Scope,
     pub(crate) design: Design,
 }
 
-/// What is stored, what is under way, and what the promises have to remember.
+/// State of the model: stored records, requests in progress, and the facts that the promises need.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct World {
-    /// The true time, in ticks.
+    /// True time, in ticks.
     pub(crate) clock: u8,
     pub(crate) claims: [Option<Claim>; DEVICES],
     pub(crate) shards: [Shard; SHARDS],
-    /// The update's record after each change; its generation is its place.
+    /// Record of the update after each change. Its index is its generation.
     pub(crate) records: Vec<Record>,
-    /// Functions that have begun something, in a fixed order.
+    /// Requests in progress, in a fixed order.
     pub(crate) requests: Vec<Request>,
-    /// Operators, and the sweep, that have begun to change the rollout.
+    /// Changes in progress by operators and by the sweep.
     pub(crate) changes: Vec<Change>,
-    /// When the last URL of each device ends.
+    /// End of the last URL of each device.
     pub(crate) url_ends: [u8; DEVICES],
-    /// First grants that each device was ever given.
+    /// Number of first grants of each device.
     pub(crate) first_grants: [u8; DEVICES],
-    /// Grants by the period under which they were counted.
+    /// Number of grants, by the period that counted them.
     pub(crate) grants_in: [u8; PERIODS],
-    /// A grant was committed while the record said paused or aborted.
+    /// A grant was committed while the record was paused or aborted.
     pub(crate) granted_while_stopped: bool,
-    /// A grant was committed that had been decided on another definition than the one in force.
+    /// A grant was committed that was decided with another definition than the current one.
     pub(crate) granted_on_other_definition: bool,
 }
 
-/// A function at work for one device.
+/// Request of a function for one device.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Request {
     pub(crate) device: u8,
     pub(crate) task: Task,
 }
 
-/// What it does next.
+/// Next action of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Task {
-    /// The catalog and the device's claim were read; the rules are asked next.
+    /// The catalog and the device's claim were read. The decision is next.
     Decide { catalog: u8, known: Option<Claim> },
-    /// One attempt at one shard.
+    /// Reservation at one shard.
     Reserve(Reservation),
-    /// The claim was read; its end is written next.
+    /// The claim was read. Its end is written next.
     Settle { before: Claim, end: End },
-    /// A wrong design: the claim is inserted apart from the count.
+    /// Mutant: the claim is inserted separately from the count.
     Insert { catalog: u8, claim: Claim, period: Period },
-    /// A wrong design: the count follows the claim.
+    /// Mutant: the count is written after the claim.
     Increment { catalog: u8, claim: Claim, period: Period },
-    /// A wrong design: the count is taken back.
+    /// Mutant: the count is decreased again.
     Undo { shard: u8 },
 }
 
-/// `store::Reservation`, without what the model leaves out.
+/// `store::Reservation`, without the fields that the model does not need.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Reservation {
     pub(crate) catalog: u8,
     pub(crate) previous: Option<Claim>,
     pub(crate) claim: Claim,
     pub(crate) period: Period,
-    /// Whether the other shard was asked before.
+    /// `true` if the other shard was asked before.
     pub(crate) is_last_probe: bool,
 }
 
-/// Which clock a function reads.
+/// Clock of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Clock {
     True,
-    /// One tick behind.
+    /// Slow by one tick.
     Late,
 }
 
-/// What becomes of a write's reply.
+/// Reply of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Reply {
     Arrives,
-    /// The write is done, and the caller sends it again.
+    /// The write succeeded without a reply, and the caller sends it again.
     IsLost,
 }
 
-/// Everything that can happen next.
+/// Possible next step of the model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     Tick,
@@ -133,7 +132,7 @@ pub(crate) enum Step {
         clock: Clock,
         reply: Reply,
     },
-    /// A function is killed, or its reply does not reach the device.
+    /// A function stops, or its reply does not reach the device.
     Crash {
         request: Request,
     },
@@ -152,13 +151,13 @@ impl World {
         self.records.last().expect("a rollout has a record from the start")
     }
 
-    /// The generation in force.
+    /// Current generation.
     pub(crate) fn generation(&self) -> u8 {
         u8::try_from(self.records.len() - 1).expect("a search has few changes")
     }
 
-    /// Replaces `request` by what it does next. The order is fixed, so that worlds that differ
-    /// only in who came first are one.
+    /// Replaces `request` by its next action. The order is fixed, so that worlds that differ only in the order of requests
+    /// are equal.
     pub(crate) fn put(&mut self, request: &Request, next: Option<Task>) {
         let place = self.requests.iter().position(|known| known == request).expect("only what is under way goes on");
         match next {
@@ -212,7 +211,7 @@ impl Model for Rollout {
         }
         self.beginnings(world, steps);
         for (place, request) in world.requests.iter().enumerate() {
-            // Two equal requests take the same steps.
+            // Equal requests take the same steps.
             if place > 0 && world.requests[place - 1] == *request {
                 continue;
             }
@@ -232,7 +231,7 @@ impl Model for Rollout {
         match step {
             Step::Tick => {
                 world.clock += 1;
-                // A URL that is over is forgotten: it makes no difference any more.
+                // A URL that has ended is removed, because it has no further effect.
                 for end in &mut world.url_ends {
                     *end = if *end > world.clock { *end } else { 0 };
                 }
@@ -258,7 +257,7 @@ impl Model for Rollout {
 }
 
 impl Rollout {
-    /// Requests that may begin now.
+    /// Requests that can begin now.
     fn beginnings(&self, world: &World, steps: &mut Vec<Step>) {
         if world.requests.len() >= self.scope.most_requests {
             return;
@@ -283,7 +282,7 @@ impl Rollout {
         }
     }
 
-    /// How a request may go on. Only a decision reads the clock, and only a write has a reply.
+    /// Possible next steps of a request. Only a decision reads the clock, and only a write has a reply.
     fn steps_of(&self, request: &Request, world: &World, steps: &mut Vec<Step>) {
         let reads_clock = matches!(request.task, Task::Decide { .. });
         let (clocks, replies): (&[Clock], &[Reply]) = match (reads_clock, world.clock > 0) {

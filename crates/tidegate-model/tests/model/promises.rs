@@ -1,5 +1,5 @@
-//! What the protocol promises in every world that can be reached, and what must be reachable so
-//! that the promises say something.
+//! Promises: properties that hold in every reachable world, and worlds that must be reachable so that the promises are
+//! not empty.
 
 use stateright::Property;
 use tidegate_core::claim::ClaimState;
@@ -23,7 +23,7 @@ pub(crate) const STOPPED: &str = "no grant after an acknowledged pause or abort"
 pub(crate) const IN_FORCE: &str = "no grant that was decided on another definition than the one in force";
 pub(crate) const NO_LIVE_URL: &str = "no live URL on an expired claim";
 
-/// The promises, and the reachable worlds that `scope` must show.
+/// The promises, and the worlds that must be reachable in `scope`.
 pub(crate) fn of(scope: &Scope) -> Vec<Property<Rollout>> {
     let mut promises = vec![
         Property::always(LIMIT, |_, world: &World| {

@@ -1,4 +1,4 @@
-//! The stored records, small enough to keep millions of them, and their way to the core's types.
+//! Stored records, in a form small enough for millions of worlds, with conversions to the core types.
 
 use std::cmp::Ordering;
 
@@ -7,23 +7,23 @@ use tidegate_core::lifecycle::State;
 use tidegate_core::status::Outcome;
 use tidegate_core::{Timestamp, Version, limits, shard};
 
-/// Seconds of a tick: the unit of every time in the model.
+/// Length of a tick in seconds. A tick is the unit of time in the model.
 pub(crate) const TICK_S: i64 = 60;
 
-/// How long a reservation is. A fifth of it is the margin of its URLs, which a tick rounds up to one.
+/// Length of a reservation. The margin of its URLs is a fifth of it, rounded up to one tick.
 pub(crate) const CLAIM_TICKS: u8 = 3;
 
-/// The moment at which a tick begins.
+/// Time at which a tick begins.
 pub(crate) fn moment(tick: u8) -> Timestamp {
     Timestamp::from_second(i64::from(tick) * TICK_S).expect("a few minutes after 1970")
 }
 
-/// The tick of a moment, in seconds since 1970.
+/// Tick of a time in seconds since 1970.
 pub(crate) fn tick(second: i64) -> u8 {
     u8::try_from(second.div_euclid(TICK_S)).expect("searches are minutes long")
 }
 
-/// A claim as it is stored. What no rule of the protocol reads is left out.
+/// Stored claim, without the fields that no rule of the protocol reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Claim {
     pub(crate) state: ClaimState,
@@ -62,7 +62,7 @@ impl Claim {
         }
     }
 
-    /// The condition `epoch = :epoch AND #state = :state` of `put_claim` and of `settle`.
+    /// Condition `epoch = :epoch AND #state = :state` of `put_claim` and of `settle`.
     pub(crate) fn is_still(&self, now: Option<Claim>) -> bool {
         now.is_some_and(|now| now.epoch == self.epoch && now.state == self.state)
     }
@@ -102,7 +102,7 @@ pub(crate) struct Caps {
     pub(crate) in_flight: u8,
 }
 
-/// A shard as it is stored. Signed, because a wrong design can count below zero.
+/// Stored shard. The counters are signed, because a mutant can count below zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Shard {
     pub(crate) gate: Door,
@@ -110,7 +110,7 @@ pub(crate) struct Shard {
     pub(crate) caps: Caps,
     pub(crate) used: i8,
     pub(crate) in_flight: i8,
-    /// The tick at which the counted period starts.
+    /// Tick at which the counted period starts.
     pub(crate) period: u8,
     pub(crate) period_used: i8,
     pub(crate) succeeded: i8,
@@ -145,7 +145,7 @@ impl Shard {
         }
     }
 
-    /// The counters of `dynamo::settle`, and of `dynamo::reserve::counters`.
+    /// Writes of the counters in `dynamo::settle` and `dynamo::reserve::counters`.
     pub(crate) fn moves(&mut self, delta: CountDelta) {
         let small = |by: i64| i8::try_from(by).expect("a delta is one claim's");
         self.in_flight += small(delta.in_flight);
@@ -170,7 +170,7 @@ impl Period {
     }
 }
 
-/// What ends a reservation.
+/// End of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum End {
     Success,
@@ -178,12 +178,12 @@ pub(crate) enum End {
     Silence,
 }
 
-/// The update's record.
+/// Record of the update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Record {
     pub(crate) state: State,
     pub(crate) max_devices: u8,
-    /// The most claims there may be: the limit, or what was given before it was lowered.
+    /// Largest allowed number of claims: the limit, or the number of grants before the limit was lowered.
     pub(crate) ceiling: u8,
     pub(crate) allocation: Allocation,
 }

@@ -1,4 +1,4 @@
-//! How large a search is.
+//! Scope: the size of a search.
 
 use tidegate_core::limits::{self, Limits};
 
@@ -6,7 +6,7 @@ use super::change::ChangeKind;
 use super::rows::{Allocation, Caps, End, Shard, TICK_S, moment};
 use super::{SHARDS, rows};
 
-/// The bounds of one search. Within them it is complete.
+/// Bounds of one search. The search is complete within them.
 #[derive(Debug, Clone)]
 pub(crate) struct Scope {
     pub(crate) devices: u8,
@@ -16,18 +16,18 @@ pub(crate) struct Scope {
     pub(crate) period_ticks: u8,
     pub(crate) max_attempts: u8,
     pub(crate) last_tick: u8,
-    /// Functions at work at the same time.
+    /// Largest number of requests at the same time.
     pub(crate) most_requests: usize,
     pub(crate) most_requests_of_a_device: usize,
-    /// What devices report.
+    /// Outcomes that devices report.
     pub(crate) ends: &'static [End],
-    /// What operators and the sweep do to the rollout.
+    /// Changes by operators and by the sweep.
     pub(crate) changes: &'static [ChangeKind],
-    /// Changes that come into force.
+    /// Largest number of committed changes.
     pub(crate) most_changes: u8,
-    /// Changes under way at the same time.
+    /// Largest number of changes at the same time.
     pub(crate) most_operators: usize,
-    /// By how many changes a function's catalog may be behind.
+    /// Largest number of changes by which the catalog of a function may be old.
     pub(crate) catalog_age: u8,
 }
 
@@ -36,12 +36,12 @@ impl Scope {
         u32::from(self.period_ticks) * u32::try_from(TICK_S).expect("a minute")
     }
 
-    /// The tick at which the period of `now` starts: `shard::period_of`.
+    /// Tick at which the period of `now` starts: `shard::period_of`.
     pub(crate) fn period_of(&self, now: u8) -> u8 {
         rows::tick(tidegate_core::shard::period_of(moment(now), self.period_s()))
     }
 
-    /// `limits::Allocation::split_over`, for two shards; small limits would get one.
+    /// `limits::Allocation::split_over` for two shards, because `split` gives one shard to small limits.
     pub(crate) fn split(&self, max_devices: u8, held: [Shard; SHARDS], now: u8) -> Allocation {
         let limits = Limits {
             max_devices: Some(u64::from(max_devices)),

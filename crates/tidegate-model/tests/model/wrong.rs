@@ -1,4 +1,4 @@
-//! Steps of designs that other servers have, and that the searches must find out.
+//! Steps of the mutants: designs of other servers that the searches must detect.
 
 use tidegate_core::shard::{Grant, Refusal};
 
@@ -8,7 +8,7 @@ use super::rows::{CLAIM_TICKS, Claim, Period, TICK_S};
 use super::{Reply, Reservation, Rollout, Task, World};
 
 impl Rollout {
-    /// Looks at the shards for a first offer. These designs know no second one.
+    /// Reads the shards for a first offer. These designs have no second offer.
     pub(crate) fn decide_wrongly(
         &self,
         world: &World,
@@ -40,7 +40,7 @@ impl Rollout {
         )
     }
 
-    /// The claim alone, if the device has none; with it the count, for check-then-act.
+    /// Writes the claim alone, if the device has none; for check-then-act also the count.
     pub(crate) fn insert(
         &self,
         world: &mut World,
@@ -67,7 +67,7 @@ impl Rollout {
         }
     }
 
-    /// The count alone: before the claim, with the conditions, or after it, with none.
+    /// Writes the count alone: before the claim with the conditions, or after it without conditions.
     pub(crate) fn increment(
         &self,
         world: &mut World,
@@ -88,12 +88,12 @@ impl Rollout {
         Some(Task::Insert { catalog, claim, period })
     }
 
-    /// Takes the count back. A reply that is lost takes it back twice.
+    /// Decreases the count again. After a lost reply it is decreased twice.
     pub(crate) fn undo(&self, world: &mut World, shard: u8, reply: Reply) -> Option<Task> {
         let counts = &mut world.shards[usize::from(shard)];
         counts.used -= 1;
         counts.in_flight -= 1;
-        // A design this wrong would count down for ever; twice is enough to be found out.
+        // This mutant could decrease the count without end. Twice is enough to detect it.
         (reply == Reply::IsLost && counts.used > 0).then_some(Task::Undo { shard })
     }
 }

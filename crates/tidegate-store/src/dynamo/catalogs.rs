@@ -1,4 +1,4 @@
-//! Compiled catalogs in S3: objects that never change, under the names that heads give.
+//! Compiled catalogs in S3. The objects never change; a head names the current one.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tidegate_core::ProductId;
 
 use crate::store::{StoreError, Stored};
 
-/// The bucket of images, under another prefix.
+/// Catalogs in the bucket of images, under another prefix.
 #[derive(Debug, Clone)]
 pub(super) struct Catalogs {
     client: Client,
@@ -38,7 +38,7 @@ impl Catalogs {
         object.send().await.map_err(StoreError::unavailable).map(drop)
     }
 
-    /// What is left behind costs a little storage and nothing else.
+    /// Deletes a catalog. An object that remains costs only a little storage.
     pub(super) async fn remove(&self, product: &ProductId, name: &str) {
         let removed = self.client.delete_object().bucket(&self.bucket).key(key(product, name)).send().await;
         if let Err(error) = removed {

@@ -1,4 +1,4 @@
-//! Items: core types as DynamoDB attributes, and back.
+//! Items: conversion between core types and DynamoDB attributes.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -24,12 +24,12 @@ pub(super) fn n(number: impl ToString) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
-/// The time as it is stored: milliseconds since 1970.
+/// Stored form of a time: milliseconds since 1970.
 pub(super) fn time(at: Timestamp) -> AttributeValue {
     n(at.as_millisecond())
 }
 
-/// Reads the fields of an item; what is missing or of the wrong type is named.
+/// Reader of the fields of an item. An error names the field that is missing or has the wrong type.
 pub(super) struct Fields<'a>(pub(super) &'a Item);
 
 impl Fields<'_> {
@@ -148,7 +148,7 @@ pub(super) fn update_from(item: &Item) -> Stored<UpdateRecord> {
     })
 }
 
-/// Lists in the order of the files. A record that was written before one of them existed lacks it.
+/// Lists in the order of the files. An older record can lack a list that was added later.
 fn objects_from(item: &Item) -> Vec<StoredObject> {
     let list = |field| item.get(field).and_then(|value| value.as_l().ok());
     let (versions, sha1, md5) = (list("object_versions"), list("object_sha1"), list("object_md5"));

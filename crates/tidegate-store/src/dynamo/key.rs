@@ -1,4 +1,4 @@
-//! Keys. Every one starts with its product, and ids never hold the separator `#`.
+//! Keys of the items. Every key starts with its product, and ids never contain the separator `#`.
 
 use std::collections::HashMap;
 
@@ -10,10 +10,10 @@ use tidegate_core::{DeviceId, ProductId, Timestamp, UpdateId, Version};
 use super::item::s;
 use crate::record::ClaimKey;
 
-/// The lists of reserved claims: an index partition takes about 1,000 writes a second, so this
-/// many carry 16,000 grants a second.
+/// Number of lists of reserved claims. A partition of an index takes about 1,000 writes a second, so all together take
+/// 16,000 grants a second.
 pub(super) const DUE_LISTS: u8 = 16;
-/// The parts of the count of one version: when a whole fleet moves, they share the writes.
+/// Number of parts of the count of one version. The parts share the writes when a whole fleet changes its version.
 const VERSION_PARTS: u8 = 16;
 
 pub(super) type Key = HashMap<String, AttributeValue>;
@@ -22,7 +22,7 @@ fn key(pk: String, sk: impl Into<String>) -> Key {
     HashMap::from([("pk".into(), s(pk)), ("sk".into(), s(sk))])
 }
 
-/// The list of products. No product is called so: ids never hold a `#`.
+/// Key of the list of products. No product has this id, because ids never contain `#`.
 pub(super) const PRODUCTS: &str = "#products";
 
 pub(super) fn product(product: &ProductId) -> Key {
@@ -82,7 +82,7 @@ pub(super) fn series_point(update: &UpdateId, at: Timestamp) -> Key {
     key(series(update), format!("{hour:010}"))
 }
 
-/// The list of reserved claims that a device's claims are on, and the claim's place in it.
+/// Key of the list that holds a device's reserved claims, and position of the claim in it.
 pub(super) fn due(claim: &ClaimKey, expires_at: Timestamp) -> (String, String) {
     let list = due_list(part(&claim.device, DUE_LISTS));
     (list, format!("{:013}#{}#{}", expires_at.as_millisecond(), claim.device, claim.update))
@@ -100,7 +100,7 @@ fn part(device: &DeviceId, parts: u8) -> u8 {
     Sha256::digest(device.as_str()).first().map_or(0, |byte| byte % parts)
 }
 
-/// Reads a claim's key back.
+/// Parses the key of a claim.
 pub(super) fn parse_claim(pk: &str, sk: &str) -> Option<ClaimKey> {
     let (product, device) = pk.split_once("#device#")?;
     Some(ClaimKey {

@@ -1,16 +1,16 @@
-//! The store in one DynamoDB table, and compiled catalogs in S3, since they are too large for it.
+//! Store in one DynamoDB table. Compiled catalogs are in S3, because they are too large for an item.
 //!
 //! | pk | sk | what |
 //! |---|---|---|
-//! | `#products` | product | every product |
+//! | `#products` | product | the products |
 //! | product | `head` | [`Head`](crate::record::Head) |
 //! | product | `update#<version>` | an update |
-//! | product`#audit` | time`#`generation | who did what |
+//! | product`#audit` | time`#`generation | changes with their actors |
 //! | product`#device#`device | `device` | a device |
 //! | product`#device#`device | `claim#<update>` | its claim on an update |
-//! | product`#versions` | version`#`part | how many devices run it |
+//! | product`#versions` | version`#`part | number of devices that run it |
 //! | update`#`shard | `shard` | a shard of a rollout |
-//! | update`#deferred` | `deferred` | how often it was put off, and why |
+//! | update`#deferred` | `deferred` | number of deferrals, by objection |
 //! | update`#series` | hour | counters over time |
 
 mod catalogs;
@@ -30,7 +30,7 @@ use aws_sdk_dynamodb::types::CancellationReason;
 use crate::dynamo::catalogs::Catalogs;
 use crate::store::StoreError;
 
-/// The store in DynamoDB.
+/// Store in DynamoDB.
 #[derive(Debug, Clone)]
 pub struct DynamoStore {
     client: Client,
@@ -46,7 +46,7 @@ impl DynamoStore {
     }
 }
 
-/// Any failure that says nothing of the data.
+/// Error of a call that gives no information about the data.
 fn unavailable<E, R>(error: SdkError<E, R>) -> StoreError
 where
     E: std::error::Error + Send + Sync + 'static,
@@ -55,7 +55,7 @@ where
     StoreError::unavailable(error)
 }
 
-/// Why a transaction was cancelled, item by item; an error when it failed for another reason.
+/// Reasons for the cancellation of a transaction, by item. An error if the transaction failed in another way.
 fn cancelled(error: SdkError<TransactWriteItemsError>) -> Result<Vec<CancellationReason>, StoreError> {
     match error.as_service_error() {
         Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
@@ -66,7 +66,7 @@ fn cancelled(error: SdkError<TransactWriteItemsError>) -> Result<Vec<Cancellatio
     }
 }
 
-/// Whether the condition of the item at `index` is what failed.
+/// Reason of the item at `index`, if its condition failed.
 fn failed_condition(reasons: &[CancellationReason], index: usize) -> Option<&CancellationReason> {
     reasons.get(index).filter(|reason| reason.code() == Some("ConditionalCheckFailed"))
 }

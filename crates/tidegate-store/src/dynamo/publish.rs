@@ -1,4 +1,4 @@
-//! Updates, shards and what operators ask about.
+//! Updates, shards and the reads of operators.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,13 +19,13 @@ use crate::record::{AuditEntry, Head, PublishedCatalog, SeriesPoint, UpdateRecor
 use crate::schema::INDEX;
 use crate::store::{CloseRollouts, Freshness, OpenRollouts, PublishStore, StoreError, Stored};
 
-/// A shard that did not exist has counted nothing.
+/// Counters of a shard that did not exist before.
 const COUNTERS_FROM_NONE: &str = "used = if_not_exists(used, :none), in_flight = if_not_exists(in_flight, :none), \
      period_start = if_not_exists(period_start, :none), period_used = if_not_exists(period_used, :none), \
      succeeded = if_not_exists(succeeded, :none), failed = if_not_exists(failed, :none), \
      timed_out = if_not_exists(timed_out, :none)";
 
-/// Devices on one page of a list.
+/// Number of devices on one page of a list.
 const PAGE: i32 = 500;
 
 impl CloseRollouts for DynamoStore {
@@ -59,7 +59,7 @@ impl CloseRollouts for DynamoStore {
                 .update_item()
                 .table_name(&self.table)
                 .set_key(Some(key::shard(update, shard)))
-                // A shard that an activation which was cut off did not make is made here, shut.
+                // An interrupted activation can leave a shard missing. It is created here, shut.
                 .update_expression(format!(
                     "SET gate = :gate, generation = :generation, cap = if_not_exists(cap, :none), \
                      period_cap = if_not_exists(period_cap, :none), \
@@ -84,7 +84,7 @@ impl CloseRollouts for DynamoStore {
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key::head(product)))
-            // A function that read the head before this may still be about to read the catalog that it named.
+            // Another function may have read the older head, and may read the older catalog after this.
             .update_expression(
                 "SET catalog_before = if_not_exists(catalog_name, :none), catalog_name = :name, catalog_revision = :revision",
             )
@@ -107,12 +107,12 @@ impl CloseRollouts for DynamoStore {
                 let head = flipped.attributes.unwrap_or_default();
                 let replaced = named(&head, "catalog_name");
                 let before = named(&head, "catalog_before");
-                // The same catalog may have been put in force more than once.
+                // The same catalog may have been published more than once.
                 (true, before.filter(|before| *before != name && Some(before) != replaced.as_ref()))
             }
             Err(error) => {
                 let head = error.as_service_error().and_then(refusal).ok_or_else(|| unavailable(error))?;
-                // Unless this is the same once more, what was just written is of no use.
+                // The catalog just written is of no use, unless it is the same as the current one.
                 let is_kept =
                     ["catalog_name", "catalog_before"].iter().any(|field| named(&head, field).as_ref() == Some(&name));
                 (false, (!is_kept).then_some(name))
@@ -283,8 +283,8 @@ impl PublishStore for DynamoStore {
 }
 
 impl DynamoStore {
-    /// Moves a shard to the period that its caps were split for. Only forward, so it is safe at any
-    /// time: nothing was granted there in a period that it has not reached.
+    /// Moves a shard to the period for which its caps were split. It moves only forward. That is safe at any time,
+    /// because the shard granted nothing in a later period.
     async fn move_period(&self, update: &UpdateId, shard: u16, period: i64, generation: u64) -> Stored<()> {
         let sent = self
             .client
@@ -310,7 +310,7 @@ impl DynamoStore {
     }
 }
 
-/// The name of a compiled catalog in a head.
+/// Name of a compiled catalog in a head.
 fn named(head: &Item, field: &str) -> Option<String> {
     Fields(head).maybe_text(field).filter(|name| !name.is_empty()).map(str::to_string)
 }

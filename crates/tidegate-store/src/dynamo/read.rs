@@ -1,4 +1,4 @@
-//! Reads that several functions share.
+//! Reads that several functions use.
 
 use std::sync::Arc;
 
@@ -39,11 +39,11 @@ impl ReadDevices for DynamoStore {
         let mut known = KnownDevice::default();
         for item in &items {
             match Fields(item).text("sk")? {
-                // A record that cannot be understood might hide a revocation: nothing is answered.
+                // An unreadable record could hide a revocation, so the read fails.
                 "device" => known.record = Some(item::device_from(item)?),
                 sk => {
                     let update = sk.strip_prefix("claim#").and_then(|id| UpdateId::new(id).ok());
-                    // A claim that cannot be understood concerns its own update alone.
+                    // An unreadable claim concerns only its own update.
                     known
                         .claims
                         .extend(update.and_then(|update| Some((update, readable_one(item, item::claim_from)?))));
@@ -56,7 +56,7 @@ impl ReadDevices for DynamoStore {
 
 impl ReadUpdates for DynamoStore {
     async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
-        // Strongly, because the head that announced a change may have been read after it.
+        // The read is strong, because the head that announced the change may be newer than an eventual read.
         let items = self.query(product.as_str(), Some("update#"), Freshness::Strong).await?;
         Ok(readable(&items, item::update_from))
     }
@@ -88,7 +88,7 @@ impl ReadUpdates for DynamoStore {
 }
 
 impl DynamoStore {
-    /// Every item of a partition, or those whose sort key starts with `prefix`.
+    /// Items of a partition, or only those whose sort key starts with `prefix`.
     pub(super) async fn query(&self, partition: &str, prefix: Option<&str>, freshness: Freshness) -> Stored<Vec<Item>> {
         let mut query = self
             .client
@@ -115,12 +115,12 @@ impl DynamoStore {
     }
 }
 
-/// The items that can be understood. One bad record never hides the others, and is never silent.
+/// Readable items. An unreadable item is logged and does not hide the others.
 pub(super) fn readable<T>(items: &[Item], read: impl Fn(&Item) -> Stored<T>) -> Vec<T> {
     items.iter().filter_map(|item| readable_one(item, &read)).collect()
 }
 
-/// One item, if it can be understood.
+/// The item, if it is readable.
 pub(super) fn readable_one<T>(item: &Item, read: impl Fn(&Item) -> Stored<T>) -> Option<T> {
     read(item).inspect_err(|error| tracing::error!(%error, "record_skipped")).ok()
 }

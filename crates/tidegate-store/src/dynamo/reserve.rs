@@ -1,4 +1,4 @@
-//! The transaction that makes limits exact: a claim and its shard's counters, both or neither.
+//! Reservation: the transaction that makes limits exact. It writes a claim and its shard's counters, both or neither.
 
 use std::collections::BTreeMap;
 
@@ -27,11 +27,11 @@ impl CheckStore for DynamoStore {
                 Err(error) => return Err(error),
             },
         };
-        // The claim is looked at first: if the device has one, the shard's state does not matter.
+        // The claim is checked first: if the device has one, the shard's state does not matter.
         if let Some(reason) = failed_condition(&reasons, 0) {
             return Ok(match &reason.item {
                 None => Reserved::OtherClaim(None),
-                // A claim that cannot be understood keeps its device from this update, not from others.
+                // An unreadable claim keeps its device from this update only.
                 Some(item) => match readable_one(item, item::claim_from) {
                     Some(claim) => Reserved::OtherClaim(Some(claim)),
                     None => Reserved::Refused(None),
@@ -83,7 +83,7 @@ impl CheckStore for DynamoStore {
         }
         let mut write = self.client.update_item().table_name(&self.table).set_key(Some(key::deferrals(update)));
         for (code, deferred) in counts {
-            // Named, because `full` is a reserved word.
+            // The attribute has a placeholder, because `full` is a reserved word.
             write = write
                 .expression_attribute_names(format!("#{code}"), *code)
                 .expression_attribute_values(format!(":{code}"), n(deferred));
@@ -95,7 +95,7 @@ impl CheckStore for DynamoStore {
 }
 
 impl DynamoStore {
-    /// A write that needs no other: outside of a transaction it costs half.
+    /// A single write. Outside of a transaction it costs half.
     async fn update_alone(&self, update: &Update) -> Stored<()> {
         let sent = self
             .client
@@ -114,7 +114,7 @@ impl DynamoStore {
         }
     }
 
-    /// A first claim must not exist; a further one must still be the one that lapsed.
+    /// Write of the claim. For a first claim none may exist; for a further one the lapsed claim must be unchanged.
     fn put_claim(&self, reservation: &Reservation) -> Stored<TransactWriteItem> {
         let put = Put::builder()
             .table_name(&self.table)
@@ -131,8 +131,8 @@ impl DynamoStore {
         Ok(TransactWriteItem::builder().put(put.build().map_err(unbuilt)?).build())
     }
 
-    /// Spends one slot, if the gate is open, the generation is ours, and every cap that the grant
-    /// needs is strictly greater than what is used.
+    /// Takes one place, if the gate is open, the generation is ours, and every counter that the grant needs is below its
+    /// cap.
     fn spend(&self, reservation: &Reservation) -> Stored<TransactWriteItem> {
         let mut sets = Vec::new();
         let mut conditions = vec!["gate = :open", "generation = :generation"];
@@ -157,7 +157,7 @@ impl DynamoStore {
                 conditions.extend(["period_start = :period", "period_used < period_cap"]);
                 update = update.expression_attribute_values(":period", n(period));
             }
-            // Only forward: a late clock never opens a period that is over.
+            // The period moves only forward: a slow clock never opens a period that is over.
             Some(Period::New(period)) => {
                 sets.extend(["period_start = :period", "period_used = :one"]);
                 conditions.extend(["period_start < :period", "period_cap >= :one"]);
@@ -170,7 +170,7 @@ impl DynamoStore {
             update = update.expression_attribute_values(placeholder(counter), n(by));
         }
         if sets.is_empty() {
-            // A renewal without a rate changes no counter; touching one keeps the conditions.
+            // A renewal without a rate changes no counter. This update exists only for its conditions.
             sets.push("used = used");
         }
         if uses_one {
@@ -181,7 +181,7 @@ impl DynamoStore {
         Ok(TransactWriteItem::builder().update(update.build().map_err(unbuilt)?).build())
     }
 
-    /// The device's record, and the counts of the version it leaves and of the one it runs.
+    /// Writes of the device's record, and of the counts of its old and its new version.
     pub(super) fn write_device(&self, write: &DeviceWrite) -> Stored<Vec<TransactWriteItem>> {
         let update = Update::builder()
             .table_name(&self.table)
@@ -224,7 +224,7 @@ impl DynamoStore {
     }
 }
 
-/// The outcome counters that a renewal moves: the attempt before it ended in silence.
+/// Changes of the outcome counters by a renewal: the attempt before it timed out.
 fn counters(reservation: &Reservation) -> impl Iterator<Item = (&'static str, i64)> {
     let moved = reservation.delta;
     [
@@ -240,12 +240,12 @@ fn placeholder(set: &str) -> String {
     set.rsplit(' ').next().unwrap_or_default().to_string()
 }
 
-/// The builders ask for fields that are always given here.
+/// Error of a builder without a required field. All required fields are set here.
 pub(super) fn unbuilt(error: aws_sdk_dynamodb::error::BuildError) -> StoreError {
     StoreError::Unavailable(format!("a request could not be built: {error}").into())
 }
 
-/// One write with a condition: whether the condition held.
+/// Result of one write with a condition: `true` if the condition held.
 pub(super) fn held<T, E>(
     sent: Result<T, aws_sdk_dynamodb::error::SdkError<E>>,
     is_condition: impl Fn(&E) -> bool,

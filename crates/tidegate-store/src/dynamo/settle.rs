@@ -1,4 +1,4 @@
-//! The end of a reservation: the claim and its shard's counters, both or neither.
+//! Settlement: the end of a reservation. It writes the claim and its shard's counters, both or neither.
 
 use aws_sdk_dynamodb::types::{CancellationReason, Put, TransactWriteItem, Update};
 use tidegate_core::claim::CountDelta;

@@ -1,4 +1,4 @@
-//! What is due.
+//! Claims that are due.
 
 use tidegate_core::{Claim, Timestamp, UpdateId};
 
@@ -9,7 +9,7 @@ use crate::record::{ClaimKey, SeriesPoint};
 use crate::schema::INDEX;
 use crate::store::{StoreError, Stored, SweepStore};
 
-/// Claims that are taken from each list at a time: the rest is still due a minute later.
+/// Most claims that are read from each list at a time. The others are still due a minute later.
 const DUE_AT_A_TIME: i32 = 1000;
 
 impl SweepStore for DynamoStore {
@@ -23,7 +23,7 @@ impl SweepStore for DynamoStore {
                 .index_name(INDEX)
                 .key_condition_expression("index_pk = :list AND index_sk < :now")
                 .expression_attribute_values(":list", s(key::due_list(list)))
-                // `$` follows `#`: everything that ends in this very millisecond is due too.
+                // `$` follows `#`, so the range includes the claims that end in this millisecond.
                 .expression_attribute_values(":now", s(format!("{:013}$", now.as_millisecond())))
                 .limit(DUE_AT_A_TIME);
             let items = query.send().await.map_err(unavailable)?.items.unwrap_or_default();
