@@ -1,6 +1,6 @@
-//! A device's place in a rollout's queue: it never moves, it is fair, and it differs by update.
+//! Cohorts: a device's cohort never changes, cohorts are uniform, and they differ by update.
 //!
-//! `golden/cohorts.txt` was written by this program, not by ours:
+//! This program, independent of our code, wrote `golden/cohorts.txt`:
 //!
 //! ```python
 //! import hashlib
@@ -38,7 +38,7 @@ fn places(update: &str) -> Vec<Cohort> {
     golden().iter().map(|(device, _)| Cohort::of(&update, device)).collect()
 }
 
-/// The devices, by their line in the golden file, that a phase of `percent` reaches.
+/// Devices that a phase of `percent` reaches, by their line in the golden file.
 fn reached(update: &str, percent: f64) -> BTreeSet<usize> {
     let share = Share::from_percent(percent).unwrap();
     (0..).zip(places(update)).filter(|(_, cohort)| share.holds(*cohort)).map(|(line, _)| line).collect()
@@ -90,7 +90,7 @@ fn ids_of_every_shape_are_spread_alike() {
     for (shape, lines) in [("lamp-", 0..4000), ("MAC", 4000..6000), ("ULID", 6000..8000), ("serial", 8000..10_000)] {
         let devices = lines.len();
         let early = cohorts[lines].iter().filter(|cohort| cohort.place() < 2500).count();
-        // A quarter, give or take four standard deviations of the smallest group.
+        // A quarter, within four standard deviations of the smallest group.
         assert!(early.abs_diff(devices / 4) < 78, "{early} of {devices} {shape} devices are in the first quarter");
     }
 }

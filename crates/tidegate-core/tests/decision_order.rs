@@ -13,7 +13,7 @@ use tidegate_core::{ClaimState, Claims, Device, ObjectionCode, State, decide};
 
 const NIGHT: (&str, u32, &str) = ("0 22 * * *", 6 * 3600, "UTC");
 
-/// A question to which exactly the rules that were told to object.
+/// Check-in to which only the chosen rules object.
 #[derive(Clone)]
 struct Objected {
     device: Device,
@@ -21,7 +21,7 @@ struct Objected {
     claims: Claims,
 }
 
-/// One way in which one rule objects.
+/// Code of an objection, and a change that makes its rule object.
 type Objector = (&'static str, fn(Objected) -> Objected);
 
 fn on_update(asked: Objected, change: impl FnOnce(Draft) -> Draft) -> Objected {
@@ -33,7 +33,7 @@ fn with_no_room(mut asked: Objected, note: NoRoom) -> Objected {
     asked
 }
 
-/// In the order of DESIGN section 5. Objectors of one slot exclude each other.
+/// All objectors, in the order of the rules. Those of one list exclude each other.
 fn objectors() -> Vec<Vec<Objector>> {
     vec![
         vec![("up_to_date", |asked| Objected {
@@ -86,9 +86,9 @@ fn objectors() -> Vec<Vec<Objector>> {
     ]
 }
 
-/// The code of the only update's objection, after every change was made in the order given.
+/// Code of the objection to the only update, after all changes in the given order.
 fn objection(changes: &[Objector]) -> &'static str {
-    // The claim changes replace the claims, so they run before the notes: slots are in order.
+    // A change of the claims replaces all claims, so it comes before a note of no room. The lists have this order.
     let asked = Objected { device: lamp("1.0.0"), update: update("2.0.0"), claims: Claims::default() };
     let asked = changes.iter().fold(asked, |asked, (_, change)| change(asked));
     let catalog = catalog([asked.update]);

@@ -16,7 +16,7 @@ use tidegate_core::rollout::WhenFull;
 use tidegate_core::status::Outcome;
 use tidegate_core::{Catalog, Claim, ClaimState, Claims, Device, State, Timestamp, UpdateId, decide};
 
-/// Few enough that devices, updates and claims meet, with every kind of precedence among them.
+/// Versions of every kind of precedence. They are few, so that devices, updates and claims often have the same one.
 const VERSIONS: [&str; 9] =
     ["0.9.0", "1.0.0-alpha", "1.0.0-rc.1", "1.0.0", "1.0.0+build.1", "1.1.0", "2.0.0-rc.1", "2.0.0", "3.0.0+build.2"];
 const POLICIES: [&str; 13] = [
@@ -46,7 +46,7 @@ fn any_version() -> impl Strategy<Value = &'static str> {
     prop::sample::select(&VERSIONS[..])
 }
 
-/// Mostly around noon, where rollouts are; sometimes anywhere.
+/// Times: most are near noon, as the rollouts are; some are at any time.
 fn any_moment() -> impl Strategy<Value = Timestamp> {
     let noon = moment(NOON).as_second();
     let (first, last) = (Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
@@ -203,7 +203,7 @@ proptest! {
     fn the_order_in_which_updates_were_written_does_not_matter(
         device in any_device(), drafts in any_drafts(), claims in any_claims(), now in any_moment()
     ) {
-        // One update per precedence, as the store keeps it: the id hangs on the version.
+        // One update for each precedence, as in the store: the id depends on the version.
         let mut unique: Vec<Draft> = Vec::new();
         for draft in drafts {
             if unique.iter().all(|known| lamp_update(&known.version) != lamp_update(&draft.version)) {

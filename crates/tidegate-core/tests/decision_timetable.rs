@@ -1,4 +1,4 @@
-//! When devices are let in: the announced timetable, played through, and never the formula behind it.
+//! Timetable of a rollout: the tests play the announced times. They do not repeat the formula.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -149,7 +149,7 @@ fn ten_thousand_devices_are_admitted_as_the_timetable_announces() {
     let mut admitted = BTreeSet::new();
     for now in 0..=90_i64 {
         let before = admitted.len();
-        // Between two steps of the table only a sample asks: the boundaries and their neighbours are played in full.
+        // All devices ask at the boundaries and next to them. Between them only a sample asks.
         let near_a_step = timetable.iter().any(|(at, _)| (at - 1..=at + 1).contains(&now));
         let asked = if near_a_step { 1 } else { 20 };
         for (number, device) in fleet.iter().enumerate().step_by(asked) {
@@ -165,7 +165,7 @@ fn ten_thousand_devices_are_admitted_as_the_timetable_announces() {
         }
         let announced = timetable.iter().rfind(|(at, _)| *at <= now).map_or(0.0, |(_, percent)| *percent);
         let expected = 100.0 * announced;
-        // Each device's place is a fair draw: four standard deviations of a binomial of 10,000.
+        // Cohorts are uniform: four standard deviations of a binomial of 10,000.
         let tolerance = 4.0 * (10_000.0 * announced / 100.0 * (1.0 - announced / 100.0)).sqrt();
         let curve = admitted.len() as f64;
         assert!(
@@ -188,7 +188,7 @@ fn the_announced_opening_of_a_phase_is_the_second_at_which_the_device_is_let_in(
     for number in 0..1000 {
         let device = named(&format!("lamp-{number}"), lamp("1.0.0"));
         let mut now = moment("2026-06-15T00:00:00Z");
-        // Each answer names a moment; going there each time must end with the offer.
+        // Each answer names a time. Asking at each of these times must end with the offer.
         for _ in 0..3 {
             let decision = decide(&device, &phased, &Claims::default(), now);
             if decision.offer.is_some() {
@@ -294,7 +294,7 @@ fn of_several_windows_any_open_one_is_enough_and_the_next_to_open_is_announced()
     check_windows(&overlapping, &[("2026-06-15T12:30:00Z", "open"), ("2026-06-15T13:00:00Z", "2026-06-16T10:00:00Z")]);
 }
 
-/// Zones with unlike clock changes, and the UTC day of each.
+/// Time zones with different clock changes, with the UTC day of each change.
 const CLOCK_CHANGES: [(&str, &str); 8] = [
     ("Europe/Berlin", "2026-03-29"),
     ("Europe/Berlin", "2026-10-25"),
@@ -312,10 +312,10 @@ const CLOCK_CHANGES: [(&str, &str); 8] = [
 fn a_daily_window_is_open_once_a_day_for_its_real_length_over_every_clock_change() {
     for (zone, day) in CLOCK_CHANGES {
         for cron in ["0 0 * * *", "30 1 * * *", "0 2 * * *", "30 2 * * *"] {
-            // Shorter than the half hour that a change can repeat, so that a second opening would show.
+            // The window is shorter than the half hour that a change can repeat, so the test sees a second opening.
             let window = OpeningWindow::new(cron, 20 * 60, zone).unwrap();
             let change = moment(&format!("{day}T12:00:00Z"));
-            // From local noon to local noon, so that no window is cut.
+            // From local noon to local noon, so that each window is complete.
             let [first, last] = [-24, 24].map(|hours| {
                 let day = Timestamp::from_second(change.as_second() + hours * 3600).unwrap();
                 let local = day.in_tz(zone).unwrap();

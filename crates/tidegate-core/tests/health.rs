@@ -1,8 +1,7 @@
-//! The health rule's promise, over simulated rollouts, beside the threshold rules used elsewhere.
+//! Promise of the health gate in simulated rollouts, compared with the threshold rules of other services.
 //!
-//! 20,000 rollouts of 10,000 devices at each true failure rate. "stopped" is the share of rollouts
-//! that a rule stopped; the numbers are the devices that had finished by then, at the median and
-//! at the 95th percentile.
+//! There are 20,000 rollouts of 10,000 devices at each true failure rate. "stopped" is the share of rollouts that a rule
+//! stopped. The numbers are the devices that had finished by then, at the median and at the 95th percentile.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,14 +10,14 @@ use tidegate_core::shard::Counts;
 
 const ROLLOUTS: usize = 20_000;
 const DEVICES: u64 = 10_000;
-/// From where the rule of that form looks.
+/// Number of finished devices from which the AWS rule decides.
 const FIRST_LOOK: u64 = 20;
 
-/// splitmix64: the same rollouts in every run.
+/// splitmix64, so that every run has the same rollouts.
 struct Dice(u64);
 
 impl Dice {
-    /// Between 0 and 1.
+    /// Random number between 0 and 1.
     fn roll(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
@@ -33,7 +32,7 @@ impl Dice {
     }
 }
 
-/// A rule looks after every failure; it stops with what it has seen, or not.
+/// Rule that decides after every failure from the counts so far; `true` stops the rollout.
 type Rule = fn(failures: u64, finished: u64) -> bool;
 
 fn ours(failures: u64, finished: u64) -> bool {
@@ -41,18 +40,18 @@ fn ours(failures: u64, finished: u64) -> bool {
     HealthGate::default().judge(&counts).ruling == Ruling::Abort
 }
 
-/// The form of AWS IoT Jobs: a share of the finished ones, from a least number of them.
+/// Rule of AWS IoT Jobs: a share of the finished devices, from a minimum number of them.
 fn five_percent_after_20(failures: u64, finished: u64) -> bool {
     finished >= 20 && failures * 100 >= finished * 5
 }
 
-/// hawkBit's: more than a share of the whole group.
+/// Rule of hawkBit: more than a share of the whole group.
 fn five_percent_of_the_group(failures: u64, _: u64) -> bool {
     failures * 100 > DEVICES * 5
 }
 
-/// Devices finished when a rule stops a rollout at a true failure `rate`, in order; only of those
-/// that it stops.
+/// Numbers of finished devices at which a rule stops rollouts with a true failure `rate`, in ascending order. Rollouts
+/// that it does not stop are left out.
 fn stops(rule: Rule, rate: f64) -> Vec<u64> {
     let mut dice = Dice(7);
     let mut stopped = Vec::new();
@@ -60,8 +59,8 @@ fn stops(rule: Rule, rate: f64) -> Vec<u64> {
         let (mut failures, mut finished) = (0_u64, 0_u64);
         loop {
             let next = finished + dice.successes_before_a_failure(rate) + 1;
-            // Between failures a share only falls, so the one other moment at which a rule may
-            // begin to stop is when enough have finished for it to look at all.
+            // Between failures a share only falls. So a rule can stop only after a failure, or when the minimum number of
+            // devices has finished.
             if finished < FIRST_LOOK && next > FIRST_LOOK && rule(failures, FIRST_LOOK) {
                 stopped.push(FIRST_LOOK);
                 break;
@@ -115,7 +114,7 @@ fn the_rule_keeps_its_promise_where_threshold_rules_do_not() {
     assert_eq!(at_5.len(), ROLLOUTS);
     assert!(percentile(at_5, 95) <= 400, "{}", percentile(at_5, 95));
     assert_eq!((percentile(fatal, 0), percentile(fatal, 100)), (3, 3), "a fatal update costs three devices");
-    // What the others do, so that the comparison above is not taken on trust.
+    // The other rules, so that the comparison above is tested too.
     assert!(share(&table[1][0]) > 0.15, "it stops healthy rollouts");
     assert!(percentile(&table[2][5], 50) > 500, "it waits for 501 dead devices");
 }

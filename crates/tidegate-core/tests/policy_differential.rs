@@ -1,8 +1,7 @@
-//! Random policies and devices, answered by us and by evalexpr's own evaluator.
+//! Random policies and devices, evaluated by us and by evalexpr.
 //!
-//! Where evalexpr answers with a boolean, ours is the same, or one of the deliberate differences listed in
-//! `policy/mod.rs` explains it: the oracle below redoes the evaluation with just those rules changed, and must then
-//! arrive at our answer.
+//! If evalexpr returns a boolean, our result is the same, or a deliberate difference in the list of `policy/mod.rs`
+//! explains it. The oracle below repeats the evaluation with only those rules changed, and must return our result.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -42,7 +41,7 @@ impl Dice {
     }
 }
 
-// Names say the type a device usually gives them; `any*` is everything, `gone` never exists.
+// A name tells the usual type of the attribute; `any*` has any type, and `gone` never exists.
 const TEXTS: &[&str] = &["text1", "text2", "site.region", "any1"];
 const NUMBERS: &[&str] = &["int1", "int2", "float1", "major", "minor", "patch", "cohort", "any2"];
 const BOOLEANS: &[&str] = &["flag1", "flag2", "any1"];
@@ -198,13 +197,13 @@ fn with_texts(pair: &Theirs, test: fn(&str, &str) -> bool) -> Result<Theirs, Eva
     Ok(Theirs::Boolean(test(&pair[0].as_string()?, &pair[1].as_string()?)))
 }
 
-/// evalexpr with the deliberate differences put in, each counted by its number in `policy/mod.rs`.
+/// evalexpr with the deliberate differences. Each is counted by its number in `policy/mod.rs`.
 struct Oracle<'c> {
     context: &'c HashMapContext,
     used: BTreeMap<u8, usize>,
 }
 
-/// The differences leave no boolean here, or evalexpr itself fails.
+/// The differences lead to no boolean, or evalexpr returns an error.
 struct NoAnswer;
 
 impl Oracle<'_> {
@@ -245,7 +244,7 @@ impl Oracle<'_> {
         }
     }
 
-    /// A side without an answer (differences 5 and 6) does not keep the other one from deciding.
+    /// A side without a result (differences 5 and 6) does not prevent the other side from deciding.
     fn kleene(&mut self, sides: &[Node], decisive: bool) -> Result<Theirs, NoAnswer> {
         let mut all_known = true;
         for side in sides {
@@ -260,7 +259,7 @@ impl Oracle<'_> {
         if all_known { Ok(Theirs::Boolean(!decisive)) } else { Err(NoAnswer) }
     }
 
-    /// The operator as evalexpr calculates it, with difference 5.
+    /// Result of an operator in evalexpr, with difference 5.
     fn plain(&mut self, expression: &str, left: &Theirs, right: &Theirs) -> Result<Theirs, NoAnswer> {
         let mut context = HashMapContext::new();
         context.set_value("l".to_owned(), left.clone()).unwrap();
@@ -343,7 +342,7 @@ impl Oracle<'_> {
         self.context.call_function(name, arguments).map_err(|_| NoAnswer)
     }
 
-    /// Values of two types are never equal to evalexpr, so the difference shows when they are to us.
+    /// In evalexpr, values of two types are never equal. So there is a difference if they are equal for us.
     fn if_it_shows(&mut self, number: u8, equal: bool) -> bool {
         if equal {
             self.difference(number);
@@ -357,7 +356,7 @@ impl Oracle<'_> {
     }
 }
 
-/// In 128 bits both are exact, up to the half that a fraction adds.
+/// Exact order of an integer and a float. Both are doubled and compared in 128 bits; the rest below a half decides last.
 fn exactly(int: i64, float: f64) -> Ordering {
     if float.abs() > 1e30 {
         return 0.0_f64.partial_cmp(&float).unwrap();
@@ -429,7 +428,7 @@ fn policies_answer_like_evalexpr_but_for_the_written_differences() {
     let mut policies = Vec::new();
     while policies.len() < POLICIES {
         let depth = dice.roll(4);
-        // A policy that could never be evaluated is refused; the table of errors has those.
+        // A policy that can never be evaluated is refused. The tests of refusals have these.
         policies.extend(Policy::parse(&condition(&mut dice, depth), &mut slots));
     }
     let facts = devices.iter().map(|device| slots.bind(&version, device)).collect();
@@ -449,7 +448,7 @@ fn policies_answer_like_evalexpr_but_for_the_written_differences() {
     }
 }
 
-/// Policies on many updates, asked through a catalog's index and flat list of comparisons, as a check-in asks them.
+/// Policies of many updates, evaluated through the index and the screen of a catalog, as at a check-in.
 #[test]
 fn a_catalog_targets_whom_its_policies_admit() {
     let mut dice = Dice(20_261_122);
@@ -482,7 +481,7 @@ fn a_catalog_targets_whom_its_policies_admit() {
                 update.policy.evaluate(&facts, &candidate) == Truth::Yes
             };
             let expected: Vec<_> = compiled.newest_first().filter(is_admitted).map(|update| &update.version).collect();
-            // Whoever is targeted is told that the rollout is paused; of the others, one at most is named.
+            // A targeted update has the objection "paused". Of the others, the decision names at most one.
             let decision = decide(&device, &read, &Claims::default(), Timestamp::UNIX_EPOCH);
             let is_paused = |(_, objection): &&(&Update, Objection)| *objection == Objection::Paused;
             let targeted: Vec<_> =
@@ -513,7 +512,7 @@ fn paused(product: &ProductId, major: u64, policy: &Policy) -> Update {
     }
 }
 
-/// Difference 7 shows when a policy is parsed, so random evaluation never meets it.
+/// Difference 7 is an error of the parser, so random evaluation does not find it.
 #[test]
 fn versions_are_not_ordered_as_texts() {
     let context = {

@@ -1,4 +1,4 @@
-//! The distribution policies in `policies/`, each with the devices it must admit and refuse.
+//! Example policies in `policies/`, each with devices that it must admit and devices that it must refuse.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,7 +22,7 @@ fn examples() -> Vec<PathBuf> {
     paths
 }
 
-/// The file as it is published: the description above the expression is a comment of the language.
+/// The file, as it is published. The description above the expression is a comment of the policy language.
 fn expression(path: &Path) -> String {
     let file = fs::read_to_string(path).unwrap();
     assert!(file.starts_with("// "), "{} must begin with a line of description", path.display());
@@ -59,7 +59,7 @@ struct Case {
     line: String,
 }
 
-/// `admit {…}   # why`; `cohort` in the device is its place in the rollout's queue.
+/// Parses a line such as `admit {…}   # why`. `cohort` in the device is its cohort.
 fn case(line: &str) -> Case {
     let (verb, rest) = line.split_once(char::is_whitespace).unwrap_or_else(|| panic!("cannot read {line}"));
     let admit = match verb {
@@ -67,7 +67,7 @@ fn case(line: &str) -> Case {
         "refuse" => false,
         other => panic!("a line begins with admit or refuse, not {other}"),
     };
-    // The device ends where its JSON does, so that a "#" inside a text is no comment.
+    // The device ends at the end of its JSON, so that a "#" in a text does not start a comment.
     let device = serde_json::Deserializer::from_str(rest).into_iter().next().unwrap();
     Case { admit, device: device.unwrap_or_else(|error| panic!("{line}: {error}")), line: line.to_owned() }
 }

@@ -44,7 +44,7 @@ fn a_policy_may_be_nested_32_deep_and_no_deeper() {
     check(&siblings, "a=true", "yes");
 }
 
-/// The shapes that make the deepest trees within the limits.
+/// Policies with the deepest trees within the limits.
 fn deepest_policies() -> Vec<String> {
     let climb = |head: &str, tail: &str, levels: usize| format!("{}true{}", head.repeat(levels), tail.repeat(levels));
     vec![
@@ -67,7 +67,7 @@ fn deepest_policies() -> Vec<String> {
 fn the_deepest_legal_policies_fit_a_stack_of_256_kib() {
     for policy in deepest_policies() {
         let run = move || match Policy::parse(&policy, &mut Slots::new()) {
-            // Type errors come after the whole way down, so they count as a visit.
+            // The compiler finds type errors only after it reached the deepest level, so they count too.
             Err(error) => assert!(!error.message.contains("nested") && !error.message.contains("words"), "{error}"),
             Ok(_) => assert!(!ask(&policy, "a=false b=true c=true d=1 e=1 f=1").1.is_empty()),
         };
@@ -218,7 +218,7 @@ fn calls_are_checked_when_parsed() {
     }
 }
 
-/// Words in any order: whatever passes our checks, evalexpr's parser takes too, and nothing panics.
+/// Random tokens: evalexpr's parser accepts every text that passes our checks, and nothing panics.
 #[test]
 fn no_heap_of_words_gets_past_our_checks_and_fails_in_evalexpr() {
     let words = [

@@ -1,5 +1,4 @@
-//! A catalog that was written and read back decides as the one that was compiled; bytes that are not what was written
-//! are refused.
+//! Snapshots: a catalog that was read back decides like the compiled one, and changed bytes are refused.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +11,7 @@ use tidegate_core::receipt::explain;
 use tidegate_core::snapshot::{FORMAT, SnapshotError};
 use tidegate_core::{Catalog, Claims, State, decide};
 
-/// One update of every kind: what a snapshot must carry.
+/// One update of every kind that a snapshot can contain.
 fn every_kind() -> Catalog {
     let updates = [
         update("4.0.0").policy(r#"region == "eu" && memory >= 256 || in(stage, "test", "lab")"#),
@@ -58,7 +57,7 @@ fn the_same_catalog_is_the_same_bytes() {
     assert_eq!(every_kind().to_snapshot(), every_kind().to_snapshot());
 }
 
-/// Postcard does not describe itself: a field that is added, removed or moved would be read as another.
+/// Postcard does not describe itself: after a field is added, removed or moved, the reader takes one field for another.
 #[test]
 fn a_change_of_the_encoding_is_a_new_format() {
     let written = every_kind().to_snapshot().unwrap();

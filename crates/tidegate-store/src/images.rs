@@ -191,7 +191,7 @@ impl Images {
         Ok(Signed { url: signed.uri().to_string(), headers })
     }
 
-    /// Whether an object with the file's SHA-256 as its key exists. The bytes are not read.
+    /// `true` if an object with the file's SHA-256 as its key exists. The bytes are not read.
     ///
     /// # Errors
     /// When S3 cannot be reached.

@@ -1,4 +1,4 @@
-//! Devices, updates and claims in a few words, and answers as text, so that a case is one line.
+//! Short constructors of devices, updates and claims, and answers as text, so that a case is one line.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
@@ -18,7 +18,7 @@ use tidegate_core::{
     Version, receipt,
 };
 
-/// The moment at which devices ask, where a case says nothing else.
+/// Time at which devices ask, unless a case gives another time.
 pub(crate) const NOON: &str = "2026-06-15T12:00:00Z";
 pub(crate) const HOUR_BEFORE: &str = "2026-06-15T11:00:00Z";
 pub(crate) const HOUR_AFTER: &str = "2026-06-15T13:00:00Z";
@@ -36,7 +36,7 @@ pub(crate) fn product(text: &str) -> ProductId {
     ProductId::new(text).unwrap()
 }
 
-/// A lamp that runs `version` and says that it has 512 MB in the test lab.
+/// A lamp that runs `version` and states 512 MB of memory in the test lab.
 pub(crate) fn lamp(runs: &str) -> Device {
     let attributes = [("memory", Value::Integer(512)), ("stage", Value::Text("test".to_owned()))];
     Device {
@@ -61,7 +61,7 @@ pub(crate) fn files_only(device: Device) -> Device {
     Device { delivery: Delivery::FilesOnly, ..device }
 }
 
-/// An update as an operator writes it: policies are text until the catalog compiles them.
+/// Update with its policies as text. The catalog compiles them.
 #[derive(Debug, Clone)]
 pub(crate) struct Draft {
     product: &'static str,
@@ -75,7 +75,7 @@ pub(crate) struct Draft {
     content: Content,
 }
 
-/// An active update of the lamp without a condition.
+/// Active update of the lamp without a policy.
 pub(crate) fn update(version: &str) -> Draft {
     Draft {
         product: "lamp",
@@ -97,7 +97,7 @@ impl Draft {
     pub(crate) fn state(self, state: State) -> Self {
         Self { state, ..self }
     }
-    /// One more requirement by which it can be reached.
+    /// Adds a version over which the update can be installed.
     pub(crate) fn from(mut self, requirement: &str) -> Self {
         self.compatible_from.push(requirement.to_owned());
         self
@@ -175,7 +175,7 @@ impl Draft {
     }
 }
 
-/// The catalog of the lamp, built in the order given.
+/// Catalog of the lamp, with the updates in the given order.
 pub(crate) fn catalog(drafts: impl IntoIterator<Item = Draft>) -> Catalog {
     catalog_of("lamp", drafts)
 }
@@ -190,7 +190,7 @@ pub(crate) fn lamp_update(text: &str) -> UpdateId {
     UpdateId::of(&product("lamp"), &version(text))
 }
 
-/// The lamp's claim on `update`, reserved an hour before noon and lasting a day.
+/// Claim of the lamp on `update`, reserved an hour before noon for a day.
 pub(crate) fn claim(update: &str, state: ClaimState, attempts: u32) -> (UpdateId, Claim) {
     let reserved = Claim::reserve(&version(update), 0, moment("2026-06-15T11:00:00Z"), moment("2026-06-16T11:00:00Z"));
     (lamp_update(update), Claim { state, attempts, ..reserved })
@@ -200,7 +200,7 @@ pub(crate) fn claims(held: impl IntoIterator<Item = (UpdateId, Claim)>) -> Claim
     Claims::new(held)
 }
 
-/// No claims, and rollouts that had no room a moment ago.
+/// No claims, with rollouts that had no room a moment ago.
 pub(crate) fn no_room(notes: impl IntoIterator<Item = (&'static str, NoRoom)>) -> Claims {
     let mut claims = Claims::default();
     for (update, note) in notes {
@@ -209,7 +209,7 @@ pub(crate) fn no_room(notes: impl IntoIterator<Item = (&'static str, NoRoom)>) -
     claims
 }
 
-/// The answer at noon to a device without claims.
+/// Checks the answer at noon to a device without claims.
 #[track_caller]
 pub(crate) fn check(device: &Device, catalog: &Catalog, expected: &str) {
     check_all(device, catalog, &Claims::default(), NOON, expected);
@@ -260,7 +260,7 @@ pub(crate) fn answer(decision: &Decision<'_>) -> String {
         .fold(offer, |text, (update, objection)| format!("{text}; not {}: {objection}", update.version))
 }
 
-/// The codes instead of the sentences: `3.0.0 paused, 2.0.0 offered`.
+/// Text of a decision with codes instead of sentences: `3.0.0 paused, 2.0.0 offered`.
 pub(crate) fn codes(decision: &Decision<'_>) -> String {
     let passed_over =
         decision.passed_over.iter().map(|(update, objection)| format!("{} {}", update.version, objection.code()));

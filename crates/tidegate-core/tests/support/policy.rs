@@ -5,7 +5,7 @@ use tidegate_core::policy::{Candidate, Clause, Policy, Slots, Truth};
 
 pub(crate) const COHORT: u16 = 4_999;
 
-/// `name=value` pairs: `'text'`, whole numbers, floats, booleans and `[lists]`.
+/// Parses `name=value` pairs: `'text'`, integers, floats, booleans and `[lists]`.
 pub(crate) fn device(description: &str) -> (semver::Version, Attributes) {
     let mut version = semver::Version::new(1, 2, 3);
     let mut attributes = Attributes::new();

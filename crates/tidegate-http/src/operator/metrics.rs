@@ -32,7 +32,7 @@ impl<S: PublishStore> PublishService<S> {
 /// The progress of a rollout, without its course over time.
 pub(crate) fn metrics(progress: Progress) -> Metrics {
     let Progress { state, counts, deferred, verdict } = progress;
-    let loudest = verdict.strongest();
+    let strongest = verdict.strongest();
     let evidence = |channel: Channel| Evidence { failures: channel.failures, evidence: channel.evidence };
     Metrics {
         state,
@@ -49,9 +49,9 @@ pub(crate) fn metrics(progress: Progress) -> Metrics {
                 Ruling::Continue => Verdict::Continue,
                 Ruling::Abort => Verdict::Abort,
             },
-            failures: loudest.failures,
-            successes: loudest.successes,
-            evidence: loudest.evidence,
+            failures: strongest.failures,
+            successes: strongest.successes,
+            evidence: strongest.evidence,
             threshold: verdict.threshold,
             min_failures: verdict.min_failures,
             reported: evidence(verdict.reported),
