@@ -245,7 +245,7 @@ fn error_response(interface: Interface, status: u16, codes: &[ErrorCode]) -> Val
     let content = match interface {
         Interface::Exosite => json!({"text/plain": {"schema": own}}),
         Interface::Ioto if status == 403 => json!({"application/json": {"schema": own}}),
-        _ if is_gateways => json!({"application/json": {"schema": {"oneOf": [reference("GatewayMessage"), own]}}}),
+        _ if is_gateways => json!({"application/json": {"schema": {"anyOf": [reference("GatewayMessage"), own]}}}),
         _ => json!({"application/json": {"schema": own}}),
     };
     let mut response = json!({"description": description, "content": content});

@@ -1,14 +1,14 @@
 //! `tidegate devices`: list the devices of a product, or show one.
 
 use clap::Args;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::api_client::{ApiClient, ApiPath};
 use crate::arguments::Common;
 use crate::error::CommandResult;
 use crate::output::{self, Output, Reader, Tone, clean};
 use crate::{time, update};
+use tidegate_wire::operator::{DeviceList, DeviceView};
 use tidegate_wire::route::PublishRoute;
 
 /// Options of `tidegate devices`.
@@ -20,12 +20,6 @@ pub struct DevicesArgs {
     /// Only devices on this version
     #[arg(long = "version", value_name = "VERSION")]
     pub version: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Page {
-    devices: Vec<String>,
-    next: Option<String>,
 }
 
 /// Lists devices or shows one.
@@ -81,55 +75,34 @@ fn follow_pages(
         let path = ApiPath::product(PublishRoute::ListDevices, product)
             .with("version", Some(version))
             .with("after", after.as_deref());
-        let page: Page = update::read(&client.get(&path)?, "page of devices")?;
+        let page: DeviceList = update::read(&client.get(&path)?, "page of devices")?;
         for device in &page.devices {
-            output.line(line(device))?;
+            output.line(line(device.as_str()))?;
         }
-        all.extend(page.devices);
+        all.extend(page.devices.iter().map(ToString::to_string));
         // A service that answers with the page just seen would keep us for ever.
-        match page.next {
+        match page.next.map(|next| next.to_string()) {
             Some(next) if after.as_ref() != Some(&next) => after = Some(next),
             _ => return Ok(all),
         }
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct DeviceView {
-    id: String,
-    product: String,
-    version: String,
-    attributes: Value,
-    first_seen: Option<String>,
-    last_seen: Option<String>,
-    claims: Vec<ClaimView>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ClaimView {
-    version: String,
-    state: String,
-    attempts: u64,
-    expires_at: Option<String>,
-}
-
 fn show(client: &ApiClient, product: &str, device: &str, output: &Output) -> CommandResult {
     let document = client.get(&ApiPath::device(PublishRoute::ShowDevice, product, device))?;
     output.document(&document)?;
     let device: DeviceView = update::read(&document, "device")?;
-    let id = output.paint(Tone::Strong, &clean(&device.id));
-    output.line(format!("{id} of {} runs {}", clean(&device.product), clean(&device.version)))?;
-    for (label, at) in [("first seen", &device.first_seen), ("last seen", &device.last_seen)] {
+    let id = output.paint(Tone::Strong, &clean(device.id.as_str()));
+    let version = device.version.as_deref().map_or("an unknown version".into(), clean);
+    output.line(format!("{id} of {} runs {version}", clean(device.product.as_str())))?;
+    for (label, at) in [("first seen", device.first_seen), ("last seen", device.last_seen)] {
         if let Some(at) = at {
-            output.line(format!("  {label:<12}{}", time::show(at)))?;
+            output.line(format!("  {label:<12}{}", time::show_at(at)))?;
         }
     }
     let attributes: Vec<_> = device
         .attributes
-        .as_object()
-        .into_iter()
+        .iter()
         .flatten()
         .filter(|(name, _)| !matches!(name.as_str(), "id" | "product" | "version"))
         .collect();
@@ -145,9 +118,9 @@ fn show(client: &ApiClient, product: &str, device: &str, output: &Output) -> Com
     for claim in &device.claims {
         table.add_row([
             clean(&claim.version),
-            clean(&claim.state),
+            claim.state.to_string(),
             claim.attempts.to_string(),
-            claim.expires_at.as_deref().map(time::show).unwrap_or_default(),
+            time::show_at(claim.expires_at),
         ]);
     }
     output.table(&table)

@@ -1,12 +1,13 @@
 //! `tidegate settings`: what a product allows.
 
 use clap::{Args, ValueEnum};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::api_client::ApiPath;
 use crate::arguments::Common;
 use crate::error::CommandResult;
 use crate::output::{self, Output, clean};
+use tidegate_wire::operator::{self as wire, ProductChange};
 use tidegate_wire::route::PublishRoute;
 
 /// Whether devices may share one token.
@@ -46,9 +47,9 @@ pub fn run(args: SettingsArgs, common: &Common, output: &Output) -> CommandResul
     let client = common.operator()?;
     let path = ApiPath::product(PublishRoute::ShowProduct, common.product()?);
     let changes = changes(&args);
-    let document = match changes.is_empty() {
+    let document = match changes == ProductChange::default() {
         true => client.get(&path)?,
-        false => client.patch(&path, &Value::Object(changes))?,
+        false => client.patch(&path, &json!(changes))?,
     };
     output.document(&document)?;
     for (name, value) in document.as_object().into_iter().flatten() {
@@ -57,26 +58,19 @@ pub fn run(args: SettingsArgs, common: &Common, output: &Output) -> CommandResul
     Ok(())
 }
 
-fn changes(args: &SettingsArgs) -> Map<String, Value> {
-    let mut changes = Map::new();
-    if let Some(choice) = args.product_tokens {
-        let word = match choice {
-            ProductTokens::Accept => "accept",
-            ProductTokens::Refuse => "refuse",
-        };
-        changes.insert("product_tokens".into(), json!(word));
+fn changes(args: &SettingsArgs) -> ProductChange {
+    ProductChange {
+        product_tokens: args.product_tokens.map(|choice| match choice {
+            ProductTokens::Accept => wire::ProductTokens::Accept,
+            ProductTokens::Refuse => wire::ProductTokens::Refuse,
+        }),
+        registration: args.registration.map(|choice| match choice {
+            Registration::Open => wire::Registration::Open,
+            Registration::Closed => wire::Registration::Closed,
+        }),
+        version_attribute: args.version_attribute.clone().map(Some),
+        reason: None,
     }
-    if let Some(choice) = args.registration {
-        let word = match choice {
-            Registration::Open => "open",
-            Registration::Closed => "closed",
-        };
-        changes.insert("registration".into(), json!(word));
-    }
-    if let Some(name) = &args.version_attribute {
-        changes.insert("version_attribute".into(), json!(name));
-    }
-    changes
 }
 
 #[cfg(test)]
@@ -86,8 +80,8 @@ mod tests {
     #[test]
     fn only_what_was_given_is_changed() {
         let none = SettingsArgs { product_tokens: None, registration: None, version_attribute: None };
-        assert!(changes(&none).is_empty());
+        assert_eq!(changes(&none), ProductChange::default());
         let args = SettingsArgs { registration: Some(Registration::Open), ..none };
-        assert_eq!(Value::Object(changes(&args)), json!({"registration": "open"}));
+        assert_eq!(json!(changes(&args)), json!({"registration": "open"}));
     }
 }

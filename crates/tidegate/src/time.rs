@@ -51,9 +51,14 @@ pub fn parse(text: &str) -> Result<Timestamp, String> {
 /// Shows a time of the service (RFC 3339) in the local time zone; anything else as it is.
 pub fn show(text: &str) -> String {
     match text.parse::<Timestamp>() {
-        Ok(timestamp) => show_in(timestamp, &local_zone()),
+        Ok(timestamp) => show_at(timestamp),
         Err(_) => crate::output::clean(text),
     }
+}
+
+/// Shows a time to the second, in the local time zone.
+pub fn show_at(timestamp: Timestamp) -> String {
+    show_in(timestamp, &local_zone())
 }
 
 /// Shows a time to the second, with its zone.

@@ -5,8 +5,10 @@ use serde_json::Value;
 
 use crate::api_client::ApiPath;
 use crate::arguments::Common;
-use crate::error::{CommandError, CommandResult};
+use crate::error::CommandResult;
 use crate::output::{Output, Reader, clean};
+use crate::update;
+use tidegate_wire::operator::Token;
 use tidegate_wire::route::PublishRoute;
 
 /// What to do with tokens.
@@ -51,6 +53,5 @@ pub fn run(command: TokenCommand, common: &Common, output: &Output) -> CommandRe
 
 /// The token in an answer of the service.
 pub fn token_of(document: &Value) -> CommandResult<String> {
-    let token = document.get("token").and_then(Value::as_str);
-    token.map(str::to_owned).ok_or_else(|| CommandError::failed("bad_answer", "the service answered without a token"))
+    update::read::<Token>(document, "token").map(|token| token.token)
 }

@@ -12,6 +12,8 @@ use crate::rollout_options::RolloutOptions;
 use crate::rollout_view;
 use crate::time;
 use crate::update::{self, Metrics, UpdateView};
+use tidegate_core::State;
+use tidegate_wire::operator::AuditLog;
 use tidegate_wire::route::PublishRoute;
 
 /// What to do with updates.
@@ -213,42 +215,27 @@ fn edit(args: &EditArgs, common: &Common, output: &Output) -> CommandResult {
 }
 
 fn audit(version: Option<&str>, common: &Common, output: &Output) -> CommandResult {
-    #[derive(Deserialize)]
-    struct Log {
-        entries: Vec<Entry>,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Entry {
-        at: String,
-        who: String,
-        action: String,
-        version: Option<String>,
-        from: Value,
-        to: Value,
-        reason: Option<String>,
-    }
     let path = ApiPath::product(PublishRoute::ShowAudit, common.product()?).with("version", version);
     let document = common.operator()?.get(&path)?;
     output.document(&document)?;
-    let log: Log = update::read(&document, "audit log")?;
+    let log: AuditLog = update::read(&document, "audit log")?;
     if log.entries.is_empty() {
         return output.line("nothing is recorded");
     }
     // Actions on devices, such as issuing a token, name the device where the others name a version.
     let mut table = output::table(&["AT", "WHO", "ACTION", "ABOUT", "CHANGE", "REASON"], &[]);
     for entry in &log.entries {
-        let change = match (output::plain(&entry.from), output::plain(&entry.to)) {
-            (from, to) if from.is_empty() || from == to => output::shortened(&to, 40),
-            (from, to) => format!("{} → {}", output::shortened(&from, 20), output::shortened(&to, 20)),
+        let change = match (entry.from.map(State::name), entry.to.map(State::name)) {
+            (Some(from), Some(to)) if from != to => format!("{from} → {to}"),
+            (_, to) => to.unwrap_or_default().to_owned(),
         };
         table.add_row([
-            time::show(&entry.at),
+            time::show_at(entry.at),
             clean(who(&entry.who)),
             clean(&entry.action),
-            entry.version.as_deref().map(clean).unwrap_or_default(),
+            clean(&entry.version),
             change,
-            entry.reason.as_deref().map(clean).unwrap_or_default(),
+            clean(&entry.reason),
         ]);
     }
     output.table(&table)

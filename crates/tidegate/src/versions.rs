@@ -1,6 +1,5 @@
 //! `tidegate versions`: how many devices run each version.
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api_client::ApiPath;
@@ -8,16 +7,8 @@ use crate::arguments::Common;
 use crate::error::CommandResult;
 use crate::output::{self, Output, clean};
 use crate::update;
+use tidegate_wire::operator::{VersionCount, VersionList};
 use tidegate_wire::route::PublishRoute;
-
-/// How many devices run a version.
-#[derive(Deserialize)]
-pub struct Count {
-    /// The version.
-    pub version: String,
-    /// How many devices said so at their last check-in.
-    pub devices: u64,
-}
 
 /// Shows the counts.
 pub fn run(common: &Common, output: &Output) -> CommandResult {
@@ -40,12 +31,8 @@ pub fn run(common: &Common, output: &Output) -> CommandResult {
 }
 
 /// Reads the service's counts.
-pub fn counts(document: &Value) -> CommandResult<Vec<Count>> {
-    #[derive(Deserialize)]
-    struct Counts {
-        versions: Vec<Count>,
-    }
-    update::read::<Counts>(document, "version counts").map(|counts| counts.versions)
+pub fn counts(document: &Value) -> CommandResult<Vec<VersionCount>> {
+    update::read::<VersionList>(document, "version counts").map(|list| list.versions)
 }
 
 fn share(devices: u64, total: u64) -> String {

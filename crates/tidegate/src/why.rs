@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use clap::Args;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::api_client::ApiPath;
@@ -12,6 +11,7 @@ use crate::arguments::Common;
 use crate::error::CommandResult;
 use crate::output::{self, Output, Tone, clean};
 use crate::{time, update};
+use tidegate_wire::operator::{ClauseVerdict, ConsideredUpdate, Receipt};
 use tidegate_wire::route::PublishRoute;
 
 /// Options of `tidegate why`.
@@ -34,74 +34,30 @@ pub fn run(args: WhyArgs, common: &Common, output: &Output) -> CommandResult {
     output.line(text(&receipt, output).trim_end())
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Receipt {
-    device: String,
-    product: String,
-    version: String,
-    at: String,
-    offer: Option<OfferView>,
-    opens_at: Option<String>,
-    sentence: Option<String>,
-    considered: Vec<Considered>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct OfferView {
-    version: String,
-    update: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Considered {
-    version: String,
-    objection: Option<ObjectionView>,
-    clauses: Vec<Clause>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ObjectionView {
-    code: String,
-    sentence: String,
-    opens_at: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Clause {
-    text: String,
-    verdict: String,
-    values: Map<String, Value>,
-}
-
 /// The receipt as a person reads it: the answer first, then update by update.
 fn text(receipt: &Receipt, output: &Output) -> String {
     let mut text = format!(
         "{} of {} runs {}, at {}\n",
-        output.paint(Tone::Strong, &clean(&receipt.device)),
-        clean(&receipt.product),
+        output.paint(Tone::Strong, &clean(receipt.device.as_str())),
+        clean(receipt.product.as_str()),
         clean(&receipt.version),
-        time::show(&receipt.at)
+        time::show_at(receipt.at)
     );
     let answer = match &receipt.offer {
         Some(offer) => {
-            let line = format!("is offered {} (update {})", clean(&offer.version), clean(&offer.update));
+            let line = format!("is offered {} (update {})", clean(&offer.version), clean(offer.update.as_str()));
             output.paint(Tone::Good, &line)
         }
         None => output.paint(Tone::Caution, "is offered nothing"),
     };
     push(&mut text, format_args!("{answer}"));
-    if let Some(opens_at) = &receipt.opens_at {
-        push(&mut text, format_args!("the answer can change at {}", time::show(opens_at)));
+    if let Some(opens_at) = receipt.opens_at {
+        push(&mut text, format_args!("the answer can change at {}", time::show_at(opens_at)));
     }
     text.push('\n');
     // With updates listed below, the sentence would only repeat them.
-    if let (Some(sentence), true) = (&receipt.sentence, receipt.considered.is_empty()) {
-        push(&mut text, format_args!("{}", clean(sentence)));
+    if receipt.considered.is_empty() {
+        push(&mut text, format_args!("{}", clean(&receipt.sentence)));
     }
     let width = receipt.considered.iter().map(|considered| clean(&considered.version).len()).max().unwrap_or(0);
     for considered in &receipt.considered {
@@ -110,24 +66,26 @@ fn text(receipt: &Receipt, output: &Output) -> String {
     text
 }
 
-fn push_considered(text: &mut String, considered: &Considered, width: usize, output: &Output) {
+fn push_considered(text: &mut String, considered: &ConsideredUpdate, width: usize, output: &Output) {
     let version = output.paint(Tone::Strong, &format!("{:<width$}", clean(&considered.version)));
     match &considered.objection {
         None => push(text, format_args!("{version}  {}", output.paint(Tone::Good, "nothing objects"))),
         Some(objection) => {
             let code = output.paint(Tone::Caution, &clean(&objection.code));
             push(text, format_args!("{version}  {} ({code})", clean(&objection.sentence)));
-            if let Some(opens_at) = &objection.opens_at {
-                push(text, format_args!("    opens at {}", time::show(opens_at)));
+            if let Some(opens_at) = objection.opens_at {
+                push(text, format_args!("    opens at {}", time::show_at(opens_at)));
             }
         }
     }
     for clause in &considered.clauses {
-        let verdict = match clause.verdict.as_str() {
-            "yes" => output.paint(Tone::Good, "yes    "),
-            "no" => output.paint(Tone::Bad, "no     "),
-            other => output.paint(Tone::Caution, &format!("{:<7}", clean(other))),
+        let word = format!("{:<7}", clause.verdict.word());
+        let tone = match clause.verdict {
+            ClauseVerdict::Yes => Tone::Good,
+            ClauseVerdict::No => Tone::Bad,
+            ClauseVerdict::Unknown | ClauseVerdict::Unclear => Tone::Caution,
         };
+        let verdict = output.paint(tone, &word);
         let values = values(&clause.values);
         push(text, format_args!("    {verdict}  {}{values}", clean(&clause.text)));
     }
@@ -164,8 +122,8 @@ mod tests {
     #[test]
     fn a_receipt_reads_from_the_answer_to_its_reasons() {
         let document = json!({
-            "device": "lamp-17", "product": "lamp", "version": "1.4.0", "at": "soon",
-            "offer": {"version": "2.0.0", "update": "u2"}, "reason": null, "opens_at": null,
+            "device": "lamp-17", "product": "lamp", "version": "1.4.0", "at": "2026-01-02T03:04:05Z",
+            "offer": {"version": "2.0.0", "update": "u2"}, "reason": "offer", "opens_at": null,
             "sentence": "2.0.0 is the newest update that nothing objects to",
             "considered": [
                 {"version": "3.0.0", "update": "u3", "state": "active",
@@ -177,15 +135,18 @@ mod tests {
             ]
         });
         let receipt: Receipt = update::read(&document, "receipt").expect("a good receipt");
-        let expected = "\
-lamp-17 of lamp runs 1.4.0, at soon
+        let at = time::show_at(receipt.at);
+        let expected = format!(
+            "lamp-17 of lamp runs 1.4.0, at {at}\n{}",
+            "\
 is offered 2.0.0 (update u2)
 
 3.0.0  the policy says no (not_targeted)
     no       region == \"eu\"  [region = \"us\\u{1b}[2J\"]
     unknown  memory >= 256  [memory not given]
 2.0.0  nothing objects
-";
+"
+        );
         // A program's output has no colours, wherever the test runs.
         assert_eq!(text(&receipt, &Output::new(Reader::Program)), expected);
     }

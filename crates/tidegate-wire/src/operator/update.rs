@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::{ProductId, State, Timestamp, UpdateId};
 
 use super::Metrics;
-use crate::definition::{Definition, RolloutField};
+use crate::definition::Definition;
 use crate::strict_json::OperatorInput;
 use crate::word::words;
 
@@ -137,7 +137,7 @@ words! {
 pub struct UpdateChange {
     /// The fields of the rollout to change. Objects are merged field by field; any other value, lists and
     /// `null` too, replaces the present one.
-    #[cfg_attr(feature = "schema", schema(value_type = RolloutField))]
+    #[cfg_attr(feature = "schema", schema(value_type = crate::definition::RolloutField))]
     pub rollout: serde_json::Map<String, serde_json::Value>,
     /// The reason, for the audit log.
     #[serde(default)]
