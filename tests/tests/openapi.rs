@@ -1,5 +1,5 @@
 //! Holds the API description and the services together: the routes, the codes, and every body of a real walk.
-//! That openapi.yaml is this description, `generated.rs` says.
+//! That openapi.yaml is this description, the test `generated` of tidegate-wire says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

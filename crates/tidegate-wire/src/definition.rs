@@ -62,7 +62,7 @@ pub struct Definition {
     /// Version requirements as Cargo writes them. The update can be installed over versions that one of them
     /// matches; over any version, if there are none. At most 32.
     #[serde(default)]
-    #[cfg_attr(feature = "schema", schema(max_items = 32, examples(json!(["^2.0", ">=1.9.0, <2.0.0"]))))]
+    #[cfg_attr(feature = "schema", schema(max_items = 32, examples("^2.0")))]
     pub compatible_from: Vec<String>,
     /// The devices that the update is for, in evalexpr's grammar: at most 4 KiB, 256 tokens and 32 levels. A
     /// blank policy admits every device. A device that does not state an attribute never matches a clause
@@ -100,6 +100,7 @@ pub struct Definition {
 words! {
     /// The kind of an update's content.
     #[derive(Default)]
+    #[cfg_attr(feature = "schema", schema(as = Kind))]
     KindField {
         /// Files.
         #[default]
@@ -240,6 +241,7 @@ pub struct LimitsField {
 words! {
     /// What a device that must wait may have meanwhile.
     #[derive(Default)]
+    #[cfg_attr(feature = "schema", schema(as = WhenFull))]
     WhenFullField {
         /// The next older update.
         #[default]

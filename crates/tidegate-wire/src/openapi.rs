@@ -460,7 +460,7 @@ fn schemas() -> Value {
 fn error_table() -> String {
     let codes = ErrorCode::ALL.iter().filter(|code| !code.is_of_a_dialect());
     let rows = codes.map(|code| format!("| `{code}` | {} | {} |\n", code.status(), code.sentence()));
-    format!("| Code | Status | StatusEffect |\n|---|---|---|\n{}", rows.collect::<String>())
+    format!("| Code | Status | Meaning |\n|---|---|---|\n{}", rows.collect::<String>())
 }
 
 fn value(schema: &RefOr<Schema>) -> Value {
@@ -527,7 +527,26 @@ fn strict(schemas: &mut Map<String, Value>) {
             schema["additionalProperties"] = json!(false);
         }
     }
-    // In a change, a field that is left out stays as it is; the schema has no required field to say so.
+    // Bodies in which clients in the field have fields of their own.
+    for name in [
+        "DeviceJson",
+        "Report",
+        "IotoReport",
+        "RegistrationRequest",
+        "HawkbitConfigData",
+        "HawkbitFeedback",
+        "HawkbitStatus",
+        "HawkbitResult",
+        "HawkbitConfirmationFeedback",
+        "KaaConfigRequest",
+        "KaaApplied",
+        "SoftwareDefinition",
+    ] {
+        if let Some(schema) = schemas.get_mut(name) {
+            schema["additionalProperties"] = json!(true);
+        }
+    }
+    // Parts that are merged into what they are a part of.
     schemas.remove("DefinitionView");
     schemas.remove("Counters");
 }

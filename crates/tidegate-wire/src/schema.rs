@@ -101,7 +101,9 @@ listed! {
 /// Check-ins by the code of the objection.
 pub(crate) fn counts_by_objection() -> RefOr<Schema> {
     let count = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
-    let object = ObjectBuilder::new().schema_type(Type::Object);
+    let object = ObjectBuilder::new().schema_type(Type::Object).description(Some(
+        "The number of check-ins that were not offered the update, by objection. At most a minute old.",
+    ));
     object.additional_properties(Some(AdditionalProperties::RefOr(count.into()))).into()
 }
 

@@ -4,9 +4,9 @@
 /// A value that is no such word is refused with all words in the message.
 macro_rules! words {
     ($(#[$meta:meta])* $Name:ident { $($(#[$variant_meta:meta])* $Variant:ident $word:literal,)+ }) => {
-        $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+        $(#[$meta])*
         pub enum $Name {
             $($(#[$variant_meta])* #[cfg_attr(feature = "schema", schema(rename = $word))] $Variant,)+
         }
