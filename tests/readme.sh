@@ -2,28 +2,17 @@
 # Runs the README's shell blocks as they stand there, against a `tidegate dev` of its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-for tool in curl sha256sum; do
-    command -v "$tool" >/dev/null || { echo "skipped: README: there is no $tool"; exit 0; }
-done
-
-cargo build --quiet --bin tidegate
-tidegate=$PWD/target/debug/tidegate
+. tests/lib/dev.sh README
+needs curl sha256sum
 readme=$PWD/README.md
-work=$(mktemp -d)
+start_dev 18580
 cd "$work"
-"$tidegate" dev --listen 127.0.0.1:18580 >dev.log 2>&1 &
-pid=$!
-trap 'kill "$pid" 2>/dev/null; wait "$pid" 2>/dev/null || true; rm -rf "$work"' EXIT
-for _ in $(seq 100); do
-    curl -sf http://127.0.0.1:18580/healthz >/dev/null && break
-    sleep 0.1
-done
 
 block() { # the first block of that kind
     awk -v kind="\`\`\`$1" '$0 == kind { on = 1; next } on && /^```$/ { exit } on' "$readme" | sed 's/127.0.0.1:8080/127.0.0.1:18580/'
 }
 must() { # what the output must hold
-    grep -q -- "$2" "$1" || { echo "failed: the README's block printed no $2:"; cat "$1"; exit 1; }
+    grep -q -- "$2" "$1" || { cat "$1"; fail "the README's block printed no $2"; }
 }
 
 block sh >walk.sh
@@ -34,18 +23,18 @@ must walk.out 'a tampered URL: 403'
 must walk.out '"recorded":true'
 must walk.out '"succeeded":1'
 must walk.out '"reason":"first try"'
-[ "$(sha256sum <image.bin)" = "$(sha256sum <got.bin)" ] || { echo "failed: the download differs"; exit 1; }
+[ "$(sha256sum <image.bin)" = "$(sha256sum <got.bin)" ] || fail "the download differs"
 echo "ok: README: publish your first update"
 
 block 'sh client' >device.sh
 printf '{"id":"lamp-2","product":"lamp","version":"1.0.0","region":"eu","memory":"512"}' >device.json
 printf '#!/bin/sh\ntest -s "$1"\n' >install.sh
 chmod +x install.sh
-token=$("$tidegate" --api http://127.0.0.1:18580 --product lamp token issue lamp-2)
-sh device.sh http://127.0.0.1:18580 "$token" device.json >client.out 2>&1 || { cat client.out; exit 1; }
+token=$(tidegate token issue lamp-2)
+sh device.sh "$api" "$token" device.json >client.out 2>&1 || { cat client.out; exit 1; }
 must client.out 'update.bin: OK'
 must client.out '"recorded":true'
 sed -i 's/1\.0\.0/1.1.0/' device.json
-sh device.sh http://127.0.0.1:18580 "$token" device.json >client.out 2>&1
+sh device.sh "$api" "$token" device.json >client.out 2>&1
 must client.out 'nothing: up_to_date'
 echo "ok: README: a client in ten lines of shell"

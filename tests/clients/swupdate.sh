@@ -4,12 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-skip() {
-    echo "skipped: swupdate: $1"
-    # CI has the packages: there a skip would be a check that cannot fail.
-    [ -z "${CI:-}" ] || exit 1
-    exit 0
-}
+. tests/lib/dev.sh swupdate
+
 needed=(swupdate cpio openssl curl)
 missing=()
 for program in "${needed[@]}"; do command -v "$program" >/dev/null || missing+=("$program"); done
@@ -20,40 +16,12 @@ if [ ${#missing[@]} -gt 0 ]; then
         skip "apt-get cannot install ${missing[*]}"
 fi
 
-[ -n "${TIDEGATE_BIN:-}" ] || cargo build --quiet --bin tidegate
-bin=${TIDEGATE_BIN:-$PWD/target/debug/tidegate}
-work=$(mktemp -d)
-pids=()
-stop() {
-    for pid in "${pids[@]}"; do
-        pkill -TERM -P "$pid" 2>/dev/null || true
-        kill "$pid" 2>/dev/null || true
-    done
-    wait 2>/dev/null || true
-    rm -rf "$work"
-}
-trap stop EXIT
-fail() {
-    echo "failed: $1" >&2
-    tail -n 30 "$work"/*.log >&2
-    exit 1
-}
 until_true() { # seconds, what, command…
-    local end=$((SECONDS + $1)) what=$2
-    shift 2
-    until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $end ] || fail "$what"
-        sleep 0.3
-    done
-    echo "ok: $what"
+    wait_until "$1" "${@:3}" || fail "$2"
+    echo "ok: $2"
 }
 
-port=${PORT:-18570}
-api=http://127.0.0.1:$port
-"$bin" dev --listen "127.0.0.1:$port" --data "$work/data" >"$work/dev.log" 2>&1 &
-pids+=($!)
-until_true 30 "the local cloud is up" curl -sf "$api/healthz"
-tidegate() { "$bin" --api "$api" --key-file "$work/data/operator.key" --product lamp "$@"; }
+start_dev "${PORT:-18570}"
 metric() { tidegate --json updates show "$1" | tr -d ' \n' | grep -o "\"$2\":[0-9]*" | head -1 | cut -d: -f2; }
 metric_is() { [ "$(metric "$1" "$2")" = "$3" ]; }
 
@@ -106,15 +74,11 @@ identify : (
 CONFIGURATION
 }
 device_starts() { # log, option…
-    TMPDIR=$work swupdate -f "$work/swupdate.cfg" -H default:1.0 -u "${*:2}" >"$work/swupdate-$1.log" 2>&1 &
+    in_background "$work/swupdate-$1.log" \
+        env TMPDIR="$work" swupdate -f "$work/swupdate.cfg" -H default:1.0 -u "${*:2}"
     device=$!
-    pids+=("$device")
 }
-device_stops() {
-    pkill -TERM -P "$device" 2>/dev/null || true
-    kill "$device" 2>/dev/null || true
-    wait "$device" 2>/dev/null || true
-}
+device_stops() { stop "$device"; }
 token=$(tidegate token issue lamp-1)
 says() { curl -sf -H "Authorization: TargetToken $token" "$api/lamp/controller/v1/lamp-1"; }
 says_and() { says | grep -q "$1"; }
