@@ -14,6 +14,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod attributes;
+pub mod byte_size;
 pub mod catalog;
 pub mod claim;
 pub mod cohort;
@@ -35,6 +36,7 @@ pub mod status;
 pub mod update;
 pub mod window;
 
+pub use byte_size::ByteSize;
 pub use catalog::Catalog;
 pub use claim::{Claim, ClaimState, Claims};
 pub use cohort::Cohort;

@@ -8,7 +8,7 @@ use tidegate_core::limits::Limits;
 use tidegate_core::objection::Cure;
 use tidegate_core::rollout::Rollout;
 use tidegate_core::shard::Counts;
-use tidegate_core::{ObjectionCode, Update};
+use tidegate_core::{ByteSize, ObjectionCode, Update};
 
 use crate::forecast::decider::Answer;
 use crate::forecast::fleet_file::FleetFile;
@@ -374,13 +374,13 @@ impl fmt::Display for Forecast {
             Ending::Running => writeln!(f, "It goes on after the play.")?,
         }
         let bytes = self.hours.iter().map(|hour| hour.bytes).sum::<u64>();
-        let peak = self.peak_bytes_per_s.map(|peak| format!(", at most {} in a second", text::bytes(peak)));
+        let peak = self.peak_bytes_per_s.map(|peak| format!(", at most {} in a second", ByteSize(peak)));
         writeln!(
             f,
             "The busiest minute made {} offers, and at most {} devices were in flight; {} were downloaded{}.",
             text::grouped(self.peak_offers_per_minute.into()),
             text::grouped(self.most_in_flight),
-            text::bytes(bytes),
+            ByteSize(bytes),
             peak.unwrap_or_default(),
         )?;
         self.write_waits(f)

@@ -1,5 +1,7 @@
 //! The forecast by the hour, as text.
 
+use tidegate_core::ByteSize;
+
 use crate::forecast::forecast::{Forecast, Hour};
 use crate::forecast::text;
 
@@ -41,6 +43,6 @@ fn cells(hours: &[Hour]) -> Option<[String; HEADINGS.len()]> {
         text::grouped(last.succeeded),
         text::grouped(last.failed),
         text::grouped(last.timed_out),
-        text::bytes(hours.iter().map(|hour| hour.bytes).sum()),
+        ByteSize(hours.iter().map(|hour| hour.bytes).sum()).to_string(),
     ])
 }

@@ -15,19 +15,6 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// `12.3 GB`; a thousand bytes to the kB.
-#[allow(clippy::cast_precision_loss)] // for reading
-pub(crate) fn bytes(number: u64) -> String {
-    let (mut value, mut unit) = (number as f64, "B");
-    for larger in ["kB", "MB", "GB", "TB", "PB"] {
-        if value < 999.5 {
-            break;
-        }
-        (value, unit) = (value / 1000.0, larger);
-    }
-    if unit == "B" || value >= 99.95 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
-}
-
 /// `40 min`, `26 h` or `7 days`.
 pub(crate) fn span(seconds: u64) -> String {
     let (minutes, hours) = (seconds.div_ceil(60), (seconds + 1800) / 3600);
@@ -78,10 +65,6 @@ mod tests {
     #[test]
     fn numbers_read_like_prose() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(
-            [0, 999, 1000, 12_345_678, 123_000_000_000].map(bytes),
-            ["0 B", "999 B", "1.0 kB", "12.3 MB", "123 GB"]
-        );
         assert_eq!(
             [0, 61, 7200, 93_600, 604_800, 400_000].map(span),
             ["0 min", "2 min", "2 h", "26 h", "7 days", "4.6 days"]
