@@ -5,6 +5,7 @@
 
 use lambda_http::http::HeaderMap;
 use lambda_http::{Body, Response};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value};
 use tidegate_core::status::Status;
 use tidegate_core::update::{File, Kind};
@@ -228,40 +229,17 @@ fn pairs(text: &str) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// `+` is a space, `%41` is `A`; what is no such escape stays as it is.
+/// A value out of a form: `+` is a space, `%41` is `A`. A `%` without two hex digits stays as it is.
 fn form_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let mut byte = [0];
-        rest = match (first, after.get(..2)) {
-            (b'%', Some(digits)) if hex::decode_to_slice(digits, &mut byte).is_ok() => {
-                bytes.push(byte[0]);
-                &after[2..]
-            }
-            (b'+', _) => {
-                bytes.push(b' ');
-                after
-            }
-            _ => {
-                bytes.push(first);
-                after
-            }
-        };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
+
+/// Everything but RFC 3986's unreserved characters.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A value as a form holds it.
 fn form_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len() * 2);
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 /// The resources that a read names: `?config_otau&otau_in`.
