@@ -379,7 +379,7 @@ async fn apply<S: CheckStore + ReportStore + PublishStore + SweepStore>(store: &
 fn answer<T: Debug>(name: &str, result: Stored<T>, kind: impl FnOnce(&T) -> &'static str) -> Answer {
     let (kind, said) = match &result {
         Ok(value) => (kind(value), format!("{value:?}")),
-        Err(StoreError::Unavailable(why)) => ("unavailable", blur(why)),
+        Err(StoreError::Unavailable(why)) => ("unavailable", blur(&why.to_string())),
         Err(StoreError::Conflict) => ("conflict", "conflict".into()),
         Err(StoreError::Corrupt(_)) => ("corrupt", "corrupt".into()),
     };

@@ -460,7 +460,7 @@ fn schemas() -> Value {
 fn error_table() -> String {
     let codes = ErrorCode::ALL.iter().filter(|code| !code.is_of_a_dialect());
     let rows = codes.map(|code| format!("| `{code}` | {} | {} |\n", code.status(), code.sentence()));
-    format!("| Code | Status | Meaning |\n|---|---|---|\n{}", rows.collect::<String>())
+    format!("| Code | Status | StatusEffect |\n|---|---|---|\n{}", rows.collect::<String>())
 }
 
 fn value(schema: &RefOr<Schema>) -> Value {

@@ -25,7 +25,7 @@ const UPLOAD_ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// Far above any answer of the service (a page of 1,000 devices is below 1 MiB).
 const ANSWER_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 
-/// As whom we speak.
+/// The party that a client speaks for.
 #[derive(Clone)]
 pub enum Credential {
     /// The operator, with the key of the local cloud.
@@ -61,7 +61,7 @@ impl ApiClient {
         Self::with_certificate(base, credential, None)
     }
 
-    /// The same, showing a certificate to a service that asks for one.
+    /// The same, with a client certificate for a service that requires one.
     pub fn with_certificate(
         base: &str,
         credential: Credential,
@@ -69,7 +69,7 @@ impl ApiClient {
     ) -> CommandResult<Self> {
         let base = base.trim_end_matches('/');
         if !base.starts_with("http://") && !base.starts_with("https://") {
-            return Err(CommandError::Usage(format!(
+            return Err(CommandError::usage(format!(
                 "the address of the service must start with http:// or https://, not `{base}`"
             )));
         }
@@ -97,7 +97,7 @@ impl ApiClient {
         self.call(Method::GET, path, None)
     }
 
-    /// The same, and when the service answered, by its own clock and to the second, if it said so.
+    /// The same, with the time of the answer: from its `Date` header, to the second, if it has one.
     pub fn get_dated(&self, path: &ApiPath) -> CommandResult<(Value, Option<jiff::Timestamp>)> {
         self.call_dated(Method::GET, path, None)
     }
@@ -107,7 +107,7 @@ impl ApiClient {
         self.call(Method::POST, path, Some(body.to_string().into_bytes()))
     }
 
-    /// The same, and when the service answered, as in [`ApiClient::get_dated`].
+    /// The same, with the time of the answer, as in [`ApiClient::get_dated`].
     pub fn post_dated(&self, path: &ApiPath, body: &Value) -> CommandResult<(Value, Option<jiff::Timestamp>)> {
         self.call_dated(Method::POST, path, Some(body.to_string().into_bytes()))
     }
@@ -122,7 +122,7 @@ impl ApiClient {
         self.call(Method::PATCH, path, Some(body.to_string().into_bytes()))
     }
 
-    /// Puts something in its place; our `PUT` calls have nothing to say beyond the path.
+    /// Puts something in its place. Our `PUT` calls have no content: the path says everything.
     pub fn put(&self, path: &ApiPath) -> CommandResult<Value> {
         self.call(Method::PUT, path, Some(b"{}".to_vec()))
     }
@@ -143,9 +143,10 @@ impl ApiClient {
         body: Option<Vec<u8>>,
     ) -> CommandResult<(Value, Option<jiff::Timestamp>)> {
         let mut request = Request::new(body.unwrap_or_default());
-        *request.uri_mut() = format!("{}{}", self.base, path.0)
-            .parse()
-            .map_err(|_| CommandError::Usage(format!("`{}` is not the address of a service", self.base)))?;
+        *request.uri_mut() =
+            format!("{}{}", self.base, path.0).parse().map_err(|cause: ureq::http::uri::InvalidUri| {
+                CommandError::usage(format!("`{}` is not the address of a service", self.base)).because(cause)
+            })?;
         if !request.body().is_empty() {
             let json = HeaderValue::from_static("application/json");
             request.headers_mut().insert(CONTENT_TYPE, json);
@@ -156,7 +157,7 @@ impl ApiClient {
             true => self.calls.run(request.map(|_| ())),
             false => self.calls.run(request),
         };
-        let answer = answer.map_err(|cause| self.unreachable(&cause))?;
+        let answer = answer.map_err(|cause| self.unreachable(cause))?;
         let date = answer.headers().get(DATE).and_then(http_date);
         Ok((read_answer(answer)?, date))
     }
@@ -168,19 +169,22 @@ impl ApiClient {
             Credential::Aws(identity) => return identity.sign(request, crate::time::now().into()),
             Credential::DeviceToken(token) => token,
         };
-        let mut value = HeaderValue::try_from(format!("Bearer {secret}"))
-            .map_err(|_| CommandError::BadInput("the key or token has characters that no header may have".into()))?;
+        let mut value = HeaderValue::try_from(format!("Bearer {secret}")).map_err(|cause| {
+            CommandError::bad_input("the key or token has characters that no header may have").because(cause)
+        })?;
         value.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, value);
         Ok(())
     }
 
-    fn unreachable(&self, cause: &ureq::Error) -> CommandError {
+    fn unreachable(&self, cause: ureq::Error) -> CommandError {
         let base = &self.base;
-        CommandError::Unreachable(match cause {
+        let message = match &cause {
+            // Without ureq's own `io: ` before it.
             ureq::Error::Io(cause) => format!("no answer from {base}: {cause}"),
             cause => format!("no answer from {base}: {cause}"),
-        })
+        };
+        CommandError::unreachable(message).because(cause)
     }
 }
 
@@ -196,7 +200,7 @@ fn read_answer(mut answer: Response<Body>) -> CommandResult<Value> {
         .with_config()
         .limit(ANSWER_LIMIT_BYTES)
         .read_to_string()
-        .map_err(|cause| CommandError::Unreachable(format!("the answer broke off: {cause}")))?;
+        .map_err(|cause| CommandError::unreachable(format!("the answer broke off: {cause}")).because(cause))?;
     let document: Option<Value> = serde_json::from_str(&text).ok();
     if status.is_success() {
         return document.ok_or_else(|| {
@@ -213,16 +217,13 @@ fn refusal(status: u16, document: Option<&Value>, retry_after_s: Option<u64>) ->
         let text = document?.get("error")?.get(name)?.as_str()?;
         Some(crate::output::clean(text))
     };
-    CommandError::Refused {
-        status,
-        code: field("code").unwrap_or_else(|| format!("http_{status}")),
-        message: field("message").unwrap_or_else(|| match status {
-            401 | 403 => format!("the service does not accept this key or token (status {status})"),
-            400 | 404 => format!("the service answered with status {status} and no explanation; is this its address?"),
-            _ => format!("the service answered with status {status}"),
-        }),
-        retry_after_s,
-    }
+    let code = field("code").unwrap_or_else(|| format!("http_{status}"));
+    let message = field("message").unwrap_or_else(|| match status {
+        401 | 403 => format!("the service does not accept this key or token (status {status})"),
+        400 | 404 => format!("the service answered with status {status} and no explanation; is this its address?"),
+        _ => format!("the service answered with status {status}"),
+    });
+    CommandError::refused(status, code, message, retry_after_s)
 }
 
 /// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, 10.2.3).
@@ -253,12 +254,12 @@ impl ApiPath {
         Self(route.path(parameters))
     }
 
-    /// Where devices check in.
+    /// The path of check-ins.
     pub fn check() -> Self {
         Self::to(CheckRoute::Check.route(), &[])
     }
 
-    /// Where devices report.
+    /// The path of reports.
     pub fn report() -> Self {
         Self::to(ReportRoute::Report.route(), &[])
     }
@@ -347,22 +348,19 @@ impl Transfers {
         }
         let request = request.body(SendBody::from_reader(content)).map_err(|cause| {
             CommandError::failed("bad_upload", format!("the service asked for an upload that cannot be: {cause}"))
+                .because(cause)
         })?;
         let mut answer = self
             .agent
             .run(request)
-            .map_err(|cause| CommandError::Unreachable(format!("the upload broke off: {cause}")))?;
+            .map_err(|cause| CommandError::unreachable(format!("the upload broke off: {cause}")).because(cause))?;
         if answer.status().is_success() {
             return Ok(());
         }
         let status = answer.status().as_u16();
         let text = answer.body_mut().with_config().limit(64 * 1024).lossy_utf8(true).read_to_string();
-        Err(CommandError::Refused {
-            status,
-            code: "upload_refused".into(),
-            message: upload_refusal(status, &text.unwrap_or_default()),
-            retry_after_s: None,
-        })
+        let message = upload_refusal(status, &text.unwrap_or_default());
+        Err(CommandError::refused(status, "upload_refused", message, None))
     }
 }
 
@@ -410,15 +408,7 @@ mod tests {
         let server = StubServer::start(vec![reply]);
         let path = ApiPath::update(PublishRoute::PauseUpdate, "lamp", "1.0.0");
         let answer = operator(&server).post(&path, &json!({"reason": "x"}));
-        assert_eq!(
-            answer,
-            Err(CommandError::Refused {
-                status: 409,
-                code: "wrong_state".into(),
-                message: "it is paused".into(),
-                retry_after_s: Some(7),
-            })
-        );
+        assert_eq!(answer, Err(CommandError::refused(409, "wrong_state", "it is paused", Some(7))));
     }
 
     #[test]

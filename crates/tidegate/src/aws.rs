@@ -39,8 +39,9 @@ impl AwsIdentity {
     /// When there are no credentials, or no region.
     pub fn load(api: &str, profile: Option<&str>, region: Option<&str>) -> CommandResult<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|cause| CommandError::failed("no_runtime", cause.to_string()))?;
-        let https = https::client(Roots::System).map_err(|error| CommandError::Usage(error.to_string()))?;
+        let runtime = runtime.map_err(|cause| CommandError::failed("no_runtime", cause.to_string()).because(cause))?;
+        let https =
+            https::client(Roots::System).map_err(|error| CommandError::usage(error.to_string()).because(error))?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https);
         if let Some(profile) = profile {
             loader = loader.profile_name(profile);
@@ -52,7 +53,7 @@ impl AwsIdentity {
         let region = config
             .region()
             .map(ToString::to_string)
-            .ok_or_else(|| CommandError::Usage("say which region: --region, AWS_REGION, or in the profile".into()))?;
+            .ok_or_else(|| CommandError::usage("say which region: --region, AWS_REGION, or in the profile"))?;
         let credentials = config.credentials_provider().ok_or_else(no_credentials)?;
         Ok(Self { credentials, region, runtime: Arc::new(runtime) })
     }
@@ -60,10 +61,11 @@ impl AwsIdentity {
     /// Signs a complete request: method, address, headers and body must be final.
     ///
     /// # Errors
-    /// When the credentials cannot be had.
+    /// When there are no credentials.
     pub fn sign(&self, request: &mut Request<Vec<u8>>, now: SystemTime) -> CommandResult {
         let credentials = self.runtime.block_on(self.credentials.provide_credentials()).map_err(|cause| {
-            CommandError::Usage(format!("{} ({})", no_credentials(), aws_sdk_s3::error::DisplayErrorContext(cause)))
+            let message = format!("{} ({})", no_credentials(), aws_sdk_s3::error::DisplayErrorContext(&cause));
+            CommandError::usage(message).because(cause)
         })?;
         let identity = credentials.into();
         let parameters = v4::SigningParams::builder()
@@ -73,14 +75,14 @@ impl AwsIdentity {
             .time(now)
             .settings(SigningSettings::default())
             .build()
-            .map_err(|cause| CommandError::failed("not_signed", cause.to_string()))?
+            .map_err(|cause| CommandError::failed("not_signed", cause.to_string()).because(cause))?
             .into();
         let method = request.method().to_string();
         let address = request.uri().to_string();
         let headers = request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
         let signed = SignableRequest::new(&method, &address, headers, SignableBody::Bytes(request.body()))
             .and_then(|signable| sign(signable, &parameters))
-            .map_err(|cause| CommandError::failed("not_signed", cause.to_string()))?;
+            .map_err(|cause| CommandError::failed("not_signed", cause.to_string()).because(cause))?;
         let (instructions, _) = signed.into_parts();
         instructions.apply_to_request_http1x(request);
         Ok(())
@@ -88,10 +90,10 @@ impl AwsIdentity {
 }
 
 fn no_credentials() -> CommandError {
-    CommandError::Usage("there are no AWS credentials to sign with: give --profile, or log in".into())
+    CommandError::usage("there are no AWS credentials to sign with: give --profile, or log in")
 }
 
-/// `https://abc.execute-api.eu-west-1.amazonaws.com` says its region itself.
+/// The region in an address such as `https://abc.execute-api.eu-west-1.amazonaws.com`.
 fn region_of(api: &str) -> Option<&str> {
     api.split('/').nth(2)?.split('.').skip_while(|part| *part != SERVICE).nth(1)
 }

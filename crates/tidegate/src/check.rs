@@ -1,4 +1,4 @@
-//! `tidegate check`: act as a device once.
+//! `tidegate check`: one check-in as a device.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::api_client::{ApiClient, ApiPath};
-use crate::arguments::Common;
+use crate::common::Common;
 use crate::device_file::DeviceFile;
 use crate::download::{Downloader, Throttle};
 use crate::error::{CommandError, CommandResult};
@@ -18,13 +18,13 @@ use tidegate_wire::route::PublishRoute;
 /// Options of `tidegate check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// What the device says of itself: JSON with id, product, version and any attributes
+    /// The device.json of the device: JSON with id, product, version and any attributes
     #[arg(value_name = "DEVICE.json")]
     pub device: PathBuf,
     /// Token of the device [default: one issued with the operator key]
     #[arg(long, env = "TIDEGATE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// Fetch and verify what is offered, into this folder
+    /// Download the offered files into this folder, and verify them
     #[arg(long, value_name = "DIR")]
     pub download: Option<PathBuf>,
 }
@@ -43,7 +43,7 @@ pub fn run(args: CheckArgs, common: &Common, output: &Output) -> CommandResult {
         output.document(&document)?;
         let (id, product) = (output::clean(&device.id), output::clean(&device.product));
         let more = format!("`tidegate why {id} --product {product}` says more");
-        return Err(CommandError::NothingToOffer(format!("{}; {more}", answer.nothing())));
+        return Err(CommandError::nothing_to_offer(format!("{}; {more}", answer.nothing())));
     };
     show(&device, offer, &answer, output)?;
     let downloaded = match &args.download {
@@ -67,8 +67,8 @@ fn with_downloaded(mut document: Value, downloaded: Option<Vec<PathBuf>>) -> Val
 
 fn issue_token(common: &Common, device: &DeviceFile) -> CommandResult<String> {
     if !common.can_operate()? {
-        return Err(CommandError::Usage(
-            "a device token is needed: --token T, or an operator key or --profile to issue one with".into(),
+        return Err(CommandError::usage(
+            "a device token is needed: --token T, or an operator key or --profile to issue one with",
         ));
     }
     let path = ApiPath::device(PublishRoute::IssueToken, &device.product, &device.id);

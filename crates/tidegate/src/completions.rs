@@ -1,9 +1,8 @@
 //! `tidegate completions`: a completion script for a shell.
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use crate::arguments::Arguments;
 use crate::error::CommandResult;
 use crate::output::Output;
 
@@ -14,9 +13,9 @@ pub struct CompletionsArgs {
     pub shell: Shell,
 }
 
-/// Writes the script to standard output.
-pub fn run(args: CompletionsArgs, output: &Output) -> CommandResult {
+/// Writes the script of `command` to standard output.
+pub fn run(args: CompletionsArgs, command: &mut clap::Command, output: &Output) -> CommandResult {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Arguments::command(), "tidegate", &mut script);
+    clap_complete::generate(args.shell, command, "tidegate", &mut script);
     output.raw(&String::from_utf8_lossy(&script))
 }

@@ -5,12 +5,12 @@
 
 use std::path::Path;
 
+use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::api_client::{ApiClient, ApiPath, Credential, Transfers};
-use crate::arguments::DemoArgs;
 use crate::download::{Downloader, Throttle};
 use crate::error::{CommandError, CommandResult};
 use crate::offer::Answer;
@@ -18,20 +18,24 @@ use crate::output::{Output, Tone, table};
 use crate::stack::Stack;
 use tidegate_wire::route::PublishRoute;
 
+/// Options of `tidegate demo`: none yet.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {}
+
 const PRODUCT: &str = "lamp";
 
-/// How a device of the demo behaves once it has an offer.
+/// Behaviour of a device that has an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Habit {
     /// Installs and reports success.
     Reports,
-    /// Installs and says nothing; its next check-in shows the new version.
+    /// Installs and reports nothing; its next check-in shows the new version.
     StaysSilent,
-    /// Fails to install and says so.
+    /// Fails to install, and reports it.
     Fails,
 }
 
-/// The fleet: a name, what the device says of itself, and how it behaves.
+/// The fleet: for each device its name, its `device.json` and its behaviour.
 fn fleet() -> Vec<(&'static str, Value, Habit)> {
     let eu = |version: &str| json!({"version": version, "region": "eu", "memory": 512});
     vec![
@@ -50,8 +54,7 @@ fn fleet() -> Vec<(&'static str, Value, Habit)> {
 /// Plays the demo.
 pub async fn run(_args: DemoArgs, output: &Output) -> CommandResult {
     let started = crate::time::start();
-    let failed = |error: String| CommandError::failed("demo_failed", error);
-    let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
+    let folder = tempfile::tempdir().map_err(failed)?;
     let stack = Stack::temporary(0).await.map_err(failed)?;
     let operator = ApiClient::new(&stack.door.url(), Credential::OperatorKey(stack.operator_key.expose().to_string()))?;
     let story = Story { operator, api: stack.door.url(), folder: folder.path(), output };
@@ -62,7 +65,11 @@ pub async fn run(_args: DemoArgs, output: &Output) -> CommandResult {
     output.line(format!("\nDone in {:.1} s. Next: `tidegate dev`, and the README.", started.elapsed().as_secs_f64()))
 }
 
-/// Everything the story needs.
+fn failed(cause: impl std::error::Error + Send + Sync + 'static) -> CommandError {
+    CommandError::failed("demo_failed", cause.to_string()).because(cause)
+}
+
+/// The parts of the demo.
 struct Story<'a> {
     operator: ApiClient,
     api: String,
@@ -70,7 +77,7 @@ struct Story<'a> {
     output: &'a Output,
 }
 
-/// What became of one device.
+/// Result of one device.
 struct Told {
     device: &'static str,
     before: String,
@@ -79,7 +86,7 @@ struct Told {
 }
 
 impl Story<'_> {
-    /// Tells the story, and answers it as a document for programs.
+    /// Plays the story, and returns it as a document for programs.
     fn tell(&self) -> CommandResult<Value> {
         self.heading("1. An operator publishes two updates of the product `lamp`")?;
         self.publish("1.1.0", 200_000, json!({"policy": ""}))?;
@@ -150,9 +157,7 @@ impl Story<'_> {
             let folder = self.folder.join(device);
             let transfers = Transfers::new();
             let downloader = Downloader::new(&transfers, &folder, Throttle::Off);
-            downloader
-                .fetch(&promise, &ProgressBar::hidden())
-                .map_err(|error| CommandError::failed("demo_failed", format!("{error:?}")))?;
+            downloader.fetch(&promise, &ProgressBar::hidden()).map_err(failed)?;
         }
         let outcome = match habit {
             Habit::Reports => {
@@ -184,9 +189,7 @@ impl Story<'_> {
             version(&again)
         ))?;
         let url = again["url"].as_str().unwrap_or_default().replace("X-Amz-Expires=", "X-Amz-Expires=9");
-        let refused = Transfers::new()
-            .download(&url, 0)
-            .map_err(|error| CommandError::failed("demo_failed", error.to_string()))?;
+        let refused = Transfers::new().download(&url, 0).map_err(failed)?;
         if refused.status() != 403 {
             return Err(CommandError::failed("demo_failed", "a URL that was touched must be refused"));
         }

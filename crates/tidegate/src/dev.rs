@@ -1,18 +1,72 @@
 //! `tidegate dev`: the local cloud, until stopped.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use tidegate_cloud::{LocalCloud, OperatorKey, Ports};
 use tidegate_engine::token::TokenKeys;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::arguments::DevArgs;
 use crate::error::{CommandError, CommandResult};
-use crate::stack::{self, Parts, Stack};
+use crate::stack::{self, Parts, Stack, StackError};
+
+/// Options of `tidegate dev`.
+#[derive(Debug, Clone, Args)]
+pub struct DevArgs {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Folder for everything the local cloud keeps
+    #[arg(long, default_value = ".tidegate", value_name = "DIR")]
+    pub data: PathBuf,
+}
+
+/// Error of a local cloud that could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum DevError {
+    /// The address is not one of this machine alone.
+    #[error("the local cloud listens on loopback only; got {0}")]
+    NotLoopback(SocketAddr),
+    /// The address is not free.
+    #[error("cannot listen on {address}: {source}; choose another with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// DynamoDB or S3 did not start.
+    #[error("{0}; the local cloud's ports follow the one of --listen")]
+    Ports(#[source] tidegate_cloud::Error),
+    /// The folder cannot be used.
+    #[error("cannot use {}: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Another `tidegate dev` has the folder.
+    #[error("{} is in use by another tidegate", .0.display())]
+    InUse(PathBuf),
+    /// The program cannot be told to stop.
+    #[error(transparent)]
+    NoSignals(io::Error),
+    /// The service did not start.
+    #[error(transparent)]
+    Stack(#[from] StackError),
+}
+
+impl From<DevError> for CommandError {
+    fn from(error: DevError) -> Self {
+        Self::failed("cannot_start", error.to_string()).because(error)
+    }
+}
 
 /// The ports after the front door's are the cloud's own, so that one number is enough to remember.
 fn ports(listen: u16) -> Ports {
@@ -25,10 +79,9 @@ fn ports(listen: u16) -> Ports {
 /// Runs the local cloud until it is told to stop.
 pub async fn run(args: DevArgs) -> CommandResult {
     tidegate_http::log::start_terminal_log();
-    let failed = |error: String| CommandError::failed("cannot_start", error);
-    let running = start(&args).await.map_err(failed)?;
+    let running = start(&args).await?;
     print_welcome(&running.stack, &args.data, &running.lambda_env);
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(error.to_string()))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(DevError::NoSignals)?;
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
@@ -38,27 +91,25 @@ pub async fn run(args: DevArgs) -> CommandResult {
     Ok(())
 }
 
-async fn start(args: &DevArgs) -> Result<Running, String> {
+async fn start(args: &DevArgs) -> Result<Running, DevError> {
     let data = &args.data;
     if !args.listen.ip().is_loopback() {
-        return Err(format!("the local cloud listens on loopback only; got {}", args.listen));
+        return Err(DevError::NotLoopback(args.listen));
     }
     let lock = lock_folder(data)?;
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}; choose another with --listen", args.listen))?;
-    let cloud = LocalCloud::open(data, ports(args.listen.port()))
-        .map_err(|error| format!("{error}; the local cloud's ports follow the one of --listen"))?;
-    let operator_key = OperatorKey::load_or_create(&data.join("operator.key")).map_err(|error| error.to_string())?;
+    let listener =
+        TcpListener::bind(args.listen).await.map_err(|source| DevError::Listen { address: args.listen, source })?;
+    let cloud = LocalCloud::open(data, ports(args.listen.port())).map_err(DevError::Ports)?;
+    let operator_key = OperatorKey::load_or_create(&data.join("operator.key")).map_err(StackError::Cloud)?;
     let token_keys = stack::load_or_create_token_keys(&data.join("token.keys"))?;
     let lambda_env = write_lambda_env(data, &cloud, &token_keys)?;
-    let token_keys = TokenKeys::parse(&token_keys)?;
+    let token_keys = TokenKeys::parse(&token_keys).map_err(StackError::TokenKeys)?;
     // A person at a terminal expects the next command to see what the last one did.
     let parts = Parts { cloud, listener, operator_key, token_keys, catalog_age_ms: 0 };
     Ok(Running { stack: Stack::start(parts).await?, lambda_env, _lock: lock })
 }
 
-/// What runs until it is told to stop.
+/// The local cloud and what it needs while it runs.
 struct Running {
     stack: Stack,
     lambda_env: String,
@@ -66,19 +117,19 @@ struct Running {
 }
 
 /// Creates the folder, which only its owner may read, and keeps others from using it meanwhile.
-fn lock_folder(data: &Path) -> Result<File, String> {
-    let failed = |error: std::io::Error| format!("cannot use {}: {error}", data.display());
+fn lock_folder(data: &Path) -> Result<File, DevError> {
+    let failed = |source| DevError::Folder { path: data.to_owned(), source };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed)?;
     let lock = File::create(data.join("lock")).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(format!("{} is in use by another tidegate", data.display())),
+        Err(TryLockError::WouldBlock) => Err(DevError::InUse(data.to_owned())),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 
 /// The environment with which `cargo lambda watch` runs the same functions against this cloud.
-fn write_lambda_env(data: &Path, cloud: &LocalCloud, token_keys: &str) -> Result<String, String> {
+fn write_lambda_env(data: &Path, cloud: &LocalCloud, token_keys: &str) -> Result<String, StackError> {
     let file = data.join("lambda.env");
     let ours =
         [("TIDEGATE_TABLE", stack::TABLE), ("TIDEGATE_BUCKET", stack::BUCKET), ("TIDEGATE_TOKEN_KEYS", token_keys)];
@@ -93,7 +144,7 @@ fn write_lambda_env(data: &Path, cloud: &LocalCloud, token_keys: &str) -> Result
     let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
     created
         .and_then(|mut created| created.write_all(lines.as_bytes()))
-        .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        .map_err(|source| StackError::NotWritten { path: file.clone(), source })?;
     Ok(file.display().to_string())
 }
 

@@ -1,14 +1,15 @@
-//! `device.json`: what a device says of itself, read as it is and changed as little as possible.
+//! `device.json`: the description that a device sends. It is read as it is and changed as little as possible.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tidegate_wire::body_limits;
 
 use crate::error::{CommandError, CommandResult};
 
-/// The service refuses larger bodies (DESIGN section 3); saying so here saves a round trip.
-const LIMIT_BYTES: usize = 16 * 1024;
+/// The service refuses larger bodies. The same limit here saves a round trip.
+const LIMIT_BYTES: usize = body_limits::DEVICE.bytes;
 
 /// A `device.json` on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,17 +27,18 @@ pub struct DeviceFile {
 impl DeviceFile {
     /// Reads the file; it must be JSON with `id`, `product` and `version`.
     pub fn read(path: &Path) -> CommandResult<Self> {
-        let text = std::fs::read_to_string(path).map_err(|cause| CommandError::file("read", path, &cause))?;
+        let text = std::fs::read_to_string(path).map_err(|cause| CommandError::file("read", path, cause))?;
         if text.len() > LIMIT_BYTES {
-            return Err(CommandError::BadInput(format!("{} is larger than {LIMIT_BYTES} bytes", path.display())));
+            return Err(CommandError::bad_input(format!("{} is larger than {LIMIT_BYTES} bytes", path.display())));
         }
-        let document: Value = serde_json::from_str(&text)
-            .map_err(|cause| CommandError::BadInput(format!("{} is not JSON: {cause}", path.display())))?;
+        let document: Value = serde_json::from_str(&text).map_err(|cause| {
+            CommandError::bad_input(format!("{} is not JSON: {cause}", path.display())).because(cause)
+        })?;
         let field = |name: &str| {
             let value = document.get(name).and_then(Value::as_str);
             value
                 .map(str::to_owned)
-                .ok_or_else(|| CommandError::BadInput(format!("{} has no text `{name}`", path.display())))
+                .ok_or_else(|| CommandError::bad_input(format!("{} has no text `{name}`", path.display())))
         };
         Ok(Self {
             id: field("id")?,
@@ -57,7 +59,7 @@ impl DeviceFile {
         self.text.clone().into_bytes()
     }
 
-    /// Where the file is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -65,7 +67,7 @@ impl DeviceFile {
     /// Writes a new version into the file, in one step: a power cut leaves the old file or the new.
     pub fn write_version(&self, version: &str) -> CommandResult {
         let text = replace_version(&self.text, version)
-            .ok_or_else(|| CommandError::BadInput(format!("{} has no text `version`", self.path.display())))?;
+            .ok_or_else(|| CommandError::bad_input(format!("{} has no text `version`", self.path.display())))?;
         write_atomically(&self.path, text.as_bytes())
     }
 }
@@ -86,7 +88,9 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> CommandResult {
         file.persist(path).map_err(|failure| failure.error)?;
         Ok(())
     });
-    written.map_err(|cause| CommandError::failed("file_error", format!("cannot write {}: {cause}", path.display())))
+    written.map_err(|cause| {
+        CommandError::failed("file_error", format!("cannot write {}: {cause}", path.display())).because(cause)
+    })
 }
 
 /// Replaces the value of the top-level `"version"` in a JSON text and leaves every other byte alone:

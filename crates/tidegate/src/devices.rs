@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::api_client::{ApiClient, ApiPath};
-use crate::arguments::Common;
+use crate::common::Common;
 use crate::error::CommandResult;
 use crate::output::{self, Output, Reader, Tone, clean};
 use crate::{time, update};

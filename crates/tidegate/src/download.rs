@@ -12,12 +12,12 @@ use ureq::http::header::CONTENT_RANGE;
 
 use crate::api_client::Transfers;
 use crate::error::{CommandError, CommandResult};
-use crate::offer::is_plain_file_name;
+use crate::file_name::is_plain_file_name;
 
 /// Large enough to be cheap, small enough that a throttled device does not send in jerks.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What was promised of a file, and where it is.
+/// A file of an offer: its URL, and the checksum and length that it must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Promise {
     /// Its name, one plain path component.
@@ -45,17 +45,17 @@ impl Promise {
     }
 }
 
-/// At most how many bytes per second are read.
+/// Limit of the download rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Throttle {
-    /// As fast as the link.
+    /// No limit.
     Off,
     /// At most this many bytes per second.
     BytesPerSecond(u64),
 }
 
 impl Throttle {
-    /// How long to pause when `done_bytes` took `elapsed` so far.
+    /// The pause that keeps the rate, if `done_bytes` took `elapsed` so far.
     pub fn pause(self, done_bytes: u64, elapsed: Duration) -> Duration {
         match self {
             Self::Off | Self::BytesPerSecond(0) => Duration::ZERO,
@@ -66,7 +66,7 @@ impl Throttle {
         }
     }
 
-    /// How much to read at a time: a tenth of a second's worth, so that the rate is even.
+    /// The bytes of one read: a tenth of a second's worth, so that the rate is even.
     fn chunk_bytes(self) -> usize {
         match self {
             Self::Off | Self::BytesPerSecond(0) => CHUNK_BYTES,
@@ -75,45 +75,106 @@ impl Throttle {
     }
 }
 
-/// Why a download did not end with the file.
-#[derive(Debug)]
+/// Error of a download.
+#[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
-    /// The link broke; what arrived is kept for next time.
-    Interrupted(String),
-    /// The URL is not honoured any more: ask the service for a fresh one.
+    /// The link broke; the bytes that arrived are kept for the next attempt.
+    #[error(transparent)]
+    Interrupted(#[from] Interruption),
+    /// The store refuses the URL: ask the service for a fresh one.
+    #[error("the store refused the download with status {0}")]
     UrlRefused(u16),
-    /// The bytes are not those promised; they are gone.
-    NotAsPromised(String),
+    /// The bytes are not the promised ones; they are deleted.
+    #[error(transparent)]
+    NotAsPromised(#[from] Mismatch),
     /// This side cannot store the file.
-    Local(CommandError),
+    #[error(transparent)]
+    Local(#[from] CommandError),
+}
+
+/// A transfer that ended before the last byte.
+#[derive(Debug, thiserror::Error)]
+pub enum Interruption {
+    /// The store answered that it is in trouble.
+    #[error("the store answered with status {0}")]
+    Trouble(u16),
+    /// There was no answer.
+    #[error("{name} cannot be fetched: {source}")]
+    NoAnswer {
+        /// The file.
+        name: String,
+        /// What the HTTP client said.
+        source: ureq::Error,
+    },
+    /// The stream ended too early.
+    #[error("{name} broke off after {have_bytes} of {size_bytes} bytes")]
+    Ended {
+        /// The file.
+        name: String,
+        /// The bytes that arrived.
+        have_bytes: u64,
+        /// The promised length.
+        size_bytes: u64,
+    },
+    /// The stream could not be read any further.
+    #[error("{name} broke off after {have_bytes} of {size_bytes} bytes: {source}")]
+    BrokeOff {
+        /// The file.
+        name: String,
+        /// The bytes that arrived.
+        have_bytes: u64,
+        /// The promised length.
+        size_bytes: u64,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// Bytes that differ from the promised ones.
+#[derive(Debug, thiserror::Error)]
+pub enum Mismatch {
+    /// The checksum differs.
+    #[error("the SHA-256 of {name} is {found}, promised was {promised}")]
+    Sha256 {
+        /// The file.
+        name: String,
+        /// The checksum of the bytes that arrived.
+        found: String,
+        /// The promised checksum.
+        promised: String,
+    },
+    /// There are more bytes than promised.
+    #[error("{name} is longer than the promised {size_bytes} bytes")]
+    TooLong {
+        /// The file.
+        name: String,
+        /// The promised length.
+        size_bytes: u64,
+    },
 }
 
 impl From<DownloadError> for CommandError {
     fn from(error: DownloadError) -> Self {
+        let message = error.to_string();
         match error {
-            DownloadError::Interrupted(text) => Self::Unreachable(text),
-            DownloadError::UrlRefused(status) => Self::Refused {
-                status,
-                code: "download_refused".into(),
-                message: format!("the store refused the download with status {status}"),
-                retry_after_s: None,
-            },
-            DownloadError::NotAsPromised(text) => Self::Verification(text),
+            DownloadError::Interrupted(cause) => Self::unreachable(message).because(cause),
+            DownloadError::UrlRefused(status) => Self::refused(status, "download_refused", message, None),
+            DownloadError::NotAsPromised(cause) => Self::verification(message).because(cause),
             DownloadError::Local(error) => error,
         }
     }
 }
 
-/// What to do with the answer to a request for the bytes from `have_bytes` on.
+/// The next step after the answer to a request for the bytes from `have_bytes` on.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Resume {
-    /// Append what comes.
+    /// Append the bytes.
     Append,
-    /// The answer is the whole file: drop what we have and write from the start.
+    /// The answer is the whole file: drop the partial file and write from the start.
     StartOver,
-    /// What we have does not fit: drop it and ask again from the start.
+    /// The partial file does not fit: drop it and ask again from the start.
     AskAgain,
-    /// The URL is not honoured.
+    /// The store refuses the URL.
     Refused,
     /// The store is in trouble: try later.
     Trouble,
@@ -154,7 +215,7 @@ impl<'a> Downloader<'a> {
     /// Makes the promised file exist under its name, and returns its path. A file that is there
     /// already, whole and right, is not fetched again; one that broke off is continued.
     pub fn fetch(&self, promise: &Promise, bar: &ProgressBar) -> Result<PathBuf, DownloadError> {
-        std::fs::create_dir_all(self.folder).map_err(|cause| self.local("create", self.folder, &cause))?;
+        std::fs::create_dir_all(self.folder).map_err(|cause| self.local("create", self.folder, cause))?;
         let path = self.folder.join(&promise.name);
         if self.is_as_promised(&path, promise) {
             bar.set_position(promise.size_bytes);
@@ -167,7 +228,7 @@ impl<'a> Downloader<'a> {
             }
             return Err(error);
         }
-        std::fs::rename(&part, &path).map_err(|cause| self.local("name", &path, &cause))?;
+        std::fs::rename(&part, &path).map_err(|cause| self.local("name", &path, cause))?;
         Ok(path)
     }
 
@@ -190,40 +251,33 @@ impl<'a> Downloader<'a> {
                     }
                 }
                 Resume::Refused => return Err(DownloadError::UrlRefused(answer.status().as_u16())),
-                Resume::Trouble => {
-                    return Err(DownloadError::Interrupted(format!(
-                        "the store answered with status {}",
-                        answer.status().as_u16()
-                    )));
-                }
+                Resume::Trouble => return Err(Interruption::Trouble(answer.status().as_u16()).into()),
             }
             let stream = answer.into_body().into_reader();
             have_bytes = self.store(stream, &mut file, &mut hasher, have_bytes, promise, bar)?;
         }
         if have_bytes < promise.size_bytes {
-            return Err(DownloadError::Interrupted(format!(
-                "{} broke off after {have_bytes} of {} bytes",
-                promise.name, promise.size_bytes
-            )));
+            let (name, size_bytes) = (promise.name.clone(), promise.size_bytes);
+            return Err(Interruption::Ended { name, have_bytes, size_bytes }.into());
         }
-        file.sync_all().map_err(|cause| self.local("write", part, &cause))?;
+        file.sync_all().map_err(|cause| self.local("write", part, cause))?;
         let found = hex::encode(hasher.finalize());
         match found == promise.sha256 {
             true => Ok(()),
-            false => Err(DownloadError::NotAsPromised(format!(
-                "the SHA-256 of {} is {found}, promised was {}",
-                promise.name, promise.sha256
-            ))),
+            false => {
+                let (name, promised) = (promise.name.clone(), promise.sha256.clone());
+                Err(Mismatch::Sha256 { name, found, promised }.into())
+            }
         }
     }
 
     fn ask(&self, promise: &Promise, first_byte: u64) -> Result<ureq::http::Response<ureq::Body>, DownloadError> {
         self.transfers.download(&promise.url, first_byte).map_err(|cause| match cause {
-            ureq::Error::BadUri(_) | ureq::Error::Http(_) => DownloadError::Local(CommandError::failed(
-                "bad_answer",
-                format!("the URL of {} is not one: {cause}", promise.name),
-            )),
-            _ => DownloadError::Interrupted(format!("{} cannot be fetched: {cause}", promise.name)),
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
+                let message = format!("the URL of {} is not one: {cause}", promise.name);
+                CommandError::failed("bad_answer", message).because(cause).into()
+            }
+            source => Interruption::NoAnswer { name: promise.name.clone(), source }.into(),
         })
     }
 
@@ -245,32 +299,28 @@ impl<'a> Downloader<'a> {
                 Ok(0) => return Ok(have_bytes),
                 Ok(length) => length,
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
-                Err(cause) => {
-                    // What arrived is worth keeping across a power cut, too.
+                Err(source) => {
+                    // The bytes that arrived must survive a power cut, too.
                     let _ = file.sync_all();
-                    return Err(DownloadError::Interrupted(format!(
-                        "{} broke off after {have_bytes} of {} bytes: {cause}",
-                        promise.name, promise.size_bytes
-                    )));
+                    let (name, size_bytes) = (promise.name.clone(), promise.size_bytes);
+                    return Err(Interruption::BrokeOff { name, have_bytes, size_bytes, source }.into());
                 }
             };
             let chunk = buffer.get(..length).unwrap_or_default();
             have_bytes += length as u64;
             done_bytes += length as u64;
             if have_bytes > promise.size_bytes {
-                return Err(DownloadError::NotAsPromised(format!(
-                    "{} is longer than the promised {} bytes",
-                    promise.name, promise.size_bytes
-                )));
+                let (name, size_bytes) = (promise.name.clone(), promise.size_bytes);
+                return Err(Mismatch::TooLong { name, size_bytes }.into());
             }
             hasher.update(chunk);
-            file.write_all(chunk).map_err(|cause| self.local("write", self.folder, &cause))?;
+            file.write_all(chunk).map_err(|cause| self.local("write", self.folder, cause))?;
             bar.set_position(have_bytes);
             std::thread::sleep(self.throttle.pause(done_bytes, started.elapsed()));
         }
     }
 
-    /// Opens what an earlier attempt left, hashes it, and stands at its end.
+    /// Opens the partial file of an earlier attempt, hashes it, and continues at its end.
     fn open_part(&self, promise: &Promise, part: &Path) -> Result<(File, Sha256, u64), DownloadError> {
         let mut file = OpenOptions::new()
             .read(true)
@@ -278,8 +328,8 @@ impl<'a> Downloader<'a> {
             .create(true)
             .truncate(false)
             .open(part)
-            .map_err(|cause| self.local("open", part, &cause))?;
-        let (hasher, have_bytes) = hash(&mut file, |_| ()).map_err(|cause| self.local("read", part, &cause))?;
+            .map_err(|cause| self.local("open", part, cause))?;
+        let (hasher, have_bytes) = hash(&mut file, |_| ()).map_err(|cause| self.local("read", part, cause))?;
         match have_bytes > promise.size_bytes {
             true => self.empty_part(part),
             false => Ok((file, hasher, have_bytes)),
@@ -287,7 +337,7 @@ impl<'a> Downloader<'a> {
     }
 
     fn empty_part(&self, part: &Path) -> Result<(File, Sha256, u64), DownloadError> {
-        let file = File::create(part).map_err(|cause| self.local("create", part, &cause))?;
+        let file = File::create(part).map_err(|cause| self.local("create", part, cause))?;
         Ok((file, Sha256::new(), 0))
     }
 
@@ -300,9 +350,9 @@ impl<'a> Downloader<'a> {
         })
     }
 
-    fn local(&self, action: &str, path: &Path, cause: &io::Error) -> DownloadError {
+    fn local(&self, action: &str, path: &Path, cause: io::Error) -> DownloadError {
         let message = format!("cannot {action} {}: {cause}", path.display());
-        DownloadError::Local(CommandError::failed("file_error", message))
+        DownloadError::Local(CommandError::failed("file_error", message).because(cause))
     }
 }
 
@@ -311,7 +361,7 @@ fn judge(answer: &ureq::http::Response<ureq::Body>, have_bytes: u64) -> Resume {
     resume(have_bytes, answer.status().as_u16(), content_range)
 }
 
-/// Hashes everything that a reader has; `progress` hears of each chunk's length.
+/// Hashes everything that a reader has. `progress` gets the length of each chunk.
 pub fn hash(reader: &mut impl Read, mut progress: impl FnMut(u64)) -> io::Result<(Sha256, u64)> {
     let mut hasher = Sha256::new();
     let mut size_bytes = 0;

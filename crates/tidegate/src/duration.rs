@@ -2,9 +2,26 @@
 
 use std::time::Duration;
 
+/// The units: their letter and their length in seconds. Weeks are read, but not written.
+const UNITS: [(char, u64); 5] = [('w', 604_800), ('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
+
+/// Error of a text that is no duration, or none that fits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DurationError {
+    /// The text is not a duration.
+    #[error("`{0}` is not a duration such as 90, 30s, 15m, 24h, 7d or 1h30m")]
+    NotADuration(String),
+    /// The duration between two calls is zero.
+    #[error("expected at least 1s")]
+    Zero,
+}
+
 /// Reads a duration; a bare number is seconds.
-pub fn parse(text: &str) -> Result<Duration, String> {
-    let expectation = || format!("`{text}` is not a duration such as 90, 30s, 15m, 24h, 7d or 1h30m");
+///
+/// # Errors
+/// [`DurationError::NotADuration`].
+pub fn parse(text: &str) -> Result<Duration, DurationError> {
+    let expectation = || DurationError::NotADuration(text.to_owned());
     let text = text.trim();
     if text.is_empty() {
         return Err(expectation());
@@ -17,14 +34,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
             number = Some(grown.ok_or_else(expectation)?);
             continue;
         }
-        let unit_s = match c {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86400,
-            'w' => 604_800,
-            _ => return Err(expectation()),
-        };
+        let (_, unit_s) = UNITS.into_iter().find(|(letter, _)| *letter == c).ok_or_else(expectation)?;
         let part_s = number.take().and_then(|n| n.checked_mul(unit_s)).ok_or_else(expectation)?;
         total_s = total_s.checked_add(part_s).ok_or_else(expectation)?;
     }
@@ -37,10 +47,13 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     total_s.checked_add(rest_s).map(Duration::from_secs).ok_or_else(expectation)
 }
 
-/// Reads the time between two calls: without any, a loop would be an attack on the service.
-pub fn parse_period(text: &str) -> Result<Duration, String> {
+/// Reads the time between two calls. Zero is refused: a loop without a pause would be an attack on the service.
+///
+/// # Errors
+/// A [`DurationError`].
+pub fn parse_period(text: &str) -> Result<Duration, DurationError> {
     match parse(text)? {
-        Duration::ZERO => Err("expected at least 1s".into()),
+        Duration::ZERO => Err(DurationError::Zero),
         period => Ok(period),
     }
 }
@@ -49,7 +62,7 @@ pub fn parse_period(text: &str) -> Result<Duration, String> {
 pub fn show(duration: Duration) -> String {
     let mut rest_s = duration.as_secs();
     let mut parts = Vec::new();
-    for (unit, unit_s) in [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)] {
+    for (unit, unit_s) in UNITS.into_iter().skip_while(|(letter, _)| *letter == 'w') {
         let count = rest_s / unit_s;
         rest_s %= unit_s;
         if count > 0 {

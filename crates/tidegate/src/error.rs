@@ -1,10 +1,10 @@
-//! How a command can fail, and the exit code that a script sees.
+//! Errors of a command, and the exit codes that a script sees.
 
-use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-/// What every command returns.
+/// Result of a command.
 pub type CommandResult<T = ()> = Result<T, CommandError>;
 
 /// The exit codes of `tidegate`. Scripts depend on them: a number never changes its meaning.
@@ -38,108 +38,192 @@ Exit codes:
   5  cannot reach the service
   6  imported, but not everything could be carried (import)";
 
-/// Why a command stopped. Prints as `<sentence> (<code>)`.
+/// The error that led to a [`CommandError`].
+type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
+/// Error of a command. Prints as `<sentence> (<code>)`; its source is the error that led to it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message} ({code})", code = self.code())]
+pub struct CommandError {
+    kind: ErrorKind,
+    message: String,
+    #[source]
+    cause: Option<Cause>,
+}
+
+/// Kind of a [`CommandError`]. It decides the exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CommandError {
+pub enum ErrorKind {
     /// The command line contradicts itself or lacks something.
-    Usage(String),
+    Usage,
     /// A file or value given by the user cannot be used.
-    BadInput(String),
+    BadInput,
     /// The service answered with an error.
     Refused {
         /// The HTTP status.
         status: u16,
         /// The stable code of the error.
         code: String,
-        /// The service's own sentence.
-        message: String,
-        /// How long the service asks to wait, when it said so.
+        /// The wait that the service asks for, if it does.
         retry_after_s: Option<u64>,
     },
     /// Something failed on this side, or in the thing that was asked for.
     Failed {
         /// A stable code.
         code: &'static str,
-        /// The sentence.
-        message: String,
     },
-    /// The service has nothing for this device now; the text says why.
-    NothingToOffer(String),
+    /// The service has nothing for this device now; the sentence says why.
+    NothingToOffer,
     /// Size or SHA-256 is not what was promised.
-    Verification(String),
+    Verification,
     /// No answer from the service.
-    Unreachable(String),
+    Unreachable,
     /// An import is done, but something of the export could not be carried.
-    NotAllCarried(String),
-    /// The reader of our standard output went away (`tidegate devices | head`): not a failure.
+    NotAllCarried,
+    /// The reader of our standard output is gone (`tidegate devices | head`): not a failure.
     ReaderGone,
 }
 
+/// Two errors are equal if scripts and people cannot tell them apart; the source does not count.
+impl PartialEq for CommandError {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.message == other.message
+    }
+}
+
+impl Eq for CommandError {}
+
 impl CommandError {
+    fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), cause: None }
+    }
+
+    /// A mistake on the command line.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Usage, message)
+    }
+
+    /// A file or value of the user that cannot be used.
+    pub fn bad_input(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::BadInput, message)
+    }
+
+    /// An error that the service answered: its HTTP status, stable code, sentence and `Retry-After`.
+    pub fn refused(
+        status: u16,
+        code: impl Into<String>,
+        message: impl Into<String>,
+        retry_after_s: Option<u64>,
+    ) -> Self {
+        Self::new(ErrorKind::Refused { status, code: code.into(), retry_after_s }, message)
+    }
+
     /// A failure on this side with a stable code.
     pub fn failed(code: &'static str, message: impl Into<String>) -> Self {
-        Self::Failed { code, message: message.into() }
+        Self::new(ErrorKind::Failed { code }, message)
+    }
+
+    /// The answer that there is nothing to offer, with the reason.
+    pub fn nothing_to_offer(why: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NothingToOffer, why)
+    }
+
+    /// Bytes that are not the promised ones.
+    pub fn verification(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Verification, message)
+    }
+
+    /// A service that gave no answer.
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unreachable, message)
+    }
+
+    /// An import that is done, but could not carry everything.
+    pub fn not_all_carried(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotAllCarried, message)
+    }
+
+    /// The end of a command whose output has no reader any more.
+    pub fn reader_gone() -> Self {
+        Self::new(ErrorKind::ReaderGone, "the reader of the output went away")
     }
 
     /// A file operation that failed; `action` is a verb such as `read`.
-    pub fn file(action: &str, path: &Path, cause: &io::Error) -> Self {
+    pub fn file(action: &str, path: &Path, cause: io::Error) -> Self {
         let message = format!("cannot {action} {}: {cause}", path.display());
         match cause.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => Self::BadInput(message),
+            io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => Self::bad_input(message),
             _ => Self::failed("file_error", message),
         }
+        .because(cause)
+    }
+
+    /// The same error with its source.
+    #[must_use]
+    pub fn because(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.cause = Some(Arc::new(cause));
+        self
+    }
+
+    /// The kind of the error.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// The HTTP status, if the service answered with an error.
+    pub fn status(&self) -> Option<u16> {
+        match self.kind {
+            ErrorKind::Refused { status, .. } => Some(status),
+            _ => None,
+        }
+    }
+
+    /// The wait that the service asks for, if it does.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        match self.kind {
+            ErrorKind::Refused { retry_after_s, .. } => retry_after_s,
+            _ => None,
+        }
+    }
+
+    /// Whether the service gave no answer.
+    pub fn is_unreachable(&self) -> bool {
+        self.kind == ErrorKind::Unreachable
     }
 
     /// The exit code for this error.
     pub fn exit(&self) -> Exit {
-        match self {
-            Self::Usage(_) | Self::BadInput(_) => Exit::Usage,
-            Self::Refused { .. } | Self::Failed { .. } => Exit::Failed,
-            Self::NothingToOffer(_) => Exit::NothingToOffer,
-            Self::Verification(_) => Exit::VerificationFailed,
-            Self::Unreachable(_) => Exit::Unreachable,
-            Self::NotAllCarried(_) => Exit::NotAllCarried,
-            Self::ReaderGone => Exit::Ok,
+        match self.kind {
+            ErrorKind::Usage | ErrorKind::BadInput => Exit::Usage,
+            ErrorKind::Refused { .. } | ErrorKind::Failed { .. } => Exit::Failed,
+            ErrorKind::NothingToOffer => Exit::NothingToOffer,
+            ErrorKind::Verification => Exit::VerificationFailed,
+            ErrorKind::Unreachable => Exit::Unreachable,
+            ErrorKind::NotAllCarried => Exit::NotAllCarried,
+            ErrorKind::ReaderGone => Exit::Ok,
         }
     }
 
     /// The stable code in brackets behind the sentence.
     pub fn code(&self) -> &str {
-        match self {
-            Self::Usage(_) => "usage",
-            Self::BadInput(_) => "bad_input",
-            Self::Refused { code, .. } => code,
-            Self::Failed { code, .. } => code,
-            Self::NothingToOffer(_) => "nothing_to_offer",
-            Self::Verification(_) => "verification_failed",
-            Self::Unreachable(_) => "unreachable",
-            Self::NotAllCarried(_) => "not_all_carried",
-            Self::ReaderGone => "reader_gone",
+        match &self.kind {
+            ErrorKind::Usage => "usage",
+            ErrorKind::BadInput => "bad_input",
+            ErrorKind::Refused { code, .. } => code,
+            ErrorKind::Failed { code } => code,
+            ErrorKind::NothingToOffer => "nothing_to_offer",
+            ErrorKind::Verification => "verification_failed",
+            ErrorKind::Unreachable => "unreachable",
+            ErrorKind::NotAllCarried => "not_all_carried",
+            ErrorKind::ReaderGone => "reader_gone",
         }
     }
 
     /// The sentence without the code.
     pub fn sentence(&self) -> &str {
-        match self {
-            Self::Usage(text)
-            | Self::BadInput(text)
-            | Self::NothingToOffer(text)
-            | Self::Verification(text)
-            | Self::Unreachable(text)
-            | Self::NotAllCarried(text) => text,
-            Self::Refused { message, .. } | Self::Failed { message, .. } => message,
-            Self::ReaderGone => "the reader of the output went away",
-        }
+        &self.message
     }
 }
-
-impl fmt::Display for CommandError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.sentence(), self.code())
-    }
-}
-
-impl std::error::Error for CommandError {}
 
 #[cfg(test)]
 mod tests {
@@ -163,14 +247,16 @@ mod tests {
 
     #[test]
     fn an_error_prints_its_sentence_and_its_code() {
-        let error = CommandError::Refused {
-            status: 409,
-            code: "version_exists".into(),
-            message: "version 2.4.0 exists with other content".into(),
-            retry_after_s: None,
-        };
+        let error = CommandError::refused(409, "version_exists", "version 2.4.0 exists with other content", None);
         assert_eq!(error.to_string(), "version 2.4.0 exists with other content (version_exists)");
         assert_eq!(error.exit(), Exit::Failed);
+    }
+
+    #[test]
+    fn an_error_keeps_its_source() {
+        let error = CommandError::file("read", Path::new("a"), io::Error::from(io::ErrorKind::NotFound));
+        let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::NotFound));
     }
 
     #[test]
@@ -178,7 +264,7 @@ mod tests {
         let missing = io::Error::from(io::ErrorKind::NotFound);
         let full = io::Error::from(io::ErrorKind::StorageFull);
         let path = Path::new("rootfs.swu");
-        assert_eq!(CommandError::file("read", path, &missing).exit(), Exit::Usage);
-        assert_eq!(CommandError::file("write", path, &full).exit(), Exit::Failed);
+        assert_eq!(CommandError::file("read", path, missing).exit(), Exit::Usage);
+        assert_eq!(CommandError::file("write", path, full).exit(), Exit::Failed);
     }
 }

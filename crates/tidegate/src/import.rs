@@ -1,36 +1,25 @@
 //! `tidegate import`: from what another service exports to drafts here, with a report of what could not
 //! be carried. Nothing is ever activated.
 
-mod builder;
-pub mod builder_policy;
-mod builder_regex;
-mod exosite;
-mod hawkbit;
-mod images;
-mod kaa;
-mod record;
-mod rsql;
-
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+use tidegate_core::ProductId;
 use tidegate_core::policy::{Policy, Slots};
-use tidegate_core::{ProductId, Version};
-use tidegate_wire::definition::Definition;
-use tidegate_wire::{body_limits, strict_json};
+use tidegate_import::{Error, FileHash, Images, Importer, Prepared, Record};
 
 use crate::api_client::{ApiClient, ApiPath};
-use crate::arguments::Common;
+use crate::common::Common;
 use crate::error::{CommandError, CommandResult};
 use crate::output::{self, Output, Tone, clean};
 use crate::publish;
-use images::{Found, Images};
-use record::{Record, WantedFile};
 use tidegate_wire::route::PublishRoute;
 
-/// Where an export comes from.
+/// The service that an export comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Source {
     /// Software records of EmbedThis Builder.
@@ -43,6 +32,17 @@ pub enum Source {
     Hawkbit,
 }
 
+impl From<Source> for tidegate_import::Source {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Builder => Self::Builder,
+            Source::Kaa => Self::Kaa,
+            Source::Exosite => Self::Exosite,
+            Source::Hawkbit => Self::Hawkbit,
+        }
+    }
+}
+
 /// Options of `tidegate import`.
 #[derive(Debug, Args)]
 #[command(
@@ -53,30 +53,30 @@ pub struct ImportArgs {
     /// The export, JSON
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Where it comes from
+    /// Service that the export comes from
     #[arg(long, value_name = "builder|kaa|exosite|hawkbit", hide_possible_values = true)]
     pub from: Source,
-    /// Folder with the images: found by name or SHA-256, they are uploaded
+    /// Folder with the images; they are found by name or SHA-256, and uploaded
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
-    /// Take only what the export says is of this product (hawkBit: sets of this name)
+    /// Take only the records of this product of the export (hawkBit: sets with this name)
     #[arg(long, value_name = "NAME")]
     pub source_product: Option<String>,
-    /// Who gets what says of nobody who gets it: hawkBit sets that no filter assigns, Exosite packages [default: nobody]
+    /// Policy for records without one: hawkBit sets that no filter assigns, Exosite packages [default: no device]
     #[arg(long, value_name = "EXPR")]
     pub policy: Option<String>,
-    /// Create nothing, only say what would be
+    /// Create nothing, only print the result
     #[arg(long)]
     pub dry_run: bool,
-    /// Folder for the definitions, one file for each version
+    /// Write the definitions into this folder, one file for each version
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 }
 
-/// What became of a record.
+/// Result of the import of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Fate {
-    /// Nothing was created, because nothing should be.
+    /// It could be a draft; nothing was to be created.
     Readable,
     Created {
         missing_bytes: usize,
@@ -87,7 +87,7 @@ enum Fate {
     },
     ExistsWithOtherContent,
     Skipped(String),
-    /// The import broke off before it.
+    /// It was not tried yet.
     NotTried,
 }
 
@@ -129,6 +129,18 @@ struct Import {
 }
 
 impl Import {
+    fn new(prepared: Prepared) -> Self {
+        let Prepared { mut record, images } = prepared;
+        let image = |tidegate_import::Image { path, name, sha256, size_bytes }| publish::Image {
+            path,
+            name,
+            sha256,
+            size_bytes,
+        };
+        let fate = record.skipped.take().map_or(Fate::NotTried, Fate::Skipped);
+        Self { record, images: images.into_iter().map(image).collect(), fate }
+    }
+
     fn lost_something(&self) -> bool {
         !self.record.not_carried.is_empty() || matches!(self.fate, Fate::Skipped(_) | Fate::ExistsWithOtherContent)
     }
@@ -137,18 +149,20 @@ impl Import {
 /// Imports an export.
 pub fn run(args: &ImportArgs, common: &Common, output: &Output) -> CommandResult {
     let product = common.product()?;
-    let product_id = ProductId::new(product).map_err(|error| CommandError::Usage(format!("--product: {error}")))?;
+    let product_id =
+        ProductId::new(product).map_err(|error| CommandError::usage(format!("--product: {error}")).because(error))?;
     if let Some(policy) = &args.policy {
-        Policy::parse(policy, &mut Slots::new()).map_err(|error| CommandError::Usage(format!("--policy: {error}")))?;
+        Policy::parse(policy, &mut Slots::new())
+            .map_err(|error| CommandError::usage(format!("--policy: {error}")).because(error))?;
     }
     // Asked for before anything is written, so that a forgotten key costs nothing.
     let client = if args.dry_run { None } else { Some(common.operator()?) };
-    let records = of_one_product(args, read(args)?)?;
-    let mut images = args.images.as_deref().map(Images::in_folder).transpose()?;
+    let records = read(args)?;
+    let images = args.images.as_deref().map(|folder| Images::in_folder(folder, hash)).transpose().map_err(failed)?;
+    let mut importer = Importer::new(args.from.into(), &product_id, images);
     let mut imports = Vec::with_capacity(records.len());
-    let mut seen = BTreeSet::new();
     for record in records {
-        imports.push(prepare(record, &mut seen, images.as_mut(), args.from, &product_id)?);
+        imports.push(Import::new(importer.prepare(record).map_err(failed)?));
     }
     if let Some(folder) = &args.output {
         write_definitions(folder, &imports)?;
@@ -161,7 +175,7 @@ pub fn run(args: &ImportArgs, common: &Common, output: &Output) -> CommandResult
     result?;
     match imports.iter().filter(|import| import.lost_something()).count() {
         0 => Ok(()),
-        lossy => Err(CommandError::NotAllCarried(format!(
+        lossy => Err(CommandError::not_all_carried(format!(
             "{lossy} of {} records could not be carried as they are; the report names what",
             imports.len()
         ))),
@@ -169,127 +183,43 @@ pub fn run(args: &ImportArgs, common: &Common, output: &Output) -> CommandResult
 }
 
 fn read(args: &ImportArgs) -> CommandResult<Vec<Record>> {
-    let bytes = std::fs::read(&args.file).map_err(|cause| CommandError::file("read", &args.file, &cause))?;
-    let bad = |message: &str| CommandError::BadInput(format!("{}: {message}", args.file.display()));
-    let document = strict_json::parse(&bytes, body_limits::EXPORT)
-        .map_err(|error| bad(&error.message.replace("the body", "it")))?;
-    let policy = args.policy.as_deref();
-    let records = match args.from {
-        Source::Builder => builder::read(&document),
-        Source::Kaa => kaa::read(&document),
-        Source::Exosite => exosite::read(&document, policy),
-        Source::Hawkbit => hawkbit::read(&document, policy),
-    };
-    let mut records = records.map_err(|error| bad(error.sentence()))?;
-    if let (Some(why), Some(last)) = (missing_pages(&document, records.len()), records.last_mut()) {
-        last.lose(why);
-    }
-    Ok(records)
+    let export = std::fs::read(&args.file).map_err(|cause| CommandError::file("read", &args.file, cause))?;
+    let source = args.from.into();
+    let records = tidegate_import::read(&export, source, args.policy.as_deref()).map_err(|cause| {
+        CommandError::bad_input(format!("{}: {}", args.file.display(), clean(&cause.to_string()))).because(cause)
+    })?;
+    tidegate_import::of_one_product(records, source, args.source_product.as_deref()).map_err(failed)
 }
 
-/// Services answer long lists by the page, and say so beside the list.
-fn missing_pages(document: &Value, count: usize) -> Option<String> {
-    let says_more = match document.get("next") {
-        None | Some(Value::Null | Value::Bool(false)) => false,
-        Some(Value::String(text)) => !text.is_empty(),
-        Some(_) => true,
-    };
-    let total = document.get("total").and_then(Value::as_u64).and_then(|total| usize::try_from(total).ok());
-    let is_one_page = says_more || total.is_some_and(|total| total > count);
-    is_one_page.then(|| "the export is one page of several: what comes after this record is not in it".to_owned())
-}
-
-/// Nothing ever crosses from one product to another, so an export of several must be told which.
-fn of_one_product(args: &ImportArgs, records: Vec<Record>) -> CommandResult<Vec<Record>> {
-    if let Some(wanted) = &args.source_product {
-        let of_it = |record: &Record| record.line.as_ref() == Some(wanted);
-        let kept: Vec<Record> = records.into_iter().filter(of_it).collect();
-        return match kept.is_empty() {
-            true => {
-                Err(CommandError::Usage(format!("--source-product: the export has nothing of `{}`", clean(wanted))))
-            }
-            false => Ok(kept),
-        };
-    }
-    let lines: BTreeSet<&str> = records.iter().filter_map(|record| record.line.as_deref()).collect();
-    // A hawkBit set has no product; its name often is one, but need not be.
-    match lines.len() > 1 && args.from != Source::Hawkbit {
-        true => Err(CommandError::Usage(format!(
-            "the export has several products; say which with --source-product: {}",
-            lines.iter().map(|line| clean(line)).collect::<Vec<_>>().join(", ")
-        ))),
-        false => Ok(records),
-    }
-}
-
-/// Finds the files of a record, and asks whether the service would take its definition.
-fn prepare(
-    mut record: Record,
-    seen: &mut BTreeSet<String>,
-    mut images: Option<&mut Images>,
-    source: Source,
-    product: &ProductId,
-) -> CommandResult<Import> {
-    if let Some(why) = record.skipped.take() {
-        return Ok(skipped(record, why));
-    }
-    if let Err(cause) = Version::parse(&record.version) {
-        let why = format!("`{}` is not a SemVer version: {cause}", record.version);
-        return Ok(skipped(record, why));
-    }
-    if !seen.insert(record.version.clone()) {
-        return Ok(skipped(record, "the export has this version already".into()));
-    }
-    if source == Source::Kaa
-        && let (Some(images), Some(name)) = (images.as_deref_mut(), kaa::linked_file(&record))
-        && images.has(&name)
-    {
-        record.remark(format!("specification: {name} is stored here as well, and offered as a file"));
-        record.set("kind", "file");
-        record.definition.remove("payload");
-        record.files.push(WantedFile { name, ..WantedFile::default() });
-    }
-    let mut names = BTreeSet::new();
-    if let Some(twice) = record.files.iter().find(|file| !names.insert(file.name.as_str())) {
-        let why = format!("two of its files have the name {}", twice.name);
-        return Ok(skipped(record, why));
-    }
-    let mut found = Vec::new();
-    let mut files = Vec::new();
-    for wanted in std::mem::take(&mut record.files) {
-        match images::look_for(&wanted, images.as_deref_mut())? {
-            Found::Here(image, notes) => {
-                record.remarks.extend(notes);
-                files.push(json!({"name": image.name, "sha256": image.sha256, "size": image.size_bytes}));
-                found.push(image);
-            }
-            Found::Elsewhere { sha256, size_bytes, lost, remark } => {
-                record.not_carried.extend(lost);
-                record.remarks.extend(remark);
-                files.push(json!({"name": wanted.name, "sha256": sha256, "size": size_bytes}));
-            }
-            Found::Nowhere(why) => return Ok(skipped(record, why)),
+/// An error of the import as an error of the command, with the option that helps.
+fn failed(error: Error) -> CommandError {
+    let message = clean(&error.to_string());
+    match error {
+        Error::NothingOf(_) => CommandError::usage(format!("--source-product: {message}")).because(error),
+        Error::SeveralProducts(lines) => {
+            let lines = clean(&lines.join(", "));
+            CommandError::usage(format!("the export has several products; say which with --source-product: {lines}"))
         }
+        Error::File { path, source } => CommandError::file("read", &path, source),
+        error => CommandError::bad_input(message).because(error),
     }
-    if !files.is_empty() {
-        record.set("files", files);
-    }
-    Ok(match Definition::from_value(Value::Object(record.definition.clone()), product) {
-        Ok(_) => Import { record, images: found, fate: Fate::NotTried },
-        Err(error) => skipped(record, format!("the service would not take it: {}", error.message)),
-    })
 }
 
-fn skipped(record: Record, why: String) -> Import {
-    Import { record, images: Vec::new(), fate: Fate::Skipped(why) }
+/// Hashes an image, with a bar that shows the progress.
+fn hash(path: &Path) -> io::Result<FileHash> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let (sha256, size_bytes) = publish::hash_open(&mut file, &name, length)?;
+    Ok(FileHash { sha256, size_bytes })
 }
 
 fn write_definitions(folder: &Path, imports: &[Import]) -> CommandResult {
-    std::fs::create_dir_all(folder).map_err(|cause| CommandError::file("create", folder, &cause))?;
+    std::fs::create_dir_all(folder).map_err(|cause| CommandError::file("create", folder, cause))?;
     for import in imports.iter().filter(|import| import.fate == Fate::NotTried) {
         let path = folder.join(format!("{}.json", import.record.version));
         let text = format!("{:#}\n", json!(import.record.definition));
-        std::fs::write(&path, text).map_err(|cause| CommandError::file("write", &path, &cause))?;
+        std::fs::write(&path, text).map_err(|cause| CommandError::file("write", &path, cause))?;
     }
     Ok(())
 }
@@ -298,10 +228,8 @@ fn create_drafts(client: &ApiClient, product: &str, imports: &mut [Import], outp
     for import in imports.iter_mut().filter(|import| import.fate == Fate::NotTried) {
         import.fate = match create_draft(client, product, import, output) {
             Ok(fate) => fate,
-            // What the service refuses of one update says nothing of the next.
-            Err(CommandError::Refused { status: 400, code, message, .. }) => {
-                Fate::Skipped(format!("the service refused it: {message} ({code})"))
-            }
+            // The service refuses this update; it may accept the next one.
+            Err(error) if error.status() == Some(400) => Fate::Skipped(format!("the service refused it: {error}")),
             Err(error) => return Err(error),
         };
     }
@@ -311,14 +239,14 @@ fn create_drafts(client: &ApiClient, product: &str, imports: &mut [Import], outp
 fn create_draft(client: &ApiClient, product: &str, import: &Import, output: &Output) -> CommandResult<Fate> {
     let existed = match client.get(&ApiPath::update(PublishRoute::ShowUpdate, product, &import.record.version)) {
         Ok(_) => true,
-        Err(CommandError::Refused { status: 404, .. }) => false,
+        Err(error) if error.status() == Some(404) => false,
         Err(error) => return Err(error),
     };
     let path = ApiPath::product(PublishRoute::CreateUpdate, product);
     let body = Value::Object(import.record.definition.clone());
     let mut created = match publish::create(client, &path, &body) {
         Ok(created) => created,
-        Err(CommandError::Refused { code, .. }) if code == "version_exists" => return Ok(Fate::ExistsWithOtherContent),
+        Err(error) if error.code() == "version_exists" => return Ok(Fate::ExistsWithOtherContent),
         Err(error) => return Err(error),
     };
     let asked = created.uploads.len();

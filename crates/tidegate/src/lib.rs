@@ -7,6 +7,7 @@ pub mod api_client;
 pub mod arguments;
 pub mod aws;
 pub mod check;
+pub mod common;
 pub mod completions;
 pub mod demo;
 pub mod dev;
@@ -16,6 +17,7 @@ pub mod devices;
 pub mod download;
 pub mod duration;
 pub mod error;
+pub mod file_name;
 pub mod import;
 pub mod load;
 pub mod offer;
@@ -23,6 +25,7 @@ pub mod output;
 pub mod policy_command;
 pub mod progress;
 pub mod publish;
+pub mod reason;
 pub mod rollout_options;
 pub mod rollout_view;
 pub mod settings;
@@ -42,9 +45,10 @@ mod stub_server;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser as _};
 
-use crate::arguments::{Arguments, Command, DEFAULT_API};
+use crate::arguments::{Arguments, Command};
+use crate::common::DEFAULT_API;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::output::Output;
 
@@ -58,7 +62,7 @@ pub fn run() -> ExitCode {
         Err(error) => {
             // The exit code still tells when standard output is gone.
             let _ = output.failure(&error);
-            if matches!(error, CommandError::Unreachable(_)) && api == DEFAULT_API {
+            if error.is_unreachable() && api == DEFAULT_API {
                 output.note("hint: `tidegate dev` starts a local service; --api or TIDEGATE_API names another");
             }
             error.exit()
@@ -95,7 +99,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> CommandResult {
         Command::Simulate(args) => simulate::run(args, &common, output),
         Command::Load(args) => load::run(*args, &common, output),
         Command::Settings(args) => settings::run(args, &common, output),
-        Command::Completions(args) => completions::run(args, output),
+        Command::Completions(args) => completions::run(args, &mut Arguments::command(), output),
     }
 }
 
@@ -104,6 +108,8 @@ fn block_on(command: impl Future<Output = CommandResult>) -> CommandResult {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|cause| CommandError::failed("runtime_error", format!("cannot start threads: {cause}")))?
+        .map_err(|cause| {
+            CommandError::failed("runtime_error", format!("cannot start threads: {cause}")).because(cause)
+        })?
         .block_on(command)
 }

@@ -28,7 +28,7 @@ use self::target::Target;
 use self::ticker::Ticker;
 use self::watcher::{LOOK_EVERY, Watcher};
 use crate::api_client::{ApiClient, ApiPath};
-use crate::arguments::Common;
+use crate::common::Common;
 use crate::error::{CommandError, CommandResult};
 use crate::output::Output;
 use crate::rollout_options::read_object;
@@ -120,7 +120,7 @@ pub fn run(args: LoadArgs, common: &Common, output: &Output) -> CommandResult {
     let (asking, idle) = shares(&args)?;
     let target = Target::new(&args, common)?;
     let product = ProductId::new(target.product());
-    let product = product.map_err(|error| CommandError::BadInput(format!("--product: {error}")))?;
+    let product = product.map_err(|error| CommandError::bad_input(format!("--product: {error}")).because(error))?;
     let seed = args.seed.map_or_else(draw_seed, Ok)?;
     let fleet = fleet(&args, &target, seed, asking, idle)?;
     let clients = (0..args.connections).map(|_| target.device()).collect::<CommandResult<Vec<_>>>()?;
@@ -145,7 +145,7 @@ pub fn run(args: LoadArgs, common: &Common, output: &Output) -> CommandResult {
 fn shares(args: &LoadArgs) -> CommandResult<(u32, u32)> {
     let (devices, connections) = (args.devices, args.connections);
     if devices <= connections {
-        return Err(CommandError::Usage(format!(
+        return Err(CommandError::usage(format!(
             "--devices must be more than --connections, which is {connections}: a device does one thing at a time"
         )));
     }
@@ -160,7 +160,7 @@ fn shares(args: &LoadArgs) -> CommandResult<(u32, u32)> {
 /// A load that is bounded, in the words of the command line.
 fn pace(per_s: f64, duration: Duration) -> CommandResult<Pace> {
     Pace::new(per_s, duration).map_err(|error| {
-        CommandError::Usage(match error {
+        CommandError::usage(match error {
             PaceError::TooLong(got) => {
                 let (longest, got) = (crate::duration::show(LONGEST), crate::duration::show(got));
                 format!("--duration must be at most {longest}; got {got}")
@@ -183,7 +183,7 @@ fn fleet(args: &LoadArgs, target: &Target, seed: u64, asking: u32, idle: u32) ->
     };
     let version = |text: &str| {
         Version::parse(text).map_err(|error| {
-            CommandError::Usage(format!("devices run SemVer 2.0 such as 1.4.0; `{text:.64}` is not: {error}"))
+            CommandError::usage(format!("devices run SemVer 2.0 such as 1.4.0; `{text:.64}` is not: {error}"))
         })
     };
     let ids = Ids { name: format!("load-{seed}-"), digits: 1 };
@@ -197,13 +197,16 @@ fn fleet(args: &LoadArgs, target: &Target, seed: u64, asking: u32, idle: u32) ->
 
 fn draw_seed() -> CommandResult<u64> {
     let drawn = getrandom::u64();
-    let drawn = drawn.map_err(|cause| CommandError::failed("no_randomness", format!("cannot draw a seed: {cause}")))?;
+    let drawn = drawn.map_err(|cause| {
+        CommandError::failed("no_randomness", format!("cannot draw a seed: {cause}")).because(cause)
+    })?;
     Ok(drawn % DRAWN_SEEDS)
 }
 
 /// Ctrl-C ends the load and lets it be summed up; a second one ends the program.
 fn stop_on_ctrl_c() -> CommandResult<Arc<AtomicBool>> {
-    let failed = |cause| CommandError::failed("runtime_error", format!("cannot wait for Ctrl-C: {cause}"));
+    let failed =
+        |cause| CommandError::failed("runtime_error", format!("cannot wait for Ctrl-C: {cause}")).because(cause);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let mut interrupts = runtime.block_on(async { signal(SignalKind::interrupt()) }).map_err(failed)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -280,20 +283,20 @@ impl Connection for ApiClient {
 
 impl CallError for CommandError {
     fn kind(&self) -> String {
-        match self {
-            Self::Refused { status, code, .. } => format!("{status} {code}"),
-            other => other.code().to_owned(),
+        match self.status() {
+            Some(status) => format!("{status} {}", self.code()),
+            None => self.code().to_owned(),
         }
     }
 
     fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable(_))
+        Self::is_unreachable(self)
     }
 }
 
 impl From<BadAnswer> for CommandError {
     fn from(error: BadAnswer) -> Self {
-        Self::failed("bad_answer", error.to_string())
+        Self::failed("bad_answer", error.to_string()).because(error)
     }
 }
 

@@ -1,23 +1,22 @@
-//! What the service answers to a check-in, as a device reads it.
-
-use std::path::Path;
+//! The answer to a check-in, as a device reads it.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::download::Promise;
 use crate::error::{CommandError, CommandResult};
+use crate::file_name::plain_name;
 
 /// The answer to a check-in. Unknown fields are left alone: the service may learn new ones.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Answer {
-    /// When to ask again.
+    /// The wait until the next check-in.
     pub check_again_after_s: Option<u64>,
-    /// Why there is nothing, as a code.
+    /// The reason for no offer, as a code.
     pub reason: Option<String>,
-    /// When the reason ends, where time cures it.
+    /// The time at which the reason ends, if it ends by itself.
     pub opens_at: Option<String>,
-    /// What is offered, when something is.
+    /// The offer, if there is one.
     #[serde(skip)]
     pub offer: Option<Offer>,
 }
@@ -44,7 +43,7 @@ pub struct Offer {
     /// The content itself, for updates that are not files.
     #[serde(default)]
     pub payload: Option<Value>,
-    /// When the URLs stop working.
+    /// The time at which the URLs expire.
     #[serde(default)]
     pub expires_at: Option<String>,
     #[serde(default)]
@@ -71,7 +70,7 @@ impl Answer {
     pub fn read(document: &Value) -> CommandResult<Self> {
         let misread = |cause: serde_json::Error| {
             let message = format!("the answer to the check-in is not understood: {cause}");
-            CommandError::failed("bad_answer", message)
+            CommandError::failed("bad_answer", message).because(cause)
         };
         let mut answer = Self::deserialize(document).map_err(misread)?;
         // An offer names its update. One that does and cannot be read must not look like "nothing".
@@ -81,7 +80,7 @@ impl Answer {
         Ok(answer)
     }
 
-    /// Why there is nothing, in words for a person.
+    /// The reason for no offer, in words for a person.
     pub fn nothing(&self) -> String {
         let reason = self.reason.as_deref().unwrap_or("no reason given");
         let mut text = format!("nothing to offer now: {}", crate::output::clean(reason));
@@ -119,19 +118,6 @@ impl Offer {
     }
 }
 
-/// A version as a file name.
-pub fn plain_name(version: &str) -> String {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '_');
-    version.chars().map(|c| if allowed(c) { c } else { '_' }).collect()
-}
-
-/// Whether a name given by the service can be a file name here: one plain component, so that no
-/// offer writes outside its folder.
-pub fn is_plain_file_name(name: &str) -> bool {
-    let is_one_component = Path::new(name).file_name().is_some_and(|file| file == name);
-    is_one_component && !name.contains(['/', '\\', ':', '\0']) && !name.starts_with('.')
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -164,15 +150,5 @@ mod tests {
         let answer = Answer::read(&json!({"url": "https://x/y", "version": "2.4.0", "update": "u1"}));
         let offer = answer.expect("a good answer").offer.expect("an offer");
         assert_eq!(offer.promises().expect_err("no checksum").code(), "bad_answer");
-    }
-
-    #[test]
-    fn a_file_name_cannot_lead_out_of_its_folder() {
-        for name in ["../x", "/etc/passwd", "a/b", "a\\b", "", ".", "..", ".ssh", "c:x"] {
-            assert!(!is_plain_file_name(name), "{name}");
-        }
-        for name in ["rootfs.swu", "2.4.0.bin", "image with space"] {
-            assert!(is_plain_file_name(name), "{name}");
-        }
     }
 }

@@ -1,14 +1,15 @@
-//! Everything a command says: tables and lines for people, one JSON document for programs.
+//! The output of commands: tables and lines for people, one JSON document for programs.
 
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde_json::{Value, json};
+use tidegate_core::ByteSize;
 
-use crate::error::{CommandError, CommandResult};
+use crate::error::{CommandError, CommandResult, ErrorKind};
 
-/// Who reads standard output.
+/// The reader of standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
     /// A person: tables and sentences.
@@ -17,7 +18,7 @@ pub enum Reader {
     Program,
 }
 
-/// Whether escape sequences for colours are written.
+/// Colours in the output: on or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
     /// Colours are written.
@@ -53,7 +54,7 @@ pub enum Tone {
     Faint,
 }
 
-/// Where a command writes.
+/// The output of a command.
 #[derive(Debug)]
 pub struct Output {
     reader: Reader,
@@ -76,12 +77,12 @@ impl Output {
         }
     }
 
-    /// Who reads standard output.
+    /// The reader of standard output.
     pub fn reader(&self) -> Reader {
         self.reader
     }
 
-    /// Whether lines already written can be drawn over.
+    /// Whether written lines can be overwritten.
     pub fn redraws(&self) -> bool {
         self.redraws
     }
@@ -110,13 +111,13 @@ impl Output {
         }
     }
 
-    /// Says why the command ends without success. A program that got no document yet gets the error
+    /// Writes the error that ends the command. A program that got no document yet gets the error
     /// as one, in the envelope of the service.
     pub fn failure(&self, error: &CommandError) -> CommandResult {
-        match error {
-            CommandError::ReaderGone => return Ok(()),
+        match error.kind() {
+            ErrorKind::ReaderGone => return Ok(()),
             // An answer like any other, and the usual one: nothing went wrong.
-            CommandError::NothingToOffer(_) | CommandError::NotAllCarried(_) => self.note(error.to_string()),
+            ErrorKind::NothingToOffer | ErrorKind::NotAllCarried => self.note(error.to_string()),
             _ => self.note(format!("error: {error}")),
         }
         match self.documented.get() {
@@ -130,7 +131,7 @@ impl Output {
         write_stdout(text)
     }
 
-    /// Says something beside the result: goes to standard error, so that pipes stay clean.
+    /// Writes a note to standard error, so that pipes stay clean.
     pub fn note(&self, text: impl AsRef<str>) {
         // Nothing sensible is left to do when standard error is gone.
         let _ = writeln!(io::stderr(), "{}", text.as_ref());
@@ -151,7 +152,7 @@ impl Output {
         }
     }
 
-    /// What an update is, as the end of a sentence: `active`, `a draft`.
+    /// The state of an update as the end of a sentence: `active`, `a draft`.
     pub fn standing(&self, state: &str) -> String {
         match state {
             "draft" => self.paint(Tone::Caution, "a draft"),
@@ -173,8 +174,8 @@ impl Output {
 fn write_stdout(text: &str) -> CommandResult {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|cause| match cause.kind() {
-        io::ErrorKind::BrokenPipe => CommandError::ReaderGone,
-        _ => CommandError::failed("output_error", format!("cannot write the output: {cause}")),
+        io::ErrorKind::BrokenPipe => CommandError::reader_gone(),
+        _ => CommandError::failed("output_error", format!("cannot write the output: {cause}")).because(cause),
     })
 }
 
@@ -221,7 +222,7 @@ pub fn plain(value: &Value) -> String {
 
 /// A number of bytes for people: `1.5 MiB`.
 pub fn bytes(size_bytes: u64) -> String {
-    indicatif::HumanBytes(size_bytes).to_string()
+    ByteSize(size_bytes).to_string()
 }
 
 /// The first `length` characters of an identifier or checksum, for tables.

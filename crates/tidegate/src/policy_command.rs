@@ -11,7 +11,7 @@ use tidegate_core::policy::{Candidate, Clause, Doubt, Policy, Slots, Truth};
 use crate::error::{CommandError, CommandResult};
 use crate::output::{Output, Tone, clean};
 
-/// What to do with a policy.
+/// Commands about policies.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
     /// Say whether a policy can be understood
@@ -31,7 +31,7 @@ pub enum PolicyCommand {
 #[derive(Debug, Args)]
 #[command(override_usage = "tidegate policy eval <EXPR|--file FILE> <DEVICE.json> [OPTIONS]")]
 pub struct EvalArgs {
-    /// The policy (unless --file is given), then the file with what the device says of itself
+    /// The policy (unless --file is given), then the device.json of the device
     #[arg(value_name = "EXPR DEVICE.json", required = true, num_args = 1..=2)]
     pub subject: Vec<String>,
     /// File that holds the policy
@@ -57,14 +57,15 @@ fn policy_text(policy: Option<&str>, file: Option<&Path>) -> CommandResult<Strin
     match (policy, file) {
         (_, Some(path)) => std::fs::read_to_string(path)
             .map(|text| text.trim_end().to_owned())
-            .map_err(|cause| CommandError::file("read the policy", path, &cause)),
+            .map_err(|cause| CommandError::file("read the policy", path, cause)),
         (Some(text), None) => Ok(text.to_owned()),
-        (None, None) => Err(CommandError::Usage("give a policy, or a --file that holds one".into())),
+        (None, None) => Err(CommandError::usage("give a policy, or a --file that holds one")),
     }
 }
 
 fn parse(text: &str, slots: &mut Slots) -> CommandResult<Policy> {
-    Policy::parse(text, slots).map_err(|error| CommandError::BadInput(format!("the policy is not understood: {error}")))
+    Policy::parse(text, slots)
+        .map_err(|error| CommandError::bad_input(format!("the policy is not understood: {error}")).because(error))
 }
 
 fn check(text: &str, output: &Output) -> CommandResult {
@@ -78,32 +79,30 @@ fn eval(args: &EvalArgs, output: &Output) -> CommandResult {
         ([device], Some(file)) => (policy_text(None, Some(file))?, device),
         ([policy, device], None) => (policy.clone(), device),
         ([_, _], Some(_)) => {
-            return Err(CommandError::Usage("give the policy or a --file, not both".into()));
+            return Err(CommandError::usage("give the policy or a --file, not both"));
         }
         _ => {
-            return Err(CommandError::Usage("give the policy, then DEVICE.json".into()));
+            return Err(CommandError::usage("give the policy, then DEVICE.json"));
         }
     };
     let device = Path::new(device);
-    let bytes = std::fs::read(device).map_err(|cause| CommandError::file("read", device, &cause))?;
-    let explained = explain(&policy, &bytes, args).map_err(|error| match error {
-        CommandError::BadInput(text) if !text.starts_with("the policy") => {
-            CommandError::BadInput(format!("{}: {text}", device.display()))
-        }
-        other => other,
-    })?;
+    let bytes = std::fs::read(device).map_err(|cause| CommandError::file("read", device, cause))?;
+    let explained = explain(&policy, &bytes, device, args)?;
     output.document(&document(&explained))?;
     show(&explained, output)
 }
 
-/// What the policy says about the device, and why.
+/// Result of a policy for a device, clause by clause.
 struct Explained {
     truth: Truth,
     clauses: Vec<Clause>,
 }
 
-fn explain(policy: &str, device: &[u8], args: &EvalArgs) -> CommandResult<Explained> {
-    let bad = |error: tidegate_wire::ApiError| CommandError::BadInput(error.message);
+/// Tries a policy on the device that `file` describes; `device` is its content.
+fn explain(policy: &str, device: &[u8], file: &Path, args: &EvalArgs) -> CommandResult<Explained> {
+    let bad = |error: tidegate_wire::ApiError| {
+        CommandError::bad_input(format!("{}: {}", file.display(), error.message)).because(error)
+    };
     let mut slots = Slots::new();
     let policy = parse(policy, &mut slots)?;
     let device = tidegate_wire::device_json::parse(device).map_err(bad)?;
@@ -199,7 +198,7 @@ mod tests {
     fn check(policy: &str, expected: Value) {
         let device = br#"{"id":"d1","product":"lamp","version":"1.4.0","memory":"512"}"#;
         let args = EvalArgs { subject: Vec::new(), file: None, new_version: None, cohort: 7 };
-        let explained = explain(policy, device, &args).expect("a good policy and device");
+        let explained = explain(policy, device, Path::new("device.json"), &args).expect("a good policy and device");
         let document = document(&explained);
         let shown = json!([document.get("verdict"), document.pointer("/clauses/0/values")]);
         assert_eq!(shown, expected, "{policy}");

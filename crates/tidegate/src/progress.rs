@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A bar for `size_bytes` bytes, labelled with what is being done.
+/// A bar for `size_bytes` bytes with a label.
 pub fn bar(label: &str, size_bytes: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(size_bytes), ProgressDrawTarget::stderr());
     let template = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
@@ -15,7 +15,7 @@ pub fn bar(label: &str, size_bytes: u64) -> ProgressBar {
     bar
 }
 
-/// A bar for `total` things, labelled with what they are.
+/// A bar for `total` things, with their name.
 pub fn count(label: &str, total: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
     let template = "{elapsed} {wide_bar} {human_pos} of {human_len} {msg}, {eta} left";
@@ -26,7 +26,7 @@ pub fn count(label: &str, total: u64) -> ProgressBar {
     bar
 }
 
-/// A line that says whatever it is told to.
+/// A line of text that can change.
 pub fn line() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template("{msg}") {
@@ -42,7 +42,7 @@ pub struct Counted<'a, R> {
 }
 
 impl<'a, R> Counted<'a, R> {
-    /// Counts what is read from `inner` on `bar`.
+    /// Counts the bytes read from `inner` on `bar`.
     pub fn new(inner: R, bar: &'a ProgressBar) -> Self {
         Self { inner, bar }
     }

@@ -1,6 +1,7 @@
 //! `tidegate publish`: from image files to an update, uploaded and, if asked, active.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,7 +10,7 @@ use serde_json::{Map, Value, json};
 use sha2::Digest;
 
 use crate::api_client::{ApiClient, ApiPath};
-use crate::arguments::Common;
+use crate::common::Common;
 use crate::download;
 use crate::error::{CommandError, CommandResult};
 use crate::output::{self, Output, Tone};
@@ -18,7 +19,7 @@ use crate::rollout_options::{RolloutOptions, read_object};
 use crate::update;
 use tidegate_wire::route::PublishRoute;
 
-/// How often the upload of a file is tried; each time with a fresh URL.
+/// Attempts to upload a file; each with a fresh URL.
 const UPLOAD_ATTEMPTS: u32 = 3;
 
 /// Options of `tidegate publish`.
@@ -30,51 +31,56 @@ pub struct PublishArgs {
     /// Version of the update (SemVer)
     #[arg(long)]
     pub version: Option<String>,
-    /// Which devices the update is for, such as 'region == "eu" && memory >= 256'
+    /// Policy that a device must match, such as 'region == "eu" && memory >= 256'
     #[arg(long, value_name = "EXPR", conflicts_with = "policy_file")]
     pub policy: Option<String>,
     /// File that holds the policy
     #[arg(long, value_name = "FILE")]
     pub policy_file: Option<PathBuf>,
-    /// Name for people
+    /// Name of the update, for people
     #[arg(long, value_name = "TEXT")]
     pub name: Option<String>,
-    /// Description for people
+    /// Description of the update, for people
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
-    /// Who made it
+    /// Author of the update
     #[arg(long, value_name = "TEXT")]
     pub author: Option<String>,
-    /// Who sells it
+    /// Vendor of the update
     #[arg(long, value_name = "TEXT")]
     pub vendor: Option<String>,
-    /// Free label, repeatable
+    /// Free label; repeatable
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
-    /// Versions it can be installed from, such as ^2.0, repeatable
+    /// Versions from which it can be installed, such as ^2.0; repeatable
     #[arg(long, value_name = "REQUIREMENT")]
     pub compatible_from: Vec<String>,
-    /// Offer it to devices on a higher version, too
+    /// Also offer it to devices with a higher version
     #[arg(long)]
     pub allow_downgrade: bool,
     /// The whole update as JSON; the other options override it
     #[arg(long, value_name = "FILE.json")]
     pub update_file: Option<PathBuf>,
-    /// Make it active when everything is uploaded
+    /// Activate the update after everything is uploaded
     #[arg(long)]
     pub activate: bool,
-    /// Why, for the audit log (with --activate)
-    #[arg(long, value_name = "TEXT", requires = "activate", value_parser = crate::updates::reason)]
+    /// Reason, for the audit log (with --activate)
+    #[arg(long, value_name = "TEXT", requires = "activate", value_parser = crate::reason::parse)]
     pub reason: Option<String>,
-    /// When and how many.
+    /// The rollout.
     #[command(flatten)]
     pub rollout: RolloutOptions,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+/// A label without a key or without `=`.
+#[derive(Debug, thiserror::Error)]
+#[error("expected KEY=VALUE")]
+struct BadLabel;
+
+fn label(text: &str) -> Result<(String, String), BadLabel> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("expected KEY=VALUE".into()),
+        _ => Err(BadLabel),
     }
 }
 
@@ -86,7 +92,7 @@ pub(crate) struct Image {
     pub(crate) size_bytes: u64,
 }
 
-/// What the service answers to a create.
+/// The answer to a new update.
 #[derive(Deserialize)]
 pub(crate) struct Created {
     pub(crate) id: String,
@@ -133,7 +139,7 @@ pub fn run(args: PublishArgs, common: &Common, output: &Output) -> CommandResult
     }
 }
 
-/// Whoever asked for an active update and finds it paused or aborted must not read success.
+/// An error if the update was to be activated and is paused or aborted: the command must not report success.
 fn is_given_out(version: &str, state: &str) -> CommandResult {
     let remedy = match state {
         "active" | "completed" => return Ok(()),
@@ -162,7 +168,7 @@ fn body(args: &PublishArgs) -> CommandResult<Map<String, Value>> {
     let policy = match &args.policy_file {
         Some(path) => Some(
             std::fs::read_to_string(path)
-                .map_err(|cause| CommandError::file("read the policy", path, &cause))?
+                .map_err(|cause| CommandError::file("read the policy", path, cause))?
                 .trim()
                 .to_owned(),
         ),
@@ -183,7 +189,7 @@ fn body(args: &PublishArgs) -> CommandResult<Map<String, Value>> {
         let labels = body.entry("labels").or_insert_with(|| json!({}));
         let labels = labels
             .as_object_mut()
-            .ok_or_else(|| CommandError::BadInput("`labels` of the update file must be an object".into()))?;
+            .ok_or_else(|| CommandError::bad_input("`labels` of the update file must be an object"))?;
         labels.extend(args.labels.iter().map(|(key, value)| (key.clone(), json!(value))));
     }
     if !args.compatible_from.is_empty() {
@@ -199,31 +205,38 @@ fn body(args: &PublishArgs) -> CommandResult<Map<String, Value>> {
     let version = body
         .get("version")
         .and_then(Value::as_str)
-        .ok_or_else(|| CommandError::Usage("say which version: --version V, or `version` in the update file".into()))?;
+        .ok_or_else(|| CommandError::usage("say which version: --version V, or `version` in the update file"))?;
     if let Err(cause) = semver::Version::parse(version) {
-        return Err(CommandError::Usage(format!("`{version}` is not a SemVer version: {cause}")));
+        let message = format!("`{version}` is not a SemVer version: {cause}");
+        return Err(CommandError::usage(message).because(cause));
     }
     if args.images.is_empty() && args.update_file.is_none() {
-        return Err(CommandError::Usage("give at least one image, or an --update-file".into()));
+        return Err(CommandError::usage("give at least one image, or an --update-file"));
     }
     Ok(body)
 }
 
-pub(crate) fn hash(path: &Path) -> CommandResult<Image> {
+fn hash(path: &Path) -> CommandResult<Image> {
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
-        .ok_or_else(|| CommandError::BadInput(format!("{} has no usable file name", path.display())))?;
-    let failed = |cause| CommandError::file("read", path, &cause);
+        .ok_or_else(|| CommandError::bad_input(format!("{} has no usable file name", path.display())))?;
+    let failed = |cause| CommandError::file("read", path, cause);
     let mut file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err(CommandError::BadInput(format!("{} is not a file", path.display())));
+        return Err(CommandError::bad_input(format!("{} is not a file", path.display())));
     }
-    let bar = progress::bar(&format!("hashing {name}"), metadata.len());
-    let (hasher, size_bytes) = download::hash(&mut file, |length| bar.inc(length)).map_err(failed)?;
+    let (sha256, size_bytes) = hash_open(&mut file, name, metadata.len()).map_err(failed)?;
+    Ok(Image { path: path.to_owned(), name: name.to_owned(), sha256, size_bytes })
+}
+
+/// SHA-256 and length of an open file, with a bar that shows the progress.
+pub(crate) fn hash_open(file: &mut File, name: &str, size_bytes: u64) -> io::Result<(String, u64)> {
+    let bar = progress::bar(&format!("hashing {name}"), size_bytes);
+    let hashed = download::hash(file, |length| bar.inc(length));
     bar.finish_and_clear();
-    Ok(Image { path: path.to_owned(), name: name.to_owned(), sha256: hex::encode(hasher.finalize()), size_bytes })
+    hashed.map(|(hasher, size_bytes)| (hex::encode(hasher.finalize()), size_bytes))
 }
 
 fn files(images: &[Image]) -> CommandResult<Value> {
@@ -231,14 +244,14 @@ fn files(images: &[Image]) -> CommandResult<Value> {
     names.sort_unstable();
     if let Some(name) = names.windows(2).find_map(|pair| (pair.first() == pair.last()).then(|| pair.first()).flatten())
     {
-        return Err(CommandError::BadInput(format!("two images have the name {name}")));
+        return Err(CommandError::bad_input(format!("two images have the name {name}")));
     }
     let file = |image: &Image| json!({"name": image.name, "sha256": image.sha256, "size": image.size_bytes});
     Ok(images.iter().map(file).collect())
 }
 
-/// Uploads what the service asks for, and returns the names. A broken upload is tried again with a
-/// fresh URL: repeating the create is harmless and answers with what is still missing.
+/// Uploads the files that the service asks for, and returns their names. A broken upload is tried again
+/// with a fresh URL: repeating the create is harmless, and its answer names the files that are still missing.
 pub(crate) fn upload_all(
     client: &ApiClient,
     path: &ApiPath,
@@ -250,7 +263,7 @@ pub(crate) fn upload_all(
     let mut uploaded = Vec::new();
     for first in &created.uploads {
         let image = images.iter().find(|image| image.name == first.name).ok_or_else(|| {
-            CommandError::BadInput(format!(
+            CommandError::bad_input(format!(
                 "the service still needs the bytes of {}: give that file as an image",
                 output::clean(&first.name)
             ))
@@ -273,7 +286,7 @@ pub(crate) fn upload_all(
 }
 
 fn upload(client: &ApiClient, upload: &Upload, image: &Image) -> CommandResult {
-    let file = File::open(&image.path).map_err(|cause| CommandError::file("read", &image.path, &cause))?;
+    let file = File::open(&image.path).map_err(|cause| CommandError::file("read", &image.path, cause))?;
     let headers: Vec<(String, String)> = upload
         .headers
         .iter()

@@ -1,4 +1,4 @@
-//! The knobs of a rollout that can be turned from the command line, by `publish` and `updates edit`.
+//! The options of a rollout on the command line, for `publish` and `updates edit`.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{CommandError, CommandResult};
 
-/// What a device is told when the newest update has no room for it.
+/// Answer to a device for which the newest update has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum WhenFull {
     /// The next older update may be offered.
@@ -16,14 +16,14 @@ pub enum WhenFull {
     Wait,
 }
 
-/// The knobs of a rollout.
+/// The options of a rollout.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Rollout")]
 pub struct RolloutOptions {
     /// The rollout as JSON; the options below override it
     #[arg(long, value_name = "FILE.json")]
     pub rollout: Option<PathBuf>,
-    /// At most this many devices altogether
+    /// At most this many devices in total
     #[arg(long, value_name = "N")]
     pub max_devices: Option<u64>,
     /// At most this many new devices in each period
@@ -32,27 +32,26 @@ pub struct RolloutOptions {
     /// Length of the period in seconds
     #[arg(long, value_name = "N")]
     pub period_s: Option<u64>,
-    /// At most this many devices that have the update in hand at the same time
+    /// At most this many devices with the update in progress at the same time
     #[arg(long, value_name = "N")]
     pub max_in_flight: Option<u64>,
-    /// How long a device may take before its place is given to another
+    /// Seconds that a device may take before another device gets its place
     #[arg(long, value_name = "N")]
     pub claim_ttl_s: Option<u64>,
-    /// When there is no room for a device: offer it the next older update, or let it wait
+    /// If there is no room for a device: offer it the next older update, or let it wait
     #[arg(long, value_name = "next|wait", hide_possible_values = true)]
     pub when_full: Option<WhenFull>,
 }
 
 impl RolloutOptions {
-    /// Whether any knob was turned.
+    /// Whether any option is given.
     pub fn any(&self) -> bool {
         let Self { rollout, max_devices, max_per_period, period_s, max_in_flight, claim_ttl_s, when_full } = self;
         let numbers = [max_devices, max_per_period, period_s, max_in_flight, claim_ttl_s];
         rollout.is_some() || when_full.is_some() || numbers.iter().any(|number| number.is_some())
     }
 
-    /// The rollout after turning the knobs: `current`, or the file when one is given, with the
-    /// options on top.
+    /// The rollout with these options: they override `current`, or the file if one is given.
     pub fn applied_to(&self, current: Value) -> CommandResult<Value> {
         let start = match &self.rollout {
             Some(path) => read_object(path)?,
@@ -87,9 +86,9 @@ impl RolloutOptions {
 
 /// Reads a JSON object from a file.
 pub fn read_object(path: &std::path::Path) -> CommandResult<Map<String, Value>> {
-    let text = std::fs::read(path).map_err(|cause| CommandError::file("read", path, &cause))?;
+    let text = std::fs::read(path).map_err(|cause| CommandError::file("read", path, cause))?;
     let document = serde_json::from_slice(&text)
-        .map_err(|cause| CommandError::BadInput(format!("{} is not JSON: {cause}", path.display())))?;
+        .map_err(|cause| CommandError::bad_input(format!("{} is not JSON: {cause}", path.display())).because(cause))?;
     object(document, &path.display().to_string())
 }
 
@@ -97,7 +96,7 @@ fn object(document: Value, what: &str) -> CommandResult<Map<String, Value>> {
     match document {
         Value::Object(fields) => Ok(fields),
         Value::Null => Ok(Map::new()),
-        _ => Err(CommandError::BadInput(format!("{what} must be a JSON object"))),
+        _ => Err(CommandError::bad_input(format!("{what} must be a JSON object"))),
     }
 }
 

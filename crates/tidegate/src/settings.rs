@@ -1,16 +1,16 @@
-//! `tidegate settings`: what a product allows.
+//! `tidegate settings`: the settings of a product.
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::api_client::ApiPath;
-use crate::arguments::Common;
+use crate::common::Common;
 use crate::error::CommandResult;
 use crate::output::{self, Output, clean};
 use tidegate_wire::operator::{self as wire, ProductChange};
 use tidegate_wire::route::PublishRoute;
 
-/// Whether devices may share one token.
+/// Setting of product tokens, which all devices of a product share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProductTokens {
     /// Product tokens are accepted.
@@ -19,7 +19,7 @@ pub enum ProductTokens {
     Refuse,
 }
 
-/// Whether devices may register themselves.
+/// Setting of registration: devices register themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Registration {
     /// They may.
@@ -31,13 +31,13 @@ pub enum Registration {
 /// Options of `tidegate settings`; without any, the settings are shown.
 #[derive(Debug, Args)]
 pub struct SettingsArgs {
-    /// Whether a token shared by all devices of the product is accepted
+    /// Accept or refuse product tokens, which all devices of the product share
     #[arg(long, value_name = "accept|refuse", hide_possible_values = true)]
     pub product_tokens: Option<ProductTokens>,
-    /// Whether devices may register themselves
+    /// Let devices register themselves, or not
     #[arg(long, value_name = "open|closed", hide_possible_values = true)]
     pub registration: Option<Registration>,
-    /// The attribute that is the version of devices with a hawkBit client [at first: sw_version]
+    /// Attribute with the version of a device that has a hawkBit client [initially: sw_version]
     #[arg(long, value_name = "NAME")]
     pub version_attribute: Option<String>,
 }

@@ -1,6 +1,7 @@
 //! The whole service in this process: the local cloud, the four functions and the front door.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,31 +10,62 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lambda_http::{Body, Request, Response};
 use tidegate_cloud::{Backend, FrontDoor, LocalCloud, OperatorKey};
 use tidegate_engine::SweepService;
-use tidegate_engine::token::TokenKeys;
+use tidegate_engine::token::{TokenKeys, TokenKeysError};
 use tidegate_http::{CheckService, PublishService, ReportService, edge, router};
-use tidegate_store::settings::Settings;
-use tidegate_store::{DynamoStore, Images, schema};
+use tidegate_store::settings::{Settings, SettingsError};
+use tidegate_store::{DynamoStore, Images, StoreError, schema};
 use tidegate_wire::route::Function;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// The table and the bucket of the local cloud.
+/// The table of the local cloud.
 pub const TABLE: &str = "tidegate";
-/// See [`TABLE`].
+/// The bucket of the local cloud.
 pub const BUCKET: &str = "tidegate-images";
-/// How often the local cloud sweeps, as the deployed schedule does.
+/// Interval of the sweep, the same as in a deployment.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Error of a service that could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StackError {
+    /// The local DynamoDB or S3 did not start.
+    #[error(transparent)]
+    Cloud(#[from] tidegate_cloud::Error),
+    /// The front door has no port to listen on.
+    #[error("cannot listen: {0}")]
+    Listen(#[source] io::Error),
+    /// The table could not be created.
+    #[error(transparent)]
+    Table(#[from] StoreError),
+    /// The store could not be opened.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The keys of device tokens cannot be read.
+    #[error(transparent)]
+    TokenKeys(#[from] TokenKeysError),
+    /// The machine has no randomness.
+    #[error("the machine gives no random bytes: {0}")]
+    NoRandomness(#[source] getrandom::Error),
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    NotWritten {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
 
 /// The four functions, over one store.
 #[derive(Debug)]
 pub struct Services {
-    /// A device checks in.
+    /// The check function.
     pub check: CheckService<DynamoStore>,
-    /// A device reports.
+    /// The report function.
     pub report: ReportService<DynamoStore>,
-    /// An operator publishes.
+    /// The publish function.
     pub publish: PublishService<DynamoStore>,
-    /// Time passes.
+    /// The sweep function.
     pub sweep: SweepService<DynamoStore>,
 }
 
@@ -77,22 +109,22 @@ pub struct Stack {
     pub cloud: LocalCloud,
     /// The front door.
     pub door: FrontDoor,
-    /// What opens operator routes.
+    /// The key for operator routes.
     pub operator_key: OperatorKey,
     sweeper: JoinHandle<()>,
 }
 
-/// What a stack is made of.
+/// The parts of a stack.
 pub struct Parts {
     /// DynamoDB and S3.
     pub cloud: LocalCloud,
-    /// Where the front door listens.
+    /// The socket of the front door.
     pub listener: TcpListener,
-    /// What opens operator routes.
+    /// The key for operator routes.
     pub operator_key: OperatorKey,
-    /// What signs device tokens.
+    /// The keys that sign device tokens.
     pub token_keys: TokenKeys,
-    /// How old a catalog may be.
+    /// The greatest age of a catalog, in milliseconds.
     pub catalog_age_ms: i64,
 }
 
@@ -100,25 +132,25 @@ impl Stack {
     /// Everything in memory and temporary folders, on free ports.
     ///
     /// # Errors
-    /// A sentence, when the machine does not let us.
-    pub async fn temporary(catalog_age_ms: i64) -> Result<Self, String> {
-        let cloud = LocalCloud::temporary().map_err(|error| error.to_string())?;
-        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| format!("cannot listen: {error}"))?;
+    /// A [`StackError`] that names the part that could not be started.
+    pub async fn temporary(catalog_age_ms: i64) -> Result<Self, StackError> {
+        let cloud = LocalCloud::temporary()?;
+        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(StackError::Listen)?;
         let token_keys = TokenKeys::parse(&new_token_keys()?)?;
         let operator_key = OperatorKey::generate();
         Self::start(Parts { cloud, listener, operator_key, token_keys, catalog_age_ms }).await
     }
 
-    /// Creates what is missing, and opens the door.
+    /// Creates the table and the bucket if they are missing, and starts the front door.
     ///
     /// # Errors
-    /// A sentence that names what could not be started.
-    pub async fn start(parts: Parts) -> Result<Self, String> {
+    /// A [`StackError`] that names the part that could not be started.
+    pub async fn start(parts: Parts) -> Result<Self, StackError> {
         let Parts { cloud, listener, operator_key, token_keys, catalog_age_ms } = parts;
-        schema::create_table(&cloud.dynamodb(), TABLE).await.map_err(|error| error.to_string())?;
-        cloud.create_bucket(BUCKET).await.map_err(|error| error.to_string())?;
+        schema::create_table(&cloud.dynamodb(), TABLE).await?;
+        cloud.create_bucket(BUCKET).await?;
         let settings = Settings { table: TABLE.into(), bucket: BUCKET.into() };
-        let (store, images) = settings.open(&cloud.sdk_config().await).await.map_err(|error| error.to_string())?;
+        let (store, images) = settings.open(&cloud.sdk_config().await).await?;
         let services = Arc::new(Services::new(store, images, token_keys, catalog_age_ms));
         let door = FrontDoor::serve(listener, operator_key.clone(), services.clone());
         let sweeper = tokio::spawn(sweep_for_ever(services.clone()));
@@ -146,18 +178,18 @@ async fn sweep_for_ever(services: Arc<Services>) {
 /// Fresh secrets for device tokens, as `TIDEGATE_TOKEN_KEYS` holds them.
 ///
 /// # Errors
-/// When the machine has no randomness.
-pub fn new_token_keys() -> Result<String, String> {
+/// [`StackError::NoRandomness`].
+pub fn new_token_keys() -> Result<String, StackError> {
     let mut secret = [0_u8; 32];
-    getrandom::fill(&mut secret).map_err(|error| format!("the machine gives no random bytes: {error}"))?;
+    getrandom::fill(&mut secret).map_err(StackError::NoRandomness)?;
     Ok(format!("local:{}", URL_SAFE_NO_PAD.encode(secret)))
 }
 
-/// The secrets in `file`, drawn when it does not exist. Only its owner may read it.
+/// The secrets in `file`. If it does not exist, it is created with new ones; only its owner may read it.
 ///
 /// # Errors
-/// A sentence that names the file.
-pub fn load_or_create_token_keys(file: &Path) -> Result<String, String> {
+/// A [`StackError`] that names the file.
+pub fn load_or_create_token_keys(file: &Path) -> Result<String, StackError> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     if let Ok(text) = std::fs::read_to_string(file) {
@@ -167,6 +199,6 @@ pub fn load_or_create_token_keys(file: &Path) -> Result<String, String> {
     let created = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     created
         .and_then(|mut created| writeln!(created, "{keys}"))
-        .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        .map_err(|source| StackError::NotWritten { path: file.to_owned(), source })?;
     Ok(keys)
 }

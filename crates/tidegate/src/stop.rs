@@ -4,22 +4,21 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::api_client::ApiPath;
-use crate::arguments::Common;
+use crate::common::Common;
 use crate::error::CommandResult;
 use crate::output::{Output, Tone, clean, table};
-use crate::updates::reason;
 use tidegate_wire::route::PublishRoute;
 
 /// Options of `tidegate stop`.
 #[derive(Debug, Args)]
 pub struct StopArgs {
-    /// Why, for the audit log
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    /// Reason, for the audit log
+    #[arg(long, value_name = "TEXT", value_parser = crate::reason::parse)]
     pub reason: String,
 }
 
-/// Pauses every update that devices are offered. When it says so, no device gets an offer any more;
-/// URLs that are out already end within fifteen minutes. Every update is tried, whatever becomes of the others.
+/// Pauses every active update of the product. After success no device gets an offer any more;
+/// URLs that devices have already expire within fifteen minutes. Every update is tried, even if another one fails.
 pub fn run(args: StopArgs, common: &Common, output: &Output) -> CommandResult {
     let client = common.operator()?;
     let product = common.product()?;

@@ -6,8 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// The time by this machine's clock. The command is an edge of its own: it waits, it watches, and it
-/// shows the time to people.
+/// The time of this machine's clock. Only the command reads it: it waits, and it shows the time to people.
 #[expect(clippy::disallowed_methods, reason = "the one place in which the command reads the clock")]
 pub fn now() -> Timestamp {
     Timestamp::now()
@@ -36,8 +35,16 @@ fn zone_named(name: &str) -> Option<TimeZone> {
     TimeZone::get(name).or_else(|_| TimeZone::posix(name)).ok()
 }
 
+/// Error of a text that is not a time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a time such as 2026-01-02T03:04:05Z or \"2026-01-02 03:04\"")]
+pub struct NotATime(String);
+
 /// Reads `2026-01-02T03:04:05Z`, or `2026-01-02 03:04` in the local time zone.
-pub fn parse(text: &str) -> Result<Timestamp, String> {
+///
+/// # Errors
+/// [`NotATime`].
+pub fn parse(text: &str) -> Result<Timestamp, NotATime> {
     if let Ok(timestamp) = text.parse() {
         return Ok(timestamp);
     }
@@ -45,7 +52,7 @@ pub fn parse(text: &str) -> Result<Timestamp, String> {
         .ok()
         .and_then(|local| local.to_zoned(local_zone()).ok())
         .map(|zoned| zoned.timestamp())
-        .ok_or_else(|| format!("`{text}` is not a time such as 2026-01-02T03:04:05Z or \"2026-01-02 03:04\""))
+        .ok_or_else(|| NotATime(text.to_owned()))
 }
 
 /// Shows a time of the service (RFC 3339) in the local time zone; anything else as it is.

@@ -1,17 +1,17 @@
-//! `tidegate token`: who may check in.
+//! `tidegate token`: tokens of devices and products.
 
 use clap::Subcommand;
 use serde_json::Value;
 
 use crate::api_client::ApiPath;
-use crate::arguments::Common;
+use crate::common::Common;
 use crate::error::CommandResult;
 use crate::output::{Output, Reader, clean};
 use crate::update;
 use tidegate_wire::operator::Token;
 use tidegate_wire::route::PublishRoute;
 
-/// What to do with tokens.
+/// Commands about tokens.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
     /// Issue the token of one device
@@ -24,8 +24,8 @@ pub enum TokenCommand {
         /// Id of the device
         device: String,
     },
-    /// Issue a token that all devices of the product share; the product must accept such tokens,
-    /// see `tidegate settings --product-tokens accept`
+    /// Issue a token that all devices of the product share; the product must accept such tokens:
+    /// `tidegate settings --product-tokens accept`
     Product,
 }
 

@@ -125,6 +125,7 @@ pub struct Sample {
 
 /// Reads an answer of the service, or says that it is not what was expected.
 pub fn read<T: DeserializeOwned>(document: &Value, what: &str) -> CommandResult<T> {
-    T::deserialize(document)
-        .map_err(|cause| CommandError::failed("bad_answer", format!("the service's {what} is not understood: {cause}")))
+    T::deserialize(document).map_err(|cause| {
+        CommandError::failed("bad_answer", format!("the service's {what} is not understood: {cause}")).because(cause)
+    })
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api_client::ApiPath;
-use crate::arguments::Common;
+use crate::common::Common;
 use crate::error::{CommandError, CommandResult};
 use crate::output::{self, Output, Tone, clean};
 use crate::rollout_options::RolloutOptions;
@@ -16,44 +16,44 @@ use tidegate_core::State;
 use tidegate_wire::operator::AuditLog;
 use tidegate_wire::route::PublishRoute;
 
-/// What to do with updates.
+/// Commands about updates.
 #[derive(Debug, Subcommand)]
 pub enum UpdatesCommand {
     /// List the updates of a product
     List,
-    /// Show one update and how it goes
+    /// Show one update and its progress
     Show {
         /// Version of the update
         version: String,
     },
     /// Make a draft available to devices
     Activate(TransitionArgs),
-    /// Stop offering it, for now
+    /// Stop the offers for now
     Pause(TransitionArgs),
     /// Offer it again after a pause
     Resume(TransitionArgs),
-    /// Stop offering it for good, because it is bad
+    /// Stop the offers for good, because the update is bad
     Abort(TransitionArgs),
-    /// Take it back, because it is not wanted any more
+    /// Take the update back, because it is not needed any more
     Withdraw(TransitionArgs),
-    /// Close the rollout: everybody who should have it has it
+    /// Close the rollout: every device that should have the update has it
     Complete(TransitionArgs),
     /// Change the rollout; the content of an update never changes
     Edit(Box<EditArgs>),
-    /// Show who changed what, when and why
+    /// Show the audit log: who changed what, when and why
     Audit {
         /// Only this version
         version: Option<String>,
     },
 }
 
-/// Which update, and why.
+/// An update, and the reason of the change.
 #[derive(Debug, Args)]
 pub struct TransitionArgs {
     /// Version of the update
     pub version: String,
-    /// Why, for the audit log
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    /// Reason, for the audit log
+    #[arg(long, value_name = "TEXT", value_parser = crate::reason::parse)]
     pub reason: String,
 }
 
@@ -62,20 +62,12 @@ pub struct TransitionArgs {
 pub struct EditArgs {
     /// Version of the update
     pub version: String,
-    /// Why, for the audit log
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    /// Reason, for the audit log
+    #[arg(long, value_name = "TEXT", value_parser = crate::reason::parse)]
     pub reason: String,
-    /// When and how many.
+    /// The rollout.
     #[command(flatten)]
     pub rollout: RolloutOptions,
-}
-
-/// Reads the reason of a change. A blank one would leave whoever reads the audit log in the dark.
-pub fn reason(text: &str) -> Result<String, String> {
-    match text.trim() {
-        "" => Err("expected a few words for the audit log".into()),
-        reason => Ok(reason.to_owned()),
-    }
 }
 
 /// Runs one of the commands.
@@ -201,7 +193,7 @@ fn transition(route: PublishRoute, args: &TransitionArgs, common: &Common, outpu
 
 fn edit(args: &EditArgs, common: &Common, output: &Output) -> CommandResult {
     if !args.rollout.any() {
-        return Err(CommandError::Usage("say what to change, for example --max-devices 1000".into()));
+        return Err(CommandError::usage("say what to change, for example --max-devices 1000"));
     }
     let client = common.operator()?;
     let path = ApiPath::update(PublishRoute::EditUpdate, common.product()?, &args.version);

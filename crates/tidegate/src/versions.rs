@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::api_client::ApiPath;
-use crate::arguments::Common;
+use crate::common::Common;
 use crate::error::CommandResult;
 use crate::output::{self, Output, clean};
 use crate::update;

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::api_client::{ApiClient, ApiPath};
-use crate::arguments::Common;
+use crate::common::Common;
 use crate::error::{CommandError, CommandResult};
 use crate::output::{Output, Tone, clean};
 use crate::update::{self, Metrics, Sample, UpdateView};
@@ -45,8 +45,8 @@ pub fn run(args: WatchArgs, common: &Common, output: &Output) -> CommandResult {
     loop {
         let look = match look(&client, product, &args.version) {
             // The service may be restarting; whoever watches a night's rollout wants to see its end.
-            Err(CommandError::Unreachable(why)) if before.is_some() => {
-                output.note(format!("{why}; trying again"));
+            Err(error) if error.is_unreachable() && before.is_some() => {
+                output.note(format!("{}; trying again", error.sentence()));
                 drawn.forget();
                 std::thread::sleep(args.interval);
                 continue;

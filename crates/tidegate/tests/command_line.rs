@@ -1,119 +1,52 @@
 //! The `tidegate` command as a person or a script meets it: the built program, against a service that
 //! runs in this process.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod support;
+
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tidegate::stack::Stack;
+use support::{Bench, DONE, FAILED, NOTHING_TO_OFFER, UNREACHABLE, USAGE, run};
 
 /// The image of every update here: long enough to be uploaded in more than one read.
 const IMAGE_BYTES: usize = 200_000;
 
-const DONE: i32 = 0;
-const FAILED: i32 = 1;
-const USAGE: i32 = 2;
-const NOTHING_TO_OFFER: i32 = 3;
-const UNREACHABLE: i32 = 5;
-
-/// A service, and a folder with an image and devices in it.
-struct Bench {
-    stack: Stack,
-    folder: TempDir,
+async fn bench() -> Bench {
+    let image: Vec<u8> = (0..IMAGE_BYTES).map(|n| (n % 251) as u8).collect();
+    Bench::new(0, &image).await
 }
 
-/// What a command left behind.
-#[derive(Debug)]
-struct Ran {
-    exit: Option<i32>,
-    stdout: String,
-    stderr: String,
+/// A service on which 2.0.0 for lamps in the EU is active, with room for three devices.
+async fn with_an_active_update() -> Bench {
+    let bench = bench().await;
+    let policy = r#"region == "eu""#;
+    let published = bench.tidegate(&[
+        "publish",
+        "lamp.bin",
+        "--version",
+        "2.0.0",
+        "--policy",
+        policy,
+        "--max-devices",
+        "3",
+        "--activate",
+    ]);
+    assert_eq!(published.exit, Some(DONE), "{published:?}");
+    bench
 }
 
-impl Bench {
-    async fn new() -> Self {
-        let stack = Stack::temporary(0).await.expect("a local cloud");
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let image: Vec<u8> = (0..IMAGE_BYTES).map(|n| (n % 251) as u8).collect();
-        std::fs::write(folder.path().join("lamp.bin"), image).expect("writable");
-        Self { stack, folder }
-    }
-
-    /// A service on which 2.0.0 for lamps in the EU is active, with room for three devices.
-    async fn with_an_active_update() -> Self {
-        let bench = Self::new().await;
-        let policy = r#"region == "eu""#;
-        let published = bench.tidegate(&[
-            "publish",
-            "lamp.bin",
-            "--version",
-            "2.0.0",
-            "--policy",
-            policy,
-            "--max-devices",
-            "3",
-            "--activate",
-        ]);
-        assert_eq!(published.exit, Some(DONE), "{published:?}");
-        bench
-    }
-
-    /// Writes the `device.json` of a lamp, and answers its name.
-    fn device(&self, id: &str, version: &str, region: &str) -> String {
-        let device = json!({"id": id, "product": "lamp", "version": version, "region": region});
-        let name = format!("{id}.json");
-        std::fs::write(self.path(&name), device.to_string()).expect("writable");
-        name
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Runs the command as the operator of the product `lamp`.
-    fn tidegate(&self, arguments: &[&str]) -> Ran {
-        self.tidegate_with_key(self.stack.operator_key.expose(), arguments)
-    }
-
-    fn tidegate_with_key(&self, key: &str, arguments: &[&str]) -> Ran {
-        let mut command = command(self.folder.path(), arguments);
-        command.env("TIDEGATE_API", self.stack.door.url()).env("TIDEGATE_OPERATOR_KEY", key);
-        Ran::of(command.output())
-    }
-
-    /// The one document that a program gets.
-    fn json(&self, arguments: &[&str]) -> Value {
-        self.tidegate(&[arguments, &["--json"]].concat()).document()
-    }
-}
-
-/// The built program, in `folder`, with nothing in its environment that this machine may have set.
-fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    for variable in ["TIDEGATE_API", "TIDEGATE_OPERATOR_KEY", "TIDEGATE_TOKEN"] {
-        command.env_remove(variable);
-    }
-    command.env("TIDEGATE_PRODUCT", "lamp").env("TZ", "UTC").current_dir(folder).args(arguments);
-    command
-}
-
-impl Ran {
-    fn of(output: std::io::Result<Output>) -> Self {
-        let output = output.expect("the program was built for this test");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self { exit: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
-    }
-
-    fn document(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not one JSON document: {error}: {self:?}"))
-    }
+/// Writes the `device.json` of a lamp, and returns its name.
+fn write_device(bench: &Bench, id: &str, version: &str, region: &str) -> String {
+    let device = json!({"id": id, "product": "lamp", "version": version, "region": region});
+    let name = format!("{id}.json");
+    std::fs::write(bench.path(&name), device.to_string()).expect("writable");
+    name
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_command_stops_everything_of_a_product_and_says_so() {
-    let bench = Bench::with_an_active_update().await;
-    let device = bench.device("lamp-1", "1.0.0", "eu");
+    let bench = with_an_active_update().await;
+    let device = write_device(&bench, "lamp-1", "1.0.0", "eu");
     let published = bench.tidegate(&["publish", "lamp.bin", "--version", "3.0.0", "--activate"]);
     assert_eq!(published.exit, Some(DONE), "{published:?}");
     let stopped = bench.json(&["stop", "--reason", "smoke in hall 3"]);
@@ -127,7 +60,7 @@ async fn one_command_stops_everything_of_a_product_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_is_published_and_the_next_step_is_said() {
-    let bench = Bench::new().await;
+    let bench = bench().await;
     let draft = bench.tidegate(&["publish", "lamp.bin", "--version", "2.0.0"]);
     assert_eq!(draft.exit, Some(DONE), "{draft:?}");
     assert!(draft.stdout.starts_with("2.0.0 of lamp is a draft (update "), "{draft:?}");
@@ -145,8 +78,8 @@ async fn an_image_is_published_and_the_next_step_is_said() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_downloads_and_verifies_what_is_offered() {
-    let bench = Bench::with_an_active_update().await;
-    let device = bench.device("hall", "1.0.0", "eu");
+    let bench = with_an_active_update().await;
+    let device = write_device(&bench, "hall", "1.0.0", "eu");
     let offered = bench.tidegate(&["check", &device, "--download", "got"]);
     assert_eq!(offered.exit, Some(DONE), "{offered:?}");
     assert!(offered.stdout.starts_with("hall runs 1.0.0; offered is 2.0.0\n"), "{offered:?}");
@@ -157,8 +90,8 @@ async fn a_check_downloads_and_verifies_what_is_offered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_installs_reports_and_is_up_to_date() {
-    let bench = Bench::with_an_active_update().await;
-    let device = bench.device("hall", "1.0.0", "eu");
+    let bench = with_an_active_update().await;
+    let device = write_device(&bench, "hall", "1.0.0", "eu");
     let token = bench.tidegate(&["token", "issue", "hall"]).stdout;
     let once = ["device", &device, "--token", token.trim(), "--once"];
 
@@ -180,8 +113,8 @@ async fn a_device_installs_reports_and_is_up_to_date() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_installation_is_counted_and_not_tried_again_at_once() {
-    let bench = Bench::with_an_active_update().await;
-    let device = bench.device("hall", "1.0.0", "eu");
+    let bench = with_an_active_update().await;
+    let device = write_device(&bench, "hall", "1.0.0", "eu");
     let token = bench.tidegate(&["token", "issue", "hall"]).stdout;
     let once = ["device", &device, "--token", token.trim(), "--once", "--apply", "false"];
 
@@ -195,8 +128,8 @@ async fn a_failed_installation_is_counted_and_not_tried_again_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn why_shows_the_clause_that_kept_a_device_out() {
-    let bench = Bench::with_an_active_update().await;
-    let device = bench.device("shed", "1.0.0", "us");
+    let bench = with_an_active_update().await;
+    let device = write_device(&bench, "shed", "1.0.0", "us");
     let refused = bench.tidegate(&["check", &device]);
     assert_eq!(refused.exit, Some(NOTHING_TO_OFFER), "{refused:?}");
     assert!(refused.stderr.contains("`tidegate why shed --product lamp` says more"), "{refused:?}");
@@ -211,10 +144,10 @@ async fn why_shows_the_clause_that_kept_a_device_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aborted_update_is_offered_to_nobody_and_the_audit_log_says_why() {
-    let bench = Bench::with_an_active_update().await;
+    let bench = with_an_active_update().await;
     let aborted = bench.tidegate(&["updates", "abort", "2.0.0", "--reason", "it flickers"]);
     assert_eq!((aborted.exit, aborted.stdout.as_str()), (Some(DONE), "2.0.0 is now aborted\n"));
-    let device = bench.device("hall", "1.0.0", "eu");
+    let device = write_device(&bench, "hall", "1.0.0", "eu");
     assert_eq!(bench.tidegate(&["check", &device]).exit, Some(NOTHING_TO_OFFER));
     assert_eq!(bench.tidegate(&["watch", "2.0.0"]).exit, Some(FAILED), "the rollout did not end well");
 
@@ -227,7 +160,7 @@ async fn an_aborted_update_is_offered_to_nobody_and_the_audit_log_says_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn publishing_an_aborted_update_again_is_not_taken_for_success() {
-    let bench = Bench::with_an_active_update().await;
+    let bench = with_an_active_update().await;
     bench.tidegate(&["updates", "abort", "2.0.0", "--reason", "it flickers"]);
     let policy = r#"region == "eu""#;
     let again = bench.tidegate(&[
@@ -247,7 +180,7 @@ async fn publishing_an_aborted_update_again_is_not_taken_for_success() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_of_the_service_is_a_sentence_with_a_code_and_a_document_for_programs() {
-    let bench = Bench::with_an_active_update().await;
+    let bench = with_an_active_update().await;
     let unknown = bench.tidegate(&["updates", "show", "9.9.9"]);
     assert_eq!(unknown.exit, Some(FAILED));
     assert_eq!(unknown.stderr, "error: lamp has no update 9.9.9 (unknown_update)\n");
@@ -255,7 +188,7 @@ async fn a_refusal_of_the_service_is_a_sentence_with_a_code_and_a_document_for_p
     let document = bench.json(&["updates", "show", "9.9.9"]);
     assert_eq!(document, json!({"error": {"code": "unknown_update", "message": "lamp has no update 9.9.9"}}));
 
-    let wrong_key = bench.tidegate_with_key("guessed", &["updates", "list"]);
+    let wrong_key = bench.tidegate(&["updates", "list", "--key", "guessed"]);
     assert_eq!(wrong_key.exit, Some(FAILED));
     assert!(wrong_key.stderr.contains("does not accept this key"), "{wrong_key:?}");
 }
@@ -263,7 +196,7 @@ async fn a_refusal_of_the_service_is_a_sentence_with_a_code_and_a_document_for_p
 #[test]
 fn mistakes_on_the_command_line_are_told_from_a_service_that_is_down() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let exit = |arguments: &[&str]| Ran::of(command(folder.path(), arguments).output()).exit;
+    let exit = |arguments: &[&str]| run(folder.path(), arguments).exit;
     assert_eq!(exit(&["updates", "frobnicate"]), Some(USAGE));
     assert_eq!(exit(&["updates", "list"]), Some(USAGE), "there is no operator key");
     assert_eq!(exit(&["updates", "pause", "2.0.0", "--key", "k", "--reason", " "]), Some(USAGE), "a blank reason");
@@ -277,7 +210,7 @@ fn mistakes_on_the_command_line_are_told_from_a_service_that_is_down() {
 fn every_shell_gets_completions() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for shell in ["bash", "zsh", "fish"] {
-        let script = Ran::of(command(folder.path(), &["completions", shell]).output());
+        let script = run(folder.path(), &["completions", shell]);
         assert_eq!(script.exit, Some(DONE), "{shell}");
         assert!(script.stdout.contains("publish"), "{shell}: {}", script.stdout);
     }

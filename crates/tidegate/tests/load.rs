@@ -1,88 +1,43 @@
 //! `tidegate load` as a person or a script meets it: the built program, against a service in this process.
 
-use std::process::{Command, Output, Stdio};
+mod support;
+
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tidegate::stack::Stack;
 
-const DONE: i32 = 0;
-const FAILED: i32 = 1;
-const USAGE: i32 = 2;
-const UNREACHABLE: i32 = 5;
+use support::{Bench, DONE, FAILED, Ran, UNREACHABLE, USAGE, command};
 
 const MAX_DEVICES: u64 = 30;
 const MAX_IN_FLIGHT: u64 = 10;
 
-/// A service with a product that may be driven: 2.0.0 is active and tightly limited.
-struct Bench {
-    stack: Stack,
-    folder: TempDir,
+/// A service with an update that is tightly limited: 2.0.0 is active.
+async fn with_an_active_update() -> Bench {
+    let bench = Bench::new(1000, b"firmware").await;
+    let (max_devices, max_in_flight) = (MAX_DEVICES.to_string(), MAX_IN_FLIGHT.to_string());
+    let publish = ["publish", "lamp.bin", "--version", "2.0.0", "--max-devices", &max_devices, "--max-in-flight"];
+    let published = bench.tidegate(&[&publish[..], &[&max_in_flight, "--activate"]].concat());
+    assert_eq!(published.exit, Some(DONE), "{published:?}");
+    bench
 }
 
-#[derive(Debug)]
-struct Ran {
-    exit: Option<i32>,
-    stdout: String,
-    stderr: String,
+/// The same, and the product may be driven: it accepts product tokens.
+async fn with_product_tokens() -> Bench {
+    let bench = with_an_active_update().await;
+    assert_eq!(bench.tidegate(&["settings", "--product-tokens", "accept"]).exit, Some(DONE));
+    bench
 }
 
-impl Bench {
-    async fn new() -> Self {
-        let stack = Stack::temporary(1000).await.expect("a local cloud");
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::write(folder.path().join("lamp.bin"), b"firmware").expect("writable");
-        let bench = Self { stack, folder };
-        let (max_devices, max_in_flight) = (MAX_DEVICES.to_string(), MAX_IN_FLIGHT.to_string());
-        let publish = ["publish", "lamp.bin", "--version", "2.0.0", "--max-devices", &max_devices, "--max-in-flight"];
-        let published = bench.tidegate(&[&publish[..], &[&max_in_flight, "--activate"]].concat());
-        assert_eq!(published.exit, Some(DONE), "{published:?}");
-        bench
-    }
-
-    async fn with_product_tokens() -> Self {
-        let bench = Self::new().await;
-        assert_eq!(bench.tidegate(&["settings", "--product-tokens", "accept"]).exit, Some(DONE));
-        bench
-    }
-
-    fn tidegate(&self, arguments: &[&str]) -> Ran {
-        tidegate(
-            &self.folder,
-            &[arguments, &["--key", self.stack.operator_key.expose()]].concat(),
-            &self.stack.door.url(),
-        )
-    }
-
-    fn load(&self, arguments: &[&str]) -> Ran {
-        self.tidegate(&[&["load", "--json", "--connections", "8"], arguments].concat())
-    }
+fn load(bench: &Bench, arguments: &[&str]) -> Ran {
+    bench.tidegate(&[&["load", "--json", "--connections", "8"], arguments].concat())
 }
 
-fn tidegate(folder: &TempDir, arguments: &[&str], api: &str) -> Ran {
-    Ran::of(command(folder, arguments, api).output())
-}
-
-/// The built program, with nothing in its environment that this machine may have set.
-fn command(folder: &TempDir, arguments: &[&str], api: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    for variable in ["TIDEGATE_OPERATOR_KEY", "TIDEGATE_TOKEN"] {
-        command.env_remove(variable);
-    }
-    command.env("TIDEGATE_API", api).env("TIDEGATE_PRODUCT", "lamp").current_dir(folder.path()).args(arguments);
-    command
-}
-
-impl Ran {
-    fn of(output: std::io::Result<Output>) -> Self {
-        let output = output.expect("the program was built for this test");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self { exit: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
-    }
-
-    fn document(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not one JSON document: {error}: {self:?}"))
-    }
+/// Runs a command for the service at `api`, without an operator key.
+fn without_key(folder: &TempDir, arguments: &[&str], api: &str) -> Ran {
+    let mut command = command(folder.path(), arguments);
+    command.env("TIDEGATE_API", api);
+    Ran::of(command)
 }
 
 fn number(document: &Value, path: &str) -> u64 {
@@ -98,9 +53,10 @@ fn found(document: &Value, limit: &str) -> [Option<u64>; 3] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_at_a_fixed_rate_is_counted_to_the_request_and_the_limits_hold() {
-    let bench = Bench::with_product_tokens().await;
+    let bench = with_product_tokens().await;
     let mix = "idle=5,offer=3,report=2";
-    let ran = bench.load(&["--rate", "100", "--duration", "2s", "--devices", "100", "--mix", mix, "--failures", "10"]);
+    let ran =
+        load(&bench, &["--rate", "100", "--duration", "2s", "--devices", "100", "--mix", mix, "--failures", "10"]);
     assert_eq!((ran.exit, ran.stderr.as_str()), (Some(DONE), ""), "{ran:?}");
     let document = ran.document();
     assert_eq!((number(&document, "/answered"), number(&document, "/failed")), (200, 0), "{document}");
@@ -121,8 +77,8 @@ async fn a_fleet_at_a_fixed_rate_is_counted_to_the_request_and_the_limits_hold()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_device_asks_as_fast_as_it_can_and_exactly_so_many_are_offered_the_update() {
-    let bench = Bench::with_product_tokens().await;
-    let ran = bench.load(&["--duration", "3s", "--devices", "60", "--mix", "offer=1"]);
+    let bench = with_product_tokens().await;
+    let ran = load(&bench, &["--duration", "3s", "--devices", "60", "--mix", "offer=1"]);
     assert_eq!(ran.exit, Some(DONE), "{ran:?}");
     let document = ran.document();
     assert_eq!((&document["loop"], number(&document, "/failed")), (&Value::from("closed"), 0));
@@ -134,10 +90,10 @@ async fn every_device_asks_as_fast_as_it_can_and_exactly_so_many_are_offered_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_gives_more_than_is_expected_of_it_fails_the_load() {
-    let bench = Bench::with_product_tokens().await;
+    let bench = with_product_tokens().await;
     let expected =
         ["--rate", "50", "--duration", "1s", "--devices", "60", "--mix", "offer=1", "--expect", "max_devices=3"];
-    let ran = bench.load(&expected);
+    let ran = load(&bench, &expected);
     assert_eq!(ran.exit, Some(FAILED), "{ran:?}");
     let sentence =
         "error: 2.0.0 exceeded max_devices, which is 3: the service says 10, the fleet saw 10 (limit_exceeded)\n";
@@ -147,24 +103,25 @@ async fn a_service_that_gives_more_than_is_expected_of_it_fails_the_load() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_operator_key_the_fleet_still_looks_for_itself() {
-    let bench = Bench::with_product_tokens().await;
+    let bench = with_product_tokens().await;
     let token = bench.tidegate(&["token", "product"]).stdout;
     let api = bench.stack.door.url();
     let common = ["load", &api, "--token", token.trim(), "--rate", "50", "--duration", "1s", "--mix", "offer=1"];
-    let ran = tidegate(&bench.folder, &[&common[..], &["--expect", "max_devices=30"]].concat(), "http://127.0.0.1:9");
+    let ran =
+        without_key(&bench.folder, &[&common[..], &["--expect", "max_devices=30"]].concat(), "http://127.0.0.1:9");
     assert_eq!(ran.exit, Some(DONE), "{ran:?}");
     assert!(ran.stdout.contains("no operator key or --profile: the service was not asked"), "{ran:?}");
     assert!(ran.stdout.ends_with("no limit was exceeded\n"), "{ran:?}");
-    let idle = tidegate(&bench.folder, &["load", &api, "--token", token.trim()], &api);
+    let idle = without_key(&bench.folder, &["load", &api, "--token", token.trim()], &api);
     assert_eq!(idle.exit, Some(USAGE), "nobody said which version is the newest: {idle:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_it_and_sums_up_what_there_was() {
-    let bench = Bench::with_product_tokens().await;
-    let key = bench.stack.operator_key.expose();
-    let arguments = ["load", "--json", "--key", key, "--rate", "20", "--duration", "5m", "--mix", "offer=1"];
-    let load = command(&bench.folder, &arguments, &bench.stack.door.url())
+    let bench = with_product_tokens().await;
+    let arguments = ["load", "--json", "--rate", "20", "--duration", "5m", "--mix", "offer=1"];
+    let load = bench
+        .command(&arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -174,7 +131,7 @@ async fn ctrl_c_ends_it_and_sums_up_what_there_was() {
     }
     let signalled = Command::new("sh").args(["-c", &format!("kill -INT {}", load.id())]).status();
     assert!(signalled.is_ok_and(|status| status.success()));
-    let ran = Ran::of(load.wait_with_output());
+    let ran = Ran::from(load.wait_with_output().expect("the load ends"));
     assert_eq!(ran.exit, Some(DONE), "{ran:?}");
     let document = ran.document();
     assert_eq!((&document["stopped"], number(&document, "/failed")), (&Value::from(true), 0));
@@ -184,8 +141,8 @@ async fn ctrl_c_ends_it_and_sums_up_what_there_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_product_that_refuses_product_tokens_is_told_how_to_accept_them() {
-    let bench = Bench::new().await;
-    let ran = bench.load(&[]);
+    let bench = with_an_active_update().await;
+    let ran = load(&bench, &[]);
     assert_eq!(ran.exit, Some(FAILED), "{ran:?}");
     assert!(ran.stderr.contains("tidegate settings --product-tokens accept"), "{ran:?}");
     assert!(ran.stderr.ends_with("(product_tokens_refused)\n"), "{ran:?}");
@@ -194,7 +151,8 @@ async fn a_product_that_refuses_product_tokens_is_told_how_to_accept_them() {
 #[test]
 fn what_is_remote_or_without_bounds_is_refused_before_anything_is_sent() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let load = |arguments: &[&str]| tidegate(&folder, &[&["load"], arguments].concat(), "https://updates.example.com");
+    let load =
+        |arguments: &[&str]| without_key(&folder, &[&["load"], arguments].concat(), "https://updates.example.com");
     let remote = load(&["--key", "k"]);
     assert_eq!(remote.exit, Some(FAILED), "{remote:?}");
     assert!(remote.stderr.starts_with("error: https://updates.example.com is not on this machine"), "{remote:?}");

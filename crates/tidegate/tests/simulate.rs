@@ -1,33 +1,15 @@
 //! `tidegate simulate` as a person or a script meets it: the built program, without any service.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
-
-const DONE: i32 = 0;
-const FAILED: i32 = 1;
-const USAGE: i32 = 2;
-
-/// What a command left behind.
-#[derive(Debug)]
-struct Ran {
-    exit: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
+use support::{DONE, FAILED, Ran, USAGE, run};
 
 fn tidegate(arguments: &[&str]) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    command.env("TIDEGATE_PRODUCT", "lamp").args(arguments);
-    let output = command.output().expect("the program was built for this test");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ran { exit: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
-}
-
-fn document(ran: &Ran) -> Value {
-    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("not one JSON document: {error}: {ran:?}"))
+    run(Path::new("."), arguments)
 }
 
 fn example(name: &str) -> String {
@@ -45,7 +27,7 @@ fn check_ins_are_simulated_and_faults_and_promises_summed_up() {
     assert!(ran.stdout.ends_with("\nevery promise held\n"), "{ran:?}");
     assert_eq!(ran.stderr, "", "no bar is drawn where nobody looks");
 
-    let summary = document(&tidegate(&["simulate", "--check-ins", "6000", "--seed", "1", "--json"]));
+    let summary = tidegate(&["simulate", "--check-ins", "6000", "--seed", "1", "--json"]).document();
     let number = |path: &str| summary.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path}"));
     assert_eq!(number("/fleets"), 2, "5,000 check-ins to a fleet");
     assert!(number("/check_ins") >= 6000);
@@ -65,7 +47,7 @@ fn a_broken_promise_prints_one_line_that_replays_it() {
 
     let again = tidegate(&replay);
     assert_eq!((again.exit, &again.stderr), (Some(FAILED), &first.stderr), "the same seed breaks the same promise");
-    let violation = document(&tidegate(&[&replay[..], &["--json"]].concat()));
+    let violation = tidegate(&[&replay[..], &["--json"]].concat()).document();
     let said = violation.pointer("/violation/replay").and_then(Value::as_str);
     assert_eq!(said, Some(format!("tidegate {}", replay.join(" ")).as_str()));
 }
@@ -105,7 +87,7 @@ fn a_rollout_is_played_as_a_table_and_a_picture() {
     let drawn = std::fs::read_to_string(&svg).expect("the picture");
     assert_eq!(elements(&drawn).into_iter().collect::<Vec<_>>(), ["polygon", "polyline", "rect", "svg", "text"]);
 
-    let forecast = document(&tidegate(&[&arguments[..], &["--json"]].concat()));
+    let forecast = tidegate(&[&arguments[..], &["--json"]].concat()).document();
     assert_eq!(forecast.get("ended"), Some(&Value::from("aborted")));
     assert_eq!(forecast.pointer("/hours").and_then(Value::as_array).map(Vec::len), Some(2));
     assert_eq!(forecast.get("eligible"), Some(&Value::from(20_000)));

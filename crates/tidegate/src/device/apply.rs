@@ -1,11 +1,32 @@
 //! Handing verified files to the command that installs them.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use crate::device_file::DeviceFile;
 use crate::error::{CommandError, CommandResult};
 use crate::offer::Offer;
+
+/// Error of the program that installs.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApplyError {
+    /// The program could not be started.
+    #[error("cannot run {}: {source}", program.display())]
+    NotStarted {
+        /// The program.
+        program: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The program ended without success.
+    #[error("{} ended with {status}", program.display())]
+    Ended {
+        /// The program.
+        program: PathBuf,
+        /// Its exit status.
+        status: ExitStatus,
+    },
+}
 
 /// A mistyped program must not cost the fleet a failed installation. A bare name is looked up in the
 /// `PATH` when its time comes.
@@ -13,15 +34,15 @@ pub(super) fn must_exist(program: &Path) -> CommandResult {
     let is_bare_name = program.components().count() == 1;
     match is_bare_name || program.is_file() {
         true => Ok(()),
-        false => Err(CommandError::BadInput(format!("there is no program {}", program.display()))),
+        false => Err(CommandError::bad_input(format!("there is no program {}", program.display()))),
     }
 }
 
-/// Runs the command with the files as its arguments. `Err` says what went wrong, for the report.
+/// Runs the command with the files as its arguments. The error goes into the report.
 ///
 /// The command is a program, not a line for a shell: nothing that the service says can ever be read
 /// as a command.
-pub(super) fn apply(program: &Path, files: &[PathBuf], device: &DeviceFile, offer: &Offer) -> Result<(), String> {
+pub(super) fn apply(program: &Path, files: &[PathBuf], device: &DeviceFile, offer: &Offer) -> Result<(), ApplyError> {
     // Installers change folders: what they get must still be found from there.
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let json = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -42,9 +63,9 @@ pub(super) fn apply(program: &Path, files: &[PathBuf], device: &DeviceFile, offe
         // Standard output is ours, for the one result.
         .stdout(Stdio::from(std::io::stderr()))
         .status()
-        .map_err(|cause| format!("cannot run {}: {cause}", program.display()))?;
+        .map_err(|source| ApplyError::NotStarted { program: program.to_owned(), source })?;
     match status.success() {
         true => Ok(()),
-        false => Err(format!("{} ended with {status}", program.display())),
+        false => Err(ApplyError::Ended { program: program.to_owned(), status }),
     }
 }

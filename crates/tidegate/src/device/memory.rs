@@ -1,4 +1,4 @@
-//! What a device remembers across restarts: when to ask next, what failed, what is still to be told.
+//! Memory of a device across restarts: its next check-in, failed updates, and reports that are not sent yet.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const UNSENT_LIMIT: usize = 64;
 pub struct Memory {
     #[serde(skip)]
     path: PathBuf,
-    /// When to ask next, in seconds since 1970.
+    /// The time of the next check-in, in seconds since 1970.
     #[serde(default)]
     pub next_check_at_s: Option<i64>,
     #[serde(default)]
@@ -39,7 +39,7 @@ impl Memory {
     /// Opens the memory in a folder. A file that cannot be read is a lost memory, not a dead device.
     pub fn open(folder: &Path) -> CommandResult<Self> {
         std::fs::create_dir_all(folder).map_err(|cause| {
-            CommandError::failed("file_error", format!("cannot create {}: {cause}", folder.display()))
+            CommandError::failed("file_error", format!("cannot create {}: {cause}", folder.display())).because(cause)
         })?;
         let path = folder.join("memory.json");
         let memory = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
@@ -48,8 +48,9 @@ impl Memory {
 
     /// Writes the memory down, in one step.
     pub fn keep(&self) -> CommandResult {
-        let text = serde_json::to_vec_pretty(self)
-            .map_err(|cause| CommandError::failed("file_error", format!("cannot write down the memory: {cause}")))?;
+        let text = serde_json::to_vec_pretty(self).map_err(|cause| {
+            CommandError::failed("file_error", format!("cannot write down the memory: {cause}")).because(cause)
+        })?;
         write_atomically(&self.path, &text)
     }
 

@@ -1,4 +1,4 @@
-//! How long a device waits before it asks again. A fleet that asks at once is an attack on its own
+//! The waits of a device between its check-ins. A fleet that asks at once is an attack on its own
 //! service, so every wait has real randomness in it, the first one after power-on included.
 
 use std::time::Duration;
@@ -15,7 +15,7 @@ const LAST_REINSTALL: Duration = Duration::from_secs(7 * 86400);
 pub struct Chance(f64);
 
 impl Chance {
-    /// Throws the dice. Without a source of randomness the middle is taken.
+    /// Draws a number. Without a source of randomness it is the middle.
     pub fn throw() -> Self {
         // 53 bits are what an f64 holds exactly.
         let random = getrandom::u64().map(|bits| (bits >> 11) as f64 / (1_u64 << 53) as f64);
@@ -30,9 +30,9 @@ impl Chance {
 /// The device's own rhythm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rhythm {
-    /// How often to ask when the service does not say.
+    /// The time between check-ins if the service does not say.
     pub period: Duration,
-    /// How much earlier or later.
+    /// The random part: a check-in is at most this much earlier or later.
     pub jitter: Duration,
 }
 
@@ -68,7 +68,7 @@ impl Rhythm {
     }
 }
 
-/// How long a version that failed `attempts` times is left alone.
+/// The wait before a version that failed `attempts` times is tried again.
 pub fn reinstall_wait(attempts: u32) -> Duration {
     doubled(FIRST_REINSTALL, attempts).min(LAST_REINSTALL)
 }

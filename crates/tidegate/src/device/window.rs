@@ -1,4 +1,4 @@
-//! When a device may act: a cron pattern read as a window, minute by minute, in local time.
+//! Opening windows of a device: a cron pattern that matches every minute of the window, in local time.
 //!
 //! The Ioto agent reads its `schedule` and `apply` settings this way, and has the same names for the
 //! usual ones: `* 22-23 * * *` is open from 22:00 to 23:59.
@@ -15,8 +15,19 @@ pub struct Window {
     cron: Cron,
 }
 
+/// Error of a text that is not a window.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{text}` is not a window; expected five cron fields such as \"* 22-23 * * *\", or anytime, day, night, \
+     midnight, weekdays, workhours"
+)]
+pub struct NotAWindow {
+    text: String,
+    source: croner::errors::CronError,
+}
+
 impl FromStr for Window {
-    type Err = String;
+    type Err = NotAWindow;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let pattern = match text.trim() {
@@ -29,12 +40,7 @@ impl FromStr for Window {
             other => other,
         };
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = parser.parse(pattern).map_err(|_| {
-            format!(
-                "`{text}` is not a window; expected five cron fields such as \
-                 \"* 22-23 * * *\", or anytime, day, night, midnight, weekdays, workhours"
-            )
-        })?;
+        let cron = parser.parse(pattern).map_err(|source| NotAWindow { text: text.to_owned(), source })?;
         Ok(Self { cron })
     }
 }
@@ -78,7 +84,7 @@ mod tests {
     #[test]
     fn a_pattern_that_is_not_one_says_what_is_expected() {
         let error = "nonsense".parse::<Window>().expect_err("not a window");
-        assert!(error.contains("expected five cron fields"), "{error}");
+        assert!(error.to_string().contains("expected five cron fields"), "{error}");
         assert!("0 0 0 * * *".parse::<Window>().is_err(), "six fields");
     }
 }

@@ -6,7 +6,7 @@ use ureq::http::Uri;
 use super::LoadArgs;
 use super::watcher::Watcher;
 use crate::api_client::{ApiClient, ApiPath};
-use crate::arguments::Common;
+use crate::common::Common;
 use crate::error::{CommandError, CommandResult};
 use crate::token::token_of;
 use crate::update::{self, UpdateView};
@@ -44,16 +44,15 @@ impl Target {
         let operator = common.can_operate()?.then(|| common.operator()).transpose()?;
         let token = match (&args.token, &operator) {
             (Some(token), _) if token.starts_with("d1.") => {
-                return Err(CommandError::BadInput(
-                    "this is the token of one device; a fleet needs its product's, see `tidegate token product`".into(),
+                return Err(CommandError::bad_input(
+                    "this is the token of one device; a fleet needs its product's, see `tidegate token product`",
                 ));
             }
             (Some(token), _) => token.clone(),
             (None, Some(operator)) => product_token(operator, &product)?,
             (None, None) => {
-                return Err(CommandError::Usage(
-                    "the product's token is needed: --token T, or an operator key or --profile to issue one with"
-                        .into(),
+                return Err(CommandError::usage(
+                    "the product's token is needed: --token T, or an operator key or --profile to issue one with",
                 ));
             }
         };
@@ -95,9 +94,7 @@ impl Target {
             return Ok(version.clone());
         }
         let operator = self.operator.as_ref().ok_or_else(|| {
-            CommandError::Usage(
-                "say which version idle devices run: --newest V; with an operator key it is looked up".into(),
-            )
+            CommandError::usage("say which version idle devices run: --newest V; with an operator key it is looked up")
         })?;
         let listed = operator.get(&ApiPath::product(PublishRoute::ListUpdates, &self.product))?;
         let listed: Vec<UpdateView> = update::read(listed.get("updates").unwrap_or(&listed), "list of updates")?;

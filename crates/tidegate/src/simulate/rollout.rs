@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tidegate_core::ProductId;
 use tidegate_lab::forecast::{Ending, FleetFile, Hour, play, read_update};
 
-use crate::arguments::Common;
+use crate::common::Common;
 use crate::error::{CommandError, CommandResult};
 use crate::output::Output;
 use crate::progress;
@@ -28,14 +28,15 @@ pub(super) struct Forecast<'a> {
 /// Plays it.
 pub(super) fn run(args: &Forecast<'_>, common: &Common, output: &Output) -> CommandResult {
     let product = common.product.as_deref().filter(|product| !product.is_empty()).unwrap_or(SOME_PRODUCT);
-    let product = ProductId::new(product).map_err(|error| CommandError::BadInput(format!("--product: {error}")))?;
+    let product = ProductId::new(product)
+        .map_err(|error| CommandError::bad_input(format!("--product: {error}")).because(error))?;
     let update = read(args.update, |text| read_update(text, &product))?;
     let fleet = read(args.fleet, FleetFile::read)?;
     let bar = progress::count("hours", fleet.play_hours());
     let forecast = play(&update, &fleet, args.seed, |hours| bar.set_position(hours));
     bar.finish_and_clear();
     if let Some(path) = args.svg {
-        std::fs::write(path, forecast.svg()).map_err(|cause| CommandError::file("write", path, &cause))?;
+        std::fs::write(path, forecast.svg()).map_err(|cause| CommandError::file("write", path, cause))?;
     }
     output.document(&document(&forecast, args))?;
     output.line(forecast.table())?;
@@ -47,8 +48,8 @@ pub(super) fn run(args: &Forecast<'_>, common: &Common, output: &Output) -> Comm
 }
 
 fn read<T, E: Display>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, E>) -> CommandResult<T> {
-    let text = std::fs::read(path).map_err(|cause| CommandError::file("read", path, &cause))?;
-    parse(&text).map_err(|error| CommandError::BadInput(format!("{}: {error}", path.display())))
+    let text = std::fs::read(path).map_err(|cause| CommandError::file("read", path, cause))?;
+    parse(&text).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
 }
 
 fn document(forecast: &tidegate_lab::forecast::Forecast, args: &Forecast<'_>) -> Value {

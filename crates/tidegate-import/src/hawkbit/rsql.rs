@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use tidegate_core::policy::{Policy, Slots};
-
-use super::builder_policy::quoted;
+use crate::policy_text::{self, NoEqual, quoted};
 
 /// Deeper than our own policies may be nested.
 const DEEPEST: usize = 30;
@@ -17,14 +15,14 @@ pub(super) struct Translation {
     pub(super) remarks: Vec<String>,
 }
 
-pub(super) fn translate(query: &str) -> Result<Translation, String> {
+pub(super) fn translate(query: &str) -> Result<Translation, NoEqual> {
     let mut reader = Reader { rest: query.chars().peekable(), depth: 0, remarks: BTreeSet::new() };
     let policy = reader.any()?;
     reader.blanks();
     if let Some(extra) = reader.rest.next() {
-        return Err(format!("`{extra}` is not expected where it stands"));
+        return Err(NoEqual(format!("`{extra}` is not expected where it stands")));
     }
-    Policy::parse(&policy, &mut Slots::new()).map_err(|error| format!("`{policy}` is not a policy here: {error}"))?;
+    policy_text::check(&policy)?;
     Ok(Translation { policy, remarks: reader.remarks.into_iter().collect() })
 }
 
@@ -56,7 +54,7 @@ impl Reader<'_> {
         matches
     }
 
-    fn any(&mut self) -> Result<String, String> {
+    fn any(&mut self) -> Result<String, NoEqual> {
         let mut conditions = vec![self.all()?];
         while self.joined_by(',', "or") {
             conditions.push(self.all()?);
@@ -64,7 +62,7 @@ impl Reader<'_> {
         Ok(conditions.join(" || "))
     }
 
-    fn all(&mut self) -> Result<String, String> {
+    fn all(&mut self) -> Result<String, NoEqual> {
         let mut conditions = vec![self.one()?];
         while self.joined_by(';', "and") {
             conditions.push(self.one()?);
@@ -72,14 +70,14 @@ impl Reader<'_> {
         Ok(conditions.join(" && "))
     }
 
-    fn one(&mut self) -> Result<String, String> {
+    fn one(&mut self) -> Result<String, NoEqual> {
         self.blanks();
         if self.rest.next_if_eq(&'(').is_none() {
             return self.comparison();
         }
         self.depth += 1;
         if self.depth > DEEPEST {
-            return Err(format!("it is nested more than {DEEPEST} deep"));
+            return Err(NoEqual(format!("it is nested more than {DEEPEST} deep")));
         }
         let inner = self.any()?;
         self.depth -= 1;
@@ -90,16 +88,16 @@ impl Reader<'_> {
         }
     }
 
-    fn comparison(&mut self) -> Result<String, String> {
+    fn comparison(&mut self) -> Result<String, NoEqual> {
         let field = self.word(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-'));
         let name = match field.as_str() {
             "controllerId" | "controllerid" | "id" => "id".to_owned(),
             other => match other.strip_prefix("attribute.") {
                 Some(name) => attribute(name)?,
                 None => {
-                    return Err(format!(
+                    return Err(NoEqual(format!(
                         "`{other}` is nothing that devices say; only controllerId and attribute.… are"
-                    ));
+                    )));
                 }
             },
         };
@@ -110,11 +108,13 @@ impl Reader<'_> {
         match operator {
             "==" | "=in=" => self.is(&name, &values),
             "!=" | "=out=" => self.is_not(&name, &values),
-            other => Err(format!("`{other}` has no equal: hawkBit orders attributes as texts, \"9\" after \"10\"")),
+            other => {
+                Err(NoEqual(format!("`{other}` has no equal: hawkBit orders attributes as texts, \"9\" after \"10\"")))
+            }
         }
     }
 
-    fn is(&mut self, name: &str, values: &[String]) -> Result<String, String> {
+    fn is(&mut self, name: &str, values: &[String]) -> Result<String, NoEqual> {
         self.remarks.insert(format!("target filter: {name} is compared to the letter; hawkBit may take EU for eu"));
         match values {
             [one] if one.contains('*') => pattern(name, one),
@@ -125,7 +125,7 @@ impl Reader<'_> {
     }
 
     /// Also what hawkBit may take for equal is kept out.
-    fn is_not(&mut self, name: &str, values: &[String]) -> Result<String, String> {
+    fn is_not(&mut self, name: &str, values: &[String]) -> Result<String, NoEqual> {
         self.remarks.insert(format!(
             "target filter: asks what {name} is not: a device that does not say it is never admitted here"
         ));
@@ -143,7 +143,7 @@ impl Reader<'_> {
         let mut word = String::new();
         while let Some(next) = self.rest.next_if(|next| is_part(*next)) {
             word.push(next);
-            // An operator such as =in= ends with its second `=`, whatever comes after it.
+            // An operator such as =in= ends with its second `=`, even if more follows.
             if word.len() > 1
                 && matches!(
                     word.as_str(),
@@ -156,7 +156,7 @@ impl Reader<'_> {
         word
     }
 
-    fn values(&mut self, start: &str) -> Result<Vec<String>, String> {
+    fn values(&mut self, start: &str) -> Result<Vec<String>, NoEqual> {
         self.blanks();
         if !start.is_empty() || self.rest.next_if_eq(&'(').is_none() {
             return Ok(vec![format!("{start}{}", self.one_value()?)]);
@@ -172,7 +172,7 @@ impl Reader<'_> {
         }
     }
 
-    fn one_value(&mut self) -> Result<String, String> {
+    fn one_value(&mut self) -> Result<String, NoEqual> {
         self.blanks();
         if let Some(quote) = self.rest.next_if(|next| matches!(next, '"' | '\'')) {
             let mut value = String::new();
@@ -196,18 +196,18 @@ fn operator_of(word: &str) -> (&str, &str) {
     (word.get(..end).unwrap_or(word), word.get(end..).unwrap_or_default())
 }
 
-fn attribute(name: &str) -> Result<String, String> {
+fn attribute(name: &str) -> Result<String, NoEqual> {
     let plain = name.replace('-', "_");
     match plain.as_str() {
         "cohort" | "newVersion" | "major" | "minor" | "patch" | "version" => {
-            Err(format!("the attribute {name} cannot be asked for: {plain} is a variable here"))
+            Err(NoEqual(format!("the attribute {name} cannot be asked for: {plain} is a variable here")))
         }
         _ if plain.parse::<f64>().is_ok() => Ok(format!("device.{plain}")),
         _ => Ok(plain),
     }
 }
 
-fn pattern(name: &str, value: &str) -> Result<String, String> {
+fn pattern(name: &str, value: &str) -> Result<String, NoEqual> {
     match value.contains('?') {
         true => Err("`?` beside `*` is any character here".into()),
         false => Ok(format!("matches({name}, {})", quoted(value))),
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     fn check(query: &str, expected: &str) {
-        let got = translate(query).map_or_else(|why| why, |translation| translation.policy);
+        let got = translate(query).map_or_else(|why| why.to_string(), |translation| translation.policy);
         assert!(
             got == expected || (expected.starts_with('…') && got.contains(expected.trim_start_matches('…'))),
             "{query}: {got}"

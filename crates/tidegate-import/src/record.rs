@@ -1,53 +1,52 @@
-//! One record of an export: its fields as they are read, and what became of them.
+//! One record of an export, and the fields that are not read yet.
 
 use serde_json::{Map, Value, json};
 
-use crate::error::{CommandError, CommandResult};
-use crate::output::shortened;
+use crate::error::{Error, Result};
 
 /// A policy that admits no device.
-pub(super) const NOBODY: &str = "false";
+pub(crate) const NOBODY: &str = "false";
 
-/// What an export says of one update, as far as it can be said here.
+/// One update of an export, as far as Tidegate has the same.
 #[derive(Debug, Default)]
-pub(super) struct Record {
-    /// Where it is in the export: `record 3`.
-    pub(super) place: String,
+pub struct Record {
+    /// Its place in the export: `record 3`.
+    pub place: String,
     /// The version it would give.
-    pub(super) version: String,
-    /// What the other service calls the product.
-    pub(super) line: Option<String>,
+    pub version: String,
+    /// The product, as the other service calls it.
+    pub line: Option<String>,
     /// The definition, without its files.
-    pub(super) definition: Map<String, Value>,
+    pub definition: Map<String, Value>,
     /// Its files.
-    pub(super) files: Vec<WantedFile>,
-    /// Why it cannot be a draft.
-    pub(super) skipped: Option<String>,
-    /// What could not be carried.
-    pub(super) not_carried: Vec<String>,
-    /// What is carried, but reads differently than someone may expect.
-    pub(super) remarks: Vec<String>,
+    pub files: Vec<WantedFile>,
+    /// Why it cannot become a draft.
+    pub skipped: Option<String>,
+    /// The parts that could not be carried.
+    pub not_carried: Vec<String>,
+    /// Notes on parts that are carried, but may read differently than expected.
+    pub remarks: Vec<String>,
 }
 
-/// A file, as far as the export describes it.
+/// A file that an export names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct WantedFile {
+pub struct WantedFile {
     /// Its name.
-    pub(super) name: String,
+    pub name: String,
     /// Its SHA-256, 64 lower-case hex digits.
-    pub(super) sha256: Option<String>,
+    pub sha256: Option<String>,
     /// Its length.
-    pub(super) size_bytes: Option<u64>,
+    pub size_bytes: Option<u64>,
 }
 
 impl Record {
     /// Sets a field of the definition.
-    pub(super) fn set(&mut self, name: &str, value: impl Into<Value>) {
+    pub(crate) fn set(&mut self, name: &str, value: impl Into<Value>) {
         self.definition.insert(name.into(), value.into());
     }
 
-    /// Keeps something that only people ask for.
-    pub(super) fn label(&mut self, name: &str, value: Option<Value>) {
+    /// Keeps a fact for people, as a label.
+    pub(crate) fn label(&mut self, name: &str, value: Option<Value>) {
         let text = match value {
             None => return,
             Some(Value::String(text)) => text,
@@ -59,56 +58,56 @@ impl Record {
         }
     }
 
-    /// Something of the export that has no place here.
-    pub(super) fn lose(&mut self, what: impl Into<String>) {
+    /// Notes a part of the export that could not be carried.
+    pub(crate) fn lose(&mut self, what: impl Into<String>) {
         self.not_carried.push(what.into());
     }
 
-    /// Something that is carried, but worth reading.
-    pub(super) fn remark(&mut self, what: impl Into<String>) {
+    /// Adds a note for the operator.
+    pub(crate) fn remark(&mut self, what: impl Into<String>) {
         self.remarks.push(what.into());
     }
 
-    /// The fields that nobody asked for.
-    pub(super) fn lose_rest(&mut self, fields: &Fields<'_>) {
+    /// Notes the fields that were not read.
+    pub(crate) fn lose_rest(&mut self, fields: &Fields<'_>) {
         for name in fields.names() {
             self.lose(format!("{name}: there is nothing like it here"));
         }
     }
 }
 
-/// The fields of one object, each taken once; what is left at the end is in the report by name.
+/// The fields of one object. Each is taken once; the report names those that are left.
 #[derive(Debug)]
-pub(super) struct Fields<'a> {
-    /// How errors name the object.
+pub(crate) struct Fields<'a> {
+    /// The name of the object in errors.
     place: String,
     left: Vec<(&'a str, &'a Value)>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn of(value: &'a Value, place: impl Into<String>) -> CommandResult<Self> {
+    pub(crate) fn of(value: &'a Value, place: impl Into<String>) -> Result<Self> {
         let place = place.into();
         match value {
             Value::Object(fields) => {
                 Ok(Self { place, left: fields.iter().map(|(name, value)| (name.as_str(), value)).collect() })
             }
-            other => Err(CommandError::BadInput(format!("{place} must be an object; got {}", shown(other)))),
+            other => Err(Error::NotAnObject { place, got: shown(other) }),
         }
     }
 
-    /// Names the record better, once more is known of it.
-    pub(super) fn rename(&mut self, place: String) {
+    /// Gives the object a better name in errors.
+    pub(crate) fn rename(&mut self, place: String) {
         self.place = place;
     }
 
     /// A field; `null` is the same as none.
-    pub(super) fn take(&mut self, name: &str) -> Option<&'a Value> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<&'a Value> {
         let index = self.left.iter().position(|(field, _)| *field == name)?;
         let (_, value) = self.left.remove(index);
         (!value.is_null()).then_some(value)
     }
 
-    pub(super) fn text(&mut self, name: &str) -> CommandResult<Option<&'a str>> {
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<&'a str>> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -116,12 +115,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn required_text(&mut self, name: &str) -> CommandResult<&'a str> {
+    pub(crate) fn required_text(&mut self, name: &str) -> Result<&'a str> {
         let text = self.text(name)?;
-        text.ok_or_else(|| CommandError::BadInput(format!("{}: {name} is missing", self.place)))
+        text.ok_or_else(|| Error::Missing { place: self.place.clone(), name: name.into() })
     }
 
-    pub(super) fn flag(&mut self, name: &str) -> CommandResult<Option<bool>> {
+    pub(crate) fn flag(&mut self, name: &str) -> Result<Option<bool>> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
@@ -129,7 +128,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn number(&mut self, name: &str) -> CommandResult<Option<f64>> {
+    pub(crate) fn number(&mut self, name: &str) -> Result<Option<f64>> {
         match self.take(name) {
             None => Ok(None),
             Some(value) => match value.as_f64() {
@@ -139,7 +138,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn whole_number(&mut self, name: &str) -> CommandResult<Option<u64>> {
+    pub(crate) fn whole_number(&mut self, name: &str) -> Result<Option<u64>> {
         match self.take(name) {
             None => Ok(None),
             Some(value) => match value.as_u64() {
@@ -149,7 +148,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn list(&mut self, name: &str) -> CommandResult<Option<&'a [Value]>> {
+    pub(crate) fn list(&mut self, name: &str) -> Result<Option<&'a [Value]>> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Array(elements)) => Ok(Some(elements)),
@@ -157,22 +156,27 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn wrong(&self, name: &str, wanted: &str, got: &Value) -> CommandError {
-        CommandError::BadInput(format!("{}: {name} must be {wanted}; got {}", self.place, shown(got)))
+    pub(crate) fn wrong(&self, name: &str, wanted: &str, got: &Value) -> Error {
+        Error::WrongField { place: self.place.clone(), name: name.into(), wanted: wanted.into(), got: shown(got) }
     }
 
-    /// The names that nobody took and that say something.
-    pub(super) fn names(&self) -> Vec<String> {
+    /// The names of the fields that are left, without those that are `null`.
+    pub(crate) fn names(&self) -> Vec<String> {
         self.left.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| (*name).to_owned()).collect()
     }
 }
 
+/// A value in an error message: its first 60 characters.
 fn shown(value: &Value) -> String {
-    shortened(&value.to_string(), 60)
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or(&text)),
+        None => text,
+    }
 }
 
 /// The records of an export: a list, or an object that has the list in one of `names`.
-pub(super) fn list_in<'a>(document: &'a Value, names: &[&str]) -> CommandResult<&'a [Value]> {
+pub(crate) fn list_in<'a>(document: &'a Value, names: &[&str]) -> Result<&'a [Value]> {
     match document {
         Value::Array(records) => return Ok(records),
         Value::Object(fields) => {
@@ -182,14 +186,11 @@ pub(super) fn list_in<'a>(document: &'a Value, names: &[&str]) -> CommandResult<
         }
         _ => {}
     }
-    Err(CommandError::BadInput(format!(
-        "the export must be a list of records, or an object that has one in `{}`",
-        names.join("` or `")
-    )))
+    Err(Error::NoRecords { names: names.iter().map(|name| (*name).to_owned()).collect() })
 }
 
 /// A name that a file may have here, out of a path or a URL; `None` when nothing is left of it.
-pub(super) fn file_name(written: &str) -> Option<String> {
+pub(crate) fn file_name(written: &str) -> Option<String> {
     let path = written.split(['?', '#']).next().unwrap_or_default();
     let name = path.rsplit(['/', '\\']).next().unwrap_or_default();
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-+ ".contains(c) { c } else { '_' };
@@ -198,7 +199,7 @@ pub(super) fn file_name(written: &str) -> Option<String> {
 }
 
 /// A SHA-256 as we write it.
-pub(super) fn sha256(text: &str) -> Option<String> {
+pub(crate) fn sha256(text: &str) -> Option<String> {
     let is_one = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_one.then(|| text.to_ascii_lowercase())
 }

@@ -1,13 +1,14 @@
 //! Distribution sets of hawkBit: `GET /rest/v1/distributionsets`, each module with the artifacts that
 //! `GET /rest/v1/softwaremodules/{id}/artifacts` answers, and `GET /rest/v1/targetfilters` beside them.
 
+mod rsql;
+
 use serde_json::{Value, json};
 
-use super::record::{Fields, NOBODY, Record, WantedFile, file_name, list_in, sha256};
-use super::rsql;
-use crate::error::CommandResult;
+use crate::error::Result;
+use crate::record::{Fields, NOBODY, Record, WantedFile, file_name, list_in, sha256};
 
-pub(super) fn read(document: &Value, policy: Option<&str>) -> CommandResult<Vec<Record>> {
+pub(crate) fn read(document: &Value, policy: Option<&str>) -> Result<Vec<Record>> {
     let sets = list_in(document, &["content", "distributionsets"])?;
     let filters = match document.get("targetfilters") {
         None => Vec::new(),
@@ -26,7 +27,7 @@ pub(super) fn read(document: &Value, policy: Option<&str>) -> CommandResult<Vec<
     Ok(records)
 }
 
-/// Who gets a set by itself.
+/// A target filter: the devices that get a set automatically.
 struct Filter {
     name: String,
     query: String,
@@ -34,7 +35,7 @@ struct Filter {
     other_fields: Vec<String>,
 }
 
-fn filters_in(document: &Value) -> CommandResult<Vec<Filter>> {
+fn filters_in(document: &Value) -> Result<Vec<Filter>> {
     let mut filters = Vec::new();
     for (index, value) in list_in(document, &["content"])?.iter().enumerate() {
         let mut fields = Fields::of(value, format!("target filter {}", index + 1))?;
@@ -50,7 +51,7 @@ fn filters_in(document: &Value) -> CommandResult<Vec<Filter>> {
     Ok(filters)
 }
 
-fn set(value: &Value, place: &str, filters: &[Filter], policy: Option<&str>) -> CommandResult<Record> {
+fn set(value: &Value, place: &str, filters: &[Filter], policy: Option<&str>) -> Result<Record> {
     let mut fields = Fields::of(value, place)?;
     let name = fields.required_text("name")?;
     fields.rename(format!("{place} ({name})"));
@@ -90,7 +91,7 @@ fn set(value: &Value, place: &str, filters: &[Filter], policy: Option<&str>) -> 
     Ok(record)
 }
 
-fn modules(record: &mut Record, modules: &[Value], place: &str) -> CommandResult {
+fn modules(record: &mut Record, modules: &[Value], place: &str) -> Result<()> {
     let mut vendors: Vec<&str> = Vec::new();
     for (index, value) in modules.iter().enumerate() {
         let place = format!("{place}: module {}", index + 1);
@@ -141,7 +142,7 @@ fn modules(record: &mut Record, modules: &[Value], place: &str) -> CommandResult
     Ok(())
 }
 
-fn artifact_file(value: &Value, place: &str) -> CommandResult<WantedFile> {
+fn artifact_file(value: &Value, place: &str) -> Result<WantedFile> {
     let mut fields = Fields::of(value, place)?;
     let written = fields.required_text("providedFilename")?;
     let Some(name) = file_name(written) else {

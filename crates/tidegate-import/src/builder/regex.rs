@@ -1,15 +1,15 @@
 //! Translates the regular expressions that our text functions can say exactly.
 
-use super::builder_policy::quoted;
+use crate::policy_text::{NoEqual, quoted};
 
-/// More alternatives than anybody writes by hand; groups multiply them.
+/// The most alternatives of a pattern. Groups multiply them.
 const MOST_ALTERNATIVES: usize = 16;
 
 /// Conditions of which one must hold.
 #[derive(Debug)]
 pub(super) struct Translated {
     pub(super) alternatives: Vec<String>,
-    /// Whether a dot is in it, which stands for slightly more here.
+    /// Whether it has a dot, which matches slightly more here.
     pub(super) has_wildcards: bool,
 }
 
@@ -27,8 +27,8 @@ enum Piece {
 type Branch = Vec<Piece>;
 
 /// Translates a pattern that is asked of `subject`, a value as our policies write it.
-pub(super) fn translate(pattern: &str, subject: &str) -> Result<Translated, String> {
-    let refused = |why: String| format!("/{pattern}/ cannot be carried: {why}");
+pub(super) fn translate(pattern: &str, subject: &str) -> Result<Translated, NoEqual> {
+    let refused = |why: NoEqual| NoEqual(format!("/{pattern}/ cannot be carried: {why}"));
     let mut reader = Reader { rest: pattern.chars().peekable(), depth: 0 };
     let branches = reader.alternatives().map_err(refused)?;
     if reader.rest.next().is_some() {
@@ -51,18 +51,18 @@ struct Reader<'p> {
 }
 
 impl Reader<'_> {
-    fn alternatives(&mut self) -> Result<Vec<Branch>, String> {
+    fn alternatives(&mut self) -> Result<Vec<Branch>, NoEqual> {
         let mut all = self.sequence()?;
         while self.rest.next_if_eq(&'|').is_some() {
             all.extend(self.sequence()?);
         }
         match all.len() <= MOST_ALTERNATIVES {
             true => Ok(all),
-            false => Err(format!("it stands for more than {MOST_ALTERNATIVES} alternatives")),
+            false => Err(NoEqual(format!("it stands for more than {MOST_ALTERNATIVES} alternatives"))),
         }
     }
 
-    fn sequence(&mut self) -> Result<Vec<Branch>, String> {
+    fn sequence(&mut self) -> Result<Vec<Branch>, NoEqual> {
         let mut branches: Vec<Branch> = vec![Vec::new()];
         while let Some(character) = self.rest.next_if(|next| !matches!(next, '|' | ')')) {
             let pieces = match character {
@@ -71,18 +71,20 @@ impl Reader<'_> {
                 '.' => vec![self.dot()],
                 '(' => self.group()?,
                 '\\' => vec![vec![self.escaped()?]],
-                '[' | ']' | '{' | '}' | '*' | '+' | '?' => return Err(format!("`{character}` has no equal here")),
+                '[' | ']' | '{' | '}' | '*' | '+' | '?' => {
+                    return Err(NoEqual(format!("`{character}` has no equal here")));
+                }
                 literal => vec![vec![Piece::Literal(literal)]],
             };
             if let Some(repetition @ ('*' | '+' | '?' | '{')) = self.rest.peek() {
-                return Err(format!("the repetition `{repetition}` has no equal here"));
+                return Err(NoEqual(format!("the repetition `{repetition}` has no equal here")));
             }
             branches = branches
                 .iter()
                 .flat_map(|before| pieces.iter().map(|after| [before.as_slice(), after].concat()))
                 .collect();
             if branches.len() > MOST_ALTERNATIVES {
-                return Err(format!("it stands for more than {MOST_ALTERNATIVES} alternatives"));
+                return Err(NoEqual(format!("it stands for more than {MOST_ALTERNATIVES} alternatives")));
             }
         }
         Ok(branches)
@@ -99,7 +101,7 @@ impl Reader<'_> {
         pieces
     }
 
-    fn group(&mut self) -> Result<Vec<Branch>, String> {
+    fn group(&mut self) -> Result<Vec<Branch>, NoEqual> {
         self.depth += 1;
         if self.depth > MOST_ALTERNATIVES {
             return Err("its groups are nested too deep".into());
@@ -115,17 +117,17 @@ impl Reader<'_> {
         }
     }
 
-    fn escaped(&mut self) -> Result<Piece, String> {
+    fn escaped(&mut self) -> Result<Piece, NoEqual> {
         match self.rest.next() {
             Some(sign) if sign.is_ascii_punctuation() => Ok(Piece::Literal(sign)),
-            Some(other) => Err(format!("`\\{other}` has no equal here")),
+            Some(other) => Err(NoEqual(format!("`\\{other}` has no equal here"))),
             None => Err("it ends with a backslash".into()),
         }
     }
 }
 
 /// One branch as a condition, and whether wildcards are in it.
-fn condition(branch: &[Piece], subject: &str) -> Result<(String, bool), String> {
+fn condition(branch: &[Piece], subject: &str) -> Result<(String, bool), NoEqual> {
     let mut pieces = branch;
     let (mut from_start, mut to_end) = (false, false);
     while let [Piece::Start, rest @ ..] = pieces {
@@ -190,7 +192,7 @@ mod tests {
     fn check(pattern: &str, expected: &str) {
         let got = match translate(pattern, "x") {
             Ok(translated) => translated.alternatives.join(" || "),
-            Err(why) => why,
+            Err(why) => why.to_string(),
         };
         assert!(
             got == expected || (expected.starts_with('…') && got.ends_with(&expected['…'.len_utf8()..])),

@@ -1,25 +1,30 @@
 //! Software records of Builder: what `POST /software/find` answers, or a list of them.
 
+mod parser;
+pub mod policy;
+mod regex;
+mod tokens;
+mod writer;
+
 use semver::Version;
 use serde_json::{Value, json};
 
-use super::builder_policy;
-use super::record::{Fields, NOBODY, Record, WantedFile, file_name, list_in, sha256};
-use crate::error::CommandResult;
+use crate::error::Result;
+use crate::record::{Fields, NOBODY, Record, WantedFile, file_name, list_in, sha256};
 
 /// The longest period we have, for a rate whose period the record does not say.
 const LONGEST_PERIOD_S: u64 = 30 * 24 * 3600;
 /// The shortest.
 const SHORTEST_PERIOD_S: u64 = 60;
-/// Builder's phases have no start: they begin before anybody asks.
+/// Start of a phase: Builder's phases have none, so it is long past.
 const ALWAYS: &str = "1970-01-01T00:00:00Z";
 
-pub(super) fn read(document: &Value) -> CommandResult<Vec<Record>> {
+pub(crate) fn read(document: &Value) -> Result<Vec<Record>> {
     let records = list_in(document, &["data"])?;
     records.iter().enumerate().map(|(index, value)| record(value, &format!("record {}", index + 1))).collect()
 }
 
-fn record(value: &Value, place: &str) -> CommandResult<Record> {
+fn record(value: &Value, place: &str) -> Result<Record> {
     let mut fields = Fields::of(value, place)?;
     let version = fields.required_text("version")?;
     fields.rename(format!("{place} ({version})"));
@@ -45,9 +50,9 @@ fn record(value: &Value, place: &str) -> CommandResult<Record> {
     Ok(record)
 }
 
-fn policy(record: &mut Record, fields: &mut Fields<'_>) -> CommandResult {
+fn policy(record: &mut Record, fields: &mut Fields<'_>) -> Result<()> {
     let text = fields.text("policy")?.unwrap_or_default();
-    match builder_policy::translate(text) {
+    match policy::translate(text) {
         Ok(translation) => {
             record.set("policy", translation.policy);
             let own = Version::parse(&record.version).ok();
@@ -67,8 +72,8 @@ fn policy(record: &mut Record, fields: &mut Fields<'_>) -> CommandResult {
     Ok(())
 }
 
-/// What is not clear becomes the narrowest that can be widened later: the knobs of a rollout can be edited.
-fn rollout(record: &mut Record, fields: &mut Fields<'_>) -> CommandResult {
+/// Unclear limits become the narrowest ones. An operator can widen them later: a rollout can be edited.
+fn rollout(record: &mut Record, fields: &mut Fields<'_>) -> Result<()> {
     let mut limits = serde_json::Map::new();
     let version = record.version.clone();
     if let Some(most) = fields.whole_number("limit")? {
@@ -125,7 +130,7 @@ fn rollout(record: &mut Record, fields: &mut Fields<'_>) -> CommandResult {
     Ok(())
 }
 
-fn percentage(record: &mut Record, fields: &mut Fields<'_>) -> CommandResult<Option<f64>> {
+fn percentage(record: &mut Record, fields: &mut Fields<'_>) -> Result<Option<f64>> {
     let Some(percent) = fields.number("percentage")? else { return Ok(None) };
     if percent > 100.0 {
         return Err(fields.wrong("percentage", "within 0 and 100", &json!(percent)));
@@ -145,7 +150,7 @@ fn percentage(record: &mut Record, fields: &mut Fields<'_>) -> CommandResult<Opt
     Ok(Some(kept))
 }
 
-fn file(record: &mut Record, fields: &mut Fields<'_>) -> CommandResult {
+fn file(record: &mut Record, fields: &mut Fields<'_>) -> Result<()> {
     let image = fields.text("image")?;
     let checksum = fields.text("checksum")?;
     let size_bytes = fields.whole_number("size")?;
@@ -162,7 +167,7 @@ fn file(record: &mut Record, fields: &mut Fields<'_>) -> CommandResult {
     Ok(())
 }
 
-/// Parts of a device do not count.
+/// The whole part: there are no parts of a device.
 fn whole(number: f64) -> u64 {
     // Not negative by `Fields::number`; a float that is too large saturates.
     number.floor() as u64
@@ -238,16 +243,13 @@ mod tests {
             let error = read(&with(&change)).expect_err("refused").to_string();
             assert_eq!(error, expected);
         };
-        check(json!({"version": null}), "record 1: version is missing (bad_input)");
+        check(json!({"version": null}), "record 1: version is missing");
         check(
             json!({"limit": "ten"}),
-            r#"record 1 (2.0.0): limit must be a whole number that is not negative; got "ten" (bad_input)"#,
+            r#"record 1 (2.0.0): limit must be a whole number that is not negative; got "ten""#,
         );
-        check(
-            json!({"percentage": 101}),
-            "record 1 (2.0.0): percentage must be within 0 and 100; got 101.0 (bad_input)",
-        );
-        check(json!({"enable": 1}), "record 1 (2.0.0): enable must be true or false; got 1 (bad_input)");
+        check(json!({"percentage": 101}), "record 1 (2.0.0): percentage must be within 0 and 100; got 101.0");
+        check(json!({"enable": 1}), "record 1 (2.0.0): enable must be true or false; got 1");
         assert!(read(&json!("x")).is_err() && read(&json!([1])).is_err());
     }
 }

@@ -1,34 +1,70 @@
 //! The folder with the images of an export, and which of them is the file a record names.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::record::WantedFile;
-use crate::error::{CommandError, CommandResult};
-use crate::publish::{self, Image};
+use crate::error::{Error, Result};
+use crate::record::WantedFile;
 
-/// A folder of images, each hashed at most once.
-pub(super) struct Images {
-    folder: PathBuf,
-    paths: BTreeMap<String, PathBuf>,
-    /// By name: SHA-256 and length.
-    hashed: BTreeMap<String, (String, u64)>,
+/// SHA-256 and length of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileHash {
+    /// 64 lower-case hex digits.
+    pub sha256: String,
+    /// The length in bytes.
+    pub size_bytes: u64,
 }
 
-/// Where a file is.
-pub(super) enum Found {
-    /// In the folder; with what is worth saying of it.
+/// A file of an update that is at hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its name in the update.
+    pub name: String,
+    /// 64 lower-case hex digits.
+    pub sha256: String,
+    /// The length in bytes.
+    pub size_bytes: u64,
+}
+
+/// Hashes a file; the command shows its progress meanwhile.
+type Hasher<'h> = Box<dyn FnMut(&Path) -> io::Result<FileHash> + 'h>;
+
+/// A folder of images, each hashed at most once.
+pub struct Images<'h> {
+    folder: PathBuf,
+    paths: BTreeMap<String, PathBuf>,
+    /// By name.
+    hashed: BTreeMap<String, FileHash>,
+    hasher: Hasher<'h>,
+}
+
+impl fmt::Debug for Images<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Images").field("folder", &self.folder).field("paths", &self.paths).finish_non_exhaustive()
+    }
+}
+
+/// Result of looking for a file.
+pub(crate) enum Found {
+    /// It is in the folder; with a note, if there is one.
     Here(Image, Option<String>),
-    /// Not in the folder, but described well enough for a draft that waits for its bytes.
+    /// It is not in the folder, but described well enough for a draft that waits for its bytes.
     Elsewhere { sha256: String, size_bytes: u64, lost: Option<String>, remark: Option<String> },
-    /// Neither; the sentence says what is missing.
+    /// It is neither; the sentence says what is missing.
     Nowhere(String),
 }
 
-impl Images {
-    /// The files directly in `folder`.
-    pub(super) fn in_folder(folder: &Path) -> CommandResult<Self> {
-        let failed = |cause| CommandError::file("read", folder, &cause);
+impl<'h> Images<'h> {
+    /// The files directly in `folder`, to be hashed with `hasher`.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn in_folder(folder: &Path, hasher: impl FnMut(&Path) -> io::Result<FileHash> + 'h) -> Result<Self> {
+        let failed = |source| Error::File { path: folder.to_owned(), source };
         let mut paths = BTreeMap::new();
         for entry in std::fs::read_dir(folder).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
@@ -36,30 +72,30 @@ impl Images {
                 paths.insert(name.to_owned(), path);
             }
         }
-        Ok(Self { folder: folder.to_owned(), paths, hashed: BTreeMap::new() })
+        Ok(Self { folder: folder.to_owned(), paths, hashed: BTreeMap::new(), hasher: Box::new(hasher) })
     }
 
     /// Whether a file has this name.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.paths.contains_key(name)
     }
 
     /// The file of this name, as an image that the update knows by `wanted`.
-    fn image(&mut self, name: &str, wanted: &str) -> CommandResult<Option<Image>> {
+    fn image(&mut self, name: &str, wanted: &str) -> Result<Option<Image>> {
         let Some(path) = self.paths.get(name).cloned() else { return Ok(None) };
-        let (sha256, size_bytes) = match self.hashed.get(name) {
+        let FileHash { sha256, size_bytes } = match self.hashed.get(name) {
             Some(known) => known.clone(),
             None => {
-                let Image { sha256, size_bytes, .. } = publish::hash(&path)?;
-                self.hashed.insert(name.to_owned(), (sha256.clone(), size_bytes));
-                (sha256, size_bytes)
+                let hash = (self.hasher)(&path).map_err(|source| Error::File { path: path.clone(), source })?;
+                self.hashed.insert(name.to_owned(), hash.clone());
+                hash
             }
         };
         Ok(Some(Image { path, name: wanted.to_owned(), sha256, size_bytes }))
     }
 
-    /// Whichever file has these bytes, under the name that the update knows.
-    fn with_bytes(&mut self, sha256: &str, size_bytes: Option<u64>, wanted: &str) -> CommandResult<Option<Image>> {
+    /// The file with these bytes, under the name that the update knows.
+    fn with_bytes(&mut self, sha256: &str, size_bytes: Option<u64>, wanted: &str) -> Result<Option<Image>> {
         for (name, path) in self.paths.clone() {
             let length = path.metadata().map(|metadata| metadata.len()).ok();
             if size_bytes.is_some() && length != size_bytes {
@@ -75,7 +111,7 @@ impl Images {
 
 /// Looks for a file by its name, then by its SHA-256. The record's SHA-256 has the last word: bytes
 /// that differ are not taken.
-pub(super) fn look_for(wanted: &WantedFile, images: Option<&mut Images>) -> CommandResult<Found> {
+pub(crate) fn look_for(wanted: &WantedFile, images: Option<&mut Images<'_>>) -> Result<Found> {
     let WantedFile { name, sha256, size_bytes } = wanted;
     let mut reason = None;
     let folder_given = images.is_some();

@@ -1,17 +1,18 @@
 //! Content of an Exosite Murano product, as its OTA update schema documents it: items whose id begins
 //! with `package_` and whose tag `otau_info` holds JSON, plain or percent-encoded.
 
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use super::record::{Fields, NOBODY, Record, WantedFile, file_name, list_in};
-use crate::error::{CommandError, CommandResult};
+use crate::error::{Error, Result};
+use crate::record::{Fields, NOBODY, Record, WantedFile, file_name, list_in};
 
-pub(super) fn read(document: &Value, policy: Option<&str>) -> CommandResult<Vec<Record>> {
+pub(crate) fn read(document: &Value, policy: Option<&str>) -> Result<Vec<Record>> {
     let items = list_in(document, &["content", "data"])?;
     items.iter().enumerate().map(|(index, value)| record(value, &format!("content {}", index + 1), policy)).collect()
 }
 
-fn record(value: &Value, place: &str, policy: Option<&str>) -> CommandResult<Record> {
+fn record(value: &Value, place: &str, policy: Option<&str>) -> Result<Record> {
     let mut item = Fields::of(value, place)?;
     let id = item.required_text("id")?;
     let place = format!("{place} ({id})");
@@ -25,7 +26,7 @@ fn record(value: &Value, place: &str, policy: Option<&str>) -> CommandResult<Rec
     let nothing = json!({});
     let mut tags = Fields::of(tags.unwrap_or(&nothing), format!("{place}: tags"))?;
     let Some(written) = tags.take("otau_info") else {
-        return Err(CommandError::BadInput(format!("{place}: the tag otau_info is missing")));
+        return Err(Error::Missing { place, name: "the tag otau_info".into() });
     };
     let info = info(written, &place)?;
     let mut info = Fields::of(&info, format!("{place}: otau_info"))?;
@@ -41,7 +42,7 @@ fn record(value: &Value, place: &str, policy: Option<&str>) -> CommandResult<Rec
         record.label(&format!("exosite.{name}"), item.take(name).cloned());
     }
     let Some(config) = info.take("config_otau") else {
-        return Err(CommandError::BadInput(format!("{place}: otau_info: config_otau is missing")));
+        return Err(Error::Missing { place: format!("{place}: otau_info"), name: "config_otau".into() });
     };
     let mut config = Fields::of(config, format!("{place}: config_otau"))?;
     let version = config.required_text("version")?;
@@ -67,32 +68,17 @@ fn record(value: &Value, place: &str, policy: Option<&str>) -> CommandResult<Rec
     Ok(record)
 }
 
-fn info(written: &Value, place: &str) -> CommandResult<Value> {
+fn info(written: &Value, place: &str) -> Result<Value> {
     let Value::String(text) = written else { return Ok(written.clone()) };
     let json = |text: &str| serde_json::from_str::<Value>(text).ok();
-    json(text).or_else(|| json(&percent_decoded(text)?)).ok_or_else(|| {
-        CommandError::BadInput(format!("{place}: the tag otau_info must be JSON, plain or percent-encoded"))
-    })
+    json(text)
+        .or_else(|| json(&percent_decode_str(text).decode_utf8().ok()?))
+        .ok_or_else(|| Error::BadTag { place: place.into() })
 }
 
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                bytes.push(u8::from_str_radix(str::from_utf8(&digits).ok()?, 16).ok()?);
-            }
-            other => bytes.push(other),
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn payload(record: &mut Record, config: &mut Fields<'_>, place: &str) -> CommandResult {
+fn payload(record: &mut Record, config: &mut Fields<'_>, place: &str) -> Result<()> {
     let kind = config.required_text("type")?;
-    let missing = || CommandError::BadInput(format!("{place}: config_otau: payload is missing"));
+    let missing = || Error::Missing { place: format!("{place}: config_otau"), name: "payload".into() };
     let payload = config.take("payload").ok_or_else(missing)?;
     match (kind, payload) {
         ("FILE", Value::String(file)) if file.contains("://") => {
