@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The README's cargo-lambda commands, run as they stand there: the functions under `cargo lambda
-# watch`, against the local cloud of `tidegate dev`. Installs cargo-lambda from PyPI where it can.
+# Runs the README's cargo-lambda commands: the functions under `cargo lambda watch`, against the local cloud of
+# `tidegate dev`. Installs cargo-lambda from PyPI if it can.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the README's shell blocks as they stand there, against a `tidegate dev` of its own.
+# Runs the README's shell blocks without changes against its own `tidegate dev`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/lib/dev.sh README

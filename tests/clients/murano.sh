@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Exosite's client library from PyPI, unmodified, against `tidegate dev`: activates, polls, acknowledges, downloads,
-# says every status. Each outcome counts once. Installs what it needs, and stops by itself.
+# Runs Exosite's client library from PyPI, without changes, against `tidegate dev`. It activates, polls, acknowledges,
+# downloads and sends every status. Each outcome must count once. Installs the needed packages.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 . tests/lib/dev.sh murano-client
 
 venv=target/murano-client
-# It asks for pkg_resources, which later setuptools do not have.
+# The library needs pkg_resources, which later versions of setuptools do not have.
 pip_install "$venv" gdc murano-client==21.12.22 'setuptools<81'
 start_dev 18580
 head -c 100000 /dev/urandom >"$work/lamp.bin"

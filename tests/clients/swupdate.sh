@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Debian's SWUpdate, unmodified, in hawkBit mode against `tidegate dev`: installs a signed update and says so;
-# is told to cancel one; fails one. Installs its packages where it may, and stops by itself.
+# Runs Debian's SWUpdate, without changes, in hawkBit mode against `tidegate dev`. It installs a signed update and reports
+# it, cancels one, and fails one. Installs the needed packages if it may.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -25,7 +25,7 @@ start_dev "${PORT:-18570}"
 metric() { tidegate --json updates show "$1" | tr -d ' \n' | grep -o "\"$2\":[0-9]*" | head -1 | cut -d: -f2; }
 metric_is() { [ "$(metric "$1" "$2")" = "$3" ]; }
 
-# Who signs updates, and who only says so.
+# Two signers: the device trusts the vendor, and not the stranger.
 for signer in vendor stranger; do
     openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/$signer.key" -out "$work/$signer.pem" -days 2 \
         -subj "/CN=$signer" -addext extendedKeyUsage=emailProtection 2>/dev/null
@@ -52,7 +52,7 @@ DESCRIPTION
 }
 publish() { tidegate publish "$work/lamp-$1.swu" --version "$1" --activate "${@:2}" >/dev/null; }
 
-# What a device's swupdate.cfg holds; docs/clients.md shows the same.
+# Writes the device's swupdate.cfg. docs/clients.md shows the same file.
 mkdir "$work/device"
 configure() { # version
     cat >"$work/swupdate.cfg" <<CONFIGURATION
@@ -89,17 +89,17 @@ package 1.1.0 vendor
 publish 1.1.0
 configure 1.0.0
 device_starts introduces
-until_true 30 "the device has said what it is" says_and deploymentBase
+until_true 30 "the device has sent its attributes" says_and deploymentBase
 device_stops
-# It would poll again in a minute; after a restart it does at once.
+# A restart makes the device poll at once, and not after a minute.
 device_starts installs
 until_true 120 "1.1.0 is installed" grep -qx 1.1.0 "$work/device/version.txt"
 device_stops
 configure 1.1.0
-# The bootloader would say that the new system came up.
+# A real bootloader reports that the new system has started. Here the test does.
 device_starts confirms "-c 2"
 until_true 60 "1.1.0 counts as succeeded" metric_is 1.1.0 succeeded 1
-until_true 30 "nothing more is offered" says_no deploymentBase
+until_true 30 "the device has no further offer" says_no deploymentBase
 for counter in offered:1 in_flight:0 failed:0 timed_out:0; do
     metric_is 1.1.0 "${counter%:*}" "${counter#*:}" || fail "1.1.0 has ${counter%:*} $(metric 1.1.0 "${counter%:*}")"
 done
@@ -114,10 +114,10 @@ tidegate updates abort 1.2.0 --reason "found bad" >/dev/null
 until_true 30 "the device is told to cancel" says_and cancelAction
 configure 1.1.0
 device_starts cancels
-until_true 120 "the device has let go" metric_is 1.2.0 in_flight 0
+until_true 120 "the device has cancelled the update" metric_is 1.2.0 in_flight 0
 metric_is 1.2.0 failed 0 || fail "a cancelled update counts as failed"
 grep -qx 1.1.0 "$work/device/version.txt" || fail "a cancelled update was installed"
-until_true 30 "nothing is left to cancel" says_no cancelAction
+until_true 30 "the device gets no further cancelAction" says_no cancelAction
 device_stops
 
 echo "== an update that the device refuses counts as failed"

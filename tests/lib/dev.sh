@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced by tests that need a local cloud: `. tests/lib/dev.sh NAME`, in the root of the repository.
-# It starts `tidegate dev`, stops every program that the test started, and has one way to skip and to fail.
+# Starts `tidegate dev`, stops every program that the test started, and has the functions to skip and to fail.
 
 test_name=$1
 work=$(mktemp -d) # removed at the end
@@ -9,7 +9,7 @@ started=()
 
 skip() { # reason
     echo "skipped: $test_name: $1"
-    # CI has every tool that is needed: a skip there would be a check that cannot fail.
+    # CI has every needed tool. There a skip would be a check that cannot fail.
     [ -z "${CI:-}" ] || exit 1
     exit 0
 }
