@@ -431,10 +431,6 @@ fn kind(reservation: &Reservation, reserved: &Reserved) -> &'static str {
 struct Dice(Random);
 
 impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0.next()
-    }
-
     fn below(&mut self, end: u64) -> u64 {
         self.0.below(end)
     }

@@ -1,13 +1,14 @@
 //! A device checks in: load, decide, reserve, record.
 //!
-//! The decision is [`tidegate_core::decide`]'s. It is made once per check-in, and once more for each reservation that
-//! failed, because the device's claims or the room in a rollout are then known better.
+//! The decision is [`tidegate_core::decide`]'s. It is made once per check-in. It is made again when the device turns out
+//! to run a version that it was offered, and after each reservation that failed, because its claims or the room in a
+//! rollout are then known better.
 
 use tidegate_core::guidance::check_again_after_s;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::status::StatusEffect;
 use tidegate_core::{
-    Claim, ClaimState, ClaimStatus, Claims, Decision, Device, DeviceId, Objection, ObjectionCode, ProductId, Timestamp,
+    Catalog, Claim, ClaimState, ClaimStatus, Claims, Decision, Device, DeviceId, Objection, ObjectionCode, ProductId, Timestamp,
     Update, UpdateId, decide,
 };
 use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite, Head};
@@ -184,17 +185,20 @@ impl<S: CheckStore> CheckIns<S> {
         precedence: Precedence,
         now: Timestamp,
     ) -> Done<CheckInResult> {
-        self.settle_installed_claims(device, &mut context.claims).await?;
-        let mut reservations = 0;
+        let (mut is_first, mut reservations) = (true, 0);
         loop {
             let updates = context.catalog.updates.clone();
-            let decision = decide(device, &updates, &context.claims, now);
-            tracing::trace!(target: DECISION_TARGET, device = %device.id, "decided");
-            if precedence == Precedence::HeldClaim
-                && let Some(held) = held_claim(device, context, &decision, now)
-            {
-                self.save(write, now).await;
-                return Ok(CheckInResult::Held(held));
+            let mut decision = decided(device, &updates, &context.claims, now);
+            if std::mem::take(&mut is_first) {
+                if precedence == Precedence::HeldClaim
+                    && let Some(held) = held_claim(device, context, &decision, now)
+                {
+                    self.save(write, now).await;
+                    return Ok(CheckInResult::Held(held));
+                }
+                if self.settle_installed_claims(device, &mut context.claims).await? {
+                    decision = decided(device, &updates, &context.claims, now);
+                }
             }
             let offer = match &decision.offer {
                 Some(offer) if reservations < MOST_RESERVATIONS => offer,
@@ -235,23 +239,27 @@ impl<S: CheckStore> CheckIns<S> {
     }
 
     /// Settles as success each claim whose version the device runs: some agents never report. It counts once, because
-    /// the claim's state moves with the count.
-    async fn settle_installed_claims(&self, device: &Device, claims: &mut Claims) -> Done<()> {
+    /// the claim's state moves with the count. Returns whether a claim has changed.
+    async fn settle_installed_claims(&self, device: &Device, claims: &mut Claims) -> Done<bool> {
         let installed = claims
             .iter()
             .filter(|(_, claim)| claim.version.cmp_precedence(&device.version).is_eq())
             .filter_map(|(update, claim)| Some((update.clone(), claim.clone(), claim.settle(StatusEffect::Succeeded)?)))
             .collect::<Vec<_>>();
+        let mut has_changed = false;
         for (update, before, (after, delta)) in installed {
             let key = ClaimKey { product: device.product.clone(), device: device.id.clone(), update: update.clone() };
             match self.store.settle(&key, &before, &after, delta).await {
-                Ok(()) => claims.record(update, after),
+                Ok(()) => {
+                    claims.record(update, after);
+                    has_changed = true;
+                }
                 // Another request settled it; the next check-in reads the result.
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(has_changed)
     }
 
     /// Settings of a product, at most as old as a catalog may be; `None` when it does not exist.
@@ -314,6 +322,12 @@ impl<S: CheckStore> CheckIns<S> {
         }
         self.store_deferrals(now).await;
     }
+}
+
+/// Decides, and marks the decision for the tests that count them.
+fn decided<'a>(device: &Device, updates: &'a Catalog, claims: &Claims, now: Timestamp) -> Decision<'a> {
+    tracing::trace!(target: DECISION_TARGET, device = %device.id, "decided");
+    decide(device, updates, claims, now)
 }
 
 /// The claim under way that comes before any new offer.

@@ -58,12 +58,19 @@ impl fmt::Debug for TokenKeys {
 }
 
 /// Text that is no list of token keys. It never repeats a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "token keys must read name:secret[,name:secret…], the name in a-z 0-9 (at most 16), the secret in base64url of at \
      least 32 bytes"
 )]
 pub struct TokenKeysError;
+
+/// The sentence, because `main` prints an error so when a function cannot start.
+impl fmt::Debug for TokenKeysError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl TokenKeys {
     /// Reads `name:base64url-secret[,name:base64url-secret…]`, the value of `TIDEGATE_TOKEN_KEYS`.

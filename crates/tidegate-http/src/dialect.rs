@@ -5,6 +5,7 @@ use std::fmt;
 use lambda_http::Request;
 use tidegate_core::{Device, DeviceId, ProductId, UpdateId};
 use tidegate_engine::{CheckInResult, EngineError, Recorded};
+use tidegate_store::StoreError;
 use tidegate_wire::answer::opens;
 use tidegate_wire::{ApiError, ErrorCode};
 
@@ -57,6 +58,11 @@ pub(crate) fn refusal(product: &ProductId, device: &DeviceId, error: EngineError
             ApiError::unavailable(retry_after_s(device))
         }
         EngineError::CredentialsEnding => ApiError::unavailable(retry_after_s(device)),
+        EngineError::Store(StoreError::Conflict) => {
+            // Another request of the same device was faster; the device sends this again.
+            tracing::warn!(%product, %device, "store_contended");
+            ApiError::unavailable(retry_after_s(device))
+        }
         EngineError::Store(error) => {
             tracing::error!(%product, %device, %error, "store_failed");
             ApiError::unavailable(retry_after_s(device))

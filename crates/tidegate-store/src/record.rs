@@ -69,7 +69,7 @@ pub struct UpdateRecord {
     pub state: State,
     /// Goes up with every change.
     pub generation: u64,
-    /// The definition as JSON; what it means is for `tidegate-api` to say.
+    /// The definition as JSON; `tidegate-wire` reads it.
     pub definition: String,
     /// The caps of its shards; `None` for a draft.
     pub allocation: Option<Allocation>,

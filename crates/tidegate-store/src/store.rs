@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::error::DisplayErrorContext;
 use tidegate_core::claim::CountDelta;
 use tidegate_core::limits::Allocation;
 use tidegate_core::shard::{Gate, Grant, Shard};
@@ -30,7 +31,8 @@ pub enum StoreError {
 impl StoreError {
     /// The store cannot be reached, for this reason.
     pub fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::Unavailable(Cause::of(error))
+        // With the details of the SDK, such as the id of the request.
+        Self::Unavailable(Cause { text: DisplayErrorContext(&error).to_string(), source: Some(Arc::new(error)) })
     }
 
     /// A record cannot be understood, for this reason.

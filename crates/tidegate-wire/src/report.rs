@@ -48,12 +48,12 @@ pub struct ReportBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ReportAnswer))]
 pub struct ReportAnswer {
-    /// Whether the report changed anything.
-    pub recorded: bool,
     /// Why it changed nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub reason: Option<NotRecorded>,
+    /// Whether the report changed anything.
+    pub recorded: bool,
 }
 
 words! {

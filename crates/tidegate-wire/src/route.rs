@@ -420,7 +420,9 @@ impl Route {
 
     /// Ioto agents ask for a registration below the path of the API that they know.
     fn matches_end_of(&self, path: &str) -> bool {
-        matches!(self.id, RouteId::Check(CheckRoute::Register)) && path.ends_with(self.template)
+        matches!(self.id, RouteId::Check(CheckRoute::Register))
+            && path.ends_with(self.template)
+            && !is_for_operators(path)
     }
 }
 

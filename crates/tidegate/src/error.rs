@@ -1,5 +1,6 @@
 //! Errors of a command, and the exit codes that a script sees.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -42,13 +43,24 @@ Exit codes:
 type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Error of a command. Prints as `<sentence> (<code>)`; its source is the error that led to it.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message} ({code})", code = self.code())]
+#[derive(Debug, Clone)]
 pub struct CommandError {
     kind: ErrorKind,
     message: String,
-    #[source]
     cause: Option<Cause>,
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code())
+    }
+}
+
+/// By hand, because a derived source is the `Arc` and not the error in it.
+impl std::error::Error for CommandError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &(dyn std::error::Error + 'static))
+    }
 }
 
 /// Kind of a [`CommandError`]. It decides the exit code.

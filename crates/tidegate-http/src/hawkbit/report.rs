@@ -48,8 +48,12 @@ impl<S: ReportStore> ReportService<S> {
             content: &content,
             version_from: VersionFrom::Report { running: None },
         };
-        let recorded = self.engine.record(&report, proof, now).await;
-        let recorded = recorded.map_err(|error| refusal(&product, &device, error));
+        let recorded = match self.engine.record(&report, proof, now).await {
+            Ok(Recorded::Yes) => Ok(Recorded::Yes),
+            Ok(Recorded::No(NotRecorded::NoClaim)) => Err(unknown_action()),
+            Ok(Recorded::No(_)) => Err(gone()),
+            Err(error) => Err(refusal(&product, &device, error)),
+        };
         let (status, message) = words(&content);
         let log = ReportLog {
             dialect: Dialect::HawkBit,
@@ -60,11 +64,7 @@ impl<S: ReportStore> ReportService<S> {
             message,
         };
         log.write(&recorded);
-        match recorded? {
-            Recorded::Yes => Ok(()),
-            Recorded::No(NotRecorded::NoClaim) => Err(unknown_action()),
-            Recorded::No(_) => Err(gone()),
-        }
+        recorded.map(drop)
     }
 }
 

@@ -20,7 +20,8 @@ use super::{Answer, Call, PublishService, ok, refused, respond};
 impl<S: PublishStore> PublishService<S> {
     pub(crate) async fn list_software(&self, call: &Call<'_>) -> Answer {
         let records = self.engine.updates(&call.product).await.map_err(refused)?;
-        ok(&records.iter().map(view).collect::<Result<Vec<_>, _>>()?)
+        // A record that cannot be read must not hide the others.
+        ok(&records.iter().filter_map(|record| view(record).ok()).collect::<Vec<_>>())
     }
 
     pub(crate) async fn show_software(&self, call: &Call<'_>, version: &Version) -> Answer {
@@ -111,6 +112,7 @@ fn must_be_the_same(
 /// An update as a software.
 fn view(record: &UpdateRecord) -> Result<Software, ApiError> {
     serde_json::from_value(shown(record)).map_err(|error| {
+        tracing::error!(product = %record.product, version = %record.version, %error, "update_unreadable");
         refused(EngineError::UnreadableUpdate { version: record.version.clone(), why: Cause::of(error) })
     })
 }
