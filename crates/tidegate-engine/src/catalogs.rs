@@ -55,8 +55,8 @@ impl CatalogCache {
         self.refreshed(store, product, now).await
     }
 
-    /// The catalog as it is: one small read when it has not changed. One that cannot be read leaves the last in force:
-    /// the shards refuse whatever it would grant wrongly.
+    /// The present catalog: one small read if it has not changed. If it cannot be read, the previous one stays in use.
+    /// The shards refuse a grant that the previous one allows by mistake.
     pub(crate) async fn refreshed(
         &self,
         store: &impl CheckStore,
@@ -73,7 +73,7 @@ impl CatalogCache {
                 (Err(_), Some((Some(name), updates))) => (Some(name), updates),
                 (Err(error), _) => return Err(error),
             },
-            // Nothing was ever live, or what is has not been compiled yet.
+            // No update was ever live, or the first catalog is not compiled yet.
             (_, None) => (None, Arc::new(Catalog::new(product.clone(), Slots::new(), []))),
         };
         let current = CurrentCatalog { head, updates };
@@ -83,20 +83,20 @@ impl CatalogCache {
     }
 
     fn seen(&self) -> MutexGuard<'_, HashMap<ProductId, Seen>> {
-        // What is in the map is whole at any time; a panic elsewhere does not spoil it.
+        // Every entry of the map is complete at any time, so a panic elsewhere cannot damage it.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Reads the catalog that a head names, or a later one. Whatever is in the way is said here, somebody is called for it,
-/// and the sweep is asked for another: the one that is named may be gone after the table was restored, or be of another
-/// format after an upgrade.
+/// Reads the catalog that a head names, or a later one. A failure is logged, raises an alarm, and requests a new
+/// catalog from the sweep. The named catalog can be missing after the table was restored, or have another format after
+/// an upgrade.
 async fn load(store: &impl CheckStore, product: &ProductId, named: &PublishedCatalog) -> Stored<(String, Catalog)> {
     let error = match read(store, product, &named.name).await {
         Ok(catalog) => return Ok((named.name.clone(), catalog)),
         Err(error) => error,
     };
-    // The head may have been old, and its catalog removed since.
+    // The head may be stale, and its catalog may be deleted already.
     let newer = store.head(product, Freshness::Strong).await?.and_then(|head| head.catalog);
     let (named, error) = match newer.filter(|newer| newer.name != named.name) {
         Some(newer) => match read(store, product, &newer.name).await {
@@ -107,7 +107,7 @@ async fn load(store: &impl CheckStore, product: &ProductId, named: &PublishedCat
     };
     tracing::error!(%product, catalog = named.name, %error, "catalog_unreadable");
     metrics::catalog_unreadable(product);
-    // Whoever saw it first has asked already, when the revision is 0.
+    // Revision 0 means that a new catalog was requested already.
     if named.revision > 0
         && let Err(error) = store.ask_for_catalog(product, &named.name).await
     {

@@ -8,8 +8,8 @@ use tidegate_core::guidance::check_again_after_s;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::status::StatusEffect;
 use tidegate_core::{
-    Catalog, Claim, ClaimState, ClaimStatus, Claims, Decision, Device, DeviceId, Objection, ObjectionCode, ProductId, Timestamp,
-    Update, UpdateId, decide,
+    Catalog, Claim, ClaimState, ClaimStatus, Claims, Decision, Device, DeviceId, Objection, ObjectionCode, ProductId,
+    Timestamp, Update, UpdateId, decide,
 };
 use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite, Head};
 use tidegate_store::store::Freshness;
@@ -81,7 +81,7 @@ pub struct Offered {
     pub check_again_after_s: u32,
 }
 
-/// Claim under way that a device must not carry out now.
+/// Claim in progress that a device must not carry out now.
 #[derive(Debug)]
 pub enum HeldClaim {
     /// Its rollout was stopped: the device is to leave it alone.
@@ -104,12 +104,12 @@ pub enum HeldClaim {
     },
 }
 
-/// What comes first when a device holds a claim.
+/// Order of a held claim and a new offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Precedence {
-    /// The newest update that fits, whatever the device holds.
+    /// The newest update that fits comes first, even if the device holds a claim.
     NewestUpdate,
-    /// The claim that it holds: its protocol carries one action at a time, which must be finished or cancelled.
+    /// The held claim comes first: the protocol has one action at a time, which must be finished or cancelled.
     HeldClaim,
 }
 
@@ -162,7 +162,7 @@ impl<S: CheckStore> CheckIns<S> {
         self.decide_and_reserve(device, context, write, Precedence::NewestUpdate, now).await
     }
 
-    /// The same for a protocol that carries one action at a time: a claim under way that was stopped, or that waits for
+    /// The check-in for a protocol with one action at a time: a claim in progress that was stopped, or that waits for
     /// its window, comes before any new offer.
     ///
     /// # Errors
@@ -227,8 +227,8 @@ impl<S: CheckStore> CheckIns<S> {
         }
     }
 
-    /// Reads the catalog again after a shard said that an update has changed. A change that is not compiled yet counts as
-    /// a pause.
+    /// Reads the catalog again after a shard said that an update has changed. A change that is not compiled yet counts
+    /// as a pause.
     async fn reread_changed(&self, decided: &Update, context: &mut DeviceContext, now: Timestamp) -> Done<()> {
         context.catalog = self.catalogs.refreshed(&self.store, &decided.product, now).await?;
         let found = context.catalog.updates.find(&decided.id, &decided.version);
@@ -270,7 +270,7 @@ impl<S: CheckStore> CheckIns<S> {
         Ok(self.catalogs.current(&self.store, product, now).await?.head)
     }
 
-    /// Checks that a device may have its token for the asking: its product allows it, and no operator has revoked one.
+    /// Checks that a device may get a token by registration: its product allows it, and no operator has revoked one.
     ///
     /// # Errors
     /// `RegistrationClosed`, or the store cannot be reached.
@@ -311,8 +311,8 @@ impl<S: CheckStore> CheckIns<S> {
         }
     }
 
-    /// Writes the device's record, and the deferrals that wait for a write. A check-in is answered also when that fails:
-    /// the next one writes them.
+    /// Writes the device's record, and the deferrals that wait for a write. A check-in is answered also when that
+    /// fails: the next one writes them.
     async fn save(&self, write: Option<DeviceWrite>, now: Timestamp) {
         let Some(write) = write else {
             return;

@@ -1,7 +1,7 @@
 //! Compiles a product's live updates into one catalog, and puts it in force.
 //!
-//! Whoever changes an update does this afterwards. If it is cut off, check-ins are decided on the catalog before, whose
-//! grants the shards refuse as they do any that was decided on old data, and the sweep does it within a minute.
+//! The function that changes an update compiles afterwards. If it is interrupted, check-ins use the previous catalog.
+//! Its grants have an earlier generation, so the shards refuse them. The sweep compiles within a minute.
 
 use std::sync::Arc;
 
@@ -12,16 +12,16 @@ use tidegate_store::store::{Freshness, StoreError, Stored};
 use tidegate_store::{CloseRollouts, ReadCatalog, ReadUpdates};
 use tidegate_wire::definition::Definition;
 
-/// How often a compilation is tried while its operator waits.
+/// Tries of a compilation while its operator waits.
 const MOST_TRIES: usize = 3;
 
-/// Compiles what is live, and puts it in force, unless that or something later is in force already. A product without
-/// any change has nothing to compile.
+/// Compiles the live updates and puts the catalog in force, unless this catalog or a later one is in force already.
+/// Does nothing for a product without a change.
 ///
 /// # Errors
 /// When the store cannot be reached.
 pub async fn compile(store: &(impl ReadCatalog + ReadUpdates + CloseRollouts), product: &ProductId) -> Stored<()> {
-    // The head first: what is read after it holds every change that it counts.
+    // The head is read first, so the records read after it contain every change that it counts.
     let Some(head) = store.head(product, Freshness::Strong).await?.filter(Head::is_behind) else {
         return Ok(());
     };
@@ -30,7 +30,7 @@ pub async fn compile(store: &(impl ReadCatalog + ReadUpdates + CloseRollouts), p
     store.put_catalog(product, head.revision, bytes).await.map(drop)
 }
 
-/// The same for somebody who has just changed an update, and must not fail for this: the sweep tries again.
+/// Compiles after a change, and never fails: if the compilation fails, the sweep repeats it.
 pub async fn compile_or_leave_it(store: &(impl ReadCatalog + ReadUpdates + CloseRollouts), product: &ProductId) {
     for left in (0..MOST_TRIES).rev() {
         match compile(store, product).await {
@@ -41,8 +41,8 @@ pub async fn compile_or_leave_it(store: &(impl ReadCatalog + ReadUpdates + Close
     }
 }
 
-/// The update that a record describes, as the rules know it. The names of the attributes that its policies ask for go into
-/// `slots`.
+/// The update that a record describes, as the rules know it. The names of the attributes that its policies ask for go
+/// into `slots`.
 ///
 /// # Errors
 /// When the stored definition cannot be understood.
@@ -50,7 +50,7 @@ pub fn update_of(record: &UpdateRecord, slots: &mut Slots) -> Stored<Update> {
     Definition::compile(&record.definition, &record.product, &record.publication(), slots).map_err(StoreError::corrupt)
 }
 
-/// What is live, and what was taken back. A record that cannot be understood is left out, and said so.
+/// The catalog of the live and the stopped updates. An unreadable record is logged and left out.
 fn catalog(product: &ProductId, records: &[UpdateRecord]) -> Catalog {
     let mut slots = Slots::new();
     let mut live = Vec::new();
@@ -65,7 +65,7 @@ fn catalog(product: &ProductId, records: &[UpdateRecord]) -> Catalog {
     Catalog::new(product.clone(), slots, live).with_stopped_updates(stopped_updates)
 }
 
-/// The bytes, read back before anybody depends on them.
+/// The encoded catalog, verified by reading it back.
 fn encoded(catalog: &Catalog) -> Stored<Vec<u8>> {
     let corrupt = |why: &dyn std::fmt::Display| StoreError::Corrupt(format!("the compiled catalog: {why}").into());
     let bytes = catalog.to_snapshot().ok_or_else(|| corrupt(&"an update cannot be encoded"))?;

@@ -1,8 +1,8 @@
 //! Changes of a rollout, in the only order in which they are safe.
 //!
-//! Closing writes the shards first and the record after: once the record says so, nothing can be
-//! granted any more. Opening writes the record first and the shards after: if it is cut off, the
-//! shards stay shut, and the sweep opens them. Whatever is cut off denies; nothing grants twice.
+//! Closing writes the shards first and the record after: when the record is written, nothing can be granted any more.
+//! Opening writes the record first and the shards after: if it is interrupted, the shards stay shut, and the sweep
+//! opens them. So an interrupted change denies grants, and no grant counts twice.
 
 use tidegate_core::health::{Ruling, Verdict};
 use tidegate_core::limits::{Allocation, Limits};
@@ -15,28 +15,28 @@ use tidegate_store::{CloseRollouts, OpenRollouts, ReadUpdates};
 
 use crate::error::Done;
 
-/// Who changes something, why, and when.
+/// Author, reason and time of a change.
 #[derive(Debug, Clone)]
 pub struct Actor {
     /// The principal.
     pub who: String,
     /// The reason that was given.
     pub reason: String,
-    /// Now.
+    /// The time of the change.
     pub now: Timestamp,
 }
 
-/// What a rollout's limits are split from.
+/// Input for the split of a rollout's limits over its shards.
 #[derive(Debug, Clone, Copy)]
 pub struct Measure<'a> {
     /// The limits.
     pub limits: &'a Limits,
-    /// What one device downloads.
+    /// The size of one device's download.
     pub bytes_per_device: u64,
 }
 
 impl<'a> Measure<'a> {
-    /// An update's.
+    /// The measure of an update.
     #[must_use]
     pub fn of(update: &'a Update) -> Self {
         Self { limits: &update.rollout.limits, bytes_per_device: update.content.size_bytes() }
@@ -94,8 +94,8 @@ async fn shut(
     Ok(changed)
 }
 
-/// Stops a rollout whose outcomes are worse than its health rule tolerates. Whoever sees them first
-/// does it; doing it twice changes nothing more.
+/// Stops a rollout whose outcomes are worse than its health rule tolerates. The function that sees them first does it.
+/// A second call changes nothing.
 ///
 /// # Errors
 /// When the store cannot be reached. The next report, or the sweep, tries again.
@@ -117,7 +117,7 @@ pub async fn stop_if_bad(
     Ok(Some(verdict))
 }
 
-/// Puts a new definition in force, which differs by `knobs`.
+/// Puts a new definition in force. `knobs` names the changed settings for the audit log.
 ///
 /// # Errors
 /// As for [`transition`].
@@ -132,7 +132,7 @@ pub async fn redefine(
     change(store, update, changed, &format!("edit {knobs}"), measure, actor).await
 }
 
-/// Splits limits again that were below what was held, once they are not any more.
+/// Splits limits again that were lower than the held number, after enough claims have ended.
 ///
 /// # Errors
 /// As for [`transition`].
@@ -145,8 +145,8 @@ pub async fn split_again(
     change(store, update, next(update, actor), "split limits", measure, actor).await
 }
 
-/// Changes an update within its state. Where it is live, its limits are split anew around what the
-/// shards hold, with all of them shut meanwhile.
+/// Changes an update within its state. If it is live, its limits are split again from the numbers that the shards hold.
+/// All shards are shut meanwhile.
 async fn change(
     store: &(impl OpenRollouts + ReadUpdates),
     update: &UpdateRecord,
@@ -162,7 +162,7 @@ async fn change(
     Ok(changed)
 }
 
-/// Whether splitting again would grant what the present caps do not.
+/// Returns true if a new split would allow grants that the present caps refuse.
 #[must_use]
 pub fn can_split_again(
     allocation: &Allocation,
@@ -174,10 +174,10 @@ pub fn can_split_again(
         && !split(shards, measure, now).has_caps_of(allocation)
 }
 
-/// Opens the shards of an active update again after a change that was cut off.
+/// Opens the shards of an active update again after an interrupted change.
 ///
 /// # Errors
-/// When the store cannot be reached, or another change is under way.
+/// When the store cannot be reached, or another change is in progress.
 pub async fn reopen(store: &impl OpenRollouts, update: &UpdateRecord) -> Stored<()> {
     match (&update.allocation, update.state) {
         (Some(allocation), State::Active) => store.open_shards(&update.id, allocation, update.generation).await,
@@ -212,7 +212,7 @@ fn fresh(measure: Measure<'_>, now: Timestamp) -> Allocation {
     Allocation::split(measure.limits, measure.bytes_per_device, &vec![Counts::default(); shards], period)
 }
 
-/// A draft has no shards yet.
+/// Shuts the shards of an update. A draft has none.
 async fn close(store: &impl CloseRollouts, update: &UpdateRecord, gate: Gate, generation: u64) -> Stored<()> {
     match &update.allocation {
         Some(allocation) => store.close_shards(&update.id, allocation.shards(), gate, generation).await,

@@ -1,5 +1,5 @@
-//! How often each update was put off, and why. Counted in memory and stored by a check-in that
-//! writes anyway, at most once a minute: a check-in that offers nothing must not write.
+//! Number of deferrals of each update, by reason. They are counted in memory. A check-in that writes anyway stores
+//! them, at most once a minute, because a check-in without an offer must not write.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -21,7 +21,7 @@ struct Counted {
 }
 
 impl Deferrals {
-    /// Counts every update that only had to wait.
+    /// Counts every update for which the device only has to wait its turn.
     pub(crate) fn count(&self, decision: &Decision<'_>, now: Timestamp) {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waits = |(_, objection): &&(_, Objection)| objection.cure() == Cure::Turn;
@@ -31,7 +31,7 @@ impl Deferrals {
         counted.since.get_or_insert(now);
     }
 
-    /// The counts, once they are old enough to be stored.
+    /// The counts, if they are old enough to be stored.
     pub(crate) fn due(&self, now: Timestamp) -> BTreeMap<UpdateId, BTreeMap<&'static str, u64>> {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut due: BTreeMap<UpdateId, BTreeMap<&'static str, u64>> = BTreeMap::new();

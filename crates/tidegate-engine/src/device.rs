@@ -1,4 +1,4 @@
-//! The record of a device: what it holds, and when it is written.
+//! The record of a device: its contents, and the times of its writes.
 
 use serde_json::{Map, Value};
 use tidegate_core::device::Delivery;
@@ -10,8 +10,8 @@ use tidegate_wire::device_json::attributes_of;
 /// more often than that.
 const SEEN_AGAIN_S: i64 = 24 * 3600;
 
-/// A device as its record has it, for a request that does not say what the device runs. `None` when the device never
-/// said it, or when the record cannot be used.
+/// A device from its record, for a request that does not contain the device's version. `None` if the record has no
+/// version or cannot be used.
 #[must_use]
 pub fn stored_device(
     product: &ProductId,
@@ -44,8 +44,8 @@ pub fn seen(
     }
 }
 
-/// The write for a device that says this of itself: all of it when the device is new or anything has changed, and the
-/// time once a day. `None` when nothing must be written.
+/// The write for a device that sends its version and attributes: all of them if the device is new or anything has
+/// changed, and the time once a day. `None` if there is nothing to write.
 #[must_use]
 pub fn changed(
     product: &ProductId,
@@ -62,7 +62,7 @@ pub fn changed(
     Some(DeviceWrite { attributes, ..seen(product, device, record, version, now) })
 }
 
-/// The write for a device that says nothing of itself: the time, once a day.
+/// The write for a device that sends neither version nor attributes: the time, once a day.
 #[must_use]
 pub fn seen_again(
     product: &ProductId,
@@ -74,7 +74,7 @@ pub fn seen_again(
     Some(seen(product, device, record, version, now))
 }
 
-/// Whether a day has passed since the record was last written.
+/// Returns true if a day has passed since the record was last written.
 #[must_use]
 pub fn is_seen_long_ago(record: &DeviceRecord, now: Timestamp) -> bool {
     let seen_s = record.last_seen.map_or(i64::MAX, |seen| now.as_second().saturating_sub(seen.as_second()));

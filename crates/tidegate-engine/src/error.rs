@@ -56,7 +56,7 @@ pub enum EngineError {
     BadDefinition {
         /// The code on the wire.
         code: ErrorCode,
-        /// What is wrong and what is expected.
+        /// The wrong value and the expected one.
         message: String,
     },
     /// A stored update cannot be understood.
@@ -64,7 +64,7 @@ pub enum EngineError {
     UnreadableUpdate {
         /// The version.
         version: Version,
-        /// What is wrong.
+        /// The cause.
         #[source]
         why: Cause,
     },
@@ -83,7 +83,7 @@ pub enum EngineError {
     /// The update is over: its rollout cannot be edited.
     #[error("cannot edit an update that is {0}; it must be draft, active or paused")]
     NotEditable(State),
-    /// The store did not do it.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -92,7 +92,7 @@ pub enum EngineError {
 pub type Done<T> = Result<T, EngineError>;
 
 impl From<ApiError> for EngineError {
-    /// Reading a definition gives the code and the message that its sender is told.
+    /// An error of a definition keeps its code and its message for the caller.
     fn from(error: ApiError) -> Self {
         Self::BadDefinition { code: error.code, message: error.message }
     }

@@ -10,12 +10,12 @@ use tidegate_wire::answer::SignedFile;
 use crate::check_in::CheckIns;
 use crate::error::{Done, EngineError};
 
-/// Files of an update with their URLs, and the time at which those end.
+/// Files of an update with their URLs, and the time at which the URLs expire.
 #[derive(Debug)]
 pub struct SignedFiles {
     /// The files.
     pub files: Vec<SignedFile>,
-    /// End of the URLs.
+    /// Expiry of the URLs.
     pub ends: Timestamp,
 }
 
@@ -44,7 +44,7 @@ impl<S: CheckStore> CheckIns<S> {
         Ok(SignedFiles { files, ends })
     }
 
-    /// Signs a URL for one file of a claim under way.
+    /// Signs a URL for one file of a claim in progress.
     ///
     /// # Errors
     /// When no URL can be signed now.
@@ -66,7 +66,7 @@ impl<S: CheckStore> CheckIns<S> {
     /// Reads a part of a file, both ends included.
     ///
     /// # Errors
-    /// When it cannot be read. Behind a CDN the function has no right to.
+    /// When the file cannot be read. With a CDN the function has no right to read it.
     pub async fn read_part(&self, product: &ProductId, file: &File, bytes: RangeInclusive<u64>) -> Done<Vec<u8>> {
         Ok(self.images.read(product, file, bytes).await?)
     }

@@ -1,8 +1,8 @@
 //! Use cases of the service, over a store and without HTTP: a door parses a request, calls one of these, and writes the
 //! answer in its protocol.
 //!
-//! [`CheckIns`] decides and reserves, [`Reports`] settles, [`Operations`] are what operators do, [`control`] changes a rollout, [`compile`] puts a catalog in
-//! force, [`SweepService`] does what time does.
+//! [`CheckIns`] decides and reserves. [`Reports`] settles. [`Operations`] has the use cases of operators. [`control`]
+//! changes a rollout. [`compile`] puts a catalog in force. [`SweepService`] expires claims and finishes rollouts.
 
 pub mod catalogs;
 pub mod check_in;

@@ -14,8 +14,8 @@ pub fn rollout_stopped(product: &ProductId) {
     tracing::info!(target: TARGET, %product, rollouts_stopped = 1_u64);
 }
 
-/// Counts a compiled catalog that cannot be read. The one before it stays in force, and no later change of the product
-/// is seen: an alarm watches it.
+/// Counts a compiled catalog that cannot be read. The previous one stays in use, so later changes of the product have
+/// no effect: an alarm watches it.
 pub fn catalog_unreadable(product: &ProductId) {
     tracing::info!(target: TARGET, catalogs_unreadable = 1_u64);
     tracing::info!(target: TARGET, %product, catalogs_unreadable = 1_u64);

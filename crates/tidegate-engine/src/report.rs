@@ -59,7 +59,7 @@ pub enum Found {
 /// Content of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// A status on the way, or an outcome.
+    /// A progress status or an outcome.
     Status {
         /// The status.
         status: Status,
@@ -77,12 +77,12 @@ pub enum Content {
 /// Source of the version that a device runs, once it has installed an update.
 #[derive(Debug, Clone, Copy)]
 pub enum VersionFrom<'a> {
-    /// Its next check-in says it.
+    /// The next check-in contains it.
     CheckIn,
-    /// Its check-ins do not say it: the report of a success goes into its record. `running` is the version that this
-    /// report says by itself, whether or not the device has a claim on it.
+    /// Check-ins do not contain it, so the report of a success writes it to the record. `running` is the version that
+    /// this report names itself, with or without a claim on it.
     Report {
-        /// Version that the device says it runs now.
+        /// Version that the device runs now, as the report says.
         running: Option<&'a Version>,
     },
 }
@@ -205,8 +205,7 @@ impl<S: ReportStore> Reports<S> {
         Ok(Recorded::Yes)
     }
 
-    /// Ends a reservation of a device that installed nothing. Where it was told to stop, the attempt is not held against
-    /// it.
+    /// Ends a reservation of a device that installed nothing. If its update was stopped, the attempt does not count.
     async fn let_go(&self, key: &ClaimKey, claim: &Claim) -> Stored<Recorded> {
         let over = Recorded::No(not_recorded(claim));
         if claim.state != ClaimState::Reserved {
@@ -233,8 +232,7 @@ impl<S: ReportStore> Reports<S> {
         }
     }
 
-    /// Writes the version that a device says it runs, when its record says another; returns whether there was anything
-    /// to do for a product that exists.
+    /// Writes the version that a device reports, if its record has another one; returns true if it did.
     async fn save_running(
         &self,
         report: &Report<'_>,
@@ -246,7 +244,7 @@ impl<S: ReportStore> Reports<S> {
         let Some(write) = running(report, version, &record, now) else {
             return Ok(false);
         };
-        // A device whose record has a version has checked in, or passed this check before.
+        // A device whose record has a version has passed this check before, or has checked in.
         if record.version.is_none() && self.store.head(report.product, Freshness::Eventual).await?.is_none() {
             return Err(EngineError::UnknownProduct(report.product.clone()));
         }
@@ -269,7 +267,7 @@ fn find<'a>(report: &Report<'_>, known: &'a KnownDevice) -> Result<(ClaimKey, &'
     Ok((ClaimKey { product: report.product.clone(), device: report.device.clone(), update }, claim))
 }
 
-/// The write for a device that says it runs `version`, as for one that checks in.
+/// The write for a device that reports `version` as running; the same as for a check-in.
 fn running(report: &Report<'_>, version: &Version, record: &DeviceRecord, now: Timestamp) -> Option<DeviceWrite> {
     let attributes = match record.attributes.as_str() {
         "" => json!({"id": report.device.as_str(), "product": report.product.as_str()}).to_string(),

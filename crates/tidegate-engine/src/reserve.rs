@@ -1,7 +1,7 @@
 //! Reserving a slot for a device: its shards are asked one after another until one grants.
 //!
-//! Nothing is answered before the claim is committed. So a reply that is lost, a function that is killed or a request
-//! that is repeated can neither exceed a limit nor lose a slot.
+//! The answer is sent only after the claim is committed. So a lost reply, a killed function or a repeated request can
+//! neither exceed a limit nor lose a slot.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -18,12 +18,12 @@ use tidegate_store::{CheckStore, StoreError};
 
 use crate::check_in::CheckIns;
 
-/// How often one shard is asked while others write to it. With the pauses below that is about a
-/// third of a second; then the answer is "nothing now".
+/// Tries per shard while other requests write to it. With the pauses below they take about a third of a second. Then
+/// the answer is "nothing now".
 const MOST_TRIES: u32 = 5;
 /// The first pause between tries, in milliseconds; it doubles, and a device's id spreads it.
 const FIRST_PAUSE_MS: u64 = 20;
-/// For how long "too many in flight" is believed without asking again, in milliseconds.
+/// Time for which "too many in flight" is cached, in milliseconds.
 const CROWDED_MS: i64 = 1000;
 
 /// Result of trying to reserve a slot.
@@ -39,7 +39,7 @@ pub(crate) enum ReserveOutcome {
     OtherGeneration,
 }
 
-/// Shards that had no room, so that a rollout that is full costs no writes.
+/// Cache of shards that had no room, so that a full rollout costs no writes.
 #[derive(Debug, Default)]
 pub(crate) struct FullShardCache(Mutex<HashMap<(UpdateId, u16), Closed>>);
 
@@ -51,8 +51,8 @@ struct Closed {
 }
 
 impl FullShardCache {
-    /// Why a shard has no room for `grant`, if that is known to be true still. A new generation
-    /// means new caps.
+    /// The reason why a shard has no room for `grant`, if it is cached and still valid. A new generation has new caps,
+    /// so it makes the reason invalid.
     fn closed(&self, update: &Update, shard: u16, grant: Grant, now: Timestamp) -> Option<NoRoom> {
         let closed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let closed = closed.get(&(update.id.clone(), shard)).copied()?;
@@ -105,7 +105,7 @@ impl<S: CheckStore> CheckIns<S> {
                     no_room = Some(sooner(no_room, why));
                 }
                 ReserveOutcome::OtherGeneration => {
-                    // Until the change is compiled, no check-in need find that out by writing.
+                    // Until the change is compiled, no other check-in needs a write to detect it.
                     self.full_shards.close(update, shard, NoRoom::Paused, now);
                     return Ok(ReserveOutcome::OtherGeneration);
                 }
@@ -140,7 +140,7 @@ impl<S: CheckStore> CheckIns<S> {
                         format!("the claim of {} on {} is gone", device.id, update.id).into(),
                     ));
                 }
-                // Another check-in of the same device wrote its record; that one will do.
+                // Another check-in of the same device has written its record already.
                 Reserved::OtherDevice => *write = None,
                 Reserved::Refused(None) => return Ok(ReserveOutcome::NoRoom(NoRoom::Paused)),
                 Reserved::Refused(Some(shard)) => match refused(&shard, &mut reservation, update, now) {
@@ -228,7 +228,7 @@ fn sooner(known: Option<NoRoom>, other: NoRoom) -> NoRoom {
     known.into_iter().chain([other]).min_by_key(rank).unwrap_or(other)
 }
 
-/// Devices that met at one record do not meet there again.
+/// The pause before a try. It differs from device to device, so that two devices do not collide again.
 async fn pause(device: &Device, attempt: u32) {
     let place = device.id.as_str().bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
     let longest_ms = FIRST_PAUSE_MS << attempt;

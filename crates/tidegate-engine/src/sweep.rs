@@ -1,5 +1,5 @@
-//! What time does to rollouts: claims expire, rollouts finish, and changes that were cut off are
-//! put right. Scheduled each minute; running it twice at once does no harm.
+//! The sweep: it expires claims, finishes rollouts and repairs interrupted changes. A schedule starts it each minute.
+//! Two sweeps at the same time do no harm.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub struct SweepService<S> {
     store: S,
 }
 
-/// What one sweep did.
+/// Result of one sweep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Swept {
     /// Claims whose reservation ended.
@@ -36,10 +36,10 @@ pub struct Swept {
     pub repaired: u64,
     /// Rollouts whose limits were split again.
     pub split_again: u64,
-    /// Rollouts that are shut for a change of which the record does not know: it is under way, or
-    /// was cut off. Nothing is granted until somebody makes it again.
+    /// Rollouts whose shards are shut for a change that the record does not contain yet. The change is in progress or
+    /// was interrupted. Nothing is granted until an operator repeats it.
     pub unfinished: u64,
-    /// Records that could not be dealt with; the log says why.
+    /// Records that failed; the log has the reason.
     pub failed: u64,
 }
 
@@ -50,10 +50,10 @@ impl<S: SweepStore> SweepService<S> {
         Self { store }
     }
 
-    /// Does everything that is due at `now`. A record that fails does not hold up the others.
+    /// Does everything that is due at `now`. A record that fails does not stop the others.
     ///
     /// # Errors
-    /// When the store cannot even be listed.
+    /// When the store cannot list the due claims, the products, or the updates of a product.
     pub async fn sweep(&self, now: Timestamp) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         let mut due = Due::new();
@@ -64,7 +64,7 @@ impl<S: SweepStore> SweepService<S> {
             self.sweep_product(&product, &mut due, now, &mut swept).await?;
         }
         for update in due.keys() {
-            // Whether its places may be given on cannot be known, so they are kept.
+            // Its counters are unknown, so its claims keep their places.
             tracing::warn!(%update, "claims_without_record");
         }
         tracing::info!(
@@ -81,7 +81,7 @@ impl<S: SweepStore> SweepService<S> {
         Ok(swept)
     }
 
-    /// Which of the listed claims are over by their own records: the index may be behind.
+    /// The listed claims whose own records have ended. The index may be older than the records.
     async fn silent(&self, due: Vec<ClaimKey>, now: Timestamp, swept: &mut Swept) -> Vec<Silent> {
         let mut silent = Vec::with_capacity(due.len());
         for key in due {
@@ -122,7 +122,7 @@ impl<S: SweepStore> SweepService<S> {
         for record in &records {
             let due = due.remove(&record.id).unwrap_or_default();
             if !record.state.is_live() {
-                // It grants nothing any more: its places are of no use to anybody.
+                // It grants nothing any more, so every due claim can end.
                 for silent in self.silent(due, now, swept).await {
                     self.expire(&silent, swept).await;
                 }
@@ -183,7 +183,7 @@ impl<S: SweepStore> SweepService<S> {
             control::reopen(&self.store, record).await?;
             swept.repaired += 1;
         } else if is_unfinished(record, &shards) {
-            // An operator may be at it this very moment; if this is said again, nobody is.
+            // The change may still be in progress. If the next sweep logs this again, it was interrupted.
             tracing::warn!(product = %record.product, version = %record.version, "change_unfinished");
             swept.unfinished += 1;
         } else if record.state == State::Active && control::can_split_again(allocation, &shards, measure, now) {
@@ -194,8 +194,8 @@ impl<S: SweepStore> SweepService<S> {
         Ok(counts)
     }
 
-    /// Stops a rollout whose update is bad, before the places of devices that fell silent are given
-    /// to others: they are evidence already. Whether it was stopped.
+    /// Stops a rollout whose update is bad; returns whether it did. This comes before other devices get the places of
+    /// silent devices: silence is evidence already.
     async fn judge(
         &self,
         record: &UpdateRecord,
@@ -209,7 +209,8 @@ impl<S: SweepStore> SweepService<S> {
     }
 }
 
-/// How many silent devices' places are given on now. Nobody gets one after the rollout's end.
+/// Number of silent devices whose places are given to other devices now. After the rollout's end all claims may end,
+/// because no device gets a place any more.
 fn given_on(update: &Update, counts: &Counts, silent: usize, now: Timestamp) -> usize {
     if update.rollout.ends_at.is_some_and(|end| now >= end) {
         return silent;
@@ -222,7 +223,7 @@ fn given_on(update: &Update, counts: &Counts, silent: usize, now: Timestamp) -> 
 /// Claims whose reservation is over, by update.
 type Due = BTreeMap<UpdateId, Vec<ClaimKey>>;
 
-/// A claim whose device was silent until its end, and what that makes of it.
+/// A claim whose device was silent until its end: the claim before and after, and the change of the counters.
 struct Silent {
     key: ClaimKey,
     before: Claim,
@@ -231,14 +232,14 @@ struct Silent {
 }
 
 impl Swept {
-    /// Logged once, here.
+    /// Logs and counts a claim that could not be expired.
     fn expiry_failed(&mut self, key: &ClaimKey, error: &StoreError) {
         tracing::error!(product = %key.product, device = %key.device, %error, "expiry_failed");
         self.failed += 1;
     }
 }
 
-/// A rollout is over when its end has come, or all its places are given, and nobody is under way.
+/// Reason why a rollout is over: no device is in flight, and its end has come or its slots are used up.
 fn is_over(update: &Update, counts: &Counts, now: Timestamp) -> Option<&'static str> {
     if counts.in_flight > 0 {
         return None;
@@ -254,8 +255,8 @@ fn is_over(update: &Update, counts: &Counts, now: Timestamp) -> Option<&'static 
     }
 }
 
-/// A change that was cut off after its record was written leaves shards of its generation shut, or
-/// of an earlier one.
+/// Returns true after a change that was interrupted behind the write of its record: it leaves a shard shut, missing or
+/// of an earlier generation.
 fn needs_repair(record: &UpdateRecord, shards: &[Option<Shard>]) -> bool {
     let agrees = |shard: &Option<Shard>| match shard {
         Some(shard) => {
@@ -266,8 +267,7 @@ fn needs_repair(record: &UpdateRecord, shards: &[Option<Shard>]) -> bool {
     record.state == State::Active && !shards.iter().all(agrees)
 }
 
-/// A shard of a later generation than the record belongs to a change whose record is still to be
-/// written.
+/// Returns true if a shard has a later generation than the record: the change has not written its record yet.
 fn is_unfinished(record: &UpdateRecord, shards: &[Option<Shard>]) -> bool {
     shards.iter().flatten().any(|shard| shard.generation > record.generation)
 }

@@ -26,21 +26,20 @@ struct TokenKey {
     secret: Vec<u8>,
 }
 
-/// What a good token proves.
+/// Proof of a valid token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// It is this device's own token of that generation. The device's record says which
-    /// generation is the first that is still good.
+    /// The device's own token of this generation. The device's record has the first generation that is still valid.
     Device {
-        /// Counts the revocations before it was issued.
+        /// Number of revocations before it was issued.
         generation: u32,
     },
-    /// It is the product's shared token, which only products that opted in accept.
+    /// The product's shared token. A product accepts it only if its settings allow it.
     Product,
 }
 
 impl Proof {
-    /// Whether the proof holds, once the device's record and its product's settings are known.
+    /// Returns true if the proof is valid for the device's record and its product's settings.
     #[must_use]
     pub fn is_accepted(self, token_generation: u32, accepts_product_tokens: bool) -> bool {
         match self {

@@ -12,8 +12,8 @@ use tidegate_wire::route::{CheckRoute, RouteId};
 use crate::dialect::{Dialect, log_check_in, refusal};
 use crate::router;
 
-/// The age of a catalog, in milliseconds, up to which it is used without a look at its head: changes of a rollout are
-/// seen within it.
+/// The age of a catalog, in milliseconds, up to which it is used without a read of its head. Changes of a rollout take
+/// effect within this time.
 pub const CATALOG_AGE_MS: i64 = 1000;
 /// The longest time for which a request may wait, in seconds: the function and the front door both end it at 30.
 pub const LONGEST_POLL_S: u32 = 20;
@@ -33,8 +33,8 @@ impl<S: CheckStore> CheckService<S> {
         Self { engine: CheckIns::new(store, images, catalog_age_ms), keys, longest_poll_ms: 0 }
     }
 
-    /// The same service, which lets a request wait for an update where its protocol can ask for that. A function that
-    /// waits is paid for, and API Gateway waits for none longer than 30 s.
+    /// The same service, which lets a request wait for an update if its protocol can ask for that. A waiting function
+    /// costs money, and API Gateway waits for at most 30 s.
     #[must_use]
     pub fn with_long_poll(self, longest_s: u32) -> Self {
         Self { longest_poll_ms: u64::from(longest_s.min(LONGEST_POLL_S)) * 1000, ..self }
@@ -86,7 +86,7 @@ impl<S: CheckStore> CheckService<S> {
         self.engine.context(product, device, proof, now).await.map_err(|error| refusal(product, device, error))
     }
 
-    /// One check-in, logged.
+    /// Checks a device in, and logs the result.
     pub(crate) async fn check_in(
         &self,
         dialect: Dialect,
@@ -101,7 +101,7 @@ impl<S: CheckStore> CheckService<S> {
         Ok(result)
     }
 
-    /// Whether a device may have its token for the asking.
+    /// Checks that a device may get a token by registration.
     pub(crate) async fn may_register(
         &self,
         product: &ProductId,

@@ -77,7 +77,7 @@ pub fn described(json: DeviceJson, delivery: Delivery) -> Result<(Device, Map<St
     Ok((Device { id, product, version, attributes, delivery }, object))
 }
 
-/// The text that a record keeps of a `device.json`. The version has a field of its own.
+/// The text of a `device.json` for the device's record. It leaves out the version, which has its own field.
 pub(crate) fn without_version(object: &Map<String, Value>) -> String {
     struct WithoutVersion<'a>(&'a Map<String, Value>);
 

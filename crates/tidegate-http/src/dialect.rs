@@ -37,8 +37,8 @@ pub(crate) fn authorization(request: &Request) -> Option<&str> {
     request.headers().get("authorization").and_then(|value| value.to_str().ok())
 }
 
-/// The answer to a device whose use case was not carried out. A failure of the store is logged here, once; the device
-/// learns nothing about our insides.
+/// The answer to a device whose use case failed. A failure of the store is logged here, once. The answer contains no
+/// internal details.
 pub(crate) fn refusal(product: &ProductId, device: &DeviceId, error: EngineError) -> ApiError {
     match error {
         EngineError::UnknownProduct(_) => ApiError::new(ErrorCode::UnknownProduct, error.to_string()),
@@ -53,7 +53,7 @@ pub(crate) fn refusal(product: &ProductId, device: &DeviceId, error: EngineError
         | EngineError::ImageMissing { .. }
         | EngineError::ImageMismatch { .. }
         | EngineError::UnreadableUpdate { .. } => {
-            // Operators' refusals: no use case of a device ends so.
+            // Errors of operators' use cases: no use case of a device returns them.
             tracing::error!(%product, %device, %error, "unexpected_refusal");
             ApiError::unavailable(retry_after_s(device))
         }
@@ -95,7 +95,7 @@ pub(crate) fn log_check_in(dialect: Dialect, device: &Device, result: &CheckInRe
     }
 }
 
-/// Logs a check-in of a device that never said which version it runs.
+/// Logs a check-in of a device that has never sent its version.
 pub(crate) fn log_no_version(dialect: Dialect, product: &ProductId, device: &DeviceId) {
     tracing::debug!(%product, %device, %dialect, reason = "no_version", "check_in");
 }

@@ -5,8 +5,8 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use tidegate_wire::ApiError;
 
-/// An answer of compact JSON with its length. A string search is all the parsing that some agents
-/// do, so there is never a space in it.
+/// An answer of compact JSON with its length. Some agents only search for strings, so the JSON contains no spaces
+/// outside of texts.
 #[must_use]
 pub fn respond(status: u16, body: &impl Serialize) -> Response<Body> {
     let text = serde_json::to_string(body).unwrap_or_else(|_| "{}".into());
@@ -29,7 +29,7 @@ pub fn error_response(error: &ApiError) -> Response<Body> {
     response
 }
 
-/// An answer that sends a client to another address, afresh each time.
+/// A redirect to another address. Clients must not cache it.
 #[must_use]
 pub fn redirect(url: &str) -> Response<Body> {
     let built = Response::builder()
@@ -41,7 +41,7 @@ pub fn redirect(url: &str) -> Response<Body> {
     built.expect("a signed URL is a URL, and the rest is constant")
 }
 
-/// Where a client reached us: scheme and host, without a path.
+/// The address that the client used: scheme and host, without a path.
 #[must_use]
 pub fn base_url(request: &Request) -> String {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());

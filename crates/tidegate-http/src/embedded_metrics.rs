@@ -32,8 +32,8 @@ impl<S: Subscriber, W: for<'a> MakeWriter<'a> + 'static> Layer<S> for EmbeddedMe
         }
         let mut line = Line::default();
         event.record(&mut line);
-        // One write, so that no other line gets in between. A metric that cannot be written is no
-        // reason to fail a request.
+        // One write, so that no other line comes in between. A request does not fail because its metric cannot be
+        // written.
         let line = format!("{}\n", line.embedded((self.now)()));
         let _written = self.writer.make_writer().write_all(line.as_bytes());
     }

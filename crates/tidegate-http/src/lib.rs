@@ -1,8 +1,9 @@
 //! Doors of the functions: a request is parsed, a use case of the engine is called, and its result is written as an
 //! answer.
 //!
-//! A dialect is a folder: `wire` reads and writes its bytes, `check` and `report` are its half of the two functions that
-//! devices call. A dialect knows no other, and decides nothing.
+//! A dialect is a folder: `wire` reads and writes its bytes; `check` and `report` are its handlers in the two functions
+//! that devices call. The native dialect and Ioto's have no `wire`: their JSON is in `tidegate-wire`, and they share
+//! [`device_json`]. A dialect knows no other dialect, and decides nothing.
 
 pub mod check_service;
 pub mod device_json;

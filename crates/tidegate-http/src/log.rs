@@ -20,7 +20,7 @@ pub fn start_function_log() {
 }
 
 /// One JSON line per event on standard error, filtered by `TIDEGATE_LOG` (default `info`), for the
-/// person at a terminal. A second start in one process is a test: the first log stays.
+/// person at a terminal. Only tests start it twice in one process: then the first log stays.
 pub fn start_terminal_log() {
     drop(tracing_subscriber::registry().with(lines(std::io::stderr)).try_init());
 }

@@ -49,7 +49,7 @@ impl<S: ReportStore> ReportService<S> {
         }
     }
 
-    /// Records a report about an update, of a device whose check-ins say the version that it runs; logged.
+    /// Records and logs a report of a device whose check-ins contain its version.
     pub(crate) async fn record(
         &self,
         dialect: Dialect,
@@ -60,8 +60,8 @@ impl<S: ReportStore> ReportService<S> {
         self.record_from(dialect, report, VersionFrom::CheckIn, proof, now).await
     }
 
-    /// The same for a device whose check-ins do not say the version. `running` is the version that the report says it
-    /// runs, whether or not the device has a claim on it.
+    /// Records and logs a report of a device whose check-ins do not contain its version. `running` is the version that
+    /// the report names as running, with or without a claim on it.
     pub(crate) async fn record_with_version(
         &self,
         dialect: Dialect,

@@ -1,4 +1,4 @@
-//! Requests by their route: the route table finds it, and an error is answered in the words of its interface.
+//! Routing: finds the route of a request in the route table, and answers an error in the format of its interface.
 
 use lambda_http::{Body, Request, RequestExt as _, Response};
 use tidegate_wire::route::{self, Found, Interface, NoRoute};
@@ -7,8 +7,7 @@ use tidegate_wire::{ApiError, ErrorCode};
 use crate::edge::error_response;
 use crate::{exosite, hawkbit, kaa};
 
-/// The path of a request, percent-decoded, as API Gateway passes it on. A request that did not come through it has only
-/// its URI.
+/// The path of a request, percent-decoded, as API Gateway passes it on. A request from elsewhere has only its URI.
 #[must_use]
 pub fn path_of(request: &Request) -> &str {
     match request.raw_http_path() {
@@ -31,13 +30,13 @@ pub fn answer_no_route(request: &Request, no_route: &NoRoute) -> Response<Body> 
     refuse(no_route.interface(), request, &no_route.error(request.method().as_str()))
 }
 
-/// Answers a request whose route is another function's.
+/// Answers a request whose route belongs to another function.
 pub(crate) fn answer_other_function(request: &Request, found: &Found<'_>) -> Response<Body> {
     let error = ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path");
     refuse(Some(found.route.interface()), request, &error)
 }
 
-/// An error in the words of an interface.
+/// An error in the format of an interface.
 fn refuse(interface: Option<Interface>, request: &Request, error: &ApiError) -> Response<Body> {
     match interface {
         Some(Interface::Hawkbit) => hawkbit::wire::refuse(request, error),

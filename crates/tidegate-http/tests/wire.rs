@@ -1,8 +1,7 @@
-//! The bytes that devices in the field depend on, pinned.
+//! Golden files of the bytes that devices in the field depend on.
 //!
-//! A difference here is a difference for a device that nobody can reach any more: agents look for
-//! `"url":"` as text, in this order, without spaces. Change a golden file only for an addition at
-//! the end that the oldest agent may ignore.
+//! A difference here affects devices that cannot be changed any more: agents look for `"url":"` as text, in this order,
+//! without spaces. Change a golden file only for an addition at the end that the oldest agent may ignore.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

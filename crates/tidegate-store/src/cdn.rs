@@ -65,7 +65,7 @@ impl Cdn {
         Ok(Self { url: url.trim_end_matches('/').to_string(), key_id: key_id.to_string(), key, random })
     }
 
-    /// A URL from which anybody can fetch an object until `ends`.
+    /// A URL from which any client can fetch an object until `ends`.
     ///
     /// # Errors
     /// When the operating system gives no random number.

@@ -1,7 +1,7 @@
-//! Where Tidegate keeps its state, in the words of the core.
+//! The state of Tidegate, in types of the core.
 //!
-//! [`store`] says what the functions need of a store; [`dynamo`] keeps it in one DynamoDB table;
-//! [`images`] keeps the bytes in S3. The storage protocol that makes limits exact is in
+//! [`store`] has the traits of the functions; [`dynamo`] implements them over one DynamoDB table;
+//! [`images`] stores the files in S3. The storage protocol that makes limits exact is in
 //! [`store::Reservation`] and `dynamo/reserve.rs`.
 
 mod aws;

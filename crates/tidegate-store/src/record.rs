@@ -1,21 +1,20 @@
-//! What is stored, beside claims and shards, which the core knows itself.
+//! Stored records other than claims and shards, whose types are in the core.
 
 use sha2::{Digest, Sha256};
 use tidegate_core::limits::Allocation;
 use tidegate_core::update::{Publication, StoredObject};
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
 
-/// The small item that says whether a catalog is still current, and what its product allows.
+/// The head of a product: a small item with the name of its current catalog and its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Head {
-    /// Goes up with every change of an update that is or was live.
+    /// Number that increases with every change of an update that is or was live.
     pub revision: u64,
-    /// Whether devices may use the product's shared token.
+    /// True if devices may use the product's shared token.
     pub accepts_product_tokens: bool,
-    /// Whether devices may register themselves.
+    /// True if devices may register themselves.
     pub registration_is_open: bool,
-    /// The attribute of hawkBit's configData that is the device's version, if not
-    /// [`VERSION_ATTRIBUTE`].
+    /// The attribute of hawkBit's configData with the device's version; `None` is [`VERSION_ATTRIBUTE`].
     pub version_attribute: Option<String>,
     /// The compiled catalog in force, once there is one.
     pub catalog: Option<PublishedCatalog>,
@@ -26,12 +25,12 @@ pub struct Head {
 pub struct PublishedCatalog {
     /// The head's revision when it was compiled: it holds every change up to that one.
     pub revision: u64,
-    /// Under what it is stored. What is stored under a name never changes.
+    /// Its name in the store. The object of a name never changes.
     pub name: String,
 }
 
 impl PublishedCatalog {
-    /// What `bytes` are stored under.
+    /// The catalog whose encoded form is `bytes`.
     #[must_use]
     pub fn of(revision: u64, bytes: &[u8]) -> Self {
         let digest = Sha256::digest(bytes);
@@ -39,17 +38,17 @@ impl PublishedCatalog {
     }
 }
 
-/// What SWUpdate and most configurations of other clients call the version.
+/// The usual name of the version attribute in SWUpdate and other hawkBit clients.
 pub const VERSION_ATTRIBUTE: &str = "sw_version";
 
 impl Head {
-    /// Whether a change was made that no compiled catalog holds yet.
+    /// Returns true if no compiled catalog contains the last change yet.
     #[must_use]
     pub fn is_behind(&self) -> bool {
         self.catalog.as_ref().map_or(0, |catalog| catalog.revision) < self.revision
     }
 
-    /// The attribute of hawkBit's configData that is the device's version.
+    /// The attribute of hawkBit's configData with the device's version.
     #[must_use]
     pub fn version_attribute(&self) -> &str {
         self.version_attribute.as_deref().unwrap_or(VERSION_ATTRIBUTE)
@@ -65,26 +64,26 @@ pub struct UpdateRecord {
     pub product: ProductId,
     /// The version it gives.
     pub version: Version,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// Goes up with every change.
+    /// Number that increases with every change.
     pub generation: u64,
-    /// The definition as JSON; `tidegate-wire` reads it.
+    /// The definition as JSON. Its type is `Definition` in `tidegate-wire`.
     pub definition: String,
     /// The caps of its shards; `None` for a draft.
     pub allocation: Option<Allocation>,
-    /// The stored objects of its files, once they were read back and hashed.
+    /// The stored objects of its files; empty until they were read back and hashed.
     pub objects: Vec<StoredObject>,
-    /// Why it was last moved to another state.
+    /// The reason of its last change of state.
     pub reason: String,
-    /// When it was created.
+    /// The time of its creation.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// The time of its last change.
     pub changed_at: Timestamp,
 }
 
 impl UpdateRecord {
-    /// What the rules must know of it beside its definition.
+    /// The part of the record that the rules need beside the definition.
     #[must_use]
     pub fn publication(&self) -> Publication {
         Publication {
@@ -100,22 +99,22 @@ impl UpdateRecord {
 /// A device as it is stored.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DeviceRecord {
-    /// What it ran when it last checked in; `None` when it only has a token so far.
+    /// Its version at the last check-in; `None` if it has only got a token so far.
     pub version: Option<String>,
     /// Its `device.json` as JSON text.
     pub attributes: String,
-    /// When it was first seen.
+    /// The time of its first request.
     pub first_seen: Option<Timestamp>,
-    /// When it was last seen, to the day.
+    /// The time of its last request, accurate to a day.
     pub last_seen: Option<Timestamp>,
-    /// Tokens of an earlier generation are revoked.
+    /// The first generation of tokens that is not revoked.
     pub token_generation: u32,
 }
 
-/// All that is known of a device: its record and its claims.
+/// The stored data of a device: its record and its claims.
 #[derive(Debug, Clone, Default)]
 pub struct KnownDevice {
-    /// The record, if it was ever seen or given a token.
+    /// The record, if the device has ever sent a request or got a token.
     pub record: Option<DeviceRecord>,
     /// Its claims, by update.
     pub claims: Vec<(UpdateId, Claim)>,
@@ -128,22 +127,22 @@ pub struct DeviceWrite {
     pub product: ProductId,
     /// The device.
     pub device: DeviceId,
-    /// What it runs now.
+    /// The version that it runs now.
     pub version: String,
-    /// What the record said before; the write happens only if it still says so.
+    /// The version in the record before. The write happens only if the record still has it.
     pub previous_version: Option<String>,
     /// Its `device.json` as JSON text.
     pub attributes: String,
-    /// Now.
+    /// The time of the request.
     pub seen_at: Timestamp,
 }
 
-/// Who did what to an update, and why.
+/// An entry of the audit log: a change with its author and reason.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditEntry {
-    /// When.
+    /// The time of the change.
     pub at: Timestamp,
-    /// The principal, as the front door said it.
+    /// The principal, as the front door named it.
     pub who: String,
     /// The transition or change.
     pub action: String,
@@ -155,7 +154,7 @@ pub struct AuditEntry {
     pub to: Option<State>,
     /// The reason that was given.
     pub reason: String,
-    /// The generation that it led to.
+    /// The generation after the change.
     pub generation: u64,
 }
 
@@ -171,7 +170,7 @@ pub struct SeriesPoint {
     pub timed_out: u64,
 }
 
-/// Where a claim is.
+/// Key of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimKey {
     /// The product.

@@ -1,5 +1,4 @@
-//! What the functions need of a store, one trait per function, so that each can be given no more
-//! rights than it uses.
+//! The store: traits for single rights, and one trait for each function that combines only the rights that it uses.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +13,7 @@ use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId, Version};
 
 use crate::record::{AuditEntry, ClaimKey, DeviceRecord, DeviceWrite, Head, KnownDevice, SeriesPoint, UpdateRecord};
 
-/// Reason why a store did not do a call.
+/// Error of a store call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// It cannot be reached, or is too busy. Whether the write happened is not known.
@@ -49,7 +48,7 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// The cause that `error` is, with the texts of its own sources.
+    /// The cause with `error`, and with the texts of the sources of `error`.
     #[must_use]
     pub fn of(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         let mut text = error.to_string();
@@ -100,58 +99,58 @@ impl std::error::Error for Cause {
 /// Result of a store call.
 pub type Stored<T> = Result<T, StoreError>;
 
-/// How fresh a read must be.
+/// Consistency of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
-    /// Half the price; may miss the last second's writes. Whatever is decided on it is checked
-    /// again by the conditions of the write.
+    /// Eventually consistent: half the price, but it may miss the writes of the last second. The conditions of a later
+    /// write detect that.
     Eventual,
-    /// Sees every write that was acknowledged.
+    /// Strongly consistent: it returns every acknowledged write.
     Strong,
 }
 
-/// One attempt to reserve a slot: the claim and its shard, in one transaction, or not at all.
+/// One attempt to reserve a slot. One transaction writes the claim and its shard, both or neither.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reservation {
-    /// Where the claim goes.
+    /// Key of the claim.
     pub key: ClaimKey,
-    /// The generation of the update that was decided on.
+    /// The generation of the update in the decision.
     pub generation: u64,
-    /// Which counters need room.
+    /// The counters that must be below their caps.
     pub grant: Grant,
-    /// The claim as it stood, for a grant that is not the first.
+    /// The claim before, if the grant is not the first.
     pub previous: Option<Claim>,
-    /// The claim as it will stand.
+    /// The claim after.
     pub claim: Claim,
-    /// How the counters move beside the grant itself.
+    /// Changes of the counters beside the grant itself.
     pub delta: CountDelta,
     /// The period in which the grant counts; `None` when the rate is not limited.
     pub period: Option<Period>,
-    /// The device's record, when that must be written too.
+    /// The device's record, if it must be written too.
     pub device: Option<DeviceWrite>,
 }
 
 /// The period in which a grant counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Period {
-    /// The shard counts this period already.
+    /// The period that the shard counts already.
     Same(i64),
-    /// The shard still counts an earlier one; this grant opens the new one.
+    /// A new period. The shard still counts an earlier one, and this grant starts the new one.
     New(i64),
 }
 
-/// What became of a reservation.
+/// Result of a reservation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reserved {
     /// The claim is committed.
     Granted,
-    /// The device has another claim than was thought; nothing was written.
+    /// The device has a different claim than expected; nothing was written.
     OtherClaim(Option<Claim>),
     /// The shard's conditions do not hold; nothing was written. `None` when it does not exist.
     Refused(Option<Shard>),
-    /// The device's record is not as it was thought to be; nothing was written.
+    /// The device's record is different than expected; nothing was written.
     OtherDevice,
-    /// Others write the same records at this moment; nothing was written.
+    /// Other requests write the same records at this moment; nothing was written.
     Busy,
 }
 
@@ -180,8 +179,7 @@ pub trait ReadDevices: Send + Sync + 'static {
 
 /// Reads the records of updates and the shards of their rollouts.
 pub trait ReadUpdates: Send + Sync + 'static {
-    /// Every update of a product. A record that cannot be understood is logged and left out: one
-    /// bad record never hides the others.
+    /// Every update of a product. An unreadable record is logged and left out, so it does not hide the others.
     fn updates(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<UpdateRecord>>> + Send;
 
     /// One update, freshly read.
@@ -200,7 +198,7 @@ pub trait SettleClaims: Send + Sync + 'static {
     /// Replaces `before` by `after` and moves its shard's counters, in one transaction.
     ///
     /// # Errors
-    /// `Conflict`, when the claim is not as it was in `before`; nothing is written then.
+    /// `Conflict`, when the stored claim differs from `before`; nothing is written then.
     fn settle(
         &self,
         key: &ClaimKey,
@@ -212,11 +210,11 @@ pub trait SettleClaims: Send + Sync + 'static {
 
 /// Changes an update so that less is granted than before, and puts the result in force.
 pub trait CloseRollouts: Send + Sync + 'static {
-    /// Replaces an update whose generation is still `expected`, and turns the catalog's head, with
-    /// the audit entry in the same transaction.
+    /// Replaces an update whose generation is still `expected`, raises the revision of the head, and writes the audit
+    /// entry, in one transaction.
     ///
     /// # Errors
-    /// `Conflict`, when it is another generation; nothing is written then.
+    /// `Conflict`, when the generation is another one; nothing is written then.
     fn change_update(
         &self,
         update: &UpdateRecord,
@@ -236,8 +234,8 @@ pub trait CloseRollouts: Send + Sync + 'static {
         generation: u64,
     ) -> impl Future<Output = Stored<()>> + Send;
 
-    /// Stores a compiled catalog that holds every change up to `revision`, and puts it in force; `false` when one of
-    /// that revision, or a later one, is in force already. Of those before, the last stays readable.
+    /// Stores a compiled catalog that contains every change up to `revision`, and puts it in force; `false` when a
+    /// catalog of this revision or a later one is in force already. The previous catalog stays readable.
     fn put_catalog(
         &self,
         product: &ProductId,
@@ -268,14 +266,14 @@ pub trait CheckStore: ReadCatalog + ReadDevices + SettleClaims {
     /// Writes a device's record and moves the counts by version.
     ///
     /// # Errors
-    /// `Conflict`, when the record is not as it was thought to be.
+    /// `Conflict`, when the record is different than expected.
     fn save_device(&self, write: &DeviceWrite) -> impl Future<Output = Stored<()>> + Send;
 
-    /// Asks the sweep for a new compiled catalog, because the one of this name cannot be read. Does nothing when another
-    /// is in force.
+    /// Asks the sweep for a new compiled catalog, because the one of this name cannot be read. Does nothing when
+    /// another is in force.
     fn ask_for_catalog(&self, product: &ProductId, name: &str) -> impl Future<Output = Stored<()>> + Send;
 
-    /// Adds to how often an update was put off, by objection.
+    /// Adds to the number of deferrals of an update, by objection.
     fn add_deferrals(
         &self,
         update: &UpdateId,
@@ -283,14 +281,14 @@ pub trait CheckStore: ReadCatalog + ReadDevices + SettleClaims {
     ) -> impl Future<Output = Stored<()>> + Send;
 }
 
-/// The rights of `report`: a failure may be the one that stops a rollout, so it closes rollouts. It opens none, creates no
-/// update and revokes no token.
+/// The rights of `report`. It may close rollouts, because a reported failure can stop one. It opens no rollout, creates
+/// no update and revokes no token.
 pub trait ReportStore: ReadCatalog + ReadDevices + ReadUpdates + SettleClaims + CloseRollouts {
-    /// Settles a claim as [`Settling::settle`] does, and writes the device's record in the same
-    /// transaction: the device says what it runs in no other way.
+    /// Settles a claim as [`SettleClaims::settle`] does, and writes the device's record in the same transaction. It is
+    /// for devices whose check-ins do not contain their version.
     ///
     /// # Errors
-    /// `Conflict`, when the claim or the record is not as it was thought to be; nothing is written then.
+    /// `Conflict`, when the claim or the record is different than expected; nothing is written then.
     fn settle_and_save(
         &self,
         key: &ClaimKey,
@@ -300,13 +298,13 @@ pub trait ReportStore: ReadCatalog + ReadDevices + ReadUpdates + SettleClaims + 
         device: &DeviceWrite,
     ) -> impl Future<Output = Stored<()>> + Send;
 
-    /// Writes a device's record, and no claim: the device says what it runs, and was not given it.
+    /// Writes a device's record and no claim: the device reports a version that it did not get through a claim.
     ///
     /// # Errors
-    /// `Conflict`, when the record is not as it was thought to be.
+    /// `Conflict`, when the record is different than expected.
     fn save_running(&self, device: &DeviceWrite) -> impl Future<Output = Stored<()>> + Send;
 
-    /// Notes a status on the way, if the claim is still reserved; says whether it was.
+    /// Stores a progress status, if the claim is still reserved; returns true if it was.
     fn note_progress(
         &self,
         key: &ClaimKey,
@@ -328,7 +326,7 @@ pub trait PublishStore: ReadCatalog + ReadDevices + ReadUpdates + OpenRollouts {
     /// The audit log, oldest first.
     fn audit_log(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<AuditEntry>>> + Send;
 
-    /// How many devices run each version.
+    /// The number of devices on each version.
     fn versions(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<(String, u64)>>> + Send;
 
     /// A page of the devices that run a version, in the order of their ids.
@@ -339,13 +337,13 @@ pub trait PublishStore: ReadCatalog + ReadDevices + ReadUpdates + OpenRollouts {
         after: Option<&DeviceId>,
     ) -> impl Future<Output = Stored<(Vec<DeviceId>, Option<DeviceId>)>> + Send;
 
-    /// Revokes every token that was issued to a device; answers the generation that is good now.
+    /// Revokes every token that was issued to a device; returns the generation that is valid now.
     fn revoke_tokens(&self, product: &ProductId, device: &DeviceId) -> impl Future<Output = Stored<u32>> + Send;
 
-    /// Sets what a product allows; `false` when the product does not exist.
+    /// Sets the settings of a product; `false` when the product does not exist.
     fn set_product(&self, product: &ProductId, head: &Head) -> impl Future<Output = Stored<bool>> + Send;
 
-    /// How often an update was put off, by objection.
+    /// The number of deferrals of an update, by objection.
     fn deferrals(&self, update: &UpdateId) -> impl Future<Output = Stored<BTreeMap<String, u64>>> + Send;
 
     /// The counters of a rollout over time, oldest first.
@@ -361,7 +359,7 @@ pub trait SweepStore: ReadCatalog + ReadUpdates + SettleClaims + OpenRollouts {
     /// One claim, freshly read.
     fn claim(&self, key: &ClaimKey) -> impl Future<Output = Stored<Option<Claim>>> + Send;
 
-    /// Keeps the counters of a rollout; the last point of an hour is the one that stays.
+    /// Stores the counters of a rollout. A later point of the same hour replaces an earlier one.
     fn record_series(&self, update: &UpdateId, point: &SeriesPoint) -> impl Future<Output = Stored<()>> + Send;
 }
 

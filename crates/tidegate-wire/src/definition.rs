@@ -1,7 +1,7 @@
 //! An update as an operator writes it, and as it is stored.
 //!
-//! People are read strictly: a field that does not exist is refused by name. What is stored is read
-//! tolerantly, so that an older function can read what a newer one wrote.
+//! Input of operators is read strictly: an unknown field is refused by name. A stored definition is read tolerantly, so
+//! that an older function can read the record of a newer one.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! `device.json`: what a device says of itself when it checks in.
+//! `device.json`: the description that a device sends when it checks in.
 
 use serde_json::{Map, Value};
 use tidegate_core::attributes::{Attributes, Value as Attribute};

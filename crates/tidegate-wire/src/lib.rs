@@ -1,7 +1,7 @@
 //! The JSON of Tidegate's API: one type for each shape, the error codes and the limits of bodies.
 //!
-//! Texts become core types here, once, and core types become texts. Nothing in this crate reads a
-//! clock or a store, and nothing knows HTTP or AWS.
+//! This crate converts JSON to core types and core types to JSON. It reads no clock and no store, and it has no
+//! dependency on HTTP or AWS libraries.
 
 pub mod answer;
 pub mod body_limits;

@@ -1,4 +1,4 @@
-//! What a device reports: a status on the way, or how it ended.
+//! A report of a device: a progress status or an outcome.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

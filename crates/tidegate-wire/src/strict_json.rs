@@ -43,7 +43,7 @@ pub trait OperatorInput: Serialize + DeserializeOwned {
     /// The value with all its fields, also those that are not written when they are missing.
     ///
     /// # Errors
-    /// When the value is no JSON, which no body is.
+    /// When the value cannot be written as JSON. No body type has such a value.
     fn with_all_fields(&self) -> serde_json::Result<Value> {
         serde_json::to_value(self)
     }
@@ -109,7 +109,7 @@ fn check_shape<T: OperatorInput>(path: &str, sent: &Value, known: &Value) -> Res
     }
 }
 
-/// Whether a text is short enough to be looked at.
+/// Checks the length of a text before it is parsed.
 ///
 /// # Errors
 /// `body_too_large`.

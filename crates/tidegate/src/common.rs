@@ -130,7 +130,7 @@ impl Common {
         ApiClient::with_certificate(&self.api, credential, self.certificate()?)
     }
 
-    /// Whether there are credentials of an operator.
+    /// Returns true if there are credentials of an operator.
     pub fn can_operate(&self) -> CommandResult<bool> {
         Ok(self.asks_for_aws() || self.operator_key()?.is_some())
     }

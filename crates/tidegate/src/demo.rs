@@ -1,7 +1,7 @@
 //! `tidegate demo`: the whole story in a temporary folder, in a few seconds.
 //!
-//! Nothing here is special to the demo: the operator's calls and the devices' go over HTTP to the
-//! front door, and the images over presigned URLs to S3, as they do in the field.
+//! The demo has no shortcuts: the calls of operator and devices go over HTTP to the front door, and the images over
+//! presigned URLs to S3, as they do in the field.
 
 use std::path::Path;
 
@@ -243,7 +243,7 @@ impl Story<'_> {
     }
 }
 
-/// The clauses of a policy that did not say yes, with the device's values.
+/// The clauses of a policy that are not true, with the device's values.
 fn unmet(considered: &Value) -> String {
     let clauses = considered["clauses"].as_array().into_iter().flatten();
     let refusing = clauses.filter(|clause| clause["verdict"] == "no");

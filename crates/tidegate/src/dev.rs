@@ -37,7 +37,7 @@ pub enum DevError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// DynamoDB or S3 did not start.
@@ -48,7 +48,7 @@ pub enum DevError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// Another `tidegate dev` has the folder.
@@ -104,7 +104,7 @@ async fn start(args: &DevArgs) -> Result<Running, DevError> {
     let token_keys = stack::load_or_create_token_keys(&data.join("token.keys"))?;
     let lambda_env = write_lambda_env(data, &cloud, &token_keys)?;
     let token_keys = TokenKeys::parse(&token_keys).map_err(StackError::TokenKeys)?;
-    // A person at a terminal expects the next command to see what the last one did.
+    // A person at a terminal expects that the next command sees the effect of the last one.
     let parts = Parts { cloud, listener, operator_key, token_keys, catalog_age_ms: 0 };
     Ok(Running { stack: Stack::start(parts).await?, lambda_env, _lock: lock })
 }

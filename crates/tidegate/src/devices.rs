@@ -80,7 +80,7 @@ fn follow_pages(
             output.line(line(device.as_str()))?;
         }
         all.extend(page.devices.iter().map(ToString::to_string));
-        // A service that answers with the page just seen would keep us for ever.
+        // If the service answers the same page again, the loop would not end.
         match page.next.map(|next| next.to_string()) {
             Some(next) if after.as_ref() != Some(&next) => after = Some(next),
             _ => return Ok(all),

@@ -103,7 +103,7 @@ pub enum Interruption {
     NoAnswer {
         /// The file.
         name: String,
-        /// What the HTTP client said.
+        /// The error of the HTTP client.
         source: ureq::Error,
     },
     /// The stream ended too early.
@@ -125,7 +125,7 @@ pub enum Interruption {
         have_bytes: u64,
         /// The promised length.
         size_bytes: u64,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

@@ -14,7 +14,7 @@ pub type CommandResult<T = ()> = Result<T, CommandError>;
 pub enum Exit {
     /// Done.
     Ok = 0,
-    /// The service refused, or something failed on the way.
+    /// The service refused, or something failed before the end.
     Failed = 1,
     /// The command line or a file given to it is wrong. (Also clap's own code.)
     Usage = 2,
@@ -198,7 +198,7 @@ impl CommandError {
         }
     }
 
-    /// Whether the service gave no answer.
+    /// Returns true if the service gave no answer.
     pub fn is_unreachable(&self) -> bool {
         self.kind == ErrorKind::Unreachable
     }

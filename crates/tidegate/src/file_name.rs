@@ -8,8 +8,8 @@ pub fn plain_name(version: &str) -> String {
     version.chars().map(|c| if allowed(c) { c } else { '_' }).collect()
 }
 
-/// Whether a name given by the service can be a file name here: one plain component, so that no
-/// offer writes outside its folder.
+/// Returns true if a name from the service can be a file name: it is one plain component, so no offer writes outside
+/// its folder.
 pub fn is_plain_file_name(name: &str) -> bool {
     let is_one_component = Path::new(name).file_name().is_some_and(|file| file == name);
     is_one_component && !name.contains(['/', '\\', ':', '\0']) && !name.starts_with('.')

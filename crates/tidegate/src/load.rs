@@ -1,4 +1,4 @@
-//! `tidegate load`: a fleet that drives a running service, and looks at its limits from outside.
+//! `tidegate load`: a fleet that sends requests to a running service and checks its limits from outside.
 
 mod summary;
 mod target;
@@ -35,7 +35,8 @@ use crate::rollout_options::read_object;
 
 /// Version of a device that was never updated, unless another one is given.
 const OLDEST: &str = "0.0.1";
-/// Seeds are part of device ids, which people read; enough of them that no fleet is drawn twice.
+/// Number of seeds. A seed is part of device ids, so it must be short, and there must be enough that no fleet is drawn
+/// twice.
 const DRAWN_SEEDS: u64 = 1_000_000_000_000;
 /// Exit code of a program that Ctrl-C ended, as shells show it: 128 and the number of the signal.
 const INTERRUPTED: i32 = 130;
@@ -73,7 +74,7 @@ pub struct LoadArgs {
     /// Requests in a second, such as 200; 0 is as fast as the connections allow
     #[arg(long, value_name = "R", default_value = "0", value_parser = rate)]
     pub rate: f64,
-    /// For how long, such as 30s or 5m; at most 10m
+    /// Length of the load, such as 30s or 5m; at most 10m
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = crate::duration::parse_period)]
     pub duration: Duration,
     /// Connections, each with at most one request at a time
@@ -82,28 +83,28 @@ pub struct LoadArgs {
     /// Shares of the kinds of requests
     #[arg(long, value_name = "SHARES", default_value = "idle=90,offer=9,report=1")]
     pub mix: Mix,
-    /// Of a hundred devices that were offered an update, how many report failure
+    /// Percentage of the devices with an offer that report failure
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100))]
     pub failures: u64,
-    /// The same seed is the same fleet, in the same order [default: a fleet that never was]
+    /// Seed: the same seed gives the same fleet, in the same order [default: a new fleet]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// The device.json that every device sends; its id and product are left out
     #[arg(long, value_name = "DEVICE.json")]
     pub like: Option<PathBuf>,
-    /// Version that devices want to leave [default: the one in --like, or 0.0.1]
+    /// Version of devices that ask for an update [default: the one in --like, or 0.0.1]
     #[arg(long, value_name = "VERSION")]
     pub from: Option<String>,
     /// Version of idle devices [default: the highest that the product has]
     #[arg(long, value_name = "VERSION")]
     pub newest: Option<String>,
-    /// Limits to hold every update to, such as max_devices=100 [default: those that it has]
+    /// Limits that every update must keep, such as max_devices=100 [default: its own limits]
     #[arg(long, value_name = "LIMITS")]
     pub expect: Option<Limits>,
     /// Token of the product [default: one issued with the operator key]
     #[arg(long, env = "TIDEGATE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// Drive a service that is not on this machine
+    /// Send requests to a service that is not on this machine
     #[arg(long)]
     pub allow_remote: bool,
 }
@@ -114,7 +115,7 @@ fn rate(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "expected requests in a second, such as 200".into())
 }
 
-/// Drives the service, and says what was measured and whether the limits held.
+/// Sends the load, and prints the measurements and the check of the limits.
 pub fn run(args: LoadArgs, common: &Common, output: &Output) -> CommandResult {
     let pace = pace(args.rate, args.duration)?;
     let (asking, idle) = shares(&args)?;
@@ -203,7 +204,7 @@ fn draw_seed() -> CommandResult<u64> {
     Ok(drawn % DRAWN_SEEDS)
 }
 
-/// Ctrl-C ends the load and lets it be summed up; a second one ends the program.
+/// Ctrl-C ends the load, and the summary follows. A second Ctrl-C ends the program.
 fn stop_on_ctrl_c() -> CommandResult<Arc<AtomicBool>> {
     let failed =
         |cause| CommandError::failed("runtime_error", format!("cannot wait for Ctrl-C: {cause}")).because(cause);
@@ -221,7 +222,7 @@ fn stop_on_ctrl_c() -> CommandResult<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Sends everything, and looks at the service meanwhile. Answers how long the sending took.
+/// Sends all requests while the watcher looks at the service. Returns the time that the requests took.
 fn drive(
     crew: &Crew<'_, CommandError>,
     clients: &[ApiClient],
@@ -253,8 +254,8 @@ fn drive(
     })
 }
 
-/// Looks once a second, and once more when everything is over. A look in between that fails tells
-/// nothing: the service may be overloaded, which is what a load is for.
+/// Looks once a second, and once more at the end. A look that fails in between is no error: the load may have
+/// overloaded the service.
 fn watch(mut watcher: Watcher, is_over: &AtomicBool) -> Watcher {
     loop {
         let looked = crate::time::start();

@@ -82,12 +82,12 @@ impl Output {
         self.reader
     }
 
-    /// Whether written lines can be overwritten.
+    /// Returns true if written lines can be overwritten.
     pub fn redraws(&self) -> bool {
         self.redraws
     }
 
-    /// Writes a line for a person; says nothing to a program.
+    /// Writes a line for a person; writes nothing for a program.
     pub fn line(&self, text: impl AsRef<str>) -> CommandResult {
         match self.reader {
             Reader::Person => write_stdout(&format!("{}\n", text.as_ref())),
@@ -95,12 +95,12 @@ impl Output {
         }
     }
 
-    /// Writes a table for a person; says nothing to a program.
+    /// Writes a table for a person; writes nothing for a program.
     pub fn table(&self, table: &Table) -> CommandResult {
         self.line(table.trim_fmt())
     }
 
-    /// Writes the one JSON document for a program; says nothing to a person.
+    /// Writes the one JSON document for a program; writes nothing for a person.
     pub fn document(&self, document: &Value) -> CommandResult {
         match self.reader {
             Reader::Person => Ok(()),
@@ -116,7 +116,7 @@ impl Output {
     pub fn failure(&self, error: &CommandError) -> CommandResult {
         match error.kind() {
             ErrorKind::ReaderGone => return Ok(()),
-            // An answer like any other, and the usual one: nothing went wrong.
+            // "Nothing to offer" is the usual answer and not an error.
             ErrorKind::NothingToOffer | ErrorKind::NotAllCarried => self.note(error.to_string()),
             _ => self.note(format!("error: {error}")),
         }
@@ -133,7 +133,7 @@ impl Output {
 
     /// Writes a note to standard error, so that pipes stay clean.
     pub fn note(&self, text: impl AsRef<str>) {
-        // Nothing sensible is left to do when standard error is gone.
+        // If standard error is closed, the note is lost.
         let _ = writeln!(io::stderr(), "{}", text.as_ref());
     }
 

@@ -1,4 +1,4 @@
-//! `tidegate policy`: check a policy, or try it on a device, with the very rules of the service.
+//! `tidegate policy`: checks a policy, or evaluates it on a device, with the rules of the service.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::output::{Output, Tone, clean};
 /// Commands about policies.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Say whether a policy can be understood
+    /// Check that a policy is valid
     Check {
         /// The policy
         #[arg(value_name = "EXPR", required_unless_present = "file", conflicts_with = "file")]
@@ -23,7 +23,7 @@ pub enum PolicyCommand {
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
-    /// Say whether a policy admits a device, clause by clause
+    /// Evaluate a policy on a device, clause by clause
     Eval(EvalArgs),
 }
 
@@ -116,7 +116,7 @@ fn explain(policy: &str, device: &[u8], file: &Path, args: &EvalArgs) -> Command
     Ok(Explained { truth: policy.evaluate(&facts, &candidate), clauses: policy.explain(&facts, &candidate) })
 }
 
-/// The words of the receipt: `unknown` is not said by the device, `unclear` could not be evaluated.
+/// The word for a clause: `unknown` if the device does not send the attribute, `unclear` if it could not be evaluated.
 fn verdict(truth: &Truth) -> &'static str {
     match truth {
         Truth::Yes => "yes",

@@ -44,7 +44,7 @@ pub struct RolloutOptions {
 }
 
 impl RolloutOptions {
-    /// Whether any option is given.
+    /// Returns true if any option is given.
     pub fn any(&self) -> bool {
         let Self { rollout, max_devices, max_per_period, period_s, max_in_flight, claim_ttl_s, when_full } = self;
         let numbers = [max_devices, max_per_period, period_s, max_in_flight, claim_ttl_s];

@@ -1,4 +1,4 @@
-//! A rollout in words: when, how many, and what ends it.
+//! A rollout in words: its times, its limits and its end.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -131,7 +131,7 @@ impl LimitsView {
         limits.iter().all(Option::is_none)
     }
 
-    /// Nothing when there is no limit.
+    /// `None` if there is no limit.
     fn sentence(&self) -> String {
         let period = duration::show(std::time::Duration::from_secs(self.period_s.unwrap_or(3600)));
         let limits = [

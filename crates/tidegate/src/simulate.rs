@@ -1,5 +1,5 @@
-//! `tidegate simulate`: rehearses without a service. Either fleets, operators and faults around the
-//! real functions, with every promise checked; or one rollout before it happens.
+//! `tidegate simulate`: simulations without a service. Either fleets, operators and faults around the real functions,
+//! with a check of every promise; or the forecast of one rollout.
 
 mod promises;
 mod rollout;
@@ -31,15 +31,15 @@ pub struct SimulateArgs {
     )]
     pub check_ins: Option<u64>,
 
-    /// The seed: the same one plays the same again
+    /// The seed: the same seed gives the same simulation
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 
-    /// With --check-ins: take this condition of the storage protocol away, and see a promise break
+    /// With --check-ins: remove this condition of the storage protocol, so that a promise breaks
     #[arg(long, value_enum, value_name = "CONDITION", conflicts_with_all = ["update", "fleet"])]
     pub without: Option<Condition>,
 
-    /// Play the rollout of this update, as it would be published, for the fleet of --fleet
+    /// Simulate the rollout of this update for the fleet of --fleet
     #[arg(long, value_name = "FILE", requires = "fleet")]
     pub update: Option<PathBuf>,
 
@@ -91,7 +91,7 @@ impl From<Condition> for Guard {
     }
 }
 
-/// Simulates what was asked for.
+/// Runs the simulation that the options name.
 pub fn run(args: SimulateArgs, common: &Common, output: &Output) -> CommandResult {
     match (&args.update, &args.fleet) {
         (Some(update), Some(fleet)) => rollout::run(

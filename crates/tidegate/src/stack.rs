@@ -51,7 +51,7 @@ pub enum StackError {
     NotWritten {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! `tidegate stop`: everything of a product, now.
+//! `tidegate stop`: pauses every active update of a product.
 
 use clap::Args;
 use serde_json::{Value, json};

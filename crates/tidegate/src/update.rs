@@ -10,7 +10,7 @@ use crate::error::{CommandError, CommandResult};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct UpdateView {
-    /// Why it was last moved to another state.
+    /// The reason of its last change of state.
     #[serde(default)]
     pub reason: String,
     /// Its id.
@@ -19,23 +19,23 @@ pub struct UpdateView {
     pub version: String,
     /// `draft`, `active`, `paused`, `completed`, `aborted` or `withdrawn`.
     pub state: String,
-    /// RFC 3339.
+    /// The time of its creation, RFC 3339.
     pub created_at: Option<String>,
-    /// For people.
+    /// A name for people.
     pub name: Option<String>,
-    /// For people.
+    /// A description for people.
     pub description: Option<String>,
-    /// Who made it.
+    /// Its author.
     pub author: Option<String>,
-    /// Who sells it.
+    /// Its vendor.
     pub vendor: Option<String>,
     /// Free labels.
     pub labels: Option<Value>,
-    /// From which versions it can be installed.
+    /// The versions from which it can be installed.
     pub compatible_from: Option<Vec<String>>,
-    /// Which devices it is for.
+    /// The policy: the devices that it is for.
     pub policy: Option<String>,
-    /// Whether devices on a higher version may have it.
+    /// True if devices on a higher version may have it.
     pub allow_downgrade: bool,
     /// `file`, `json` or `url_list`.
     pub kind: Option<String>,
@@ -43,9 +43,9 @@ pub struct UpdateView {
     pub payload: Option<Value>,
     /// Its files.
     pub files: Vec<FileView>,
-    /// When and how many.
+    /// The rollout.
     pub rollout: Value,
-    /// How it goes; only when one update is shown.
+    /// The counters; only in the answer about one update.
     pub metrics: Option<Metrics>,
 }
 
@@ -73,29 +73,29 @@ impl UpdateView {
     }
 }
 
-/// How a rollout goes.
+/// The counters of a rollout.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Metrics {
     /// Devices that were ever offered the update.
     pub offered: u64,
-    /// Devices that have it in hand now.
+    /// Devices with the update in progress.
     pub in_flight: u64,
-    /// Devices that run it.
+    /// Devices that have installed it.
     pub succeeded: u64,
-    /// Devices that said it failed.
+    /// Devices that reported a failure.
     pub failed: u64,
-    /// Devices that never came back.
+    /// Devices that did not report before their claims expired.
     pub timed_out: u64,
-    /// How often each objection was the answer.
+    /// The number of check-ins without the update, by objection.
     pub deferred: Option<Value>,
-    /// What the health gate thinks.
+    /// The verdict of the health gate.
     pub health: Health,
-    /// The numbers over time.
+    /// The counters over time.
     pub series: Vec<Sample>,
 }
 
-/// What the health gate thinks.
+/// The verdict of the health gate.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Health {
@@ -103,15 +103,15 @@ pub struct Health {
     pub verdict: String,
     /// The evidence against the update.
     pub evidence: Option<f64>,
-    /// At how much evidence it is aborted.
+    /// The evidence at which it is aborted.
     pub threshold: Option<f64>,
 }
 
-/// The numbers at one moment.
+/// The counters at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Sample {
-    /// RFC 3339.
+    /// The moment, RFC 3339.
     pub at: String,
     /// As in [`Metrics`].
     pub offered: u64,

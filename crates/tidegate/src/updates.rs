@@ -157,7 +157,7 @@ fn show_facts(update: &UpdateView, output: &Output) -> CommandResult {
     Ok(())
 }
 
-/// A document on one line; nothing when there is nothing in it.
+/// A document on one line; an empty text for an empty document.
 fn compact(document: Option<&Value>) -> String {
     match document {
         None | Some(Value::Null) => String::new(),
@@ -197,8 +197,8 @@ fn edit(args: &EditArgs, common: &Common, output: &Output) -> CommandResult {
     }
     let client = common.operator()?;
     let path = ApiPath::update(PublishRoute::EditUpdate, common.product()?, &args.version);
-    // Only the knobs that were turned: the service merges them, so that two operators who turn
-    // different ones at the same time both get what they meant.
+    // Only the changed settings are sent. The service merges them, so two operators can change different settings at
+    // the same time.
     let rollout = args.rollout.applied_to(Value::Null)?;
     let document = client.patch(&path, &json!({"rollout": rollout, "reason": args.reason}))?;
     output.document(&document)?;

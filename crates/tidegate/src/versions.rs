@@ -1,4 +1,4 @@
-//! `tidegate versions`: how many devices run each version.
+//! `tidegate versions`: the number of devices on each version.
 
 use serde_json::Value;
 

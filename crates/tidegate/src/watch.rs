@@ -20,7 +20,7 @@ const BAR_WIDTH: u64 = 32;
 pub struct WatchArgs {
     /// Version of the update
     pub version: String,
-    /// How often to look, such as 10s or 1m
+    /// Time between two looks, such as 10s or 1m
     #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = crate::duration::parse_period)]
     pub interval: Duration,
     /// Look once and stop
@@ -44,7 +44,7 @@ pub fn run(args: WatchArgs, common: &Common, output: &Output) -> CommandResult {
     let mut before: Option<Look> = None;
     loop {
         let look = match look(&client, product, &args.version) {
-            // The service may be restarting; whoever watches a night's rollout wants to see its end.
+            // The service may be restarting, and the watch must continue until the rollout ends.
             Err(error) if error.is_unreachable() && before.is_some() => {
                 output.note(format!("{}; trying again", error.sentence()));
                 drawn.forget();
@@ -90,7 +90,7 @@ fn look(client: &ApiClient, product: &str, version: &str) -> CommandResult<Look>
     Ok(Look { document, update, metrics, at: crate::time::start() })
 }
 
-/// What is on the screen.
+/// The lines that are on the screen.
 #[derive(Default)]
 struct Drawn {
     lines: usize,
@@ -123,7 +123,7 @@ impl Drawn {
         output.raw(&text)
     }
 
-    /// Something else was written below: draw the next look under it.
+    /// Draws the next look below the present output, because another line was written there.
     fn forget(&mut self) {
         self.lines = 0;
     }
@@ -207,9 +207,9 @@ fn figures(number: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A bar of `total` devices. Whatever has at least one device has at least one mark: a single
-/// failure among a million must be seen. A device that tries again after a failure is both
-/// failed and in flight, so that together they may be more than `total`.
+/// A bar of `total` devices. A part with at least one device has at least one mark, because a single failure among a
+/// million must be visible. A device that tries again after a failure counts as failed and as in flight, so the parts
+/// can add up to more than `total`.
 fn bar(metrics: &Metrics, total: u64) -> String {
     let failed = metrics.failed.saturating_add(metrics.timed_out);
     let counts = [metrics.succeeded, metrics.in_flight, failed];

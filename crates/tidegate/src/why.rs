@@ -19,7 +19,7 @@ use tidegate_wire::route::PublishRoute;
 pub struct WhyArgs {
     /// Id of the device
     pub device: String,
-    /// What the answer would be at this time: 2026-01-02T03:04:05Z, or "2026-01-02 03:04" local time
+    /// Time of the decision, if not now: 2026-01-02T03:04:05Z, or "2026-01-02 03:04" local time
     #[arg(long, value_name = "TIME", value_parser = time::parse)]
     pub at: Option<Timestamp>,
 }

@@ -21,7 +21,7 @@ fn dry_run(from: &str, file: &str, more: &[&str]) -> Ran {
     run(folder.path(), &[&["import", file, "--from", from, "--dry-run"], more].concat())
 }
 
-/// The records of a document, by what became of each and what of it was not carried.
+/// The records of a document: for each its result and the fields that were not carried.
 fn outcomes(document: &Value) -> Vec<(String, String, usize)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let records = document["records"].as_array().expect("records");

@@ -44,7 +44,7 @@ fn number(document: &Value, path: &str) -> u64 {
     document.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {path} in {document}"))
 }
 
-/// What the service said and what the fleet saw of a limit.
+/// The service's number and the fleet's number for a limit.
 fn found(document: &Value, limit: &str) -> [Option<u64>; 3] {
     let findings = document.pointer("/limits").and_then(Value::as_array).expect("findings");
     let finding = findings.iter().find(|finding| finding["limit"] == limit).expect("the limit was looked at");

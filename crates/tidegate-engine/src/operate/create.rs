@@ -1,4 +1,4 @@
-//! Creates a draft, and says where its files go.
+//! Creates a draft, with upload URLs for its files.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,8 @@ pub struct FileUpload {
 }
 
 impl<S: PublishStore> Operations<S> {
-    /// Creates a draft. Repeating the same create gives the same result; the same version with other content is refused.
+    /// Creates a draft. Repeating the same create gives the same result; the same version with other content is
+    /// refused.
     ///
     /// # Errors
     /// When the definition cannot be used, the version exists with other content, or the store cannot be reached.

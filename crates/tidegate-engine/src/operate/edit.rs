@@ -1,4 +1,4 @@
-//! Changes the rollout of a draft, or of an update under way.
+//! Changes the rollout of a draft, or of an active or paused update.
 
 use serde_json::{Map, Value};
 use tidegate_core::policy::Slots;
@@ -16,8 +16,8 @@ impl<S: PublishStore> Operations<S> {
     /// Merges `rollout` into the rollout of an update. Its catalog is compiled afterwards.
     ///
     /// # Errors
-    /// When there is no such update, it is over, the rollout cannot be used, other operators keep changing the update, or
-    /// the store cannot be reached.
+    /// When there is no such update, it is over, the rollout cannot be used, other operators keep changing the update,
+    /// or the store cannot be reached.
     pub async fn edit(
         &self,
         product: &ProductId,

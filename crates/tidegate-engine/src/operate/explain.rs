@@ -33,7 +33,7 @@ impl<S: PublishStore> Operations<S> {
         let device = device(product, id, &record)?;
         let catalog = self.catalog(product).await?;
         let mut claims = Claims::new(known.claims);
-        // Each round finds one more rollout without room, and there are no more rollouts than these.
+        // Each round finds one more rollout without room, so the number of updates limits the rounds.
         for _ in 0..=catalog.newest_first().count() {
             let decision = decide(&device, &catalog, &claims, at);
             let Some(offer) = &decision.offer else {

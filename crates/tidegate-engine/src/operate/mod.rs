@@ -1,8 +1,7 @@
 //! Use cases of operators: create, activate, edit and stop updates, change a product's settings, issue tokens, look at
 //! devices and metrics, and explain a decision.
 //!
-//! Each file is one noun. A use case takes domain values and returns domain values; what they look like on the wire is
-//! for the door to say.
+//! Each file is one noun. A use case takes and returns domain values. The door converts them to and from JSON.
 
 mod create;
 mod devices;
@@ -25,8 +24,8 @@ use crate::control::Actor;
 use crate::error::{Done, EngineError};
 use crate::token::TokenKeys;
 
-/// How often a change is tried again when another operator changes the same update at the same time. A stop must not
-/// lose against an edit.
+/// Tries of a change when another operator changes the same update at the same time. A stop must not lose against an
+/// edit.
 const MOST_TRIES: usize = 4;
 
 /// Use cases of operators, over a store and an image bucket.

@@ -43,7 +43,7 @@ impl<S: PublishStore> Operations<S> {
         Err(StoreError::Conflict.into())
     }
 
-    /// Reads every file's bytes back and hashes them: what was announced is not trusted.
+    /// Reads every file's bytes back and hashes them, because the announced digests are not trusted.
     async fn verify(&self, update: &Update) -> Done<Vec<StoredObject>> {
         let mut objects = Vec::with_capacity(update.content.files.len());
         for file in &update.content.files {

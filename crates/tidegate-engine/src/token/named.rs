@@ -1,4 +1,4 @@
-//! Tokens that say whose they are, for protocols whose requests name neither product nor device.
+//! Tokens that contain product and device, for protocols whose requests name neither.
 //!
 //! There are two forms. Both are checked by HMAC before anything is read, as `d1.…` is:
 //!
@@ -6,8 +6,8 @@
 //! - A CIK, `<product>~<device>~<mac>`, of exactly 40 characters, because Exosite's `murano-client`
 //!   takes an activation for failed whose token is not that long. The MAC fills what the names leave.
 //!
-//! The product may be left out (`~<device>~…`) where the address says it: Exosite's devices call
-//! `https://<product>.…`, Kaa's name it in the path. No id holds a `~`.
+//! The product may be left out (`~<device>~…`) if the address contains it: Exosite's devices call
+//! `https://<product>.…`, and Kaa's have it in the path. No id contains a `~`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,30 +16,30 @@ use tidegate_core::{DeviceId, ProductId};
 
 use super::{Proof, TokenKey, TokenKeys};
 
-/// Between the parts.
+/// Separator of the parts.
 const SEPARATOR: char = '~';
-/// How long a CIK is, in characters.
+/// Length of a CIK, in characters.
 const CIK: usize = 40;
 /// The shortest MAC of a CIK, in base64url characters of six bits each. 96 bits are what a forger must
 /// guess online, one request per guess; RFC 2104 asks for 80.
 const SHORTEST_MAC: usize = 16;
-/// The longest text that is looked at: the longest names and the longest device token.
+/// The longest text that can be a token: the longest names and the longest device token.
 const LONGEST: usize = 64 + 1 + 128 + 1 + super::LONGEST_TOKEN;
 
-/// Whose a token is.
+/// The device that a token belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bearer {
     /// The product.
     pub product: ProductId,
     /// The device.
     pub device: DeviceId,
-    /// What the token proves of it.
+    /// The proof that the token gives.
     pub proof: Proof,
 }
 
 impl TokenKeys {
-    /// The token of a device with its names: a CIK where the names are short enough, otherwise the
-    /// long form. `is_addressed` says that the address of every request will name the product.
+    /// The token of a device with its names: a CIK if the names are short enough, otherwise the long form.
+    /// `is_addressed` means that the address of every request contains the product.
     #[must_use]
     pub fn issue_named(&self, product: &ProductId, device: &DeviceId, is_addressed: bool) -> String {
         let with_product = format!("{product}{SEPARATOR}{device}{SEPARATOR}");
@@ -56,8 +56,8 @@ impl TokenKeys {
         }
     }
 
-    /// Reads and checks a token that says whose it is. `addressed` is the product that the address
-    /// names, if it does: it stands in for one that the token leaves out.
+    /// Reads and checks a token with names. `addressed` is the product in the address, if there is one. It replaces a
+    /// product that the token leaves out.
     #[must_use]
     pub fn verify_named(&self, token: &str, addressed: Option<&str>) -> Option<Bearer> {
         let token = token.trim();

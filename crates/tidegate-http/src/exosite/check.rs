@@ -1,6 +1,6 @@
 //! Exosite: a device reads `config_otau`, fetches content, and activates itself.
 //!
-//! A read says nothing of the device, so it is decided on what the device last said that it runs.
+//! A read does not contain the device's version, so the decision uses the version that the device reported last.
 
 use std::time::Duration;
 
@@ -20,8 +20,7 @@ use crate::check_service::CheckService;
 use crate::dialect::{Dialect, log_no_version, refusal};
 use crate::edge::redirect;
 
-/// How often a read that waits looks whether there is something new, in milliseconds. One small read
-/// each time.
+/// Time between two looks for a change during a long poll, in milliseconds. Each look is one small read.
 const LOOK_EVERY_MS: u64 = 2000;
 
 impl<S: CheckStore> CheckService<S> {
@@ -84,8 +83,8 @@ impl<S: CheckStore> CheckService<S> {
         Ok(seen)
     }
 
-    /// Waits until the answer may be another than the one that was `seen`; `false` when the wait is
-    /// over. The time is what was waited: the clock is read once per request.
+    /// Waits until the answer can differ from `seen`; returns `false` when the wait is over. `now` advances by the
+    /// pauses, because the clock is read once per request.
     async fn changed(
         &self,
         bearer: &Bearer,
@@ -109,7 +108,7 @@ impl<S: CheckStore> CheckService<S> {
         Ok(false)
     }
 
-    /// A device asks for its token.
+    /// Answers the token of a device that activates itself.
     async fn activate(&self, request: &Request, now: Timestamp) -> Result<Response<Body>, ApiError> {
         let query = request.query_string_parameters();
         let asked = Activation::parse(request.body(), query.first("product"), request.headers())?;
@@ -119,8 +118,7 @@ impl<S: CheckStore> CheckService<S> {
         Ok(wire::plain("text/plain; charset=utf-8", self.keys.issue_named(product, device, *is_addressed)))
     }
 
-    /// The list of what the device may fetch now, or one file of it. Nothing is spent by
-    /// asking again.
+    /// Answers the list of the content that the device may fetch now, or one file. A repeated request uses no slot.
     async fn download(&self, request: &Request, now: Timestamp) -> Result<Response<Body>, ApiError> {
         let bearer = wire::caller(request.headers(), &self.keys)?;
         let Bearer { product, device, proof } = &bearer;
@@ -147,7 +145,7 @@ impl<S: CheckStore> CheckService<S> {
         if part.length() <= LONGEST_PART_BYTES && file.size_bytes > 0 {
             match self.engine.read_part(product, file, part.first..=part.last).await {
                 Ok(bytes) => return Ok(wire::bytes(&part, file.size_bytes, bytes)),
-                // With a CDN in front of the bucket this function may not read it; the address is good.
+                // With a CDN the function may not read the bucket; the redirect still works.
                 Err(error) => tracing::warn!(%product, %device, %error, "content_not_read"),
             }
         }
@@ -156,17 +154,17 @@ impl<S: CheckStore> CheckService<S> {
     }
 }
 
-/// What a check-in came to.
+/// Result of a check-in, as far as a waiting read needs it.
 struct Seen {
-    /// What the device is to install.
+    /// The update for the device, if there is one.
     offered: Option<Offered>,
-    /// Until when nothing changes but by an operator, where that is context.
+    /// The time at which the reason for no offer ends, if time ends it.
     until: Option<Timestamp>,
-    /// The catalog that was decided on.
+    /// The catalog that the decision used.
     catalog: Option<PublishedCatalog>,
 }
 
-/// What a device is on its way to, newest first: each with its live claim.
+/// The updates on which the device holds a live claim, newest first, each with its claim.
 fn contents(context: &DeviceContext, now: Timestamp) -> Vec<(&Update, &Claim)> {
     let is_live = |(id, claim): &(&UpdateId, &Claim)| {
         claim.state == ClaimState::Reserved

@@ -10,7 +10,7 @@ use crate::dialect::Dialect;
 use crate::report_service::ReportService;
 
 impl<S: ReportStore> ReportService<S> {
-    /// Answers one request. A write to a resource is accepted also when it changes nothing.
+    /// Answers one request. A write to a resource is accepted even if it changes nothing.
     pub(crate) async fn exosite(
         &self,
         write: Result<Write, ApiError>,
@@ -23,7 +23,7 @@ impl<S: ReportStore> ReportService<S> {
         }
     }
 
-    /// Who asks is checked before what was written.
+    /// Records the statuses of a write. The token is checked before an error of the body is answered.
     async fn write(&self, write: Result<Write, ApiError>, request: &Request, now: Timestamp) -> Result<(), ApiError> {
         let bearer = wire::caller(request.headers(), &self.keys)?;
         let write = write?;

@@ -1,7 +1,7 @@
-//! Exosite's OTAU: a device reads the resource `config_otau`, and writes to `otau_in` how it goes.
+//! Exosite's OTAU: a device reads the resource `config_otau`, and writes its status to `otau_in`.
 //!
-//! What is followed is Exosite's "Device OTA Update Schema" and HTTP device API; where they are silent,
-//! what the client `murano-client` does (`tests/wire/exosite-murano-client.txt`).
+//! The sources are Exosite's "Device OTA Update Schema" and HTTP device API. For parts that they do not describe, the
+//! source is the behaviour of `murano-client` (`tests/wire/exosite-murano-client.txt`).
 
 use lambda_http::http::HeaderMap;
 use lambda_http::{Body, Response};
@@ -19,13 +19,13 @@ use tidegate_wire::report::{Report, message_of};
 use tidegate_wire::strict_json;
 use tidegate_wire::{ApiError, ErrorCode};
 
-/// The longest part of a file that is answered by itself: Lambda answers at most 6 MB, of which base64
-/// takes a quarter. Anything longer is answered with the address of the bytes.
+/// The longest part of a file that an answer contains: Lambda answers at most 6 MB, of which base64 takes a quarter.
+/// The answer for a longer part is a redirect to the bytes.
 pub const LONGEST_PART_BYTES: u64 = 4 * 1024 * 1024;
-/// How many statuses one write may hold. A device that was out of reach sends what it kept.
+/// The largest number of statuses in one write. A device that was offline sends its stored statuses together.
 const MOST_STATUSES: usize = 16;
 
-/// Who is asking: `X-Exosite-CIK: <token>`, or `Authorization: token <token>`.
+/// The device of a request, from `X-Exosite-CIK: <token>` or `Authorization: token <token>`.
 ///
 /// # Errors
 /// `unauthorized`.
@@ -57,7 +57,7 @@ pub struct Activation {
     pub product: ProductId,
     /// The device.
     pub device: DeviceId,
-    /// Whether the address names the product, and will in every request.
+    /// True if the address contains the product, as it then does in every request.
     pub is_addressed: bool,
 }
 
@@ -88,9 +88,9 @@ impl Activation {
 /// A write to a device's resources.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Write {
-    /// What it wrote to `otau_in`, oldest first.
+    /// The statuses in `otau_in`, oldest first.
     pub statuses: Vec<Said>,
-    /// The version of the `config_otau` that it wrote back: it has understood it.
+    /// The version in a `config_otau` that the device wrote back as an acknowledgement.
     pub acknowledged: Option<Version>,
 }
 
@@ -130,7 +130,7 @@ impl Write {
         for (name, value) in pairs(text(body)?) {
             match name.parse::<f64>() {
                 _ if name == "alias" => resource = value,
-                // All that matters of a time is its place among the others.
+                // A time is only used to sort the writes.
                 Ok(time) => values.push((time, resource.clone(), value)),
                 Err(_) => {
                     return Err(ApiError::bad_field(format!(
@@ -165,7 +165,7 @@ impl Write {
 }
 
 impl Write {
-    /// Everything in it, oldest first. What was written back is a first status.
+    /// All statuses, oldest first. An acknowledgement counts as the first status.
     pub fn said(self) -> impl Iterator<Item = Said> {
         let acknowledged = self.acknowledged.map(|version| Said { version, status: Status::Init, message: None });
         acknowledged.into_iter().chain(self.statuses)
@@ -184,7 +184,7 @@ impl Said {
         Ok(Self { version: version_in(&object)?, status, message: message_of(&object) })
     }
 
-    /// The same in our words.
+    /// The status as a report.
     #[must_use]
     pub fn report(&self, product: &ProductId, device: &DeviceId) -> Report {
         Report {
@@ -197,7 +197,7 @@ impl Said {
         }
     }
 
-    /// What the device runs, when that is what it says. `INSTALLED_VERSION` is sent at every boot.
+    /// The version that the device runs, if the status is `INSTALLED_VERSION`, which devices send at every boot.
     #[must_use]
     pub fn running(&self) -> Option<&Version> {
         (self.status == Status::InstalledVersion).then_some(&self.version)
@@ -237,24 +237,24 @@ fn form_decoded(text: &str) -> String {
 /// Everything but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A value as a form holds it.
+/// Encodes a value for a form.
 fn form_encoded(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
 
-/// The resources that a read names: `?config_otau&otau_in`.
+/// Returns true if a read such as `?config_otau&otau_in` names `config_otau`.
 #[must_use]
 pub fn reads_config(query: &str) -> bool {
     pairs(query).any(|(name, _)| name == "config_otau")
 }
 
-/// How long the device would wait for a change, in milliseconds.
+/// The time that the device is ready to wait for a change, in milliseconds.
 #[must_use]
 pub fn request_timeout_ms(headers: &HeaderMap) -> Option<u64> {
     headers.get("request-timeout")?.to_str().ok()?.trim().parse().ok()
 }
 
-/// Since when the device asks for changes: seconds since 1970, as this protocol has it, or a date.
+/// The time after which the device asks for changes: seconds since 1970, as in this protocol, or a date.
 #[must_use]
 pub fn if_modified_since_s(headers: &HeaderMap) -> Option<i64> {
     let text = headers.get("if-modified-since")?.to_str().ok()?.trim();
@@ -262,7 +262,7 @@ pub fn if_modified_since_s(headers: &HeaderMap) -> Option<i64> {
     text.parse().ok().or_else(date)
 }
 
-/// What a device is told of an update. Files are named by ids for `/provision/download`.
+/// An update as the value of `config_otau`. It names files by their ids for `/provision/download`.
 #[must_use]
 pub fn config_otau(update: &Update) -> ExositeConfig {
     let content = &update.content;
@@ -290,19 +290,19 @@ pub fn config_otau(update: &Update) -> ExositeConfig {
     }
 }
 
-/// An item of a list that names one of the update's files is its id.
+/// The item of a list, or the id of the file if the item is the name of one of the update's files.
 fn without_host(update: &Update, item: Value) -> Value {
     let file = item.as_str().and_then(|name| update.content.files.iter().find(|file| file.name == name));
     file.map_or(item, |file| content_id(update, file).into())
 }
 
-/// The id of a file: clients save it under this name, so it has the version in it.
+/// The id of a file. Clients save the file under it, so it contains the version.
 #[must_use]
 pub fn content_id(update: &Update, file: &File) -> String {
     format!("{}_{}", update.version, file.name)
 }
 
-/// The file of `update` that an id names; the file's own name is one too.
+/// The file of `update` with this id. The file's own name is also accepted.
 #[must_use]
 pub fn find_file<'a>(update: &'a Update, id: &str) -> Option<&'a File> {
     update.content.files.iter().find(|file| content_id(update, file) == id || file.name == id)
@@ -315,7 +315,7 @@ pub struct Part {
     pub first: u64,
     /// The last byte.
     pub last: u64,
-    /// Whether the whole file was asked for.
+    /// True if the request asks for the whole file.
     pub is_whole: bool,
 }
 
@@ -349,13 +349,13 @@ impl Part {
     }
 }
 
-/// An answer of form values with the time of their last change, or of nothing.
+/// An answer with `config_otau` as a form value, and the time of its last change.
 #[must_use]
 pub fn value(update: &Update, changed_at: Timestamp) -> Response<Body> {
     let config = serde_json::to_string(&config_otau(update)).expect("texts, numbers and JSON values are JSON");
     let text = format!("config_otau={}", form_encoded(&config));
     let mut response = respond(200, "application/x-www-form-urlencoded; charset=utf-8", Body::Text(text));
-    // Seconds are all that a date holds; one that is rounded down never hides a change.
+    // A date has whole seconds. It is rounded down, so it never hides a change.
     let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&changed_at);
     if let Some(date) = date.ok().and_then(|date| date.parse().ok()) {
         response.headers_mut().insert("last-modified", date);
@@ -363,13 +363,13 @@ pub fn value(update: &Update, changed_at: Timestamp) -> Response<Body> {
     response
 }
 
-/// Nothing is set, or what was written was taken.
+/// The answer without content: there is no offer, or a write was accepted.
 #[must_use]
 pub fn nothing() -> Response<Body> {
     respond(204, "text/plain; charset=utf-8", Body::Empty)
 }
 
-/// Nothing has changed while the device waited.
+/// The answer if nothing changed while the device waited.
 #[must_use]
 pub fn not_modified() -> Response<Body> {
     respond(304, "text/plain; charset=utf-8", Body::Empty)
@@ -394,7 +394,7 @@ pub fn bytes(part: &Part, size_bytes: u64, bytes: Vec<u8>) -> Response<Body> {
     response
 }
 
-/// An error: its status in this protocol's terms, and a sentence for the person who reads it.
+/// An error with this protocol's status, and a sentence for a person.
 #[must_use]
 pub fn refuse(error: &ApiError) -> Response<Body> {
     let status = match error.code {
@@ -418,7 +418,7 @@ fn respond(status: u16, media: &str, body: Body) -> Response<Body> {
     built.body(body).expect("a status and constant headers always build")
 }
 
-/// There is no such content for this device now.
+/// Error: the device may not fetch content with this id now.
 #[must_use]
 pub fn unknown_content() -> ApiError {
     let message = "there is no such content for this device now; read config_otau again";

@@ -1,8 +1,8 @@
-//! hawkBit's poll, and what it leads to: the device sends what it is in one request, asks in another,
-//! and follows links from there.
+//! hawkBit's poll and the resources behind its links: a device sends its attributes in one request, polls in another,
+//! and follows the links of the answer.
 //!
-//! The poll says nothing of the device, so it is decided on what the device last sent or reported. It
-//! reserves the claim that its link names; everything behind a link only reads.
+//! The poll does not contain the device's data, so the decision uses the data that the device sent or reported last.
+//! The poll reserves the claim that its link names. The resources behind the links only read.
 
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
@@ -26,15 +26,15 @@ use crate::check_service::CheckService;
 use crate::dialect::{Dialect, authorization, log_check_in, log_no_version, refusal};
 use crate::edge::{base_url, redirect};
 
-/// What the record says a device runs that did not say so in the attribute its product names.
+/// The stored version of a device that did not send the version attribute of its product.
 const UNKNOWN_VERSION: &str = "unknown";
-/// The longest version that is kept of a device whose version cannot be understood, in bytes.
+/// The longest stored version that is not SemVer, in bytes.
 const LONGEST_VERSION: usize = 64;
 
 /// An answer to a controller.
 enum Answer {
     Json(AnswerBody),
-    /// The address of the bytes.
+    /// A redirect to the bytes.
     Elsewhere(String),
 }
 
@@ -51,7 +51,7 @@ enum AnswerBody {
     Empty(Empty),
 }
 
-/// Who asks, where it reached us, and when.
+/// The device of a request, the address that it used, and the time.
 struct Asked<'a> {
     product: ProductId,
     device: DeviceId,
@@ -78,7 +78,7 @@ impl<S: CheckStore> CheckService<S> {
     ) -> Result<Answer, ApiError> {
         let address = &Address::of(found).ok_or_else(unknown_resource)?;
         let (product, device, proof) = address.caller(authorization(request), &self.keys)?;
-        // What is malformed is refused before anything is read.
+        // A malformed body is refused before anything is read.
         let config_data = match address.resource {
             Resource::ConfigData => Some(ConfigData::parse(request.body())?),
             _ => None,
@@ -104,7 +104,7 @@ impl<S: CheckStore> CheckService<S> {
     async fn poll(&self, asked: &Asked<'_>, context: &mut DeviceContext) -> Result<HawkbitPoll, ApiError> {
         let Asked { product, device, address, host, now } = asked;
         let Some(said) = stored_device(product, device, &context.record, Delivery::FilesWithSha1) else {
-            // The device is asked what it runs; a new one comes back at once.
+            // The answer asks the device for its attributes. A new device polls again soon.
             let after_s = if context.record.version.is_none() { SOONEST_S } else { OFFERED_S };
             log_no_version(Dialect::HawkBit, product, device);
             let links = Links { config_data: true, ..Links::default() };
@@ -133,8 +133,8 @@ impl<S: CheckStore> CheckService<S> {
         Ok(wire::poll(address, host, &links, after_s))
     }
 
-    /// Takes over what a device says of itself. A version that is not SemVer is kept as it is, for
-    /// people to see; there is no update for it. The device would only repeat what is refused.
+    /// Stores the attributes that a device sends. A version that is not SemVer is stored for people to see, and the
+    /// device gets no update. It is not refused, because the device would only send it again.
     async fn configure(&self, asked: &Asked<'_>, context: &DeviceContext, said: &ConfigData) -> Result<(), ApiError> {
         let Asked { product, device, now, .. } = asked;
         let before: Map<String, Value> = serde_json::from_str(&context.record.attributes).unwrap_or_default();
@@ -149,11 +149,11 @@ impl<S: CheckStore> CheckService<S> {
             return Ok(());
         }
         let write = DeviceWrite { attributes, ..seen(product, device, &context.record, version, *now) };
-        // After a conflict with another request of the same device, it sends this again.
+        // After a conflict with another request of the same device, the device sends its attributes again.
         self.engine.save_device(&write).await.map_err(|error| refusal(product, device, error))
     }
 
-    /// A fresh URL for a file of an action that is under way. Nothing is spent by asking again.
+    /// A fresh URL for a file of an action in progress. A repeated request uses no slot.
     async fn artifact(
         &self,
         asked: &Asked<'_>,
@@ -170,7 +170,7 @@ impl<S: CheckStore> CheckService<S> {
         let file = update.content.files.iter().find(|file| file.name == name);
         let file = file.ok_or_else(|| ApiError::new(ErrorCode::UnknownRoute, "this action has no such file"))?;
         if claim.has_lapsed(*now) {
-            // No URL fits in what is left of it; the next poll reserves it again under another number.
+            // The remaining time is too short for a URL. The next poll reserves the claim again, with another number.
             return Err(gone());
         }
         let access = if only_head { Access::Head } else { Access::Read };
@@ -180,7 +180,7 @@ impl<S: CheckStore> CheckService<S> {
 }
 
 impl Asked<'_> {
-    /// What an action is about. Nothing is decided here, and nothing written.
+    /// The answer of a resource behind a link. It decides nothing and writes nothing.
     fn look_up(&self, resource: &Resource, context: &DeviceContext) -> Result<AnswerBody, ApiError> {
         let Self { device, address, host, now, .. } = self;
         let deployment = |action, update| AnswerBody::Deployment(wire::deployment(address, host, action, update, *now));
@@ -252,12 +252,12 @@ fn link(device: &DeviceId, update: &Update, claim: &Claim) -> Link {
     }
 }
 
-/// Whether the user has still to be asked.
+/// Returns true if the update needs the user's consent and the user has not given it.
 fn is_unanswered(update: &Update, claim: &Claim) -> bool {
     update.content.ask_consent && !claim.consented
 }
 
-/// The update of an action that a device is to carry out.
+/// The update and the claim of an action in progress.
 fn under_way<'a>(
     device: &DeviceId,
     context: &'a DeviceContext,
@@ -275,7 +275,7 @@ fn under_way<'a>(
     }
 }
 
-/// The action by which the device got what it runs.
+/// The action that installed the version that the device runs.
 fn installed(said: &Device, context: &DeviceContext) -> Option<ActionId> {
     let is_installed = |(id, claim): &(&UpdateId, &Claim)| {
         let runs = claim.version.cmp_precedence(&said.version).is_eq();

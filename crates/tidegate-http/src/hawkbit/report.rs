@@ -1,7 +1,7 @@
 //! hawkBit's feedback: on a deployment, on its cancellation, and on the question to the user.
 //!
-//! Feedback is about one reservation of a claim. What comes late, from a reservation that was followed
-//! by another, is told that it is over and changes nothing.
+//! Feedback is about one reservation of a claim. Late feedback, about a reservation that a later one has replaced, gets
+//! the answer that the action is over. It changes nothing.
 
 use lambda_http::{Body, Request, Response};
 use tidegate_core::status::Status;
@@ -68,7 +68,7 @@ impl<S: ReportStore> ReportService<S> {
     }
 }
 
-/// The claim that an action is a reservation of.
+/// The claim of an action.
 fn find(action: ActionId, device: &DeviceId, known: &KnownDevice) -> FoundClaim {
     match action.find(device, known.claims.iter().map(|(update, claim)| (update, claim))) {
         Found::Present(update, _) => FoundClaim::Present(update.clone()),

@@ -1,7 +1,7 @@
 //! hawkBit's Direct Device Integration, as SWUpdate, rauc-hawkbit-updater and Zephyr speak it.
 //!
-//! A tenant is a product, a controller is a device, and an action is one reservation of a claim. What
-//! is followed is Eclipse hawkBit's "DDI API", and where that is silent, the recordings in `tests/wire`.
+//! A tenant is a product, a controller is a device, and an action is one reservation of a claim. The
+//! source is Eclipse hawkBit's "DDI API", and for parts that it does not describe, the recordings in `tests/wire`.
 
 use lambda_http::http::HeaderValue;
 use lambda_http::{Body, Request, Response};
@@ -27,28 +27,27 @@ use tidegate_wire::route::{self, CheckRoute, ReportRoute, Route, RouteId};
 use tidegate_wire::strict_json;
 use tidegate_wire::{ApiError, ErrorCode};
 
-/// The characters that a link encodes: of all that an id or the name of a file may hold, servers read these two in two
-/// ways.
+/// The characters that a link encodes. An id or a file name may contain them, and servers read them in different ways.
 const IN_LINKS: &AsciiSet = &AsciiSet::EMPTY.add(b' ').add(b'+');
-/// The longest message that is kept of the details, in bytes.
+/// The longest stored message of the details, in bytes.
 const LONGEST_MESSAGE: usize = 256;
 /// The longest interval that clients can read: they parse a time of day.
 const LONGEST_SLEEP_S: u32 = 24 * 3600 - 1;
-/// How many earlier reservations of a claim are known as over. An older one is as unknown as any number.
+/// Number of earlier reservations of a claim that are recognized. The number of an older one is unknown.
 const MOST_EARLIER_EPOCHS: u32 = 100;
 
-/// A request's address: a controller, and what is asked of it.
+/// A request's address: a controller and one of its resources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// The tenant, as it stands in the path.
+    /// The tenant, as in the path.
     tenant: String,
-    /// The controller, as it stands in the path.
+    /// The controller, as in the path.
     controller: String,
-    /// What is asked of it.
+    /// The resource of the controller.
     pub resource: Resource,
 }
 
-/// What a path names.
+/// A resource of a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)] // hawkBit's own names
 pub enum Resource {
@@ -66,10 +65,10 @@ pub enum Resource {
     Artifact(ActionId, String),
 }
 
-/// The number by which a device knows one reservation of its claim on an update.
+/// Number of one reservation of a device's claim on an update.
 ///
-/// It is computed, so nothing is stored for it, and positive within 31 bits: SWUpdate reads it as a
-/// number. The device takes part, so that no number means anything to another device.
+/// It is computed and not stored. It is positive and has at most 31 bits, because SWUpdate reads it as a number. The
+/// device's id is part of the hash, so a number is valid for one device only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ActionId(u32);
 
@@ -87,7 +86,7 @@ impl ActionId {
         Self((number >> 1).max(1))
     }
 
-    /// Which of a device's claims it is a reservation of.
+    /// Finds the claim with this reservation among the claims of a device.
     pub fn find<'a>(self, device: &DeviceId, claims: impl Iterator<Item = (&'a UpdateId, &'a Claim)>) -> Found<'a> {
         let mut found = Found::Nothing;
         for (update, claim) in claims {
@@ -102,16 +101,16 @@ impl ActionId {
         found
     }
 
-    /// Not a number that could be an action's: the number of none.
+    /// Reads an action id. Returns 0, which is never a valid action id, if `text` is not a number.
     fn parse(text: &str) -> Self {
         Self(text.parse().unwrap_or(0))
     }
 }
 
-/// What an action's number stands for.
+/// Result of the search for an action.
 #[derive(Debug, Clone, Copy)]
 pub enum Found<'a> {
-    /// The claim as it is now.
+    /// The present reservation of this claim.
     Present(&'a UpdateId, &'a Claim),
     /// A reservation that is over: the claim has had another since.
     Earlier,
@@ -126,7 +125,7 @@ impl std::fmt::Display for ActionId {
 }
 
 impl Address {
-    /// The address that a route was found for; `None`, if the route is none of this interface.
+    /// The address of a route; `None` if the route belongs to another interface.
     #[must_use]
     pub fn of(found: &route::Found<'_>) -> Option<Self> {
         let action = || ActionId::parse(found.parameter("action"));
@@ -151,8 +150,8 @@ impl Address {
         Some(Self { tenant: tenant.to_string(), controller: controller.to_string(), resource })
     }
 
-    /// Checks who is asking: `TargetToken` with a device's token, `GatewayToken` with
-    /// a product's. A tenant or controller that cannot exist has no token either.
+    /// Verifies the token: `TargetToken` with a device's token, or `GatewayToken` with a product's. An invalid tenant
+    /// or controller has no token.
     ///
     /// # Errors
     /// `unauthorized`.
@@ -167,7 +166,7 @@ impl Address {
             let (scheme, token) = authorization?.trim().split_once(' ')?;
             let token = token.trim();
             let is_scheme = |name: &str| scheme.eq_ignore_ascii_case(name);
-            // A scheme in front of the token must not be read as the token's own.
+            // The token must not contain a second scheme.
             let proof = if token.contains(' ') { None } else { keys.verify(token, &product, &device) };
             let proof = proof.filter(|proof| match proof {
                 Proof::Device { .. } => is_scheme("TargetToken"),
@@ -178,7 +177,7 @@ impl Address {
         proven().ok_or_else(ApiError::unauthorized)
     }
 
-    /// A link to `route` of this controller, on the host by which it reached us.
+    /// A link to `route` of this controller, on the host that the client used.
     fn link(&self, host: &str, route: Route, action: Option<ActionId>, file: &str) -> HawkbitLink {
         let action = action.map(|action| action.to_string()).unwrap_or_default();
         let parameters =
@@ -187,18 +186,18 @@ impl Address {
     }
 }
 
-/// What a device is to do next.
+/// Links in the answer to a poll: the next actions of a device.
 #[derive(Debug, Clone, Default)]
 pub struct Links {
-    /// It should send what it is.
+    /// True if the device should send its attributes.
     pub config_data: bool,
-    /// What it is to install, to confirm, or to leave alone.
+    /// The action to install, to confirm or to cancel.
     pub action: Option<Link>,
-    /// What it has installed last.
+    /// The action that it installed last.
     pub installed: Option<ActionId>,
 }
 
-/// What is to be done about an action.
+/// Kind of the link to an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // hawkBit's own names
 pub enum Link {
@@ -238,7 +237,7 @@ fn sleep(seconds: u32) -> String {
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// An action with what is to be installed.
+/// An action with its content, to be installed.
 #[must_use]
 pub fn deployment(
     address: &Address,
@@ -250,7 +249,7 @@ pub fn deployment(
     HawkbitDeployment { deployment: content(address, host, action, update, now), id: action.to_string() }
 }
 
-/// The same as a question to the user.
+/// An action with its content, as a question to the user.
 #[must_use]
 pub fn confirmation(
     address: &Address,
@@ -262,7 +261,7 @@ pub fn confirmation(
     HawkbitConfirmation { confirmation: content(address, host, action, update, now), id: action.to_string() }
 }
 
-/// Outside the rollout's windows the device may fetch the files and must not install them yet.
+/// The content of an action. Outside the opening windows the device may download but not install.
 fn content(address: &Address, host: &str, action: ActionId, update: &Update, now: Timestamp) -> HawkbitContent {
     let is_open = any_open(&update.rollout.windows, now) == Opening::Open;
     let window = if is_open { HawkbitWindow::Available } else { HawkbitWindow::Unavailable };
@@ -280,8 +279,8 @@ fn content(address: &Address, host: &str, action: ActionId, update: &Update, now
     }
 }
 
-/// The files of an action. The links lead to us and not to storage: clients send their
-/// `Authorization` along, which a presigned URL does not take, and drop it when they are redirected.
+/// The files of an action. The links lead to the service and not to the storage, because clients send their
+/// `Authorization` to a link. A presigned URL does not allow that header. Clients drop it when they follow a redirect.
 #[must_use]
 pub fn artifacts(address: &Address, host: &str, action: ActionId, update: &Update) -> Vec<HawkbitArtifact> {
     let artifact = |file: &tidegate_core::update::File| {
@@ -300,13 +299,13 @@ pub fn artifacts(address: &Address, host: &str, action: ActionId, update: &Updat
     update.content.files.iter().map(artifact).collect()
 }
 
-/// An order to leave an action alone.
+/// A request to cancel an action.
 #[must_use]
 pub fn cancel(action: ActionId) -> HawkbitCancel {
     HawkbitCancel { cancel_action: HawkbitStop { stop_id: action.to_string() }, id: action.to_string() }
 }
 
-/// What can be confirmed. A user's consent for all that comes is not kept here.
+/// The action that waits for the user's consent. Automatic confirmation is not supported.
 #[must_use]
 pub fn confirmations(address: &Address, host: &str, waiting: Option<ActionId>) -> HawkbitConfirmations {
     let link = |action| address.link(host, CheckRoute::HawkbitConfirmation.route(), Some(action), "");
@@ -316,7 +315,7 @@ pub fn confirmations(address: &Address, host: &str, waiting: Option<ActionId>) -
     }
 }
 
-/// How a device's attributes change.
+/// Mode of a change of a device's attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Merge,
@@ -324,7 +323,7 @@ enum Mode {
     Remove,
 }
 
-/// What a device says of itself.
+/// The attributes that a device sends.
 #[derive(Debug, Clone)]
 pub struct ConfigData {
     data: Map<String, Value>,
@@ -350,7 +349,7 @@ impl ConfigData {
         }
     }
 
-    /// What the device says it runs, in the attribute of that name.
+    /// The version that the device sends in this attribute.
     #[must_use]
     pub fn version(&self, attribute: &str) -> Option<String> {
         match self.data.get(attribute)? {
@@ -359,7 +358,7 @@ impl ConfigData {
         }
     }
 
-    /// A device's attributes once it has said this. Its names for itself do not replace ours.
+    /// The device's attributes after this change. `id` and `product` keep the service's values.
     ///
     /// # Errors
     /// `body_too_large` or `bad_field`, when it has more attributes than a `device.json` may have.
@@ -379,29 +378,29 @@ impl ConfigData {
         attributes.insert("id".into(), device.as_str().into());
         attributes.insert("product".into(), product.as_str().into());
         attributes_of(&attributes)?;
-        // What was merged over time is bounded like what is sent at once.
+        // Attributes that were merged over time have the same limit as one body.
         strict_json::parse(Value::Object(attributes.clone()).to_string().as_bytes(), body_limits::DEVICE)?;
         Ok(attributes)
     }
 }
 
-/// What a device says of an action.
+/// Feedback of a device about an action.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Feedback {
-    /// How it goes, or how it ended.
+    /// A progress status or an outcome.
     Status {
-        /// In our words.
+        /// The status.
         status: Status,
         /// The details in one line, cut to 256 bytes.
         message: Option<String>,
-        /// How far it is, in percent.
+        /// The progress in percent.
         progress: Option<u8>,
     },
-    /// It has let go of the action.
+    /// The device has cancelled the action.
     LetGo,
 }
 
-/// What SWUpdate says when it was told to skip the installation; it closes the action as a success.
+/// The message of SWUpdate if it may not install yet. It closes the action as a success.
 const SKIPPED: &str = "Skipped Update.";
 
 impl Feedback {
@@ -412,11 +411,11 @@ impl Feedback {
     pub fn deployment(body: &[u8]) -> Result<Self, ApiError> {
         let said = Said::parse(body)?;
         let status = match (said.execution.as_str(), said.finished.as_str()) {
-            // The device was not allowed to install yet, and comes again.
+            // The device may not install yet. It polls again later.
             ("closed", "success") if said.details.iter().any(|line| line.contains(SKIPPED)) => Status::Init,
             ("closed", "success") => Status::InstallSuccess,
             ("closed", "failure") => Status::InstallError,
-            // hawkBit takes this for a success. We never count one that nobody reported.
+            // hawkBit counts this as a success. The service counts only a reported success.
             ("closed", _) => {
                 return Err(ApiError::bad_field(
                     "status.result.finished must be success or failure when status.execution is closed",
@@ -455,7 +454,7 @@ fn unknown_execution(execution: &str) -> ApiError {
     ))
 }
 
-/// Reads the feedback on a confirmation: whether the user agreed.
+/// Reads the feedback on a confirmation: the answer of the user.
 ///
 /// # Errors
 /// `body_too_large`, `bad_json` or `bad_field`.
@@ -498,16 +497,15 @@ impl Said {
     }
 }
 
-/// How many parts are done out of how many, in percent. It is for people to look at: what makes no
-/// sense is left out.
+/// The share of finished parts, in percent. It is only displayed, so an invalid value is left out.
 fn percent(progress: &Value) -> Option<u8> {
     let (done, of) = (progress["cnt"].as_u64()?, progress["of"].as_u64()?);
     let percent = done.checked_mul(100)?.checked_div(of)?;
     u8::try_from(percent).ok().filter(|percent| *percent <= 100)
 }
 
-/// Reads an object. SWUpdate breaks lines within texts, where JSON must escape them, and logs what it
-/// reads, in whatever encoding; nobody would read the report of a failure that is refused for that.
+/// Reads an object. SWUpdate does not escape line breaks in texts, and its log lines can have any encoding. Such a body
+/// is accepted, because otherwise a report of a failure would be lost.
 fn object(body: &[u8], limits: BodyLimits) -> Result<Map<String, Value>, ApiError> {
     strict_json::check_length(body, limits)?;
     let text = String::from_utf8_lossy(body);
@@ -531,7 +529,7 @@ fn with_type(request: &Request, mut response: Response<Body>) -> Response<Body> 
     response
 }
 
-/// An error in hawkBit's words.
+/// An error in hawkBit's format.
 #[must_use]
 pub fn refuse(request: &Request, error: &ApiError) -> Response<Body> {
     let (exception, code) = match error.code {
@@ -556,13 +554,13 @@ pub fn refuse(request: &Request, error: &ApiError) -> Response<Body> {
     response
 }
 
-/// No action of this device has that number.
+/// Error: no action of this device has this number.
 #[must_use]
 pub fn unknown_action() -> ApiError {
     ApiError::new(ErrorCode::UnknownAction, "this controller has no such action")
 }
 
-/// The action is over.
+/// Error: the action is over.
 #[must_use]
 pub fn gone() -> ApiError {
     ApiError::new(ErrorCode::Gone, "this action is over")

@@ -1,6 +1,6 @@
 //! An agent asks for the address of its cloud and for its token.
 //!
-//! Anybody who knows the product's id gets a token, so a product must allow it first.
+//! Any caller that knows the product's id gets a token, so the product must allow registration first.
 
 use lambda_http::{Body, Request, Response};
 use serde_json::Value;

@@ -12,7 +12,7 @@ use crate::edge::{error_response, respond};
 use crate::report_service::ReportService;
 
 impl<S: ReportStore> ReportService<S> {
-    /// Answers one report. An updater looks at the status and at nothing else.
+    /// Answers one report. An updater reads only the status of the answer.
     pub(crate) async fn ioto(&self, request: &Request, now: Timestamp) -> Response<Body> {
         match self.ioto_report(request, now).await {
             Ok(()) => respond(200, &Empty {}),

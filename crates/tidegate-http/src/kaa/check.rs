@@ -63,7 +63,7 @@ impl<S: CheckStore> CheckService<S> {
     }
 }
 
-/// What is known of the endpoint beside its version: what it, or another protocol, said before.
+/// The stored attributes of the endpoint, which another protocol may have sent, with its id and product.
 fn object_of(bearer: &Bearer, record: &DeviceRecord) -> Map<String, Value> {
     let mut object: Map<String, Value> = serde_json::from_str(&record.attributes).unwrap_or_default();
     object.insert("id".into(), bearer.device.as_str().into());

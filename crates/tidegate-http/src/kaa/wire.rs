@@ -1,8 +1,8 @@
 //! Kaa's configuration management protocol (7/CMP) over HTTP, as its software updates use it: the id of
 //! a configuration is the version of the software, and the configuration is its specification.
 //!
-//! An endpoint asks with the version that it runs. What it asks with counts as applied ("implicit
-//! application"), and what it says on `applied` too.
+//! An endpoint asks with the version that it runs. That version counts as applied ("implicit application"), and so does
+//! a version that it confirms on `applied`.
 
 use lambda_http::{Body, Response};
 use serde_json::{Map, Value};
@@ -21,7 +21,7 @@ use tidegate_wire::report::{Report, shortened};
 use tidegate_wire::route::Found;
 use tidegate_wire::strict_json;
 
-/// Finds out who is asking: an application version is a product, and the endpoint's token says which device it is.
+/// The endpoint of a request: the application version is the product, and the endpoint's token contains the device.
 ///
 /// # Errors
 /// `unauthorized`.
@@ -35,7 +35,7 @@ pub fn caller(found: &Found<'_>, keys: &TokenKeys) -> Result<Bearer, ApiError> {
     })
 }
 
-/// What an endpoint asks on `config`.
+/// Reads a question on `config`: the version that the endpoint runs, or `None` if it has applied none.
 ///
 /// # Errors
 /// `body_too_large`, `bad_json`, `bad_field` or `bad_version`.
@@ -49,12 +49,12 @@ pub fn running(body: &[u8]) -> Result<Option<Version>, ApiError> {
     }
 }
 
-/// What an endpoint says on `applied`.
+/// A statement of an endpoint on `applied`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     /// The version that it is about.
     pub version: Version,
-    /// Whether the endpoint runs it.
+    /// True if the endpoint runs it.
     pub is_applied: bool,
     message: Option<String>,
 }
@@ -82,7 +82,7 @@ impl Applied {
         Ok(Self { version: version_in(&object)?, is_applied, message })
     }
 
-    /// The same in our words.
+    /// The statement as a report.
     #[must_use]
     pub fn report(&self, bearer: &Bearer) -> Report {
         Report {
@@ -108,7 +108,7 @@ fn version_in(object: &Map<String, Value>) -> Result<Version, ApiError> {
     parse_version(version.ok_or_else(|| ApiError::bad_field("configId is missing or not a string"))?)
 }
 
-/// What an endpoint is to apply.
+/// The configuration that an endpoint is to apply.
 #[must_use]
 pub fn config(update: &Update, files: &[SignedFile]) -> KaaAnswer {
     KaaAnswer::Config(KaaConfig {
@@ -125,8 +125,8 @@ pub fn ok() -> KaaStatus {
     KaaStatus { reason_phrase: "ok".into(), status_code: 200 }
 }
 
-/// The software's specification as it was published, with a link where the software has a file. What
-/// the specification says itself is kept.
+/// The software's specification as published. If the software has a file, `link` is a fresh URL; `checksum` and `size`
+/// are added only if they are missing.
 fn specification(update: &Update, files: &[SignedFile]) -> Value {
     let read = |text: &Option<String>| text.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
     let payload = read(&update.content.payload);
@@ -147,7 +147,7 @@ fn specification(update: &Update, files: &[SignedFile]) -> Value {
         },
     };
     if let Some(file) = files.first() {
-        // A link that somebody wrote by hand is not the one that is signed for this endpoint.
+        // A link in the specification is replaced: only the signed one works for this endpoint.
         config.insert("link".into(), file.url.clone().into());
         config.entry("checksum").or_insert_with(|| file.sha256.clone().into());
         config.entry("size").or_insert_with(|| file.size.into());
@@ -158,13 +158,13 @@ fn specification(update: &Update, files: &[SignedFile]) -> Value {
     Value::Object(config)
 }
 
-/// Nothing has changed.
+/// The answer if there is no new configuration.
 #[must_use]
 pub fn unchanged() -> KaaAnswer {
     KaaAnswer::Unchanged(Empty {})
 }
 
-/// An error in this protocol's words.
+/// An error in the format of this protocol.
 #[must_use]
 pub fn refuse(error: &ApiError) -> Response<Body> {
     let body = KaaStatus { reason_phrase: error.message.clone(), status_code: error.status() };

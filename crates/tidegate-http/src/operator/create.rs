@@ -7,8 +7,7 @@ use tidegate_wire::operator::{Created, Upload, UploadMethod};
 use super::{Answer, Call, PublishService, refused, respond};
 
 impl<S: PublishStore> PublishService<S> {
-    /// Creates a draft. Repeating the same create answers the same; the same version with other
-    /// content is refused.
+    /// Creates a draft. A repeated create gets the same answer. The same version with other content is refused.
     pub(crate) async fn create(&self, call: &Call<'_>) -> Answer {
         let definition = Definition::from_operator(call.body, &call.product)?;
         let draft = self.engine.create(&call.product, &definition, &call.actor(None)?).await.map_err(refused)?;

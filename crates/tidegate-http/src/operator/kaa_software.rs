@@ -1,8 +1,8 @@
 //! One software definition of Kaa's OTA orchestrator, read as an update of ours.
 //!
-//! The fields are those of Kaa's REST documentation: `specification`, `metadata`, `upgradableFrom`,
-//! `rolloutStrategy` and `filters`, beside the `version` and what its form asks for. Where Kaa would
-//! reach nobody, or where the object does not say whom, the update admits nobody.
+//! The fields are those of Kaa's REST documentation: `specification`, `metadata`, `upgradableFrom`, `rolloutStrategy`
+//! and `filters`, and also `version`, `name` and `description`. If Kaa would reach no device, or the object does not
+//! name the devices, the update admits no device.
 
 mod shown;
 
@@ -13,17 +13,17 @@ pub use self::shown::{is_same_content, offered_strategy, shown, without_ours};
 use tidegate_wire::device_json::parse_version;
 use tidegate_wire::error::ApiError;
 
-/// The attribute in which a device lists the Kaa filters it belongs to. What a filter asks for is
-/// kept elsewhere in Kaa; the software only names it.
+/// The attribute in which a device lists its Kaa filters. Kaa stores the conditions of a filter elsewhere; the software
+/// contains only its id.
 pub const FILTERS_ATTRIBUTE: &str = "kaa_filters";
-/// The most requirements, groups and labels of a definition.
+/// The largest number of requirements, of groups and of labels in a definition.
 const MOST_OF_EACH: usize = 32;
-/// The most versions that fit into one policy beside the filters: each is two of its 256 words.
+/// The largest number of versions in one policy beside the filters: each takes two of the policy's 256 words.
 const MOST_VERSIONS_IN_A_POLICY: usize = 80;
 /// A policy that admits no device.
 const NOBODY: &str = "false";
 
-/// The definition that says what `software` says, and a sentence for each thing that it cannot say.
+/// The definition with the meaning of `software`, and a sentence for each part that it cannot express.
 ///
 /// # Errors
 /// `bad_version` or `bad_field`, when a field is not what Kaa documents.
@@ -52,10 +52,10 @@ pub fn definition(software: &Value) -> Result<(Value, Vec<String>), ApiError> {
 }
 
 struct Reading {
-    /// What was not read yet.
+    /// The fields that are not read yet.
     fields: Map<String, Value>,
     definition: Map<String, Value>,
-    /// All of them must hold.
+    /// Conditions of the policy, joined by `&&`.
     conditions: Vec<String>,
     notes: Vec<String>,
 }
@@ -128,7 +128,7 @@ impl Reading {
         self.definition.insert("labels".into(), Value::Object(labels));
     }
 
-    /// Kaa's upgrade graph: exactly these versions, and none if there are none.
+    /// Kaa's upgrade graph: exactly the listed versions. An empty list admits no version.
     fn upgradable_from(&mut self, version: &Version) -> Result<(), ApiError> {
         let listed = self.list("upgradableFrom")?.unwrap_or_default();
         let mut from = Vec::with_capacity(listed.len());
@@ -177,7 +177,7 @@ impl Reading {
             Some("suspended") => {
                 self.notes.push("rolloutStrategy is suspended: a draft is given to nobody, so leave it one".into());
                 match self.fields.get("filters").and_then(Value::as_array).is_some_and(|filters| !filters.is_empty()) {
-                    // Whoever activates it must not reach more than the filters would.
+                    // An activation must not reach more devices than the filters admit.
                     true => self.filters(),
                     false => self.no_filters(),
                 }
@@ -200,8 +200,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Only devices in a filter whose date has come: each filter is a group, and the policy admits
-    /// nobody else.
+    /// Reads the filters: each is a group with its date as the start. The policy admits no device outside of them.
     fn filters(&mut self) -> Result<(), ApiError> {
         let filters = self.list("filters")?.unwrap_or_default();
         let mut groups = Vec::new();

@@ -1,7 +1,7 @@
 //! The operator API: parse, load, change or explain, answer.
 //!
-//! Each file beside this one is one noun of the API. A request without an operator, as the authorizer of the front door
-//! names them, is refused before anything is read.
+//! Each file beside this one is one noun of the API. The authorizer of the front door names the operator. A request
+//! without an operator is refused before anything is read.
 
 mod audit;
 mod create;
@@ -174,8 +174,8 @@ fn ok(body: &impl Serialize) -> Answer {
     respond(200, body)
 }
 
-/// The answer to an operator whose use case was not carried out. A failure of the store is logged here, once; the
-/// caller learns nothing about our insides.
+/// The answer to an operator whose use case failed. A failure of the store is logged here, once. The answer contains no
+/// internal details.
 fn refused(error: EngineError) -> ApiError {
     let code = match &error {
         EngineError::UnknownProduct(_) => ErrorCode::UnknownProduct,

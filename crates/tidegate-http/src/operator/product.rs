@@ -17,7 +17,7 @@ impl<S: PublishStore> PublishService<S> {
         ok(&view(call, &head))
     }
 
-    /// Changes the settings that are named.
+    /// Changes the settings that the body names.
     pub(crate) async fn edit_product(&self, call: &Call<'_>) -> Answer {
         let change: ProductChange = strict_json::read_body(call.body)?;
         if let Some(Some(name)) = &change.version_attribute

@@ -5,8 +5,8 @@ use lambda_http::{Request, RequestExt};
 
 use tidegate_wire::error::{ApiError, ErrorCode};
 
-/// Who asks, as API Gateway's IAM authorizer says it. Functions believe nothing else: a request
-/// that did not pass the authorizer has no operator.
+/// The operator of a request, from API Gateway's IAM authorizer. Functions trust no other source: a request that did
+/// not pass the authorizer has no operator.
 ///
 /// # Errors
 /// `forbidden`, when there is none.

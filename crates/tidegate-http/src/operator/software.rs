@@ -1,7 +1,7 @@
 //! Updates in the words of Kaa's OTA orchestrator.
 //!
-//! An application is a product. A software is created as a draft; its `rolloutStrategy` is where the update stands,
-//! and changing it is a transition. What Kaa does not document, such as the answer to a `PUT`, is ours.
+//! An application is a product. A software is created as a draft. Its `rolloutStrategy` is the state of the update, and
+//! a change of it is a transition. Kaa documents only the list; the other calls, such as `PUT`, are our interpretation.
 
 use super::kaa_software::{self, is_same_content, offered_strategy, without_ours};
 use serde_json::Value;
@@ -28,7 +28,7 @@ impl<S: PublishStore> PublishService<S> {
         ok(&view(&self.engine.update(&call.product, version).await.map_err(refused)?)?)
     }
 
-    /// Creates a draft as the operator API does, whatever the `rolloutStrategy`: a create starts nothing.
+    /// Creates a draft as the operator API does, with any `rolloutStrategy`: a create starts nothing.
     pub(crate) async fn create_software(&self, call: &Call<'_>) -> Answer {
         let sent = without_ours(&strict_json::parse(call.body, body_limits::OPERATOR)?);
         let (definition, notes) = kaa_software::definition(&sent)?;
@@ -45,7 +45,7 @@ impl<S: PublishStore> PublishService<S> {
         respond(201, &software)
     }
 
-    /// Moves an update to the state that its `rolloutStrategy` names. Its content must be what it is.
+    /// Moves an update to the state that its `rolloutStrategy` names. Its content must be unchanged.
     pub(crate) async fn put_software(&self, call: &Call<'_>, version: &Version) -> Answer {
         let mut sent = without_ours(&strict_json::parse(call.body, body_limits::OPERATOR)?);
         if let Some(fields) = sent.as_object_mut() {
@@ -66,7 +66,7 @@ impl<S: PublishStore> PublishService<S> {
             ("suspended", State::Active) => Transition::Pause,
             ("suspended", _) | (_, State::Active) => return ok(&view(&record)?),
             (_, State::Paused) => Transition::Resume,
-            // Over: the refusal says so.
+            // A finished update: the engine refuses the transition with the reason.
             (_, _) => Transition::Activate,
         };
         let actor = call.actor(Some(format!("rolloutStrategy {strategy}")))?;
@@ -81,8 +81,9 @@ impl<S: PublishStore> PublishService<S> {
     }
 }
 
-/// A software is the stored update when it makes the same definition, or when it is what we show of it. The latter
-/// lets rollout knobs stand that a software cannot say; it must not call a targeted roll-out general.
+/// Checks that a software has the content of the stored update: it gives the same definition, or it equals the software
+/// that the service shows. The second case keeps rollout settings that a software cannot express. It must not change a
+/// targeted roll-out to a general one.
 fn must_be_the_same(
     call: &Call<'_>,
     record: &UpdateRecord,

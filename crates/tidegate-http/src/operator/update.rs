@@ -33,7 +33,7 @@ pub(crate) fn view(record: UpdateRecord) -> UpdateView {
     let version = record.version.to_string();
     let definition = match Definition::from_store(&record.definition) {
         Ok(definition) => DefinitionView::Readable(Box::new(Definition { version, ..definition })),
-        // It must not hide the others in a list.
+        // An unreadable definition must not hide the other updates in a list.
         Err(_) => DefinitionView::Unreadable { unreadable: true, version },
     };
     UpdateView {

@@ -16,7 +16,7 @@ use tidegate_wire::operator::{
 use super::{Answer, Call, PublishService, ok, refused};
 
 impl<S: PublishStore> PublishService<S> {
-    /// Decides for a device as its next check-in would, and writes down why.
+    /// Decides for a device as its next check-in would, and answers the receipt.
     pub(crate) async fn why(&self, call: &Call<'_>, id: &DeviceId) -> Answer {
         let at = match call.parameter("at") {
             None => call.now,

@@ -1,4 +1,4 @@
-//! What the API description says of each route beside its path: the body, the answers, the errors and examples.
+//! Description of each route beside its path: the body, the answers, the errors and examples.
 
 use serde_json::{Value, json};
 

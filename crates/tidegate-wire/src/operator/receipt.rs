@@ -1,4 +1,4 @@
-//! The receipt of a decision: what a device's check-in is answered, and every reason.
+//! The receipt of a decision: the answer to a device's check-in, and every reason.
 
 use std::borrow::Cow;
 

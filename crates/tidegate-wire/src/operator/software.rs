@@ -1,4 +1,4 @@
-//! An update in the words of Kaa's OTA orchestrator.
+//! An update in the format of Kaa's OTA orchestrator.
 
 use std::collections::BTreeMap;
 

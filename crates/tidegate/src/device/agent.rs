@@ -1,4 +1,4 @@
-//! The agent of a device: one check-in, seen through to the end.
+//! The agent of a device: one check-in with everything that follows.
 
 use std::path::PathBuf;
 
@@ -97,13 +97,13 @@ impl<'a> Agent<'a> {
         }
     }
 
-    /// Says what happens, with the time, on standard error.
+    /// Writes an event with the time to standard error.
     pub(super) fn say(&self, text: &str) {
         let now = crate::time::show_in(crate::time::now(), &crate::time::local_zone());
         self.output.note(format!("{now}  {text}"));
     }
 
-    /// One check-in, seen through to the end.
+    /// One check-in with everything that follows: download, installation and report.
     pub(super) fn check_in(&mut self) -> CommandResult<Ended> {
         self.device = self.device.read_again()?;
         self.asked_s = None;
@@ -118,7 +118,7 @@ impl<'a> Agent<'a> {
         self.say(&format!("offered {}, running {}", clean(&offer.version), clean(&self.device.version)));
         let (offer, files) = self.fetch(offer)?;
         if self.wait_for_window(&self.apply_window.clone(), "install")? == Waited::Yes {
-            // Much can happen in a night: install only what the service still wants installed.
+            // The rollout may have changed during the wait, so the service is asked again before the installation.
             let still = self.ask()?.offer.filter(|now| now.update == offer.update);
             if still.is_none() {
                 let why = format!("{} is not offered any more; not installed", clean(&offer.version));
@@ -162,7 +162,7 @@ impl<'a> Agent<'a> {
         self.report(offer, "INSTALL_SUCCESS", None);
         self.memory.keep()?;
         if self.apply.is_some() {
-            // The command has them.
+            // The command has the files now.
             let _ = std::fs::remove_dir_all(self.images().join(plain_name(&offer.version)));
         }
         Ok(Ended::Installed { from, version: offer.version.clone() })

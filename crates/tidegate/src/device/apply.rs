@@ -15,7 +15,7 @@ pub(super) enum ApplyError {
     NotStarted {
         /// The program.
         program: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The program ended without success.
@@ -43,7 +43,7 @@ pub(super) fn must_exist(program: &Path) -> CommandResult {
 /// The command is a program, not a line for a shell: nothing that the service says can ever be read
 /// as a command.
 pub(super) fn apply(program: &Path, files: &[PathBuf], device: &DeviceFile, offer: &Offer) -> Result<(), ApplyError> {
-    // Installers change folders: what they get must still be found from there.
+    // Installers change their folder, so they get absolute paths.
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let json = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
     let status = Command::new(program)
@@ -56,7 +56,7 @@ pub(super) fn apply(program: &Path, files: &[PathBuf], device: &DeviceFile, offe
         .env("TIDEGATE_DEVICE_FILE", absolute(device.path()))
         .env("TIDEGATE_PAYLOAD", json(&offer.payload))
         .env("TIDEGATE_SPECIFICATION", json(&offer.specification))
-        // The token is for us; what the image brings along has no business with it.
+        // The token is removed, because programs in the image must not get it.
         .env_remove("TIDEGATE_TOKEN")
         .env_remove("TIDEGATE_OPERATOR_KEY")
         .stdin(Stdio::null())

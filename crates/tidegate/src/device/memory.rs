@@ -54,14 +54,14 @@ impl Memory {
         write_atomically(&self.path, &text)
     }
 
-    /// Until when an update is left alone, if it failed here before.
+    /// The time until which an update is not tried again, if it has failed here.
     pub fn left_alone_until(&self, update: &str, now: Timestamp) -> Option<Timestamp> {
         let failed = self.failed.get(update)?;
         let until = Timestamp::from_second(failed.not_before_s).ok()?;
         (until > now).then_some(until)
     }
 
-    /// Remembers that an update failed, and answers until when it is left alone.
+    /// Stores the failure of an update, and returns the time until which it is not tried again.
     pub fn has_failed(&mut self, update: &str, now: Timestamp) -> Timestamp {
         let attempts = self.failed.get(update).map_or(0, |failed| failed.attempts).saturating_add(1);
         let wait_s = i64::try_from(wait::reinstall_wait(attempts).as_secs()).unwrap_or(i64::MAX);

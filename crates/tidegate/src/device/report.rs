@@ -7,7 +7,7 @@ use crate::api_client::ApiPath;
 use crate::offer::Offer;
 
 impl Agent<'_> {
-    /// Tells the service. A report that does not arrive is kept: an outcome must not get lost.
+    /// Sends a report to the service. If it does not arrive, it is kept, so that no outcome is lost.
     pub(super) fn report(&mut self, offer: &Offer, status: &str, message: Option<&str>) {
         let mut report = json!({
             "id": self.device.id,

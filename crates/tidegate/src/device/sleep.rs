@@ -9,7 +9,7 @@ use super::wait::Chance;
 use super::window::Window;
 use crate::error::{CommandError, CommandResult};
 
-/// Whether a device had to wait for a window.
+/// Result of waiting for a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Waited {
     Yes,
@@ -51,7 +51,7 @@ impl Agent<'_> {
         self.say(&format!("waiting until {shown} to {to_do}"));
         while now < until {
             let rest = Duration::try_from(until.duration_since(now)).unwrap_or_default();
-            // In slices: a device's clock may jump when it first hears from a time server.
+            // In short steps, because a device's clock can jump at its first answer from a time server.
             std::thread::sleep(rest.min(Duration::from_secs(60)));
             now = crate::time::now();
         }

@@ -1,4 +1,4 @@
-//! The summary at the end: the times, the answers, the errors, and the limits beside what was seen.
+//! The summary at the end: the times, the answers, the errors, and the limits with the observed numbers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,29 +15,29 @@ use super::watcher::Watcher;
 use crate::error::{CommandError, CommandResult};
 use crate::output::{Output, Tone, clean, table};
 
-/// Everything that a load tells.
+/// The results of a load.
 #[derive(Debug)]
 pub(super) struct Summary<'a> {
     /// The arguments.
     pub args: &'a LoadArgs,
     /// The service under load.
     pub target: &'a Target,
-    /// When requests were due.
+    /// The times at which requests were due.
     pub pace: Pace,
-    /// The fleet's.
+    /// The seed of the fleet.
     pub seed: u64,
-    /// Time that it took.
+    /// Length of the load.
     pub elapsed: Duration,
     /// Sightings of the devices and measurements.
     pub progress: Progress<CommandError>,
-    /// The watcher, where we may look.
+    /// The watcher, if the command has an operator's credentials.
     pub watcher: Option<Watcher>,
-    /// True if Ctrl-C stopped it.
+    /// True if Ctrl-C stopped the load.
     pub is_stopped: bool,
 }
 
 impl Summary<'_> {
-    /// Every limit beside what was seen.
+    /// Every limit with the observed numbers.
     fn findings(&self) -> Vec<Finding> {
         let watched = self.watcher.as_ref().map(Watcher::updates);
         let watched_ids = watched.into_iter().flat_map(|updates| updates.keys().map(String::as_str));
@@ -51,7 +51,7 @@ impl Summary<'_> {
         let sighting = self.progress.devices.seen().of(id);
         let limits = self.args.expect.or(watched.map(|update| update.watched.allowed())).unwrap_or_default();
         let version = watched.map(|update| update.watched.version()).or(sighting.map(|seen| seen.version()));
-        // The fleet of a seed that was given may hold offers of an earlier run.
+        // The fleet of a given seed may hold offers of an earlier run.
         let is_new = self.args.seed.is_none();
         // A claim that ended while its device did not report is no longer in flight.
         let claim_ttl_s = watched.and_then(|update| update.claim_ttl_s).unwrap_or(SHORTEST_CLAIM_TTL_S.into());
@@ -71,7 +71,7 @@ impl Summary<'_> {
     /// Success if the limits held.
     ///
     /// # Errors
-    /// When one did not; when that could not be looked at to the end.
+    /// When a limit was exceeded, or when the last look at the service failed.
     pub(super) fn verdict(&self) -> CommandResult {
         let violations =
             self.findings().iter().filter(|it| it.is_violation()).map(|it| clean(&it.to_string())).collect::<Vec<_>>();
@@ -86,13 +86,13 @@ impl Summary<'_> {
         count as f64 / self.elapsed.as_secs_f64().max(f64::EPSILON)
     }
 
-    /// Requests that were due and never sent: too slow an answer to those before them, or Ctrl-C.
+    /// Requests that were due and never sent, because earlier answers were too slow or Ctrl-C stopped the load.
     fn unsent(&self) -> u64 {
         let done = self.progress.tally.answered() + self.progress.tally.failed();
         self.pace.per_s().map_or(0, |_| self.pace.requests().saturating_sub(done))
     }
 
-    /// For programs.
+    /// The summary for programs.
     pub(super) fn document(&self) -> Value {
         let tally = &self.progress.tally;
         let requests = tally.rows().map(|(kind, row)| (kind.name().to_owned(), row_document(row)));
@@ -131,10 +131,10 @@ impl Summary<'_> {
         })
     }
 
-    /// For people.
+    /// The summary for people.
     ///
     /// # Errors
-    /// When nothing can be written.
+    /// When the output cannot be written.
     pub(super) fn show(&self, output: &Output) -> CommandResult {
         self.show_what_was_done(output)?;
         self.show_times(output)?;

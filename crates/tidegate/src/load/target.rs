@@ -1,4 +1,4 @@
-//! The service that is driven: where it is, and what is needed to speak to it.
+//! The service under load: its address and the credentials for it.
 
 use serde_json::Value;
 use ureq::http::Uri;
@@ -12,21 +12,21 @@ use crate::token::token_of;
 use crate::update::{self, UpdateView};
 use tidegate_wire::route::PublishRoute;
 
-/// A service that may be driven.
+/// A service that may get load.
 #[derive(Debug)]
 pub(super) struct Target {
     common: Common,
     product: String,
-    /// The product's token, which every device of the fleet shows.
+    /// The product's token, which every device of the fleet sends.
     token: String,
     operator: Option<ApiClient>,
 }
 
 impl Target {
-    /// Finds out how to speak to the service.
+    /// Collects the address and the credentials.
     ///
     /// # Errors
-    /// When it is not on this machine and nobody said that this is meant; when devices cannot have a token.
+    /// When the service is on another machine and `--allow-remote` is not given, or when there is no token for devices.
     pub(super) fn new(args: &LoadArgs, common: &Common) -> CommandResult<Self> {
         let api = args.url.clone().unwrap_or_else(|| common.api.clone());
         let common = Common { api, ..common.clone() };
@@ -72,23 +72,23 @@ impl Target {
     /// A client of a device. It has connections of its own.
     ///
     /// # Errors
-    /// When the address is none.
+    /// When the address is invalid.
     pub(super) fn device(&self) -> CommandResult<ApiClient> {
         self.common.device(self.token.clone())
     }
 
-    /// A watcher of the limits, if we may look.
+    /// A watcher of the limits, if the command has an operator's credentials.
     ///
     /// # Errors
-    /// When the service does not let us look.
+    /// When the service refuses the first look.
     pub(super) fn watcher(&self) -> CommandResult<Option<Watcher>> {
         self.operator.clone().map(|client| Watcher::new(client, &self.product)).transpose()
     }
 
-    /// The version that has nothing to gain: what was said, or the highest that the product has.
+    /// The version of idle devices: the given one, or the product's highest.
     ///
     /// # Errors
-    /// When nothing was said, and we may not look.
+    /// When no version is given and the command has no operator's credentials.
     pub(super) fn newest(&self, said: Option<&String>, otherwise: &str) -> CommandResult<String> {
         if let Some(version) = said {
             return Ok(version.clone());

@@ -10,7 +10,7 @@ use crate::duration;
 use crate::error::CommandError;
 use crate::output::{Output, Reader};
 
-/// The line; nothing at all where nobody looks.
+/// The line; it is hidden unless a person is at a terminal.
 #[derive(Debug)]
 pub(super) struct Ticker {
     line: ProgressBar,
@@ -49,7 +49,7 @@ impl Ticker {
         self.line.set_message(line + &offered.collect::<String>());
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub(super) fn end(self) {
         self.line.finish_and_clear();
     }

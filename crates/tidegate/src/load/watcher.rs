@@ -10,7 +10,8 @@ use crate::error::{CommandError, CommandResult};
 use crate::update::{self, Metrics, UpdateView};
 use tidegate_wire::route::PublishRoute;
 
-/// Each is one more request in every look; further ones are looked at only before and after.
+/// The largest number of updates in a look during the load. Each costs one request. Further updates are examined only
+/// before and after the load.
 const MOST_WATCHED: usize = 8;
 
 /// An update of the service under load.
@@ -18,7 +19,7 @@ const MOST_WATCHED: usize = 8;
 pub(super) struct WatchedUpdate {
     /// Its limits and counts.
     pub watched: Watched,
-    /// Time that a device may take to report before its place is given on.
+    /// Time that a device may take to report before another device gets its place.
     pub claim_ttl_s: Option<u64>,
 }
 
@@ -36,7 +37,7 @@ impl Watcher {
     /// Looks for the first time.
     ///
     /// # Errors
-    /// When the service does not answer, or not to us.
+    /// When the service does not answer or refuses the operator.
     pub(super) fn new(client: ApiClient, product: &str) -> CommandResult<Self> {
         let product = product.to_owned();
         let mut watcher = Self { client, product, updates: BTreeMap::new(), looks: 0, last_failure: None };
@@ -59,13 +60,13 @@ impl Watcher {
         self.last_failure.as_ref()
     }
 
-    /// Looks at those that were live before, and at those that are now.
+    /// Looks at the updates that were live before and at those that are live now.
     pub(super) fn look_at_all(&mut self) {
         let looked = self.live().and_then(|versions| self.look_at(versions));
         self.last_failure = looked.err();
     }
 
-    /// Looks at the newest of those that were live before.
+    /// Looks at the newest of the updates that were live before.
     pub(super) fn look(&mut self) {
         let mut versions = self.updates.values().map(|update| update.watched.version().to_owned()).collect::<Vec<_>>();
         versions.sort_by_cached_key(|version| std::cmp::Reverse(semver::Version::parse(version).ok()));

@@ -21,7 +21,7 @@ struct Fleets<'a> {
     check_ins: u64,
 }
 
-/// A fleet that came to a bad end.
+/// A fleet in which a promise broke.
 #[derive(Debug, Clone)]
 struct Broken {
     fleet: u64,
@@ -67,7 +67,7 @@ impl Fleets<'_> {
         self.args.seed.wrapping_add(fleet)
     }
 
-    /// The last fleet gets what is left.
+    /// Check-ins of a fleet. The last fleet gets the remainder.
     fn check_ins_of(&self, fleet: u64) -> u64 {
         self.check_ins.saturating_sub(fleet.saturating_mul(CHECK_INS_PER_SEED)).min(CHECK_INS_PER_SEED)
     }

@@ -1,4 +1,4 @@
-//! A rollout before it happens: the table by the hour, what it came to, and the picture.
+//! The forecast of a rollout: a table with a row for each hour, a summary, and a chart.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -13,8 +13,8 @@ use crate::error::{CommandError, CommandResult};
 use crate::output::Output;
 use crate::progress;
 
-/// The product of an update that is played without saying one. It is part of the update's id, and
-/// so decides which devices come first, but not how many.
+/// The product of a simulated update if none is given. It is part of the update's id, so it decides which devices come
+/// first, but not how many.
 const SOME_PRODUCT: &str = "product";
 
 /// The files and the seed of a forecast.
@@ -25,7 +25,7 @@ pub(super) struct Forecast<'a> {
     pub(super) seed: u64,
 }
 
-/// Plays it.
+/// Simulates the rollout.
 pub(super) fn run(args: &Forecast<'_>, common: &Common, output: &Output) -> CommandResult {
     let product = common.product.as_deref().filter(|product| !product.is_empty()).unwrap_or(SOME_PRODUCT);
     let product = ProductId::new(product)

@@ -1,4 +1,4 @@
-//! What the tests of the command share: a service in this process, a folder to work in, and the built program.
+//! Shared parts of the command's tests: a service in this process, a working folder, and the built program.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 

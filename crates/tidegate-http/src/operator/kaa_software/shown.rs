@@ -6,10 +6,11 @@ use tidegate_core::{ProductId, State};
 use super::{FILTERS_ATTRIBUTE, NOBODY};
 use tidegate_wire::definition::Definition;
 
-/// What a software may have that Kaa does not: where the update stands, and what the software leaves unsaid.
+/// Fields of a software that Kaa does not have: the state of the update, and notes on parts that a software cannot
+/// express.
 const OURS: [&str; 2] = ["state", "notes"];
 
-/// The software that a stored definition is, with a note for what a software cannot say.
+/// The stored definition as a software, with a note on the parts that a software cannot express.
 #[must_use]
 pub fn shown(definition: &Value, state: State, product: &ProductId) -> Value {
     let mut software = Map::new();
@@ -39,13 +40,13 @@ pub fn shown(definition: &Value, state: State, product: &ProductId) -> Value {
     software
 }
 
-/// What Kaa calls the roll-out of the update while it is offered.
+/// Kaa's name for the roll-out of the update while it is offered.
 #[must_use]
 pub fn offered_strategy(definition: &Value) -> &'static str {
     if filters(definition).is_empty() { "general" } else { "targeted" }
 }
 
-/// A software without what only we put into one.
+/// A software without the fields of `OURS`.
 #[must_use]
 pub fn without_ours(software: &Value) -> Value {
     match software {
@@ -58,7 +59,7 @@ pub fn without_ours(software: &Value) -> Value {
     }
 }
 
-/// Whether two softwares differ at most in their `rolloutStrategy`.
+/// Returns true if two softwares differ at most in their `rolloutStrategy`.
 #[must_use]
 pub fn is_same_content(one: &Value, other: &Value) -> bool {
     let content = |software: &Value| {
@@ -69,7 +70,7 @@ pub fn is_same_content(one: &Value, other: &Value) -> bool {
     content(one) == content(other)
 }
 
-/// What an endpoint is given, as far as it does not change from answer to answer.
+/// The specification that an endpoint gets, without the parts that change from answer to answer.
 fn specification(definition: &Value) -> Option<Value> {
     let payload = definition.get("payload")?;
     match definition.get("specification").filter(|value| !value.is_null()) {
@@ -80,7 +81,8 @@ fn specification(definition: &Value) -> Option<Value> {
     }
 }
 
-/// Nothing, when it is not a list of versions: an empty list means nobody.
+/// The versions in `upgradableFrom`. `None` if the definition has no list of exact versions. An empty list admits no
+/// device.
 fn upgradable_from(definition: &Value) -> Option<Vec<String>> {
     let policy = definition["policy"].as_str().unwrap_or_default();
     let requirements = definition["compatible_from"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -109,7 +111,7 @@ fn filters(definition: &Value) -> Vec<Value> {
     groups.map(Vec::as_slice).unwrap_or_default().iter().map(filter).collect::<Option<Vec<_>>>().unwrap_or_default()
 }
 
-/// The fields of the definition that would be others, were it made from the software.
+/// The fields of the definition that a definition made from the software would not have.
 fn unsaid(definition: &Value, software: &Value, product: &ProductId) -> Vec<String> {
     let again = super::definition(&without_ours(software))
         .and_then(|(again, _)| Definition::from_value(again, product))
