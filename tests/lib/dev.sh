@@ -39,6 +39,8 @@ in_background() { # log, command…: runs until the test ends
 stop() { # process: with its children
     pkill -TERM -P "$1" 2>/dev/null || true
     kill "$1" 2>/dev/null || true
+    # SWUpdate sometimes waits for a child that has ended.
+    wait_until 10 bash -c "! kill -0 $1" || { pkill -KILL -P "$1"; kill -KILL "$1"; } 2>/dev/null || true
     wait "$1" 2>/dev/null || true
 }
 
