@@ -98,7 +98,7 @@ pub struct ErrorBody {
     pub error: ErrorDetail,
 }
 
-/// The one field of an [`ErrorBody`].
+/// The code and the message of an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ErrorDetail {

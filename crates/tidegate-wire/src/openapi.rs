@@ -445,6 +445,8 @@ fn schemas() -> Value {
         }),
     );
     if let Some(codes) = schemas.get_mut("ErrorCode") {
+        // The derive sees the names of the variants, which a macro made.
+        codes["enum"] = api_codes().map(ErrorCode::code).collect();
         codes["description"] = json!(error_table());
     }
     let names = schemas.keys().cloned().collect::<Vec<_>>();
@@ -456,11 +458,15 @@ fn schemas() -> Value {
     Value::Object(schemas)
 }
 
-/// The error codes as a table: all but those that only a dialect answers.
+/// The error codes, but for those that only a dialect answers.
+fn api_codes() -> impl Iterator<Item = ErrorCode> {
+    ErrorCode::ALL.iter().copied().filter(|code| !code.is_of_a_dialect())
+}
+
+/// The error codes as a table.
 fn error_table() -> String {
-    let codes = ErrorCode::ALL.iter().filter(|code| !code.is_of_a_dialect());
-    let rows = codes.map(|code| format!("| `{code}` | {} | {} |\n", code.status(), code.sentence()));
-    format!("| Code | Status | StatusEffect |\n|---|---|---|\n{}", rows.collect::<String>())
+    let rows = api_codes().map(|code| format!("| `{code}` | {} | {} |\n", code.status(), code.sentence()));
+    format!("| Code | Status | Meaning |\n|---|---|---|\n{}", rows.collect::<String>())
 }
 
 fn value(schema: &RefOr<Schema>) -> Value {

@@ -92,7 +92,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Reads `POST /v1/report`.
+    /// Reads a [`ReportBody`].
     ///
     /// # Errors
     /// `body_too_large`, `bad_json`, `bad_field` or `bad_version`.
