@@ -153,7 +153,7 @@ impl Output {
     }
 
     /// The state of an update as the end of a sentence: `active`, `a draft`.
-    pub fn standing(&self, state: &str) -> String {
+    pub fn state(&self, state: &str) -> String {
         match state {
             "draft" => self.paint(Tone::Caution, "a draft"),
             _ => self.paint_state(&clean(state)),

@@ -315,7 +315,7 @@ fn say_what_happened(
     output.line(format!(
         "{} of {product} is {} (update {})",
         output.paint(Tone::Strong, &version),
-        output.standing(state),
+        output.state(state),
         output::clean(&created.id)
     ))?;
     for image in images {

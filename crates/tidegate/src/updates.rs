@@ -1,7 +1,8 @@
 //! `tidegate updates`: list, show and steer.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api_client::ApiPath;
@@ -11,9 +12,10 @@ use crate::output::{self, Output, Tone, clean};
 use crate::rollout_options::RolloutOptions;
 use crate::rollout_view;
 use crate::time;
-use crate::update::{self, Metrics, UpdateView};
+use crate::update;
 use tidegate_core::State;
-use tidegate_wire::operator::AuditLog;
+use tidegate_wire::definition::Definition;
+use tidegate_wire::operator::{AuditLog, Counters, Metrics, UpdateList, UpdateView};
 use tidegate_wire::route::PublishRoute;
 
 /// Commands about updates.
@@ -87,27 +89,24 @@ pub fn run(command: UpdatesCommand, common: &Common, output: &Output) -> Command
 }
 
 fn list(common: &Common, output: &Output) -> CommandResult {
-    #[derive(Deserialize)]
-    struct List {
-        updates: Vec<UpdateView>,
-    }
     let product = common.product()?;
     let document = common.operator()?.get(&ApiPath::product(PublishRoute::ListUpdates, product))?;
     output.document(&document)?;
-    let list: List = update::read(&document, "list of updates")?;
+    let list: UpdateList = update::read(&document, "list of updates")?;
     if list.updates.is_empty() {
         return output.line(format!("{} has no updates yet; see `tidegate publish --help`", clean(product)));
     }
     let mut table = output::table(&["VERSION", "STATE", "SIZE", "MAX DEVICES", "POLICY", "NAME", "CREATED"], &[2, 3]);
     for update in &list.updates {
+        let of = |column: fn(&Definition) -> String| update.definition().map_or_else(|| "unreadable".into(), column);
         table.add_row([
-            clean(&update.version),
-            clean(&update.state),
-            output::bytes(update.size_bytes()),
-            update.limit("max_devices").map_or("no limit".into(), |limit| limit.to_string()),
-            update.policy.as_deref().map_or(String::new(), |policy| output::shortened(policy, 40)),
-            update.name.as_deref().map_or(String::new(), |name| output::shortened(name, 30)),
-            update.created_at.as_deref().map_or(String::new(), time::show),
+            clean(update.version()),
+            update.state.to_string(),
+            of(|definition| output::bytes(update::size_bytes(definition))),
+            of(|definition| definition.rollout.limits.max_devices.map_or("no limit".into(), |limit| limit.to_string())),
+            of(|definition| output::shortened(&definition.policy, 40)),
+            of(|definition| definition.name.as_deref().map_or(String::new(), |name| output::shortened(name, 30))),
+            time::show_at(update.created_at),
         ]);
     }
     output.table(&table)
@@ -127,56 +126,58 @@ fn show(version: &str, common: &Common, output: &Output) -> CommandResult {
 }
 
 fn show_facts(update: &UpdateView, output: &Output) -> CommandResult {
-    let version = output.paint(Tone::Strong, &clean(&update.version));
-    output.line(format!("{version} is {}", output.standing(&update.state)))?;
-    let text = |text: &Option<String>| text.as_deref().map(clean).unwrap_or_default();
-    let mut facts = vec![
-        ("update", clean(&update.id)),
-        ("created", update.created_at.as_deref().map(time::show).unwrap_or_default()),
-        ("name", text(&update.name)),
-        ("description", text(&update.description)),
-        ("author", text(&update.author)),
-        ("vendor", text(&update.vendor)),
-        ("labels", compact(update.labels.as_ref())),
-        ("from", clean(&update.compatible_from.clone().unwrap_or_default().join("  or  "))),
-        ("policy", text(&update.policy)),
-        ("kind", text(&update.kind)),
-    ];
-    if update.allow_downgrade {
-        facts.push(("downgrade", "offered to devices on a higher version, too".into()));
+    let version = output.paint(Tone::Strong, &clean(update.version()));
+    output.line(format!("{version} is {}", output.state(update.state.name())))?;
+    let mut facts = vec![("update", clean(update.id.as_str())), ("created", time::show_at(update.created_at))];
+    match update.definition() {
+        Some(definition) => facts.extend(definition_facts(definition)),
+        None => facts.push(("definition", "the service cannot read what is stored".into())),
     }
-    facts.extend(update.payload.as_ref().map(|payload| ("payload", output::plain(payload))));
-    for file in &update.files {
-        let size = output::bytes(file.size);
-        facts.push(("file", format!("{} ({size}, SHA-256 {})", clean(&file.name), clean(&file.sha256))));
-    }
-    facts.extend(rollout_view::facts(&update.rollout));
     for (label, fact) in facts.iter().filter(|(_, fact)| !fact.is_empty()) {
         output.line(format!("  {label:<13}{fact}"))?;
     }
     Ok(())
 }
 
-/// A document on one line; an empty text for an empty document.
-fn compact(document: Option<&Value>) -> String {
-    match document {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::Object(fields)) if fields.is_empty() => String::new(),
-        Some(other) => output::plain(other),
+fn definition_facts(definition: &Definition) -> Vec<(&'static str, String)> {
+    let text = |text: &Option<String>| text.as_deref().map(clean).unwrap_or_default();
+    let mut facts = vec![
+        ("name", text(&definition.name)),
+        ("description", text(&definition.description)),
+        ("author", text(&definition.author)),
+        ("vendor", text(&definition.vendor)),
+        ("labels", labels(&definition.labels)),
+        ("from", clean(&definition.compatible_from.join("  or  "))),
+        ("policy", clean(&definition.policy)),
+        ("kind", definition.kind.to_string()),
+    ];
+    if definition.allow_downgrade {
+        facts.push(("downgrade", "offered to devices on a higher version, too".into()));
     }
+    facts.extend(definition.payload.as_ref().map(|payload| ("payload", output::plain(payload))));
+    for file in &definition.files {
+        let size = output::bytes(file.size);
+        facts.push(("file", format!("{} ({size}, SHA-256 {})", clean(&file.name), clean(&file.sha256))));
+    }
+    facts.extend(rollout_view::facts(&definition.rollout));
+    facts
+}
+
+/// The labels as JSON on one line; an empty text if there are none.
+fn labels(labels: &BTreeMap<String, String>) -> String {
+    if labels.is_empty() { String::new() } else { output::plain(&json!(labels)) }
 }
 
 fn show_metrics(metrics: &Metrics, output: &Output) -> CommandResult {
     let mut table =
         output::table(&["OFFERED", "IN FLIGHT", "SUCCEEDED", "FAILED", "TIMED OUT", "HEALTH"], &[0, 1, 2, 3, 4]);
-    let counters = [metrics.offered, metrics.in_flight, metrics.succeeded, metrics.failed, metrics.timed_out];
-    let mut row: Vec<String> = counters.iter().map(u64::to_string).collect();
-    row.push(crate::watch::health(metrics));
+    let Counters { offered, in_flight, succeeded, failed, timed_out } = metrics.counters;
+    let mut row: Vec<String> = [offered, in_flight, succeeded, failed, timed_out].iter().map(u64::to_string).collect();
+    row.push(crate::watch::health(&metrics.health));
     table.add_row(row);
     output.table(&table)?;
-    let deferred = metrics.deferred.as_ref().and_then(Value::as_object).into_iter().flatten();
     let deferred: Vec<String> =
-        deferred.map(|(objection, count)| format!("{} {}", clean(objection), output::plain(count))).collect();
+        metrics.deferred.iter().map(|(objection, count)| format!("{} {count}", clean(objection))).collect();
     match deferred.is_empty() {
         true => Ok(()),
         false => output.line(format!("deferred: {}", deferred.join(", "))),
@@ -188,7 +189,7 @@ fn transition(route: PublishRoute, args: &TransitionArgs, common: &Common, outpu
     let document = common.operator()?.post(&path, &json!({"reason": args.reason}))?;
     output.document(&document)?;
     let update: UpdateView = update::read(&document, "update")?;
-    output.line(format!("{} is now {}", clean(&update.version), output.standing(&update.state)))
+    output.line(format!("{} is now {}", clean(update.version()), output.state(update.state.name())))
 }
 
 fn edit(args: &EditArgs, common: &Common, output: &Output) -> CommandResult {
@@ -251,10 +252,22 @@ mod tests {
         Common { key: Some("k1".into()), product: Some("lamp".into()), ..Common::of(server.base()) }
     }
 
+    /// An update as the service answers it.
+    fn answer() -> Value {
+        json!({
+            "id": "lamp.00", "product": "lamp", "version": "2.0.0", "state": "active", "reason": "", "generation": 2,
+            "created_at": "2026-01-02T03:04:05Z", "changed_at": "2026-01-02T03:04:05Z",
+            "labels": {"commit": "abc"}, "compatible_from": ["^1.0"], "policy": "memory >= 256",
+            "kind": "file", "files": [{"name": "a.bin", "sha256": "ab", "size": 5}], "rollout": {},
+            "name": null, "payload": null,
+        })
+    }
+
     #[test]
     fn only_the_knobs_that_were_turned_are_sent() {
-        let after = r#"{"version":"2.0.0","rollout":{"limits":{"max_devices":50}}}"#;
-        let server = StubServer::start(vec![Reply::json(200, after)]);
+        let mut after = answer();
+        after["rollout"] = json!({"limits": {"max_devices": 50}});
+        let server = StubServer::start(vec![Reply::json(200, &after.to_string())]);
         let args = EditArgs {
             version: "2.0.0".into(),
             reason: "going well".into(),
@@ -271,12 +284,15 @@ mod tests {
 
     #[test]
     fn every_answer_of_the_service_can_be_shown() {
-        let update = json!({
-            "id": "u1", "version": "2.0.0", "state": "active", "created_at": "2026-01-02T03:04:05Z",
-            "labels": {"commit": "abc"}, "compatible_from": ["^1.0"], "policy": "memory >= 256",
-            "kind": "file", "files": [{"name": "a.bin", "sha256": "ab", "size": 5}], "rollout": {},
-            "name": null, "payload": null,
-            "metrics": {"offered": 3, "deferred": {"full": 2}, "health": {"verdict": "continue"}}
+        let mut update = answer();
+        update["metrics"] = json!({
+            "state": "active", "offered": 3, "in_flight": 1, "succeeded": 1, "failed": 1, "timed_out": 0,
+            "deferred": {"full": 2},
+            "health": {
+                "verdict": "continue", "failures": 1, "successes": 1, "evidence": 1.5, "threshold": 200.0,
+                "min_failures": 3, "reported": {"failures": 1, "evidence": 1.5},
+                "reported_or_silent": {"failures": 1, "evidence": 1.5}, "sentence": "1 of 2 failed",
+            },
         });
         let entry = json!({"at": "2026-01-02T03:04:05Z", "who": "operator", "action": "activate",
             "version": "2.0.0", "from": "draft", "to": "active", "reason": "tested"});
@@ -289,5 +305,18 @@ mod tests {
         assert_eq!(list(&common, &output), Ok(()));
         assert_eq!(show("2.0.0", &common, &output), Ok(()));
         assert_eq!(audit(Some("2.0.0"), &common, &output), Ok(()));
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_is_an_error_and_shows_no_blanks() {
+        for (field, value) in
+            [("created_at", Value::Null), ("state", json!("live")), ("rollout", json!({"phases": "all"}))]
+        {
+            let mut update = answer();
+            update[field] = value;
+            let server = StubServer::start(vec![Reply::json(200, &update.to_string())]);
+            let shown = show("2.0.0", &common(&server), &Output::new(Reader::Person));
+            assert_eq!(shown.expect_err(field).code(), "bad_answer", "{field}");
+        }
     }
 }

@@ -9,7 +9,9 @@ use crate::api_client::{ApiClient, ApiPath};
 use crate::common::Common;
 use crate::error::{CommandError, CommandResult};
 use crate::output::{Output, Tone, clean};
-use crate::update::{self, Metrics, Sample, UpdateView};
+use crate::update;
+use tidegate_core::State;
+use tidegate_wire::operator::{Counters, HealthView, Metrics, SeriesPoint, UpdateView, Verdict};
 use tidegate_wire::route::PublishRoute;
 
 /// Wide enough to see 3 %, narrow enough for a terminal of 80 columns.
@@ -54,25 +56,25 @@ pub fn run(args: WatchArgs, common: &Common, output: &Output) -> CommandResult {
             look => look?,
         };
         let speed = match &before {
-            Some(before) => speed(&before.metrics, &look.metrics, look.at.duration_since(before.at)),
-            None => last_speed(&look.metrics.series),
+            Some(before) => speed(&before.metrics.counters, &look.metrics.counters, look.at.duration_since(before.at)),
+            None => last_speed(look.metrics.series.as_deref().unwrap_or_default()),
         };
         drawn.draw(lines(&look, speed, output), &one_line(&look), output)?;
-        let state = look.update.state.clone();
-        if args.once || matches!(state.as_str(), "completed" | "aborted" | "withdrawn") {
+        let state = look.update.state;
+        if args.once || matches!(state, State::Completed | State::Aborted | State::Withdrawn) {
             output.document(&look.document)?;
-            return verdict(&look.update.version, &state);
+            return verdict(look.update.version(), state);
         }
         before = Some(look);
         std::thread::sleep(args.interval);
     }
 }
 
-fn verdict(version: &str, state: &str) -> CommandResult {
+fn verdict(version: &str, state: State) -> CommandResult {
     let stopped = |code, text: &str| Err(CommandError::failed(code, format!("{} was {text}", clean(version))));
     match state {
-        "aborted" => stopped("aborted", "aborted"),
-        "withdrawn" => stopped("withdrawn", "withdrawn"),
+        State::Aborted => stopped("aborted", "aborted"),
+        State::Withdrawn => stopped("withdrawn", "withdrawn"),
         _ => Ok(()),
     }
 }
@@ -131,8 +133,9 @@ impl Drawn {
 
 /// The whole picture, for a terminal.
 fn lines(look: &Look, speed: Option<Speed>, output: &Output) -> Vec<String> {
-    let (update, metrics) = (&look.update, &look.metrics);
-    let total = update.limit("max_devices").unwrap_or(metrics.offered).max(metrics.offered);
+    let (update, counters) = (&look.update, &look.metrics.counters);
+    let limit = update.definition().and_then(|definition| definition.rollout.limits.max_devices);
+    let total = limit.unwrap_or(counters.offered).max(counters.offered);
     let speed = match speed {
         Some(speed) => {
             format!(
@@ -142,30 +145,30 @@ fn lines(look: &Look, speed: Option<Speed>, output: &Output) -> Vec<String> {
         }
         None => "not known yet".to_owned(),
     };
-    let health = match metrics.health.verdict.as_str() {
-        "abort" => output.paint(Tone::Bad, &health(metrics)),
-        _ => health(metrics),
+    let health = match look.metrics.health.verdict {
+        Verdict::Abort => output.paint(Tone::Bad, &health(&look.metrics.health)),
+        Verdict::Continue => health(&look.metrics.health),
     };
     let mut lines = vec![
         format!(
             "{}  {}",
-            output.paint(Tone::Strong, &clean(&update.version)),
-            output.paint_state(&clean(&update.state))
+            output.paint(Tone::Strong, &clean(update.version())),
+            output.paint_state(update.state.name())
         ),
-        format!("  {}  # succeeded  > in flight  ! failed", bar(metrics, total)),
+        format!("  {}  # succeeded  > in flight  ! failed", bar(counters, total)),
         format!(
             "  offered {}{}   in flight {}   succeeded {}   failed {}   timed out {}",
-            metrics.offered,
-            update.limit("max_devices").map_or(String::new(), |limit| format!(" of {limit}")),
-            metrics.in_flight,
-            metrics.succeeded,
-            metrics.failed,
-            metrics.timed_out
+            counters.offered,
+            limit.map_or(String::new(), |limit| format!(" of {limit}")),
+            counters.in_flight,
+            counters.succeeded,
+            counters.failed,
+            counters.timed_out
         ),
         format!("  speed    {speed}"),
         format!("  health   {health}"),
     ];
-    if update.state == "aborted" && !update.reason.is_empty() {
+    if update.state == State::Aborted && !update.reason.is_empty() {
         lines.push(format!("  stopped  {}", clean(&update.reason)));
     }
     lines
@@ -173,29 +176,20 @@ fn lines(look: &Look, speed: Option<Speed>, output: &Output) -> Vec<String> {
 
 /// The same on one line, for logs.
 fn one_line(look: &Look) -> String {
-    let metrics = &look.metrics;
+    let Counters { offered, in_flight, succeeded, failed, timed_out } = look.metrics.counters;
     format!(
-        "{} {} offered={} in_flight={} succeeded={} failed={} timed_out={} health={}",
-        clean(&look.update.version),
-        clean(&look.update.state),
-        metrics.offered,
-        metrics.in_flight,
-        metrics.succeeded,
-        metrics.failed,
-        metrics.timed_out,
-        clean(&metrics.health.verdict),
+        "{} {} offered={offered} in_flight={in_flight} succeeded={succeeded} failed={failed} timed_out={timed_out} \
+         health={}",
+        clean(look.update.version()),
+        look.update.state,
+        look.metrics.health.verdict,
     )
 }
 
 /// The verdict of the health gate with its evidence.
-pub fn health(metrics: &Metrics) -> String {
-    let verdict = clean(&metrics.health.verdict);
-    match (metrics.health.evidence, metrics.health.threshold) {
-        (Some(evidence), Some(threshold)) => {
-            format!("{verdict} (evidence {} of {})", figures(evidence), figures(threshold))
-        }
-        _ => verdict,
-    }
+pub fn health(health: &HealthView) -> String {
+    let HealthView { verdict, evidence, threshold, .. } = health;
+    format!("{verdict} (evidence {} of {})", figures(*evidence), figures(*threshold))
 }
 
 /// Evidence runs from a thousandth to astronomic: three digits tell enough.
@@ -210,9 +204,9 @@ fn figures(number: f64) -> String {
 /// A bar of `total` devices. A part with at least one device has at least one mark, because a single failure among a
 /// million must be visible. A device that tries again after a failure counts as failed and as in flight, so the parts
 /// can add up to more than `total`.
-fn bar(metrics: &Metrics, total: u64) -> String {
-    let failed = metrics.failed.saturating_add(metrics.timed_out);
-    let counts = [metrics.succeeded, metrics.in_flight, failed];
+fn bar(counters: &Counters, total: u64) -> String {
+    let failed = counters.failed.saturating_add(counters.timed_out);
+    let counts = [counters.succeeded, counters.in_flight, failed];
     let total = counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count)).max(total).max(1);
     let mut widths = counts.map(|count| match count {
         0 => 0,
@@ -237,7 +231,7 @@ struct Speed {
     failed: f64,
 }
 
-fn speed(before: &Metrics, now: &Metrics, elapsed: Duration) -> Option<Speed> {
+fn speed(before: &Counters, now: &Counters, elapsed: Duration) -> Option<Speed> {
     let minutes = elapsed.as_secs_f64() / 60.0;
     if minutes <= 0.0 {
         return None;
@@ -252,30 +246,24 @@ fn speed(before: &Metrics, now: &Metrics, elapsed: Duration) -> Option<Speed> {
 }
 
 /// The speed between the last two samples of the service.
-fn last_speed(series: &[Sample]) -> Option<Speed> {
+fn last_speed(series: &[SeriesPoint]) -> Option<Speed> {
     let [.., before, now] = series else {
         return None;
     };
-    let time = |sample: &Sample| sample.at.parse::<jiff::Timestamp>().ok();
-    let elapsed = Duration::try_from(time(now)?.duration_since(time(before)?)).ok()?;
-    let metrics = |sample: &Sample| Metrics {
-        offered: sample.offered,
-        succeeded: sample.succeeded,
-        failed: sample.failed,
-        timed_out: sample.timed_out,
-        ..Metrics::default()
-    };
-    speed(&metrics(before), &metrics(now), elapsed)
+    let elapsed = Duration::try_from(now.at.duration_since(before.at)).ok()?;
+    speed(&before.counters, &now.counters, elapsed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NONE: Counters = Counters { offered: 0, in_flight: 0, succeeded: 0, failed: 0, timed_out: 0 };
+
     #[test]
     fn a_bar_is_always_as_wide_and_shows_a_single_failure() {
         let check = |succeeded, in_flight, failed, total, expected: &str| {
-            let metrics = Metrics { succeeded, in_flight, failed, ..Metrics::default() };
+            let metrics = Counters { succeeded, in_flight, failed, ..NONE };
             assert_eq!(bar(&metrics, total), expected);
         };
         check(0, 0, 0, 0, "[................................]");
@@ -289,8 +277,8 @@ mod tests {
 
     #[test]
     fn a_speed_is_per_minute_and_never_negative() {
-        let before = Metrics { offered: 10, succeeded: 5, timed_out: 3, ..Metrics::default() };
-        let now = Metrics { offered: 40, succeeded: 6, timed_out: 2, ..Metrics::default() };
+        let before = Counters { offered: 10, succeeded: 5, timed_out: 3, ..NONE };
+        let now = Counters { offered: 40, succeeded: 6, timed_out: 2, ..NONE };
         let expected = Speed { offered: 60.0, succeeded: 2.0, failed: 0.0 };
         assert_eq!(speed(&before, &now, Duration::from_secs(30)), Some(expected));
         assert_eq!(speed(&before, &now, Duration::ZERO), None);
@@ -298,7 +286,8 @@ mod tests {
 
     #[test]
     fn the_first_look_takes_its_speed_from_the_series() {
-        let sample = |at: &str, offered| Sample { at: at.into(), offered, ..Sample::default() };
+        let sample =
+            |at: &str, offered| SeriesPoint { at: at.parse().expect("a time"), counters: Counters { offered, ..NONE } };
         let series =
             [sample("2026-01-01T00:00:00Z", 0), sample("2026-01-01T00:01:00Z", 10), sample("2026-01-01T00:03:00Z", 30)];
         assert_eq!(last_speed(&series).map(|speed| speed.offered), Some(10.0));
@@ -317,9 +306,9 @@ mod tests {
 
     #[test]
     fn a_completed_rollout_is_a_success_and_an_aborted_one_is_not() {
-        assert_eq!(verdict("2.0.0", "completed"), Ok(()));
-        assert_eq!(verdict("2.0.0", "active"), Ok(()));
-        let error = verdict("2.0.0", "aborted").expect_err("aborted");
+        assert_eq!(verdict("2.0.0", State::Completed), Ok(()));
+        assert_eq!(verdict("2.0.0", State::Active), Ok(()));
+        let error = verdict("2.0.0", State::Aborted).expect_err("aborted");
         assert_eq!(error.to_string(), "2.0.0 was aborted (aborted)");
     }
 }

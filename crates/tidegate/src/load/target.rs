@@ -9,7 +9,9 @@ use crate::api_client::{ApiClient, ApiPath};
 use crate::common::Common;
 use crate::error::{CommandError, CommandResult};
 use crate::token::token_of;
-use crate::update::{self, UpdateView};
+use crate::update;
+use tidegate_core::State;
+use tidegate_wire::operator::UpdateList;
 use tidegate_wire::route::PublishRoute;
 
 /// A service that may get load.
@@ -97,9 +99,9 @@ impl Target {
             CommandError::usage("say which version idle devices run: --newest V; with an operator key it is looked up")
         })?;
         let listed = operator.get(&ApiPath::product(PublishRoute::ListUpdates, &self.product))?;
-        let listed: Vec<UpdateView> = update::read(listed.get("updates").unwrap_or(&listed), "list of updates")?;
-        let published = listed.into_iter().filter(|update| update.state != "draft");
-        let newest = published.filter_map(|update| semver::Version::parse(&update.version).ok()).max();
+        let UpdateList { updates } = update::read(&listed, "list of updates")?;
+        let published = updates.iter().filter(|update| update.state != State::Draft);
+        let newest = published.filter_map(|update| semver::Version::parse(update.version()).ok()).max();
         Ok(newest.map_or_else(|| otherwise.to_owned(), |version| version.to_string()))
     }
 }

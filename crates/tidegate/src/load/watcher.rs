@@ -7,7 +7,10 @@ use tidegate_lab::load::{Between, Limits, Look, Watched};
 
 use crate::api_client::{ApiClient, ApiPath};
 use crate::error::{CommandError, CommandResult};
-use crate::update::{self, Metrics, UpdateView};
+use crate::update;
+use tidegate_core::State;
+use tidegate_wire::definition::Definition;
+use tidegate_wire::operator::{UpdateList, UpdateView};
 use tidegate_wire::route::PublishRoute;
 
 /// The largest number of updates in a look during the load. Each costs one request. Further updates are examined only
@@ -76,10 +79,11 @@ impl Watcher {
 
     fn live(&self) -> CommandResult<Vec<String>> {
         let listed = self.client.get(&ApiPath::product(PublishRoute::ListUpdates, &self.product))?;
-        let listed: Vec<UpdateView> = update::read(listed.get("updates").unwrap_or(&listed), "list of updates")?;
-        let live =
-            listed.into_iter().filter(|update| update.state == "active" || self.updates.contains_key(&update.id));
-        Ok(live.map(|update| update.version).collect())
+        let UpdateList { updates } = update::read(&listed, "list of updates")?;
+        let live = updates
+            .iter()
+            .filter(|update| update.state == State::Active || self.updates.contains_key(update.id.as_str()));
+        Ok(live.map(|update| update.version().to_owned()).collect())
     }
 
     fn look_at(&mut self, versions: Vec<String>) -> CommandResult {
@@ -90,9 +94,9 @@ impl Watcher {
             let at = date.map(|date| Between::working(date, asked.elapsed()));
             let update: UpdateView = update::read(&document, "update")?;
             let look = look_of(&update);
-            let watched = self.updates.entry(update.id.clone()).or_insert_with(|| WatchedUpdate {
-                watched: Watched::new(&update.version, &look),
-                claim_ttl_s: update.rollout.get("claim_ttl_s").and_then(serde_json::Value::as_u64),
+            let watched = self.updates.entry(update.id.to_string()).or_insert_with(|| WatchedUpdate {
+                watched: Watched::new(update.version(), &look),
+                claim_ttl_s: update.definition().map(|definition| definition.rollout.claim_ttl_s.into()),
             });
             watched.watched.look(&look, at);
         }
@@ -105,19 +109,21 @@ impl Watcher {
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 fn look_of(update: &UpdateView) -> Look {
-    let metrics = update.metrics.clone().unwrap_or_default();
-    let Metrics { offered, in_flight, .. } = metrics;
-    Look { state: update.state.clone(), limits: limits_of(update), offered, in_flight }
+    let (offered, in_flight) =
+        update.metrics.as_ref().map_or((0, 0), |metrics| (metrics.counters.offered, metrics.counters.in_flight));
+    let limits = update.definition().map(limits_of).unwrap_or_default();
+    Look { state: update.state.to_string(), limits, offered, in_flight }
 }
 
 /// The limits of an update. A limit on bytes is one on devices: each gets the same bytes.
-fn limits_of(update: &UpdateView) -> Limits {
-    let by_bytes = update.limit("max_bytes_per_period").and_then(|bytes| bytes.checked_div(update.size_bytes()));
+fn limits_of(definition: &Definition) -> Limits {
+    let limits = &definition.rollout.limits;
+    let by_bytes = limits.max_bytes_per_period.and_then(|bytes| bytes.checked_div(update::size_bytes(definition)));
     Limits {
-        max_devices: update.limit("max_devices"),
-        max_in_flight: update.limit("max_in_flight"),
-        max_per_period: update.limit("max_per_period").into_iter().chain(by_bytes).min(),
-        period_s: update.limit("period_s"),
+        max_devices: limits.max_devices,
+        max_in_flight: limits.max_in_flight,
+        max_per_period: limits.max_per_period.into_iter().chain(by_bytes).min(),
+        period_s: Some(limits.period_s.into()),
     }
 }
 
@@ -129,13 +135,13 @@ mod tests {
 
     #[test]
     fn a_limit_on_bytes_is_one_on_devices() {
-        let limits = json!({"max_bytes_per_period": 2550, "max_per_period": 50, "period_s": 60});
-        let update = UpdateView {
-            rollout: json!({"limits": limits}),
-            files: vec![crate::update::FileView { size: 100, ..Default::default() }],
-            ..UpdateView::default()
-        };
+        let limits = json!({
+            "max_bytes_per_period": 2550, "max_per_period": 50, "period_s": 60, "max_in_flight": null,
+        });
+        let files = json!([{"name": "a.bin", "sha256": "ab", "size": 100}]);
+        let definition = json!({"version": "2.0.0", "rollout": {"limits": limits}, "files": files});
+        let definition = serde_json::from_value::<Definition>(definition).expect("a definition");
         let expected = Limits { max_per_period: Some(25), period_s: Some(60), ..Limits::default() };
-        assert_eq!(limits_of(&update), expected);
+        assert_eq!(limits_of(&definition), expected);
     }
 }
