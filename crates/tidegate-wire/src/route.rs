@@ -338,7 +338,7 @@ pub fn find<'p>(method: &str, path: &'p str) -> Result<Found<'p>, NoRoute> {
 #[must_use]
 pub fn is_for_operators(path: &str) -> bool {
     let begins = |route: &Route| path.starts_with(route.template.split('{').next().unwrap_or_default());
-    ROUTES.iter().filter(|route| route.caller == Caller::Operator).any(|route| begins(route))
+    ROUTES.iter().filter(|route| route.caller == Caller::Operator).any(begins)
 }
 
 /// The interface that owns everything below the beginning of `path`. An interface owns the paths below
