@@ -45,7 +45,7 @@ pub enum EngineError {
     )]
     ImageMismatch {
         /// The file as it was announced.
-        announced: File,
+        announced: Box<File>,
         /// The SHA-256 of the stored bytes.
         sha256: String,
         /// The length of the stored bytes.

@@ -51,7 +51,7 @@ impl<S: PublishStore> Operations<S> {
                 Verified::Same { object } => objects.push(object),
                 Verified::Missing => return Err(EngineError::ImageMissing { name: file.name.clone() }),
                 Verified::Different { sha256, size_bytes } => {
-                    return Err(EngineError::ImageMismatch { announced: file.clone(), sha256, size_bytes });
+                    return Err(EngineError::ImageMismatch { announced: Box::new(file.clone()), sha256, size_bytes });
                 }
             }
         }

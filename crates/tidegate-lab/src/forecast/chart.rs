@@ -7,7 +7,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::forecast::forecast::{Ending, Forecast, Point};
+use crate::forecast::course::{Ending, Forecast, Point};
 use crate::forecast::text;
 use crate::forecast::timetable::moment;
 

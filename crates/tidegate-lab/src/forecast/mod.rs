@@ -5,9 +5,9 @@
 //! [picture](Forecast::svg). Nothing here reads a clock; the same seed gives the same forecast.
 
 mod chart;
+mod course;
 mod decider;
 mod fleet_file;
-mod forecast;
 mod health_gate;
 mod play;
 #[cfg(test)]
@@ -19,7 +19,7 @@ mod text;
 mod timetable;
 mod update_file;
 
+pub use course::{Ending, Forecast, Hour, Milestone};
 pub use fleet_file::{FleetFile, FleetFileError};
-pub use forecast::{Ending, Forecast, Hour, Milestone};
 pub use play::play;
 pub use update_file::{UpdateFileError, read_update};

@@ -13,9 +13,9 @@ use tidegate_core::{Claim, Cohort, Update};
 
 use crate::dice::{Dice, Throw};
 use crate::fleet::{Fate, Fleet};
+use crate::forecast::course::{Forecast, Recorder};
 use crate::forecast::decider::{Answer, Decider, Memory};
 use crate::forecast::fleet_file::FleetFile;
-use crate::forecast::forecast::{Forecast, Recorder};
 use crate::forecast::health_gate::reason_to_stop;
 use crate::forecast::row::{Doing, Row};
 use crate::forecast::shards::Shards;

@@ -2,7 +2,7 @@
 
 use tidegate_core::ByteSize;
 
-use crate::forecast::forecast::{Forecast, Hour};
+use crate::forecast::course::{Forecast, Hour};
 use crate::forecast::text;
 
 /// Rows that fit on a screen; longer plays are thinned out.
