@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use tidegate_core::health::{HealthGate, Ruling};
 use tidegate_core::shard::Counts;
 
@@ -13,17 +15,13 @@ const DEVICES: u64 = 10_000;
 /// Number of finished devices from which the AWS rule decides.
 const FIRST_LOOK: u64 = 20;
 
-/// splitmix64, so that every run has the same rollouts.
-struct Dice(u64);
+/// Random numbers, from a seed, so that every run has the same rollouts.
+struct Dice(SplitMix64);
 
 impl Dice {
     /// Random number between 0 and 1.
     fn roll(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Number of devices that succeed before the next one fails.
@@ -53,7 +51,7 @@ fn five_percent_of_the_group(failures: u64, _: u64) -> bool {
 /// Numbers of finished devices at which a rule stops rollouts with a true failure `rate`, in ascending order. Rollouts
 /// that it does not stop are left out.
 fn stops(rule: Rule, rate: f64) -> Vec<u64> {
-    let mut dice = Dice(7);
+    let mut dice = Dice(SplitMix64::seed_from_u64(7));
     let mut stopped = Vec::new();
     for _ in 0..ROLLOUTS {
         let (mut failures, mut finished) = (0_u64, 0_u64);

@@ -12,6 +12,8 @@ use evalexpr::{
     ContextWithMutableFunctions, ContextWithMutableVariables, EvalexprError, Function, HashMapContext, Node, Operator,
     Value as Theirs,
 };
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use tidegate_core::attributes::{Attributes, Value};
 use tidegate_core::device::Delivery;
 use tidegate_core::policy::{Candidate, Facts, Policy, Slots, Truth};
@@ -24,16 +26,11 @@ use tidegate_core::{
 const POLICIES: usize = 25_000;
 const DEVICES: usize = 40;
 
-struct Dice(u64);
+struct Dice(SplitMix64);
 
 impl Dice {
     fn roll(&mut self, sides: usize) -> usize {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % sides as u64) as usize
+        (self.0.next_u64() % sides as u64) as usize
     }
 
     fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
@@ -377,18 +374,18 @@ struct Tally {
     differences: BTreeMap<u8, usize>,
 }
 
-struct Fleet<'a> {
+struct Devices<'a> {
     facts: Vec<Facts<'a>>,
     contexts: &'a [HashMapContext],
     new_version: &'a semver::Version,
     cohort: u16,
 }
 
-fn compare(policy: &Policy, fleet: &Fleet<'_>, tally: &mut Tally) {
+fn compare(policy: &Policy, devices: &Devices<'_>, tally: &mut Tally) {
     let tree = evalexpr::build_operator_tree(policy.text()).unwrap();
-    let cohort = || fleet.cohort;
-    let candidate = Candidate { new_version: fleet.new_version, cohort: &cohort };
-    for (facts, context) in fleet.facts.iter().zip(fleet.contexts) {
+    let cohort = || devices.cohort;
+    let candidate = Candidate { new_version: devices.new_version, cohort: &cohort };
+    for (facts, context) in devices.facts.iter().zip(devices.contexts) {
         tally.pairs += 1;
         let ours = policy.evaluate(facts, &candidate);
         match (tree.eval_boolean_with_context(context), &ours) {
@@ -417,7 +414,7 @@ fn explain(policy: &Policy, tree: &Node, context: &HashMapContext, theirs: bool,
 
 #[test]
 fn policies_answer_like_evalexpr_but_for_the_written_differences() {
-    let mut dice = Dice(20_261_121);
+    let mut dice = Dice(SplitMix64::seed_from_u64(20_261_121));
     let version = semver::Version::new(1, 2, 3);
     let new_version = semver::Version::new(2, 0, 0);
     let cohort = 512;
@@ -432,11 +429,11 @@ fn policies_answer_like_evalexpr_but_for_the_written_differences() {
         policies.extend(Policy::parse(&condition(&mut dice, depth), &mut slots));
     }
     let facts = devices.iter().map(|device| slots.bind(&version, device)).collect();
-    let fleet = Fleet { facts, contexts: &contexts, new_version: &new_version, cohort };
+    let devices = Devices { facts, contexts: &contexts, new_version: &new_version, cohort };
 
     let mut tally = Tally::default();
     for policy in &policies {
-        compare(policy, &fleet, &mut tally);
+        compare(policy, &devices, &mut tally);
     }
     println!("{tally:?}");
     assert!(tally.pairs >= 1_000_000, "{tally:?}");
@@ -451,7 +448,7 @@ fn policies_answer_like_evalexpr_but_for_the_written_differences() {
 /// Policies of many updates, evaluated through the index and the screen of a catalog, as at a check-in.
 #[test]
 fn a_catalog_targets_whom_its_policies_admit() {
-    let mut dice = Dice(20_261_122);
+    let mut dice = Dice(SplitMix64::seed_from_u64(20_261_122));
     let product = ProductId::new("lamp").unwrap();
     let version = semver::Version::new(1, 2, 3);
     let devices: Vec<_> = (0..DEVICES).map(|_| random_device(&mut dice)).collect();
