@@ -1,5 +1,5 @@
-//! The forecast as a picture: what was offered and installed on top, what is in flight at the
-//! bottom, and between them, when the rollout has a rate, how much of it each period used.
+//! The forecast as a chart: offers and installations at the top, devices in flight at the bottom. A rollout with a rate
+//! has a third part between them: the offers in each period.
 
 use std::ops::Range;
 

@@ -80,7 +80,7 @@ pub enum Ending {
         /// On what evidence.
         why: String,
     },
-    /// Everyone it is for was offered it, and nobody is in flight.
+    /// Every device of the audience was offered the update, and none is in flight.
     Finished {
         /// When the last outcome came in.
         at: Timestamp,
@@ -153,7 +153,7 @@ impl Forecast {
     }
 }
 
-/// Takes notes while the play goes on.
+/// Records the counts of every second of the play.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     start_s: i64,

@@ -1,4 +1,4 @@
-//! Asks the rules what each check-in is answered, and remembers answers that cannot differ.
+//! The decider: asks the rules for the answer to each check-in, and remembers answers that cannot differ.
 
 use std::sync::Arc;
 

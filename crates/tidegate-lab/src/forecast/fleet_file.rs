@@ -1,4 +1,4 @@
-//! The fleet file: a fleet as an operator describes it, with how often its devices ask and how they fare.
+//! The fleet file: a fleet as an operator describes it, with its check-in period and its outcomes.
 
 use serde_json::{Map, Value};
 use tidegate_core::{Timestamp, Version};
@@ -33,7 +33,7 @@ pub struct FleetFile {
     pub(crate) play_s: u32,
 }
 
-/// The source of who the update is for.
+/// Choice of how the audience of the update is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Audience {
     /// The update's own policy is asked about each group's attributes.

@@ -1,8 +1,8 @@
-//! A rollout before it happens: the real decisions for a described fleet, in virtual time.
+//! The forecast of a rollout: the real decisions for a described fleet, in virtual time.
 //!
-//! [`read_update`] and [`FleetFile::read`] read what an operator wrote, [`play`] plays it, and the
-//! [`Forecast`] prints as sentences, as a [table](Forecast::table) and as a
-//! [picture](Forecast::svg). Nothing here reads a clock; the same seed gives the same forecast.
+//! [`read_update`] and [`FleetFile::read`] read an operator's files. [`play`] plays them. The [`Forecast`] prints as
+//! sentences, as a [table](Forecast::table) and as a [chart](Forecast::svg). Nothing here reads a clock; the same seed
+//! gives the same forecast.
 
 mod chart;
 mod course;

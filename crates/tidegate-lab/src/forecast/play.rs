@@ -33,7 +33,7 @@ pub fn play(update: &Update, file: &FleetFile, seed: u64, progress: impl FnMut(u
     play_watched(update, file, seed, Memory::Kept, &mut Hours(progress))
 }
 
-/// Sees every answer while it is given.
+/// Observer of a play.
 pub(crate) trait Watch {
     /// A device was answered: `offer` for a new place or a further attempt, `held` for the same
     /// offer again, or the code of the objection.

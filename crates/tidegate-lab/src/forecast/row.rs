@@ -1,4 +1,4 @@
-//! One device of the fleet in 20 bytes: a million of them must be played in seconds.
+//! The row of a device, in 20 bytes: a forecast plays a million of them in seconds.
 
 use tidegate_core::status::Outcome;
 use tidegate_core::{Claim, ClaimState, Cohort, Version};
@@ -12,7 +12,7 @@ pub(crate) enum Doing {
     Idle,
     /// It took an offer and will report.
     Installing,
-    /// It will not be heard of again.
+    /// It never sends anything again.
     Silent,
     /// The rules will never offer it this update again.
     Rejected,
@@ -32,7 +32,7 @@ pub(crate) struct Row {
     shard: u8,
     /// Offers so far.
     pub(crate) attempts: u8,
-    /// Where its claim stands, if it has one.
+    /// State of its claim, if it has one.
     pub(crate) claim: Option<ClaimState>,
     counted: Option<Outcome>,
     /// Its occupation beside checking in.
@@ -55,7 +55,7 @@ impl Row {
         }
     }
 
-    /// The claim as the rules know it. Nobody backs out of an update in a forecast.
+    /// The claim as the rules know it. No device backs out of an update in a forecast.
     pub(crate) fn claim(&self, version: &Version, start_s: i64) -> Option<Claim> {
         self.claim.map(|state| Claim {
             version: version.clone(),
@@ -71,7 +71,7 @@ impl Row {
         })
     }
 
-    /// Keeps what the rules made of the claim.
+    /// Stores the claim that the rules returned.
     pub(crate) fn keep(&mut self, claim: &Claim, start_s: i64) {
         let offset = |moment: tidegate_core::Timestamp| {
             u32::try_from(moment.as_second() - start_s).expect("a play and a claim last months, not a century")

@@ -28,7 +28,7 @@ pub struct Progress<E> {
     pub tally: Tally<E>,
 }
 
-/// All connections together.
+/// Crew of connections, which share the devices and the pace.
 #[derive(Debug)]
 pub struct Crew<'a, E> {
     pace: Pace,

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-/// The longest load. Nobody starts a longer one by mistake, and a mistake ends after it.
+/// The longest load. A load that was started by mistake ends after it.
 pub const LONGEST: Duration = Duration::from_secs(600);
 /// The largest load. See [`LONGEST`].
 pub const MOST_REQUESTS: u64 = 1_000_000;

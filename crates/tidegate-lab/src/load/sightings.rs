@@ -61,7 +61,7 @@ impl Sightings {
         sighting.ledger.begin();
     }
 
-    /// A device is about to say how it went: from here on its place may be somebody else's.
+    /// A device is about to report the outcome: from now on its place may be given to another device.
     pub fn let_go(&mut self, update: &str) {
         if let Some(sighting) = self.0.get_mut(update) {
             sighting.ledger.end();

@@ -1,4 +1,4 @@
-//! Claims and devices: what check-ins and reports write.
+//! Writes of check-ins and reports: claims and devices.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Reads that several functions share.
+//! Reads of catalogs, devices and updates.
 
 use std::sync::Arc;
 

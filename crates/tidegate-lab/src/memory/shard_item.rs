@@ -1,4 +1,4 @@
-//! A shard as it is stored.
+//! The shard item: counters and caps of a shard, with the conditions of a grant.
 
 use tidegate_core::claim::CountDelta;
 use tidegate_core::limits::Caps;

@@ -1,4 +1,4 @@
-//! The records in memory, in the collections that a check-in finds them in.
+//! The records in memory, by product, device and update.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Updates and their shards: what operators write.
+//! Writes of operators: updates and their shards.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

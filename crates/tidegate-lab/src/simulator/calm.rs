@@ -20,7 +20,7 @@ impl Simulation {
     /// The faults stop. Every device that may have an update gets it, and every slot can be used.
     pub(super) async fn calm(&mut self) -> Result<(), Box<Violation>> {
         self.world.store().set_plan(Box::new(|_, _| None));
-        // What was cut off is put right by the sweep first: until then an operator gets a conflict.
+        // The sweep repairs interrupted changes first: until then an operator gets a conflict.
         self.calm_round(&[], &Version::new(1, 0, 0)).await;
         for place in 0..self.products.len() {
             self.everybody_gets_there(place).await?;
@@ -89,7 +89,7 @@ impl Simulation {
 
     /// Time passes, the sweep runs, and each of `devices` that has not got there checks in.
     async fn calm_round(&mut self, devices: &[usize], version: &Version) {
-        // Past every claim, whatever the clocks say.
+        // After the end of every claim, by every clock.
         self.world.pass(70 * MINUTE_MS);
         for instance in 0..self.world.instances() {
             self.summary.sweeps += 1;

@@ -10,41 +10,41 @@ use crate::random::Random;
 use crate::simulator::checker::InvariantChecker;
 use crate::simulator::fault::{Call, Fault, Guard};
 
-/// Decides what happens to a call.
+/// Chooses the fault of each call; `None` is no fault.
 pub type FaultPlan = Box<dyn FnMut(Call, &mut Random) -> Option<Fault> + Send>;
 
-/// Why the handler that was polled last is waiting.
+/// Reason why the handler that was polled last is waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Waiting {
-    /// For nothing of ours: it sleeps on tokio's clock.
+    /// It sleeps on tokio's clock, not in a store call.
     #[default]
     Clock,
-    /// For its turn; others may go first.
+    /// It waits for its turn; other handlers may go first.
     Turn,
-    /// For a slow call.
+    /// It waits for a slow call.
     Slow,
-    /// For ever: it was killed, and is to be dropped.
+    /// It was killed: the world drops it.
     Killed,
 }
 
-/// Control over a faulty store: its clones share it.
+/// Control over a faulty store. All clones of the store share it.
 pub struct Control {
     pub(super) plan: FaultPlan,
     /// The checker, which is told of every write that was applied.
     pub checker: InvariantChecker,
     /// Faults that were injected, by kind.
     pub injected: BTreeMap<Fault, u64>,
-    /// Calls that were made, with what happened to them, if they are kept.
+    /// Calls with their faults, if `keeps_log` is true.
     pub log: Vec<(Call, Option<Fault>)>,
     /// True if `log` is kept.
     pub keeps_log: bool,
-    /// Calls that were made.
+    /// Number of calls.
     pub calls: u64,
-    /// Why the handler that was polled last is waiting.
+    /// Reason why the handler that was polled last is waiting.
     pub waiting: Waiting,
     /// The true time.
     pub now: Timestamp,
-    /// The condition that is taken away, if any.
+    /// The condition of the storage protocol that is removed, if one is.
     pub without: Option<Guard>,
     pub(super) random: Random,
     pub(super) devices: BTreeMap<DeviceId, VecDeque<KnownDevice>>,

@@ -1,4 +1,4 @@
-//! Devices, most of which behave.
+//! Simulated devices. Most of them behave; some lie, replay requests or fall silent.
 
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ pub struct Device {
     pub token: String,
     /// The version that it really runs.
     pub version: Version,
-    /// It says nothing until then.
+    /// It sends nothing before this time.
     pub silent_until_ms: i64,
-    /// Check-ins that it sent, of which any may arrive again.
+    /// The versions of its last check-ins. Any of them may be sent again.
     pub sent: Vec<Version>,
 }
 
@@ -122,7 +122,7 @@ impl Device {
         }
     }
 
-    /// Somebody installs an older version by hand.
+    /// A person installs an older version by hand.
     pub fn roll_back(&mut self, random: &mut Random) {
         self.version = Version::new(1, random.below(self.version.minor.max(1)), 0);
     }

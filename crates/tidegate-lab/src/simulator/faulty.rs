@@ -1,8 +1,8 @@
-//! A store under which things go wrong.
+//! A store whose calls fail as those of DynamoDB can.
 //!
-//! Before each call the store asks what is to happen to it, and lets others go first: so the
-//! functions above it are interleaved at every call, and can be killed between any two. Every write
-//! that was applied is told to the [`InvariantChecker`] and compared with what is stored.
+//! Before each call the store asks its plan for a fault, and lets other handlers run. So the functions above it are
+//! interleaved at every call, and can be killed between any two calls. The [`InvariantChecker`] sees every write that
+//! was applied and compares it with the stored records.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -26,7 +26,7 @@ use crate::simulator::turn::Turn;
 /// Earlier states of a record that a stale read may still answer.
 const REMEMBERED: usize = 3;
 
-/// A store under which things go wrong.
+/// A store whose calls fail by a plan.
 #[derive(Debug, Clone)]
 pub struct FaultyStore<S> {
     pub(super) inner: S,
@@ -55,7 +55,7 @@ impl<S> FaultyStore<S> {
         Self { inner, control: Arc::new(Mutex::new(control)) }
     }
 
-    /// The store below, where nothing goes wrong.
+    /// The store below, without faults.
     #[must_use]
     pub fn inner(&self) -> &S {
         &self.inner
@@ -66,7 +66,7 @@ impl<S> FaultyStore<S> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on, this plan is asked.
+    /// Replaces the plan of faults.
     pub fn set_plan(&self, plan: FaultPlan) {
         self.control().plan = plan;
     }
@@ -87,7 +87,7 @@ impl<S> FaultyStore<S> {
         .await
     }
 
-    /// A read: it happens, or it does not.
+    /// Runs a read, or fails.
     pub(super) async fn read<T, F>(&self, call: Call, run: impl Fn() -> F) -> Stored<T>
     where
         F: Future<Output = Stored<T>>,
@@ -100,7 +100,7 @@ impl<S> FaultyStore<S> {
         }
     }
 
-    /// A write: it is applied or not, and its answer arrives or not.
+    /// Runs a write. It is applied or not, and its answer arrives or not.
     pub(super) async fn write<T, F>(&self, call: Call, conflict: Stored<T>, run: impl Fn() -> F) -> Stored<T>
     where
         F: Future<Output = Stored<T>>,
@@ -109,7 +109,7 @@ impl<S> FaultyStore<S> {
             None | Some(Fault::Slow | Fault::StaleRead | Fault::Malformed | Fault::Partial) => run().await,
             Some(Fault::Conflict) => conflict,
             Some(fault @ (Fault::TimeoutAfterCommit | Fault::ResetAfterCommit)) => {
-                // Whatever it said, nobody heard it.
+                // Its answer is lost.
                 drop(run().await);
                 Err(unavailable(fault))
             }
@@ -248,8 +248,8 @@ impl<S: CheckStore + ReportStore + PublishStore + SweepStore> FaultyStore<S> {
 }
 
 impl<S> FaultyStore<S> {
-    /// A list out of an index, and how much of it is seen: an index is behind, and a record in it
-    /// that cannot be understood is left out.
+    /// Reads a list from an index. Returns also how much of the list the caller sees: an index can be stale, and an
+    /// index leaves out a record that cannot be read.
     pub(super) async fn list<T, F>(&self, call: Call, run: impl Fn() -> F) -> Stored<(usize, Vec<T>)>
     where
         F: Future<Output = Stored<Vec<T>>>,

@@ -37,7 +37,7 @@ pub enum Invariant {
     OfferOutlivesUrl,
     /// A store that is down is answered with 503, a `Retry-After`, and no offer.
     DownIsDenied,
-    /// Nobody does anything with the token of somebody else.
+    /// A device cannot act with the token of another device.
     OwnToken,
     /// After the faults, every eligible device gets the update.
     Liveness,

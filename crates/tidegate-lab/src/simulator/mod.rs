@@ -1,8 +1,8 @@
-//! A fleet over the real functions: seeded, on a fake clock, with faults under every store call.
+//! The simulator: fleets that call the real functions, from a seed, on a fake clock, with faults in every store call.
 //!
-//! [`faulty`] wraps a store and does to each call what DynamoDB and the network can do to it;
-//! [`checker`] enters every write that was applied in a ledger and says which invariant was broken;
-//! [`world`] runs the functions side by side, one store call at a time; [`simulation`] plays fleets.
+//! [`faulty`] wraps a store and adds the faults of DynamoDB and the network. [`checker`] enters every write that was
+//! applied in a ledger and finds the invariant that was broken. [`world`] runs the functions side by side, one store
+//! call at a time. [`simulation`] plays fleets.
 
 mod calm;
 pub mod checker;

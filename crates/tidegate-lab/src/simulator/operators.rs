@@ -1,4 +1,4 @@
-//! Operators, who publish, change their minds and press buttons twice.
+//! Simulated operators. They publish, change their minds and repeat calls.
 
 use lambda_http::Request;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ const MOST_LIVE: usize = 3;
 /// reads all of them.
 const MOST_UPDATES: u64 = 30;
 
-/// A product with what operators know of its updates.
+/// A product, as operators see it.
 #[derive(Debug, Clone)]
 pub struct Product {
     /// Its id.
@@ -135,7 +135,7 @@ impl Operation {
 /// An update with a payload and no files, so that no bytes need to be uploaded.
 #[must_use]
 pub fn definition(version: &Version, downgrade: bool, random: &mut Random) -> Value {
-    // Most rollouts go on whatever happens: a stopped one tests little else.
+    // Most rollouts are never stopped by the health gate: a stopped one tests little else.
     let health = match random.happens(150) {
         true => json!({"tolerated_failure_percent": 20.0}),
         false => endless_patience(),
@@ -171,7 +171,7 @@ fn wide_limits(random: &mut Random) -> Value {
     })
 }
 
-/// Limits that matter to a small fleet. Edits keep the period, which splits the meaning of counts.
+/// Limits that a small fleet reaches. Edits keep the period: another period would change what the counts mean.
 fn limits(random: &mut Random) -> Value {
     let small = |random: &mut Random| match random.below(4) {
         0 => None,

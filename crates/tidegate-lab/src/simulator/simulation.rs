@@ -36,14 +36,14 @@ pub struct Plan {
     pub seed: u64,
     /// Number of check-ins, over all fleets.
     pub check_ins: u64,
-    /// Of a thousand store calls, how many go wrong; drawn from the seed when not given.
+    /// Faults in a thousand store calls; drawn from the seed when not given.
     pub faults_per_mille: Option<u64>,
-    /// A condition of the storage protocol that is taken away.
+    /// A condition of the storage protocol that is removed.
     pub without: Option<Guard>,
 }
 
 impl Plan {
-    /// A plan with nothing taken away.
+    /// A plan that keeps every condition.
     #[must_use]
     pub fn new(seed: u64, check_ins: u64) -> Self {
         Self { seed, check_ins, faults_per_mille: None, without: None }
@@ -98,7 +98,7 @@ pub fn try_run(plan: Plan, mut progress: impl FnMut(u64)) -> Result<Summary, Box
     Ok(total)
 }
 
-/// Why a handler was started, and so who waits for it.
+/// Reason why a handler was started.
 enum Job {
     CheckIn { device: usize, asked: Asked },
     Report,
@@ -217,7 +217,7 @@ impl Simulation {
         place
     }
 
-    /// Something new happens.
+    /// Starts a new handler: a sweep, an operator's call, a report or a check-in.
     fn begin(&mut self) {
         if self.world.now_ms() >= self.next_sweep_ms {
             // Now and then a schedule fires twice.
@@ -329,7 +329,7 @@ impl Simulation {
         self.summary.operations += 1;
     }
 
-    /// One of those under way goes on.
+    /// Lets one of the running handlers continue.
     async fn go_on(&mut self) {
         let place = self.random.place(self.world.under_way());
         let Some((id, done)) = self.world.step(place).await else {
@@ -439,7 +439,7 @@ fn skew(random: &mut Random) -> i64 {
     }
 }
 
-/// Of a thousand calls, so many go wrong, in any way that they can.
+/// A plan with so many faults in a thousand calls, of any kind that the call can have.
 fn weather(per_mille: u64) -> FaultPlan {
     Box::new(move |call: Call, random: &mut Random| {
         if !random.happens(per_mille) {

@@ -1,4 +1,4 @@
-//! The turn of a call: others may go first, and its fault is decided.
+//! The turn of a store call: the point where other handlers run, and where the fault of the call is chosen.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ enum Stage {
     Waiting(Option<Fault>),
 }
 
-/// A call waits for its turn once, and forever when its function is killed.
+/// A store call that waits for its turn. It waits once, or forever when its function is killed.
 pub(super) struct Turn<'a, S> {
     store: &'a FaultyStore<S>,
     call: Call,

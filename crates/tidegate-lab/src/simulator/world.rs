@@ -1,7 +1,7 @@
-//! The four functions, several copies of each, side by side on one thread.
+//! The world: several copies of each of the four functions, side by side on one thread.
 //!
-//! A handler runs until its next store call and then waits for its turn, so the order in which they
-//! are stepped is the order of everything that happens.
+//! A handler runs until its next store call and then waits for its turn. So the order of the turns is the order of all
+//! events.
 
 use std::fmt;
 use std::future::Future;
@@ -55,9 +55,9 @@ pub enum Done {
     Answered(Answer),
     /// With a sweep.
     Swept(Result<Swept, StoreError>),
-    /// With an answer that nobody can read.
+    /// With an answer that is not JSON.
     Unreadable(String),
-    /// The function was killed; nobody was answered.
+    /// The function was killed and gave no answer.
     Killed,
 }
 
@@ -90,7 +90,7 @@ struct Instance<S> {
 struct Running {
     id: u64,
     handler: Pin<Box<dyn Future<Output = Done>>>,
-    /// A slow call holds it up until then.
+    /// A slow call blocks it until then.
     until_ms: i64,
     sleeps: bool,
 }
@@ -229,7 +229,7 @@ impl<S: AnyStore> World<S> {
             if self.running.len() > 1 {
                 return None;
             }
-            // Nobody else is there to go first.
+            // No other handler can run first.
             self.pass(until_ms.saturating_sub(now_ms));
         }
         let running = self.running.get_mut(place)?;
