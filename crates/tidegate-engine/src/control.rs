@@ -94,7 +94,7 @@ async fn shut(
     Ok(changed)
 }
 
-/// Stops a rollout whose outcomes are worse than its health rule tolerates. The function that sees them first does it.
+/// Stops a rollout whose outcomes are worse than its health gate tolerates. The function that sees them first does it.
 /// A second call changes nothing.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use crate::metrics;
 /// Tries per failure report, when other changes of the update are made at the same time.
 const MOST_TRIES: usize = 4;
 
-/// Stops a rollout whose outcomes are worse than its health rule tolerates; returns whether it was stopped.
+/// Stops a rollout whose outcomes are worse than its health gate tolerates; returns whether it was stopped.
 pub(crate) async fn stop_if_bad(
     store: &impl CloseRollouts,
     record: &UpdateRecord,

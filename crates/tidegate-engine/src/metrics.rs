@@ -8,7 +8,7 @@ use tidegate_core::ProductId;
 /// Target of the events that are metrics.
 pub const TARGET: &str = "tidegate_metrics";
 
-/// Counts a rollout that its health rule stopped: an alarm watches it.
+/// Counts a rollout that its health gate stopped: an alarm watches it.
 pub fn rollout_stopped(product: &ProductId) {
     tracing::info!(target: TARGET, rollouts_stopped = 1_u64);
     tracing::info!(target: TARGET, %product, rollouts_stopped = 1_u64);

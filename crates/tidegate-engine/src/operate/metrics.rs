@@ -1,4 +1,4 @@
-//! The counters of a rollout, and the judgement of its health rule.
+//! The counters of a rollout, and the judgement of its health gate.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub struct Progress {
     pub counts: Counts,
     /// Check-ins that were not offered the update, by the code of the objection.
     pub deferred: BTreeMap<String, u64>,
-    /// The judgement of the health rule.
+    /// The judgement of the health gate.
     pub verdict: Verdict,
 }
 

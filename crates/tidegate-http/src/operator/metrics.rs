@@ -10,7 +10,7 @@ use tidegate_wire::operator::{Counters, Evidence, HealthView, Metrics, SeriesPoi
 use super::{Answer, Call, PublishService, ok, refused};
 
 impl<S: PublishStore> PublishService<S> {
-    /// The counters, the evidence of the health rule, and the counters over time.
+    /// The counters, the evidence of the health gate, and the counters over time.
     pub(crate) async fn metrics(&self, call: &Call<'_>, version: &Version) -> Answer {
         let record = self.engine.update(&call.product, version).await.map_err(refused)?;
         let progress = self.engine.progress(&record).await.map_err(refused)?;

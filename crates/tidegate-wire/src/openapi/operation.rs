@@ -510,7 +510,7 @@ fn of_publish(route: PublishRoute) -> Operation {
         ),
         PublishRoute::WithdrawUpdate => transition("From every state but `withdrawn`, which is final."),
         PublishRoute::ShowMetrics => Operation::about("")
-            .answers("Metrics", "The counters, the health rule's evidence, and the counters over time.", [(
+            .answers("Metrics", "The counters, the health gate's evidence, and the counters over time.", [(
                 "running",
                 json!({
                     "state": "active", "offered": 12, "in_flight": 3, "succeeded": 8, "failed": 1, "timed_out": 0,

@@ -6,7 +6,7 @@ use tidegate_core::{State, Timestamp};
 use super::CountsByObjection;
 use crate::word::words;
 
-/// The counters of a rollout, and the evidence of the health rule.
+/// The counters of a rollout, and the evidence of the health gate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Metrics {
@@ -20,7 +20,7 @@ pub struct Metrics {
     /// The number of check-ins that were not offered the update, by objection. At most a minute old.
     #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::counts_by_objection))]
     pub deferred: CountsByObjection,
-    /// The judgement of the health rule.
+    /// The judgement of the health gate.
     pub health: HealthView,
     /// The counters over time, oldest first: one point an hour while the rollout is live, and a last one that
     /// is at most a minute old. Only in the answer about metrics.
@@ -56,7 +56,7 @@ pub struct SeriesPoint {
     pub counters: Counters,
 }
 
-/// The judgement of the health rule. It stops the rollout when, in one of the two channels, `evidence`
+/// The judgement of the health gate. It stops the rollout when, in one of the two channels, `evidence`
 /// reaches `threshold` and `failures` reach `min_failures`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Health))]
@@ -95,7 +95,7 @@ pub struct Evidence {
 }
 
 words! {
-    /// The judgement of the health rule.
+    /// The judgement of the health gate.
     Verdict {
         /// The rollout goes on.
         Continue "continue",
