@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use tidegate_core::device::Delivery;
+use tidegate_core::guidance::NoOffer;
 use tidegate_core::{Catalog, Claims, decide};
-use tidegate_engine::CheckInResult;
-use tidegate_http::device_json::described;
 use tidegate_wire::answer::NativeAnswer;
 use tidegate_wire::device_json;
 
@@ -42,15 +41,12 @@ impl Ours {
     #[must_use]
     pub fn answer(&self, body: &[u8]) -> Vec<u8> {
         let json = device_json::parse(body).expect("a good device.json");
-        let (device, _) = described(json, Delivery::Anything).expect("a version");
+        let (device, _) = json.into_device(Delivery::Anything).expect("a version");
         let now = crate::now();
         let decision = decide(&device, &self.catalog, &Claims::default(), now);
-        let answer = match (&decision.offer, CheckInResult::nothing(&device, &decision, now)) {
-            (None, CheckInResult::Nothing { reason, opens_at, check_again_after_s }) => {
-                NativeAnswer::nothing(reason.name(), opens_at, check_again_after_s)
-            }
-            _ => panic!("no update is for the measured device"),
-        };
+        assert!(decision.offer.is_none(), "no update is for the measured device");
+        let NoOffer { reason, opens_at, check_again_after_s } = NoOffer::of(&device, &decision, now);
+        let answer = NativeAnswer::nothing(reason.name(), opens_at, check_again_after_s);
         serde_json::to_vec(&answer).expect("an answer is JSON")
     }
 }

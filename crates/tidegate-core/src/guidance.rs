@@ -1,10 +1,11 @@
-//! Time after which a device should check in again.
+//! Answer to a device that gets no update now, and the time after which any device should check in again.
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::decide::Decision;
 use crate::device::Device;
+use crate::objection::ObjectionCode;
 
 /// A day: no known event changes the answer sooner.
 pub const IDLE_S: u32 = 24 * 3600;
@@ -17,6 +18,31 @@ pub const SOONEST_S: u32 = 60;
 /// Five minutes: devices that wait for the same time come back spread over this period after it. A fleet that arrives
 /// in one second would be throttled.
 pub const SPREAD_S: u32 = 300;
+
+/// Answer to a device that gets no update now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoOffer {
+    /// Code of the objection that decided.
+    pub reason: ObjectionCode,
+    /// Time at which it ends by itself.
+    pub opens_at: Option<Timestamp>,
+    /// Seconds after which the device should check in again.
+    pub check_again_after_s: u32,
+}
+
+impl NoOffer {
+    /// The answer that follows from a decision. A decision that holds an offer lost every reservation against other
+    /// devices; its device waits for the places in flight.
+    #[must_use]
+    pub fn of(device: &Device, decision: &Decision<'_>, now: Timestamp) -> Self {
+        let (reason, opens_at) = match decision.reason() {
+            _ if decision.offer.is_some() => (ObjectionCode::TooManyInFlight, None),
+            Some((_, objection)) => (objection.code(), objection.opens_at()),
+            None => (ObjectionCode::UpToDate, None),
+        };
+        Self { reason, opens_at, check_again_after_s: check_again_after_s(device, decision, now) }
+    }
+}
 
 /// Seconds after which `device` should check in again.
 #[must_use]

@@ -4,7 +4,7 @@
 //! to run a version that it was offered, and after each reservation that failed, because its claims or the room in a
 //! rollout are then known better.
 
-use tidegate_core::guidance::check_again_after_s;
+use tidegate_core::guidance::{NoOffer, check_again_after_s};
 use tidegate_core::objection::NoRoom;
 use tidegate_core::status::StatusEffect;
 use tidegate_core::{
@@ -60,14 +60,7 @@ pub enum CheckInResult {
     /// The device holds a claim that comes before any new offer. Only [`CheckIns::poll_action`] answers so.
     Held(HeldClaim),
     /// There is no update.
-    Nothing {
-        /// Code of the objection that decided.
-        reason: ObjectionCode,
-        /// Time at which it ends by itself.
-        opens_at: Option<Timestamp>,
-        /// Seconds after which the device should check in again.
-        check_again_after_s: u32,
-    },
+    Nothing(NoOffer),
 }
 
 /// Update with the device's claim on it.
@@ -205,7 +198,7 @@ impl<S: CheckStore> CheckIns<S> {
                 _ => {
                     self.save(write, now).await;
                     self.deferrals.count(&decision, now);
-                    return Ok(CheckInResult::nothing(device, &decision, now));
+                    return Ok(CheckInResult::Nothing(NoOffer::of(device, &decision, now)));
                 }
             };
             reservations += 1;
@@ -348,20 +341,6 @@ fn held_claim(device: &Device, context: &DeviceContext, decision: &Decision<'_>,
             check_again_after_s,
         })
     })
-}
-
-impl CheckInResult {
-    /// The result without an offer. A decision that holds one lost every reservation against other devices; its device
-    /// waits for the places in flight.
-    #[must_use]
-    pub fn nothing(device: &Device, decision: &Decision<'_>, now: Timestamp) -> Self {
-        let (reason, opens_at) = match decision.reason() {
-            _ if decision.offer.is_some() => (ObjectionCode::TooManyInFlight, None),
-            Some((_, objection)) => (objection.code(), objection.opens_at()),
-            None => (ObjectionCode::UpToDate, None),
-        };
-        Self::Nothing { reason, opens_at, check_again_after_s: check_again_after_s(device, decision, now) }
-    }
 }
 
 impl HeldClaim {

@@ -4,6 +4,7 @@ use lambda_http::Request;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use tidegate_core::device::Delivery;
+use tidegate_core::guidance::NoOffer;
 use tidegate_core::{Device, Timestamp};
 use tidegate_engine::device;
 use tidegate_engine::files::SignedFiles;
@@ -12,7 +13,7 @@ use tidegate_engine::{CheckInResult, Offered};
 use tidegate_store::CheckStore;
 use tidegate_wire::ApiError;
 use tidegate_wire::answer::NativeAnswer;
-use tidegate_wire::device_json::{self, DeviceJson};
+use tidegate_wire::device_json;
 
 use crate::check_service::CheckService;
 use crate::dialect::{Dialect, authorization, refusal};
@@ -29,7 +30,7 @@ impl<S: CheckStore> CheckService<S> {
         let authorization = authorization(request).ok_or_else(ApiError::unauthorized)?;
         let json = device_json::parse(request.body())?;
         let proof = self.keys.verify(authorization, &json.product, &json.id).ok_or_else(ApiError::unauthorized)?;
-        let (device, object) = described(json, delivery)?;
+        let (device, object) = json.into_device(delivery)?;
         let answer = self.answer(dialect, &device, &object, proof, now).await;
         if let Err(error) = &answer {
             let Device { product, id, version, .. } = &device;
@@ -60,21 +61,11 @@ impl<S: CheckStore> CheckService<S> {
             CheckInResult::Held(held) => {
                 Ok(NativeAnswer::nothing(held.reason().name(), None, held.check_again_after_s()))
             }
-            CheckInResult::Nothing { reason, opens_at, check_again_after_s } => {
+            CheckInResult::Nothing(NoOffer { reason, opens_at, check_again_after_s }) => {
                 Ok(NativeAnswer::nothing(reason.name(), opens_at, check_again_after_s))
             }
         }
     }
-}
-
-/// The device that a `device.json` describes, and the object as it was sent.
-///
-/// # Errors
-/// `bad_version`, when its version is not SemVer 2.0.
-pub fn described(json: DeviceJson, delivery: Delivery) -> Result<(Device, Map<String, Value>), ApiError> {
-    let version = json.semver()?;
-    let DeviceJson { id, product, attributes, object, .. } = json;
-    Ok((Device { id, product, version, attributes, delivery }, object))
 }
 
 /// The text of a `device.json` for the device's record. It leaves out the version, which has its own field.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use lambda_http::Request;
+use tidegate_core::guidance::NoOffer;
 use tidegate_core::{Device, DeviceId, ProductId, UpdateId};
 use tidegate_engine::{CheckInResult, EngineError, Recorded};
 use tidegate_store::StoreError;
@@ -88,7 +89,7 @@ pub(crate) fn log_check_in(dialect: Dialect, device: &Device, result: &CheckInRe
         CheckInResult::Held(held) => {
             tracing::debug!(%product, device = %id, %version, %dialect, reason = held.reason().name(), "check_in");
         }
-        CheckInResult::Nothing { reason, opens_at, .. } => {
+        CheckInResult::Nothing(NoOffer { reason, opens_at, .. }) => {
             let (reason, opens_at) = (reason.name(), opens_at.map(opens));
             tracing::debug!(%product, device = %id, %version, %dialect, reason, opens_at, "check_in");
         }

@@ -6,7 +6,7 @@
 //! [`device_json`]. A dialect knows no other dialect, and decides nothing.
 
 pub mod check_service;
-pub mod device_json;
+mod device_json;
 mod dialect;
 pub mod edge;
 mod embedded_metrics;

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 use tidegate_core::attributes::{Attributes, Value as Attribute};
-use tidegate_core::{DeviceId, ProductId, Version};
+use tidegate_core::device::Delivery;
+use tidegate_core::{Device, DeviceId, ProductId, Version};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::{body_limits, strict_json};
@@ -52,6 +53,16 @@ impl DeviceJson {
     /// `bad_version`, when it is not SemVer 2.0.
     pub fn semver(&self) -> Result<Version, ApiError> {
         parse_version(&self.version)
+    }
+
+    /// The device that it describes, and the object as it was sent.
+    ///
+    /// # Errors
+    /// `bad_version`, when its version is not SemVer 2.0.
+    pub fn into_device(self, delivery: Delivery) -> Result<(Device, Map<String, Value>), ApiError> {
+        let version = self.semver()?;
+        let Self { id, product, attributes, object, .. } = self;
+        Ok((Device { id, product, version, attributes, delivery }, object))
     }
 }
 

@@ -78,7 +78,7 @@ impl<S: CheckStore> CheckService<S> {
         match self.check_in(Dialect::Exosite, &said, &mut context, write, now).await? {
             CheckInResult::Offer(offered) => seen.offered = Some(*offered),
             CheckInResult::Held(_) => {}
-            CheckInResult::Nothing { opens_at, .. } => seen.until = opens_at,
+            CheckInResult::Nothing(nothing) => seen.until = nothing.opens_at,
         }
         Ok(seen)
     }

@@ -127,7 +127,7 @@ impl<S: CheckStore> CheckService<S> {
             CheckInResult::Held(HeldClaim::OutsideWindow { update, claim, check_again_after_s }) => {
                 (Some(link(device, &update, &claim)), check_again_after_s.min(OFFERED_S))
             }
-            CheckInResult::Nothing { check_again_after_s, .. } => (None, check_again_after_s),
+            CheckInResult::Nothing(nothing) => (None, nothing.check_again_after_s),
         };
         let links = Links { config_data: is_seen_long_ago, action, installed: installed(&said, context) };
         Ok(wire::poll(address, host, &links, after_s))

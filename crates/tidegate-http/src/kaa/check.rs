@@ -58,7 +58,7 @@ impl<S: CheckStore> CheckService<S> {
                 let SignedFiles { files, .. } = signed.map_err(|error| refusal(product, device, error))?;
                 Ok(wire::config(&update, &files))
             }
-            CheckInResult::Held(_) | CheckInResult::Nothing { .. } => Ok(wire::unchanged()),
+            CheckInResult::Held(_) | CheckInResult::Nothing(_) => Ok(wire::unchanged()),
         }
     }
 }
