@@ -1,4 +1,7 @@
 //! The answer to a check-in, as a device reads it.
+//!
+//! A device reads less strictly than an operator's command: it lives longer than the service that it was built with. So
+//! these types are its own, and not those of `tidegate-wire`.
 
 use serde::Deserialize;
 use serde_json::Value;
