@@ -56,7 +56,7 @@ impl OperatorKey {
         &self.0
     }
 
-    /// Whether `authorization`, the value of the header, is this key. The comparison takes constant time.
+    /// Returns true if `authorization`, the value of the header, is this key. The comparison takes constant time.
     pub(crate) fn opens(&self, authorization: &str) -> bool {
         let Some((scheme, offered)) = authorization.split_once(' ') else {
             return false;

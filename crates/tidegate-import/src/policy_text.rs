@@ -1,4 +1,4 @@
-//! What the translators of policies share: their error, text literals, and the final check.
+//! Parts that the translators of policies share: their error, text literals, and the final check.
 
 use tidegate_core::policy::{Policy, Slots};
 

@@ -84,7 +84,7 @@ impl Event<'_> {
     }
 }
 
-/// What API Gateway's IAM authorizer adds to a request of an operator.
+/// The part that API Gateway's IAM authorizer adds to a request of an operator.
 fn operator() -> ApiGatewayRequestAuthorizer {
     let mut iam = ApiGatewayRequestAuthorizerIamDescription::default();
     iam.access_key = owned("AKIALOCALOPERATOR");

@@ -41,7 +41,7 @@ const COLUMNS: &str = "version, etag, size_bytes, modified_s, description, blob"
 /// The status in `PutBucketVersioning` that keeps every version.
 const ENABLED: &str = "Enabled";
 
-/// How long stored data is kept.
+/// Lifetime of stored data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
     /// Until the process ends.

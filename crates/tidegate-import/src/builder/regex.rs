@@ -9,7 +9,7 @@ const MOST_ALTERNATIVES: usize = 16;
 #[derive(Debug)]
 pub(super) struct Translated {
     pub(super) alternatives: Vec<String>,
-    /// Whether it has a dot, which matches slightly more here.
+    /// True if it has a dot, which matches slightly more here.
     pub(super) has_wildcards: bool,
 }
 

@@ -352,7 +352,7 @@ fn within(outer: Level, own: Level, text: String) -> String {
     if own < outer { format!("({text})") } else { text }
 }
 
-/// Whether the value can be a text, depending on the device.
+/// Returns true if the value can be a text, depending on the device.
 fn may_be_text(expression: &Expression) -> bool {
     match expression.bare() {
         Expression::Name(_) | Expression::Text(_) => true,
