@@ -34,4 +34,5 @@ invoke() { # function, event, what the answer must hold
 invoke check check.json 'X-Amz-Signature'
 invoke report report.json 'recorded'
 invoke publish publish-list.json '1.1.0'
+invoke count count.json 'state'
 invoke sweep sweep.json 'expired'

@@ -1,8 +1,9 @@
-//! What the end-to-end tests share: the four services over the local cloud, with every SDK call
+//! What the end-to-end tests share: the services over the local cloud, with every SDK call
 //! counted and the time in the test's hands.
 
 pub mod scenario;
 pub mod stampede;
+pub mod trouble;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,12 +15,15 @@ use aws_sdk_dynamodb::error::BoxError;
 use lambda_http::Request;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tidegate::stack::{BUCKET, Services, TABLE, new_token_keys};
-use tidegate_cloud::LocalCloud;
+use tidegate::stack::{BUCKET, Services, Stack, TABLE, new_token_keys};
+use tidegate_cloud::{LocalCloud, TableStream};
 use tidegate_core::{DeviceId, ProductId, Timestamp};
 use tidegate_engine::token::TokenKeys;
 use tidegate_store::store::{CheckStore, Freshness, ReadCatalog};
+use tidegate_store::stream::Batch;
 use tidegate_store::{DynamoStore, Images, schema};
+
+use crate::trouble::{Trouble, TroubledDynamoDb};
 
 /// The product of every test that needs only one.
 pub const LAMP: &str = "lamp";
@@ -92,6 +96,9 @@ pub struct World {
     pub keys: TokenKeys,
     /// Every SDK call.
     pub calls: Calls,
+    stream: tokio::sync::Mutex<TableStream>,
+    /// The time of the last call: the count happens then.
+    now: Mutex<Timestamp>,
 }
 
 /// An answer: its status and its JSON.
@@ -118,19 +125,70 @@ impl World {
     /// When the local cloud does not start.
     pub async fn new(catalog_age_ms: i64) -> Self {
         let cloud = LocalCloud::temporary().expect("loopback and a temporary folder are there");
+        Self::over(cloud, catalog_age_ms, None).await
+    }
+
+    /// A world whose DynamoDB plays trouble, and the DynamoDB.
+    ///
+    /// # Panics
+    /// When the local cloud does not start.
+    pub async fn troubled(catalog_age_ms: i64, trouble: Trouble) -> (Self, TroubledDynamoDb) {
+        let cloud = LocalCloud::temporary().expect("loopback and a temporary folder are there");
+        let troubled = TroubledDynamoDb::before(cloud.in_process(), trouble);
+        (Self::over(cloud, catalog_age_ms, Some(troubled.clone())).await, troubled)
+    }
+
+    async fn over(cloud: LocalCloud, catalog_age_ms: i64, trouble: Option<TroubledDynamoDb>) -> Self {
         schema::create_table(&cloud.dynamodb(), TABLE).await.expect("an empty store takes the table");
         cloud.create_bucket(BUCKET).await.expect("an empty store takes the bucket");
         let keys = TokenKeys::parse(&new_token_keys().expect("the machine has randomness")).expect("our own format");
         let calls = Calls::default();
         let config = cloud.sdk_config().await;
-        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&config).interceptor(calls.clone()).build();
+        let dynamodb = match &trouble {
+            None => aws_sdk_dynamodb::config::Builder::from(&config),
+            Some(troubled) => troubled.config(),
+        };
+        let dynamodb = dynamodb.interceptor(calls.clone()).build();
         let s3 = aws_sdk_s3::config::Builder::from(&config).interceptor(S3Calls(calls.clone())).build();
         let credentials = config.credentials_provider().expect("the local cloud has credentials");
         let s3 = aws_sdk_s3::Client::from_conf(s3);
         let store = DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(dynamodb), TABLE, s3.clone(), BUCKET);
         let images = Images::new(s3, credentials, BUCKET);
         let services = Services::new(store.clone(), images.clone(), keys.clone(), catalog_age_ms);
-        Self { services, store, images, cloud, keys, calls }
+        let stream = cloud.table_stream(TABLE).expect("the table has a stream").into();
+        Self { services, store, images, cloud, keys, calls, stream, now: Mutex::default() }
+    }
+
+    /// Counts everything that the stream holds, at the time of the last call. The calls of it are not counted as calls
+    /// of the test.
+    ///
+    /// # Panics
+    /// When the count fails.
+    pub async fn count(&self) {
+        let now = *self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        self.count_at(now).await;
+    }
+
+    /// Counts everything that the stream holds, at `now`.
+    ///
+    /// # Panics
+    /// When the count fails.
+    pub async fn count_at(&self, now: Timestamp) {
+        let before = self.calls.take();
+        let mut stream = self.stream.lock().await;
+        while let Some(event) = stream.next().await.expect("the stream can be read") {
+            let batch = Batch::from_event(event).expect("the local stream gives events of Lambda");
+            self.services.count.count(&batch, now).await.expect("the count goes on");
+            stream.acknowledge();
+        }
+        let _of_the_count = self.calls.take();
+        for call in before {
+            self.calls.note(call);
+        }
+    }
+
+    fn pass_to(&self, now: Timestamp) {
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// The token of a device.
@@ -145,25 +203,28 @@ impl World {
 
     /// An operator's call.
     pub async fn operator(&self, method: &str, path: &str, body: Value, now: Timestamp) -> Answer {
+        self.pass_to(now);
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let request = request(method, &format!("/v1/products/{path}"), &[], &body, Some("arn:aws:iam::1:user/ada"));
-        answer(self.services.publish.handle(request, now).await)
+        answer(Box::pin(self.services.publish.handle(request, now)).await)
     }
 
     /// A device's check-in, in the native format.
     pub async fn check(&self, said: &Value, now: Timestamp) -> Answer {
+        self.pass_to(now);
         let text = |field: &str| said[field].as_str().unwrap_or_default().to_string();
         let token = self.token(&text("product"), &text("id"));
         let request = request("POST", "/v1/check", &[("authorization", &token)], &said.to_string(), None);
-        answer(self.services.check.handle(request, now).await)
+        answer(Box::pin(self.services.check.handle(request, now)).await)
     }
 
     /// A device's report about a version.
     pub async fn report(&self, device: &str, version: &str, status: &str, now: Timestamp) -> Answer {
+        self.pass_to(now);
         let token = self.token(LAMP, device);
         let body = json!({"id": device, "product": LAMP, "version": version, "status": status}).to_string();
         let request = request("POST", "/v1/report", &[("authorization", &token)], &body, None);
-        answer(self.services.report.handle(request, now).await)
+        answer(Box::pin(self.services.report.handle(request, now)).await)
     }
 
     /// Creates, uploads and activates an update with one image.
@@ -208,8 +269,10 @@ impl World {
         self.services.sweep.sweep(now).await.expect("the store answers");
     }
 
-    /// The counters of an update.
+    /// The counters of an update, after everything was counted.
     pub async fn metrics(&self, version: &str, now: Timestamp) -> Value {
+        self.pass_to(now);
+        self.count().await;
         self.operator("GET", &format!("{LAMP}/updates/{version}/metrics"), Value::Null, now).await.body
     }
 
@@ -218,6 +281,23 @@ impl World {
         let metrics = self.metrics(version, now).await;
         ["offered", "in_flight", "succeeded", "failed", "timed_out"].map(|name| metrics[name].to_string()).join(" ")
     }
+}
+
+/// Counts everything that the stream of a running stack holds. The stack counts it too; each record counts once.
+///
+/// # Panics
+/// When the count fails.
+pub async fn count(stack: &Stack) {
+    let mut stream = stack.cloud.table_stream(TABLE).expect("the table has a stream");
+    stack.services.count_all(&mut stream).await.expect("the count goes on");
+}
+
+/// As [`count`], from a thread that may block.
+///
+/// # Panics
+/// When the count fails.
+pub fn count_here(stack: &Stack) {
+    tokio::runtime::Handle::current().block_on(count(stack));
 }
 
 /// What a device says of itself.

@@ -15,28 +15,39 @@ async fn a_check_in_that_offers_nothing_is_one_read() {
 
     let answer = world.check(&lamp("lamp-1", "1.0.0"), now).await;
     assert_eq!(answer.body["reason"], "not_targeted");
-    assert_eq!(world.calls.take(), ["Query"]);
+    assert_eq!(world.calls.take(), ["GetItem"], "the device with its claims");
 
     let a_second_later = at("2026-01-01T00:00:01Z");
     world.check(&lamp("lamp-1", "1.0.0"), a_second_later).await;
-    assert_eq!(world.calls.take(), ["GetItem", "Query"], "and the small head, once a second");
+    assert_eq!(world.calls.take(), ["GetItem", "GetItem"], "and the small head, once a second");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grant_is_one_transaction_even_for_a_device_never_seen_and_a_repeat_is_one_read() {
+async fn a_grant_is_one_transaction_after_one_look_at_its_shard_in_a_second_and_a_repeat_is_one_read() {
     let world = World::new(1000).await;
     let now = at("2026-01-01T00:00:00Z");
-    world.publish(LAMP, "2.0.0", json!({}), now).await;
+    // One shard.
+    world.publish(LAMP, "2.0.0", json!({"rollout": {"limits": {"max_in_flight": 10}}}), now).await;
     world.check(&lamp("lamp-0", "2.0.0"), now).await;
+    world.check(&lamp("lamp-3", "2.0.0"), now).await;
     let _warm_up = world.calls.take();
 
     let offer = world.check(&lamp("lamp-1", "1.0.0"), now).await;
     assert_eq!(offer.body["version"], "2.0.0");
-    assert_eq!(world.calls.take(), ["Query", "TransactWriteItems"]);
+    let of_a_stranger = ["GetItem", "GetItem", "UpdateItem", "TransactWriteItems"];
+    assert_eq!(world.calls.take(), of_a_stranger, "the device, its shard, its device.json, and the grant");
+
+    let offer = world.check(&lamp("lamp-2", "1.0.0"), now).await;
+    assert_eq!(offer.body["version"], "2.0.0");
+    assert_eq!(world.calls.take(), ["GetItem", "UpdateItem", "TransactWriteItems"], "its shard had room a moment ago");
+
+    let offer = world.check(&lamp("lamp-3", "1.0.0"), now).await;
+    assert_eq!(offer.body["version"], "2.0.0");
+    assert_eq!(world.calls.take(), ["GetItem", "TransactWriteItems"], "its device.json is stored already");
 
     let again = world.check(&lamp("lamp-1", "1.0.0"), now).await;
     assert_eq!(again.body["version"], "2.0.0");
-    assert_eq!(world.calls.take(), ["Query"]);
+    assert_eq!(world.calls.take(), ["GetItem"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +61,32 @@ async fn a_full_rollout_costs_no_write() {
     let _warm_up = world.calls.take();
     let answer = world.check(&lamp("lamp-1", "1.0.0"), now).await;
     assert_eq!(answer.body["reason"], "full");
-    assert_eq!(world.calls.take(), ["Query"]);
+    assert_eq!(world.calls.take(), ["GetItem"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_place_costs_one_look_at_the_shard_in_a_second_and_no_write() {
+    let world = World::new(1000).await;
+    let now = at("2026-01-01T00:00:00Z");
+    world.publish(LAMP, "2.0.0", json!({"rollout": {"limits": {"max_in_flight": 1}}}), now).await;
+    for device in ["lamp-0", "lamp-1", "lamp-2"] {
+        world.check(&lamp(device, "1.0.0"), now).await;
+    }
+    let _warm_up = world.calls.take();
+    for second in 1..4 {
+        let now = at(&format!("2026-01-01T00:00:0{second}Z"));
+        for (device, calls) in [("lamp-1", vec!["GetItem"; 3]), ("lamp-2", vec!["GetItem"])] {
+            let answer = world.check(&lamp(device, "1.0.0"), now).await;
+            assert_eq!(answer.body["reason"], "too_many_in_flight", "{device}");
+            assert_eq!(world.calls.take(), calls, "the head, {device}, and the shard");
+        }
+    }
+    world.report("lamp-0", "2.0.0", "INSTALL_SUCCESS", at("2026-01-01T00:00:04Z")).await;
+    let now = at("2026-01-01T00:00:05Z");
+    assert_eq!(world.check(&lamp("lamp-1", "1.0.0"), now).await.body["reason"], "too_many_in_flight");
+    world.count().await;
+    let now = at("2026-01-01T00:00:06Z");
+    assert_eq!(world.check(&lamp("lamp-1", "1.0.0"), now).await.body["version"], "2.0.0", "its end was counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +125,7 @@ async fn the_cost_of_a_check_in_does_not_grow_with_the_catalog() {
     world.check(&lamp("lamp-1", "1.0.0"), now).await;
     let _warm_up = world.calls.take();
     world.check(&lamp("lamp-1", "1.0.0"), now).await;
-    assert_eq!(world.calls.take(), ["Query"]);
+    assert_eq!(world.calls.take(), ["GetItem"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,9 +136,9 @@ async fn a_report_is_one_read_and_one_write() {
     world.check(&lamp("lamp-1", "1.0.0"), now).await;
     let _before = world.calls.take();
     world.report("lamp-1", "2.0.0", "DOWNLOAD", now).await;
-    assert_eq!(world.calls.take(), ["Query", "UpdateItem"]);
+    assert_eq!(world.calls.take(), ["GetItem", "UpdateItem"]);
     world.report("lamp-1", "2.0.0", "INSTALL_SUCCESS", now).await;
-    assert_eq!(world.calls.take(), ["Query", "TransactWriteItems"]);
+    assert_eq!(world.calls.take(), ["GetItem", "UpdateItem"]);
     world.report("lamp-1", "2.0.0", "INSTALL_SUCCESS", now).await;
-    assert_eq!(world.calls.take(), ["Query"], "an outcome counts once");
+    assert_eq!(world.calls.take(), ["GetItem"], "an outcome counts once");
 }

@@ -11,11 +11,13 @@ use aws_sdk_dynamodb::config::interceptors::{
 };
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{Capacity, ConsumedCapacity};
 use serde_json::{Value, json};
 use tidegate::stack::{BUCKET, Services, TABLE};
@@ -23,6 +25,7 @@ use tidegate_core::Timestamp;
 use tidegate_store::DynamoStore;
 use tidegate_store::schema::INDEX;
 use tidegate_tests::{LAMP, World, at};
+use tokio::sync::OnceCell;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
@@ -44,7 +47,7 @@ struct Call {
 
 impl Call {
     fn is_read(&self) -> bool {
-        matches!(self.name, "GetItem" | "Query")
+        matches!(self.name, "BatchGetItem" | "GetItem" | "Query")
     }
 }
 
@@ -53,6 +56,10 @@ impl Call {
 struct Meter(Arc<Mutex<Vec<Call>>>);
 
 impl Meter {
+    fn note(&self, call: Call) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+    }
+
     fn take(&self) -> Vec<Call> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -84,9 +91,17 @@ impl Intercept for Meter {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // A transaction that is refused says nothing, though it is charged; none is measured here.
-        let Ok(answer) = context.output_or_error() else {
-            return Ok(());
+        let answer = match context.output_or_error() {
+            Ok(answer) => answer,
+            Err(error) => {
+                // A write whose condition fails is charged, and says nothing: a unit for each KB of its item.
+                let error = error.as_operation_error();
+                let refused = error.and_then(|error| error.downcast_ref::<UpdateItemError>());
+                if refused.is_some_and(UpdateItemError::is_conditional_check_failed_exception) {
+                    self.note(Call { name: "UpdateItem (refused)", units: 1.0, index_units: 0.0 });
+                }
+                return Ok(());
+            }
         };
         let said = if let Some(answer) = answer.downcast_ref::<GetItemOutput>() {
             call("GetItem", answer.consumed_capacity())
@@ -94,6 +109,10 @@ impl Intercept for Meter {
             call("Query", answer.consumed_capacity())
         } else if let Some(answer) = answer.downcast_ref::<PutItemOutput>() {
             call("PutItem", answer.consumed_capacity())
+        } else if let Some(answer) = answer.downcast_ref::<DeleteItemOutput>() {
+            call("DeleteItem", answer.consumed_capacity())
+        } else if let Some(answer) = answer.downcast_ref::<BatchGetItemOutput>() {
+            call("BatchGetItem", answer.consumed_capacity().first())
         } else if let Some(answer) = answer.downcast_ref::<UpdateItemOutput>() {
             call("UpdateItem", answer.consumed_capacity())
         } else if let Some(answer) = answer.downcast_ref::<TransactWriteItemsOutput>() {
@@ -102,7 +121,7 @@ impl Intercept for Meter {
             None
         };
         let said = said.ok_or("a call that is not known here, or does not say what it consumed")?;
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+        self.note(said);
         Ok(())
     }
 }
@@ -173,7 +192,9 @@ impl Event {
     fn without(mut self, other: &Event) -> Event {
         for known in &other.calls {
             let same = |call: &Call| call.name == known.name && call.units == known.units;
-            let place = self.calls.iter().position(same).expect("a later sweep does all that an earlier one does");
+            let place = self.calls.iter().position(same).unwrap_or_else(|| {
+                panic!("a later sweep does all that an earlier one does: {known:?} is not in {:?}", self.calls)
+            });
             self.calls.remove(place);
         }
         self.log_bytes = self.log_bytes.saturating_sub(other.log_bytes);
@@ -203,6 +224,7 @@ impl Event {
             compute: prices.compute(prices.of(time)),
             reads: self.read_units() * prices.of("DynamoDB read units"),
             writes: self.write_units() * prices.of("DynamoDB write units"),
+            count: 0.0,
             log: self.log_bytes as f64 / 1000.0 * prices.of("CloudWatch logs"),
         }
     }
@@ -216,13 +238,15 @@ struct Bill {
     compute: f64,
     reads: f64,
     writes: f64,
+    /// Reads and writes of the function `count`.
+    count: f64,
     /// At level `info`; nothing at `warn`.
     log: f64,
 }
 
 impl Bill {
     fn without_log(&self) -> f64 {
-        self.door + self.requests + self.compute + self.reads + self.writes
+        self.door + self.requests + self.compute + self.reads + self.writes + self.count
     }
 
     fn plus(&self, other: &Bill) -> Bill {
@@ -232,6 +256,7 @@ impl Bill {
             compute: self.compute + other.compute,
             reads: self.reads + other.reads,
             writes: self.writes + other.writes,
+            count: self.count + other.count,
             log: self.log + other.log,
         }
     }
@@ -292,8 +317,18 @@ impl Measured {
     }
 
     async fn check(&self, name: &'static str, id: &str, version: &str, offer: &Value, now: Timestamp) -> Event {
-        let answer = self.world.check(&device(id, version), now).await;
+        self.check_saying(name, &device(id, version), offer, now).await
+    }
+
+    async fn check_saying(&self, name: &'static str, said: &Value, offer: &Value, now: Timestamp) -> Event {
+        let answer = self.world.check(said, now).await;
         assert_eq!((answer.status, &answer.body["version"]), (200, offer), "{name}: {}", answer.body);
+        self.event(name)
+    }
+
+    async fn count(&self, name: &'static str) -> Event {
+        let _before = self.event("");
+        self.world.count().await;
         self.event(name)
     }
 
@@ -305,16 +340,23 @@ impl Measured {
 
     async fn sweep(&self, name: &'static str, now: Timestamp) -> Event {
         let _before = self.event("");
-        self.world.services.sweep.sweep(now).await.expect("the local cloud answers");
+        let swept = self.world.services.sweep.sweep(now).await.expect("the local cloud answers");
+        let log = String::from_utf8_lossy(&self.log.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned();
+        assert_eq!((swept.stopped, swept.failed), (0, 0), "{swept:?}: {log}");
         self.event(name)
     }
 }
 
 /// A device that says about as much as devices do.
 fn device(id: &str, version: &str) -> Value {
+    device_up_for(id, version, 93_600)
+}
+
+/// A device that tells how long it runs, as many do: it says something else at each check-in.
+fn device_up_for(id: &str, version: &str, uptime_s: u32) -> Value {
     json!({
         "id": id, "product": LAMP, "version": version, "serial": "A2026-00017-4711", "hw_revision": 4, "region": "eu",
-        "memory": 512, "battery": 87, "stage": "production", "batch": "B19", "uptime_s": 93600,
+        "memory": 512, "battery": 87, "stage": "production", "batch": "B19", "uptime_s": uptime_s,
         "site": {"name": "warehouse north", "floor": 2, "tags": ["indoor", "mains"]},
         "network": {"kind": "wifi", "rssi": -61},
     })
@@ -326,29 +368,109 @@ struct Measurements {
     events: Vec<Event>,
     /// What each minute does.
     sweeps: Vec<Event>,
+    /// What the function `count` does for device updates.
+    counts: Vec<Event>,
 }
 
 impl Measurements {
+    fn all(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter().chain(&self.sweeps).chain(&self.counts)
+    }
+
     fn event(&self, name: &str) -> &Event {
-        self.events.iter().chain(&self.sweeps).find(|event| event.name == name).expect("the event was measured")
+        self.all().find(|event| event.name == name).expect("the event was measured")
     }
 }
 
 const NOTHING: &str = "Check-in, nothing to offer";
 const NOTHING_DAILY: &str = "… nothing to offer, the first in 24 hours";
+const NOTHING_STORED: &str = "… nothing to offer, the first in 24 hours, with other attributes";
 const HEAD: &str = "… with it, once a second on each warm function";
+const UNSEEN: &str = "… nothing to offer, a device never seen";
 const REPEATED: &str = "… the same offer again";
+const WAITING: &str = "… all places are taken, once a second on each warm function";
 const GRANTED: &str = "… a first offer";
+const UNSEEN_GRANTED: &str = "… a first offer, a device never seen";
+const RETRIED: &str = "… an offer after a failure";
 const PROGRESS: &str = "Report, progress";
 const OUTCOME: &str = "… success";
+const KNOWN: &str = "… an outcome that is known";
+const FAILURE: &str = "… failure";
 const NEW_VERSION: &str = "… with the new version";
 const BELIEVED: &str = "… with the new version, never reported";
 const SWEEP: &str = "A sweep with nothing live";
 const SWEEP_PRODUCT: &str = "… more for a product with a live update (7 shards)";
 const SWEEP_UPDATE: &str = "… more for each further live update (7 shards)";
-const SWEEP_CLAIM: &str = "… more for each claim that ends";
+const SWEEP_CLAIMS: &str = "… more for a page of devices of which two were silent";
+const COUNT_FAILURE: &str = "The count of one failure";
+const COUNT_ALONE: &str = "The count of one update, each of its changes alone (7 shards)";
+const COUNT_FLOW: &str = "The count of 100 updates, 100 changes at a time (7 shards)";
+const COUNT_WIDE: &str = "The count of 100 updates, 100 changes at a time (16 shards)";
+const COUNT_TIGHT: &str = "The count of 100 updates, 100 changes at a time, all places taken (1 shard)";
 
-async fn measurements() -> Measurements {
+/// Devices whose changes are in one batch.
+const IN_A_BATCH: u32 = 100;
+
+/// What `count` does for whole updates of `devices`, when one batch has one change of each device. The places that the
+/// last of them waited for are counted before the next batch.
+async fn counted(name: &'static str, devices: u32, max_in_flight: u32) -> Event {
+    let measured = Measured::new().await;
+    let (none, offer) = (Value::Null, json!("2.0.0"));
+    let minute = |minute: u32| at(&format!("2026-01-02T12:{minute:02}:00Z"));
+    measured.world.publish(LAMP, "1.0.0", json!({}), at("2026-01-02T11:00:00Z")).await;
+    let ids = (0..devices).map(|number| format!("lamp-{number:04}")).collect::<Vec<_>>();
+    for id in &ids {
+        measured.check("", id, "1.0.0", &none, minute(0)).await;
+    }
+    let limits = json!({"rollout": {"limits": {"max_in_flight": max_in_flight}}});
+    measured.world.publish(LAMP, "2.0.0", limits, minute(1)).await;
+    let _first_contacts = measured.count("").await;
+    let mut counts = Vec::new();
+    for id in &ids {
+        measured.check("", id, "1.0.0", &offer, minute(2)).await;
+    }
+    counts.push(measured.count("").await);
+    for status in ["DOWNLOAD", "INSTALL", "INSTALL_SUCCESS"] {
+        for id in &ids {
+            measured.report("", id, status, true, minute(3)).await;
+        }
+        counts.push(measured.count("").await);
+    }
+    for id in &ids {
+        measured.check("", id, "2.0.0", &none, minute(5)).await;
+    }
+    counts.push(measured.count("").await);
+    let log_bytes = counts.iter().map(|count| count.log_bytes).sum();
+    let calls = counts.into_iter().flat_map(|count| count.calls).collect();
+    Event { name, calls, log_bytes }
+}
+
+/// A check-in while all places are taken, and the shard was not looked at for a second.
+async fn waiting() -> Event {
+    let measured = Measured::new().await;
+    let now = at("2026-01-02T12:00:00Z");
+    measured.world.publish(LAMP, "2.0.0", json!({"rollout": {"limits": {"max_in_flight": 1}}}), now).await;
+    measured.check("", "lamp-1", "1.0.0", &json!("2.0.0"), now).await;
+    measured.check("", "lamp-2", "1.0.0", &Value::Null, now).await;
+    let later = at("2026-01-02T12:00:02Z");
+    measured.warm(later).await;
+    measured.check(WAITING, "lamp-2", "1.0.0", &Value::Null, later).await
+}
+
+/// The measurements, which are made once.
+async fn measurements() -> &'static Measurements {
+    static MEASUREMENTS: OnceCell<Measurements> = OnceCell::const_new();
+    MEASUREMENTS.get_or_init(measured).await
+}
+
+async fn measured() -> Measurements {
+    let counts = vec![
+        counted(COUNT_ALONE, 1, 500).await,
+        counted(COUNT_FLOW, IN_A_BATCH, 500).await,
+        counted(COUNT_WIDE, IN_A_BATCH, 1024).await,
+        counted(COUNT_TIGHT, IN_A_BATCH, IN_A_BATCH).await,
+    ];
+    let waiting = waiting().await;
     let measured = Measured::new().await;
     let _log = measured.log.start();
     let (none, offer) = (Value::Null, json!("2.0.0"));
@@ -358,11 +480,13 @@ async fn measurements() -> Measurements {
     let one_live = measured.sweep(SWEEP_PRODUCT, now).await;
     measured.warm(now).await;
 
-    let first_seen = measured.check("… nothing to offer, a device never seen", "lamp-0017", "1.0.0", &none, now).await;
-    let nothing = measured.check(NOTHING, "lamp-0017", "1.0.0", &none, now).await;
+    let first_seen = measured.check(UNSEEN, "lamp-0017", "1.0.0", &none, now).await;
+    let up = |uptime_s| device_up_for("lamp-0017", "1.0.0", uptime_s);
+    let nothing = measured.check_saying(NOTHING, &up(93_601), &none, now).await;
     let later = at("2026-01-01T12:00:02Z");
     let mut head = measured.check(HEAD, "lamp-0017", "1.0.0", &none, later).await;
-    head.calls.retain(|call| call.name == "GetItem");
+    // A strong read takes twice as much as that of the device.
+    head.calls.retain(|call| call.units > nothing.read_units());
     head.log_bytes = 0;
     let tomorrow = at("2026-01-02T12:00:00Z");
     measured.warm(tomorrow).await;
@@ -377,23 +501,27 @@ async fn measurements() -> Measurements {
     measured.warm(now).await;
     let granted = measured.check(GRANTED, "lamp-0017", "1.0.0", &offer, now).await;
     let repeated = measured.check(REPEATED, "lamp-0017", "1.0.0", &offer, now).await;
-    let unseen = measured.check("… a first offer, a device never seen", "lamp-0020", "1.0.0", &offer, now).await;
+    let unseen = measured.check(UNSEEN_GRANTED, "lamp-0020", "1.0.0", &offer, now).await;
     let progress = measured.report(PROGRESS, "lamp-0017", "DOWNLOAD", true, now).await;
     let outcome = measured.report(OUTCOME, "lamp-0017", "INSTALL_SUCCESS", true, now).await;
-    let again = measured.report("… an outcome that is known", "lamp-0017", "INSTALL_SUCCESS", false, now).await;
+    let again = measured.report(KNOWN, "lamp-0017", "INSTALL_SUCCESS", false, now).await;
     let new_version = measured.check(NEW_VERSION, "lamp-0017", "2.0.0", &none, now).await;
     measured.check("", "lamp-0018", "1.0.0", &offer, now).await;
     let believed = measured.check(BELIEVED, "lamp-0018", "2.0.0", &none, now).await;
     measured.check("", "lamp-0019", "1.0.0", &offer, now).await;
-    let failure = measured.report("… failure (7 shards)", "lamp-0019", "INSTALL_ERROR", true, now).await;
-    let retried = measured.check("… an offer after a failure", "lamp-0019", "1.0.0", &offer, now).await;
+    let _before = measured.count("").await;
+    let failure = measured.report(FAILURE, "lamp-0019", "INSTALL_ERROR", true, now).await;
+    let count_failure = measured.count(COUNT_FAILURE).await;
+    let retried = measured.check(RETRIED, "lamp-0019", "1.0.0", &offer, now).await;
+    let _before = measured.count("").await;
 
-    // A day later two claims have ended in silence. The shards are read once more, whatever their number.
+    // A day later two claims have ended in silence.
     let silent = measured.sweep("", at("2026-01-03T12:30:00Z")).await.without(&two_live);
-    assert_eq!(silent.calls(), "9 GetItem, 2 TransactWriteItems");
-    let first = |is_read: bool| silent.calls.iter().find(|call| call.is_read() == is_read).cloned();
-    let calls = [first(true), first(false)].into_iter().flatten().collect();
-    let claim = Event { name: SWEEP_CLAIM, calls, log_bytes: silent.log_bytes / 2 };
+    let claims = Event { name: SWEEP_CLAIMS, ..silent };
+    let day_after = at("2026-01-03T12:30:00Z");
+    measured.warm(day_after).await;
+    let stored = device_up_for("lamp-0017", "2.0.0", 180_000);
+    let stored = measured.check_saying(NOTHING_STORED, &stored, &none, day_after).await;
 
     let two_more = two_live.clone().without(&one_live);
     let one_more = one_live.without(&sweep);
@@ -401,8 +529,10 @@ async fn measurements() -> Measurements {
         events: vec![
             nothing,
             daily,
+            stored,
             head,
             first_seen,
+            waiting,
             repeated,
             granted,
             unseen,
@@ -414,7 +544,8 @@ async fn measurements() -> Measurements {
             again,
             failure,
         ],
-        sweeps: vec![sweep, one_more, two_more, claim],
+        sweeps: vec![sweep, one_more, two_more, claims],
+        counts: [vec![count_failure], counts].concat(),
     }
 }
 
@@ -437,7 +568,7 @@ fn measured_block(measured: &Measurements) -> String {
     let mut text = String::from(
         "| Event | Calls | Read units | Write units | … of these, the index's | Log bytes at `info` |\n|---|---|---|---|---|---|\n",
     );
-    for event in measured.events.iter().chain(&measured.sweeps) {
+    for event in measured.all() {
         let Event { name, log_bytes, .. } = event;
         let (calls, read, write, index) = (event.calls(), event.read_units(), event.write_units(), event.index_units());
         writeln!(text, "| {name} | {calls} | {read} | {write} | {index} | {log_bytes} |").unwrap();
@@ -449,7 +580,8 @@ fn dollars_block(measured: &Measurements, prices: &Prices) -> String {
     let mut text = String::from(
         "| A million of | HTTP API | Function URL | CloudFront and URL | … more at log level `info` |\n|---|---|---|---|---|\n",
     );
-    for event in measured.events.iter().filter(|event| event.name != HEAD) {
+    // These are no calls of their own.
+    for event in measured.events.iter().filter(|event| ![HEAD, WAITING].contains(&event.name)) {
         let [http_api, url, cloudfront] =
             [HTTP_API, FUNCTION_URL, CLOUDFRONT].map(|door| event.million(prices, door).without_log());
         let log = event.million(prices, HTTP_API).log;
@@ -458,18 +590,34 @@ fn dollars_block(measured: &Measurements, prices: &Prices) -> String {
     text
 }
 
+/// The calls of a device update: three checks and three reports.
+const CALLS: [&str; 6] = [GRANTED, PROGRESS, REPEATED, PROGRESS, OUTCOME, NEW_VERSION];
+
+/// The two calls of a device that never reports, such as Ioto's agent.
+const TWO_CALLS: [&str; 2] = [GRANTED, BELIEVED];
+
+/// The part of `count` in one of many updates: read units and write units.
+fn share_of_count(measured: &Measurements) -> (f64, f64) {
+    let count = measured.event(COUNT_FLOW);
+    (count.read_units() / f64::from(IN_A_BATCH), count.write_units() / f64::from(IN_A_BATCH))
+}
+
+/// The bill of one update, with its part of `count`.
+fn bill_of(calls: &[&str], measured: &Measurements, prices: &Prices, door: &str) -> Bill {
+    let (reads, writes) = share_of_count(measured);
+    let count = reads * prices.of("DynamoDB read units") + writes * prices.of("DynamoDB write units");
+    let add = |sum: Bill, name: &&str| sum.plus(&measured.event(name).million(prices, door));
+    calls.iter().fold(Bill { count, ..Bill::default() }, add)
+}
+
 /// Three checks and three reports.
 fn update(measured: &Measurements, prices: &Prices, door: &str) -> Bill {
-    [GRANTED, PROGRESS, REPEATED, PROGRESS, OUTCOME, NEW_VERSION]
-        .iter()
-        .fold(Bill::default(), |sum, name| sum.plus(&measured.event(name).million(prices, door)))
+    bill_of(&CALLS, measured, prices, door)
 }
 
 fn update_block(measured: &Measurements, prices: &Prices) -> String {
     let (bill, url) = (update(measured, prices, HTTP_API), update(measured, prices, FUNCTION_URL));
-    let of = |kind: fn(&Event) -> f64| {
-        [GRANTED, PROGRESS, REPEATED, PROGRESS, OUTCOME, NEW_VERSION].map(|name| kind(measured.event(name)))
-    };
+    let of = |kind: fn(&Event) -> f64| CALLS.map(|name| kind(measured.event(name)));
     let sum = |parts: [f64; 6]| {
         let total = parts.iter().sum::<f64>();
         format!("{} = {total}", parts.map(|part| part.to_string()).join(" + "))
@@ -488,6 +636,9 @@ fn update_block(measured: &Measurements, prices: &Prices) -> String {
     row("Lambda time", "1 call that reads, 5 that write".into(), bill.compute, url.compute);
     row("reads", format!("{reads} units x {read_price}"), bill.reads, url.reads);
     row("writes", format!("{writes} units x {write_price}"), bill.writes, url.writes);
+    let (read, written) = share_of_count(measured);
+    let how = format!("{read:.2} units x {read_price} + {written:.2} units x {write_price}");
+    row("its part of `count`", how, bill.count, url.count);
     row("**sum**", String::new(), bill.without_log(), url.without_log());
     row("… with log level `info`", "6 lines".into(), bill.without_log() + bill.log, url.without_log() + url.log);
     text
@@ -516,30 +667,27 @@ fn targets_block(measured: &Measurements, prices: &Prices) -> String {
 /// What an update would cost if less of it were written.
 fn room_block(measured: &Measurements, prices: &Prices) -> String {
     let [api, url] = [HTTP_API, FUNCTION_URL].map(|door| update(measured, prices, door));
-    let counts = measured.event(NEW_VERSION).write_units() - 3.0;
+    let write_price = prices.of("DynamoDB write units");
     let progress = 2.0 * measured.event(PROGRESS).write_units();
-    let index = measured.event(GRANTED).index_units() + measured.event(OUTCOME).index_units();
-    let mut units = url.writes / prices.of("DynamoDB write units");
+    let list = measured.event(NEW_VERSION).index_units();
+    let (_, share) = share_of_count(measured);
+    let mut units = url.writes / write_price;
     let mut text =
         String::from("| A million device updates | Write units each | HTTP API | Function URL |\n|---|---|---|---|\n");
     for (name, spared) in [
         ("as they are", 0.0),
-        ("without counting devices by version", counts),
-        ("… nor storing progress", progress),
-        ("… nor an index of reserved claims", index),
-        ("without any write", f64::MAX),
+        ("without storing progress", progress),
+        ("… nor a list of the devices on each version", list),
     ] {
-        units = (units - spared).max(0.0);
-        let of = |bill: Bill| bill.without_log() - bill.writes + units * prices.of("DynamoDB write units");
-        writeln!(text, "| {name} | {units} | {:.2} | {:.2} |", of(api), of(url)).unwrap();
+        units -= spared;
+        let of = |bill: Bill| bill.without_log() - bill.writes + units * write_price;
+        writeln!(text, "| {name} | {:.2} | {:.2} | {:.2} |", units + share, of(api), of(url)).unwrap();
     }
-    let unreported = [HTTP_API, FUNCTION_URL].map(|door| {
-        let [granted, believed] = [GRANTED, BELIEVED].map(|name| measured.event(name).million(prices, door));
-        granted.plus(&believed).without_log()
-    });
-    let units = measured.event(GRANTED).write_units() + measured.event(BELIEVED).write_units();
-    let [api, url] = unreported;
-    writeln!(text, "| as they are, of devices that never report: two check-ins | {units} | {api:.2} | {url:.2} |")
+    let of = |bill: Bill| bill.without_log() - bill.writes - bill.count;
+    writeln!(text, "| without any write | 0 | {:.2} | {:.2} |", of(api), of(url)).unwrap();
+    let [api, url] = [HTTP_API, FUNCTION_URL].map(|door| bill_of(&TWO_CALLS, measured, prices, door).without_log());
+    let units = TWO_CALLS.iter().map(|name| measured.event(name).write_units()).sum::<f64>() + share;
+    writeln!(text, "| as they are, of devices that never report: two check-ins | {units:.2} | {api:.2} | {url:.2} |")
         .unwrap();
     text
 }
@@ -547,7 +695,7 @@ fn room_block(measured: &Measurements, prices: &Prices) -> String {
 /// Which part of a bill is what, in percent.
 fn shares_block(measured: &Measurements, prices: &Prices) -> String {
     let mut text = String::from(
-        "| Share, at level `info` | Front door | Lambda requests | Lambda time | Reads | Writes | Log |\n|---|---|---|---|---|---|---|\n",
+        "| Share, at level `info` | Front door | Lambda requests | Lambda time | Reads | Writes | `count` | Log |\n|---|---|---|---|---|---|---|---|\n",
     );
     let nothing = |door| measured.event(NOTHING).million(prices, door);
     for (name, bill) in [
@@ -557,7 +705,7 @@ fn shares_block(measured: &Measurements, prices: &Prices) -> String {
         ("device update, function URL", update(measured, prices, FUNCTION_URL)),
     ] {
         let whole = bill.without_log() + bill.log;
-        let parts = [bill.door, bill.requests, bill.compute, bill.reads, bill.writes, bill.log];
+        let parts = [bill.door, bill.requests, bill.compute, bill.reads, bill.writes, bill.count, bill.log];
         let cells = parts.map(|part| format!("{:.0} %", 100.0 * part / whole)).join(" | ");
         writeln!(text, "| {name} | {cells} |").unwrap();
     }
@@ -589,8 +737,8 @@ fn idle_block(measured: &Measurements, prices: &Prices) -> String {
     let ms = prices.of("Milliseconds of a sweep");
     let (alarms, metrics, secret) = (prices.of("Alarm metrics"), prices.of("Metrics"), prices.of("Secret"));
     let fixed = [
-        ("alarms", format!("24 metrics in 17 alarms x {alarms:.2}"), 24.0 * alarms),
-        ("metrics of the sweep", format!("3 x {metrics:.2}"), 3.0 * metrics),
+        ("alarms", format!("33 metrics in 24 alarms x {alarms:.2}"), 33.0 * alarms),
+        ("metrics of the sweep", format!("5 x {metrics:.2}"), 5.0 * metrics),
         ("the secret", format!("1 x {secret:.2}"), secret),
         ("dashboard", "the first three are free".into(), 0.0),
         ("sweep: schedule", a_million("Schedule"), MINUTES * prices.of("Schedule") / 1e6),
@@ -663,7 +811,7 @@ fn written(name: &str) -> &'static str {
 #[tokio::test]
 async fn every_number_in_costs_md_is_measured_here_or_computed_from_its_prices() {
     let (measured, prices) = (measurements().await, Prices::read());
-    let differ = blocks(&measured, &prices).into_iter().filter(|(name, ought)| written(name) != ought);
+    let differ = blocks(measured, &prices).into_iter().filter(|(name, ought)| written(name) != ought);
     let ought = differ.map(|(name, ought)| format!("<!-- costs: {name} -->\n{ought}<!-- end -->\n"));
     let ought = ought.collect::<Vec<_>>().join("\n");
     assert!(ought.is_empty(), "docs/COSTS.md must say:\n\n{ought}");
@@ -677,8 +825,11 @@ async fn the_numbers_in_its_sentences_are_computed_too() {
     let nothing = measured.event(NOTHING);
     let [api, url] = [HTTP_API, FUNCTION_URL].map(|door| nothing.million(&prices, door));
     let room = |bill: Bill, target: f64| (target - bill.without_log() + bill.compute) / prices.compute(1.0);
-    let [api_update, url_update] = [HTTP_API, FUNCTION_URL].map(|door| update(&measured, &prices, door));
-    let writes = |bill: Bill| (10.0 - bill.without_log() + bill.writes) / prices.of("DynamoDB write units");
+    let [api_update, url_update] = [HTTP_API, FUNCTION_URL].map(|door| update(measured, &prices, door));
+    let write_price = prices.of("DynamoDB write units");
+    let writes = |bill: Bill| (10.0 - bill.without_log() + bill.writes + bill.count) / write_price;
+    let written = url_update.writes / write_price + share_of_count(measured).1;
+    let alone = measured.event(COUNT_ALONE).write_units();
     let (daily, hourly) = (measured.event(NOTHING_DAILY).million(&prices, HTTP_API), api.without_log() * 23.0);
     let times = (daily.without_log() + hourly) / daily.without_log();
     let sentences = [
@@ -695,7 +846,8 @@ async fn the_numbers_in_its_sentences_are_computed_too() {
         ),
         format!("with up to {:.0} ms billed", room(api, 1.30).min(room(url, 0.30)).floor()),
         format!("leave room for {:.0} write units", writes(api_update).floor()),
-        format!("there is room for {:.0}, and there are {:.0}", writes(url_update).floor(), 20.0),
+        format!("there is room for {:.0}, and there are {:.1}", writes(url_update).floor(), written),
+        format!("takes {alone} write units of `count`, {:.2} a million", alone * write_price),
         format!("costs {times:.0} times as much"),
         format!(
             "Each report of progress is {:.2} a million",
@@ -720,18 +872,46 @@ async fn a_check_in_with_nothing_to_offer_keeps_to_its_target() {
 #[tokio::test]
 async fn what_is_measured_costs_what_amazon_s_rules_say_of_its_items() {
     let measured = measurements().await;
-    // Every item is below 1 KB; a transaction is charged twice, the index once; a moved index key is
-    // one entry deleted and one put.
-    let claim_and_shard = 2.0 + 2.0 + 1.0;
-    let device_and_counts = 2.0 + 2.0 + 2.0 + 2.0;
-    assert_eq!(measured.event(NOTHING).read_units(), 0.5, "eventually consistent, below 4 KB");
-    assert_eq!(measured.event(NOTHING).write_units(), 0.0);
-    assert_eq!(measured.event(REPEATED).write_units(), 0.0);
-    assert_eq!(measured.event(GRANTED).write_units(), claim_and_shard);
-    assert_eq!(measured.event(OUTCOME).write_units(), claim_and_shard);
-    assert_eq!(measured.event(NEW_VERSION).write_units(), device_and_counts);
-    assert_eq!(measured.event(PROGRESS).read_units(), 1.0, "strongly consistent");
-    assert_eq!(measured.event(PROGRESS).write_units(), 1.0);
+    let units = |name: &str| (measured.event(name).read_units(), measured.event(name).write_units());
+    // Every item is below 1 KB; a transaction is charged twice, the index once; a moved index key is one entry deleted
+    // and one put. An eventually consistent read below 4 KB is half a unit.
+    let (device, doc, list, moved_in_list) = (1.0, 1.0, 1.0, 2.0);
+    let grant = 2.0 + 2.0;
+    assert_eq!(units(NOTHING), (0.5, 0.0), "also if the device says another `uptime_s` each time");
+    assert_eq!(units(NOTHING_DAILY), (0.5, device));
+    assert_eq!(units(NOTHING_STORED), (0.5, device + doc));
+    assert_eq!(units(HEAD), (1.0, 0.0), "strongly consistent");
+    assert_eq!(units(UNSEEN), (0.5, device + doc + list));
+    assert_eq!(units(WAITING), (0.5 + 0.5, 0.0), "the device and a shard");
+    assert_eq!(units(REPEATED), (0.5, 0.0));
+    assert_eq!(units(GRANTED), (0.5 + 0.5, grant), "the device and a shard");
+    assert_eq!(units(UNSEEN_GRANTED).1, grant + doc + list);
+    assert_eq!(units(RETRIED).1, grant);
+    assert_eq!(units(PROGRESS), (1.0, device), "strongly consistent");
+    assert_eq!(units(OUTCOME), (1.0, device));
+    assert_eq!(units(KNOWN), (1.0, 0.0));
+    assert_eq!(units(FAILURE), (1.0, device));
+    assert_eq!(units(NEW_VERSION), (0.5, device + moved_in_list));
+    assert_eq!(units(BELIEVED), (0.5, device + moved_in_list), "with the claim in the same write");
+    let entries = measured.event(COUNT_FAILURE).calls.iter().filter(|call| call.name == "PutItem");
+    assert_eq!(entries.map(|call| call.units).collect::<Vec<_>>(), [1.0], "the entry in the list of failures");
+}
+
+/// DESIGN.md, section 9.
+#[tokio::test]
+async fn updates_in_flow_keep_to_their_write_units() {
+    let measured = measurements().await;
+    let units = |calls: &[&str]| calls.iter().map(|name| measured.event(name).write_units()).sum::<f64>();
+    let each = |name: &str| measured.event(name).write_units() / f64::from(IN_A_BATCH);
+    for count in [COUNT_FLOW, COUNT_WIDE, COUNT_TIGHT] {
+        let (update, two_calls) = (units(&CALLS) + each(count), units(&TWO_CALLS) + each(count));
+        println!("{count}: {update:.2} write units for three checks and three reports, {two_calls:.2} for two calls");
+        assert!(update <= 10.7, "three checks and three reports take {update} write units: {count}");
+        assert!(two_calls <= 7.7, "two calls take {two_calls} write units: {count}");
+    }
+    assert!(measured.event(UNSEEN).write_units() <= 3.0, "first contact");
+    assert!(measured.event(UNSEEN_GRANTED).write_units() <= 6.0, "first contact with an offer");
+    println!("one update alone: {} write units of count", measured.event(COUNT_ALONE).write_units());
 }
 
 #[test]

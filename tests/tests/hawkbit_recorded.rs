@@ -143,6 +143,7 @@ impl Replay {
     }
 
     fn counts(&self) -> String {
+        tidegate_tests::count_here(&self.stack);
         let metrics = self.operator.get(&ApiPath::update(PublishRoute::ShowMetrics, TENANT, self.version)).unwrap();
         ["offered", "in_flight", "succeeded", "failed", "timed_out"].map(|name| metrics[name].to_string()).join(" ")
     }

@@ -1,4 +1,4 @@
-//! A bad update stops itself: by the report that shows it, or by the sweep when devices are silent.
+//! A bad update stops itself: when the report that shows it is counted, or by the sweep when devices are silent.
 
 use serde_json::{Value, json};
 use tidegate_tests::{LAMP, World, at, lamp};
@@ -26,7 +26,7 @@ async fn state(world: &World) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fatal_update_is_stopped_by_the_third_report_and_everyone_is_told_why() {
+async fn a_fatal_update_is_stopped_when_its_third_failure_is_counted_and_everyone_is_told_why() {
     let world = started(json!({})).await;
     let devices = offered(&world, 0..20, "2026-01-01T00:01:00Z").await;
     assert_eq!(devices.len(), 20);
@@ -34,8 +34,10 @@ async fn a_fatal_update_is_stopped_by_the_third_report_and_everyone_is_told_why(
     for device in &devices[..2] {
         world.report(device, "2.0.0", "INSTALL_ERROR", now).await;
     }
+    world.count().await;
     assert_eq!(state(&world).await.0, "active", "two votes could be forged");
     world.report(&devices[2], "2.0.0", "INSTALL_ERROR", now).await;
+    world.count().await;
     let why = "3 of 3 finished devices failed; evidence 123308.6 reaches 200";
     assert_eq!(state(&world).await, ("aborted".into(), why.into()));
     assert!(offered(&world, 20..40, "2026-01-01T00:06:00Z").await.is_empty());
@@ -59,13 +61,16 @@ async fn an_update_that_bricks_in_silence_costs_at_most_what_is_in_flight() {
     let world = started(json!({"rollout": {"limits": {"max_in_flight": 25}, "claim_ttl_s": 3600}})).await;
     assert_eq!(offered(&world, 0..100, "2026-01-01T00:01:00Z").await.len(), 25);
     assert_eq!(offered(&world, 25..100, "2026-01-01T00:59:00Z").await.len(), 0);
-    let swept = world.services.sweep.sweep(at("2026-01-01T01:02:00Z")).await.unwrap();
-    assert_eq!((swept.expired, swept.stopped), (25, 1));
-    assert_eq!(offered(&world, 25..100, "2026-01-01T01:03:00Z").await.len(), 0);
+    world.count().await;
+    // The claims end at 01:01; a page of claims is read a minute after the minute in which they end.
+    let swept = world.services.sweep.sweep(at("2026-01-01T01:03:01Z")).await.unwrap();
+    assert_eq!((swept.expired, swept.stopped), (25, 1), "{swept:?}");
+    world.count().await;
+    assert_eq!(offered(&world, 25..100, "2026-01-01T01:04:00Z").await.len(), 0);
     let (state, reason) = state(&world).await;
     assert_eq!(state, "aborted");
     assert!(reason.starts_with("25 of 25 finished devices failed, 25 of them in silence; evidence"), "{reason}");
-    assert_eq!(world.services.sweep.sweep(at("2026-01-01T01:04:00Z")).await.unwrap().stopped, 0);
+    assert_eq!(world.services.sweep.sweep(at("2026-01-01T01:05:00Z")).await.unwrap().stopped, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,6 +81,7 @@ async fn a_silent_brick_that_spreads_slowly_costs_no_device_more() {
         let now = at("2026-01-01T00:01:00Z") + jiff::SignedDuration::from_mins(i64::from(minute));
         // Two devices a minute find the rollout, and are never heard of again.
         lost += offered(&world, minute * 2..minute * 2 + 2, &now.to_string()).await.len();
+        world.count().await;
         world.services.sweep.sweep(now).await.unwrap();
     }
     assert_eq!(lost, 25);
@@ -93,6 +99,7 @@ async fn failures_within_what_is_tolerated_stop_nothing() {
         let status = if number % 4 == 3 { "INSTALL_ERROR" } else { "INSTALL_SUCCESS" };
         world.report(device, "2.0.0", status, now).await;
     }
+    world.count().await;
     world.services.sweep.sweep(now).await.unwrap();
     assert_eq!(state(&world).await.0, "active");
     assert_eq!(world.counts("2.0.0", now).await, "20 0 15 5 0");

@@ -53,6 +53,7 @@ impl Field {
     }
 
     fn metrics(&self, product: &str) -> String {
+        tidegate_tests::count_here(&self.stack);
         let metrics = self.operator.get(&ApiPath::update(PublishRoute::ShowMetrics, product, "1.3.0")).unwrap();
         ["offered", "in_flight", "succeeded", "failed"].map(|name| metrics[name].to_string()).join(" ")
     }

@@ -9,6 +9,11 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tidegate::stack::{BUCKET, Stack, TABLE};
 use tidegate_cloud::Backend;
+use tidegate_core::limits::Allocation;
+use tidegate_core::{ProductId, Transition};
+use tidegate_store::DynamoStore;
+use tidegate_store::record::{Change, UpdateRecord, Wanted};
+use tidegate_store::store::{CloseRollouts, Expected, ReadUpdates};
 use tidegate_tests::{answer, put, request};
 use tidegate_wire::route::{Caller, Interface, ROUTES, Route};
 use tidegate_wire::{ErrorCode, openapi};
@@ -511,6 +516,12 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     walk.call("pauseUpdate", &["lamp", "1.1.0"], Body::Nothing, 200).await;
     assert_eq!(walk.call("check", &[], says("lamp-3", "1.0.0", "eu"), 200).await["reason"], "paused");
     walk.call("resumeUpdate", &["lamp", "1.1.0"], Body::Good(json!({"reason": null})), 200).await;
+    let stopped = walk.call("stopProduct", &["lamp"], reason("it smokes"), 200).await;
+    assert_eq!(stopped, json!({"paused": ["1.1.0"], "left": []}));
+    assert_eq!(walk.call("showProduct", &["lamp"], Body::Nothing, 200).await["stopped"], true);
+    assert_eq!(walk.call("check", &[], says("lamp-3", "1.0.0", "eu"), 200).await["reason"], "paused");
+    let resumed = walk.call("resumeStopped", &["lamp"], reason("it was the toaster"), 200).await;
+    assert_eq!(resumed, json!({"resumed": ["1.1.0"], "left": []}));
     walk.call("check", &[], says("lamp-3", "1.0.0", "eu"), 200).await;
 
     let token = walk.device_token.clone();
@@ -519,6 +530,7 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     walk.device_token = token;
 
     // What is known of it all.
+    tidegate_tests::count(&walk.stack).await;
     walk.stack.services.sweep.sweep(tidegate_http::edge::now()).await.expect("the store is there");
     let metrics = walk.call("showMetrics", &["lamp", "1.1.0"], Body::Nothing, 200).await;
     assert!(metrics["series"].as_array().is_some_and(|points| !points.is_empty()), "{metrics}");
@@ -687,12 +699,30 @@ async fn walk_through_software(walk: &mut Walk) {
     walk.call("putSoftware", &["lamp", "2.0.0"], Body::Good(shown), 200).await;
     walk.call("listSoftware", &["lamp"], Body::Nothing, 200).await;
     walk.call("withdrawSoftware", &["lamp", "2.0.0"], reason("too warm"), 200).await;
-    walk.call("withdrawSoftware", &["lamp", "2.0.0"], Body::Nothing, 409).await;
+    // A repeat changes nothing.
+    walk.call("withdrawSoftware", &["lamp", "2.0.0"], Body::Nothing, 200).await;
     walk.call("putSoftware", &["lamp", "2.0.0"], software("general"), 409).await;
     walk.call("listSoftware", &["door"], Body::Nothing, 404).await;
     walk.call("showSoftware", &["lamp", "9.9.9"], Body::Nothing, 404).await;
     walk.call("createSoftware", &["lamp"], Body::Bad("{".into()), 400).await;
     walk.call("createSoftware", &["lamp"], Body::Bad(" ".repeat(128 * 1024 + 1)), 413).await;
+}
+
+/// Writes the wish to abort an update, and no more.
+async fn want_abort(stack: &Stack, version: &str) {
+    let store = DynamoStore::new(stack.cloud.dynamodb(), TABLE, stack.cloud.s3(), BUCKET);
+    let (product, version) = (ProductId::new("lamp").expect("a good name"), version.parse().expect("a good version"));
+    let record = store.update(&product, &version).await.expect("the store answers").expect("it was published");
+    let wanted = Wanted {
+        change: Change::Transition(Transition::Abort),
+        generation: record.generation + 1,
+        shards: record.allocation.as_ref().map_or(0, Allocation::shards),
+        who: OPERATOR.into(),
+        reason: "it was cut off".into(),
+        at: tidegate_http::edge::now(),
+    };
+    let wishing = UpdateRecord { wanted: Some(wanted), ..record.clone() };
+    store.want(&wishing, Expected::of(&record), None).await.expect("nobody else changes it");
 }
 
 /// Only `conflict` is missing here: it needs two operators in the same millisecond, four times in a row.
@@ -768,6 +798,17 @@ async fn every_error_but_a_conflict_is_provoked_and_comes_as_the_file_says() {
         401,
     )
     .await;
+
+    // A stop of the whole product, and a stop that was cut off after its wish.
+    walk.call("stopProduct", &["nothing"], Body::Nothing, 404).await;
+    walk.call("stopProduct", &["lamp"], Body::Nothing, 200).await;
+    walk.call("resumeUpdate", &["lamp", "1.1.0"], Body::Nothing, 409).await;
+    walk.call("resumeStopped", &["lamp"], Body::Nothing, 200).await;
+    walk.call("resumeStopped", &["nothing"], Body::Nothing, 404).await;
+    want_abort(&walk.stack, "1.1.0").await;
+    walk.call("pauseUpdate", &["lamp", "1.1.0"], Body::Nothing, 409).await;
+    walk.call("editUpdate", &["lamp", "1.1.0"], Body::Good(json!({"rollout": {}})), 409).await;
+    walk.call("abortUpdate", &["lamp", "1.1.0"], Body::Nothing, 200).await;
 
     // What is not in the file, what the front door says by itself, and a function that is called around it.
     let door = walk.stack.door.url();

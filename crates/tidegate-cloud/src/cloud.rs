@@ -17,8 +17,10 @@ use tokio::net::TcpListener;
 
 use crate::dynamodb::{self, DynamoDb};
 use crate::error::{Error, Result, Source};
+use crate::in_process::InProcessDynamoDb;
 use crate::s3::{self, Keep};
 use crate::server::{self, Server};
+use crate::stream::TableStream;
 
 /// The access key that the local S3 accepts. The local DynamoDB accepts any.
 pub const ACCESS_KEY: &str = "AKIALOCALTIDEGATE";
@@ -41,6 +43,7 @@ pub struct Ports {
 /// DynamoDB and S3 on loopback, until shut down or dropped.
 pub struct LocalCloud {
     dynamodb: DynamoDb,
+    in_process: InProcessDynamoDb,
     s3: Server,
     // The last field: it is dropped, and the folder deleted, after the servers have stopped.
     _folder: Option<TempDir>,
@@ -89,6 +92,7 @@ impl LocalCloud {
         let (dynamodb, dynamodb_address) = listeners.dynamodb;
         let (s3, s3_address) = listeners.s3;
         LocalCloud {
+            in_process: InProcessDynamoDb::over(database.clone()),
             dynamodb: DynamoDb::serve(dynamodb, dynamodb_address, database),
             s3: Server::serve(s3, s3_address, s3::service(storage, ACCESS_KEY, SECRET_KEY)),
             _folder: folder,
@@ -114,6 +118,19 @@ impl LocalCloud {
     /// A DynamoDB client for this cloud.
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         aws_sdk_dynamodb::Client::new(&self.config())
+    }
+
+    /// The same DynamoDB without its socket.
+    pub fn in_process(&self) -> InProcessDynamoDb {
+        self.in_process.clone()
+    }
+
+    /// The stream of `table`, from the oldest record that is kept.
+    ///
+    /// # Errors
+    /// When the table has no stream.
+    pub fn table_stream(&self, table: &str) -> Result<TableStream> {
+        self.in_process.table_stream(table)
     }
 
     /// An S3 client for this cloud.

@@ -18,8 +18,13 @@ pub(crate) struct DynamoDb {
 }
 
 /// A database in memory. Dropping it deletes the data.
+///
+/// It has a name, unlike `Database::memory()`, so that [`prepare_streams`] can reach it.
 pub(crate) fn in_memory() -> Result<dynoxide::Database> {
-    dynoxide::Database::memory().map_err(unopened)
+    let name = format!("file:tidegate-{}?mode=memory&cache=shared", uuid::Uuid::new_v4());
+    let database = dynoxide::Database::new(&name).map_err(unopened)?;
+    prepare_streams(&name)?;
+    Ok(database)
 }
 
 /// The database in a file.
@@ -27,9 +32,28 @@ pub(crate) fn in_memory() -> Result<dynoxide::Database> {
 /// "Bulk loading" is dynoxide's name for SQLite without fsync: five times the writes per second. Data survives
 /// a crash of this process, but not of the machine. That is a good choice for a development tool only.
 pub(crate) fn on_disk(file: &Path) -> Result<dynoxide::Database> {
-    let database = dynoxide::Database::new(&file.to_string_lossy()).map_err(unopened)?;
+    let file = file.to_string_lossy();
+    let database = dynoxide::Database::new(&file).map_err(unopened)?;
+    prepare_streams(&file)?;
     database.enable_bulk_loading().map_err(unopened)?;
     Ok(database)
+}
+
+/// Gives the stream records of a database an index, and deletes those that AWS would have deleted.
+///
+/// Without the index each write of a table with a stream reads every record to find the next number: after 9,000
+/// records it took 15 times as long as without a stream. With the index it takes 1.6 times as long, always.
+/// AWS keeps a record for 24 hours. Here the hours end with the newest record, not now: a machine that slept
+/// for a week loses nothing.
+fn prepare_streams(file: &str) -> Result<()> {
+    let database = rusqlite::Connection::open(file).map_err(unopened)?;
+    let prepared = database.execute_batch(
+        "CREATE INDEX IF NOT EXISTS tidegate_stream_order
+             ON _stream_records (table_name, CAST(sequence_number AS INTEGER));
+         DELETE FROM _stream_records
+             WHERE created_at < (SELECT MAX(created_at) FROM _stream_records) - 24 * 60 * 60;",
+    );
+    prepared.map_err(unopened)
 }
 
 impl DynamoDb {

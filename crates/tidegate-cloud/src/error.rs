@@ -9,7 +9,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Source of an error whose own type is no part of this crate's interface.
 pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Reason why the local cloud, or a part of it, cannot start.
+/// Reason why the local cloud, or a part of it, cannot start or be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another program listens on the port.
@@ -54,6 +54,14 @@ pub enum Error {
         /// The bucket.
         name: String,
         /// The answer of S3.
+        source: Source,
+    },
+    /// The stream of a table cannot be read.
+    #[error("cannot read the stream of {table}: {source}")]
+    Stream {
+        /// The table, or its stream.
+        table: String,
+        /// The answer of DynamoDB.
         source: Source,
     },
     /// A text is no operator key.

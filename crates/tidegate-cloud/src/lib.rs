@@ -11,11 +11,15 @@ mod cloud;
 mod dynamodb;
 mod error;
 mod front_door;
+mod in_process;
 mod operator_key;
 mod s3;
 mod server;
+pub mod stream;
 
 pub use cloud::{ACCESS_KEY, LocalCloud, Ports, REGION, SECRET_KEY};
 pub use error::{Error, Result};
 pub use front_door::{Backend, FrontDoor, MAX_BODY_BYTES, OPERATOR_ARN};
+pub use in_process::{DynamoDbAnswer, InProcessDynamoDb};
 pub use operator_key::OperatorKey;
+pub use stream::{BATCH_RECORDS, TableStream};

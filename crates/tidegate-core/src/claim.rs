@@ -1,6 +1,6 @@
 //! Claim: the record of one device in one rollout. A device has at most one claim on an update.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use semver::Version;
@@ -36,10 +36,14 @@ pub struct Claim {
     pub version: Version,
     /// State of the claim.
     pub state: ClaimState,
-    /// Shard that counts the claim.
+    /// The claim holds a place in flight of its shard. Only a grant gives a place. It is a field of its own, and does
+    /// not follow from the state.
+    pub holds_place: bool,
+    /// Shard of the latest grant.
     pub shard: u16,
-    /// Number of the reservation. It increases with each one, so that a late write for an earlier one is recognized.
-    pub epoch: u32,
+    /// Revision of the device's item at the grant. It is higher at each grant, also after an operator made the service
+    /// forget the claim, so that a late write for an earlier reservation is recognized.
+    pub epoch: u64,
     /// Number of times the update was offered to this device.
     pub attempts: u32,
     /// Time of the current reservation.
@@ -64,43 +68,16 @@ pub enum Attempt {
     Spent,
 }
 
-/// Change of a shard's counters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs)] // the counters of `shard::Counts`
-pub struct CountDelta {
-    pub in_flight: i64,
-    pub succeeded: i64,
-    pub failed: i64,
-    pub timed_out: i64,
-}
-
-impl CountDelta {
-    fn count(&mut self, outcome: Outcome, by: i64) {
-        let counter = match outcome {
-            Outcome::Succeeded => &mut self.succeeded,
-            Outcome::Failed => &mut self.failed,
-            Outcome::TimedOut => &mut self.timed_out,
-        };
-        *counter = counter.saturating_add(by);
-    }
-
-    fn recount(&mut self, from: Option<Outcome>, to: Outcome) {
-        if let Some(from) = from {
-            self.count(from, -1);
-        }
-        self.count(to, 1);
-    }
-}
-
 impl Claim {
     /// The first reservation of a device.
     #[must_use]
-    pub fn reserve(version: &Version, shard: u16, now: Timestamp, expires_at: Timestamp) -> Self {
+    pub fn reserve(version: &Version, shard: u16, epoch: u64, now: Timestamp, expires_at: Timestamp) -> Self {
         Self {
             version: version.clone(),
             state: ClaimState::Reserved,
+            holds_place: true,
             shard,
-            epoch: 0,
+            epoch,
             attempts: 1,
             reserved_at: now,
             expires_at,
@@ -125,37 +102,36 @@ impl Claim {
             || self.urls_end_at().as_second().saturating_sub(now.as_second()) < SHORTEST_URL_S
     }
 
-    /// A new reservation after a lapsed one. The device was counted against `max_devices` the first time, so only
-    /// `max_in_flight` and the rate are asked again.
+    /// A new reservation after one that ended. The device was counted against `max_devices` the first time, so only
+    /// `max_in_flight` and the rate are asked again. Any shard may give the place.
     #[must_use]
-    pub fn reserve_again(&self, now: Timestamp, expires_at: Timestamp) -> (Self, CountDelta) {
-        let mut delta = CountDelta::default();
-        let mut counted = self.counted;
-        if self.state == ClaimState::Reserved {
-            delta.recount(counted, Outcome::TimedOut);
-            counted = Some(Outcome::TimedOut);
-        } else {
-            delta.in_flight = 1;
-        }
-        let again = Self {
-            state: ClaimState::Reserved,
-            epoch: self.epoch.saturating_add(1),
+    pub fn reserve_again(&self, shard: u16, epoch: u64, now: Timestamp, expires_at: Timestamp) -> Self {
+        Self { state: ClaimState::Reserved, holds_place: true, shard, epoch, ..self.attempt_again(now, expires_at) }
+    }
+
+    /// The same reservation for longer, after it lapsed without a report. The device still holds its place, so its
+    /// shard and its epoch stay. Its silence until now counts as a time-out.
+    #[must_use]
+    pub fn renew(&self, now: Timestamp, expires_at: Timestamp) -> Self {
+        Self { counted: Some(Outcome::TimedOut), ..self.attempt_again(now, expires_at) }
+    }
+
+    fn attempt_again(&self, now: Timestamp, expires_at: Timestamp) -> Self {
+        Self {
             attempts: self.attempts.saturating_add(1),
             reserved_at: now,
             // A slow clock must not end this reservation before the previous one: a URL of that one may still be live.
             expires_at: expires_at.max(self.expires_at),
-            counted,
             ..self.clone()
-        };
-        (again, delta)
+        }
     }
 
-    /// The claim after a report, and the change of the counters. `None` if the report changes nothing.
+    /// The claim after a report. `None` if the report changes nothing.
     ///
     /// A success is accepted at any time, because a device that runs the version has the update. A failure is accepted
     /// once, and not after a success.
     #[must_use]
-    pub fn settle(&self, effect: StatusEffect) -> Option<(Self, CountDelta)> {
+    pub fn settle(&self, effect: StatusEffect) -> Option<Self> {
         let (state, outcome) = match effect {
             StatusEffect::Progress => return None,
             StatusEffect::Succeeded => (ClaimState::Succeeded, Outcome::Succeeded),
@@ -171,7 +147,7 @@ impl Claim {
 
     /// The claim after its reservation expired without a report. `None` if it is not due.
     #[must_use]
-    pub fn expire(&self, now: Timestamp) -> Option<(Self, CountDelta)> {
+    pub fn expire(&self, now: Timestamp) -> Option<Self> {
         let due = self.state == ClaimState::Reserved && self.expires_at <= now;
         due.then(|| self.end(ClaimState::Expired, Outcome::TimedOut, false))
     }
@@ -181,15 +157,13 @@ impl Claim {
     /// A released claim has no outcome: the place in flight becomes free, and no counter of outcomes changes. The
     /// outcome of an earlier attempt stays.
     #[must_use]
-    pub fn let_go(&self, attempt: Attempt) -> Option<(Self, CountDelta)> {
+    pub fn let_go(&self, attempt: Attempt) -> Option<Self> {
         let attempts = match attempt {
             Attempt::GivenBack => self.attempts.saturating_sub(1),
             Attempt::Spent => self.attempts,
         };
-        (self.state == ClaimState::Reserved).then(|| {
-            let gone = Self { state: ClaimState::Expired, attempts, ..self.clone() };
-            (gone, CountDelta { in_flight: -1, ..CountDelta::default() })
-        })
+        let gone = || Self { state: ClaimState::Expired, holds_place: false, attempts, ..self.clone() };
+        (self.state == ClaimState::Reserved).then(gone)
     }
 
     /// The claim after the user gave consent. `None` if no consent is expected.
@@ -199,29 +173,51 @@ impl Claim {
         waits.then(|| Self { consented: true, ..self.clone() })
     }
 
-    fn end(&self, state: ClaimState, outcome: Outcome, backed_out: bool) -> (Self, CountDelta) {
-        let mut delta = CountDelta::default();
-        if self.state == ClaimState::Reserved {
-            delta.in_flight = -1;
+    fn end(&self, state: ClaimState, outcome: Outcome, backed_out: bool) -> Self {
+        Self {
+            state,
+            holds_place: false,
+            counted: Some(outcome),
+            backed_out: self.backed_out || backed_out,
+            ..self.clone()
         }
-        delta.recount(self.counted, outcome);
-        let ended = Self { state, counted: Some(outcome), backed_out: self.backed_out || backed_out, ..self.clone() };
-        (ended, delta)
     }
 }
 
-/// Claims of one device, and the rollouts that had no room for it a moment ago.
+/// Claims of one device, the rollouts that had no room for it a moment ago, and those that were stopped.
 #[derive(Debug, Clone, Default)]
 pub struct Claims {
     claims: BTreeMap<UpdateId, Claim>,
     no_room: BTreeMap<UpdateId, NoRoom>,
+    halted: Halted,
+}
+
+/// Rollouts that were stopped, whatever the catalog still says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Halted {
+    /// Every rollout of the product.
+    pub all: bool,
+    /// The rollouts of these updates.
+    pub updates: BTreeSet<UpdateId>,
 }
 
 impl Claims {
     /// The claims, as they were read from storage.
     #[must_use]
     pub fn new(claims: impl IntoIterator<Item = (UpdateId, Claim)>) -> Self {
-        Self { claims: claims.into_iter().collect(), no_room: BTreeMap::new() }
+        Self { claims: claims.into_iter().collect(), ..Self::default() }
+    }
+
+    /// The same claims, and the rollouts that were stopped.
+    #[must_use]
+    pub fn with_halted(self, halted: Halted) -> Self {
+        Self { halted, ..self }
+    }
+
+    /// Returns true if the rollout of an update was stopped.
+    #[must_use]
+    pub fn is_halted(&self, update: &UpdateId) -> bool {
+        self.halted.all || self.halted.updates.contains(update)
     }
 
     /// The claim on an update.
@@ -256,6 +252,7 @@ impl Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::count::Sums;
 
     fn moment(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -263,40 +260,39 @@ mod tests {
 
     fn reserved() -> Claim {
         let version = Version::new(2, 0, 0);
-        Claim::reserve(&version, 0, moment("2026-01-01T00:00:00Z"), moment("2026-01-02T00:00:00Z"))
+        Claim::reserve(&version, 0, 1, moment("2026-01-01T00:00:00Z"), moment("2026-01-02T00:00:00Z"))
     }
 
-    fn apply(steps: &[&str]) -> (Vec<&'static str>, CountDelta) {
-        let (mut claim, mut total, mut log) =
-            (reserved(), CountDelta { in_flight: 1, ..CountDelta::default() }, Vec::new());
-        let late = moment("2026-01-03T00:00:00Z");
+    fn apply(steps: &[&str]) -> (Vec<&'static str>, [i64; 4]) {
+        let (mut claim, mut sums, mut log) = (reserved(), Sums::default(), Vec::new());
+        sums.count(None, Some(&claim));
+        let (late, later) = (moment("2026-01-03T00:00:00Z"), moment("2026-01-04T00:00:00Z"));
         for step in steps {
             let next = match *step {
                 "success" => claim.settle(StatusEffect::Succeeded),
                 "failure" => claim.settle(StatusEffect::Failed),
                 "expiry" => claim.expire(late),
                 "let go" => claim.let_go(Attempt::GivenBack),
-                "again" => Some(claim.reserve_again(late, moment("2026-01-04T00:00:00Z"))),
+                "again" => Some(claim.reserve_again(3, claim.epoch + 4, late, later)),
+                "renewal" => Some(claim.renew(late, later)),
                 other => panic!("{other}"),
             };
             log.push(if next.is_some() { "moved" } else { "ignored" });
-            if let Some((after, delta)) = next {
-                total.in_flight += delta.in_flight;
-                total.succeeded += delta.succeeded;
-                total.failed += delta.failed;
-                total.timed_out += delta.timed_out;
+            if let Some(after) = next {
+                sums.count(Some(&claim), Some(&after));
                 claim = after;
-                // "again" moves expires_at past `late`; bring it back so that it can expire too.
+                // A new attempt moves expires_at past `late`; bring it back so that it can expire too.
                 claim.expires_at = claim.expires_at.min(late);
             }
         }
-        (log, total)
+        let held = i64::try_from(sums.granted_in_all() - sums.released_in_all()).unwrap();
+        (log, [held, sums.succeeded, sums.failed, sums.timed_out])
     }
 
-    fn check(steps: &[&str], expected_log: &[&str], [in_flight, succeeded, failed, timed_out]: [i64; 4]) {
+    fn check(steps: &[&str], expected_log: &[&str], expected: [i64; 4]) {
         let (log, total) = apply(steps);
         assert_eq!(log, expected_log, "{steps:?}");
-        assert_eq!(total, CountDelta { in_flight, succeeded, failed, timed_out }, "{steps:?}");
+        assert_eq!(total, expected, "{steps:?}: in flight, succeeded, failed, timed out");
     }
 
     #[test]
@@ -324,9 +320,9 @@ mod tests {
         check(&["success", "let go"], &["moved", "ignored"], [0, 1, 0, 0]);
         check(&["failure", "again", "let go"], &["moved", "moved", "moved"], [0, 0, 1, 0]);
         check(&["let go", "again", "failure"], &["moved", "moved", "moved"], [0, 0, 1, 0]);
-        let (gone, _) = reserved().let_go(Attempt::GivenBack).unwrap();
-        assert_eq!((gone.attempts, gone.epoch), (0, 0));
-        assert_eq!(reserved().let_go(Attempt::Spent).unwrap().0.attempts, 1);
+        let gone = reserved().let_go(Attempt::GivenBack).unwrap();
+        assert_eq!((gone.attempts, gone.epoch), (0, 1));
+        assert_eq!(reserved().let_go(Attempt::Spent).unwrap().attempts, 1);
     }
 
     #[test]
@@ -334,8 +330,17 @@ mod tests {
         check(&["failure", "again"], &["moved", "moved"], [1, 0, 1, 0]);
         check(&["failure", "again", "success"], &["moved", "moved", "moved"], [0, 1, 0, 0]);
         check(&["failure", "again", "expiry"], &["moved", "moved", "moved"], [0, 0, 0, 1]);
-        check(&["again"], &["moved"], [1, 0, 0, 1]);
-        check(&["again", "success"], &["moved", "moved"], [0, 1, 0, 0]);
+        check(&["renewal"], &["moved"], [1, 0, 0, 1]);
+        check(&["renewal", "success"], &["moved", "moved"], [0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_renewed_reservation_never_ends_before_the_one_before_it() {
+        let (late, sooner) = (moment("2026-01-01T12:00:00Z"), moment("2026-01-01T13:00:00Z"));
+        let renewed = reserved().renew(late, sooner);
+        assert_eq!(renewed.expires_at, reserved().expires_at);
+        assert_eq!((renewed.shard, renewed.epoch, renewed.holds_place), (0, 1, true), "it keeps its place");
+        assert_eq!(reserved().reserve_again(1, 2, late, sooner).expires_at, reserved().expires_at);
     }
 
     #[test]

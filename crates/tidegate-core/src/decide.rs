@@ -53,7 +53,7 @@ impl ClaimStatus {
         match self {
             Self::Unclaimed => Some(Grant::First),
             Self::Held(_) => None,
-            Self::Lapsed(claim) if claim.state == ClaimState::Reserved => Some(Grant::Renewed),
+            Self::Lapsed(claim) if claim.holds_place => Some(Grant::Renewed),
             Self::Lapsed(_) => Some(Grant::Again),
         }
     }
@@ -181,6 +181,10 @@ fn admit(
     targets(update, facts, &candidate)?;
     let claim_status = claim_status(update, claims, now)?;
     is_live(update)?;
+    // Also a device that holds a claim gets nothing from a stopped rollout.
+    if claims.is_halted(&update.id) {
+        return Err(Objection::Paused);
+    }
     update.rollout.admits(facts, &candidate, &|| *cohort, now)?;
     has_room(update, &claim_status, claims)?;
     Ok(claim_status)

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::decide::Decision;
 use crate::device::Device;
-use crate::objection::ObjectionCode;
+use crate::objection::{Objection, ObjectionCode};
 
 /// A day: no known event changes the answer sooner.
 pub const IDLE_S: u32 = 24 * 3600;
@@ -13,11 +13,15 @@ pub const IDLE_S: u32 = 24 * 3600;
 pub const OFFERED_S: u32 = 3600;
 /// A quarter of an hour: places in flight become free as devices report.
 pub const CROWDED_S: u32 = 900;
-/// A minute: no answer asks a device to come back sooner.
+/// Ten seconds: other requests write the same records only for a moment.
+pub const BUSY_S: u32 = 10;
+/// A minute: no answer asks a device to come back sooner, except after contention.
 pub const SOONEST_S: u32 = 60;
 /// Five minutes: devices that wait for the same time come back spread over this period after it. A fleet that arrives
 /// in one second would be throttled.
 pub const SPREAD_S: u32 = 300;
+/// Twenty seconds: devices that met contention come back spread over this period.
+pub const BUSY_SPREAD_S: u32 = 20;
 
 /// Answer to a device that gets no update now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,15 +36,21 @@ pub struct NoOffer {
 
 impl NoOffer {
     /// The answer that follows from a decision. A decision that holds an offer lost every reservation against other
-    /// devices; its device waits for the places in flight.
+    /// devices.
     #[must_use]
     pub fn of(device: &Device, decision: &Decision<'_>, now: Timestamp) -> Self {
         let (reason, opens_at) = match decision.reason() {
-            _ if decision.offer.is_some() => (ObjectionCode::TooManyInFlight, None),
+            _ if decision.offer.is_some() => return Self::busy(device),
             Some((_, objection)) => (objection.code(), objection.opens_at()),
             None => (ObjectionCode::UpToDate, None),
         };
         Self { reason, opens_at, check_again_after_s: check_again_after_s(device, decision, now) }
+    }
+
+    /// The answer after contention: the device comes again soon.
+    #[must_use]
+    pub fn busy(device: &Device) -> Self {
+        Self { reason: ObjectionCode::Busy, opens_at: None, check_again_after_s: busy_s(device) }
     }
 }
 
@@ -50,6 +60,9 @@ pub fn check_again_after_s(device: &Device, decision: &Decision<'_>, now: Timest
     if decision.offer.is_some() {
         return OFFERED_S;
     }
+    if decision.passed_over.iter().any(|(_, objection)| *objection == Objection::Busy) {
+        return busy_s(device);
+    }
     let opens_in = decision.may_change_at().map(|at| at.as_second().saturating_sub(now.as_second()).max(0));
     let opens_in = opens_in.map(|seconds| u32::try_from(seconds).unwrap_or(IDLE_S));
     let crowded = decision.passed_over.iter().filter_map(|(_, objection)| objection.code().ask_again_after_s());
@@ -57,6 +70,10 @@ pub fn check_again_after_s(device: &Device, decision: &Decision<'_>, now: Timest
         Some(seconds) => seconds.saturating_add(spread_s(device)).clamp(SOONEST_S, IDLE_S),
         None => IDLE_S,
     }
+}
+
+fn busy_s(device: &Device) -> u32 {
+    BUSY_S.saturating_add(spread_s(device).rem_euclid(BUSY_SPREAD_S))
 }
 
 /// Delay of a device within [`SPREAD_S`]. It depends only on the device's id: the rules have no randomness.

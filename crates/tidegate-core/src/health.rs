@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::shard::Counts;
+use crate::count::Counts;
 
 /// Rule that decides from the outcomes whether a rollout continues.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

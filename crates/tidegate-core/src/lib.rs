@@ -18,6 +18,7 @@ pub mod byte_size;
 pub mod catalog;
 pub mod claim;
 pub mod cohort;
+pub mod count;
 pub mod decide;
 pub mod device;
 pub mod guidance;

@@ -33,6 +33,21 @@ pub enum Transition {
     Withdraw,
 }
 
+/// Force of a change of a rollout. A change under way is replaced only by a stronger one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Force {
+    /// It changes or opens a rollout.
+    Edit,
+    /// It stops a rollout until it is resumed.
+    Pause,
+    /// It ends a rollout as planned.
+    Complete,
+    /// It ends a rollout because the update is bad.
+    Abort,
+    /// It ends the update.
+    Withdraw,
+}
+
 use State::{Aborted, Active, Completed, Draft, Paused, Withdrawn};
 
 impl Transition {
@@ -56,6 +71,28 @@ impl Transition {
             Self::Complete => "complete",
             Self::Abort => "abort",
             Self::Withdraw => "withdraw",
+        }
+    }
+
+    /// Force of the transition against others.
+    #[must_use]
+    pub fn force(self) -> Force {
+        match self {
+            Self::Activate | Self::Resume => Force::Edit,
+            Self::Pause => Force::Pause,
+            Self::Complete => Force::Complete,
+            Self::Abort => Force::Abort,
+            Self::Withdraw => Force::Withdraw,
+        }
+    }
+
+    /// `true` if devices must not get the update any more, not even those that hold a claim. They may finish an update
+    /// that is completed.
+    #[must_use]
+    pub fn halts(self) -> bool {
+        match self {
+            Self::Pause | Self::Abort | Self::Withdraw => true,
+            Self::Activate | Self::Resume | Self::Complete => false,
         }
     }
 

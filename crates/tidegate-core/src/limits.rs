@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::shard::Counts;
+use crate::count::Held;
 
 /// Cap that no rollout reaches. DynamoDB compares it like any other number.
 pub const UNLIMITED: u64 = 1 << 53;
@@ -77,8 +77,8 @@ pub struct Allocation {
     pub devices: Vec<u64>,
     /// Caps for the offers per period, by shard.
     pub per_period: Vec<u64>,
-    /// Caps for `max_in_flight`, by shard.
-    pub in_flight: Vec<u64>,
+    /// Places of `max_in_flight`, by shard.
+    pub places: Vec<u64>,
     /// Start of the period for which `per_period` was split, in seconds since 1970. Opening a shard moves the shard to
     /// this period. Otherwise a request with a slow clock could get a grant in an earlier period, with a cap that was
     /// split for this one.
@@ -91,7 +91,6 @@ pub struct Allocation {
 pub struct Caps {
     pub devices: u64,
     pub per_period: u64,
-    pub in_flight: u64,
 }
 
 impl Allocation {
@@ -100,7 +99,7 @@ impl Allocation {
     /// A limit below the sum of the counters gives every shard a cap of zero: no shard may grant while all together
     /// exceed the limit. The sweep splits the limits again after enough claims have ended.
     #[must_use]
-    pub fn split(limits: &Limits, bytes_per_device: u64, held: &[Counts], period: i64) -> Self {
+    pub fn split(limits: &Limits, bytes_per_device: u64, held: &[Held], period: i64) -> Self {
         // A small limit goes to few shards, and all limits go to the same shards: a device needs room for every limit in
         // one shard.
         Self::split_over(usize::from(limits.shards(bytes_per_device)), limits, bytes_per_device, held, period)
@@ -108,24 +107,15 @@ impl Allocation {
 
     /// As [`split`](Self::split), but the remaining places go to the first `spread` shards.
     #[must_use]
-    pub fn split_over(spread: usize, limits: &Limits, bytes_per_device: u64, held: &[Counts], period: i64) -> Self {
-        let column = |limit: Option<u64>, of: fn(&Counts, i64) -> u64, owed: &[bool]| match limit {
+    pub fn split_over(spread: usize, limits: &Limits, bytes_per_device: u64, held: &[Held], period: i64) -> Self {
+        let column = |limit: Option<u64>, of: fn(&Held, i64) -> u64| match limit {
             None => vec![UNLIMITED; held.len()],
-            Some(limit) => {
-                split(limit, &held.iter().map(|counts| of(counts, period)).collect::<Vec<_>>(), spread, owed)
-            }
+            Some(limit) => split(limit, &held.iter().map(|held| of(held, period)).collect::<Vec<_>>(), spread),
         };
-        // A device tries again in the shard that counts it.
-        let none = vec![false; held.len()];
-        let to_try_again = held
-            .iter()
-            .map(|counts| counts.used > counts.succeeded.saturating_add(counts.in_flight))
-            .collect::<Vec<_>>();
-        let offers = limits.offers_per_period(bytes_per_device);
         Self {
-            devices: column(limits.max_devices, |counts, _| counts.used, &none),
-            per_period: column(offers, |counts, period| counts.used_in(period), &to_try_again),
-            in_flight: column(limits.max_in_flight, |counts, _| counts.in_flight, &to_try_again),
+            devices: column(limits.max_devices, |held, _| held.used),
+            per_period: column(limits.offers_per_period(bytes_per_device), Held::used_in),
+            places: column(limits.max_in_flight, |held, _| held.in_flight),
             period,
         }
     }
@@ -139,14 +129,32 @@ impl Allocation {
     /// `true` if every shard has the same caps in both.
     #[must_use]
     pub fn has_caps_of(&self, other: &Self) -> bool {
-        self.devices == other.devices && self.per_period == other.per_period && self.in_flight == other.in_flight
+        self.devices == other.devices && self.per_period == other.per_period && self.places == other.places
     }
 
     /// Caps of one shard. They are zero for a shard that does not exist.
     #[must_use]
     pub fn caps(&self, shard: u16) -> Caps {
         let of = |column: &[u64]| column.get(usize::from(shard)).copied().unwrap_or(0);
-        Caps { devices: of(&self.devices), per_period: of(&self.per_period), in_flight: of(&self.in_flight) }
+        Caps { devices: of(&self.devices), per_period: of(&self.per_period) }
+    }
+
+    /// Places of one shard. There are none in a shard that does not exist.
+    #[must_use]
+    pub fn places(&self, shard: u16) -> u64 {
+        self.places.get(usize::from(shard)).copied().unwrap_or(0)
+    }
+
+    /// `true` if a shard keeps many places that nobody holds while another has none left. An edit overstates the held
+    /// places of a shard whose releases were not counted yet, and gives them to this shard for good.
+    #[must_use]
+    pub fn is_lopsided(&self, held: &[Held]) -> bool {
+        let spare = || self.places.iter().zip(held).map(|(places, held)| places.saturating_sub(held.in_flight));
+        let total = spare().fold(0_u64, |sum, spare| sum.saturating_add(spare));
+        let even = total.checked_div(u64::from(self.shards())).unwrap_or(total);
+        self.places.iter().all(|places| *places < UNLIMITED)
+            && spare().any(|spare| spare == 0)
+            && spare().any(|spare| spare > even.saturating_add(even.div_euclid(2)).saturating_add(PLACES_PER_SHARD))
     }
 
     /// `true` if a limit was below the sum of the counters, so that no shard grants until the limits are split again.
@@ -157,31 +165,23 @@ impl Allocation {
         };
         falls_short(&self.devices, limits.max_devices)
             || falls_short(&self.per_period, limits.offers_per_period(bytes_per_device))
-            || falls_short(&self.in_flight, limits.max_in_flight)
+            || falls_short(&self.places, limits.max_in_flight)
     }
 }
 
-/// Splits one limit. The remaining places go evenly to the first `spread` shards, except one place for each further
-/// shard that is `owed` one, if every one of the first shards still gets one.
-fn split(limit: u64, held: &[u64], spread: usize, owed: &[bool]) -> Vec<u64> {
+/// Splits one limit. The remaining places go evenly to the first `spread` shards.
+fn split(limit: u64, held: &[u64], spread: usize) -> Vec<u64> {
     let total = held.iter().fold(0_u64, |sum, held| sum.saturating_add(*held));
     let Some(rest) = limit.checked_sub(total) else {
         return vec![0; held.len()];
     };
     let shards = u64::try_from(held.len().min(spread)).unwrap_or(1).max(1);
-    let mut spare = rest.saturating_sub(shards);
-    let mut beyond = vec![0; held.len()];
-    for (place, _) in beyond.iter_mut().zip(owed).skip(spread).filter(|(_, owed)| **owed) {
-        *place = spare.min(1);
-        spare = spare.saturating_sub(1);
-    }
-    let rest = rest.saturating_sub(beyond.iter().sum());
     let (share, extra) = (rest.div_euclid(shards), rest.rem_euclid(shards));
     (0_u64..)
-        .zip(held.iter().zip(beyond))
-        .map(|(shard, (held, beyond))| match shard < shards {
+        .zip(held)
+        .map(|(shard, held)| match shard < shards {
             true => held.saturating_add(share).saturating_add(u64::from(shard < extra)),
-            false => held.saturating_add(beyond),
+            false => *held,
         })
         .collect()
 }
@@ -210,28 +210,35 @@ mod tests {
 
     #[test]
     fn a_limit_below_what_is_held_grants_nothing_anywhere() {
-        assert_eq!(split(60, &[50, 50], 2, &[false; 2]), [0, 0]);
-        assert_eq!(split(60, &[50, 5], 2, &[false; 2]), [53, 7]);
-        assert_eq!(split(10, &[0, 0, 0], 3, &[false; 3]), [4, 3, 3]);
-        assert_eq!(split(10, &[1, 0, 2], 1, &[false; 3]), [8, 0, 2], "few places go to few shards");
+        assert_eq!(split(60, &[50, 50], 2), [0, 0]);
+        assert_eq!(split(60, &[50, 5], 2), [53, 7]);
+        assert_eq!(split(10, &[0, 0, 0], 3), [4, 3, 3]);
+        assert_eq!(split(10, &[1, 0, 2], 1), [8, 0, 2], "few places go to few shards");
     }
 
     #[test]
-    fn a_shard_whose_devices_are_to_try_again_keeps_a_place_for_them() {
-        assert_eq!(split(10, &[1, 0, 2], 1, &[true; 3]), [6, 1, 3]);
-        assert_eq!(split(2, &[0, 0, 0], 1, &[true; 3]), [1, 1, 0], "as far as there are any");
-        assert_eq!(split(1, &[0, 0, 0], 1, &[true; 3]), [1, 0, 0], "a first offer needs one too");
+    fn places_that_nobody_finds_are_split_again() {
+        let held = |in_flight: [u64; 2]| in_flight.map(|in_flight| Held { in_flight, ..Held::default() });
+        let places = |places: [u64; 2]| Allocation {
+            devices: vec![UNLIMITED; 2],
+            per_period: vec![UNLIMITED; 2],
+            places: places.to_vec(),
+            period: 0,
+        };
+        assert!(places([400, 100]).is_lopsided(&held([0, 100])), "400 places wait in one shard, the other is full");
+        assert!(!places([250, 250]).is_lopsided(&held([100, 250])), "these come and go");
+        assert!(!places([400, 100]).is_lopsided(&held([0, 50])), "nobody waits");
+        assert!(!places([UNLIMITED, UNLIMITED]).is_lopsided(&held([0, 0])));
     }
 
     proptest! {
         #[test]
         fn caps_add_up_to_the_limit_and_never_fall_below_what_is_held(
             limit in 0_u64..1_000_000,
-            shards in proptest::collection::vec((0_u64..10_000, proptest::bool::ANY), 1..64),
+            held in proptest::collection::vec(0_u64..10_000, 1..64),
             spread in 1_usize..70
         ) {
-            let (held, owed): (Vec<u64>, Vec<bool>) = shards.into_iter().unzip();
-            let caps = split(limit, &held, spread, &owed);
+            let caps = split(limit, &held, spread);
             let total: u64 = held.iter().sum();
             if total <= limit {
                 prop_assert_eq!(caps.iter().sum::<u64>(), limit);

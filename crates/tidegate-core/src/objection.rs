@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use semver::{Version, VersionReq};
 
 use crate::cohort::{Cohort, Share};
-use crate::guidance::CROWDED_S;
+use crate::guidance::{BUSY_S, CROWDED_S};
 use crate::limits::Limits;
 
 /// Way in which an objection ends.
@@ -74,6 +74,7 @@ objection_codes! {
     Full            "full"               Turn     "max_devices",
     RateLimited     "rate_limited"       Turn     "the rate",
     TooManyInFlight "too_many_in_flight" Turn     "max_in_flight",
+    Busy            "busy"               Turn     "the contention",
 }
 
 impl ObjectionCode {
@@ -97,7 +98,8 @@ impl ObjectionCode {
             | Self::NotInPhase
             | Self::Full
             | Self::RateLimited
-            | Self::TooManyInFlight => false,
+            | Self::TooManyInFlight
+            | Self::Busy => false,
         }
     }
 
@@ -107,6 +109,7 @@ impl ObjectionCode {
     pub fn ask_again_after_s(self) -> Option<u32> {
         match self {
             Self::TooManyInFlight => Some(CROWDED_S),
+            Self::Busy => Some(BUSY_S),
             Self::UpToDate
             | Self::Incompatible
             | Self::NotTargeted
@@ -146,6 +149,8 @@ pub enum NoRoom {
     Paused,
     /// The rollout was aborted a moment ago.
     Aborted,
+    /// Other requests write the same records at this moment.
+    Busy,
 }
 
 impl NoRoom {
@@ -158,6 +163,7 @@ impl NoRoom {
             Self::TooManyInFlight => Objection::TooManyInFlight { max_in_flight: limits.max_in_flight },
             Self::Paused => Objection::Paused,
             Self::Aborted => Objection::Aborted { why: String::new() },
+            Self::Busy => Objection::Busy,
         }
     }
 }
@@ -256,6 +262,8 @@ pub enum Objection {
         /// The limit.
         max_in_flight: Option<u64>,
     },
+    /// Too many requests write the same records at this moment.
+    Busy,
 }
 
 impl Objection {
@@ -277,6 +285,7 @@ impl Objection {
             Self::Full { .. } => ObjectionCode::Full,
             Self::RateLimited { .. } => ObjectionCode::RateLimited,
             Self::TooManyInFlight { .. } => ObjectionCode::TooManyInFlight,
+            Self::Busy => ObjectionCode::Busy,
         }
     }
 
@@ -304,7 +313,8 @@ impl Objection {
             | Self::Aborted { .. }
             | Self::Ended { .. }
             | Self::Full { .. }
-            | Self::TooManyInFlight { .. } => None,
+            | Self::TooManyInFlight { .. }
+            | Self::Busy => None,
         }
     }
 }
@@ -370,6 +380,7 @@ impl fmt::Display for Objection {
             Self::TooManyInFlight { max_in_flight: None } => {
                 write!(f, "too many devices are in flight")
             }
+            Self::Busy => write!(f, "too many requests write the same records at this moment"),
         }
     }
 }

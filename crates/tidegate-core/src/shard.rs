@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-use crate::claim::CountDelta;
 use crate::cohort::Cohort;
 use crate::limits::{Caps, UNLIMITED};
 use crate::objection::NoRoom;
@@ -22,66 +21,6 @@ pub enum Gate {
     Stopped,
 }
 
-/// Counters of a shard: its grants and their outcomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Number of claims ever made. It never decreases.
-    pub used: u64,
-    /// Number of claims that are reserved now.
-    pub in_flight: u64,
-    /// Start of the counted period, in seconds since 1970.
-    pub period: i64,
-    /// Number of grants in that period.
-    pub period_used: u64,
-    /// Number of devices whose latest outcome is a success.
-    pub succeeded: u64,
-    /// Number of devices whose latest outcome is a failure.
-    pub failed: u64,
-    /// Number of devices whose latest outcome is a time-out.
-    pub timed_out: u64,
-}
-
-impl Counts {
-    /// Number of grants in the period that starts at `period`.
-    #[must_use]
-    pub fn used_in(&self, period: i64) -> u64 {
-        // The shard counts a later period if our clock is slow. Its count is valid.
-        if self.period >= period { self.period_used } else { 0 }
-    }
-
-    /// The counters after a change.
-    #[must_use]
-    pub fn after(&self, delta: CountDelta) -> Counts {
-        Counts {
-            in_flight: self.in_flight.saturating_add_signed(delta.in_flight),
-            succeeded: self.succeeded.saturating_add_signed(delta.succeeded),
-            failed: self.failed.saturating_add_signed(delta.failed),
-            timed_out: self.timed_out.saturating_add_signed(delta.timed_out),
-            ..*self
-        }
-    }
-
-    /// Sum over those shards of a rollout that exist.
-    #[must_use]
-    pub fn of(shards: &[Option<Shard>]) -> Counts {
-        Self::total(shards.iter().flatten().map(|shard| &shard.counts))
-    }
-
-    /// Sum over several shards. The period is the latest one.
-    #[must_use]
-    pub fn total<'a>(shards: impl IntoIterator<Item = &'a Counts>) -> Counts {
-        shards.into_iter().fold(Counts::default(), |sum, shard| Counts {
-            used: sum.used.saturating_add(shard.used),
-            in_flight: sum.in_flight.saturating_add(shard.in_flight),
-            period: sum.period.max(shard.period),
-            period_used: sum.period_used.saturating_add(shard.period_used),
-            succeeded: sum.succeeded.saturating_add(shard.succeeded),
-            failed: sum.failed.saturating_add(shard.failed),
-            timed_out: sum.timed_out.saturating_add(shard.timed_out),
-        })
-    }
-}
-
 /// Stored state of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
@@ -91,8 +30,16 @@ pub struct Shard {
     pub generation: u64,
     /// Caps of the shard.
     pub caps: Caps,
-    /// Counters of the shard.
-    pub counts: Counts,
+    /// Number of grants of places that it may reach. `None` until it was opened: it refuses then.
+    pub ceiling: Option<u64>,
+    /// Number of places that it ever granted.
+    pub granted: u64,
+    /// Number of claims that it granted first.
+    pub used: u64,
+    /// Start of the counted period, in seconds since 1970.
+    pub period: i64,
+    /// Number of grants in that period.
+    pub period_used: u64,
 }
 
 /// Kind of a grant. It decides which counters must have room.
@@ -144,21 +91,22 @@ impl Shard {
             Gate::Open if self.generation != generation => return Some(Refusal::OtherGeneration),
             Gate::Open => {}
         }
-        if grant == Grant::First && self.counts.used >= self.caps.devices {
+        if grant == Grant::First && self.used >= self.caps.devices {
             return Some(Refusal::NoRoom(NoRoom::Full));
         }
         let is_rated = self.caps.per_period < UNLIMITED;
-        if is_rated && self.counts.period > period {
-            return Some(Refusal::LaterPeriod(self.counts.period));
+        if is_rated && self.period > period {
+            return Some(Refusal::LaterPeriod(self.period));
         }
-        if is_rated && self.counts.used_in(period) >= self.caps.per_period {
+        let used_in_period = if self.period == period { self.period_used } else { 0 };
+        if is_rated && used_in_period >= self.caps.per_period {
             let opens_at = Timestamp::from_second(period.saturating_add(i64::from(period_s))).ok();
             return Some(Refusal::NoRoom(NoRoom::RateLimited { opens_at }));
         }
-        if grant != Grant::Renewed && self.counts.in_flight >= self.caps.in_flight {
+        if grant != Grant::Renewed && self.granted >= self.ceiling.unwrap_or(0) {
             return Some(Refusal::NoRoom(NoRoom::TooManyInFlight));
         }
-        (is_rated && self.counts.period < period).then_some(Refusal::EarlierPeriod)
+        (is_rated && self.period < period).then_some(Refusal::EarlierPeriod)
     }
 }
 
@@ -167,12 +115,16 @@ mod tests {
     use super::*;
     use crate::id::{DeviceId, UpdateId};
 
-    fn shard(used: u64, in_flight: u64, period: i64, period_used: u64) -> Shard {
+    fn shard(used: u64, granted: u64, period: i64, period_used: u64) -> Shard {
         Shard {
             gate: Gate::Open,
             generation: 7,
-            caps: Caps { devices: 10, per_period: 3, in_flight: 2 },
-            counts: Counts { used, in_flight, period, period_used, ..Counts::default() },
+            caps: Caps { devices: 10, per_period: 3 },
+            ceiling: Some(2),
+            granted,
+            used,
+            period,
+            period_used,
         }
     }
 
@@ -192,6 +144,8 @@ mod tests {
         assert_eq!(refusal(shard(3, 0, 0, 3), Grant::First), Some(Refusal::EarlierPeriod));
         assert_eq!(refusal(shard(3, 0, 7200, 0), Grant::First), Some(Refusal::LaterPeriod(7200)));
         assert_eq!(shard(0, 0, 0, 0).refusal(Grant::First, 8, 0, 60), Some(Refusal::OtherGeneration));
+        let unopened = Shard { ceiling: None, ..shard(0, 0, 3600, 0) };
+        assert_eq!(refusal(unopened, Grant::First), Some(Refusal::NoRoom(NoRoom::TooManyInFlight)));
     }
 
     #[test]

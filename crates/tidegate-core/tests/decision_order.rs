@@ -8,7 +8,7 @@ use support::*;
 use tidegate_core::device::Delivery;
 use tidegate_core::limits::Caps;
 use tidegate_core::objection::NoRoom;
-use tidegate_core::shard::{Counts, Gate, Grant, Refusal, Shard};
+use tidegate_core::shard::{Gate, Grant, Refusal, Shard};
 use tidegate_core::{ClaimState, Claims, Device, ObjectionCode, State, decide};
 
 const NIGHT: (&str, u32, &str) = ("0 22 * * *", 6 * 3600, "UTC");
@@ -82,6 +82,7 @@ fn objectors() -> Vec<Vec<Objector>> {
             ("full", |asked| with_no_room(asked, NoRoom::Full)),
             ("rate_limited", |asked| with_no_room(asked, NoRoom::RateLimited { opens_at: None })),
             ("too_many_in_flight", |asked| with_no_room(asked, NoRoom::TooManyInFlight)),
+            ("busy", |asked| with_no_room(asked, NoRoom::Busy)),
         ],
     ]
 }
@@ -142,10 +143,10 @@ fn the_codes_are_listed_in_the_order_of_the_rules() {
 
 #[test]
 fn a_shard_without_any_room_says_full_first_then_rate_limited_then_too_many_in_flight() {
-    let told = |used, period_used, in_flight| {
-        let caps = Caps { devices: 10, per_period: 10, in_flight: 10 };
-        let counts = Counts { used, period_used, in_flight, period: 3600, ..Counts::default() };
-        match (Shard { gate: Gate::Open, generation: 1, caps, counts }).refusal(Grant::First, 1, 3600, 3600) {
+    let told = |used, period_used, granted| {
+        let (gate, caps, ceiling) = (Gate::Open, Caps { devices: 10, per_period: 10 }, Some(10));
+        let shard = Shard { gate, generation: 1, caps, ceiling, granted, used, period: 3600, period_used };
+        match shard.refusal(Grant::First, 1, 3600, 3600) {
             Some(Refusal::NoRoom(NoRoom::Full)) => "full",
             Some(Refusal::NoRoom(NoRoom::RateLimited { .. })) => "rate_limited",
             Some(Refusal::NoRoom(NoRoom::TooManyInFlight)) => "too_many_in_flight",

@@ -7,8 +7,8 @@
 
 use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use tidegate_core::count::Counts;
 use tidegate_core::health::{HealthGate, Ruling};
-use tidegate_core::shard::Counts;
 
 const ROLLOUTS: usize = 20_000;
 const DEVICES: u64 = 10_000;

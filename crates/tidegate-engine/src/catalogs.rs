@@ -2,13 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tidegate_core::policy::Slots;
 use tidegate_core::{Catalog, ProductId, Timestamp};
 use tidegate_store::record::{Head, PublishedCatalog};
 use tidegate_store::store::{CheckStore, Freshness, StoreError, Stored};
+use tokio::time::Instant;
 
 use crate::metrics;
+
+/// The longest time for which a head is used. After that a stop would not be noticed.
+pub const LONGEST_HEAD_AGE: Duration = Duration::from_secs(1);
 
 /// The catalogs that this function has seen.
 #[derive(Debug)]
@@ -24,13 +29,15 @@ pub struct CurrentCatalog {
     pub head: Option<Head>,
     /// The live updates.
     pub updates: Arc<Catalog>,
+    /// The time at which the head was read, by the monotonic clock.
+    pub read_at: Instant,
 }
 
 #[derive(Debug)]
 struct Seen {
     looked_at: Timestamp,
-    /// The name of the catalog that is kept; `None` while nothing was compiled.
-    name: Option<String>,
+    /// The catalog that is kept; `None` while nothing was compiled.
+    kept: Option<PublishedCatalog>,
     current: CurrentCatalog,
 }
 
@@ -39,7 +46,7 @@ impl CatalogCache {
         Self { age_ms, seen: Mutex::default() }
     }
 
-    /// The catalog as it was at most `age_ms` ago.
+    /// The catalog as it was at most `age_ms` ago, by the clock of the request and by the monotonic clock.
     pub(crate) async fn current(
         &self,
         store: &impl CheckStore,
@@ -48,36 +55,39 @@ impl CatalogCache {
     ) -> Stored<CurrentCatalog> {
         if let Some(seen) = self.seen().get(product) {
             let age_ms = now.as_millisecond().saturating_sub(seen.looked_at.as_millisecond());
-            if (0..self.age_ms).contains(&age_ms) {
+            let is_fresh = seen.current.read_at.elapsed() < LONGEST_HEAD_AGE;
+            if is_fresh && (0..self.age_ms).contains(&age_ms) {
                 return Ok(seen.current.clone());
             }
         }
         self.refreshed(store, product, now).await
     }
 
-    /// The present catalog: one small read if it has not changed. If it cannot be read, the previous one stays in use.
-    /// The shards refuse a grant that the previous one allows by mistake.
+    /// The present catalog: one small read if it has not changed. If it cannot be read, the previous one stays in use,
+    /// unless the head says that it is too old: then it may offer an update that was stopped.
     pub(crate) async fn refreshed(
         &self,
         store: &impl CheckStore,
         product: &ProductId,
         now: Timestamp,
     ) -> Stored<CurrentCatalog> {
-        let head = store.head(product, Freshness::Eventual).await?;
-        let kept = self.seen().get(product).map(|seen| (seen.name.clone(), Arc::clone(&seen.current.updates)));
+        let read_at = Instant::now();
+        let head = store.head(product, Freshness::Strong).await?;
+        let kept = self.seen().get(product).map(|seen| (seen.kept.clone(), Arc::clone(&seen.current.updates)));
         let in_force = head.as_ref().and_then(|head| head.catalog.clone());
-        let (name, updates) = match (kept, in_force) {
-            (Some((Some(name), updates)), Some(in_force)) if name == in_force.name => (Some(name), updates),
+        let oldest = head.as_ref().map_or(0, |head| head.oldest_catalog);
+        let (kept, updates) = match (kept, in_force) {
+            (Some((Some(kept), updates)), Some(in_force)) if kept.name == in_force.name => (Some(kept), updates),
             (kept, Some(in_force)) => match (load(store, product, &in_force).await, kept) {
-                (Ok((name, updates)), _) => (Some(name), Arc::new(updates)),
-                (Err(_), Some((Some(name), updates))) => (Some(name), updates),
+                (Ok((loaded, updates)), _) => (Some(loaded), Arc::new(updates)),
+                (Err(_), Some((Some(kept), updates))) if kept.compiled_at() >= oldest => (Some(kept), updates),
                 (Err(error), _) => return Err(error),
             },
             // No update was ever live, or the first catalog is not compiled yet.
             (_, None) => (None, Arc::new(Catalog::new(product.clone(), Slots::new(), []))),
         };
-        let current = CurrentCatalog { head, updates };
-        let seen = Seen { looked_at: now, name, current: current.clone() };
+        let current = CurrentCatalog { head, updates, read_at };
+        let seen = Seen { looked_at: now, kept, current: current.clone() };
         self.seen().insert(product.clone(), seen);
         Ok(current)
     }
@@ -91,16 +101,20 @@ impl CatalogCache {
 /// Reads the catalog that a head names, or a later one. A failure is logged, raises an alarm, and requests a new
 /// catalog from the sweep. The named catalog can be missing after the table was restored, or have another format after
 /// an upgrade.
-async fn load(store: &impl CheckStore, product: &ProductId, named: &PublishedCatalog) -> Stored<(String, Catalog)> {
+async fn load(
+    store: &impl CheckStore,
+    product: &ProductId,
+    named: &PublishedCatalog,
+) -> Stored<(PublishedCatalog, Catalog)> {
     let error = match read(store, product, &named.name).await {
-        Ok(catalog) => return Ok((named.name.clone(), catalog)),
+        Ok(catalog) => return Ok((named.clone(), catalog)),
         Err(error) => error,
     };
     // The head may be stale, and its catalog may be deleted already.
     let newer = store.head(product, Freshness::Strong).await?.and_then(|head| head.catalog);
     let (named, error) = match newer.filter(|newer| newer.name != named.name) {
         Some(newer) => match read(store, product, &newer.name).await {
-            Ok(catalog) => return Ok((newer.name, catalog)),
+            Ok(catalog) => return Ok((newer, catalog)),
             Err(error) => (newer, error),
         },
         None => (named.clone(), error),

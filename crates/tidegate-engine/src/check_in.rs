@@ -2,7 +2,7 @@
 //!
 //! The decision is [`tidegate_core::decide`]'s. It is made once per check-in. It is made again when the device turns out
 //! to run a version that it was offered, and after each reservation that failed, because its claims or the room in a
-//! rollout are then known better.
+//! rollout are then known better. No check-in fails because something could not be written.
 
 use tidegate_core::guidance::{NoOffer, check_again_after_s};
 use tidegate_core::objection::NoRoom;
@@ -11,14 +11,15 @@ use tidegate_core::{
     Catalog, Claim, ClaimState, ClaimStatus, Claims, Decision, Device, DeviceId, Objection, ObjectionCode, ProductId,
     Timestamp, Update, UpdateId, decide,
 };
-use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite, Head};
-use tidegate_store::store::Freshness;
+use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, Head, KnownDevice, Seen};
+use tidegate_store::store::{Freshness, Include, Written};
 use tidegate_store::{CheckStore, Images, StoreError};
+use tokio::time::Instant;
 
 use crate::catalogs::{CatalogCache, CurrentCatalog};
 use crate::deferrals::Deferrals;
 use crate::error::{Done, EngineError};
-use crate::reserve::{FullShardCache, ReserveOutcome};
+use crate::reserve::{ReserveOutcome, ShardCache};
 use crate::token::Proof;
 
 /// Reservations that one check-in tries, each of which costs a write. Eight full rollouts above one with room are rare.
@@ -34,8 +35,8 @@ pub const DECISION_TARGET: &str = "tidegate_decision";
 pub struct CheckIns<S> {
     pub(crate) store: S,
     pub(crate) images: Images,
-    catalogs: CatalogCache,
-    pub(crate) full_shards: FullShardCache,
+    pub(crate) catalogs: CatalogCache,
+    pub(crate) shards: ShardCache,
     deferrals: Deferrals,
 }
 
@@ -46,10 +47,31 @@ pub struct DeviceContext {
     pub catalog: CurrentCatalog,
     /// Settings of its product.
     pub head: Head,
-    /// Its record; empty when it was never seen.
+    /// True if it has an item.
+    pub is_known: bool,
+    /// Its record; empty when it has none.
     pub record: DeviceRecord,
     /// Its claims.
     pub claims: Claims,
+    /// The start of the request, by the monotonic clock.
+    pub started: Instant,
+}
+
+impl DeviceContext {
+    /// `true` if the device must cancel an update that it has started.
+    #[must_use]
+    pub fn is_stopped(&self, update: &UpdateId, claim: &Claim) -> bool {
+        self.claims.is_halted(update) || self.catalog.updates.is_stopped(update, &claim.version)
+    }
+
+    /// Replaces the data of the device by what a later read found.
+    fn adopt(&mut self, known: KnownDevice) {
+        let halted = self.head.halted(self.catalog.updates.product());
+        self.is_known = known.record.is_some();
+        let attributes = self.record.attributes.take();
+        self.record = DeviceRecord { attributes, ..known.record_or_default() };
+        self.claims = Claims::new(known.claims).with_halted(halted);
+    }
 }
 
 /// Result of a check-in, for a dialect to write.
@@ -114,7 +136,7 @@ impl<S: CheckStore> CheckIns<S> {
             store,
             images,
             catalogs: CatalogCache::new(catalog_age_ms),
-            full_shards: FullShardCache::default(),
+            shards: ShardCache::default(),
             deferrals: Deferrals::default(),
         }
     }
@@ -128,20 +150,23 @@ impl<S: CheckStore> CheckIns<S> {
         product: &ProductId,
         device: &DeviceId,
         proof: Proof,
+        include: Include,
         now: Timestamp,
     ) -> Done<DeviceContext> {
+        let started = Instant::now();
         let catalog = self.catalogs.current(&self.store, product, now).await?;
         let head = catalog.head.clone().ok_or_else(|| EngineError::UnknownProduct(product.clone()))?;
-        let known = self.store.device(product, device, Freshness::Eventual).await?;
+        let known = self.store.device(product, device, include, Freshness::Eventual).await?;
         let record = known.record_or_default();
         if !proof.is_accepted(record.token_generation, head.accepts_product_tokens) {
             return Err(EngineError::TokenRefused);
         }
-        Ok(DeviceContext { catalog, head, record, claims: Claims::new(known.claims) })
+        let claims = Claims::new(known.claims).with_halted(head.halted(product));
+        Ok(DeviceContext { catalog, head, is_known: known.record.is_some(), record, claims, started })
     }
 
-    /// Settles the claim on the version that the device runs, decides, reserves, and writes the device's record where
-    /// `write` says so.
+    /// Settles the claim on the version that the device runs, decides, reserves, and writes `seen` into the device's
+    /// record.
     ///
     /// # Errors
     /// When the store cannot be reached.
@@ -149,10 +174,10 @@ impl<S: CheckStore> CheckIns<S> {
         &self,
         device: &Device,
         context: &mut DeviceContext,
-        write: Option<DeviceWrite>,
+        seen: Option<Seen>,
         now: Timestamp,
     ) -> Done<CheckInResult> {
-        self.decide_and_reserve(device, context, write, Precedence::NewestUpdate, now).await
+        self.decide_and_reserve(device, context, seen, Precedence::NewestUpdate, now).await
     }
 
     /// The check-in for a protocol with one action at a time: a claim in progress that was stopped, or that waits for
@@ -164,17 +189,17 @@ impl<S: CheckStore> CheckIns<S> {
         &self,
         device: &Device,
         context: &mut DeviceContext,
-        write: Option<DeviceWrite>,
+        seen: Option<Seen>,
         now: Timestamp,
     ) -> Done<CheckInResult> {
-        self.decide_and_reserve(device, context, write, Precedence::HeldClaim, now).await
+        self.decide_and_reserve(device, context, seen, Precedence::HeldClaim, now).await
     }
 
     async fn decide_and_reserve(
         &self,
         device: &Device,
         context: &mut DeviceContext,
-        mut write: Option<DeviceWrite>,
+        mut seen: Option<Seen>,
         precedence: Precedence,
         now: Timestamp,
     ) -> Done<CheckInResult> {
@@ -186,35 +211,47 @@ impl<S: CheckStore> CheckIns<S> {
                 if precedence == Precedence::HeldClaim
                     && let Some(held) = held_claim(device, context, &decision, now)
                 {
-                    self.save(write, now).await;
+                    self.save(device, context, seen, now).await;
                     return Ok(CheckInResult::Held(held));
                 }
-                if self.settle_installed_claims(device, &mut context.claims).await? {
+                if self.settle_installed_claims(device, context, &mut seen).await {
                     decision = decided(device, &updates, &context.claims, now);
                 }
             }
             let offer = match &decision.offer {
                 Some(offer) if reservations < MOST_RESERVATIONS => offer,
                 _ => {
-                    self.save(write, now).await;
+                    self.save(device, context, seen, now).await;
                     self.deferrals.count(&decision, now);
                     return Ok(CheckInResult::Nothing(NoOffer::of(device, &decision, now)));
                 }
             };
             reservations += 1;
-            let outcome = match &offer.claim_status {
-                ClaimStatus::Held(claim) => ReserveOutcome::Claim(claim.clone()),
-                claim_status => self.reserve(device, offer.update, claim_status, &mut write, now).await?,
+            let (outcome, is_written) = match &offer.claim_status {
+                ClaimStatus::Held(claim) => (ReserveOutcome::Claim(claim.clone()), false),
+                claim_status => {
+                    let reserved = self.reserve(device, offer.update, claim_status, context, seen.as_ref(), now);
+                    // A future of its own: few check-ins reserve, and the others need not carry its size.
+                    (Box::pin(reserved).await?, true)
+                }
             };
             match outcome {
                 ReserveOutcome::Claim(claim) => {
-                    self.save(write, now).await;
+                    match is_written {
+                        // The grant has written the device already.
+                        true => self.store_deferrals(now).await,
+                        false => self.save(device, context, seen, now).await,
+                    }
                     let check_again_after_s = check_again_after_s(device, &decision, now);
                     let offered = Offered { update: offer.update.clone(), claim, check_again_after_s };
                     return Ok(CheckInResult::Offer(Box::new(offered)));
                 }
                 ReserveOutcome::NoRoom(no_room) => context.claims.note_no_room(offer.update.id.clone(), no_room),
-                ReserveOutcome::OtherClaim(claim) => context.claims.record(offer.update.id.clone(), claim),
+                // The store refuses the device as it is: it has a claim on this update that cannot be read.
+                ReserveOutcome::OtherDevice(known) if known.record_or_default().revision == context.record.revision => {
+                    context.claims.note_no_room(offer.update.id.clone(), NoRoom::Paused);
+                }
+                ReserveOutcome::OtherDevice(known) => context.adopt(*known),
                 ReserveOutcome::OtherGeneration => self.reread_changed(offer.update, context, now).await?,
             }
         }
@@ -224,6 +261,11 @@ impl<S: CheckStore> CheckIns<S> {
     /// as a pause.
     async fn reread_changed(&self, decided: &Update, context: &mut DeviceContext, now: Timestamp) -> Done<()> {
         context.catalog = self.catalogs.refreshed(&self.store, &decided.product, now).await?;
+        if let Some(head) = &context.catalog.head {
+            context.head = head.clone();
+            let claims = std::mem::take(&mut context.claims);
+            context.claims = claims.with_halted(head.halted(&decided.product));
+        }
         let found = context.catalog.updates.find(&decided.id, &decided.version);
         if found.is_some_and(|update| update.generation == decided.generation) {
             context.claims.note_no_room(decided.id.clone(), NoRoom::Paused);
@@ -232,27 +274,57 @@ impl<S: CheckStore> CheckIns<S> {
     }
 
     /// Settles as success each claim whose version the device runs: some agents never report. It counts once, because
-    /// the claim's state moves with the count. Returns whether a claim has changed.
-    async fn settle_installed_claims(&self, device: &Device, claims: &mut Claims) -> Done<bool> {
-        let installed = claims
+    /// the write expects the claim as it was read. One write settles all of them and writes `seen`. Returns whether a
+    /// claim has changed. If it cannot be written now, the next check-in does it.
+    async fn settle_installed_claims(
+        &self,
+        device: &Device,
+        context: &mut DeviceContext,
+        seen: &mut Option<Seen>,
+    ) -> bool {
+        let installed = context
+            .claims
             .iter()
             .filter(|(_, claim)| claim.version.cmp_precedence(&device.version).is_eq())
-            .filter_map(|(update, claim)| Some((update.clone(), claim.clone(), claim.settle(StatusEffect::Succeeded)?)))
+            .filter_map(|(_, before)| {
+                let after = before.settle(StatusEffect::Succeeded)?;
+                Some(ClaimChange { before: before.clone(), after, note: None })
+            })
             .collect::<Vec<_>>();
-        let mut has_changed = false;
-        for (update, before, (after, delta)) in installed {
-            let key = ClaimKey { product: device.product.clone(), device: device.id.clone(), update: update.clone() };
-            match self.store.settle(&key, &before, &after, delta).await {
-                Ok(()) => {
-                    claims.record(update, after);
-                    has_changed = true;
+        if installed.is_empty() {
+            return false;
+        }
+        let write = self.write(device, context, seen.clone(), installed);
+        match self.store.write_device(&write).await {
+            Ok(Written::Yes) => {
+                *seen = None;
+                context.record.revision = context.record.revision.saturating_add(1);
+                for ClaimChange { after, .. } in write.claims {
+                    context.claims.record(UpdateId::of(&device.product, &after.version), after);
                 }
-                // Another request settled it; the next check-in reads the result.
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+                true
+            }
+            // Another request was faster.
+            Ok(Written::OtherDevice(known)) => {
+                context.adopt(*known);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(product = %device.product, device = %device.id, %error, "claim_not_settled");
+                false
             }
         }
-        Ok(has_changed)
+    }
+
+    fn write(
+        &self,
+        device: &Device,
+        context: &DeviceContext,
+        seen: Option<Seen>,
+        claims: Vec<ClaimChange>,
+    ) -> DeviceWrite {
+        let (product, is_known) = (device.product.clone(), context.is_known);
+        DeviceWrite { product, device: device.id.clone(), is_known, seen, claims }
     }
 
     /// Settings of a product, at most as old as a catalog may be; `None` when it does not exist.
@@ -271,19 +343,30 @@ impl<S: CheckStore> CheckIns<S> {
         if !self.head(product, now).await?.is_some_and(|head| head.registration_is_open) {
             return Err(EngineError::RegistrationClosed);
         }
-        let known = self.store.device(product, device, Freshness::Strong).await?;
+        let known = self.store.device(product, device, Include::Item, Freshness::Strong).await?;
         match known.record_or_default().token_generation {
             0 => Ok(()),
             _ => Err(EngineError::RegistrationClosed),
         }
     }
 
-    /// Writes a device's record.
+    /// Writes the record of a device.
     ///
     /// # Errors
     /// `Conflict`, when another request wrote it first; or the store cannot be reached.
-    pub async fn save_device(&self, write: &DeviceWrite) -> Done<()> {
-        Ok(self.store.save_device(write).await?)
+    pub async fn save_device(
+        &self,
+        product: &ProductId,
+        device: &DeviceId,
+        context: &DeviceContext,
+        seen: Seen,
+    ) -> Done<()> {
+        let (product, device, is_known) = (product.clone(), device.clone(), context.is_known);
+        let write = DeviceWrite { product, device, is_known, seen: Some(seen), claims: Vec::new() };
+        match self.store.write_device(&write).await? {
+            Written::Yes => Ok(()),
+            Written::OtherDevice(_) => Err(StoreError::Conflict.into()),
+        }
     }
 
     /// Reads the first catalogs while a function starts, so that connections are open and the first device does not
@@ -297,21 +380,22 @@ impl<S: CheckStore> CheckIns<S> {
     /// Stores the deferrals that were counted since the last time. They are for operators to look at; a function that
     /// ends before it stored them loses at most a minute of them.
     pub(crate) async fn store_deferrals(&self, now: Timestamp) {
-        for (update, counts) in self.deferrals.due(now) {
-            if let Err(error) = self.store.add_deferrals(&update, &counts).await {
-                tracing::warn!(%update, %error, "deferrals_not_stored");
+        for (rollout, counts) in self.deferrals.due(now) {
+            if let Err(error) = self.store.add_deferrals(&rollout, &counts).await {
+                tracing::warn!(product = %rollout.product(), version = %rollout.version(), %error, "deferrals_not_stored");
             }
         }
     }
 
     /// Writes the device's record, and the deferrals that wait for a write. A check-in is answered also when that
     /// fails: the next one writes them.
-    async fn save(&self, write: Option<DeviceWrite>, now: Timestamp) {
-        let Some(write) = write else {
+    async fn save(&self, device: &Device, context: &DeviceContext, seen: Option<Seen>, now: Timestamp) {
+        if seen.is_none() {
             return;
-        };
-        if let Err(error) = self.store.save_device(&write).await {
-            tracing::warn!(product = %write.product, device = %write.device, %error, "device_not_saved");
+        }
+        let write = self.write(device, context, seen, Vec::new());
+        if let Err(error) = self.store.write_device(&write).await {
+            tracing::warn!(product = %device.product, device = %device.id, %error, "device_not_saved");
         }
         self.store_deferrals(now).await;
     }
@@ -328,7 +412,7 @@ fn held_claim(device: &Device, context: &DeviceContext, decision: &Decision<'_>,
     let reserved = || context.claims.iter().filter(|(_, claim)| claim.state == ClaimState::Reserved);
     reserved().next()?;
     let check_again_after_s = check_again_after_s(device, decision, now);
-    let stopped = reserved().find(|(id, claim)| context.catalog.updates.is_stopped(id, &claim.version));
+    let stopped = reserved().find(|(id, claim)| context.is_stopped(id, claim));
     if let Some((update, claim)) = stopped {
         return Some(HeldClaim::Stopped { update: update.clone(), claim: claim.clone(), check_again_after_s });
     }

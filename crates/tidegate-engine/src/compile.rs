@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use tidegate_core::policy::Slots;
-use tidegate_core::{Catalog, ProductId, State, Update};
+use tidegate_core::{Catalog, ProductId, State, Update, Version};
 use tidegate_store::record::{Head, UpdateRecord};
 use tidegate_store::store::{Freshness, StoreError, Stored};
-use tidegate_store::{CloseRollouts, ReadCatalog, ReadUpdates};
+use tidegate_store::{OpenRollouts, ReadCatalog};
 use tidegate_wire::definition::Definition;
 
 /// Tries of a compilation while its operator waits.
@@ -20,18 +20,28 @@ const MOST_TRIES: usize = 3;
 ///
 /// # Errors
 /// When the store cannot be reached.
-pub async fn compile(store: &(impl ReadCatalog + ReadUpdates + CloseRollouts), product: &ProductId) -> Stored<()> {
+pub async fn compile(store: &(impl ReadCatalog + OpenRollouts), product: &ProductId) -> Stored<()> {
     // The head is read first, so the records read after it contain every change that it counts.
     let Some(head) = store.head(product, Freshness::Strong).await?.filter(Head::is_behind) else {
         return Ok(());
     };
     let records = store.updates(product).await?;
     let bytes = encoded(&catalog(product, &records))?;
-    store.put_catalog(product, head.revision, bytes).await.map(drop)
+    let ended = ended(&head, &records);
+    store.put_catalog(product, head.revision, bytes, &ended).await.map(drop)
+}
+
+/// The halted versions that the catalog does not contain.
+fn ended(head: &Head, records: &[UpdateRecord]) -> Vec<Version> {
+    let is_live = |halted: &&Version| {
+        let record = records.iter().find(|record| record.rollout().version() == *halted);
+        record.is_some_and(|record| record.state.is_live())
+    };
+    head.halted.iter().filter(|halted| !is_live(halted)).cloned().collect()
 }
 
 /// Compiles after a change, and never fails: if the compilation fails, the sweep repeats it.
-pub async fn compile_or_leave_it(store: &(impl ReadCatalog + ReadUpdates + CloseRollouts), product: &ProductId) {
+pub async fn compile_or_leave_it(store: &(impl ReadCatalog + OpenRollouts), product: &ProductId) {
     for left in (0..MOST_TRIES).rev() {
         match compile(store, product).await {
             Ok(()) => return,
@@ -56,6 +66,7 @@ fn catalog(product: &ProductId, records: &[UpdateRecord]) -> Catalog {
     let mut live = Vec::new();
     for record in records.iter().filter(|record| record.state.is_live()) {
         match update_of(record, &mut slots) {
+            Ok(update) if is_halting(record) => live.push(Update { state: State::Paused, ..update }),
             Ok(update) => live.push(update),
             Err(error) => tracing::error!(%product, version = %record.version, %error, "update_skipped"),
         }
@@ -63,6 +74,11 @@ fn catalog(product: &ProductId, records: &[UpdateRecord]) -> Catalog {
     let is_stopped = |record: &&UpdateRecord| matches!(record.state, State::Aborted | State::Withdrawn);
     let stopped_updates = records.iter().filter(is_stopped).map(|record| record.id.clone());
     Catalog::new(product.clone(), slots, live).with_stopped_updates(stopped_updates)
+}
+
+/// Returns true if a stop is under way whose record is not written yet.
+fn is_halting(record: &UpdateRecord) -> bool {
+    record.wanted.as_ref().is_some_and(|wanted| wanted.change.halts())
 }
 
 /// The encoded catalog, verified by reading it back.

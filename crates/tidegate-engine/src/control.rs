@@ -1,19 +1,35 @@
 //! Changes of a rollout, in the only order in which they are safe.
 //!
-//! Closing writes the shards first and the record after: when the record is written, nothing can be granted any more.
-//! Opening writes the record first and the shards after: if it is interrupted, the shards stay shut, and the sweep
-//! opens them. So an interrupted change denies grants, and no grant counts twice.
+//! 0. The wish: the record says what is wanted and for which generation, and the head says which rollouts are stopped.
+//!    From then on no ceiling is raised, and within a second no check-in gives out the update.
+//! 1. Every shard is shut for this generation, each by itself. From then on nothing can be granted.
+//! 2. The record is changed, if the wish is still the same one.
+//! 3. A change that opens the rollout opens every shard, with ceilings that follow from what is held.
+//!
+//! A stronger wish replaces a weaker one, and the weaker one opens nothing. Any function can finish a change that was
+//! interrupted: it repeats the steps.
 
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tidegate_core::count::{Counts, Held, Sums};
 use tidegate_core::health::{Ruling, Verdict};
+use tidegate_core::lifecycle::Force;
 use tidegate_core::limits::{Allocation, Limits};
-use tidegate_core::shard::{Counts, Gate, Shard, period_of};
+use tidegate_core::policy::Slots;
+use tidegate_core::shard::{Gate, Shard, period_of};
 use tidegate_core::{State, Timestamp, Transition, Update};
+use tidegate_store::record::{AuditEntry, Change, Tallied, UpdateRecord, Wanted};
+use tidegate_store::store::{Expected, Opening, Shut, StoreError, Stored};
+use tidegate_store::{CloseRollouts, OpenRollouts, RaiseCeilings};
 
-use tidegate_store::record::{AuditEntry, UpdateRecord};
-use tidegate_store::store::Stored;
-use tidegate_store::{CloseRollouts, OpenRollouts, ReadUpdates};
+use crate::compile::update_of;
+use crate::error::{Done, EngineError};
+use crate::metrics;
 
-use crate::error::Done;
+/// Time between the wish of a stop and its acknowledgement: a head is used for at most a second, and a request that
+/// began before the wish may sign a URL for at most another second. The rest is for the clocks.
+pub const ACKNOWLEDGED_AFTER: Duration = Duration::from_millis(2500);
 
 /// Author, reason and time of a change.
 #[derive(Debug, Clone)]
@@ -26,80 +42,278 @@ pub struct Actor {
     pub now: Timestamp,
 }
 
+/// Progress of a change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changed {
+    /// The record as it is now.
+    pub record: UpdateRecord,
+    /// Shards that are not shut yet. The change is done when there is none.
+    pub shards_left: u16,
+}
+
 /// Input for the split of a rollout's limits over its shards.
 #[derive(Debug, Clone, Copy)]
-pub struct Measure<'a> {
-    /// The limits.
-    pub limits: &'a Limits,
-    /// The size of one device's download.
-    pub bytes_per_device: u64,
+struct Measure<'a> {
+    limits: &'a Limits,
+    bytes_per_device: u64,
 }
 
 impl<'a> Measure<'a> {
-    /// The measure of an update.
-    #[must_use]
-    pub fn of(update: &'a Update) -> Self {
+    fn of(update: &'a Update) -> Self {
         Self { limits: &update.rollout.limits, bytes_per_device: update.content.size_bytes() }
     }
-}
 
-/// Moves an update to another state.
-///
-/// # Errors
-/// When its state does not allow it, another change was made meanwhile, or the store cannot be reached.
-pub async fn transition(
-    store: &impl OpenRollouts,
-    update: &UpdateRecord,
-    transition: Transition,
-    measure: Measure<'_>,
-    actor: &Actor,
-) -> Done<UpdateRecord> {
-    let state = update.state.after(transition)?;
-    match state {
-        State::Active => open(store, update, transition, measure, actor).await,
-        _ => shut(store, update, transition, state, actor).await,
+    fn shards(&self) -> u16 {
+        self.limits.shards(self.bytes_per_device)
+    }
+
+    fn split(&self, held: &[Held], now: Timestamp) -> Allocation {
+        // A shard may have been opened by a faster clock. Its period is over for nobody before it is over for this shard.
+        let latest = held.iter().filter_map(|held| Timestamp::from_second(held.period).ok()).fold(now, Timestamp::max);
+        let period = period_of(latest, self.limits.period_s);
+        Allocation::split(self.limits, self.bytes_per_device, held, period)
     }
 }
 
-/// Writes the record first and opens the shards after.
+/// Writes the wish for a change of `record`. A wish for the same change that is under way already is joined.
+///
+/// # Errors
+/// When the state does not allow the change, another one is under way that is at least as strong, the record was changed
+/// meanwhile, or the store cannot be reached.
+pub async fn want(
+    store: &impl CloseRollouts,
+    record: &UpdateRecord,
+    change: Change,
+    actor: &Actor,
+) -> Done<UpdateRecord> {
+    must_be_allowed(record, &change)?;
+    if let Some(wanted) = &record.wanted {
+        if wanted.change == change {
+            return Ok(record.clone());
+        }
+        if change.force() <= wanted.change.force() {
+            let (version, what) = (record.version.clone(), name(&wanted.change).to_string());
+            return Err(EngineError::ChangeUnderWay { version, what });
+        }
+    }
+    let shards = shards_of(record, &change)?;
+    let before = record.wanted.as_ref().map_or(0, |wanted| wanted.generation);
+    let wanted = Wanted {
+        change,
+        generation: record.generation.max(before).saturating_add(1),
+        shards,
+        who: actor.who.clone(),
+        reason: actor.reason.clone(),
+        at: actor.now,
+    };
+    // A stop is in force with its wish; anything else with its record.
+    let entry = (wanted.change.force() > Force::Edit).then(|| audit(record, &wanted));
+    let wishing = UpdateRecord { wanted: Some(wanted), ..record.clone() };
+    store.want(&wishing, Expected::of(record), entry.as_ref()).await?;
+    Ok(wishing)
+}
+
+fn must_be_allowed(record: &UpdateRecord, change: &Change) -> Done<()> {
+    match change {
+        Change::Transition(transition) => record.state.after(*transition).map(drop).map_err(EngineError::WrongState),
+        Change::Stop => record.state.after(Transition::Pause).map(drop).map_err(EngineError::WrongState),
+        Change::Edit { .. } | Change::Split => match record.state {
+            State::Draft | State::Active | State::Paused => Ok(()),
+            state => Err(EngineError::NotEditable(state)),
+        },
+    }
+}
+
+/// Number of shards that a change shuts. An edit may add shards; it never removes one. A draft has none until it is
+/// activated.
+fn shards_of(record: &UpdateRecord, change: &Change) -> Stored<u16> {
+    let present = record.allocation.as_ref().map_or(0, Allocation::shards);
+    let opens = match change {
+        Change::Transition(Transition::Activate | Transition::Resume) | Change::Split => true,
+        Change::Edit { .. } => record.state == State::Active,
+        Change::Transition(_) | Change::Stop => false,
+    };
+    if !opens {
+        return Ok(present);
+    }
+    let update = update_of(&changed(record, change), &mut Slots::new())?;
+    Ok(present.max(Measure::of(&update).shards()))
+}
+
+/// Finishes the change that `record` wants: shuts its shards, writes the record, and opens the shards again if the
+/// change opens the rollout.
+///
+/// # Errors
+/// `Conflict`, when a stronger change has taken over; or the store cannot be reached.
+pub async fn carry_out(store: &impl OpenRollouts, record: &UpdateRecord, now: Timestamp) -> Done<Changed> {
+    let Some(wanted) = &record.wanted else {
+        return Ok(Changed { record: record.clone(), shards_left: 0 });
+    };
+    let after = done(record, wanted, now);
+    if after.state != State::Active {
+        return stop(store, record, now).await;
+    }
+    let shards_left = shut(store, record, wanted).await?;
+    if shards_left > 0 {
+        return Ok(Changed { record: record.clone(), shards_left });
+    }
+    open(store, record, wanted, after, now).await
+}
+
+/// Finishes a change that does not open the rollout.
+///
+/// # Errors
+/// As [`carry_out`].
+pub async fn stop(store: &impl CloseRollouts, record: &UpdateRecord, now: Timestamp) -> Done<Changed> {
+    let Some(wanted) = &record.wanted else {
+        return Ok(Changed { record: record.clone(), shards_left: 0 });
+    };
+    let shards_left = shut(store, record, wanted).await?;
+    if shards_left > 0 {
+        return Ok(Changed { record: record.clone(), shards_left });
+    }
+    let after = done(record, wanted, now);
+    let entry = (wanted.change.force() == Force::Edit).then(|| audit(record, wanted));
+    store.record_change(&after, Expected::of(record), entry.as_ref()).await?;
+    Ok(Changed { record: after, shards_left: 0 })
+}
+
+/// Shuts every shard, each by itself; returns the number of those that are left.
+async fn shut(store: &impl CloseRollouts, record: &UpdateRecord, wanted: &Wanted) -> Done<u16> {
+    let (gate, rollout) = (gate(&wanted.change), record.rollout());
+    let shutting = (0..wanted.shards).map(|shard| store.shut_shard(&rollout, shard, gate, wanted.generation));
+    let mut left = 0_u16;
+    for shut in join_all(shutting).await {
+        match shut {
+            Ok(Shut::Yes) => {}
+            Ok(Shut::LaterChange) => return Err(StoreError::Conflict.into()),
+            Err(error) => {
+                tracing::warn!(product = %record.product, version = %record.version, %error, "shard_not_shut");
+                left = left.saturating_add(1);
+            }
+        }
+    }
+    Ok(left)
+}
+
+/// Splits the limits from what the shut shards hold, writes the record, and opens the shards.
 async fn open(
     store: &impl OpenRollouts,
-    update: &UpdateRecord,
-    transition: Transition,
-    measure: Measure<'_>,
-    actor: &Actor,
-) -> Done<UpdateRecord> {
-    let mut changed = UpdateRecord { state: State::Active, reason: actor.reason.clone(), ..next(update, actor) };
-    let entry = audit(update, &changed, transition.name(), actor);
-    let allocation = changed.allocation.take().unwrap_or_else(|| fresh(measure, actor.now));
-    changed.allocation = Some(allocation.clone());
-    store.change_update(&changed, update.generation, &entry).await?;
-    store.open_shards(&update.id, &allocation, changed.generation).await?;
-    Ok(changed)
+    record: &UpdateRecord,
+    wanted: &Wanted,
+    mut after: UpdateRecord,
+    now: Timestamp,
+) -> Done<Changed> {
+    let rollout = record.rollout();
+    // All shards are shut, so what they have granted cannot grow any more.
+    let shards = store.shards(&rollout, wanted.shards).await?;
+    let tallied = store.tallied(&rollout).await?;
+    let update = update_of(&after, &mut Slots::new())?;
+    // Who raises a ceiling has judged the same sums.
+    if record.state.is_live() && abort_if_bad(store, record, &update, &shards, &tallied, now).await?.is_some() {
+        return Err(StoreError::Conflict.into());
+    }
+    let allocation = Measure::of(&update).split(&held(&shards, &tallied.sums), now);
+    after.allocation = Some(allocation.clone());
+    let entry = audit(record, wanted);
+    store.record_change(&after, Expected::of(record), Some(&entry)).await?;
+    open_shards(store, &after, &allocation, &tallied.sums).await?;
+    Ok(Changed { record: after, shards_left: 0 })
 }
 
-/// Shuts the shards first and writes the record after.
-async fn shut(
-    store: &impl CloseRollouts,
-    update: &UpdateRecord,
-    transition: Transition,
-    state: State,
-    actor: &Actor,
-) -> Done<UpdateRecord> {
-    let changed = UpdateRecord { state, reason: actor.reason.clone(), ..next(update, actor) };
-    let entry = audit(update, &changed, transition.name(), actor);
-    let gate = if state == State::Paused { Gate::Paused } else { Gate::Stopped };
-    close(store, update, gate, changed.generation).await?;
-    store.change_update(&changed, update.generation, &entry).await?;
-    Ok(changed)
+async fn open_shards(
+    store: &impl OpenRollouts,
+    record: &UpdateRecord,
+    allocation: &Allocation,
+    sums: &Sums,
+) -> Stored<()> {
+    let rollout = record.rollout();
+    let openings = (0..allocation.shards()).map(|shard| {
+        let opening = Opening {
+            generation: record.generation,
+            caps: allocation.caps(shard),
+            ceiling: sums.ceiling(shard, allocation.places(shard)),
+            period: allocation.period,
+        };
+        let rollout = &rollout;
+        async move { store.open_shard(rollout, shard, &opening).await }
+    });
+    // A shard that is not opened stays shut; the sweep opens it.
+    for opened in join_all(openings).await {
+        opened?;
+    }
+    Ok(())
 }
 
-/// Stops a rollout whose outcomes are worse than its health gate tolerates. The function that sees them first does it.
+/// Opens the shards of an active update that an interrupted change has left shut; returns whether there was one.
+///
+/// # Errors
+/// When the store cannot be reached.
+pub async fn reopen(
+    store: &impl OpenRollouts,
+    record: &UpdateRecord,
+    shards: &[Option<Shard>],
+    sums: &Sums,
+) -> Stored<bool> {
+    let is_left = |shard: &Option<Shard>| {
+        shard.is_some_and(|shard| shard.gate == Gate::Paused && shard.generation == record.generation)
+    };
+    let Some(allocation) = record.allocation.as_ref().filter(|_| shards.iter().any(is_left)) else {
+        return Ok(false);
+    };
+    open_shards(store, record, allocation, sums).await?;
+    Ok(true)
+}
+
+/// Raises the ceilings of `shards` to what the sums allow. The caller has judged the same sums. While a change is
+/// wanted, or the counts are not certain, no ceiling is raised.
+///
+/// # Errors
+/// When the store cannot be reached.
+pub async fn raise(
+    store: &impl RaiseCeilings,
+    record: &UpdateRecord,
+    sums: &Sums,
+    shards: impl IntoIterator<Item = u16>,
+) -> Stored<()> {
+    let Some(allocation) = record.allocation.as_ref().filter(|_| may_raise(record)) else {
+        return Ok(());
+    };
+    let rollout = record.rollout();
+    for shard in shards {
+        let ceiling = sums.ceiling(shard, allocation.places(shard));
+        store.raise_ceiling(&rollout, shard, record.generation, ceiling).await?;
+    }
+    Ok(())
+}
+
+/// Returns true if the ceilings of a rollout follow its count.
+#[must_use]
+pub fn may_raise(record: &UpdateRecord) -> bool {
+    record.state == State::Active && record.wanted.is_none() && !record.needs_recount
+}
+
+/// Aborts a rollout whose outcomes are worse than its health gate tolerates. The function that sees them first does it.
 /// A second call changes nothing.
 ///
 /// # Errors
-/// When the store cannot be reached. The next report, or the sweep, tries again.
-pub async fn stop_if_bad(
+/// When the store cannot be reached. The next batch, or the sweep, tries again.
+pub async fn abort_if_bad(
+    store: &impl CloseRollouts,
+    record: &UpdateRecord,
+    update: &Update,
+    shards: &[Option<Shard>],
+    tallied: &Tallied,
+    now: Timestamp,
+) -> Done<Option<Verdict>> {
+    abort_if_counts_are_bad(store, record, update, &Counts::of(shards, &tallied.sums), now).await
+}
+
+/// As [`abort_if_bad`], with counters that include what is not counted yet.
+///
+/// # Errors
+/// As [`abort_if_bad`].
+pub async fn abort_if_counts_are_bad(
     store: &impl CloseRollouts,
     record: &UpdateRecord,
     update: &Update,
@@ -110,129 +324,114 @@ pub async fn stop_if_bad(
     if verdict.ruling == Ruling::Continue || !record.state.is_live() {
         return Ok(None);
     }
+    let abort = Change::Transition(Transition::Abort);
+    if record.wanted.as_ref().is_some_and(|wanted| wanted.change.force() > abort.force()) {
+        return Ok(None);
+    }
     let actor = Actor { who: "health rule".into(), reason: verdict.to_string(), now };
-    let state = record.state.after(Transition::Abort)?;
-    shut(store, record, Transition::Abort, state, &actor).await?;
-    tracing::warn!(product = %record.product, version = %record.version, %verdict, "stopped_by_health_rule");
+    let is_new = record.wanted.as_ref().is_none_or(|wanted| wanted.change != abort);
+    let wishing = want(store, record, abort, &actor).await?;
+    if is_new {
+        tracing::warn!(product = %record.product, version = %record.version, %verdict, "stopped_by_health_rule");
+        metrics::rollout_stopped(&record.product);
+    }
+    // The wish is in force. A shard that is left is shut by the next batch or the sweep.
+    stop(store, &wishing, now).await?;
     Ok(Some(verdict))
-}
-
-/// Puts a new definition in force. `knobs` names the changed settings for the audit log.
-///
-/// # Errors
-/// As for [`transition`].
-pub async fn redefine(
-    store: &(impl OpenRollouts + ReadUpdates),
-    update: &UpdateRecord,
-    (definition, knobs): (String, &str),
-    measure: Measure<'_>,
-    actor: &Actor,
-) -> Done<UpdateRecord> {
-    let changed = UpdateRecord { definition, ..next(update, actor) };
-    change(store, update, changed, &format!("edit {knobs}"), measure, actor).await
-}
-
-/// Splits limits again that were lower than the held number, after enough claims have ended.
-///
-/// # Errors
-/// As for [`transition`].
-pub async fn split_again(
-    store: &(impl OpenRollouts + ReadUpdates),
-    update: &UpdateRecord,
-    measure: Measure<'_>,
-    actor: &Actor,
-) -> Done<UpdateRecord> {
-    change(store, update, next(update, actor), "split limits", measure, actor).await
-}
-
-/// Changes an update within its state. If it is live, its limits are split again from the numbers that the shards hold.
-/// All shards are shut meanwhile.
-async fn change(
-    store: &(impl OpenRollouts + ReadUpdates),
-    update: &UpdateRecord,
-    mut changed: UpdateRecord,
-    action: &str,
-    measure: Measure<'_>,
-    actor: &Actor,
-) -> Done<UpdateRecord> {
-    let entry = audit(update, &changed, action, actor);
-    resplit(store, update, &mut changed, measure, actor.now).await?;
-    store.change_update(&changed, update.generation, &entry).await?;
-    reopen(store, &changed).await?;
-    Ok(changed)
 }
 
 /// Returns true if a new split would allow grants that the present caps refuse.
 #[must_use]
 pub fn can_split_again(
-    allocation: &Allocation,
+    record: &UpdateRecord,
+    update: &Update,
     shards: &[Option<Shard>],
-    measure: Measure<'_>,
+    sums: &Sums,
     now: Timestamp,
 ) -> bool {
-    allocation.is_draining(measure.limits, measure.bytes_per_device)
-        && !split(shards, measure, now).has_caps_of(allocation)
+    let Some(allocation) = record.allocation.as_ref().filter(|_| record.state == State::Active) else {
+        return false;
+    };
+    let (measure, held) = (Measure::of(update), held(shards, sums));
+    let is_draining = allocation.is_draining(measure.limits, measure.bytes_per_device);
+    (is_draining || allocation.is_lopsided(&held)) && !measure.split(&held, now).has_caps_of(allocation)
 }
 
-/// Opens the shards of an active update again after an interrupted change.
-///
-/// # Errors
-/// When the store cannot be reached, or another change is in progress.
-pub async fn reopen(store: &impl OpenRollouts, update: &UpdateRecord) -> Stored<()> {
-    match (&update.allocation, update.state) {
-        (Some(allocation), State::Active) => store.open_shards(&update.id, allocation, update.generation).await,
-        _ => Ok(()),
+/// What each shard holds.
+fn held(shards: &[Option<Shard>], sums: &Sums) -> Vec<Held> {
+    (0..).zip(shards).map(|(number, shard)| Held::of(number, shard.as_ref(), sums)).collect()
+}
+
+/// The record with the definition that the change gives it.
+fn changed(record: &UpdateRecord, change: &Change) -> UpdateRecord {
+    let definition = match change {
+        Change::Edit { definition, .. } => definition.clone(),
+        Change::Transition(_) | Change::Stop | Change::Split => record.definition.clone(),
+    };
+    UpdateRecord { definition, ..record.clone() }
+}
+
+/// The record when the change is done.
+fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord {
+    let state = match &wanted.change {
+        Change::Transition(transition) => transition.leads_to(),
+        Change::Stop => State::Paused,
+        Change::Edit { .. } | Change::Split => record.state,
+    };
+    let reason = match &wanted.change {
+        Change::Transition(_) | Change::Stop => wanted.reason.clone(),
+        Change::Edit { .. } | Change::Split => record.reason.clone(),
+    };
+    let is_paused_by_stop = match &wanted.change {
+        Change::Stop => true,
+        Change::Transition(_) => false,
+        Change::Edit { .. } | Change::Split => record.is_paused_by_stop,
+    };
+    UpdateRecord {
+        state,
+        reason,
+        is_paused_by_stop,
+        generation: wanted.generation,
+        wanted: None,
+        changed_at: now,
+        ..changed(record, &wanted.change)
     }
 }
 
-async fn resplit(
-    store: &(impl OpenRollouts + ReadUpdates),
-    before: &UpdateRecord,
-    changed: &mut UpdateRecord,
-    measure: Measure<'_>,
-    now: Timestamp,
-) -> Stored<()> {
-    if let Some(allocation) = &before.allocation {
-        close(store, before, Gate::Paused, changed.generation).await?;
-        let shards = store.shards(&before.id, allocation.shards()).await?;
-        changed.allocation = Some(split(&shards, measure, now));
-    }
-    Ok(())
-}
-
-fn split(shards: &[Option<Shard>], measure: Measure<'_>, now: Timestamp) -> Allocation {
-    let held = shards.iter().map(|shard| shard.map(|shard| shard.counts).unwrap_or_default()).collect::<Vec<_>>();
-    let period = period_of(now, measure.limits.period_s);
-    Allocation::split(measure.limits, measure.bytes_per_device, &held, period)
-}
-
-fn fresh(measure: Measure<'_>, now: Timestamp) -> Allocation {
-    let shards = usize::from(measure.limits.shards(measure.bytes_per_device));
-    let period = period_of(now, measure.limits.period_s);
-    Allocation::split(measure.limits, measure.bytes_per_device, &vec![Counts::default(); shards], period)
-}
-
-/// Shuts the shards of an update. A draft has none.
-async fn close(store: &impl CloseRollouts, update: &UpdateRecord, gate: Gate, generation: u64) -> Stored<()> {
-    match &update.allocation {
-        Some(allocation) => store.close_shards(&update.id, allocation.shards(), gate, generation).await,
-        None => Ok(()),
+fn gate(change: &Change) -> Gate {
+    match change {
+        Change::Transition(Transition::Complete | Transition::Abort | Transition::Withdraw) => Gate::Stopped,
+        Change::Transition(Transition::Activate | Transition::Pause | Transition::Resume)
+        | Change::Stop
+        | Change::Edit { .. }
+        | Change::Split => Gate::Paused,
     }
 }
 
-fn next(update: &UpdateRecord, actor: &Actor) -> UpdateRecord {
-    UpdateRecord { generation: update.generation.saturating_add(1), changed_at: actor.now, ..update.clone() }
+/// Name of a change, as in the audit log.
+#[must_use]
+pub fn name(change: &Change) -> &'static str {
+    match change {
+        Change::Transition(transition) => transition.name(),
+        Change::Stop => "pause",
+        Change::Edit { .. } => "edit",
+        Change::Split => "split limits",
+    }
 }
 
-fn audit(before: &UpdateRecord, after: &UpdateRecord, action: &str, actor: &Actor) -> AuditEntry {
+fn audit(record: &UpdateRecord, wanted: &Wanted) -> AuditEntry {
+    let action = match &wanted.change {
+        Change::Edit { settings, .. } => format!("edit {settings}"),
+        change => name(change).to_string(),
+    };
     AuditEntry {
-        at: actor.now,
-        who: actor.who.clone(),
-        action: action.to_string(),
-        subject: after.version.to_string(),
-        from: Some(before.state),
-        to: Some(after.state),
-        reason: actor.reason.clone(),
-        generation: after.generation,
+        at: wanted.at,
+        who: wanted.who.clone(),
+        action,
+        subject: record.version.to_string(),
+        from: Some(record.state),
+        to: Some(done(record, wanted, wanted.at).state),
+        reason: wanted.reason.clone(),
+        generation: wanted.generation,
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use tidegate_core::objection::Cure;
-use tidegate_core::{Decision, Objection, ObjectionCode, Timestamp, UpdateId};
+use tidegate_core::{Decision, Objection, ObjectionCode, Timestamp};
+use tidegate_store::record::RolloutKey;
 
 /// Seconds between two writes.
 const EVERY_S: i64 = 60;
@@ -17,7 +18,7 @@ pub(crate) struct Deferrals(Mutex<Counted>);
 #[derive(Debug, Default)]
 struct Counted {
     since: Option<Timestamp>,
-    counts: BTreeMap<(UpdateId, ObjectionCode), u64>,
+    counts: BTreeMap<(RolloutKey, ObjectionCode), u64>,
 }
 
 impl Deferrals {
@@ -26,19 +27,20 @@ impl Deferrals {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waits = |(_, objection): &&(_, Objection)| objection.cure() == Cure::Turn;
         for (update, objection) in decision.passed_over.iter().filter(waits) {
-            *counted.counts.entry((update.id.clone(), objection.code())).or_default() += 1;
+            *counted.counts.entry((RolloutKey::of(&update.product, &update.version), objection.code())).or_default() +=
+                1;
         }
         counted.since.get_or_insert(now);
     }
 
     /// The counts, if they are old enough to be stored.
-    pub(crate) fn due(&self, now: Timestamp) -> BTreeMap<UpdateId, BTreeMap<&'static str, u64>> {
+    pub(crate) fn due(&self, now: Timestamp) -> BTreeMap<RolloutKey, BTreeMap<&'static str, u64>> {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut due: BTreeMap<UpdateId, BTreeMap<&'static str, u64>> = BTreeMap::new();
+        let mut due: BTreeMap<RolloutKey, BTreeMap<&'static str, u64>> = BTreeMap::new();
         let age_s = counted.since.map_or(0, |since| now.as_second().saturating_sub(since.as_second()));
         if age_s >= EVERY_S {
-            for ((update, code), deferred) in std::mem::take(&mut *counted).counts {
-                due.entry(update).or_default().insert(code.name(), deferred);
+            for ((rollout, code), deferred) in std::mem::take(&mut *counted).counts {
+                due.entry(rollout).or_default().insert(code.name(), deferred);
             }
         }
         due

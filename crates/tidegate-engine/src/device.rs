@@ -1,13 +1,17 @@
 //! The record of a device: its contents, and the times of its writes.
 
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use tidegate_core::device::Delivery;
 use tidegate_core::{Device, DeviceId, ProductId, Timestamp, Version};
-use tidegate_store::record::{DeviceRecord, DeviceWrite};
+use tidegate_store::record::{DeviceRecord, Doc, DocDigests, Seen};
 use tidegate_wire::device_json::attributes_of;
 
-/// Seconds for which a record may be wrong about when its device was last seen. An unchanged check-in writes nothing
-/// more often than that.
+use crate::check_in::DeviceContext;
+
+/// Seconds for which a record may be wrong about when its device was last seen, and about attributes that no policy and
+/// no setting names. An unchanged check-in writes nothing more often than that.
 const SEEN_AGAIN_S: i64 = 24 * 3600;
 
 /// A device from its record, for a request that does not contain the device's version. `None` if the record has no
@@ -20,63 +24,108 @@ pub fn stored_device(
     delivery: Delivery,
 ) -> Option<Device> {
     let version = Version::parse(record.version.as_ref()?).ok()?;
-    let object: Map<String, Value> = serde_json::from_str(&record.attributes).ok()?;
-    let attributes = attributes_of(&object).ok()?;
+    let attributes = attributes_of(&stored_object(product, device, record).ok()?).ok()?;
     Some(Device { id: device.clone(), product: product.clone(), version, attributes, delivery })
 }
 
-/// The write for a device that is seen now and runs `version`. Its attributes stay as they are in the record.
-#[must_use]
-pub fn seen(
+/// The stored attributes of a device. Its id and its product are always among them: a device that only ever reported has
+/// stored nothing, and policies may ask for both.
+///
+/// # Errors
+/// When the stored text is no JSON object.
+pub(crate) fn stored_object(
     product: &ProductId,
     device: &DeviceId,
     record: &DeviceRecord,
-    version: String,
-    now: Timestamp,
-) -> DeviceWrite {
-    DeviceWrite {
-        product: product.clone(),
-        device: device.clone(),
-        version,
-        previous_version: record.version.clone(),
-        attributes: record.attributes.clone(),
-        seen_at: now,
-    }
+) -> Result<Map<String, Value>, serde_json::Error> {
+    let mut object: Map<String, Value> = serde_json::from_str(record.attributes.as_deref().unwrap_or("{}"))?;
+    object.insert("id".into(), device.as_str().into());
+    object.insert("product".into(), product.as_str().into());
+    Ok(object)
 }
 
-/// The write for a device that sends its version and attributes: all of them if the device is new or anything has
-/// changed, and the time once a day. `None` if there is nothing to write.
+/// The change of the record of a device that is seen now and runs `version`. Its attributes stay as they are.
 #[must_use]
-pub fn changed(
-    product: &ProductId,
-    device: &DeviceId,
-    record: &DeviceRecord,
-    version: String,
-    attributes: String,
-    now: Timestamp,
-) -> Option<DeviceWrite> {
-    let is_unchanged = record.version.as_ref() == Some(&version) && record.attributes == attributes;
-    if is_unchanged && !is_seen_long_ago(record, now) {
-        return None;
-    }
-    Some(DeviceWrite { attributes, ..seen(product, device, record, version, now) })
+pub fn seen(version: String, now: Timestamp) -> Seen {
+    Seen { version, doc: None, at: now }
 }
 
-/// The write for a device that sends neither version nor attributes: the time, once a day.
+/// The change of the record of a device that sends its version and attributes. `None` if there is nothing to write.
+///
+/// Attributes that no policy and no setting names may differ at every check-in. They are stored once a day.
 #[must_use]
-pub fn seen_again(
-    product: &ProductId,
-    device: &DeviceId,
-    record: &DeviceRecord,
-    now: Timestamp,
-) -> Option<DeviceWrite> {
+pub fn changed(context: &DeviceContext, version: String, object: &Map<String, Value>, now: Timestamp) -> Option<Seen> {
+    let record = &context.record;
+    let doc = doc_of(context, object);
+    let is_old = |at: Option<Timestamp>| is_a_day_ago(at, now);
+    let must_be_stored = match record.stored {
+        None => true,
+        Some(stored) if stored.named != doc.digests.named => true,
+        Some(stored) => stored.all != doc.digests.all && is_old(record.stored_at),
+    };
+    let is_other = record.version.as_ref() != Some(&version) || must_be_stored || is_old(record.last_seen);
+    is_other.then(|| Seen { version, doc: must_be_stored.then_some(doc), at: now })
+}
+
+/// The change of the record of a device that sends its attributes to be stored, whatever names them.
+#[must_use]
+pub fn stored(context: &DeviceContext, version: String, object: &Map<String, Value>, now: Timestamp) -> Option<Seen> {
+    let record = &context.record;
+    let doc = doc_of(context, object);
+    let is_other = record.stored.is_none_or(|stored| stored != doc.digests);
+    let is_seen = record.version.as_ref() == Some(&version) && !is_seen_long_ago(record, now);
+    (is_other || !is_seen).then(|| Seen { version, doc: is_other.then_some(doc), at: now })
+}
+
+/// The change of the record of a device that sends neither version nor attributes: the time, once a day.
+#[must_use]
+pub fn seen_again(record: &DeviceRecord, now: Timestamp) -> Option<Seen> {
     let version = record.version.clone().filter(|_| is_seen_long_ago(record, now))?;
-    Some(seen(product, device, record, version, now))
+    Some(seen(version, now))
 }
 
 /// Returns true if a day has passed since the record was last written.
 #[must_use]
 pub fn is_seen_long_ago(record: &DeviceRecord, now: Timestamp) -> bool {
-    let seen_s = record.last_seen.map_or(i64::MAX, |seen| now.as_second().saturating_sub(seen.as_second()));
-    seen_s >= SEEN_AGAIN_S
+    is_a_day_ago(record.last_seen, now)
+}
+
+fn is_a_day_ago(at: Option<Timestamp>, now: Timestamp) -> bool {
+    at.is_none_or(|at| now.as_second().saturating_sub(at.as_second()) >= SEEN_AGAIN_S)
+}
+
+/// The stored form of a `device.json`, with the digests that tell whether it has changed.
+fn doc_of(context: &DeviceContext, object: &Map<String, Value>) -> Doc {
+    let json = without_version(object);
+    let version_attribute = context.head.version_attribute();
+    let names = context.catalog.updates.slots().attributes().chain([version_attribute]);
+    let mut named = Sha256::new();
+    for name in names {
+        named.update(name);
+        named.update([0]);
+        if let Some(value) = object.get(name) {
+            named.update(value.to_string());
+        }
+        named.update([0]);
+    }
+    let digests = DocDigests { all: number(Sha256::digest(&json)), named: number(named.finalize()) };
+    Doc { json, digests }
+}
+
+/// The first eight bytes of a digest.
+fn number(digest: impl AsRef<[u8]>) -> u64 {
+    digest.as_ref().iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
+}
+
+/// The text of a `device.json` for the device's record. It leaves out the version, which has its own field.
+fn without_version(object: &Map<String, Value>) -> String {
+    struct WithoutVersion<'a>(&'a Map<String, Value>);
+
+    impl Serialize for WithoutVersion<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_map(self.0.iter().filter(|(name, _)| *name != "version"))
+        }
+    }
+
+    serde_json::to_string(&WithoutVersion(object)).expect("a map of JSON values is JSON")
 }

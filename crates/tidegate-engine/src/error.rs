@@ -77,6 +77,23 @@ pub enum EngineError {
     /// The credentials that would sign a URL end too soon; new ones are minutes away.
     #[error("the credentials that sign URLs are about to end")]
     CredentialsEnding,
+    /// Other requests write the same records, the rollout was stopped a moment ago, or the request took too long.
+    #[error("the service is busy for a moment")]
+    Busy,
+    /// Another change of the update is under way, and it is at least as strong.
+    #[error("{what} of {version} is under way; repeat this when it is done")]
+    ChangeUnderWay {
+        /// The version.
+        version: Version,
+        /// The change that is under way.
+        what: String,
+    },
+    /// A stronger change replaced this one before it was done. Nothing of it is in force.
+    #[error("another change of {0} replaced this one; look at its state")]
+    Replaced(Version),
+    /// The whole product is stopped, so no update of it can be opened.
+    #[error("the product {0} is stopped; resume it first")]
+    ProductStopped(ProductId),
     /// The state of the update does not allow the change.
     #[error(transparent)]
     WrongState(#[from] TransitionError),

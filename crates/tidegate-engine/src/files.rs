@@ -1,14 +1,19 @@
 //! Signed URLs for the files of an update, and the bytes of small parts of them.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use tidegate_core::update::File;
-use tidegate_core::{Claim, ClaimState, ProductId, Timestamp, Update};
+use tidegate_core::{Claim, ClaimState, Timestamp, Update};
 use tidegate_store::CheckStore;
 use tidegate_wire::answer::SignedFile;
 
-use crate::check_in::CheckIns;
+use crate::catalogs::LONGEST_HEAD_AGE;
+use crate::check_in::{CheckIns, DeviceContext};
 use crate::error::{Done, EngineError};
+
+/// The longest time between the start of a request and the signing of its URL.
+pub const LONGEST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Files of an update with their URLs, and the time at which the URLs expire.
 #[derive(Debug)]
@@ -33,9 +38,14 @@ impl<S: CheckStore> CheckIns<S> {
     ///
     /// # Errors
     /// When no URL can be signed now.
-    pub async fn signed_files(&self, update: &Update, claim: &Claim, now: Timestamp) -> Done<SignedFiles> {
-        debug_assert_eq!(claim.state, ClaimState::Reserved);
-        let ends = self.urls_end(claim, now).await?;
+    pub async fn signed_files(
+        &self,
+        context: &DeviceContext,
+        update: &Update,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Done<SignedFiles> {
+        let ends = self.urls_end(context, update, claim, now).await?;
         let mut files = Vec::with_capacity(update.content.files.len());
         for file in &update.content.files {
             let url = self.images.sign_download(&update.product, file, now, ends).await?;
@@ -50,28 +60,62 @@ impl<S: CheckStore> CheckIns<S> {
     /// When no URL can be signed now.
     pub async fn signed_url(
         &self,
-        product: &ProductId,
-        file: &File,
+        context: &DeviceContext,
+        (update, file): (&Update, &File),
         claim: &Claim,
         access: Access,
         now: Timestamp,
     ) -> Done<String> {
-        let ends = self.urls_end(claim, now).await?;
+        let ends = self.urls_end(context, update, claim, now).await?;
         Ok(match access {
-            Access::Read => self.images.sign_download(product, file, now, ends).await?,
-            Access::Head => self.images.sign_head(product, file, now, ends).await?,
+            Access::Read => self.images.sign_download(&update.product, file, now, ends).await?,
+            Access::Head => self.images.sign_head(&update.product, file, now, ends).await?,
         })
     }
 
-    /// Reads a part of a file, both ends included.
+    /// Reads a part of a file of a claim in progress, both ends included.
     ///
     /// # Errors
     /// When the file cannot be read. With a CDN the function has no right to read it.
-    pub async fn read_part(&self, product: &ProductId, file: &File, bytes: RangeInclusive<u64>) -> Done<Vec<u8>> {
-        Ok(self.images.read(product, file, bytes).await?)
+    pub async fn read_part(
+        &self,
+        context: &DeviceContext,
+        (update, file): (&Update, &File),
+        bytes: RangeInclusive<u64>,
+        now: Timestamp,
+    ) -> Done<Vec<u8>> {
+        self.must_go_on(context, update, now).await?;
+        Ok(self.images.read(&update.product, file, bytes).await?)
     }
 
-    async fn urls_end(&self, claim: &Claim, now: Timestamp) -> Done<Timestamp> {
+    async fn urls_end(
+        &self,
+        context: &DeviceContext,
+        update: &Update,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Done<Timestamp> {
+        if claim.state != ClaimState::Reserved {
+            return Err(EngineError::Busy);
+        }
+        self.must_go_on(context, update, now).await?;
         self.images.url_ends(now, claim).await?.ok_or(EngineError::CredentialsEnding)
+    }
+
+    /// Checks that the rollout was not stopped a moment ago: a stop is acknowledged only when every head that was read
+    /// before it is too old, and every request that began before it is too late.
+    async fn must_go_on(&self, context: &DeviceContext, update: &Update, now: Timestamp) -> Done<()> {
+        if context.started.elapsed() > LONGEST_REQUEST {
+            return Err(EngineError::Busy);
+        }
+        if context.catalog.read_at.elapsed() < LONGEST_HEAD_AGE {
+            return Ok(());
+        }
+        let current = self.catalogs.refreshed(&self.store, &update.product, now).await?;
+        let halted = current.head.map(|head| head.halted(&update.product)).unwrap_or_default();
+        match halted.all || halted.updates.contains(&update.id) {
+            true => Err(EngineError::Busy),
+            false => Ok(()),
+        }
     }
 }

@@ -1,26 +1,29 @@
 //! Use cases of the service, over a store and without HTTP: a door parses a request, calls one of these, and writes the
 //! answer in its protocol.
 //!
-//! [`CheckIns`] decides and reserves. [`Reports`] settles. [`Operations`] has the use cases of operators. [`control`]
-//! changes a rollout. [`compile`] puts a catalog in force. [`SweepService`] expires claims and finishes rollouts.
+//! [`CheckIns`] decides and reserves. [`Reports`] settles. [`CountService`] counts, judges and raises ceilings.
+//! [`Operations`] has the use cases of operators. [`control`] changes a rollout. [`compile`] puts a catalog in force.
+//! [`SweepService`] expires claims and finishes what was interrupted. [`recount`] checks the counts.
 
 pub mod catalogs;
 pub mod check_in;
 pub mod compile;
 pub mod control;
+pub mod count;
 mod deferrals;
 pub mod device;
 pub mod error;
 pub mod files;
-mod health;
 pub mod metrics;
 pub mod operate;
+pub mod recount;
 pub mod report;
 mod reserve;
 pub mod sweep;
 pub mod token;
 
 pub use check_in::{CheckInResult, CheckIns, DeviceContext, HeldClaim, Offered};
+pub use count::CountService;
 pub use error::EngineError;
 pub use operate::Operations;
 pub use report::{NotRecorded, Recorded, Reports};

@@ -5,8 +5,7 @@
 
 use tidegate_core::ProductId;
 
-/// Target of the events that are metrics.
-pub const TARGET: &str = "tidegate_metrics";
+pub use tidegate_store::metrics::TARGET;
 
 /// Counts a rollout that its health gate stopped: an alarm watches it.
 pub fn rollout_stopped(product: &ProductId) {
@@ -19,4 +18,14 @@ pub fn rollout_stopped(product: &ProductId) {
 pub fn catalog_unreadable(product: &ProductId) {
     tracing::info!(target: TARGET, catalogs_unreadable = 1_u64);
     tracing::info!(target: TARGET, %product, catalogs_unreadable = 1_u64);
+}
+
+/// Counts records of the stream that cannot be read: an alarm watches them.
+pub fn unreadable_records(count: u64) {
+    tracing::info!(target: TARGET, unreadable_records = count);
+}
+
+/// Counts counters that differ from a recount: an alarm watches them.
+pub fn drift(count: u64) {
+    tracing::info!(target: TARGET, drift = count);
 }

@@ -1,16 +1,15 @@
-//! A device reports: load, settle, record. An outcome counts once, because the claim's state moves with the count.
+//! A device reports: load, settle, write. An outcome counts once, because the write expects the claim as it was read, and
+//! every count follows from the writes.
 
-use serde_json::json;
-use tidegate_core::claim::{Attempt, CountDelta};
+use tidegate_core::claim::Attempt;
 use tidegate_core::status::{Status, StatusEffect};
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
-use tidegate_store::record::{ClaimKey, DeviceRecord, DeviceWrite, KnownDevice};
-use tidegate_store::store::{Freshness, Stored};
+use tidegate_store::record::{ClaimChange, DeviceWrite, KnownDevice, Note, Seen};
+use tidegate_store::store::{Freshness, Include, Stored, Written};
 use tidegate_store::{ReportStore, StoreError};
 
 use crate::device;
 use crate::error::{Done, EngineError};
-use crate::health::judge_after_failure;
 use crate::token::Proof;
 pub use tidegate_wire::report::NotRecorded;
 
@@ -119,10 +118,11 @@ impl<S: ReportStore> Reports<S> {
     /// When the token is not accepted, the product does not exist, or the store cannot be reached.
     pub async fn record(&self, report: &Report<'_>, proof: Proof, now: Timestamp) -> Done<Recorded> {
         for _ in 0..MOST_TRIES {
-            let known = self.store.device(report.product, report.device, Freshness::Strong).await?;
+            let include = Include::Item;
+            let known = self.store.device(report.product, report.device, include, Freshness::Strong).await?;
             self.accept(report.product, &known, proof).await?;
             match self.record_once(report, &known, now).await {
-                Err(EngineError::Store(StoreError::Conflict)) => {}
+                Err(EngineError::Store(StoreError::Conflict | StoreError::Contended)) => {}
                 recorded => return recorded,
             }
         }
@@ -145,116 +145,95 @@ impl<S: ReportStore> Reports<S> {
     }
 
     async fn record_once(&self, report: &Report<'_>, known: &KnownDevice, now: Timestamp) -> Done<Recorded> {
-        let recorded = match find(report, known) {
-            Ok((key, claim)) => self.settle(&key, claim, report, known, now).await?,
-            Err(why) => Recorded::No(why),
+        let (change, recorded) = match find(report, known) {
+            Ok(claim) => match self.change(claim, report).await? {
+                Ok(change) => (change, Recorded::Yes),
+                Err(why) => (None, Recorded::No(why)),
+            },
+            Err(why) => (None, Recorded::No(why)),
         };
-        match report.version_from {
-            VersionFrom::Report { running: Some(version) } if recorded != Recorded::Yes => {
-                Ok(if self.save_running(report, version, known, now).await? { Recorded::Yes } else { recorded })
-            }
-            _ => Ok(recorded),
+        let seen = seen(report, known, change.as_ref(), now);
+        let recorded = if seen.is_some() { Recorded::Yes } else { recorded };
+        if seen.is_none() && change.is_none() {
+            return Ok(recorded);
+        }
+        // A device whose record has a version has passed this check before, or has checked in.
+        let is_unseen = known.record_or_default().version.is_none();
+        if is_unseen && self.store.head(report.product, Freshness::Eventual).await?.is_none() {
+            return Err(EngineError::UnknownProduct(report.product.clone()));
+        }
+        let write = DeviceWrite {
+            product: report.product.clone(),
+            device: report.device.clone(),
+            is_known: known.record.is_some(),
+            seen,
+            claims: change.into_iter().collect(),
+        };
+        match self.store.write_device(&write).await? {
+            Written::Yes => Ok(recorded),
+            Written::OtherDevice(_) => Err(StoreError::Conflict.into()),
         }
     }
 
-    async fn settle(
-        &self,
-        key: &ClaimKey,
-        claim: &Claim,
-        report: &Report<'_>,
-        known: &KnownDevice,
-        now: Timestamp,
-    ) -> Stored<Recorded> {
-        match report.content {
-            Content::Status { status, message, progress } if status.effect() == StatusEffect::Progress => {
-                let (status, message) = (status.to_string(), message.as_deref());
-                let noted = self.store.note_progress(key, &status, *progress, message, now).await?;
-                Ok(if noted { Recorded::Yes } else { Recorded::No(not_recorded(claim)) })
+    /// The change of a claim by a report. `None` if the claim is already as the report says.
+    async fn change(&self, before: &Claim, report: &Report<'_>) -> Stored<Result<Option<ClaimChange>, NotRecorded>> {
+        let (after, note) = match report.content {
+            Content::Status { status, message, progress } => {
+                let (message, progress) = (message.clone(), *progress);
+                let after = match status.effect() {
+                    StatusEffect::Progress => (before.state == ClaimState::Reserved).then(|| before.clone()),
+                    outcome => before.settle(outcome),
+                };
+                (after, Some(Note { status: status.to_string(), progress, message }))
             }
-            Content::Status { status, .. } => {
-                self.settle_outcome(key, claim, status.effect(), report, known, now).await
-            }
-            Content::LetGo => self.let_go(key, claim).await,
-            Content::Consent => self.consent(key, claim).await,
-        }
-    }
-
-    async fn settle_outcome(
-        &self,
-        key: &ClaimKey,
-        claim: &Claim,
-        outcome: StatusEffect,
-        report: &Report<'_>,
-        known: &KnownDevice,
-        now: Timestamp,
-    ) -> Stored<Recorded> {
-        let Some((after, delta)) = claim.settle(outcome) else {
-            return Ok(Recorded::No(not_recorded(claim)));
+            Content::LetGo => (self.let_go(report, before).await?, None),
+            Content::Consent => match before.consent() {
+                None if before.state == ClaimState::Reserved => return Ok(Ok(None)),
+                after => (after, None),
+            },
         };
-        match report.version_from {
-            VersionFrom::Report { .. } if outcome == StatusEffect::Succeeded => {
-                let record = known.record_or_default();
-                let write = device::seen(&key.product, &key.device, &record, after.version.to_string(), now);
-                self.store.settle_and_save(key, claim, &after, delta, &write).await?;
-            }
-            _ => self.store.settle(key, claim, &after, delta).await?,
-        }
-        if delta.failed > 0 {
-            judge_after_failure(&self.store, &key.product, &claim.version, now).await;
-        }
-        Ok(Recorded::Yes)
+        Ok(match after {
+            Some(after) => Ok(Some(ClaimChange { before: before.clone(), after, note })),
+            None => Err(not_recorded(before)),
+        })
     }
 
     /// Ends a reservation of a device that installed nothing. If its update was stopped, the attempt does not count.
-    async fn let_go(&self, key: &ClaimKey, claim: &Claim) -> Stored<Recorded> {
-        let over = Recorded::No(not_recorded(claim));
+    async fn let_go(&self, report: &Report<'_>, claim: &Claim) -> Stored<Option<Claim>> {
         if claim.state != ClaimState::Reserved {
-            return Ok(over);
+            return Ok(None);
         }
-        let update = self.store.update(&key.product, &claim.version).await?;
-        let is_on = update.is_some_and(|update| matches!(update.state, State::Active | State::Completed));
-        let attempt = if is_on { Attempt::Spent } else { Attempt::GivenBack };
-        let Some((after, delta)) = claim.let_go(attempt) else {
-            return Ok(over);
-        };
-        self.store.settle(key, claim, &after, delta).await?;
-        Ok(Recorded::Yes)
-    }
-
-    async fn consent(&self, key: &ClaimKey, claim: &Claim) -> Stored<Recorded> {
-        match claim.consent() {
-            Some(after) => {
-                self.store.settle(key, claim, &after, CountDelta::default()).await?;
-                Ok(Recorded::Yes)
-            }
-            None if claim.state == ClaimState::Reserved => Ok(Recorded::Yes),
-            None => Ok(Recorded::No(not_recorded(claim))),
-        }
-    }
-
-    /// Writes the version that a device reports, if its record has another one; returns true if it did.
-    async fn save_running(
-        &self,
-        report: &Report<'_>,
-        version: &Version,
-        known: &KnownDevice,
-        now: Timestamp,
-    ) -> Done<bool> {
-        let record = known.record_or_default();
-        let Some(write) = running(report, version, &record, now) else {
-            return Ok(false);
-        };
-        // A device whose record has a version has passed this check before, or has checked in.
-        if record.version.is_none() && self.store.head(report.product, Freshness::Eventual).await?.is_none() {
-            return Err(EngineError::UnknownProduct(report.product.clone()));
-        }
-        self.store.save_running(&write).await?;
-        Ok(true)
+        let update = self.store.update(report.product, &claim.version).await?;
+        let is_on = update.is_some_and(|update| {
+            let is_halted = update.wanted.is_some_and(|wanted| wanted.change.halts());
+            !is_halted && matches!(update.state, State::Active | State::Completed)
+        });
+        Ok(claim.let_go(if is_on { Attempt::Spent } else { Attempt::GivenBack }))
     }
 }
 
+/// The change of the record by a report of a device whose check-ins do not contain its version: the version that it
+/// says it runs, or the one that it has just installed.
+fn seen(report: &Report<'_>, known: &KnownDevice, change: Option<&ClaimChange>, now: Timestamp) -> Option<Seen> {
+    let VersionFrom::Report { running } = report.version_from else {
+        return None;
+    };
+    let is_success = |change: &&ClaimChange| {
+        change.after.state == ClaimState::Succeeded && change.before.state != ClaimState::Succeeded
+    };
+    if let Some(installed) = change.filter(is_success) {
+        return Some(device::seen(installed.after.version.to_string(), now));
+    }
+    if change.is_some() {
+        return None;
+    }
+    let (version, record) = (running?.to_string(), known.record_or_default());
+    let is_old = record.version.as_ref() != Some(&version) || device::is_seen_long_ago(&record, now);
+    is_old.then(|| device::seen(version, now))
+}
+
 /// The claim that a report is about.
-fn find<'a>(report: &Report<'_>, known: &'a KnownDevice) -> Result<(ClaimKey, &'a Claim), NotRecorded> {
+fn find<'a>(report: &Report<'_>, known: &'a KnownDevice) -> Result<&'a Claim, NotRecorded> {
     let update = match report.about {
         About::Update(update) => update.clone(),
         About::Found(find) => match find(known) {
@@ -263,15 +242,5 @@ fn find<'a>(report: &Report<'_>, known: &'a KnownDevice) -> Result<(ClaimKey, &'
             Found::Nothing => return Err(NotRecorded::NoClaim),
         },
     };
-    let (_, claim) = known.claims.iter().find(|(claimed, _)| *claimed == update).ok_or(NotRecorded::NoClaim)?;
-    Ok((ClaimKey { product: report.product.clone(), device: report.device.clone(), update }, claim))
-}
-
-/// The write for a device that reports `version` as running; the same as for a check-in.
-fn running(report: &Report<'_>, version: &Version, record: &DeviceRecord, now: Timestamp) -> Option<DeviceWrite> {
-    let attributes = match record.attributes.as_str() {
-        "" => json!({"id": report.device.as_str(), "product": report.product.as_str()}).to_string(),
-        attributes => attributes.to_string(),
-    };
-    device::changed(report.product, report.device, record, version.to_string(), attributes, now)
+    known.claim(&update).ok_or(NotRecorded::NoClaim)
 }

@@ -1,216 +1,286 @@
-//! Reserving a slot for a device: its shards are asked one after another until one grants.
+//! Reserving a place for a device: its shards are asked one after another until one grants.
 //!
 //! The answer is sent only after the claim is committed. So a lost reply, a killed function or a repeated request can
-//! neither exceed a limit nor lose a slot.
+//! neither exceed a limit nor lose a place.
+//!
+//! A shard is asked by a transaction only if this function saw room in it within the last second. Otherwise it reads
+//! the shard first, so that a fleet that waits for room writes nothing.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::SignedDuration;
-use tidegate_core::claim::CountDelta;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::shard::{Grant, MOST_PROBES, Refusal, Shard, period_of, probe_order};
 use tidegate_core::{Claim, ClaimStatus, Cohort, Device, Timestamp, Update, UpdateId};
-use tidegate_store::record::{ClaimKey, DeviceWrite};
-use tidegate_store::store::{Period, Reservation, Reserved, Stored};
+use tidegate_store::record::{KnownDevice, RolloutKey, Seen};
+use tidegate_store::store::{GrantRequest, Granted, Patience, Period, Stored};
 use tidegate_store::{CheckStore, StoreError};
 
-use crate::check_in::CheckIns;
+use crate::check_in::{CheckIns, DeviceContext};
 
-/// Tries per shard while other requests write to it. With the pauses below they take about a third of a second. Then
-/// the answer is "nothing now".
-const MOST_TRIES: u32 = 5;
-/// The first pause between tries, in milliseconds; it doubles, and a device's id spreads it.
-const FIRST_PAUSE_MS: u64 = 20;
-/// Time for which "too many in flight" is cached, in milliseconds.
-const CROWDED_MS: i64 = 1000;
+/// Tries per shard when its period turns out to be another one.
+const MOST_PERIODS: u32 = 3;
+/// Time for which a look at a shard is used, in milliseconds.
+const LOOK_MS: i64 = 1000;
+/// Most milliseconds by which a device comes earlier than that, so that functions do not look at the same time.
+const LOOK_JITTER_MS: i64 = 250;
 
-/// Result of trying to reserve a slot.
+/// Result of trying to reserve a place.
 #[derive(Debug)]
 pub(crate) enum ReserveOutcome {
     /// The claim is committed.
     Claim(Claim),
     /// No shard had room.
     NoRoom(NoRoom),
-    /// The device has this claim already.
-    OtherClaim(Claim),
+    /// The device is not as it was read. It is now so.
+    OtherDevice(Box<KnownDevice>),
     /// The update was changed since the catalog was read.
     OtherGeneration,
 }
 
-/// Cache of shards that had no room, so that a full rollout costs no writes.
+/// The last look at each shard.
 #[derive(Debug, Default)]
-pub(crate) struct FullShardCache(Mutex<HashMap<(UpdateId, u16), Closed>>);
+pub(crate) struct ShardCache(Mutex<HashMap<(UpdateId, u16), Look>>);
 
 #[derive(Debug, Clone, Copy)]
-struct Closed {
+struct Look {
     generation: u64,
-    why: NoRoom,
+    /// The reason why it has no room; `None` if it has.
+    no_room: Option<NoRoom>,
     until: Option<Timestamp>,
 }
 
-impl FullShardCache {
-    /// The reason why a shard has no room for `grant`, if it is cached and still valid. A new generation has new caps,
-    /// so it makes the reason invalid.
-    fn closed(&self, update: &Update, shard: u16, grant: Grant, now: Timestamp) -> Option<NoRoom> {
-        let closed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let closed = closed.get(&(update.id.clone(), shard)).copied()?;
-        let holds = closed.generation == update.generation && closed.until.is_none_or(|until| now < until);
-        let concerns = match closed.why {
-            NoRoom::Full => grant == Grant::First,
-            NoRoom::TooManyInFlight => grant != Grant::Renewed,
-            NoRoom::RateLimited { .. } | NoRoom::Paused | NoRoom::Aborted => true,
+impl ShardCache {
+    /// The last look at a shard, if it is still valid for this grant. A new generation has new caps and makes it
+    /// invalid.
+    fn look(&self, update: &Update, shard: u16, grant: Grant, now: Timestamp) -> Option<Look> {
+        let look = self.looks().get(&(update.id.clone(), shard)).copied()?;
+        let is_valid = look.generation == update.generation && look.until.is_none_or(|until| now < until);
+        let concerns = match look.no_room {
+            Some(NoRoom::Full) => grant == Grant::First,
+            Some(NoRoom::TooManyInFlight) => grant != Grant::Renewed,
+            Some(NoRoom::RateLimited { .. } | NoRoom::Paused | NoRoom::Aborted | NoRoom::Busy) | None => true,
         };
-        (holds && concerns).then_some(closed.why)
+        (is_valid && concerns).then_some(look)
     }
 
-    fn close(&self, update: &Update, shard: u16, why: NoRoom, now: Timestamp) {
-        let soon = now.checked_add(SignedDuration::from_millis(CROWDED_MS)).ok();
-        let until = match why {
-            NoRoom::Full => None,
-            NoRoom::RateLimited { opens_at } => opens_at.or(soon),
-            NoRoom::TooManyInFlight | NoRoom::Paused | NoRoom::Aborted => soon,
+    fn note(&self, update: &Update, shard: u16, no_room: Option<NoRoom>, now: Timestamp) {
+        let jitter_ms = i64::from(shard).wrapping_mul(37).rem_euclid(LOOK_JITTER_MS);
+        let soon = now.checked_add(SignedDuration::from_millis(LOOK_MS.saturating_sub(jitter_ms))).ok();
+        let until = match no_room {
+            Some(NoRoom::Full) => None,
+            Some(NoRoom::RateLimited { opens_at }) => opens_at.or(soon),
+            Some(NoRoom::TooManyInFlight | NoRoom::Paused | NoRoom::Aborted | NoRoom::Busy) | None => soon,
         };
-        let closed = Closed { generation: update.generation, why, until };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((update.id.clone(), shard), closed);
+        let look = Look { generation: update.generation, no_room, until };
+        self.looks().insert((update.id.clone(), shard), look);
+    }
+
+    fn looks(&self) -> MutexGuard<'_, HashMap<(UpdateId, u16), Look>> {
+        // Every entry of the map is complete at any time, so a panic elsewhere cannot damage it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<S: CheckStore> CheckIns<S> {
-    /// Tries to reserve a slot of `update` for `device`.
+    /// Tries to reserve a place of `update` for `device`.
     pub(crate) async fn reserve(
         &self,
         device: &Device,
         update: &Update,
         claim_status: &ClaimStatus,
-        write: &mut Option<DeviceWrite>,
+        context: &DeviceContext,
+        seen: Option<&Seen>,
         now: Timestamp,
     ) -> Stored<ReserveOutcome> {
         let grant = claim_status.needs().unwrap_or(Grant::Renewed);
         let mut no_room: Option<NoRoom> = None;
         let mut probes = 0;
-        for shard in shards_to_ask(device, update, claim_status) {
+        let shards = shards_to_ask(device, update, claim_status);
+        for (number, shard) in shards.iter().copied().enumerate() {
             if probes == MOST_PROBES {
                 break;
             }
-            if let Some(why) = self.full_shards.closed(update, shard, grant, now) {
+            let look = self.shards.look(update, shard, grant, now);
+            if let Some(why) = look.and_then(|look| look.no_room) {
                 no_room = Some(sooner(no_room, why));
                 continue;
             }
             probes += 1;
-            match self.ask(device, update, shard, claim_status, write, now).await? {
+            let is_last = probes == MOST_PROBES || number.saturating_add(1) == shards.len();
+            let outcome = match look {
+                None => match self.look_at(update, shard, grant, now).await? {
+                    Some(outcome) => outcome,
+                    None => self.ask(device, update, shard, claim_status, context, seen, is_last, now).await?,
+                },
+                Some(_) => self.ask(device, update, shard, claim_status, context, seen, is_last, now).await?,
+            };
+            match outcome {
                 ReserveOutcome::NoRoom(why) => {
-                    self.full_shards.close(update, shard, why, now);
+                    // Contention says nothing about room.
+                    if why != NoRoom::Busy {
+                        self.shards.note(update, shard, Some(why), now);
+                    }
                     no_room = Some(sooner(no_room, why));
                 }
                 ReserveOutcome::OtherGeneration => {
-                    // Until the change is compiled, no other check-in needs a write to detect it.
-                    self.full_shards.close(update, shard, NoRoom::Paused, now);
+                    // Until the change is compiled, no other check-in needs to look at it.
+                    self.shards.note(update, shard, Some(NoRoom::Paused), now);
                     return Ok(ReserveOutcome::OtherGeneration);
                 }
-                settled => return Ok(settled),
+                ReserveOutcome::Claim(claim) => {
+                    self.shards.note(update, shard, None, now);
+                    return Ok(ReserveOutcome::Claim(claim));
+                }
+                other @ ReserveOutcome::OtherDevice(_) => return Ok(other),
             }
         }
         Ok(ReserveOutcome::NoRoom(no_room.unwrap_or(NoRoom::TooManyInFlight)))
     }
 
-    /// Asks one shard.
+    /// Reads a shard; `None` if it may grant.
+    async fn look_at(
+        &self,
+        update: &Update,
+        shard: u16,
+        grant: Grant,
+        now: Timestamp,
+    ) -> Stored<Option<ReserveOutcome>> {
+        let rollout = RolloutKey::of(&update.product, &update.version);
+        let found = match self.store.shard(&rollout, shard).await {
+            // An eventually consistent read may not see the shard of a new rollout yet.
+            Ok(found) => found,
+            Err(StoreError::Contended) => return Ok(Some(ReserveOutcome::NoRoom(NoRoom::Busy))),
+            Err(error) => return Err(error),
+        };
+        let Some(found) = found else {
+            return Ok(Some(ReserveOutcome::NoRoom(NoRoom::Paused)));
+        };
+        let period_s = update.rollout.limits.period_s;
+        let outcome = match found.refusal(grant, update.generation, period_of(now, period_s), period_s) {
+            Some(Refusal::NoRoom(why)) => Some(ReserveOutcome::NoRoom(why)),
+            // The read may be older than the catalog.
+            Some(Refusal::OtherGeneration) if found.generation > update.generation => {
+                Some(ReserveOutcome::OtherGeneration)
+            }
+            Some(Refusal::OtherGeneration) => None,
+            Some(Refusal::LaterPeriod(_) | Refusal::EarlierPeriod) | None => None,
+        };
+        Ok(outcome)
+    }
+
+    /// Asks one shard by a transaction. The last shard is asked with patience; before it, contention sends the device to
+    /// the next shard at once.
+    #[allow(clippy::too_many_arguments)] // one attempt needs all of them
     async fn ask(
         &self,
         device: &Device,
         update: &Update,
         shard: u16,
         claim_status: &ClaimStatus,
-        write: &mut Option<DeviceWrite>,
+        context: &DeviceContext,
+        seen: Option<&Seen>,
+        is_last: bool,
         now: Timestamp,
     ) -> Stored<ReserveOutcome> {
-        let mut reservation = reservation(device, update, shard, claim_status, now);
-        for attempt in 0..MOST_TRIES {
-            reservation.device.clone_from(write);
-            match self.store.reserve(&reservation).await? {
-                Reserved::Granted => {
-                    *write = None;
-                    self.store_deferrals(now).await;
-                    return Ok(ReserveOutcome::Claim(reservation.claim));
+        let mut request = request(device, update, shard, claim_status, context, now);
+        request.seen = seen.cloned();
+        let patience = if is_last { Patience::Long } else { Patience::None };
+        for _ in 0..MOST_PERIODS {
+            match self.store.grant(&request, patience).await {
+                Ok(Granted::Yes) => return Ok(ReserveOutcome::Claim(request.after)),
+                Ok(Granted::OtherDevice(known)) => {
+                    // The grant was made and its reply was lost, or another check-in of the device made the same grant.
+                    let ours = known.claim(&update.id).filter(|claim| is_same_grant(claim, &request.after)).cloned();
+                    return Ok(ours.map_or(ReserveOutcome::OtherDevice(known), ReserveOutcome::Claim));
                 }
-                Reserved::OtherClaim(Some(claim)) => return Ok(ReserveOutcome::OtherClaim(claim)),
-                Reserved::OtherClaim(None) => {
-                    return Err(StoreError::Corrupt(
-                        format!("the claim of {} on {} is gone", device.id, update.id).into(),
-                    ));
-                }
-                // Another check-in of the same device has written its record already.
-                Reserved::OtherDevice => *write = None,
-                Reserved::Refused(None) => return Ok(ReserveOutcome::NoRoom(NoRoom::Paused)),
-                Reserved::Refused(Some(shard)) => match refused(&shard, &mut reservation, update, now) {
+                Ok(Granted::Refused(None)) => return Ok(ReserveOutcome::NoRoom(NoRoom::Paused)),
+                Ok(Granted::Refused(Some(shard))) => match refused(&shard, &mut request, update, now) {
                     Some(Refusal::NoRoom(why)) => return Ok(ReserveOutcome::NoRoom(why)),
                     Some(Refusal::OtherGeneration) => return Ok(ReserveOutcome::OtherGeneration),
-                    Some(Refusal::EarlierPeriod | Refusal::LaterPeriod(_)) => {}
-                    None => pause(device, attempt).await,
+                    Some(Refusal::EarlierPeriod | Refusal::LaterPeriod(_)) | None => {}
                 },
-                Reserved::Busy => pause(device, attempt).await,
+                // The grant may have been made: the next check-in finds the claim.
+                Err(error @ (StoreError::Contended | StoreError::Unavailable(_))) => {
+                    tracing::warn!(product = %update.product, device = %device.id, %error, "not_granted");
+                    return Ok(ReserveOutcome::NoRoom(NoRoom::Busy));
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(ReserveOutcome::NoRoom(NoRoom::TooManyInFlight))
+        Ok(ReserveOutcome::NoRoom(NoRoom::Busy))
     }
 }
 
-/// A first offer may come from any shard; a further one from the shard that counts the claim.
+fn is_same_grant(found: &Claim, asked: &Claim) -> bool {
+    // The store keeps milliseconds.
+    let ends_ms = |claim: &Claim| claim.expires_at.as_millisecond();
+    found.holds_place && found.epoch == asked.epoch && ends_ms(found) == ends_ms(asked)
+}
+
+/// The shards that a device asks. A device that lost its place asks first the shard that it had it from. One that still
+/// holds its place can only stay in its shard.
 fn shards_to_ask(device: &Device, update: &Update, claim_status: &ClaimStatus) -> Vec<u16> {
+    let spread = update.rollout.limits.shards(update.content.size_bytes());
+    let probes = probe_order(Cohort::of(&update.id, &device.id), update.shards.min(spread));
     match claim_status {
-        ClaimStatus::Unclaimed => {
-            let spread = update.rollout.limits.shards(update.content.size_bytes());
-            probe_order(Cohort::of(&update.id, &device.id), update.shards.min(spread)).collect()
+        ClaimStatus::Unclaimed => probes.collect(),
+        ClaimStatus::Held(claim) | ClaimStatus::Lapsed(claim) if claim.holds_place => vec![claim.shard],
+        ClaimStatus::Held(claim) | ClaimStatus::Lapsed(claim) => {
+            std::iter::once(claim.shard).chain(probes.filter(|shard| *shard != claim.shard)).collect()
         }
-        ClaimStatus::Held(claim) | ClaimStatus::Lapsed(claim) => vec![claim.shard],
     }
 }
 
-fn reservation(
+fn request(
     device: &Device,
     update: &Update,
     shard: u16,
     claim_status: &ClaimStatus,
+    context: &DeviceContext,
     now: Timestamp,
-) -> Reservation {
+) -> GrantRequest {
     let ttl = SignedDuration::from_secs(i64::from(update.rollout.claim_ttl_s));
     let expires_at = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
-    let (claim, delta, previous) = match claim_status {
-        ClaimStatus::Unclaimed => {
-            (Claim::reserve(&update.version, shard, now, expires_at), CountDelta::default(), None)
+    let revision = context.is_known.then_some(context.record.revision);
+    let epoch = revision.unwrap_or(0).saturating_add(1);
+    let (after, before) = match claim_status {
+        ClaimStatus::Unclaimed => (Claim::reserve(&update.version, shard, epoch, now, expires_at), None),
+        ClaimStatus::Held(before) | ClaimStatus::Lapsed(before) if before.holds_place => {
+            (before.renew(now, expires_at), Some(before.clone()))
         }
         ClaimStatus::Held(before) | ClaimStatus::Lapsed(before) => {
-            let (claim, delta) = before.reserve_again(now, expires_at);
-            (claim, delta, Some(before.clone()))
+            (before.reserve_again(shard, epoch, now, expires_at), Some(before.clone()))
         }
     };
     let limits = &update.rollout.limits;
     let is_rated = limits.offers_per_period(update.content.size_bytes()).is_some();
-    Reservation {
-        key: ClaimKey { product: device.product.clone(), device: device.id.clone(), update: update.id.clone() },
+    GrantRequest {
+        rollout: RolloutKey::of(&update.product, &update.version),
+        device: device.id.clone(),
+        revision,
         generation: update.generation,
         grant: claim_status.needs().unwrap_or(Grant::Renewed),
-        previous,
-        claim,
-        delta,
+        before,
+        after,
         period: is_rated.then(|| Period::Same(period_of(now, limits.period_s))),
-        device: None,
+        seen: None,
     }
 }
 
-/// Reads the refusal, and moves the reservation to the period that the shard counts.
-fn refused(shard: &Shard, reservation: &mut Reservation, update: &Update, now: Timestamp) -> Option<Refusal> {
+/// Reads the refusal, and moves the request to the period that the shard counts.
+fn refused(shard: &Shard, request: &mut GrantRequest, update: &Update, now: Timestamp) -> Option<Refusal> {
     let period_s = update.rollout.limits.period_s;
-    let period = match reservation.period {
+    let period = match request.period {
         Some(Period::Same(period) | Period::New(period)) => period,
         None => period_of(now, period_s),
     };
-    let refusal = shard.refusal(reservation.grant, reservation.generation, period, period_s);
+    let refusal = shard.refusal(request.grant, request.generation, period, period_s);
     match refusal {
-        Some(Refusal::EarlierPeriod) => reservation.period = Some(Period::New(period)),
-        Some(Refusal::LaterPeriod(later)) => reservation.period = Some(Period::Same(later)),
-        None if reservation.period.is_some() => reservation.period = Some(Period::Same(period)),
+        Some(Refusal::EarlierPeriod) => request.period = Some(Period::New(period)),
+        Some(Refusal::LaterPeriod(later)) => request.period = Some(Period::Same(later)),
+        None if request.period.is_some() => request.period = Some(Period::Same(period)),
         _ => {}
     }
     refusal
@@ -221,16 +291,10 @@ fn sooner(known: Option<NoRoom>, other: NoRoom) -> NoRoom {
     let rank = |why: &NoRoom| match why {
         NoRoom::Aborted => 0,
         NoRoom::Paused => 1,
-        NoRoom::TooManyInFlight => 2,
-        NoRoom::RateLimited { .. } => 3,
-        NoRoom::Full => 4,
+        NoRoom::Busy => 2,
+        NoRoom::TooManyInFlight => 3,
+        NoRoom::RateLimited { .. } => 4,
+        NoRoom::Full => 5,
     };
     known.into_iter().chain([other]).min_by_key(rank).unwrap_or(other)
-}
-
-/// The pause before a try. It differs from device to device, so that two devices do not collide again.
-async fn pause(device: &Device, attempt: u32) {
-    let place = device.id.as_str().bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
-    let longest_ms = FIRST_PAUSE_MS << attempt;
-    tokio::time::sleep(Duration::from_millis(longest_ms / 2 + place % longest_ms)).await;
 }

@@ -4,7 +4,8 @@ use lambda_http::{Body, Request, Response};
 use tidegate_core::{Device, DeviceId, ProductId, Timestamp};
 use tidegate_engine::token::{Proof, TokenKeys};
 use tidegate_engine::{CheckInResult, CheckIns, DeviceContext};
-use tidegate_store::record::DeviceWrite;
+use tidegate_store::record::Seen;
+use tidegate_store::store::Include;
 use tidegate_store::{CheckStore, Images};
 use tidegate_wire::ApiError;
 use tidegate_wire::route::{CheckRoute, RouteId};
@@ -81,9 +82,10 @@ impl<S: CheckStore> CheckService<S> {
         product: &ProductId,
         device: &DeviceId,
         proof: Proof,
+        include: Include,
         now: Timestamp,
     ) -> Result<DeviceContext, ApiError> {
-        self.engine.context(product, device, proof, now).await.map_err(|error| refusal(product, device, error))
+        self.engine.context(product, device, proof, include, now).await.map_err(|error| refusal(product, device, error))
     }
 
     /// Checks a device in, and logs the result.
@@ -92,10 +94,10 @@ impl<S: CheckStore> CheckService<S> {
         dialect: Dialect,
         device: &Device,
         context: &mut DeviceContext,
-        write: Option<DeviceWrite>,
+        seen: Option<Seen>,
         now: Timestamp,
     ) -> Result<CheckInResult, ApiError> {
-        let result = self.engine.check_in(device, context, write, now).await;
+        let result = self.engine.check_in(device, context, seen, now).await;
         let result = result.map_err(|error| refusal(&device.product, &device.id, error))?;
         log_check_in(dialect, device, &result);
         Ok(result)

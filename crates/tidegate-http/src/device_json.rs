@@ -1,7 +1,6 @@
 //! A check-in whose body is a `device.json`, as the native dialect and Ioto's send it.
 
 use lambda_http::Request;
-use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use tidegate_core::device::Delivery;
 use tidegate_core::guidance::NoOffer;
@@ -9,8 +8,9 @@ use tidegate_core::{Device, Timestamp};
 use tidegate_engine::device;
 use tidegate_engine::files::SignedFiles;
 use tidegate_engine::token::Proof;
-use tidegate_engine::{CheckInResult, Offered};
+use tidegate_engine::{CheckInResult, EngineError, Offered};
 use tidegate_store::CheckStore;
+use tidegate_store::store::Include;
 use tidegate_wire::ApiError;
 use tidegate_wire::answer::NativeAnswer;
 use tidegate_wire::device_json;
@@ -47,16 +47,21 @@ impl<S: CheckStore> CheckService<S> {
         proof: Proof,
         now: Timestamp,
     ) -> Result<NativeAnswer, ApiError> {
-        let mut context = self.context(&device.product, &device.id, proof, now).await?;
-        let (version, attributes) = (device.version.to_string(), without_version(object));
-        let write = device::changed(&device.product, &device.id, &context.record, version, attributes, now);
-        match self.check_in(dialect, device, &mut context, write, now).await? {
+        let mut context = self.context(&device.product, &device.id, proof, Include::Item, now).await?;
+        let seen = device::changed(&context, device.version.to_string(), object, now);
+        match self.check_in(dialect, device, &mut context, seen, now).await? {
             CheckInResult::Offer(offered) => {
                 let Offered { update, claim, check_again_after_s } = *offered;
-                let signed = self.engine.signed_files(&update, &claim, now).await;
-                let SignedFiles { files, ends } =
-                    signed.map_err(|error| refusal(&device.product, &device.id, error))?;
-                Ok(NativeAnswer::offer(&update, files, ends, check_again_after_s))
+                match self.engine.signed_files(&context, &update, &claim, now).await {
+                    Ok(SignedFiles { files, ends }) => {
+                        Ok(NativeAnswer::offer(&update, files, ends, check_again_after_s))
+                    }
+                    Err(EngineError::Busy) => {
+                        let NoOffer { reason, check_again_after_s, .. } = NoOffer::busy(device);
+                        Ok(NativeAnswer::nothing(reason.name(), None, check_again_after_s))
+                    }
+                    Err(error) => Err(refusal(&device.product, &device.id, error)),
+                }
             }
             CheckInResult::Held(held) => {
                 Ok(NativeAnswer::nothing(held.reason().name(), None, held.check_again_after_s()))
@@ -66,17 +71,4 @@ impl<S: CheckStore> CheckService<S> {
             }
         }
     }
-}
-
-/// The text of a `device.json` for the device's record. It leaves out the version, which has its own field.
-pub(crate) fn without_version(object: &Map<String, Value>) -> String {
-    struct WithoutVersion<'a>(&'a Map<String, Value>);
-
-    impl Serialize for WithoutVersion<'_> {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.collect_map(self.0.iter().filter(|(name, _)| *name != "version"))
-        }
-    }
-
-    serde_json::to_string(&WithoutVersion(object)).expect("a map of JSON values is JSON")
 }

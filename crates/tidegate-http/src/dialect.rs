@@ -48,6 +48,9 @@ pub(crate) fn refusal(product: &ProductId, device: &DeviceId, error: EngineError
         EngineError::BadDefinition { code, message } => ApiError::new(code, message),
         EngineError::WrongState(_)
         | EngineError::NotEditable(_)
+        | EngineError::ChangeUnderWay { .. }
+        | EngineError::Replaced(_)
+        | EngineError::ProductStopped(_)
         | EngineError::UnknownUpdate { .. }
         | EngineError::UnknownDevice(_)
         | EngineError::VersionExists { .. }
@@ -58,9 +61,9 @@ pub(crate) fn refusal(product: &ProductId, device: &DeviceId, error: EngineError
             tracing::error!(%product, %device, %error, "unexpected_refusal");
             ApiError::unavailable(retry_after_s(device))
         }
-        EngineError::CredentialsEnding => ApiError::unavailable(retry_after_s(device)),
-        EngineError::Store(StoreError::Conflict) => {
-            // Another request of the same device was faster; the device sends this again.
+        EngineError::CredentialsEnding | EngineError::Busy => ApiError::unavailable(retry_after_s(device)),
+        EngineError::Store(StoreError::Conflict | StoreError::Contended) => {
+            // Other requests were faster; the device sends this again.
             tracing::warn!(%product, %device, "store_contended");
             ApiError::unavailable(retry_after_s(device))
         }

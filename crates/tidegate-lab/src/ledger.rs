@@ -30,6 +30,11 @@ impl<D: Ord, E> Ledger<D, E> {
         self.entries.get(device)
     }
 
+    /// Every device with its entry, in the order of the devices.
+    pub fn iter(&self) -> impl Iterator<Item = (&D, &E)> {
+        self.entries.iter()
+    }
+
     /// Number of devices that were ever offered the update. `max_devices` limits it.
     #[must_use]
     pub fn devices(&self) -> u64 {

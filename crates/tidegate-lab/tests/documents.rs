@@ -62,7 +62,10 @@ fn every_guard_that_is_tested_is_named_here() {
     let named = named();
     for (file, path) in [
         ("guards", "crates/tidegate-lab/tests/guards.rs"),
-        ("reservation", "crates/tidegate-model/tests/reservation.rs"),
+        ("holds", "crates/tidegate-model/tests/protocol/holds.rs"),
+        ("reached", "crates/tidegate-model/tests/protocol/reached.rs"),
+        ("removed", "crates/tidegate-model/tests/protocol/removed.rs"),
+        ("unneeded", "crates/tidegate-model/tests/protocol/unneeded.rs"),
     ] {
         let tests = tests_of(&read(path));
         assert!(tests.len() > 8, "{path}: {tests:?}");

@@ -4,19 +4,22 @@
 use std::fmt::Write as _;
 
 use tidegate_core::{DeviceId, ProductId, UpdateId, Version};
+use tidegate_engine::recount::recount;
 use tidegate_lab::MemoryStore;
 use tidegate_lab::simulator::checker::Asked;
 use tidegate_lab::simulator::control::FaultPlan;
 use tidegate_lab::simulator::fault::{Call, Fault};
 use tidegate_lab::simulator::faulty::FaultyStore;
 use tidegate_lab::simulator::requests::{self, Answer};
-use tidegate_lab::simulator::world::{Ask, Done, World, moment};
+use tidegate_lab::simulator::world::{Ask, Done, Timing, World, moment};
+use tidegate_store::record::RolloutKey;
 
 const START_MS: i64 = 1_767_225_600_000;
 const PRODUCT: &str = "lamp";
 const MINUTE_MS: i64 = 60_000;
+const STREAM_SHARD: &str = "shardId-00000";
 /// Cells of the grid: a handler, one of its calls, and a fault that can happen to it.
-const CELLS: usize = 1395;
+const CELLS: usize = 2605;
 
 /// One handler in one situation.
 struct Scenario {
@@ -35,12 +38,14 @@ enum Step {
     Report(&'static str),
     Operate(&'static str, &'static str, &'static str),
     Sweep,
+    /// The next batch of the stream is counted.
+    Count,
     Wait(i64),
-    /// The next open of shards is cut off.
+    /// The next open of a shard is cut off.
     CutOpen,
 }
 
-use Step::{CheckIn, CutOpen, Operate, Report, Sweep, Wait};
+use Step::{CheckIn, Count, CutOpen, Operate, Report, Sweep, Wait};
 
 const CREATE: Step = Operate(
     "POST",
@@ -51,6 +56,8 @@ const ACTIVATE: Step = Operate("POST", "/2.0.0/activate", "{}");
 const PAUSE: Step = Operate("POST", "/2.0.0/pause", "{}");
 const RESUME: Step = Operate("POST", "/2.0.0/resume", "{}");
 const ABORT: Step = Operate("POST", "/2.0.0/abort", "{}");
+const STOP: Step = Operate("POST", "../stop", r#"{"reason":"a test"}"#);
+const RESUME_STOPPED: Step = Operate("POST", "../resume-stopped", r#"{"reason":"a test"}"#);
 const EDIT: Step = Operate("PATCH", "/2.0.0", r#"{"rollout":{"limits":{"max_devices":500}}}"#);
 const ONLY_ONE: Step = Operate("PATCH", "/2.0.0", r#"{"rollout":{"limits":{"max_devices":1}}}"#);
 const LOWER: Step = Operate("PATCH", "/2.0.0", r#"{"rollout":{"limits":{"max_in_flight":1}}}"#);
@@ -103,10 +110,21 @@ const SCENARIOS: &[Scenario] = &[
         given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), LOWER, Wait(11 * MINUTE_MS), Sweep],
         when: Report("INSTALL_SUCCESS"),
     },
+    Scenario { name: "count: a grant", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: Count },
     Scenario {
-        name: "report: the failure that stops",
-        given: &[CREATE, ACTIVATE, IMPATIENT, CheckIn("1.0.0")],
-        when: Report("INSTALL_ERROR"),
+        name: "count: a success by version",
+        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), Wait(2000), CheckIn("2.0.0")],
+        when: Count,
+    },
+    Scenario {
+        name: "count: a failure",
+        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), LOWER, Report("INSTALL_ERROR")],
+        when: Count,
+    },
+    Scenario {
+        name: "count: the failure that stops",
+        given: &[CREATE, ACTIVATE, IMPATIENT, CheckIn("1.0.0"), Report("INSTALL_ERROR")],
+        when: Count,
     },
     Scenario { name: "publish: create", given: &[], when: CREATE },
     Scenario { name: "publish: activate", given: &[CREATE], when: ACTIVATE },
@@ -115,6 +133,12 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "publish: edit", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: EDIT },
     Scenario { name: "publish: resume", given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), PAUSE], when: RESUME },
     Scenario { name: "publish: abort", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: ABORT },
+    Scenario { name: "publish: stop", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: STOP },
+    Scenario {
+        name: "publish: resume stopped",
+        given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), STOP],
+        when: RESUME_STOPPED,
+    },
     Scenario { name: "sweep: nothing due", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: Sweep },
     Scenario {
         name: "sweep: a due claim",
@@ -141,7 +165,7 @@ const SCENARIOS: &[Scenario] = &[
 
 /// A world with one device, one function of each kind, and no fault but the one that is asked for.
 struct Cell {
-    world: World<MemoryStore>,
+    world: World,
     update: UpdateId,
     violations: Vec<String>,
 }
@@ -149,7 +173,7 @@ struct Cell {
 impl Cell {
     fn new() -> Self {
         let store = FaultyStore::new(MemoryStore::new(), calm(), 7, moment(START_MS));
-        let mut world = World::new(store, START_MS);
+        let mut world = World::new(store, Timing::default(), START_MS);
         world.add_instance(0);
         let update = UpdateId::of(&ProductId::new(PRODUCT).unwrap(), &Version::new(2, 0, 0));
         Self { world, update, violations: Vec::new() }
@@ -175,9 +199,22 @@ impl Cell {
                 Ask::Report(requests::device("/v1/report", &token, body))
             }
             Operate(method, path, body) => {
-                Ask::Operate(requests::operator(method, &format!("/v1/products/{PRODUCT}/updates{path}"), body))
+                let path = match path.strip_prefix("..") {
+                    Some(path) => format!("/v1/products/{PRODUCT}{path}"),
+                    None => format!("/v1/products/{PRODUCT}/updates{path}"),
+                };
+                Ask::Operate(requests::operator(method, &path, body))
             }
             Sweep => Ask::Sweep,
+            Count => {
+                let memory = self.world.store().inner().clone();
+                let batch = memory.next_batch(STREAM_SHARD, 100)?;
+                let done = self.world.finish(0, Ask::Count(batch)).await;
+                if matches!(done, Done::Counted(Ok(_))) {
+                    memory.acknowledge(STREAM_SHARD);
+                }
+                return Some(done);
+            }
             Wait(ms) => {
                 self.world.pass(ms);
                 return None;
@@ -185,44 +222,59 @@ impl Cell {
             CutOpen => {
                 let mut is_first = true;
                 self.world.store().set_plan(Box::new(move |call, _| {
-                    (call == Call::OpenShards && std::mem::take(&mut is_first)).then_some(Fault::KilledBefore)
+                    (call == Call::OpenShard && std::mem::take(&mut is_first)).then_some(Fault::KilledBefore)
                 }));
                 return None;
             }
         };
-        let function_now = self.world.clock(0);
+        let asked = Asked {
+            device: id,
+            product,
+            version: Version::parse(version).unwrap(),
+            function_now: self.world.clock(0),
+            arrived: self.world.store().control().checker.moment(),
+        };
         let done = self.world.finish(0, ask).await;
         if let Done::Answered(answer) = &done {
-            self.answered(step, &id, &product, version, function_now, answer);
+            self.answered(step, &asked, answer);
         }
         Some(done)
     }
 
-    fn answered(
-        &mut self,
-        step: Step,
-        device: &DeviceId,
-        product: &ProductId,
-        version: &str,
-        function_now: tidegate_core::Timestamp,
-        answer: &Answer,
-    ) {
+    /// Counts everything, without a fault.
+    async fn count_everything(&mut self) {
+        self.world.store().set_plan(calm());
+        while let Some(done) = self.go(Count).await {
+            assert!(matches!(done, Done::Counted(Ok(_))), "{done}");
+        }
+    }
+
+    fn answered(&mut self, step: Step, asked: &Asked, answer: &Answer) {
         if answer.status == 503 && (answer.retry_after_s.is_none() || answer.text("update").is_some()) {
             self.violations.push(format!("503 without Retry-After or with an offer: {}", answer.body));
         }
         if answer.status >= 500 && answer.status != 503 {
             self.violations.push(answer.brief());
         }
+        if let Operate(..) = step
+            && answer.status == 404
+            && self.world.store().control().checker.in_force(&self.update).is_some()
+        {
+            self.violations.push(answer.brief());
+        }
         if let CheckIn(_) = step {
-            let version = Version::parse(version).unwrap();
-            let asked = Asked { device: device.clone(), product: product.clone(), version, function_now };
-            self.world.store().control().checker.answered(&asked, answer);
+            self.world.store().control().checker.answered(asked, answer);
         }
         if let Operate(_, path, _) = step
             && answer.status == 200
             && (path.ends_with("pause") || path.ends_with("abort"))
         {
             self.world.store().control().checker.acknowledged_stop(&self.update);
+        }
+        if let Operate(_, "../stop", _) = step
+            && answer.status == 200
+        {
+            self.world.store().control().checker.acknowledged_product_stop(&asked.product);
         }
     }
 
@@ -263,10 +315,11 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 async fn prepared(scenario: &Scenario) -> Cell {
     let mut cell = Cell::new();
-    for step in scenario.given {
+    for (number, step) in scenario.given.iter().enumerate() {
         cell.go(*step).await;
-        if !matches!(step, CutOpen) {
-            cell.world.store().set_plan(calm());
+        let is_left = matches!(scenario.when, Count) && number + 1 == scenario.given.len();
+        if !matches!(step, CutOpen) && !is_left {
+            cell.count_everything().await;
         }
     }
     cell
@@ -285,14 +338,22 @@ async fn calls_of(scenario: &Scenario) -> (Vec<Call>, String, String) {
 
 /// The same device, operator or schedule tries again, and the sweep runs twice.
 async fn settle_down(cell: &mut Cell, scenario: &Scenario) {
-    cell.world.store().set_plan(calm());
+    cell.count_everything().await;
     cell.world.pass(5000);
     cell.go(Sweep).await;
+    // What comes late comes before it is repeated.
+    cell.world.store().land_all();
     for _ in 0..2 {
         cell.go(scenario.when).await;
+        cell.count_everything().await;
         cell.world.pass(2000);
     }
     cell.go(Sweep).await;
+    cell.count_everything().await;
+    let rollout = RolloutKey::of(&ProductId::new(PRODUCT).unwrap(), &Version::new(2, 0, 0));
+    cell.world.store().compare_sums(&rollout);
+    let counts = recount(cell.world.store().inner()).await.unwrap();
+    cell.violations.extend(counts.drift.into_iter().map(|drift| format!("{drift:?}")));
 }
 
 struct Row {

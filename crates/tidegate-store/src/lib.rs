@@ -2,21 +2,23 @@
 //!
 //! [`store`] has the traits of the functions; [`dynamo`] implements them over one DynamoDB table;
 //! [`images`] stores the files in S3. The storage protocol that makes limits exact is in
-//! [`store::Reservation`] and `dynamo/reserve.rs`.
+//! [`store::GrantRequest`] and `dynamo/grant.rs`.
 
 mod aws;
 mod cdn;
 pub mod dynamo;
 pub mod https;
 pub mod images;
+pub mod metrics;
 pub mod record;
 pub mod schema;
 pub mod settings;
 pub mod store;
+pub mod stream;
 
 pub use dynamo::DynamoStore;
 pub use images::Images;
 pub use store::{
-    CheckStore, CloseRollouts, OpenRollouts, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, ReportStore,
-    SettleClaims, StoreError, SweepStore,
+    CheckStore, CloseRollouts, CountStore, OpenRollouts, PublishStore, RaiseCeilings, ReadCatalog, ReadDevices,
+    ReadUpdates, RecountStore, ReportStore, StoreError, SweepStore, WriteDevices,
 };

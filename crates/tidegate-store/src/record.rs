@@ -1,9 +1,16 @@
 //! Stored records other than claims and shards, whose types are in the core.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest, Sha256};
+use tidegate_core::claim::Halted;
+use tidegate_core::count::Sums;
+use tidegate_core::id::without_build;
+use tidegate_core::lifecycle::Force;
 use tidegate_core::limits::Allocation;
+use tidegate_core::status::Outcome;
 use tidegate_core::update::{Publication, StoredObject};
-use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
+use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
 
 /// The head of a product: a small item with the name of its current catalog and its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,6 +25,14 @@ pub struct Head {
     pub version_attribute: Option<String>,
     /// The compiled catalog in force, once there is one.
     pub catalog: Option<PublishedCatalog>,
+    /// True if an operator stopped the whole product.
+    pub is_stopped: bool,
+    /// Versions whose rollout was stopped. A version leaves the set when it is offered again, or with the first catalog
+    /// that does not contain it any more.
+    pub halted: BTreeSet<Version>,
+    /// Revision of the oldest catalog that may be used with this head: an older one may still offer an update that has
+    /// left [`halted`](Self::halted).
+    pub oldest_catalog: u64,
 }
 
 /// A compiled catalog that is in force.
@@ -36,6 +51,13 @@ impl PublishedCatalog {
         let digest = Sha256::digest(bytes);
         Self { revision, name: format!("{revision}-{}", hex::encode(digest.get(..8).unwrap_or_default())) }
     }
+
+    /// The head's revision when it was compiled, as its name says. [`revision`](Self::revision) is 0 while a new catalog
+    /// is requested.
+    #[must_use]
+    pub fn compiled_at(&self) -> u64 {
+        self.name.split_once('-').and_then(|(revision, _)| revision.parse().ok()).unwrap_or(0)
+    }
 }
 
 /// The usual name of the version attribute in SWUpdate and other hawkBit clients.
@@ -48,10 +70,107 @@ impl Head {
         self.catalog.as_ref().map_or(0, |catalog| catalog.revision) < self.revision
     }
 
+    /// The rollouts that were stopped.
+    #[must_use]
+    pub fn halted(&self, product: &ProductId) -> Halted {
+        let updates = self.halted.iter().map(|version| UpdateId::of(product, version)).collect();
+        Halted { all: self.is_stopped, updates }
+    }
+
     /// The attribute of hawkBit's configData with the device's version.
     #[must_use]
     pub fn version_attribute(&self) -> &str {
         self.version_attribute.as_deref().unwrap_or(VERSION_ATTRIBUTE)
+    }
+}
+
+/// Key of a rollout: a product and the version of one of its updates.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RolloutKey {
+    product: ProductId,
+    version: Version,
+}
+
+impl RolloutKey {
+    /// The rollout of the update with this version. Build metadata is not part of the key.
+    #[must_use]
+    pub fn of(product: &ProductId, version: &Version) -> Self {
+        Self { product: product.clone(), version: without_build(version) }
+    }
+
+    /// The product.
+    #[must_use]
+    pub fn product(&self) -> &ProductId {
+        &self.product
+    }
+
+    /// The version, without build metadata.
+    #[must_use]
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// The id of the update.
+    #[must_use]
+    pub fn update_id(&self) -> UpdateId {
+        UpdateId::of(&self.product, &self.version)
+    }
+}
+
+/// Change of a rollout that is under way. It is written before the shards are shut, so that any function can finish it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// The change.
+    pub change: Change,
+    /// Generation for which the shards are shut.
+    pub generation: u64,
+    /// Number of shards that are shut.
+    pub shards: u16,
+    /// The principal.
+    pub who: String,
+    /// The reason that was given.
+    pub reason: String,
+    /// The time at which it was written.
+    pub at: Timestamp,
+}
+
+/// A change of a rollout.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Another state.
+    Transition(Transition),
+    /// The pause of an update because its whole product is stopped.
+    Stop,
+    /// Another definition. The text names the changed settings for the audit log.
+    Edit {
+        /// The definition as JSON.
+        definition: String,
+        /// The changed settings.
+        settings: String,
+    },
+    /// The same limits, split over the shards anew.
+    Split,
+}
+
+impl Change {
+    /// Force of the change against others.
+    #[must_use]
+    pub fn force(&self) -> Force {
+        match self {
+            Self::Transition(transition) => transition.force(),
+            Self::Stop => Transition::Pause.force(),
+            Self::Edit { .. } | Self::Split => Force::Edit,
+        }
+    }
+
+    /// True if devices get nothing from the rollout from the moment on at which the change is written.
+    #[must_use]
+    pub fn halts(&self) -> bool {
+        match self {
+            Self::Transition(transition) => transition.halts(),
+            Self::Stop => true,
+            Self::Edit { .. } | Self::Split => false,
+        }
     }
 }
 
@@ -76,6 +195,12 @@ pub struct UpdateRecord {
     pub objects: Vec<StoredObject>,
     /// The reason of its last change of state.
     pub reason: String,
+    /// True if it is paused because its whole product was stopped.
+    pub is_paused_by_stop: bool,
+    /// The change that is under way.
+    pub wanted: Option<Wanted>,
+    /// True if a change of a claim could not be counted. Nothing more is granted than now until a recount.
+    pub needs_recount: bool,
     /// The time of its creation.
     pub created_at: Timestamp,
     /// The time of its last change.
@@ -83,6 +208,12 @@ pub struct UpdateRecord {
 }
 
 impl UpdateRecord {
+    /// Key of its rollout.
+    #[must_use]
+    pub fn rollout(&self) -> RolloutKey {
+        RolloutKey::of(&self.product, &self.version)
+    }
+
     /// The part of the record that the rules need beside the definition.
     #[must_use]
     pub fn publication(&self) -> Publication {
@@ -99,10 +230,16 @@ impl UpdateRecord {
 /// A device as it is stored.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DeviceRecord {
+    /// Number that increases with every write of the device's item. It is never set back.
+    pub revision: u64,
     /// Its version at the last check-in; `None` if it has only got a token so far.
     pub version: Option<String>,
-    /// Its `device.json` as JSON text.
-    pub attributes: String,
+    /// Digests of its stored `device.json`; `None` if there is none.
+    pub stored: Option<DocDigests>,
+    /// The time at which its `device.json` was stored.
+    pub stored_at: Option<Timestamp>,
+    /// Its `device.json` as JSON text, without the version; `None` if it was not read.
+    pub attributes: Option<String>,
     /// The time of its first request.
     pub first_seen: Option<Timestamp>,
     /// The time of its last request, accurate to a day.
@@ -111,8 +248,26 @@ pub struct DeviceRecord {
     pub token_generation: u32,
 }
 
+/// Digests of a `device.json`. They tell whether it has changed without a read of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DocDigests {
+    /// Digest of all attributes.
+    pub all: u64,
+    /// Digest of the attributes that a policy or a setting names.
+    pub named: u64,
+}
+
+/// A `device.json` without the version, to be stored beside the device's item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doc {
+    /// The JSON text.
+    pub json: String,
+    /// Its digests.
+    pub digests: DocDigests,
+}
+
 /// The stored data of a device: its record and its claims.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct KnownDevice {
     /// The record, if the device has ever sent a request or got a token.
     pub record: Option<DeviceRecord>,
@@ -120,21 +275,148 @@ pub struct KnownDevice {
     pub claims: Vec<(UpdateId, Claim)>,
 }
 
-/// A device record to be written. The counts by version move with it.
+impl KnownDevice {
+    /// The record, or an empty one.
+    #[must_use]
+    pub fn record_or_default(&self) -> DeviceRecord {
+        self.record.clone().unwrap_or_default()
+    }
+
+    /// The claim on an update.
+    #[must_use]
+    pub fn claim(&self, update: &UpdateId) -> Option<&Claim> {
+        self.claims.iter().find(|(claimed, _)| claimed == update).map(|(_, claim)| claim)
+    }
+}
+
+/// The part of a request that goes into a device's record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// The version that the device runs.
+    pub version: String,
+    /// Its `device.json`, if it must be stored.
+    pub doc: Option<Doc>,
+    /// The time of the request.
+    pub at: Timestamp,
+}
+
+/// A write of one device's item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceWrite {
     /// The product it belongs to.
     pub product: ProductId,
     /// The device.
     pub device: DeviceId,
-    /// The version that it runs now.
-    pub version: String,
-    /// The version in the record before. The write happens only if the record still has it.
-    pub previous_version: Option<String>,
-    /// Its `device.json` as JSON text.
-    pub attributes: String,
-    /// The time of the request.
-    pub seen_at: Timestamp,
+    /// True if the device had an item when it was read. Otherwise the write creates it, if there is still none.
+    pub is_known: bool,
+    /// The change of the record, if there is one.
+    pub seen: Option<Seen>,
+    /// The changes of claims. Each happens only if its claim is still as it was read.
+    pub claims: Vec<ClaimChange>,
+}
+
+/// The change of one claim. It is not the grant of a place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimChange {
+    /// The claim as it was read.
+    pub before: Claim,
+    /// The claim after.
+    pub after: Claim,
+    /// The device's report, if it is the cause.
+    pub note: Option<Note>,
+}
+
+/// The last report of a device about a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Name of the status.
+    pub status: String,
+    /// The percentage that is done.
+    pub progress: Option<u8>,
+    /// The message for operators.
+    pub message: Option<String>,
+}
+
+/// Sums over the claims of a rollout, and the time of the newest change that they contain.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tallied {
+    /// The sums.
+    pub sums: Sums,
+    /// The time at which the last change was counted; `None` if none ever was.
+    pub as_of: Option<Timestamp>,
+}
+
+/// Position in a stream shard: the sequence number of a record, as DynamoDB gives it, padded so that texts compare as
+/// numbers do. It has up to 40 digits, more than a number of DynamoDB holds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(String);
+
+/// Digits of a [`Position`].
+const POSITION_DIGITS: usize = 40;
+
+impl Position {
+    /// The position of a sequence number; `None` if it is no number of at most 40 digits.
+    #[must_use]
+    pub fn parse(sequence: &str) -> Option<Self> {
+        let is_number = (1..=POSITION_DIGITS).contains(&sequence.len()) && sequence.bytes().all(|b| b.is_ascii_digit());
+        is_number.then(|| Self(format!("{sequence:0>POSITION_DIGITS$}")))
+    }
+
+    /// The padded text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A tally: what one stream shard has contributed to some counts, and its position.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tally<T> {
+    /// The counts.
+    pub counts: T,
+    /// The position of the last counted record; `None` if there is no tally yet.
+    pub position: Option<Position>,
+}
+
+/// A page of devices whose reservations end at about the same time. Pages are hints: the device's item is the truth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DuePage {
+    /// Its name. Names sort by the time at which the page is due.
+    pub name: String,
+    /// The devices.
+    pub devices: Vec<DeviceId>,
+}
+
+impl DuePage {
+    /// Most devices on a page: an item of 1 KB.
+    pub const MOST_DEVICES: usize = 30;
+
+    /// The page that is due at `due`. `writer` makes the name unique.
+    #[must_use]
+    pub fn new(due: Timestamp, writer: &str, devices: Vec<DeviceId>) -> Self {
+        Self { name: format!("{}#{writer}", Self::name_at(due)), devices }
+    }
+
+    /// The beginning of the names of all pages that are due at `due`.
+    #[must_use]
+    pub fn name_at(due: Timestamp) -> String {
+        format!("{:013}", due.as_millisecond().max(0))
+    }
+}
+
+/// An entry of the list of devices with one outcome. It is a hint: the device's item is the truth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutcomeEntry {
+    /// The device.
+    pub device: DeviceId,
+    /// The outcome.
+    pub outcome: Outcome,
+    /// The message of its last report.
+    pub message: Option<String>,
+    /// The number of its attempts.
+    pub attempts: u32,
+    /// The revision of the device's item. A later one replaces an earlier one.
+    pub revision: u64,
 }
 
 /// An entry of the audit log: a change with its author and reason.
@@ -168,15 +450,4 @@ pub struct SeriesPoint {
     pub succeeded: u64,
     pub failed: u64,
     pub timed_out: u64,
-}
-
-/// Key of a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClaimKey {
-    /// The product.
-    pub product: ProductId,
-    /// The device.
-    pub device: DeviceId,
-    /// The update.
-    pub update: UpdateId,
 }

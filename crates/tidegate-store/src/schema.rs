@@ -1,15 +1,15 @@
-//! The one table: its keys and its index. Terraform makes the same one in the cloud.
+//! The one table: its keys, its index and its stream. Terraform makes the same one in the cloud.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
-    ScalarAttributeType,
+    ScalarAttributeType, StreamSpecification, StreamViewType,
 };
 
 use crate::store::{StoreError, Stored};
 
-/// The sparse index: claims that are reserved, by their end; devices, by their version.
-pub const INDEX: &str = "listing";
+/// The sparse index: devices by their version.
+pub const INDEX: &str = "versions";
 
 /// Creates the table, unless it exists.
 ///
@@ -25,15 +25,18 @@ pub async fn create_table(client: &Client, table: &str) -> Stored<()> {
     let built = || -> Result<_, aws_sdk_dynamodb::error::BuildError> {
         let index = GlobalSecondaryIndex::builder()
             .index_name(INDEX)
-            .key_schema(key("index_pk", KeyType::Hash)?)
-            .key_schema(key("index_sk", KeyType::Range)?)
+            .key_schema(key("on", KeyType::Hash)?)
+            .key_schema(key("id", KeyType::Range)?)
             .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
             .build()?;
-        let attributes =
-            ["pk", "sk", "index_pk", "index_sk"].map(attribute).into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok((index, attributes, key("pk", KeyType::Hash)?, key("sk", KeyType::Range)?))
+        let attributes = ["pk", "sk", "on", "id"].map(attribute).into_iter().collect::<Result<Vec<_>, _>>()?;
+        let stream = StreamSpecification::builder()
+            .stream_enabled(true)
+            .stream_view_type(StreamViewType::NewAndOldImages)
+            .build()?;
+        Ok((index, attributes, key("pk", KeyType::Hash)?, key("sk", KeyType::Range)?, stream))
     };
-    let (index, attributes, hash, range) = built().map_err(StoreError::unavailable)?;
+    let (index, attributes, hash, range, stream) = built().map_err(StoreError::unavailable)?;
     let created = client
         .create_table()
         .table_name(table)
@@ -42,6 +45,7 @@ pub async fn create_table(client: &Client, table: &str) -> Stored<()> {
         .key_schema(hash)
         .key_schema(range)
         .global_secondary_indexes(index)
+        .stream_specification(stream)
         .send()
         .await;
     match created {

@@ -6,12 +6,16 @@ use std::future::Future;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::error::DisplayErrorContext;
-use tidegate_core::claim::CountDelta;
-use tidegate_core::limits::Allocation;
+use tidegate_core::count::Sums;
+use tidegate_core::limits::Caps;
 use tidegate_core::shard::{Gate, Grant, Shard};
-use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId, Version};
+use tidegate_core::status::Outcome;
+use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, Version};
 
-use crate::record::{AuditEntry, ClaimKey, DeviceRecord, DeviceWrite, Head, KnownDevice, SeriesPoint, UpdateRecord};
+use crate::record::{
+    AuditEntry, DeviceWrite, DuePage, Head, KnownDevice, OutcomeEntry, Position, RolloutKey, Seen, SeriesPoint,
+    Tallied, Tally, UpdateRecord,
+};
 
 /// Error of a store call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +26,9 @@ pub enum StoreError {
     /// Another request changed the record first.
     #[error("another request changed the record first")]
     Conflict,
+    /// Until the deadline, other requests wrote the same records, or the table took no more writes. Nothing was written.
+    #[error("too many requests write the same records at this moment")]
+    Contended,
     /// A record cannot be understood.
     #[error("a stored record cannot be understood: {0}")]
     Corrupt(#[source] Cause),
@@ -109,25 +116,28 @@ pub enum Freshness {
     Strong,
 }
 
-/// One attempt to reserve a slot. One transaction writes the claim and its shard, both or neither.
+/// One attempt to grant a place. One transaction writes the device and a shard, both or neither.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reservation {
-    /// Key of the claim.
-    pub key: ClaimKey,
+pub struct GrantRequest {
+    /// The rollout.
+    pub rollout: RolloutKey,
+    /// The device.
+    pub device: DeviceId,
+    /// Revision of the device's item as it was read; `None` for a device that was never seen. The epoch of the new
+    /// claim is one more, so no two grants of a device have the same epoch.
+    pub revision: Option<u64>,
     /// The generation of the update in the decision.
     pub generation: u64,
-    /// The counters that must be below their caps.
+    /// The counters that must have room.
     pub grant: Grant,
-    /// The claim before, if the grant is not the first.
-    pub previous: Option<Claim>,
-    /// The claim after.
-    pub claim: Claim,
-    /// Changes of the counters beside the grant itself.
-    pub delta: CountDelta,
+    /// The claim before, if there is one.
+    pub before: Option<Claim>,
+    /// The claim after. Its shard is the one that is asked.
+    pub after: Claim,
     /// The period in which the grant counts; `None` when the rate is not limited.
     pub period: Option<Period>,
-    /// The device's record, if it must be written too.
-    pub device: Option<DeviceWrite>,
+    /// The change of the device's record, if there is one.
+    pub seen: Option<Seen>,
 }
 
 /// The period in which a grant counts.
@@ -139,19 +149,81 @@ pub enum Period {
     New(i64),
 }
 
-/// Result of a reservation.
+/// Result of a grant.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Reserved {
+pub enum Granted {
     /// The claim is committed.
-    Granted,
-    /// The device has a different claim than expected; nothing was written.
-    OtherClaim(Option<Claim>),
+    Yes,
+    /// The device is not as it was read; nothing was written. It is now so.
+    OtherDevice(Box<KnownDevice>),
     /// The shard's conditions do not hold; nothing was written. `None` when it does not exist.
     Refused(Option<Shard>),
-    /// The device's record is different than expected; nothing was written.
-    OtherDevice,
-    /// Other requests write the same records at this moment; nothing was written.
-    Busy,
+}
+
+/// Result of a write of a device's item.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Written {
+    /// It is committed.
+    Yes,
+    /// The device or a claim is not as it was read; nothing was written. It is now so.
+    OtherDevice(Box<KnownDevice>),
+}
+
+/// Result of shutting one shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shut {
+    /// It grants nothing for this generation or an earlier one.
+    Yes,
+    /// It belongs to a later generation: a later change has taken over.
+    LaterChange,
+}
+
+/// How a shard is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// The generation for which it was shut.
+    pub generation: u64,
+    /// Its caps.
+    pub caps: Caps,
+    /// The number of grants of places that it may reach.
+    pub ceiling: u64,
+    /// The period for which the caps were split.
+    pub period: i64,
+}
+
+/// Patience with contention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// One try: the caller has something else to try.
+    None,
+    /// As long as a device waits.
+    Long,
+}
+
+/// The part of a device that a read includes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Include {
+    /// Its item, with its claims.
+    Item,
+    /// Its item and its `device.json`.
+    ItemAndDoc,
+}
+
+/// State of a change of an update that a write expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// The generation of the record.
+    pub generation: u64,
+    /// The generation of the change that is under way, if one is.
+    pub wanted: Option<u64>,
+}
+
+impl Expected {
+    /// The state of `record`.
+    #[must_use]
+    pub fn of(record: &UpdateRecord) -> Self {
+        Self { generation: record.generation, wanted: record.wanted.as_ref().map(|wanted| wanted.generation) }
+    }
 }
 
 /// Reads a product's head and its compiled catalog.
@@ -173,11 +245,18 @@ pub trait ReadDevices: Send + Sync + 'static {
         &self,
         product: &ProductId,
         device: &DeviceId,
+        include: Include,
         freshness: Freshness,
     ) -> impl Future<Output = Stored<KnownDevice>> + Send;
 }
 
-/// Reads the records of updates and the shards of their rollouts.
+/// Writes devices and their claims. It gives no place to anyone.
+pub trait WriteDevices: ReadDevices {
+    /// Writes a device's item, in one write. Its `device.json` is written before, if it must be.
+    fn write_device(&self, write: &DeviceWrite) -> impl Future<Output = Stored<Written>> + Send;
+}
+
+/// Reads the records of updates and the counters of their rollouts.
 pub trait ReadUpdates: Send + Sync + 'static {
     /// Every update of a product. An unreadable record is logged and left out, so it does not hide the others.
     fn updates(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<UpdateRecord>>> + Send;
@@ -189,85 +268,93 @@ pub trait ReadUpdates: Send + Sync + 'static {
         version: &Version,
     ) -> impl Future<Output = Stored<Option<UpdateRecord>>> + Send;
 
-    /// The shards of an update, freshly read; `None` for one that does not exist.
-    fn shards(&self, update: &UpdateId, count: u16) -> impl Future<Output = Stored<Vec<Option<Shard>>>> + Send;
+    /// The shards of a rollout, freshly read; `None` for one that does not exist.
+    fn shards(&self, rollout: &RolloutKey, count: u16) -> impl Future<Output = Stored<Vec<Option<Shard>>>> + Send;
+
+    /// The sums over the claims of a rollout, freshly read, as far as the stream was counted.
+    fn tallied(&self, rollout: &RolloutKey) -> impl Future<Output = Stored<Tallied>> + Send;
 }
 
-/// Ends a claim's reservation: by a report, by a check-in with the new version, or by expiry.
-pub trait SettleClaims: Send + Sync + 'static {
-    /// Replaces `before` by `after` and moves its shard's counters, in one transaction.
-    ///
-    /// # Errors
-    /// `Conflict`, when the stored claim differs from `before`; nothing is written then.
-    fn settle(
+/// Raises ceilings. Only a function that has judged the same sums may do that.
+pub trait RaiseCeilings: ReadUpdates {
+    /// Raises the ceiling of a shard. It changes nothing when the shard has another generation, or a ceiling that is as
+    /// high.
+    fn raise_ceiling(
         &self,
-        key: &ClaimKey,
-        before: &Claim,
-        after: &Claim,
-        delta: CountDelta,
+        rollout: &RolloutKey,
+        shard: u16,
+        generation: u64,
+        ceiling: u64,
     ) -> impl Future<Output = Stored<()>> + Send;
 }
 
-/// Changes an update so that less is granted than before, and puts the result in force.
-pub trait CloseRollouts: Send + Sync + 'static {
-    /// Replaces an update whose generation is still `expected`, raises the revision of the head, and writes the audit
-    /// entry, in one transaction.
+/// Changes an update so that less is granted than before.
+pub trait CloseRollouts: ReadUpdates {
+    /// Writes the change that `update` wants, raises the revision of the head, puts the version into the head's halted
+    /// ones if the change halts, and writes the audit entry, in one transaction.
     ///
     /// # Errors
-    /// `Conflict`, when the generation is another one; nothing is written then.
-    fn change_update(
+    /// `Conflict`, when the record is not as expected; nothing is written then.
+    fn want(
         &self,
         update: &UpdateRecord,
-        expected: u64,
-        audit: &AuditEntry,
+        expected: Expected,
+        audit: Option<&AuditEntry>,
     ) -> impl Future<Output = Stored<()>> + Send;
 
-    /// Shuts every shard for `generation`: after this, no grant of an earlier one can commit.
-    ///
-    /// # Errors
-    /// `Conflict`, when a shard belongs to a later generation.
-    fn close_shards(
+    /// Shuts one shard for `generation`: after this, no grant can commit until it is opened. It creates a shard that
+    /// does not exist.
+    fn shut_shard(
         &self,
-        update: &UpdateId,
-        count: u16,
+        rollout: &RolloutKey,
+        shard: u16,
         gate: Gate,
         generation: u64,
+    ) -> impl Future<Output = Stored<Shut>> + Send;
+
+    /// Replaces an update whose change under way is still the expected one, ends this change, raises the revision of
+    /// the head, and writes the audit entry, in one transaction. An active update leaves the head's halted ones; that is
+    /// refused while its product is stopped.
+    ///
+    /// # Errors
+    /// `Conflict`, when the record is not as expected; nothing is written then.
+    fn record_change(
+        &self,
+        update: &UpdateRecord,
+        expected: Expected,
+        audit: Option<&AuditEntry>,
     ) -> impl Future<Output = Stored<()>> + Send;
+}
+
+/// Changes an update so that more may be granted than before, and puts catalogs in force.
+pub trait OpenRollouts: CloseRollouts + RaiseCeilings {
+    /// Opens a shard that is shut for the same generation; `false` when it is not.
+    fn open_shard(
+        &self,
+        rollout: &RolloutKey,
+        shard: u16,
+        opening: &Opening,
+    ) -> impl Future<Output = Stored<bool>> + Send;
 
     /// Stores a compiled catalog that contains every change up to `revision`, and puts it in force; `false` when a
-    /// catalog of this revision or a later one is in force already. The previous catalog stays readable.
+    /// catalog of this revision or a later one is in force already. The versions in `ended` leave the head's halted
+    /// ones, because the catalog does not contain them. The previous catalog stays readable.
     fn put_catalog(
         &self,
         product: &ProductId,
         revision: u64,
         bytes: Vec<u8>,
+        ended: &[Version],
     ) -> impl Future<Output = Stored<bool>> + Send;
 }
 
-/// Changes an update so that more may be granted than before.
-pub trait OpenRollouts: CloseRollouts {
-    /// Opens every shard for `generation` with these caps, creating those that do not exist.
-    ///
-    /// # Errors
-    /// `Conflict`, when a shard belongs to a later generation.
-    fn open_shards(
-        &self,
-        update: &UpdateId,
-        allocation: &Allocation,
-        generation: u64,
-    ) -> impl Future<Output = Stored<()>> + Send;
-}
-
 /// The rights of `check`.
-pub trait CheckStore: ReadCatalog + ReadDevices + SettleClaims {
-    /// Tries to reserve a slot.
-    fn reserve(&self, reservation: &Reservation) -> impl Future<Output = Stored<Reserved>> + Send;
+pub trait CheckStore: ReadCatalog + WriteDevices {
+    /// Tries to grant a place.
+    fn grant(&self, request: &GrantRequest, patience: Patience) -> impl Future<Output = Stored<Granted>> + Send;
 
-    /// Writes a device's record and moves the counts by version.
-    ///
-    /// # Errors
-    /// `Conflict`, when the record is different than expected.
-    fn save_device(&self, write: &DeviceWrite) -> impl Future<Output = Stored<()>> + Send;
+    /// One shard as it was at most a moment ago: an eventually consistent read.
+    fn shard(&self, rollout: &RolloutKey, shard: u16) -> impl Future<Output = Stored<Option<Shard>>> + Send;
 
     /// Asks the sweep for a new compiled catalog, because the one of this name cannot be read. Does nothing when
     /// another is in force.
@@ -276,49 +363,81 @@ pub trait CheckStore: ReadCatalog + ReadDevices + SettleClaims {
     /// Adds to the number of deferrals of an update, by objection.
     fn add_deferrals(
         &self,
-        update: &UpdateId,
+        rollout: &RolloutKey,
         counts: &BTreeMap<&'static str, u64>,
     ) -> impl Future<Output = Stored<()>> + Send;
 }
 
-/// The rights of `report`. It may close rollouts, because a reported failure can stop one. It opens no rollout, creates
-/// no update and revokes no token.
-pub trait ReportStore: ReadCatalog + ReadDevices + ReadUpdates + SettleClaims + CloseRollouts {
-    /// Settles a claim as [`SettleClaims::settle`] does, and writes the device's record in the same transaction. It is
-    /// for devices whose check-ins do not contain their version.
-    ///
-    /// # Errors
-    /// `Conflict`, when the claim or the record is different than expected; nothing is written then.
-    fn settle_and_save(
-        &self,
-        key: &ClaimKey,
-        before: &Claim,
-        after: &Claim,
-        delta: CountDelta,
-        device: &DeviceWrite,
-    ) -> impl Future<Output = Stored<()>> + Send;
+/// The rights of `report`. It writes devices, and nothing else.
+pub trait ReportStore: ReadCatalog + ReadUpdates + WriteDevices {}
 
-    /// Writes a device's record and no claim: the device reports a version that it did not get through a claim.
-    ///
-    /// # Errors
-    /// `Conflict`, when the record is different than expected.
-    fn save_running(&self, device: &DeviceWrite) -> impl Future<Output = Stored<()>> + Send;
+/// The rights of `count`. It may close rollouts, because a counted failure can stop one. It opens none.
+pub trait CountStore: CloseRollouts + RaiseCeilings {
+    /// The tally of a stream shard over the claims of a rollout, freshly read.
+    fn tally(&self, rollout: &RolloutKey, stream_shard: &str) -> impl Future<Output = Stored<Tally<Sums>>> + Send;
 
-    /// Stores a progress status, if the claim is still reserved; returns true if it was.
-    fn note_progress(
+    /// Replaces a tally whose position is still the one in `before`; `false` when it is not.
+    fn put_tally(
         &self,
-        key: &ClaimKey,
-        status: &str,
-        progress: Option<u8>,
-        message: Option<&str>,
+        rollout: &RolloutKey,
+        stream_shard: &str,
+        before: Option<&Position>,
+        after: &Tally<Sums>,
         now: Timestamp,
     ) -> impl Future<Output = Stored<bool>> + Send;
+
+    /// The tally of a stream shard over the versions of a product's devices, freshly read.
+    fn version_tally(
+        &self,
+        product: &ProductId,
+        stream_shard: &str,
+    ) -> impl Future<Output = Stored<Tally<VersionCounts>>> + Send;
+
+    /// Replaces a tally of versions, as [`put_tally`](Self::put_tally) does.
+    fn put_version_tally(
+        &self,
+        product: &ProductId,
+        stream_shard: &str,
+        before: Option<&Position>,
+        after: &Tally<VersionCounts>,
+    ) -> impl Future<Output = Stored<bool>> + Send;
+
+    /// Writes a page of devices. The same page may be written again.
+    fn put_due_page(&self, rollout: &RolloutKey, page: &DuePage) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Writes an entry into the list of an outcome, unless a later one is there.
+    fn put_entry(&self, rollout: &RolloutKey, entry: &OutcomeEntry) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Removes a device from the list of an outcome, unless a later entry is there.
+    fn remove_entry(
+        &self,
+        rollout: &RolloutKey,
+        device: &DeviceId,
+        outcome: Outcome,
+        revision: u64,
+    ) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Marks a rollout whose counts are not certain any more, because a record of the stream could not be read. Its
+    /// ceilings are not raised until it is repaired.
+    fn mark_for_recount(&self, product: &ProductId, version: &Version) -> impl Future<Output = Stored<()>> + Send;
 }
 
+/// Numbers of devices by version. A number is negative for a moment while a stream shard is split.
+pub type VersionCounts = BTreeMap<String, i64>;
+
 /// The rights of `publish`.
-pub trait PublishStore: ReadCatalog + ReadDevices + ReadUpdates + OpenRollouts {
+pub trait PublishStore: ReadCatalog + ReadDevices + OpenRollouts {
     /// Creates a draft, and its product with the first one. `false` when the version exists.
     fn create_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> impl Future<Output = Stored<bool>> + Send;
+
+    /// Sets or removes the flag that stops a whole product, and writes the audit entry, in one transaction; `false` when
+    /// the product does not exist.
+    fn set_stopped(
+        &self,
+        product: &ProductId,
+        is_stopped: bool,
+        audit: &AuditEntry,
+    ) -> impl Future<Output = Stored<bool>> + Send;
 
     /// Writes an audit entry that belongs to no transition of an update.
     fn audit(&self, product: &ProductId, entry: &AuditEntry) -> impl Future<Output = Stored<()>> + Send;
@@ -326,7 +445,7 @@ pub trait PublishStore: ReadCatalog + ReadDevices + ReadUpdates + OpenRollouts {
     /// The audit log, oldest first.
     fn audit_log(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<AuditEntry>>> + Send;
 
-    /// The number of devices on each version.
+    /// The number of devices on each version, as far as the stream was counted.
     fn versions(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<(String, u64)>>> + Send;
 
     /// A page of the devices that run a version, in the order of their ids.
@@ -344,29 +463,42 @@ pub trait PublishStore: ReadCatalog + ReadDevices + ReadUpdates + OpenRollouts {
     fn set_product(&self, product: &ProductId, head: &Head) -> impl Future<Output = Stored<bool>> + Send;
 
     /// The number of deferrals of an update, by objection.
-    fn deferrals(&self, update: &UpdateId) -> impl Future<Output = Stored<BTreeMap<String, u64>>> + Send;
+    fn deferrals(&self, rollout: &RolloutKey) -> impl Future<Output = Stored<BTreeMap<String, u64>>> + Send;
 
     /// The counters of a rollout over time, oldest first.
-    fn series(&self, update: &UpdateId) -> impl Future<Output = Stored<Vec<SeriesPoint>>> + Send;
+    fn series(&self, rollout: &RolloutKey) -> impl Future<Output = Stored<Vec<SeriesPoint>>> + Send;
 }
 
 /// The rights of `sweep`.
-pub trait SweepStore: ReadCatalog + ReadUpdates + SettleClaims + OpenRollouts {
-    /// Claims whose reservation ended by `now`, as the index lists them: some may have been settled
-    /// meanwhile. At most a few thousand at a time.
-    fn due_claims(&self, now: Timestamp) -> impl Future<Output = Stored<Vec<ClaimKey>>> + Send;
+pub trait SweepStore: ReadCatalog + WriteDevices + OpenRollouts {
+    /// Pages of devices that were due before `end`, the earliest first. At most a few hundred at a time.
+    fn due_pages(&self, rollout: &RolloutKey, end: Timestamp) -> impl Future<Output = Stored<Vec<DuePage>>> + Send;
 
-    /// One claim, freshly read.
-    fn claim(&self, key: &ClaimKey) -> impl Future<Output = Stored<Option<Claim>>> + Send;
+    /// Writes a page of devices.
+    fn move_due_page(&self, rollout: &RolloutKey, page: &DuePage) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Removes a page, after each of its devices is settled or on a later page.
+    fn remove_due_page(&self, rollout: &RolloutKey, name: &str) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Devices with their claims, freshly read. A device without an item is left out.
+    fn devices(
+        &self,
+        product: &ProductId,
+        devices: &[DeviceId],
+    ) -> impl Future<Output = Stored<Vec<(DeviceId, KnownDevice)>>> + Send;
 
     /// Stores the counters of a rollout. A later point of the same hour replaces an earlier one.
-    fn record_series(&self, update: &UpdateId, point: &SeriesPoint) -> impl Future<Output = Stored<()>> + Send;
+    fn record_series(&self, rollout: &RolloutKey, point: &SeriesPoint) -> impl Future<Output = Stored<()>> + Send;
 }
 
-impl KnownDevice {
-    /// The record, or an empty one.
-    #[must_use]
-    pub fn record_or_default(&self) -> DeviceRecord {
-        self.record.clone().unwrap_or_default()
-    }
+/// A page of a scan: devices with their claims, and where the next page starts.
+pub type ScannedDevices = (Vec<(ProductId, DeviceId, KnownDevice)>, Option<String>);
+
+/// Reads every device, for a recount.
+pub trait RecountStore: ReadCatalog + ReadUpdates {
+    /// A page of all devices of all products, and where the next page starts.
+    fn scan_devices(&self, after: Option<&str>) -> impl Future<Output = Stored<ScannedDevices>> + Send;
+
+    /// The number of devices on each version, as far as the stream was counted. Zeros are left out.
+    fn version_counts(&self, product: &ProductId) -> impl Future<Output = Stored<VersionCounts>> + Send;
 }

@@ -64,6 +64,8 @@ error_codes! {
     VersionExists "version_exists" 409 "the version exists with other content",
     WrongState "wrong_state" 409 "the transition is not allowed from the update's state",
     Conflict "conflict" 409 "another operator changed the update at the same time",
+    ChangeUnderWay "change_under_way" 409 "another change of the update is under way and at least as strong",
+    ProductStopped "product_stopped" 409 "the whole product is stopped; resume it first",
     ContentImmutable "content_immutable" 409 "only the rollout of an update may change",
     ImageMissing "image_missing" 409 "the bytes of a file have not been uploaded",
     ImageMismatch "image_mismatch" 409 "the uploaded bytes are not the ones that were announced",

@@ -422,6 +422,8 @@ fn schemas() -> Value {
         operator::Metrics,
         operator::Product,
         operator::ProductChange,
+        operator::ProductStopped,
+        operator::ProductResumed,
         operator::DeviceView,
         operator::DeviceList,
         operator::VersionList,

@@ -225,6 +225,10 @@ routes! {
         ShowProduct GET "/v1/products/{product}" Operator Product,
         /// Changes a product's settings.
         EditProduct PATCH "/v1/products/{product}" Operator Product,
+        /// Stops every rollout of a product.
+        StopProduct POST "/v1/products/{product}/stop" Operator Product,
+        /// Resumes what the stop of a product paused.
+        ResumeStopped POST "/v1/products/{product}/resume-stopped" Operator Product,
         /// Issues the token that all devices of a product may share.
         IssueProductToken PUT "/v1/products/{product}/token" Operator Product,
         /// Shows who changed what, and why.

@@ -24,6 +24,10 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const UPLOAD_ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// Far above any answer of the service (a page of 1,000 devices is below 1 MiB).
 const ANSWER_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
+/// Times that an unfinished change is repeated.
+const MOST_REPEATS: usize = 30;
+/// Interval between these.
+const REPEAT_EVERY: Duration = Duration::from_secs(1);
 
 /// The party that a client speaks for.
 #[derive(Clone)]
@@ -107,7 +111,22 @@ impl ApiClient {
         self.call(Method::POST, path, Some(body.to_string().into_bytes()))
     }
 
-    /// The same, with the time of the answer, as in [`ApiClient::get_dated`].
+    /// Repeats a change until the service has finished it, for half a minute; answers the last document. The change is in
+    /// force already, and the service goes on without us.
+    pub fn post_until_done(&self, path: &ApiPath, body: &Value) -> CommandResult<Value> {
+        let mut document = self.post(path, body)?;
+        for _ in 0..MOST_REPEATS {
+            let has_left = document["left"].as_array().is_some_and(|left| !left.is_empty());
+            if document["shards_left"].is_null() && !has_left {
+                break;
+            }
+            std::thread::sleep(REPEAT_EVERY);
+            document = self.post(path, body)?;
+        }
+        Ok(document)
+    }
+
+    /// The same as [`ApiClient::post`], with the time of the answer, as in [`ApiClient::get_dated`].
     pub fn post_dated(&self, path: &ApiPath, body: &Value) -> CommandResult<(Value, Option<jiff::Timestamp>)> {
         self.call_dated(Method::POST, path, Some(body.to_string().into_bytes()))
     }

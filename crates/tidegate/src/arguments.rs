@@ -31,8 +31,12 @@ pub enum Command {
     /// List, show and change updates
     #[command(subcommand)]
     Updates(crate::updates::UpdatesCommand),
-    /// Emergency stop: pause every active update of a product
+    /// Emergency stop: no device gets anything of a product any more
     Stop(crate::stop::StopArgs),
+    /// Undo a stop: the updates that it paused go on
+    ResumeStopped(crate::stop::StopArgs),
+    /// Compare the counts with the devices
+    Repair(crate::repair::RepairArgs),
     /// Follow a rollout until it ends
     Watch(crate::watch::WatchArgs),
     /// Explain which update a device gets, and why it does not get the others

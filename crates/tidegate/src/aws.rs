@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
@@ -38,18 +38,7 @@ impl AwsIdentity {
     /// # Errors
     /// When there are no credentials, or no region.
     pub fn load(api: &str, profile: Option<&str>, region: Option<&str>) -> CommandResult<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|cause| CommandError::failed("no_runtime", cause.to_string()).because(cause))?;
-        let https =
-            https::client(Roots::System).map_err(|error| CommandError::usage(error.to_string()).because(error))?;
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https);
-        if let Some(profile) = profile {
-            loader = loader.profile_name(profile);
-        }
-        if let Some(region) = region.or_else(|| region_of(api)) {
-            loader = loader.region(Region::new(region.to_owned()));
-        }
-        let config = runtime.block_on(loader.load());
+        let (config, runtime) = config(profile, region.or_else(|| region_of(api)))?;
         let region = config
             .region()
             .map(ToString::to_string)
@@ -87,6 +76,25 @@ impl AwsIdentity {
         instructions.apply_to_request_http1x(request);
         Ok(())
     }
+}
+
+/// The SDK's configuration of a person: `profile`, or the environment's, with the runtime that loaded it.
+///
+/// # Errors
+/// When there is no runtime, or the certificates of the machine cannot be read.
+pub fn config(profile: Option<&str>, region: Option<&str>) -> CommandResult<(SdkConfig, Runtime)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|cause| CommandError::failed("no_runtime", cause.to_string()).because(cause))?;
+    let https = https::client(Roots::System).map_err(|error| CommandError::usage(error.to_string()).because(error))?;
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https);
+    if let Some(profile) = profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region.to_owned()));
+    }
+    let config = runtime.block_on(loader.load());
+    Ok((config, runtime))
 }
 
 fn no_credentials() -> CommandError {

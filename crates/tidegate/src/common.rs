@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use aws_config::SdkConfig;
 use clap::Args;
+use tokio::runtime::Runtime;
 use ureq::tls::{ClientCert, PemItem, PrivateKey, parse_pem};
 
 use crate::api_client::{ApiClient, Credential};
@@ -142,6 +144,11 @@ impl Common {
     /// A client that speaks as a device.
     pub fn device(&self, token: String) -> CommandResult<ApiClient> {
         ApiClient::with_certificate(&self.api, Credential::DeviceToken(token), self.certificate()?)
+    }
+
+    /// The SDK's configuration of this person, with the runtime that loaded it.
+    pub fn aws_config(&self) -> CommandResult<(SdkConfig, Runtime)> {
+        crate::aws::config(self.profile.as_deref(), self.region.as_deref())
     }
 
     fn aws_identity(&self) -> CommandResult<AwsIdentity> {

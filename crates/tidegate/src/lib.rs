@@ -26,6 +26,7 @@ pub mod policy_command;
 pub mod progress;
 pub mod publish;
 pub mod reason;
+pub mod repair;
 pub mod rollout_options;
 pub mod rollout_view;
 pub mod settings;
@@ -88,6 +89,8 @@ fn dispatch(arguments: Arguments, output: &Output) -> CommandResult {
         Command::Import(args) => import::run(&args, &common, output),
         Command::Updates(command) => updates::run(command, &common, output),
         Command::Stop(args) => stop::run(args, &common, output),
+        Command::ResumeStopped(args) => stop::resume(args, &common, output),
+        Command::Repair(args) => repair::run(args, &common, output),
         Command::Watch(args) => watch::run(args, &common, output),
         Command::Why(args) => why::run(args, &common, output),
         Command::Versions => versions::run(&common, output),

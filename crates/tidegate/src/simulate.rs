@@ -6,8 +6,9 @@ mod rollout;
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use tidegate_lab::simulator::Guard;
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use tidegate_lab::Guard;
 
 use crate::common::Common;
 use crate::error::CommandResult;
@@ -36,8 +37,8 @@ pub struct SimulateArgs {
     pub seed: u64,
 
     /// With --check-ins: remove this condition of the storage protocol, so that a promise breaks
-    #[arg(long, value_enum, value_name = "CONDITION", conflicts_with_all = ["update", "fleet"])]
-    pub without: Option<Condition>,
+    #[arg(long, value_parser = conditions(), value_name = "CONDITION", conflicts_with_all = ["update", "fleet"])]
+    pub without: Option<Guard>,
 
     /// Simulate the rollout of this update for the fleet of --fleet
     #[arg(long, value_name = "FILE", requires = "fleet")]
@@ -52,43 +53,10 @@ pub struct SimulateArgs {
     pub svg: Option<PathBuf>,
 }
 
-/// A condition of the storage protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Condition {
-    /// A first claim is put only where there is none
-    ClaimIsNew,
-    /// A further claim replaces only the one that lapsed
-    ClaimIsTheOneThatLapsed,
-    /// `max_devices` at a grant
-    Devices,
-    /// `max_in_flight` at a grant
-    InFlight,
-    /// `max_per_period` at a grant
-    Period,
-    /// The shard's gate is open at a grant
-    Gate,
-    /// The grant is for the generation that is in force
-    Generation,
-    /// A claim is settled only as it was read
-    SettleOnce,
-    /// Shards are shut before a stop is acknowledged
-    Fence,
-}
-
-impl From<Condition> for Guard {
-    fn from(condition: Condition) -> Self {
-        match condition {
-            Condition::ClaimIsNew => Self::ClaimIsNew,
-            Condition::ClaimIsTheOneThatLapsed => Self::ClaimIsTheOneThatLapsed,
-            Condition::Devices => Self::Devices,
-            Condition::InFlight => Self::InFlight,
-            Condition::Period => Self::Period,
-            Condition::Gate => Self::Gate,
-            Condition::Generation => Self::Generation,
-            Condition::SettleOnce => Self::SettleOnce,
-            Condition::Fence => Self::Fence,
-        }
-    }
+/// Reads the name of a condition of the storage protocol.
+fn conditions() -> impl TypedValueParser<Value = Guard> {
+    let values = Guard::ALL.iter().map(|guard| PossibleValue::new(guard.name()).help(guard.about()));
+    PossibleValuesParser::new(values).try_map(|name| Guard::parse(&name).ok_or("there is no such condition"))
 }
 
 /// Runs the simulation that the options name.

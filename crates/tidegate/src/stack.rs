@@ -1,4 +1,4 @@
-//! The whole service in this process: the local cloud, the four functions and the front door.
+//! The whole service in this process: the local cloud, the functions and the front door.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,19 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lambda_http::{Body, Request, Response};
+use tidegate_cloud::stream::TableStream;
 use tidegate_cloud::{Backend, FrontDoor, LocalCloud, OperatorKey};
-use tidegate_engine::SweepService;
+use tidegate_engine::control::ACKNOWLEDGED_AFTER;
 use tidegate_engine::token::{TokenKeys, TokenKeysError};
+use tidegate_engine::{CountService, SweepService};
 use tidegate_http::{CheckService, PublishService, ReportService, edge, router};
 use tidegate_store::settings::{Settings, SettingsError};
+use tidegate_store::stream::Batch;
 use tidegate_store::{DynamoStore, Images, StoreError, schema};
 use tidegate_wire::route::Function;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 /// The table of the local cloud.
 pub const TABLE: &str = "tidegate";
@@ -24,6 +28,8 @@ pub const TABLE: &str = "tidegate";
 pub const BUCKET: &str = "tidegate-images";
 /// Interval of the sweep, the same as in a deployment.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Interval of looks at the stream. In a deployment Lambda collects records for five seconds.
+const COUNT_EVERY: Duration = Duration::from_millis(50);
 
 /// Error of a service that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +62,7 @@ pub enum StackError {
     },
 }
 
-/// The four functions, over one store.
+/// The functions, over one store.
 #[derive(Debug)]
 pub struct Services {
     /// The check function.
@@ -65,6 +71,8 @@ pub struct Services {
     pub report: ReportService<DynamoStore>,
     /// The publish function.
     pub publish: PublishService<DynamoStore>,
+    /// The count function.
+    pub count: CountService<DynamoStore>,
     /// The sweep function.
     pub sweep: SweepService<DynamoStore>,
 }
@@ -73,12 +81,30 @@ impl Services {
     /// The functions over a store, with a catalog that is at most `catalog_age_ms` old.
     #[must_use]
     pub fn new(store: DynamoStore, images: Images, keys: TokenKeys, catalog_age_ms: i64) -> Self {
+        // Where each check-in reads the head itself, a stop has not to wait for old heads.
+        let acknowledged_after = if catalog_age_ms == 0 { Duration::ZERO } else { ACKNOWLEDGED_AFTER };
         Self {
             check: CheckService::new(store.clone(), images.clone(), keys.clone(), catalog_age_ms),
             report: ReportService::new(store.clone(), keys.clone()),
-            publish: PublishService::new(store.clone(), images, keys),
+            publish: PublishService::new(store.clone(), images, keys).acknowledging_after(acknowledged_after),
+            count: CountService::new(store.clone()),
             sweep: SweepService::new(store),
         }
+    }
+
+    /// Counts everything that waits in the stream; returns the number of records.
+    ///
+    /// # Errors
+    /// When a batch is refused. It comes again.
+    pub async fn count_all(&self, stream: &mut TableStream) -> Result<u64, StackError> {
+        let mut records = 0_u64;
+        while let Some(event) = stream.next().await? {
+            let batch = Batch::from_event(event)?;
+            self.count.count(&batch, edge::now()).await?;
+            stream.acknowledge();
+            records = records.saturating_add(batch.records.len() as u64);
+        }
+        Ok(records)
     }
 }
 
@@ -112,6 +138,7 @@ pub struct Stack {
     /// The key for operator routes.
     pub operator_key: OperatorKey,
     sweeper: JoinHandle<()>,
+    counter: JoinHandle<()>,
 }
 
 /// The parts of a stack.
@@ -154,12 +181,17 @@ impl Stack {
         let services = Arc::new(Services::new(store, images, token_keys, catalog_age_ms));
         let door = FrontDoor::serve(listener, operator_key.clone(), services.clone());
         let sweeper = tokio::spawn(sweep_for_ever(services.clone()));
-        Ok(Self { services, cloud, door, operator_key, sweeper })
+        let stream = cloud.table_stream(TABLE)?;
+        let counter = tokio::spawn(count_for_ever(services.clone(), stream));
+        Ok(Self { services, cloud, door, operator_key, sweeper, counter })
     }
 
     /// Stops everything.
     pub async fn shutdown(self) {
         self.sweeper.abort();
+        self.counter.abort();
+        // The stream keeps the database open until the task has ended.
+        let _ended = self.counter.await;
         self.door.shutdown().await;
         self.cloud.shutdown().await;
     }
@@ -171,6 +203,17 @@ async fn sweep_for_ever(services: Arc<Services>) {
         ticks.tick().await;
         if let Err(error) = services.sweep.sweep(edge::now()).await {
             tracing::error!(%error, "sweep_failed");
+        }
+    }
+}
+
+async fn count_for_ever(services: Arc<Services>, mut stream: TableStream) {
+    let mut ticks = tokio::time::interval(COUNT_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = services.count_all(&mut stream).await {
+            tracing::error!(%error, "count_failed");
         }
     }
 }

@@ -1,12 +1,14 @@
-//! `tidegate stop`: pauses every active update of a product.
+//! `tidegate stop` and `tidegate resume-stopped`: a whole product, with one call.
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::api_client::ApiPath;
 use crate::common::Common;
-use crate::error::CommandResult;
-use crate::output::{Output, Tone, clean, table};
+use crate::error::{CommandError, CommandResult};
+use crate::output::{Output, Tone, clean};
+use crate::update;
+use tidegate_wire::operator::{ProductResumed, ProductStopped};
 use tidegate_wire::route::PublishRoute;
 
 /// Options of `tidegate stop`.
@@ -17,39 +19,41 @@ pub struct StopArgs {
     pub reason: String,
 }
 
-/// Pauses every active update of the product. After success no device gets an offer any more;
-/// URLs that devices have already expire within fifteen minutes. Every update is tried, even if another one fails.
+/// Stops a product. After success no device gets an offer or a URL any more; URLs that devices have already end within
+/// fifteen minutes.
 pub fn run(args: StopArgs, common: &Common, output: &Output) -> CommandResult {
-    let client = common.operator()?;
-    let product = common.product()?;
-    let listed = client.get(&ApiPath::product(PublishRoute::ListUpdates, product))?;
-    let updates = listed["updates"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let active =
-        updates.iter().filter(|update| update["state"] == "active").filter_map(|update| update["version"].as_str());
-    let (mut rows, mut failed) = (Vec::new(), None);
-    for version in active {
-        let path = ApiPath::update(PublishRoute::PauseUpdate, product, version);
-        let outcome = client.post(&path, &json!({"reason": args.reason}));
-        let said = outcome.as_ref().map_or_else(ToString::to_string, |_| "paused".into());
-        rows.push((version.to_owned(), said));
-        failed = failed.or(outcome.err());
+    let document = call(PublishRoute::StopProduct, &args, common)?;
+    output.document(&document)?;
+    let stopped = update::read::<ProductStopped>(&document, "result of a stop")?;
+    output.line(output.paint(Tone::Good, "no device gets anything of this product any more"))?;
+    if !stopped.paused.is_empty() {
+        output.line(format!("paused: {}", clean(&stopped.paused.join(", "))))?;
     }
-    let documents = rows.iter().map(|(version, outcome)| json!({"version": version, "outcome": outcome}));
-    output.document(&json!({"product": product, "updates": documents.collect::<Vec<Value>>()}))?;
-    show(&rows, output)?;
-    match failed {
-        None => output.line(output.paint(Tone::Good, "nothing of this product is offered to any device")),
-        Some(error) => Err(error),
+    if !stopped.left.is_empty() {
+        output.line(format!("not paused yet: {}; the service goes on", clean(&stopped.left.join(", "))))?;
+    }
+    output.line("`tidegate resume-stopped` undoes this")
+}
+
+/// Resumes a product that was stopped.
+pub fn resume(args: StopArgs, common: &Common, output: &Output) -> CommandResult {
+    let document = call(PublishRoute::ResumeStopped, &args, common)?;
+    output.document(&document)?;
+    let resumed = update::read::<ProductResumed>(&document, "result of resuming")?;
+    match resumed.resumed.is_empty() {
+        true => output.line("the product is not stopped any more; the stop had paused no update")?,
+        false => output.line(format!("offered again: {}", clean(&resumed.resumed.join(", "))))?,
+    }
+    match resumed.left.is_empty() {
+        true => Ok(()),
+        false => {
+            let left = resumed.left.join(", ");
+            Err(CommandError::failed("not_resumed", format!("could not be resumed now: {left}; repeat the command")))
+        }
     }
 }
 
-fn show(rows: &[(String, String)], output: &Output) -> CommandResult {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut shown = table(&["version", "outcome"], &[]);
-    for (version, outcome) in rows {
-        shown.add_row([clean(version), clean(outcome)]);
-    }
-    output.table(&shown)
+fn call(route: PublishRoute, args: &StopArgs, common: &Common) -> CommandResult<Value> {
+    let path = ApiPath::product(route, common.product()?);
+    common.operator()?.post_until_done(&path, &json!({"reason": args.reason}))
 }

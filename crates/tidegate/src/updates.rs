@@ -186,9 +186,13 @@ fn show_metrics(metrics: &Metrics, output: &Output) -> CommandResult {
 
 fn transition(route: PublishRoute, args: &TransitionArgs, common: &Common, output: &Output) -> CommandResult {
     let path = ApiPath::update(route, common.product()?, &args.version);
-    let document = common.operator()?.post(&path, &json!({"reason": args.reason}))?;
+    let document = common.operator()?.post_until_done(&path, &json!({"reason": args.reason}))?;
     output.document(&document)?;
     let update: UpdateView = update::read(&document, "update")?;
+    if let Some(shards) = update.shards_left {
+        let message = format!("{} is not done yet: {shards} shards are left; the service goes on", args.version);
+        return Err(CommandError::failed("not_done", message));
+    }
     output.line(format!("{} is now {}", clean(update.version()), output.state(update.state.name())))
 }
 

@@ -50,11 +50,15 @@ async fn one_command_stops_everything_of_a_product_and_says_so() {
     let published = bench.tidegate(&["publish", "lamp.bin", "--version", "3.0.0", "--activate"]);
     assert_eq!(published.exit, Some(DONE), "{published:?}");
     let stopped = bench.json(&["stop", "--reason", "smoke in hall 3"]);
-    let both = json!([{"version": "3.0.0", "outcome": "paused"}, {"version": "2.0.0", "outcome": "paused"}]);
-    assert_eq!(stopped, json!({"product": "lamp", "updates": both}));
+    assert_eq!(stopped, json!({"paused": ["2.0.0", "3.0.0"], "left": []}));
     assert_eq!(bench.tidegate(&["check", &device]).exit, Some(NOTHING_TO_OFFER));
     let again = bench.tidegate(&["stop", "--reason", "to be sure"]);
-    assert_eq!((again.exit, again.stdout.trim()), (Some(DONE), "nothing of this product is offered to any device"));
+    let said = "no device gets anything of this product any more\npaused: 2.0.0, 3.0.0\n\
+                `tidegate resume-stopped` undoes this\n";
+    assert_eq!((again.exit, again.stdout.as_str()), (Some(DONE), said));
+    let resumed = bench.tidegate(&["resume-stopped", "--reason", "false alarm"]);
+    assert_eq!((resumed.exit, resumed.stdout.trim()), (Some(DONE), "offered again: 2.0.0, 3.0.0"));
+    assert_eq!(bench.tidegate(&["check", &device]).exit, Some(DONE));
     assert_eq!(bench.tidegate(&["stop"]).exit, Some(USAGE), "a stop without a reason leaves others in the dark");
 }
 
@@ -105,10 +109,13 @@ async fn a_device_installs_reports_and_is_up_to_date() {
     assert_eq!(again.exit, Some(NOTHING_TO_OFFER), "{again:?}");
     assert!(again.stderr.starts_with("nothing to offer now: up_to_date"), "{again:?}");
 
-    let watched = bench.tidegate(&["watch", "2.0.0", "--once"]);
+    let expected = "2.0.0 active offered=1 in_flight=0 succeeded=1 failed=0";
+    let watch = || bench.tidegate(&["watch", "2.0.0", "--once"]);
+    let watched = Bench::eventually(watch, |watched| watched.stdout.starts_with(expected));
     assert_eq!(watched.exit, Some(DONE), "{watched:?}");
-    assert!(watched.stdout.starts_with("2.0.0 active offered=1 in_flight=0 succeeded=1 failed=0"), "{watched:?}");
-    assert_eq!(bench.tidegate(&["devices"]).stdout, "2.0.0  hall\n");
+    assert!(watched.stdout.starts_with(expected), "{watched:?}");
+    let devices = Bench::eventually(|| bench.tidegate(&["devices"]).stdout, |devices| devices == "2.0.0  hall\n");
+    assert_eq!(devices, "2.0.0  hall\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +128,8 @@ async fn a_failed_installation_is_counted_and_not_tried_again_at_once() {
     let failed = bench.tidegate(&once);
     assert_eq!(failed.exit, Some(FAILED), "{failed:?}");
     assert!(failed.stderr.contains("error: false ended with exit status: 1 (apply_failed)"), "{failed:?}");
-    let update = bench.json(&["updates", "show", "2.0.0"]);
+    let show = || bench.json(&["updates", "show", "2.0.0"]);
+    let update = Bench::eventually(show, |update| update.pointer("/metrics/failed") == Some(&json!(1)));
     assert_eq!(update.pointer("/metrics/failed"), Some(&json!(1)), "{update}");
     assert_eq!(bench.tidegate(&once).exit, Some(NOTHING_TO_OFFER));
 }

@@ -10,6 +10,7 @@ mod kill;
 mod objects;
 mod ports;
 mod presigned;
+mod stream;
 
 /// What a test returns: any error fails it.
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;

@@ -32,6 +32,11 @@ impl Slots {
         Facts { version, values }
     }
 
+    /// Every attribute that a policy names.
+    pub fn attributes(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
     /// Every name with its slot.
     #[cfg(test)]
     pub(super) fn names(&self) -> impl Iterator<Item = (&str, usize)> {

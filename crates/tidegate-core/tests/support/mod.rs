@@ -192,8 +192,9 @@ pub(crate) fn lamp_update(text: &str) -> UpdateId {
 
 /// Claim of the lamp on `update`, reserved an hour before noon for a day.
 pub(crate) fn claim(update: &str, state: ClaimState, attempts: u32) -> (UpdateId, Claim) {
-    let reserved = Claim::reserve(&version(update), 0, moment("2026-06-15T11:00:00Z"), moment("2026-06-16T11:00:00Z"));
-    (lamp_update(update), Claim { state, attempts, ..reserved })
+    let reserved =
+        Claim::reserve(&version(update), 0, 1, moment("2026-06-15T11:00:00Z"), moment("2026-06-16T11:00:00Z"));
+    (lamp_update(update), Claim { state, holds_place: state == ClaimState::Reserved, attempts, ..reserved })
 }
 
 pub(crate) fn claims(held: impl IntoIterator<Item = (UpdateId, Claim)>) -> Claims {

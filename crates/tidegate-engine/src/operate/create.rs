@@ -100,6 +100,9 @@ fn draft(product: &ProductId, definition: &Definition, actor: &Actor) -> Done<Up
         allocation: None,
         objects: Vec::new(),
         reason: String::new(),
+        is_paused_by_stop: false,
+        wanted: None,
+        needs_recount: false,
         created_at: actor.now,
         changed_at: actor.now,
     })

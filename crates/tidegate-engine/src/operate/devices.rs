@@ -3,7 +3,7 @@
 use tidegate_core::{Claim, DeviceId, ProductId, UpdateId};
 use tidegate_store::PublishStore;
 use tidegate_store::record::DeviceRecord;
-use tidegate_store::store::Freshness;
+use tidegate_store::store::{Freshness, Include};
 
 use super::Operations;
 use crate::error::{Done, EngineError};
@@ -39,7 +39,7 @@ impl<S: PublishStore> Operations<S> {
     /// # Errors
     /// When the device has never checked in, or the store cannot be reached.
     pub async fn device(&self, product: &ProductId, device: &DeviceId) -> Done<(DeviceRecord, Vec<(UpdateId, Claim)>)> {
-        let known = self.store.device(product, device, Freshness::Strong).await?;
+        let known = self.store.device(product, device, Include::ItemAndDoc, Freshness::Strong).await?;
         let record = known.record.ok_or_else(|| EngineError::UnknownDevice(device.clone()))?;
         Ok((record, known.claims))
     }

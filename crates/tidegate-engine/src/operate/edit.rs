@@ -3,49 +3,53 @@
 use serde_json::{Map, Value};
 use tidegate_core::policy::Slots;
 use tidegate_core::{ProductId, State, Version};
-use tidegate_store::record::UpdateRecord;
+use tidegate_store::PublishStore;
+use tidegate_store::record::{Change, UpdateRecord};
 use tidegate_store::store::Cause;
-use tidegate_store::{PublishStore, StoreError};
 use tidegate_wire::definition::Definition;
 
-use super::{MOST_TRIES, Operations};
-use crate::control::{self, Actor, Measure};
+use super::Operations;
+use super::change::Asked;
+use crate::control::{Actor, Changed};
 use crate::error::{Done, EngineError};
 
 impl<S: PublishStore> Operations<S> {
     /// Merges `rollout` into the rollout of an update. Its catalog is compiled afterwards.
     ///
     /// # Errors
-    /// When there is no such update, it is over, the rollout cannot be used, other operators keep changing the update,
-    /// or the store cannot be reached.
+    /// When there is no such update, it is over, the rollout cannot be used, another change is under way, a stronger one
+    /// replaced this one, or the store cannot be reached.
     pub async fn edit(
         &self,
         product: &ProductId,
         version: &Version,
         rollout: &Map<String, Value>,
         actor: &Actor,
-    ) -> Done<UpdateRecord> {
+    ) -> Done<Changed> {
         let rollout = Value::Object(rollout.clone());
-        for _ in 0..MOST_TRIES {
-            let record = self.update(product, version).await?;
-            if !matches!(record.state, State::Draft | State::Active | State::Paused) {
-                return Err(EngineError::NotEditable(record.state));
-            }
-            let before = Definition::from_store(&record.definition)
-                .map_err(|error| EngineError::UnreadableUpdate { version: version.clone(), why: Cause::of(error) })?;
-            let after = before.with_rollout(&rollout, product)?;
-            let update = after.update(product, &record.publication(), &mut Slots::new())?;
-            let change = (after.to_store(), rollout.to_string());
-            let measure = Measure::of(&update);
-            match control::redefine(&self.store, &record, (change.0, &change.1), measure, actor).await {
-                Ok(changed) => {
-                    crate::compile::compile_or_leave_it(&self.store, product).await;
-                    return Ok(changed);
-                }
-                Err(EngineError::Store(StoreError::Conflict)) => {}
-                Err(error) => return Err(error),
-            }
+        self.change(product, version, actor, Asked::Edit(Edit { rollout: &rollout })).await
+    }
+}
+
+/// Fields of a rollout that replace the present ones.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Edit<'a> {
+    rollout: &'a Value,
+}
+
+impl Edit<'_> {
+    /// The change of an update by this edit.
+    pub(super) fn of(self, record: UpdateRecord) -> Done<(UpdateRecord, Change)> {
+        if !matches!(record.state, State::Draft | State::Active | State::Paused) {
+            return Err(EngineError::NotEditable(record.state));
         }
-        Err(StoreError::Conflict.into())
+        let before = Definition::from_store(&record.definition).map_err(|error| EngineError::UnreadableUpdate {
+            version: record.version.clone(),
+            why: Cause::of(error),
+        })?;
+        let after = before.with_rollout(self.rollout, &record.product)?;
+        after.update(&record.product, &record.publication(), &mut Slots::new())?;
+        let change = Change::Edit { definition: after.to_store(), settings: self.rollout.to_string() };
+        Ok((record, change))
     }
 }

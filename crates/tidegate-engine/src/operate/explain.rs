@@ -1,6 +1,5 @@
 //! The receipt of a decision, now or at another time. Nothing is recorded.
 
-use serde_json::{Map, Value};
 use tidegate_core::device::Delivery;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::policy::Slots;
@@ -8,11 +7,12 @@ use tidegate_core::receipt::{Receipt, explain};
 use tidegate_core::shard::{Refusal, period_of};
 use tidegate_core::{Catalog, ClaimStatus, Claims, Device, DeviceId, ProductId, State, Timestamp, Update, decide};
 use tidegate_store::PublishStore;
-use tidegate_store::record::DeviceRecord;
-use tidegate_store::store::Freshness;
+use tidegate_store::record::{DeviceRecord, RolloutKey};
+use tidegate_store::store::{Freshness, Include};
 use tidegate_wire::device_json::{attributes_of, parse_version};
 
 use super::{Operations, compiled};
+use crate::device::stored_object;
 use crate::error::{Done, EngineError};
 
 impl<S: PublishStore> Operations<S> {
@@ -27,12 +27,13 @@ impl<S: PublishStore> Operations<S> {
         at: Timestamp,
         read: impl FnOnce(&Device, &Receipt<'_>) -> T,
     ) -> Done<T> {
-        let known = self.store.device(product, id, Freshness::Strong).await?;
+        let known = self.store.device(product, id, Include::ItemAndDoc, Freshness::Strong).await?;
         let record = known.record.filter(|record| record.version.is_some());
         let record = record.ok_or_else(|| EngineError::UnknownDevice(id.clone()))?;
         let device = device(product, id, &record)?;
         let catalog = self.catalog(product).await?;
-        let mut claims = Claims::new(known.claims);
+        let head = self.store.head(product, Freshness::Strong).await?.unwrap_or_default();
+        let mut claims = Claims::new(known.claims).with_halted(head.halted(product));
         // Each round finds one more rollout without room, so the number of updates limits the rounds.
         for _ in 0..=catalog.newest_first().count() {
             let decision = decide(&device, &catalog, &claims, at);
@@ -64,10 +65,13 @@ impl<S: PublishStore> Operations<S> {
         let Some(grant) = claim_status.needs() else {
             return Ok(None);
         };
-        let shards = self.store.shards(&update.id, update.shards).await?;
+        let shards = self.store.shards(&RolloutKey::of(&update.product, &update.version), update.shards).await?;
         let of = match claim_status {
             ClaimStatus::Unclaimed => None,
-            ClaimStatus::Held(claim) | ClaimStatus::Lapsed(claim) => Some(usize::from(claim.shard)),
+            // A device that lost its place may get one from any shard.
+            ClaimStatus::Held(claim) | ClaimStatus::Lapsed(claim) => {
+                claim.holds_place.then(|| usize::from(claim.shard))
+            }
         };
         let window = period_of(at, update.rollout.limits.period_s);
         let mut no_room = NoRoom::Paused;
@@ -85,7 +89,7 @@ impl<S: PublishStore> Operations<S> {
 }
 
 fn device(product: &ProductId, id: &DeviceId, record: &DeviceRecord) -> Done<Device> {
-    let attributes = serde_json::from_str::<Map<String, Value>>(&record.attributes).unwrap_or_default();
+    let attributes = stored_object(product, id, record).unwrap_or_default();
     Ok(Device {
         id: id.clone(),
         product: product.clone(),

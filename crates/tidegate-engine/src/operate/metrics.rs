@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_core::State;
+use tidegate_core::count::Counts;
 use tidegate_core::health::Verdict;
 use tidegate_core::policy::Slots;
-use tidegate_core::shard::Counts;
+use tidegate_core::{State, Timestamp};
 use tidegate_store::PublishStore;
 use tidegate_store::record::{SeriesPoint, UpdateRecord};
 
@@ -19,6 +19,8 @@ pub struct Progress {
     pub state: State,
     /// The counters of all shards together.
     pub counts: Counts,
+    /// The time at which the last change of a claim was counted.
+    pub as_of: Option<Timestamp>,
     /// Check-ins that were not offered the update, by the code of the objection.
     pub deferred: BTreeMap<String, u64>,
     /// The judgement of the health gate.
@@ -31,14 +33,16 @@ impl<S: PublishStore> Operations<S> {
     /// # Errors
     /// When the stored update cannot be read, or the store cannot be reached.
     pub async fn progress(&self, record: &UpdateRecord) -> Done<Progress> {
+        let rollout = record.rollout();
+        let tallied = self.store.tallied(&rollout).await?;
         let shards = match &record.allocation {
-            Some(allocation) => self.store.shards(&record.id, allocation.shards()).await?,
+            Some(allocation) => self.store.shards(&rollout, allocation.shards()).await?,
             None => Vec::new(),
         };
-        let counts = Counts::of(&shards);
-        let deferred = self.store.deferrals(&record.id).await?;
+        let counts = Counts::of(&shards, &tallied.sums);
+        let deferred = self.store.deferrals(&rollout).await?;
         let verdict = compiled(record, &mut Slots::new())?.rollout.health.judge(&counts);
-        Ok(Progress { state: record.state, counts, deferred, verdict })
+        Ok(Progress { state: record.state, counts, as_of: tallied.as_of, deferred, verdict })
     }
 
     /// The counters of a rollout over time, oldest first.
@@ -46,6 +50,6 @@ impl<S: PublishStore> Operations<S> {
     /// # Errors
     /// When the store cannot be reached.
     pub async fn series(&self, record: &UpdateRecord) -> Done<Vec<SeriesPoint>> {
-        Ok(self.store.series(&record.id).await?)
+        Ok(self.store.series(&record.rollout()).await?)
     }
 }

@@ -3,14 +3,18 @@
 //!
 //! Each file is one noun. A use case takes and returns domain values. The door converts them to and from JSON.
 
+mod change;
 mod create;
 mod devices;
 mod edit;
 mod explain;
 mod metrics;
 mod settings;
+mod stop;
 mod tokens;
 mod transition;
+
+use std::time::Duration;
 
 use tidegate_core::policy::Slots;
 use tidegate_core::{ProductId, Update, Version};
@@ -20,13 +24,10 @@ use tidegate_store::{Images, PublishStore};
 
 pub use self::create::{Draft, FileUpload};
 pub use self::metrics::Progress;
-use crate::control::Actor;
+pub use self::stop::{Resumed, Stopped};
+use crate::control::{self, Actor};
 use crate::error::{Done, EngineError};
 use crate::token::TokenKeys;
-
-/// Tries of a change when another operator changes the same update at the same time. A stop must not lose against an
-/// edit.
-const MOST_TRIES: usize = 4;
 
 /// Use cases of operators, over a store and an image bucket.
 #[derive(Debug)]
@@ -34,13 +35,22 @@ pub struct Operations<S> {
     store: S,
     images: Images,
     keys: TokenKeys,
+    /// Time after which a stop is acknowledged.
+    acknowledged_after: Duration,
 }
 
 impl<S: PublishStore> Operations<S> {
     /// The use cases over a store and an image bucket.
     #[must_use]
     pub fn new(store: S, images: Images, keys: TokenKeys) -> Self {
-        Self { store, images, keys }
+        Self { store, images, keys, acknowledged_after: control::ACKNOWLEDGED_AFTER }
+    }
+
+    /// The same use cases, with another time after which a stop is acknowledged. It must not be shorter than the age of
+    /// a head in the functions beside them and the time that a request may take.
+    #[must_use]
+    pub fn acknowledging_after(self, time: Duration) -> Self {
+        Self { acknowledged_after: time, ..self }
     }
 
     /// All updates of a product, newest version first.

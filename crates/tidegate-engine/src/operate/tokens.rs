@@ -2,7 +2,7 @@
 
 use tidegate_core::{DeviceId, ProductId};
 use tidegate_store::PublishStore;
-use tidegate_store::store::Freshness;
+use tidegate_store::store::{Freshness, Include};
 
 use super::Operations;
 use crate::control::Actor;
@@ -14,7 +14,7 @@ impl<S: PublishStore> Operations<S> {
     /// # Errors
     /// When the store cannot be reached.
     pub async fn issue_token(&self, product: &ProductId, device: &DeviceId, actor: &Actor) -> Done<String> {
-        let known = self.store.device(product, device, Freshness::Strong).await?;
+        let known = self.store.device(product, device, Include::Item, Freshness::Strong).await?;
         let generation = known.record_or_default().token_generation;
         self.note(product, "issue token".into(), device.as_str(), u64::from(generation), actor).await?;
         Ok(self.keys.issue(product, device, generation))

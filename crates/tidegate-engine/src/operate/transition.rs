@@ -1,46 +1,47 @@
 //! Moves an update to another state: activate, pause, resume, complete, abort, withdraw.
 
+use tidegate_core::lifecycle::Force;
 use tidegate_core::policy::Slots;
 use tidegate_core::update::StoredObject;
 use tidegate_core::{ProductId, Transition, Update, Version};
+use tidegate_store::PublishStore;
 use tidegate_store::images::Verified;
 use tidegate_store::record::UpdateRecord;
-use tidegate_store::{PublishStore, StoreError};
 
-use super::{MOST_TRIES, Operations, compiled};
-use crate::control::{self, Actor, Measure};
+use super::change::Asked;
+use super::{Operations, compiled};
+use crate::control::{Actor, Changed};
 use crate::error::{Done, EngineError};
 
 impl<S: PublishStore> Operations<S> {
-    /// Moves an update to another state. Its catalog is compiled afterwards.
+    /// Moves an update to another state. Its catalog is compiled afterwards. A stop is acknowledged when nothing can be
+    /// given out any more; until then the result names the shards that are left. A stop of an update that is stopped in
+    /// this way already changes nothing.
     ///
     /// # Errors
     /// When there is no such update, its state does not allow it, bytes of a file are missing or others than announced,
-    /// other operators keep changing it, or the store cannot be reached.
+    /// another change is under way, or the store cannot be reached.
     pub async fn transition(
         &self,
         product: &ProductId,
         version: &Version,
         transition: Transition,
         actor: &Actor,
-    ) -> Done<UpdateRecord> {
-        for _ in 0..MOST_TRIES {
-            let mut record = self.update(product, version).await?;
-            let update = compiled(&record, &mut Slots::new())?;
-            record.state.after(transition).map_err(EngineError::WrongState)?;
-            if transition == Transition::Activate {
-                record.objects = self.verify(&update).await?;
-            }
-            match control::transition(&self.store, &record, transition, Measure::of(&update), actor).await {
-                Ok(changed) => {
-                    crate::compile::compile_or_leave_it(&self.store, product).await;
-                    return Ok(changed);
-                }
-                Err(EngineError::Store(StoreError::Conflict)) => {}
-                Err(error) => return Err(error),
-            }
+    ) -> Done<Changed> {
+        if transition.force() == Force::Edit && self.settings(product).await?.is_stopped {
+            return Err(EngineError::ProductStopped(product.clone()));
         }
-        Err(StoreError::Conflict.into())
+        self.change(product, version, actor, Asked::Transition(transition)).await
+    }
+
+    /// The record of an update that may make a transition. Before it is activated, its files are verified.
+    pub(super) async fn ready_for(&self, mut record: UpdateRecord, transition: Transition) -> Done<UpdateRecord> {
+        record.state.after(transition).map_err(EngineError::WrongState)?;
+        if transition == Transition::Activate {
+            let update = compiled(&record, &mut Slots::new())?;
+            record.objects = self.verify(&update).await?;
+        }
+        Ok(record)
     }
 
     /// Reads every file's bytes back and hashes them, because the announced digests are not trusted.

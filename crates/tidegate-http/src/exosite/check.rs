@@ -10,9 +10,10 @@ use tidegate_core::{Claim, ClaimState, Timestamp, Update, UpdateId};
 use tidegate_engine::device::{seen_again, stored_device};
 use tidegate_engine::files::Access;
 use tidegate_engine::token::Bearer;
-use tidegate_engine::{CheckInResult, DeviceContext, Offered};
+use tidegate_engine::{CheckInResult, DeviceContext, EngineError, Offered};
 use tidegate_store::CheckStore;
 use tidegate_store::record::PublishedCatalog;
+use tidegate_store::store::Include;
 use tidegate_wire::ApiError;
 
 use super::wire::{self, Activation, LONGEST_PART_BYTES, Part, unknown_content};
@@ -68,14 +69,14 @@ impl<S: CheckStore> CheckService<S> {
     /// One check-in.
     async fn config_otau(&self, bearer: &Bearer, now: Timestamp) -> Result<Seen, ApiError> {
         let Bearer { product, device, proof } = bearer;
-        let mut context = self.context(product, device, *proof, now).await?;
+        let mut context = self.context(product, device, *proof, Include::ItemAndDoc, now).await?;
         let mut seen = Seen { offered: None, until: None, catalog: context.head.catalog.clone() };
         let Some(said) = stored_device(product, device, &context.record, Delivery::AnythingUnasked) else {
             log_no_version(Dialect::Exosite, product, device);
             return Ok(seen);
         };
-        let write = seen_again(product, device, &context.record, now);
-        match self.check_in(Dialect::Exosite, &said, &mut context, write, now).await? {
+        let again = seen_again(&context.record, now);
+        match self.check_in(Dialect::Exosite, &said, &mut context, again, now).await? {
             CheckInResult::Offer(offered) => seen.offered = Some(*offered),
             CheckInResult::Held(_) => {}
             CheckInResult::Nothing(nothing) => seen.until = nothing.opens_at,
@@ -122,7 +123,7 @@ impl<S: CheckStore> CheckService<S> {
     async fn download(&self, request: &Request, now: Timestamp) -> Result<Response<Body>, ApiError> {
         let bearer = wire::caller(request.headers(), &self.keys)?;
         let Bearer { product, device, proof } = &bearer;
-        let context = self.context(product, device, *proof, now).await?;
+        let context = self.context(product, device, *proof, Include::Item, now).await?;
         let query = request.query_string_parameters();
         let Some(id) = query.first("id") else {
             let contents = contents(&context, now).into_iter();
@@ -143,13 +144,14 @@ impl<S: CheckStore> CheckService<S> {
         let part = Part::parse(range, file.size_bytes)?;
         tracing::info!(%product, %device, dialect = "exosite", version = %update.version, first = part.first, "download");
         if part.length() <= LONGEST_PART_BYTES && file.size_bytes > 0 {
-            match self.engine.read_part(product, file, part.first..=part.last).await {
+            match self.engine.read_part(&context, (update, file), part.first..=part.last, now).await {
                 Ok(bytes) => return Ok(wire::bytes(&part, file.size_bytes, bytes)),
+                Err(error @ EngineError::Busy) => return Err(refusal(product, device, error)),
                 // With a CDN the function may not read the bucket; the redirect still works.
                 Err(error) => tracing::warn!(%product, %device, %error, "content_not_read"),
             }
         }
-        let url = self.engine.signed_url(product, file, claim, Access::Read, now).await;
+        let url = self.engine.signed_url(&context, (update, file), claim, Access::Read, now).await;
         Ok(redirect(&url.map_err(|error| refusal(product, device, error))?))
     }
 }
@@ -167,9 +169,7 @@ struct Seen {
 /// The updates on which the device holds a live claim, newest first, each with its claim.
 fn contents(context: &DeviceContext, now: Timestamp) -> Vec<(&Update, &Claim)> {
     let is_live = |(id, claim): &(&UpdateId, &Claim)| {
-        claim.state == ClaimState::Reserved
-            && !claim.has_lapsed(now)
-            && !context.catalog.updates.is_stopped(id, &claim.version)
+        claim.state == ClaimState::Reserved && !claim.has_lapsed(now) && !context.is_stopped(id, claim)
     };
     let live = context.claims.iter().filter(is_live);
     let mut contents = live

@@ -10,11 +10,11 @@ use serde_json::{Map, Value};
 use tidegate_core::device::Delivery;
 use tidegate_core::guidance::{OFFERED_S, SOONEST_S};
 use tidegate_core::{Claim, ClaimState, Device, DeviceId, ProductId, Timestamp, Update, UpdateId, Version};
-use tidegate_engine::device::{is_seen_long_ago, seen, stored_device};
+use tidegate_engine::device::{is_seen_long_ago, seen, stored, stored_device};
 use tidegate_engine::files::Access;
 use tidegate_engine::{CheckInResult, DeviceContext, HeldClaim, Offered};
 use tidegate_store::CheckStore;
-use tidegate_store::record::DeviceWrite;
+use tidegate_store::store::Include;
 use tidegate_wire::hawkbit::{
     HawkbitArtifact, HawkbitCancel, HawkbitConfirmation, HawkbitConfirmations, HawkbitDeployment, HawkbitPoll,
 };
@@ -83,7 +83,7 @@ impl<S: CheckStore> CheckService<S> {
             Resource::ConfigData => Some(ConfigData::parse(request.body())?),
             _ => None,
         };
-        let mut context = self.context(&product, &device, proof, now).await?;
+        let mut context = self.context(&product, &device, proof, Include::ItemAndDoc, now).await?;
         let asked = Asked { product, device, address, host: base_url(request), now };
         match (&address.resource, config_data) {
             (Resource::ConfigData, Some(said)) => {
@@ -111,7 +111,7 @@ impl<S: CheckStore> CheckService<S> {
             return Ok(wire::poll(address, host, &links, after_s));
         };
         let is_seen_long_ago = is_seen_long_ago(&context.record, *now);
-        let write = is_seen_long_ago.then(|| seen(product, device, &context.record, said.version.to_string(), *now));
+        let write = is_seen_long_ago.then(|| seen(said.version.to_string(), *now));
         let result = self.engine.poll_action(&said, context, write, *now).await;
         let result = result.map_err(|error| refusal(product, device, error))?;
         log_check_in(Dialect::HawkBit, &said, &result);
@@ -137,20 +137,20 @@ impl<S: CheckStore> CheckService<S> {
     /// device gets no update. It is not refused, because the device would only send it again.
     async fn configure(&self, asked: &Asked<'_>, context: &DeviceContext, said: &ConfigData) -> Result<(), ApiError> {
         let Asked { product, device, now, .. } = asked;
-        let before: Map<String, Value> = serde_json::from_str(&context.record.attributes).unwrap_or_default();
-        let attributes = Value::Object(said.applied(before, product, device)?).to_string();
+        let before = context.record.attributes.as_deref().unwrap_or("{}");
+        let before: Map<String, Value> = serde_json::from_str(before).unwrap_or_default();
+        let attributes = said.applied(before, product, device)?;
         let version = match said.version(context.head.version_attribute()) {
             Some(text) => Version::parse(&text).map(|version| version.to_string()).unwrap_or_else(|_| shortened(text)),
             None => context.record.version.clone().unwrap_or_else(|| UNKNOWN_VERSION.into()),
         };
         tracing::info!(%product, %device, version, dialect = "hawkbit", "config_data");
-        let is_unchanged = context.record.version.as_ref() == Some(&version) && context.record.attributes == attributes;
-        if is_unchanged && !is_seen_long_ago(&context.record, *now) {
+        let Some(seen) = stored(context, version, &attributes, *now) else {
             return Ok(());
-        }
-        let write = DeviceWrite { attributes, ..seen(product, device, &context.record, version, *now) };
+        };
         // After a conflict with another request of the same device, the device sends its attributes again.
-        self.engine.save_device(&write).await.map_err(|error| refusal(product, device, error))
+        let saved = self.engine.save_device(product, device, context, seen).await;
+        saved.map_err(|error| refusal(product, device, error))
     }
 
     /// A fresh URL for a file of an action in progress. A repeated request uses no slot.
@@ -170,11 +170,11 @@ impl<S: CheckStore> CheckService<S> {
         let file = update.content.files.iter().find(|file| file.name == name);
         let file = file.ok_or_else(|| ApiError::new(ErrorCode::UnknownRoute, "this action has no such file"))?;
         if claim.has_lapsed(*now) {
-            // The remaining time is too short for a URL. The next poll reserves the claim again, with another number.
+            // The remaining time is too short for a URL. The next poll renews the claim.
             return Err(gone());
         }
         let access = if only_head { Access::Head } else { Access::Read };
-        let signed = self.engine.signed_url(product, file, claim, access, *now).await;
+        let signed = self.engine.signed_url(context, (update, file), claim, access, *now).await;
         signed.map_err(|error| refusal(product, device, error))
     }
 }
@@ -205,8 +205,7 @@ impl Asked<'_> {
             Resource::Confirmations => {
                 let is_waiting = |(id, claim): &(&UpdateId, &Claim)| {
                     let update = context.catalog.updates.find(id, &claim.version);
-                    let is_live =
-                        claim.state == ClaimState::Reserved && !context.catalog.updates.is_stopped(id, &claim.version);
+                    let is_live = claim.state == ClaimState::Reserved && !context.is_stopped(id, claim);
                     is_live && update.is_some_and(|update| is_unanswered(update, claim))
                 };
                 let waiting = context.claims.iter().find(is_waiting);
@@ -222,7 +221,7 @@ impl Asked<'_> {
             },
             Resource::CancelAction(action) => match action.find(device, context.claims.iter()) {
                 Found::Present(id, claim) if claim.state == ClaimState::Reserved => {
-                    match context.catalog.updates.is_stopped(id, &claim.version) {
+                    match context.is_stopped(id, claim) {
                         true => Ok(AnswerBody::Cancel(wire::cancel(*action))),
                         false => Err(unknown_action()),
                     }
@@ -264,9 +263,7 @@ fn under_way<'a>(
     action: ActionId,
 ) -> Result<(&'a Update, &'a Claim), ApiError> {
     match action.find(device, context.claims.iter()) {
-        Found::Present(id, claim)
-            if claim.state == ClaimState::Reserved && !context.catalog.updates.is_stopped(id, &claim.version) =>
-        {
+        Found::Present(id, claim) if claim.state == ClaimState::Reserved && !context.is_stopped(id, claim) => {
             let update = context.catalog.updates.find(id, &claim.version).ok_or_else(gone)?;
             Ok((update, claim))
         }

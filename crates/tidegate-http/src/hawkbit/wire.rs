@@ -34,7 +34,7 @@ const LONGEST_MESSAGE: usize = 256;
 /// The longest interval that clients can read: they parse a time of day.
 const LONGEST_SLEEP_S: u32 = 24 * 3600 - 1;
 /// Number of earlier reservations of a claim that are recognized. The number of an older one is unknown.
-const MOST_EARLIER_EPOCHS: u32 = 100;
+const MOST_EARLIER_EPOCHS: u64 = 100;
 
 /// A request's address: a controller and one of its resources.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl ActionId {
         Self::of_epoch(device, update, claim.epoch)
     }
 
-    fn of_epoch(device: &DeviceId, update: &UpdateId, epoch: u32) -> Self {
+    fn of_epoch(device: &DeviceId, update: &UpdateId, epoch: u64) -> Self {
         let text = format!("hawkbit action\0{device}\0{update}\0{epoch}");
         let digest = Sha256::digest(text);
         let number = digest.iter().take(4).fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));

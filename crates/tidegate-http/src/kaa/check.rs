@@ -7,9 +7,10 @@ use tidegate_core::{Device, Timestamp, Version};
 use tidegate_engine::device::{changed, seen_again, stored_device};
 use tidegate_engine::files::SignedFiles;
 use tidegate_engine::token::Bearer;
-use tidegate_engine::{CheckInResult, Offered};
+use tidegate_engine::{CheckInResult, EngineError, Offered};
 use tidegate_store::CheckStore;
 use tidegate_store::record::DeviceRecord;
+use tidegate_store::store::Include;
 use tidegate_wire::ApiError;
 use tidegate_wire::device_json::attributes_of;
 use tidegate_wire::kaa::KaaAnswer;
@@ -17,7 +18,6 @@ use tidegate_wire::route::Found;
 
 use super::wire;
 use crate::check_service::CheckService;
-use crate::device_json::without_version;
 use crate::dialect::{Dialect, log_no_version, refusal};
 use crate::edge::respond;
 
@@ -34,29 +34,30 @@ impl<S: CheckStore> CheckService<S> {
         let bearer = wire::caller(found, &self.keys)?;
         let running = wire::running(request.body())?;
         let Bearer { product, device, proof } = &bearer;
-        let mut context = self.context(product, device, *proof, now).await?;
-        let (said, write) = match running {
+        let mut context = self.context(product, device, *proof, Include::ItemAndDoc, now).await?;
+        let (said, seen) = match running {
             Some(version) => {
                 let object = object_of(&bearer, &context.record);
                 let said = running_device(&bearer, version, &object)?;
-                let version = said.version.to_string();
-                let write = changed(product, device, &context.record, version, without_version(&object), now);
-                (said, write)
+                let seen = changed(&context, said.version.to_string(), &object, now);
+                (said, seen)
             }
             None => match stored_device(product, device, &context.record, Delivery::AnythingUnasked) {
-                Some(said) => (said, seen_again(product, device, &context.record, now)),
+                Some(said) => (said, seen_again(&context.record, now)),
                 None => {
                     log_no_version(Dialect::Kaa, product, device);
                     return Ok(wire::unchanged());
                 }
             },
         };
-        match self.check_in(Dialect::Kaa, &said, &mut context, write, now).await? {
+        match self.check_in(Dialect::Kaa, &said, &mut context, seen, now).await? {
             CheckInResult::Offer(offered) => {
                 let Offered { update, claim, .. } = *offered;
-                let signed = self.engine.signed_files(&update, &claim, now).await;
-                let SignedFiles { files, .. } = signed.map_err(|error| refusal(product, device, error))?;
-                Ok(wire::config(&update, &files))
+                match self.engine.signed_files(&context, &update, &claim, now).await {
+                    Ok(SignedFiles { files, .. }) => Ok(wire::config(&update, &files)),
+                    Err(EngineError::Busy) => Ok(wire::unchanged()),
+                    Err(error) => Err(refusal(product, device, error)),
+                }
             }
             CheckInResult::Held(_) | CheckInResult::Nothing(_) => Ok(wire::unchanged()),
         }
@@ -65,7 +66,8 @@ impl<S: CheckStore> CheckService<S> {
 
 /// The stored attributes of the endpoint, which another protocol may have sent, with its id and product.
 fn object_of(bearer: &Bearer, record: &DeviceRecord) -> Map<String, Value> {
-    let mut object: Map<String, Value> = serde_json::from_str(&record.attributes).unwrap_or_default();
+    let mut object: Map<String, Value> =
+        serde_json::from_str(record.attributes.as_deref().unwrap_or("{}")).unwrap_or_default();
     object.insert("id".into(), bearer.device.as_str().into());
     object.insert("product".into(), bearer.product.as_str().into());
     object

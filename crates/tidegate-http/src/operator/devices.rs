@@ -35,7 +35,7 @@ impl<S: PublishStore> PublishService<S> {
             id: device.clone(),
             product: call.product.clone(),
             version: record.version,
-            attributes: serde_json::from_str::<Map<String, Value>>(&record.attributes).ok(),
+            attributes: record.attributes.and_then(|text| serde_json::from_str::<Map<String, Value>>(&text).ok()),
             first_seen: record.first_seen.map(rounded_down),
             last_seen: record.last_seen.map(rounded_down),
             claims: claims.iter().map(|(update, claim)| view(update, claim)).collect(),

@@ -5,16 +5,16 @@ use tidegate_core::Version;
 use tidegate_store::PublishStore;
 use tidegate_wire::{ApiError, ErrorCode, body_limits, strict_json};
 
-use super::update::view;
-use super::{Answer, Call, PublishService, ok, refused};
+use super::update::changed_view;
+use super::{Answer, Call, PublishService, refused};
 
 impl<S: PublishStore> PublishService<S> {
     /// Merges `{"rollout":{…}}` into an update. Everything else is content, and never changes.
     pub(crate) async fn edit(&self, call: &Call<'_>, version: &Version) -> Answer {
         let (rollout, reason) = change(call.body)?;
         let actor = call.actor(reason)?;
-        let record = self.engine.edit(&call.product, version, &rollout, &actor).await.map_err(refused)?;
-        ok(&view(record))
+        let changed = self.engine.edit(&call.product, version, &rollout, &actor).await.map_err(refused)?;
+        changed_view(changed)
     }
 }
 

@@ -31,11 +31,12 @@ impl<S: PublishStore> PublishService<S> {
 
 /// The progress of a rollout, without its course over time.
 pub(crate) fn metrics(progress: Progress) -> Metrics {
-    let Progress { state, counts, deferred, verdict } = progress;
+    let Progress { state, counts, as_of, deferred, verdict } = progress;
     let strongest = verdict.strongest();
     let evidence = |channel: Channel| Evidence { failures: channel.failures, evidence: channel.evidence };
     Metrics {
         state,
+        as_of: as_of.map(rounded_down),
         counters: Counters {
             offered: counts.used,
             in_flight: counts.in_flight,

@@ -12,10 +12,13 @@ mod metrics;
 mod product;
 pub mod request;
 pub mod software;
+mod stop;
 mod token;
 mod transition;
 mod update;
 mod why;
+
+use std::time::Duration;
 
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde::Serialize;
@@ -61,6 +64,12 @@ impl<S: PublishStore> PublishService<S> {
         Self { engine: Operations::new(store, images, keys) }
     }
 
+    /// The same service, with another time after which a stop is acknowledged.
+    #[must_use]
+    pub fn acknowledging_after(self, time: Duration) -> Self {
+        Self { engine: self.engine.acknowledging_after(time) }
+    }
+
     /// Answers one request.
     pub async fn handle(&self, request: Request, now: Timestamp) -> Response<Body> {
         let answer = self.answer(&request, now).await;
@@ -102,6 +111,8 @@ impl<S: PublishStore> PublishService<S> {
             PublishRoute::ShowProduct => self.show_product(call).await,
             PublishRoute::EditProduct => self.edit_product(call).await,
             PublishRoute::IssueProductToken => self.issue_product_token(call).await,
+            PublishRoute::StopProduct => self.stop_product(call).await,
+            PublishRoute::ResumeStopped => self.resume_stopped(call).await,
             PublishRoute::ShowAudit => self.audit(call).await,
             PublishRoute::CreateUpdate => self.create(call).await,
             PublishRoute::ListUpdates => self.list(call).await,
@@ -189,11 +200,13 @@ fn refused(error: EngineError) -> ApiError {
         EngineError::TokenRefused => return ApiError::unauthorized(),
         EngineError::RegistrationClosed => ErrorCode::RegistrationClosed,
         EngineError::WrongState(_) | EngineError::NotEditable(_) => ErrorCode::WrongState,
+        EngineError::ChangeUnderWay { .. } | EngineError::Replaced(_) => ErrorCode::ChangeUnderWay,
+        EngineError::ProductStopped(_) => ErrorCode::ProductStopped,
         EngineError::Store(StoreError::Conflict) => {
             let message = "another operator changed this at the same time; look at it and try again";
             return ApiError::new(ErrorCode::Conflict, message);
         }
-        EngineError::CredentialsEnding | EngineError::Store(_) => {
+        EngineError::CredentialsEnding | EngineError::Busy | EngineError::Store(_) => {
             tracing::error!(%error, "store_failed");
             return ApiError::unavailable(RETRY_AFTER_S);
         }

@@ -40,5 +40,6 @@ fn view(call: &Call<'_>, head: &Head) -> Product {
         product_tokens: if head.accepts_product_tokens { ProductTokens::Accept } else { ProductTokens::Refuse },
         registration: if head.registration_is_open { Registration::Open } else { Registration::Closed },
         version_attribute: head.version_attribute().to_string(),
+        stopped: head.is_stopped,
     }
 }

@@ -70,14 +70,14 @@ impl<S: PublishStore> PublishService<S> {
             (_, _) => Transition::Activate,
         };
         let actor = call.actor(Some(format!("rolloutStrategy {strategy}")))?;
-        let changed = self.engine.transition(&call.product, version, transition, &actor).await.map_err(refused)?;
+        let changed = self.engine.transition(&call.product, version, transition, &actor).await.map_err(refused)?.record;
         ok(&view(&changed)?)
     }
 
     pub(crate) async fn withdraw_software(&self, call: &Call<'_>, version: &Version) -> Answer {
         let actor = call.actor_with_reason()?;
         let changed = self.engine.transition(&call.product, version, Transition::Withdraw, &actor).await;
-        ok(&view(&changed.map_err(refused)?)?)
+        ok(&view(&changed.map_err(refused)?.record)?)
     }
 }
 

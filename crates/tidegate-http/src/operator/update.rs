@@ -1,6 +1,7 @@
 //! An update in its present state.
 
 use tidegate_core::Version;
+use tidegate_engine::control::{self, Changed};
 use tidegate_store::PublishStore;
 use tidegate_store::record::UpdateRecord;
 use tidegate_wire::answer::rounded_down;
@@ -8,7 +9,7 @@ use tidegate_wire::definition::Definition;
 use tidegate_wire::operator::{DefinitionView, UpdateList, UpdateView};
 
 use super::metrics::metrics;
-use super::{Answer, Call, PublishService, ok, refused};
+use super::{Answer, Call, PublishService, ok, refused, respond};
 
 impl<S: PublishStore> PublishService<S> {
     /// All updates, newest version first.
@@ -28,6 +29,13 @@ impl<S: PublishStore> PublishService<S> {
     }
 }
 
+/// The answer to a change: 200 when it is done, 202 with the shards that are left otherwise.
+pub(crate) fn changed_view(changed: Changed) -> Answer {
+    let Changed { record, shards_left } = changed;
+    let status = if shards_left == 0 { 200 } else { 202 };
+    respond(status, &UpdateView { shards_left: (shards_left > 0).then_some(shards_left), ..view(record) })
+}
+
 /// An update on the wire, without metrics.
 pub(crate) fn view(record: UpdateRecord) -> UpdateView {
     let version = record.version.to_string();
@@ -40,6 +48,8 @@ pub(crate) fn view(record: UpdateRecord) -> UpdateView {
         id: record.id,
         product: record.product,
         state: record.state,
+        wanted: record.wanted.as_ref().map(|wanted| control::name(&wanted.change).to_string()),
+        shards_left: None,
         reason: record.reason,
         generation: record.generation,
         created_at: rounded_down(record.created_at),

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
+use tidegate_core::count::Counts;
 use tidegate_core::limits::Limits;
 use tidegate_core::objection::Cure;
 use tidegate_core::rollout::Rollout;
-use tidegate_core::shard::Counts;
 use tidegate_core::{ByteSize, ObjectionCode, Update};
 
 use crate::forecast::decider::Answer;

@@ -1,7 +1,7 @@
 //! The health gate of a forecast: asks the health rule if the rollout continues.
 
+use tidegate_core::count::Counts;
 use tidegate_core::health::{HealthGate, Ruling};
-use tidegate_core::shard::Counts;
 
 /// Reason why the outcomes so far stop the rollout, if they do.
 pub(crate) fn reason_to_stop(rule: &HealthGate, counts: &Counts) -> Option<String> {

@@ -5,9 +5,9 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use tidegate_core::claim::CountDelta;
+use tidegate_core::count::Counts;
 use tidegate_core::rollout::Rollout;
-use tidegate_core::shard::{Counts, Grant};
+use tidegate_core::shard::Grant;
 use tidegate_core::status::StatusEffect;
 use tidegate_core::{Claim, Cohort, Update};
 
@@ -17,8 +17,8 @@ use crate::forecast::course::{Forecast, Recorder};
 use crate::forecast::decider::{Answer, Decider, Memory};
 use crate::forecast::fleet_file::FleetFile;
 use crate::forecast::health_gate::reason_to_stop;
-use crate::forecast::row::{Doing, Row};
-use crate::forecast::shards::Shards;
+use crate::forecast::row::{Doing, EPOCH, Row};
+use crate::forecast::shards::{Shards, counted};
 use crate::forecast::timetable::{moment, turning_points};
 
 /// The sweep, which ends claims, runs once a minute.
@@ -187,25 +187,23 @@ impl<'a, W: Watch> Play<'a, W> {
         let now_s = self.start_s + i64::from(second);
         let (now, expires_at) = (moment(now_s), self.expires_at(now_s));
         let row = &mut self.rows[number as usize];
-        let reserved = match row_claim(row, &self.update, self.start_s) {
+        let before = row_claim(row, &self.update, self.start_s);
+        let granted = match &before {
             None => self
                 .shards
                 .grant_first(row.cohort, now_s)
-                .map(|shard| (Claim::reserve(&self.update.version, shard, now, expires_at), None)),
-            Some(claim) => self.shards.grant(grant, claim.shard, now_s).map(|()| {
-                let (again, delta) = claim.reserve_again(now, expires_at);
-                (again, Some(delta))
+                .map(|shard| Claim::reserve(&self.update.version, shard, EPOCH, now, expires_at)),
+            Some(before) => self.shards.grant(grant, before.shard, now_s).map(|()| match grant {
+                Grant::Renewed => before.renew(now, expires_at),
+                Grant::First | Grant::Again => before.reserve_again(before.shard, EPOCH, now, expires_at),
             }),
         };
-        let (claim, delta) = match reserved {
-            Ok(reserved) => reserved,
+        let claim = match granted {
+            Ok(claim) => claim,
             Err(why) => return self.decider.answer_without_room(number, row, now_s, why),
         };
-        let row = &mut self.rows[number as usize];
         row.keep(&claim, self.start_s);
-        if let Some(delta) = delta {
-            self.shards.apply(claim.shard, delta);
-        }
+        self.shards.count(before.as_ref(), &claim);
         self.recorder.granted(second, grant == Grant::First);
         self.begin(second, number);
         Answer::Offer(grant)
@@ -261,16 +259,16 @@ impl<'a, W: Watch> Play<'a, W> {
                 None
             }
         };
-        if let Some((after, delta)) = moved {
-            self.moved(second, number, &after, delta);
+        if let Some(after) = moved {
+            self.moved(second, number, &claim, &after);
             let counts = self.shards.total;
             self.stop_if_bad(second, &counts);
         }
     }
 
-    fn moved(&mut self, second: u32, number: u32, after: &Claim, delta: CountDelta) {
+    fn moved(&mut self, second: u32, number: u32, before: &Claim, after: &Claim) {
         self.rows[number as usize].keep(after, self.start_s);
-        self.shards.apply(after.shard, delta);
+        self.shards.count(Some(before), after);
         self.recorder.moved(second);
     }
 
@@ -289,11 +287,13 @@ impl<'a, W: Watch> Play<'a, W> {
     fn sweep(&mut self, second: u32) {
         let now = moment(self.start_s + i64::from(second));
         let ended = |number: u32| {
-            let claim = row_claim(&self.rows[number as usize], &self.update, self.start_s)?;
-            claim.expire(now).map(|(after, delta)| (number, after, delta))
+            let before = row_claim(&self.rows[number as usize], &self.update, self.start_s)?;
+            let after = before.expire(now)?;
+            Some((number, before, after))
         };
         let silent = self.silent.iter().filter_map(|number| ended(*number)).collect::<Vec<_>>();
-        let counts = silent.iter().fold(self.shards.total, |counts, (.., delta)| counts.after(*delta));
+        let counts = silent.iter();
+        let counts = counts.fold(self.shards.total, |counts, (_, before, after)| counted(counts, Some(before), after));
         self.stop_if_bad(second, &counts);
         let Rollout { ends_at, health, limits, .. } = &self.update.rollout;
         let is_over = self.recorder.is_aborted() || ends_at.is_some_and(|end| now >= end);
@@ -305,8 +305,8 @@ impl<'a, W: Watch> Play<'a, W> {
             }
         };
         self.silent = silent.iter().skip(given_on).map(|(number, ..)| *number).collect();
-        for (number, after, delta) in silent.into_iter().take(given_on) {
-            self.moved(second, number, &after, delta);
+        for (number, before, after) in silent.into_iter().take(given_on) {
+            self.moved(second, number, &before, &after);
         }
     }
 }

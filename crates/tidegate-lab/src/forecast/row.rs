@@ -18,6 +18,9 @@ pub(crate) enum Doing {
     Rejected,
 }
 
+/// Epoch of every claim. No late write meets a claim in a forecast.
+pub(crate) const EPOCH: u64 = 1;
+
 /// One device.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row {
@@ -60,8 +63,9 @@ impl Row {
         self.claim.map(|state| Claim {
             version: version.clone(),
             state,
+            holds_place: state == ClaimState::Reserved,
             shard: u16::from(self.shard),
-            epoch: u32::from(self.attempts.saturating_sub(1)),
+            epoch: EPOCH,
             attempts: u32::from(self.attempts),
             reserved_at: moment(start_s + i64::from(self.reserved_s)),
             expires_at: moment(start_s + i64::from(self.expires_s)),
@@ -104,10 +108,10 @@ mod tests {
         let start_s = 1_772_000_000;
         let mut row = Row::new(Cohort::of(&update, &DeviceId::new("d").unwrap()), 3);
         assert_eq!(row.claim(&version, start_s), None);
-        let first = Claim::reserve(&version, 63, moment(start_s + 5), moment(start_s + 86_405));
-        let (failed, _) = first.settle(StatusEffect::Failed).unwrap();
-        let (again, _) = failed.reserve_again(moment(start_s + 90_000), moment(start_s + 176_400));
-        let (expired, _) = again.expire(moment(start_s + 200_000)).unwrap();
+        let first = Claim::reserve(&version, 63, EPOCH, moment(start_s + 5), moment(start_s + 86_405));
+        let failed = first.settle(StatusEffect::Failed).unwrap();
+        let again = failed.reserve_again(63, EPOCH, moment(start_s + 90_000), moment(start_s + 176_400));
+        let expired = again.expire(moment(start_s + 200_000)).unwrap();
         for claim in [first, failed, again, expired] {
             row.keep(&claim, start_s);
             assert_eq!(row.claim(&version, start_s), Some(claim));

@@ -1,17 +1,19 @@
 //! The shards of the rollout, which keep its limits. A check-in asks them as it does in the service.
 
-use tidegate_core::claim::CountDelta;
+use tidegate_core::count::{Counts, Held, part};
 use tidegate_core::limits::Allocation;
 use tidegate_core::objection::NoRoom;
-use tidegate_core::shard::{Counts, Gate, Grant, Refusal, Shard, period_of, probe_order};
-use tidegate_core::{Cohort, Update};
+use tidegate_core::shard::{Gate, Grant, Refusal, Shard, period_of, probe_order};
+use tidegate_core::status::Outcome;
+use tidegate_core::{Claim, Cohort, Update};
 
 use crate::forecast::timetable::moment;
 
 /// The generation of the one update that is played; it is edited only by stopping it.
 pub(crate) const GENERATION: u64 = 1;
 
-/// All shards, with their sum.
+/// All shards, with their sum. Every claim is counted at once, so a shard may grant a place again in the same second in
+/// which it was released.
 ///
 /// A check-in of the service asks three shards and remembers those that were full. Here that memory
 /// is perfect: a device is refused only when every shard would refuse it.
@@ -37,13 +39,17 @@ struct Refuses {
 impl Shards {
     pub(crate) fn new(update: &Update, now_s: i64) -> Self {
         let (limits, bytes) = (&update.rollout.limits, update.content.size_bytes());
-        let none = vec![Counts::default(); usize::from(update.shards)];
+        let none = vec![Held::default(); usize::from(update.shards)];
         let allocation = Allocation::split(limits, bytes, &none, period_of(moment(now_s), limits.period_s));
         let shard = |number| Shard {
             gate: Gate::Open,
             generation: GENERATION,
             caps: allocation.caps(number),
-            counts: Counts::default(),
+            ceiling: Some(allocation.places(number)),
+            granted: 0,
+            used: 0,
+            period: 0,
+            period_used: 0,
         };
         Self {
             shards: (0..allocation.shards()).map(shard).collect(),
@@ -74,7 +80,7 @@ impl Shards {
         Err(refuses.map_or(NoRoom::TooManyInFlight, |refuses| refuses.why))
     }
 
-    /// Asks one shard, and counts the grant.
+    /// Asks one shard, and counts the grant in it.
     pub(crate) fn grant(&mut self, grant: Grant, number: u16, now_s: i64) -> Result<(), NoRoom> {
         let mut period = period_of(moment(now_s), self.period_s);
         let shard = &mut self.shards[usize::from(number)];
@@ -82,35 +88,27 @@ impl Shards {
             match shard.refusal(grant, GENERATION, period, self.period_s) {
                 None => break,
                 Some(Refusal::NoRoom(why)) => return Err(why),
-                Some(Refusal::EarlierPeriod) => (shard.counts.period, shard.counts.period_used) = (period, 0),
+                Some(Refusal::EarlierPeriod) => (shard.period, shard.period_used) = (period, 0),
                 Some(Refusal::LaterPeriod(later)) => period = later,
                 Some(Refusal::OtherGeneration) => return Err(NoRoom::Paused),
             }
         }
-        shard.counts.period_used += u64::from(self.is_rated);
-        if grant == Grant::First {
-            shard.counts.used += 1;
-            self.total.used += 1;
-            self.apply(number, CountDelta { in_flight: 1, ..CountDelta::default() });
-        }
+        shard.period_used += u64::from(self.is_rated);
+        shard.granted += u64::from(grant != Grant::Renewed);
+        shard.used += u64::from(grant == Grant::First);
+        self.total.used += u64::from(grant == Grant::First);
         Ok(())
     }
 
-    /// Moves the counters as a claim moved.
-    pub(crate) fn apply(&mut self, shard: u16, by: CountDelta) {
-        for counts in [&mut self.shards[usize::from(shard)].counts, &mut self.total] {
-            for (counter, by) in [
-                (&mut counts.in_flight, by.in_flight),
-                (&mut counts.succeeded, by.succeeded),
-                (&mut counts.failed, by.failed),
-                (&mut counts.timed_out, by.timed_out),
-            ] {
-                *counter = counter.checked_add_signed(by).expect("a claim takes back only what it counted before");
-            }
-        }
-        if by.in_flight < 0 {
+    /// Counts the change of a claim.
+    pub(crate) fn count(&mut self, before: Option<&Claim>, after: &Claim) {
+        let released = before.and_then(|before| part(before).place).filter(|place| part(after).place != Some(*place));
+        if let Some(released) = released {
+            let ceiling = &mut self.shards[usize::from(released.shard)].ceiling;
+            *ceiling = ceiling.map(|ceiling| ceiling.saturating_add(1));
             self.refuses = None;
         }
+        self.total = counted(self.total, before, after);
         self.most_in_flight = self.most_in_flight.max(self.total.in_flight);
     }
 
@@ -130,9 +128,27 @@ impl Shards {
     fn refuses_until(&self, why: NoRoom) -> Refuses {
         let until_s = match why {
             NoRoom::RateLimited { opens_at } => opens_at.map_or(i64::MIN, |at| at.as_second()),
-            NoRoom::Full | NoRoom::TooManyInFlight | NoRoom::Paused | NoRoom::Aborted => i64::MAX,
+            NoRoom::Full | NoRoom::TooManyInFlight | NoRoom::Paused | NoRoom::Aborted | NoRoom::Busy => i64::MAX,
         };
         Refuses { why, until_s }
+    }
+}
+
+/// The counters after the change of a claim.
+pub(crate) fn counted(counts: Counts, before: Option<&Claim>, after: &Claim) -> Counts {
+    let (before, after) = (before.map(part).unwrap_or_default(), part(after));
+    let move_counter = |counter: u64, was: bool, is: bool| {
+        let moved = counter.checked_add_signed(i64::from(is) - i64::from(was));
+        moved.expect("a claim takes back only what it counted before")
+    };
+    let by_outcome =
+        |counter, outcome| move_counter(counter, before.bucket == Some(outcome), after.bucket == Some(outcome));
+    Counts {
+        used: counts.used,
+        in_flight: move_counter(counts.in_flight, before.place.is_some(), after.place.is_some()),
+        succeeded: by_outcome(counts.succeeded, Outcome::Succeeded),
+        failed: by_outcome(counts.failed, Outcome::Failed),
+        timed_out: by_outcome(counts.timed_out, Outcome::TimedOut),
     }
 }
 
@@ -141,7 +157,7 @@ fn sooner(known: Option<Refuses>, other: Refuses) -> Refuses {
     let rank = |refuses: &Refuses| match refuses.why {
         NoRoom::Aborted => 0,
         NoRoom::Paused => 1,
-        NoRoom::TooManyInFlight => 2,
+        NoRoom::Busy | NoRoom::TooManyInFlight => 2,
         NoRoom::RateLimited { .. } => 3,
         NoRoom::Full => 4,
     };

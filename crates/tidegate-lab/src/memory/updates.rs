@@ -1,180 +1,220 @@
-//! Writes of operators: updates and their shards.
+//! Updates, heads, catalogs and the audit log: the writes of operators.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidegate_core::limits::{Allocation, Caps, UNLIMITED};
-use tidegate_core::shard::Gate;
-use tidegate_core::{DeviceId, ObjectionCode, ProductId, UpdateId};
-use tidegate_store::record::{AuditEntry, DeviceRecord, Head, PublishedCatalog, SeriesPoint, UpdateRecord};
-use tidegate_store::store::{CloseRollouts, OpenRollouts, PublishStore, StoreError, Stored};
+use tidegate_core::{ObjectionCode, ProductId, State as UpdateState, Version};
+use tidegate_store::record::{AuditEntry, Head, PublishedCatalog, RolloutKey, UpdateRecord};
+use tidegate_store::store::{Expected, StoreError, Stored};
 
-use super::MemoryStore;
-use super::shard_item::ShardItem;
-use super::state::{DeviceItem, ProductItems, numbered, precedence, put_audit, put_update};
+use super::state::{ProductItems, State, precedence, to_the_millisecond};
+use crate::guard::Guard;
 
-/// Devices on one page of a list, as in DynamoDB.
-const PAGE: usize = 500;
-
-impl CloseRollouts for MemoryStore {
-    async fn change_update(&self, update: &UpdateRecord, expected: u64, audit: &AuditEntry) -> Stored<()> {
-        let mut state = self.state();
-        let items = state.product_mut(&update.product);
-        let stored = items.updates.get(&precedence(&update.version));
-        if stored.is_none_or(|stored| stored.generation != expected) {
+impl State {
+    pub(crate) fn want(&mut self, update: &UpdateRecord, expected: Expected, audit: Option<&AuditEntry>) -> Stored<()> {
+        let is_guarded = self.keeps(Guard::WantedAsRead);
+        let names_stopped = self.keeps(Guard::HeadNamesStopped);
+        let items = self.product_mut(&update.product);
+        let key = precedence(&update.version);
+        let Some(stored) = items.updates.get(&key) else {
+            return Err(StoreError::Conflict);
+        };
+        if (is_guarded && Expected::of(stored) != expected) || audit.is_some_and(|entry| items.has_audit(entry)) {
             return Err(StoreError::Conflict);
         }
-        put_update(items, update);
-        put_audit(items, audit);
-        items.head.get_or_insert_default().revision += 1;
+        let wanted = millisecond_times(update).wanted;
+        let halts = wanted.as_ref().is_some_and(|wanted| wanted.change.halts());
+        let changed = UpdateRecord { wanted, ..stored.clone() };
+        items.updates.insert(key, changed);
+        if let Some(entry) = audit {
+            items.put_audit(entry);
+        }
+        let head = items.head.get_or_insert_default();
+        head.revision += 1;
+        if halts && names_stopped {
+            head.halted.insert(update.rollout().version().clone());
+        }
         Ok(())
     }
 
-    async fn close_shards(&self, update: &UpdateId, count: u16, gate: Gate, generation: u64) -> Stored<()> {
-        let mut state = self.state();
-        let shards = &mut state.rollout_mut(update).shards;
-        if shards.len() < usize::from(count) {
-            shards.resize(usize::from(count), None);
+    pub(crate) fn record_change(
+        &mut self,
+        update: &UpdateRecord,
+        expected: Expected,
+        audit: Option<&AuditEntry>,
+    ) -> Stored<()> {
+        let is_guarded = self.keeps(Guard::WantedIsMine);
+        let opens_unless_stopped = self.keeps(Guard::OpenUnlessStopped);
+        let items = self.product_mut(&update.product);
+        let key = precedence(&update.version);
+        let Some(stored) = items.updates.get(&key) else {
+            return Err(StoreError::Conflict);
+        };
+        let is_expected = match is_guarded {
+            true => Expected::of(stored) == expected,
+            false => stored.generation == expected.generation,
+        };
+        let is_active = update.state == UpdateState::Active;
+        let is_stopped = items.head.as_ref().is_some_and(|head| head.is_stopped);
+        if !is_expected
+            || (is_active && is_stopped && opens_unless_stopped)
+            || audit.is_some_and(|entry| items.has_audit(entry))
+        {
+            return Err(StoreError::Conflict);
         }
-        let mut result = Ok(());
-        for shard in shards.iter_mut().take(usize::from(count)) {
-            let none = Caps { devices: 0, per_period: 0, in_flight: 0 };
-            let shard = shard.get_or_insert_with(|| ShardItem::unused(generation, none));
-            match shard.generation <= generation {
-                true => (shard.gate, shard.generation) = (gate, generation),
-                false => result = Err(StoreError::Conflict),
-            }
+        let changed = UpdateRecord { needs_recount: stored.needs_recount, ..millisecond_times(update) };
+        items.updates.insert(key, changed);
+        if let Some(entry) = audit {
+            items.put_audit(entry);
         }
-        result
+        let head = items.head.get_or_insert_default();
+        head.revision += 1;
+        if is_active {
+            head.halted.remove(update.rollout().version());
+        }
+        Ok(())
     }
 
-    async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>) -> Stored<bool> {
-        let mut state = self.state();
-        let ProductItems { head: Some(head), catalogs, .. } = state.product_mut(product) else {
-            return Ok(false);
-        };
-        if head.catalog.as_ref().is_some_and(|catalog| catalog.revision >= revision) {
-            return Ok(false);
+    pub(crate) fn mark_for_recount(&mut self, product: &ProductId, version: &Version) {
+        if let Some(stored) = self.product_mut(product).updates.get_mut(&precedence(version)) {
+            stored.needs_recount = true;
         }
-        let in_force = PublishedCatalog::of(revision, &bytes);
+    }
+
+    pub(crate) fn put_catalog(&mut self, product: &ProductId, revision: u64, bytes: &[u8], ended: &[Version]) -> bool {
+        let is_guarded = self.keeps(Guard::CatalogIsNewer);
+        let ProductItems { head: Some(head), catalogs, .. } = self.product_mut(product) else {
+            return false;
+        };
+        if is_guarded && head.catalog.as_ref().is_some_and(|catalog| catalog.revision >= revision) {
+            return false;
+        }
+        let in_force = PublishedCatalog::of(revision, bytes);
         catalogs.truncate(1);
         catalogs.retain(|(name, _)| *name != in_force.name);
         catalogs.push_front((in_force.name.clone(), Arc::from(bytes)));
         head.catalog = Some(in_force);
-        Ok(true)
+        if !ended.is_empty() {
+            // An older catalog may still offer the updates that are not halted any more.
+            head.oldest_catalog = revision;
+            head.halted.retain(|version| !ended.contains(version));
+        }
+        true
     }
-}
 
-impl OpenRollouts for MemoryStore {
-    async fn open_shards(&self, update: &UpdateId, allocation: &Allocation, generation: u64) -> Stored<()> {
-        let mut state = self.state();
-        let shards = &mut state.rollout_mut(update).shards;
-        let count = allocation.shards();
-        if shards.len() < usize::from(count) {
-            shards.resize(usize::from(count), None);
-        }
-        let mut result = Ok(());
-        for (number, shard) in (0..count).zip(shards) {
-            let caps = allocation.caps(number);
-            match shard {
-                Some(shard) if shard.generation > generation => result = Err(StoreError::Conflict),
-                Some(shard) => {
-                    if caps.per_period < UNLIMITED && shard.period < allocation.period {
-                        (shard.period, shard.period_used) = (allocation.period, 0);
-                    }
-                    *shard = ShardItem { gate: Gate::Open, generation, caps, ..*shard };
-                }
-                None => *shard = Some(ShardItem::unused(generation, caps)),
-            }
-        }
-        result
+    pub(crate) fn catalog(&self, product: &ProductId, name: &str) -> Option<Arc<[u8]>> {
+        let catalogs = &self.product(product)?.catalogs;
+        catalogs.iter().find(|(known, _)| known == name).map(|(_, bytes)| Arc::clone(bytes))
     }
-}
 
-impl PublishStore for MemoryStore {
-    async fn create_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
-        let mut state = self.state();
-        let items = state.product_mut(&update.product);
-        if items.updates.contains_key(&precedence(&update.version)) {
-            return Ok(false);
+    pub(crate) fn ask_for_catalog(&mut self, product: &ProductId, name: &str) {
+        let in_force = self.product_mut(product).head.as_mut().and_then(|head| head.catalog.as_mut());
+        if let Some(in_force) = in_force.filter(|in_force| in_force.name == name) {
+            in_force.revision = 0;
         }
-        put_update(items, update);
-        put_audit(items, audit);
+    }
+
+    pub(crate) fn head(&self, product: &ProductId) -> Option<Head> {
+        self.product(product)?.head.clone()
+    }
+
+    pub(crate) fn product_names(&self) -> Vec<ProductId> {
+        let exists = |number: &u32| self.products[*number as usize].head.is_some();
+        let products = self.product_numbers.iter().filter(|(_, number)| exists(number));
+        products.map(|(product, _)| product.clone()).collect()
+    }
+
+    pub(crate) fn updates(&self, product: &ProductId) -> Vec<UpdateRecord> {
+        self.product(product).map(|items| items.updates.values().cloned().collect()).unwrap_or_default()
+    }
+
+    pub(crate) fn update(&self, product: &ProductId, version: &Version) -> Option<UpdateRecord> {
+        self.product(product)?.updates.get(&precedence(version)).cloned()
+    }
+
+    pub(crate) fn create_update(&mut self, update: &UpdateRecord, audit: &AuditEntry) -> bool {
+        let items = self.product_mut(&update.product);
+        let key = precedence(&update.version);
+        if items.updates.contains_key(&key) || items.has_audit(audit) {
+            return false;
+        }
+        items.updates.insert(key, UpdateRecord { needs_recount: false, ..millisecond_times(update) });
+        items.put_audit(audit);
         items.head.get_or_insert_default();
-        Ok(true)
+        true
     }
 
-    async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {
-        put_audit(self.state().product_mut(product), entry);
-        Ok(())
-    }
-
-    async fn audit_log(&self, product: &ProductId) -> Stored<Vec<AuditEntry>> {
-        Ok(self.state().product(product).map(|items| items.audit.values().cloned().collect()).unwrap_or_default())
-    }
-
-    async fn versions(&self, product: &ProductId) -> Stored<Vec<(String, u64)>> {
-        let state = self.state();
-        let counts = state.product(product).into_iter().flat_map(|items| &items.versions);
-        let running = counts.filter_map(|(version, devices)| {
-            let devices = u64::try_from(*devices).ok().filter(|devices| *devices > 0)?;
-            Some((version.clone(), devices))
-        });
-        Ok(running.collect())
-    }
-
-    async fn devices_on(
-        &self,
-        product: &ProductId,
-        version: &str,
-        after: Option<&DeviceId>,
-    ) -> Stored<(Vec<DeviceId>, Option<DeviceId>)> {
-        let mut state = self.state();
-        let ProductItems { devices, sorted, .. } = state.product_mut(product);
-        if sorted.len() < devices.len() {
-            *sorted = (0..numbered(devices.len())).collect();
-            sorted.sort_unstable_by(|one, other| devices[*one as usize].id.cmp(&devices[*other as usize].id));
+    pub(crate) fn set_stopped(&mut self, product: &ProductId, is_stopped: bool, audit: &AuditEntry) -> bool {
+        let items = self.product_mut(product);
+        if items.head.is_none() {
+            return false;
         }
-        let start =
-            after.map_or(0, |after| sorted.partition_point(|device_item| devices[*device_item as usize].id <= *after));
-        let runs = |device_item: &&DeviceItem| {
-            device_item.record.as_ref().is_some_and(|record| record.version.as_deref() == Some(version))
+        if items.has_audit(audit) {
+            // An earlier try of this call was applied.
+            return true;
+        }
+        items.put_audit(audit);
+        if let Some(head) = &mut items.head {
+            head.is_stopped = is_stopped;
+            head.revision += 1;
+        }
+        true
+    }
+
+    pub(crate) fn set_product(&mut self, product: &ProductId, settings: &Head) -> bool {
+        let Some(head) = self.product_mut(product).head.as_mut() else {
+            return false;
         };
-        let later = sorted.iter().skip(start).map(|device_item| &devices[*device_item as usize]);
-        let devices = later.filter(runs).take(PAGE).map(|device_item| device_item.id.clone()).collect::<Vec<_>>();
-        // A full page says that there may be more, even where it is the last.
-        let next = (devices.len() == PAGE).then(|| devices.last().cloned()).flatten();
-        Ok((devices, next))
+        head.accepts_product_tokens = settings.accepts_product_tokens;
+        head.registration_is_open = settings.registration_is_open;
+        head.version_attribute.clone_from(&settings.version_attribute);
+        true
     }
 
-    async fn revoke_tokens(&self, product: &ProductId, device: &DeviceId) -> Stored<u32> {
-        let mut state = self.state();
-        let index = state.index_of(product, device);
-        let device_item = &mut state.products[index.product as usize].devices[index.device as usize];
-        let record = device_item
-            .record
-            .get_or_insert_with(|| DeviceRecord { attributes: "{}".into(), ..DeviceRecord::default() });
-        record.token_generation = record.token_generation.saturating_add(1);
-        Ok(record.token_generation)
+    pub(crate) fn audit(&mut self, product: &ProductId, entry: &AuditEntry) {
+        self.product_mut(product).put_audit(entry);
     }
 
-    async fn set_product(&self, product: &ProductId, head: &Head) -> Stored<bool> {
-        let mut state = self.state();
-        let Some(stored) = state.product_mut(product).head.as_mut() else {
-            return Ok(false);
-        };
-        *stored = Head { revision: stored.revision, catalog: stored.catalog.take(), ..head.clone() };
-        Ok(true)
+    pub(crate) fn audit_log(&self, product: &ProductId) -> Vec<AuditEntry> {
+        self.product(product).map(|items| items.audit.values().cloned().collect()).unwrap_or_default()
     }
 
-    async fn deferrals(&self, update: &UpdateId) -> Stored<BTreeMap<String, u64>> {
-        let state = self.state();
-        let counts = state.rollout(update).into_iter().flat_map(|rollout| &rollout.deferrals);
+    pub(crate) fn add_deferrals(&mut self, rollout: &RolloutKey, counts: &BTreeMap<&'static str, u64>) {
+        for (code, deferred) in counts {
+            let count = self.rollout_mut(rollout).deferrals.entry(code).or_default();
+            *count = count.saturating_add(*deferred);
+        }
+    }
+
+    pub(crate) fn deferrals(&self, rollout: &RolloutKey) -> BTreeMap<String, u64> {
+        let counts = self.rollout(rollout).into_iter().flat_map(|rollout| &rollout.deferrals);
         let known = counts.filter(|(code, _)| ObjectionCode::parse(code).is_some());
-        Ok(known.map(|(code, deferred)| ((*code).to_string(), *deferred)).collect())
+        known.map(|(code, deferred)| ((*code).to_string(), *deferred)).collect()
+    }
+}
+
+impl ProductItems {
+    fn has_audit(&self, entry: &AuditEntry) -> bool {
+        self.audit.contains_key(&audit_key(entry))
     }
 
-    async fn series(&self, update: &UpdateId) -> Stored<Vec<SeriesPoint>> {
-        Ok(self.state().rollout(update).map(|rollout| rollout.series.values().copied().collect()).unwrap_or_default())
+    fn put_audit(&mut self, entry: &AuditEntry) {
+        let stored = AuditEntry { at: to_the_millisecond(entry.at), ..entry.clone() };
+        self.audit.insert(audit_key(entry), stored);
     }
+}
+
+/// An entry of the same time, subject and generation is the same entry.
+fn audit_key(entry: &AuditEntry) -> String {
+    format!("{:020}#{}#{:010}", entry.at.as_nanosecond(), entry.subject, entry.generation)
+}
+
+fn millisecond_times(update: &UpdateRecord) -> UpdateRecord {
+    let mut stored = update.clone();
+    stored.created_at = to_the_millisecond(update.created_at);
+    stored.changed_at = to_the_millisecond(update.changed_at);
+    if let Some(wanted) = &mut stored.wanted {
+        wanted.at = to_the_millisecond(wanted.at);
+    }
+    stored
 }

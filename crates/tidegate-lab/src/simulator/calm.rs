@@ -5,10 +5,11 @@ use tidegate_core::{State, UpdateId, Version};
 use crate::simulator::checker::Asked;
 use crate::simulator::device::Device;
 use crate::simulator::invariant::Invariant;
-use crate::simulator::operators::{Operation, Verb, definition, endless_patience};
+use crate::simulator::operators::{Operation, Product, Verb, definition, endless_patience};
 use crate::simulator::requests;
 use crate::simulator::simulation::{MINUTE_MS, Simulation, Violation};
 use crate::simulator::world::{Ask, Done};
+use tidegate_engine::recount::recount;
 
 /// Rounds of a calm fleet after which every eligible device must have its update.
 const CALM_ROUNDS: u32 = 6;
@@ -20,17 +21,62 @@ impl Simulation {
     /// The faults stop. Every device that may have an update gets it, and every slot can be used.
     pub(super) async fn calm(&mut self) -> Result<(), Box<Violation>> {
         self.world.store().set_plan(Box::new(|_, _| None));
+        self.check_rest().await?;
+        for place in 0..self.products.len() {
+            let stopped = Operation {
+                product: place,
+                version: Version::new(1, 0, 0),
+                verb: Verb::ResumeStopped,
+                body: r#"{"reason":"simulated"}"#.into(),
+            };
+            self.insist(stopped).await;
+        }
         // The sweep repairs interrupted changes first: until then an operator gets a conflict.
         self.calm_round(&[], &Version::new(1, 0, 0)).await;
         for place in 0..self.products.len() {
             self.everybody_gets_there(place).await?;
             self.every_slot_is_used(place).await?;
         }
-        Ok(())
+        self.check_rest().await
+    }
+
+    /// The stream is read to its end: no count differs from the devices, and no device under way is forgotten.
+    async fn check_rest(&mut self) -> Result<(), Box<Violation>> {
+        self.count_everything().await;
+        let store = self.world.store().clone();
+        let counts = recount(store.inner()).await.map_err(|error| error.to_string());
+        let mut control = store.control();
+        let mut wrong = match counts {
+            Ok(counts) => counts.drift.into_iter().map(|drift| (drift.of.clone(), format!("{drift:?}"))).collect(),
+            Err(error) => vec![(String::new(), error)],
+        };
+        for product in &self.products {
+            if !control.checker.is_certain(&product.id) {
+                wrong.retain(|(of, _)| of.split(' ').next() != Some(product.id.as_str()));
+            }
+        }
+        control.checker.check(Invariant::NoDrift, wrong.is_empty(), || format!("{wrong:?}"));
+        let rollouts = control.checker.rollouts();
+        for rollout in &rollouts {
+            if control.checker.is_certain(rollout.product()) {
+                let on_pages = store.inner().on_due_pages(rollout);
+                let under_way = control.checker.under_way(&rollout.update_id());
+                let lost = under_way.into_iter().filter(|device| !on_pages.contains(device)).collect::<Vec<_>>();
+                control.checker.check(Invariant::OnAPage, lost.is_empty(), || {
+                    format!("no due page of {} has {lost:?}", rollout.update_id())
+                });
+            }
+        }
+        drop(control);
+        for rollout in &rollouts {
+            store.compare_sums(rollout);
+        }
+        self.check()
     }
 
     async fn everybody_gets_there(&mut self, place: usize) -> Result<(), Box<Violation>> {
-        let Some(version) = self.newest_live(place) else {
+        let is_certain = |product: &Product| self.world.store().control().checker.is_certain(&product.id);
+        let Some(version) = self.newest_live(place).filter(|_| self.products.get(place).is_some_and(is_certain)) else {
             return Ok(());
         };
         let body = r#"{"rollout":{"limits":{"max_devices":null,"max_per_period":null,"max_in_flight":500},"max_attempts":4,"claim_ttl_s":300,"health":HEALTH}}"#
@@ -91,10 +137,13 @@ impl Simulation {
     async fn calm_round(&mut self, devices: &[usize], version: &Version) {
         // After the end of every claim, by every clock.
         self.world.pass(70 * MINUTE_MS);
+        self.count_everything().await;
         for instance in 0..self.world.instances() {
             self.summary.sweeps += 1;
             let _done = self.world.finish(instance, Ask::Sweep).await;
         }
+        // What the sweep ended is counted, so that the places are free again.
+        self.count_everything().await;
         for place in devices {
             self.calm_check_in(*place, version).await;
         }
@@ -111,6 +160,7 @@ impl Simulation {
             product: device.product.clone(),
             version: device.version.clone(),
             function_now: self.world.clock(instance),
+            arrived: self.world.store().control().checker.moment(),
         };
         let request = requests::device("/v1/check", &device.token, device.check_in(&device.version));
         self.summary.check_ins += 1;

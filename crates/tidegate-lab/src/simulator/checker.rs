@@ -1,17 +1,17 @@
-//! The checker of the invariants: every write that was applied is entered in its ledgers, by rules that share nothing
-//! with the storage protocol, and compared with what is stored.
+//! The invariant checker: enters every write that was applied in a ledger, and finds the invariant that was broken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_core::claim::SHORTEST_URL_S;
-use tidegate_core::limits::Limits;
+use tidegate_core::count::{Counts, Sums};
+use tidegate_core::limits::{Allocation, Limits};
 use tidegate_core::policy::Slots;
-use tidegate_core::shard::{Counts, Grant, Shard, period_of};
+use tidegate_core::shard::{Gate, Grant, Shard, period_of};
 use tidegate_core::status::Outcome;
 use tidegate_core::update::Downgrade;
-use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
-use tidegate_store::record::{ClaimKey, UpdateRecord};
-use tidegate_store::store::{Period, Reservation};
+use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
+use tidegate_store::record::{Change, ClaimChange, KnownDevice, RolloutKey, UpdateRecord};
+use tidegate_store::store::{GrantRequest, Period};
 use tidegate_wire::definition::Definition;
 
 use crate::ledger::Ledger;
@@ -25,9 +25,17 @@ pub const MOST_SKEW_MS: i64 = 300_000;
 #[derive(Debug, Default)]
 pub struct InvariantChecker {
     rollouts: BTreeMap<UpdateId, Rollout>,
+    /// Stopped products, with the moment at which the stop was acknowledged, if it was.
+    stopped_products: BTreeMap<ProductId, Option<Moment>>,
+    /// Products with a record of the stream that could not be read: their counts are not certain.
+    uncertain: BTreeSet<ProductId>,
+    moments: Moment,
     checked: BTreeMap<Invariant, u64>,
     broken: Option<(Invariant, String)>,
 }
+
+/// A number that tells which of two events came first.
+type Moment = u64;
 
 /// One rollout, as its writes left it.
 #[derive(Debug)]
@@ -37,12 +45,21 @@ struct Rollout {
     downgrade: Downgrade,
     state: State,
     generation: u64,
-    is_stopped: bool,
-    shards: u16,
+    /// The moment at which its stop was acknowledged, unless it was opened since.
+    stopped_at: Option<Moment>,
     rules: BTreeMap<u64, Rules>,
     ledger: Ledger<DeviceId, Claim>,
+    /// Grants of places, and places that are held, by shard.
+    places: BTreeMap<u16, Places>,
     /// Only the outcomes; the rest is in the ledger.
     outcomes: Counts,
+}
+
+/// Places of one shard.
+#[derive(Debug, Clone, Copy, Default)]
+struct Places {
+    granted: u64,
+    held: u64,
 }
 
 /// The limits of one generation of a rollout.
@@ -51,6 +68,7 @@ struct Rules {
     limits: Limits,
     per_period: Option<u64>,
     max_attempts: u32,
+    allocation: Option<Allocation>,
 }
 
 /// A check-in that is answered.
@@ -64,6 +82,8 @@ pub struct Asked {
     pub version: Version,
     /// The clock of the function that answered.
     pub function_now: Timestamp,
+    /// The moment at which it arrived.
+    pub arrived: Moment,
 }
 
 impl InvariantChecker {
@@ -87,10 +107,10 @@ impl InvariantChecker {
         }
     }
 
-    /// Number of shards of an update, once it has any.
-    #[must_use]
-    pub fn shards(&self, update: &UpdateId) -> u16 {
-        self.rollouts.get(update).map_or(0, |rollout| rollout.shards)
+    /// The present moment. It is later than every one before.
+    pub fn moment(&mut self) -> Moment {
+        self.moments += 1;
+        self.moments
     }
 
     /// The claim of a device, by the ledger.
@@ -121,6 +141,31 @@ impl InvariantChecker {
         self.rollouts.get(update).map(|rollout| (rollout.generation, rollout.state))
     }
 
+    /// Every rollout.
+    #[must_use]
+    pub fn rollouts(&self) -> Vec<RolloutKey> {
+        self.rollouts.values().map(|rollout| RolloutKey::of(&rollout.product, &rollout.version)).collect()
+    }
+
+    /// The devices under way in a rollout, by the ledger.
+    #[must_use]
+    pub fn under_way(&self, update: &UpdateId) -> Vec<DeviceId> {
+        let entries = self.rollouts.get(update).into_iter().flat_map(|rollout| rollout.ledger.iter());
+        let under_way = entries.filter(|(_, claim)| claim.state == ClaimState::Reserved);
+        under_way.map(|(device, _)| device.clone()).collect()
+    }
+
+    /// A record of the stream about a device of this product could not be read: nobody can count it.
+    pub fn cannot_read(&mut self, product: &ProductId) {
+        self.uncertain.insert(product.clone());
+    }
+
+    /// True if every change of a device of the product could be counted.
+    #[must_use]
+    pub fn is_certain(&self, product: &ProductId) -> bool {
+        !self.uncertain.contains(product)
+    }
+
     /// A record of an update was written.
     pub fn changed(&mut self, record: &UpdateRecord) {
         let compiled = Definition::from_store(&record.definition)
@@ -136,95 +181,162 @@ impl InvariantChecker {
             downgrade: update.downgrade,
             state: record.state,
             generation: record.generation,
-            is_stopped: false,
-            shards: 0,
+            stopped_at: None,
             rules: BTreeMap::new(),
             ledger: Ledger::default(),
+            places: BTreeMap::new(),
             outcomes: Counts::default(),
         });
         rollout.state = record.state;
         rollout.generation = record.generation;
-        rollout.shards = record.allocation.as_ref().map_or(0, tidegate_core::limits::Allocation::shards);
         if record.state == State::Active {
-            rollout.is_stopped = false;
+            rollout.stopped_at = None;
         }
         let per_period = update.rollout.limits.offers_per_period(update.content.size_bytes());
-        let rules = Rules { limits: update.rollout.limits, per_period, max_attempts: update.rollout.max_attempts };
+        let max_attempts = update.rollout.max_attempts;
+        let allocation = record.allocation.clone();
+        let rules = Rules { limits: update.rollout.limits, per_period, max_attempts, allocation };
         rollout.rules.insert(record.generation, rules);
+    }
+
+    /// A wish was written. `before` is the record before that.
+    pub fn wanted(&mut self, before: Option<&UpdateRecord>, update: &UpdateRecord) {
+        let force = |record: &UpdateRecord| record.wanted.as_ref().map(|wanted| wanted.change.force());
+        let before = before.and_then(force);
+        self.check(Invariant::WishStays, before < force(update), || {
+            format!("a wish of force {:?} for {} replaced one of force {before:?}", force(update), update.id)
+        });
+    }
+
+    /// A change was recorded. `before` is the record before that.
+    pub fn recorded(&mut self, before: Option<&UpdateRecord>, update: &UpdateRecord) {
+        let wanted = before.and_then(|before| before.wanted.as_ref());
+        let ends_its_own = wanted.is_some_and(|wanted| wanted.generation == update.generation);
+        let opens = update.state == State::Active && before.is_some_and(|before| before.state != State::Active);
+        let may_open = wanted.is_some_and(|wanted| {
+            matches!(wanted.change, Change::Transition(Transition::Activate | Transition::Resume))
+        });
+        self.check(Invariant::WishStays, ends_its_own && (may_open || !opens), || {
+            format!(
+                "{} became {} in generation {} while {wanted:?} was wanted",
+                update.id, update.state, update.generation
+            )
+        });
     }
 
     /// An operator was told that an update is paused or over.
     pub fn acknowledged_stop(&mut self, update: &UpdateId) {
+        let moment = self.moment();
         if let Some(rollout) = self.rollouts.get_mut(update)
             && rollout.state != State::Active
         {
-            rollout.is_stopped = true;
+            rollout.stopped_at.get_or_insert(moment);
         }
     }
 
-    /// A reservation was committed.
-    pub fn granted(&mut self, reservation: &Reservation, now: Timestamp) {
-        let Reservation { key, generation, grant, previous, claim, .. } = reservation;
-        let Some(mut rollout) = self.rollouts.remove(&key.update) else {
-            self.check(Invariant::CurrentGeneration, false, || format!("{} was never written", key.update));
+    /// An operator was told that a whole product is stopped.
+    pub fn acknowledged_product_stop(&mut self, product: &ProductId) {
+        let moment = self.moment();
+        // Another operator may have resumed it meanwhile.
+        if let Some(stopped_at) = self.stopped_products.get_mut(product) {
+            stopped_at.get_or_insert(moment);
+        }
+    }
+
+    /// The flag that stops a whole product was set or removed.
+    pub fn product_changed(&mut self, product: &ProductId, is_stopped: bool) {
+        match is_stopped {
+            true => drop(self.stopped_products.entry(product.clone()).or_default()),
+            false => drop(self.stopped_products.remove(product)),
+        }
+    }
+
+    /// The moment at which the stop of a whole product was acknowledged.
+    fn product_stopped_at(&self, product: &ProductId) -> Option<Moment> {
+        self.stopped_products.get(product).copied().flatten()
+    }
+
+    /// A grant was committed. `known` is the device after it.
+    pub fn granted(&mut self, request: &GrantRequest, known: &KnownDevice, now: Timestamp) {
+        let GrantRequest { rollout: key, device, generation, grant, before, after, .. } = request;
+        let id = key.update_id();
+        let Some(mut rollout) = self.rollouts.remove(&id) else {
+            self.check(Invariant::CurrentGeneration, false, || format!("{id} was never written"));
             return;
         };
-        let held = rollout.ledger.entry(&key.device);
-        let follows = match (held, previous) {
-            (None, None) => *grant == Grant::First && claim.epoch == 0,
-            (Some(held), Some(previous)) => {
-                (held.epoch, held.state, held.shard) == (previous.epoch, previous.state, claim.shard)
-                    && claim.epoch == held.epoch.saturating_add(1)
-                    && *grant == if held.state == ClaimState::Reserved { Grant::Renewed } else { Grant::Again }
+        let held = rollout.ledger.entry(device);
+        let revision = known.record.as_ref().map_or(0, |record| record.revision);
+        let follows = match (held, before) {
+            (None, None) => *grant == Grant::First && after.epoch == revision,
+            (Some(held), Some(before)) => {
+                let is_renewal = held.state == ClaimState::Reserved;
+                is_same_attempt(held, before)
+                    && match is_renewal {
+                        true => (after.epoch, after.shard) == (held.epoch, held.shard),
+                        false => after.epoch == revision && after.epoch > held.epoch,
+                    }
+                    && *grant == if is_renewal { Grant::Renewed } else { Grant::Again }
             }
             _ => false,
         };
-        self.check(Invariant::OneClaim, follows, || format!("{key:?} had {held:?} and was granted {claim:?}"));
-        self.check(Invariant::OwnProduct, rollout.product == key.product, || format!("{key:?} is another product's"));
-        self.check(Invariant::NoGrantAfterStop, !rollout.is_stopped, || {
-            format!("{key:?} was granted after the acknowledged stop of generation {}", rollout.generation)
+        self.check(Invariant::OneClaim, follows, || {
+            format!("{device} at revision {revision} had {held:?} and was granted {after:?} after {before:?}")
+        });
+        self.check(Invariant::OwnProduct, rollout.product == *key.product(), || format!("{id} is another product's"));
+        let is_stopped = rollout.stopped_at.is_some() || self.product_stopped_at(key.product()).is_some();
+        self.check(Invariant::NoGrantAfterStop, !is_stopped, || {
+            format!("{device} was granted {id} after the acknowledged stop of generation {}", rollout.generation)
         });
         self.check(Invariant::CurrentGeneration, *generation == rollout.generation, || {
-            format!("{key:?} was granted for generation {generation}; in force is {}", rollout.generation)
+            format!("{device} was granted {id} for generation {generation}; in force is {}", rollout.generation)
         });
-        let before = held.cloned();
-        rollout.recount(before.as_ref(), claim);
-        rollout.ledger.enter(key.device.clone(), claim.clone());
         if *grant != Grant::Renewed {
             rollout.ledger.begin();
+            let places = rollout.places.entry(after.shard).or_default();
+            places.granted += 1;
+            places.held += 1;
         }
+        // The ledger has the claim itself when the device is looked at.
+        let used = rollout.ledger.devices() + u64::from(*grant == Grant::First);
         if let Some(rules) = rollout.rules.get(generation).cloned() {
-            self.check_limits(reservation, &mut rollout, &rules, now);
+            self.check_limits(request, used, &mut rollout, &rules, now);
         }
-        self.rollouts.insert(key.update.clone(), rollout);
+        self.rollouts.insert(id, rollout);
     }
 
-    fn check_limits(&mut self, reservation: &Reservation, rollout: &mut Rollout, rules: &Rules, now: Timestamp) {
-        let Reservation { key, grant, claim, period, .. } = reservation;
-        let (used, in_flight) = (rollout.ledger.devices(), rollout.ledger.in_flight());
+    fn check_limits(
+        &mut self,
+        request: &GrantRequest,
+        used: u64,
+        rollout: &mut Rollout,
+        rules: &Rules,
+        now: Timestamp,
+    ) {
+        let GrantRequest { device, grant, after, period, .. } = request;
+        let (id, in_flight) = (request.rollout.update_id(), rollout.ledger.in_flight());
         if *grant == Grant::First {
             self.check(Invariant::MaxDevices, rules.limits.max_devices.is_none_or(|most| used <= most), || {
-                format!("{} has {used} claims; max_devices is {:?}", key.update, rules.limits.max_devices)
+                format!("{id} has {used} claims; max_devices is {:?}", rules.limits.max_devices)
             });
         }
         if *grant != Grant::Renewed {
             self.check(Invariant::MaxInFlight, rules.limits.max_in_flight.is_none_or(|most| in_flight <= most), || {
-                format!("{} has {in_flight} in flight; max_in_flight is {:?}", key.update, rules.limits.max_in_flight)
+                format!("{id} has {in_flight} in flight; max_in_flight is {:?}", rules.limits.max_in_flight)
             });
         }
-        self.check(Invariant::MaxAttempts, claim.attempts <= rules.max_attempts, || {
-            format!("{key:?} is at attempt {} of {}", claim.attempts, rules.max_attempts)
+        self.check(Invariant::MaxAttempts, after.attempts <= rules.max_attempts, || {
+            format!("{device} is at attempt {} of {} on {id}", after.attempts, rules.max_attempts)
         });
         let Some(most) = rules.per_period else {
             return;
         };
         let Some(Period::Same(period) | Period::New(period)) = *period else {
-            self.check(Invariant::MaxPerPeriod, false, || format!("{key:?} counts in no period; {most} are allowed"));
+            self.check(Invariant::MaxPerPeriod, false, || format!("{id} counts in no period; {most} are allowed"));
             return;
         };
         let granted = rollout.ledger.count_in_period(period);
         self.check(Invariant::MaxPerPeriod, granted <= most, || {
-            format!("{} has {granted} grants in the period at {period}; {most} are allowed; now is {now}", key.update)
+            format!("{id} has {granted} grants in the period at {period}; {most} are allowed; now is {now}")
         });
         // A clock within the skew, a request that waited for its store, or an edit of `period_s`.
         let slack_s = 2 * MOST_SKEW_MS / 1000 + 60;
@@ -232,50 +344,116 @@ impl InvariantChecker {
         let early = period_of(now, period_s).saturating_sub(i64::from(period_s) + slack_s);
         let late = period_of(now, period_s).saturating_add(i64::from(period_s) + slack_s);
         self.check(Invariant::PeriodIsNow, (early..=late).contains(&period), || {
-            format!("{} was granted in the period at {period}; now is {now}", key.update)
+            format!("{id} was granted in the period at {period}; now is {now}")
         });
     }
 
-    /// A claim was settled.
-    pub fn settled(&mut self, key: &ClaimKey, before: &Claim, after: &Claim) {
-        let Some(mut rollout) = self.rollouts.remove(&key.update) else {
-            return;
-        };
-        let held = rollout.ledger.entry(&key.device).cloned();
-        let follows = held.as_ref().is_some_and(|held| {
-            (held.epoch, held.state) == (before.epoch, before.state)
+    /// A claim was changed by a write that is no grant.
+    pub fn settled(&mut self, product: &ProductId, device: &DeviceId, change: &ClaimChange) {
+        let ClaimChange { before, after, .. } = change;
+        let id = UpdateId::of(product, &before.version);
+        let held = self.rollouts.get(&id).and_then(|rollout| rollout.ledger.entry(device));
+        let is_change = before.state != after.state;
+        let follows = held.is_some_and(|held| {
+            is_same_attempt(held, before)
                 && held.epoch == after.epoch
-                && held.state != ClaimState::Succeeded
-                && after.state != ClaimState::Reserved
+                && (!is_change || (held.state != ClaimState::Succeeded && after.state != ClaimState::Reserved))
         });
-        self.check(Invariant::OutcomesOnce, follows, || {
-            format!("{key:?} was {held:?} and was settled from {before:?} to {after:?}")
-        });
-        if held.as_ref().is_some_and(|held| held.state == ClaimState::Reserved) {
-            rollout.ledger.end();
-        }
-        rollout.recount(held.as_ref(), after);
-        rollout.ledger.enter(key.device.clone(), after.clone());
-        self.rollouts.insert(key.update.clone(), rollout);
+        let said = (!follows).then(|| format!("{device} had {held:?} and was settled from {before:?} to {after:?}"));
+        self.check(Invariant::OutcomesOnce, follows, || said.unwrap_or_default());
     }
 
-    /// Compares the ledger with the shards as they are stored.
-    pub fn compare(&mut self, update: &UpdateId, shards: &[Option<Shard>]) {
-        let Some(rollout) = self.rollouts.get(update) else {
+    /// A device's item was written. `known` is the device after that.
+    pub fn device_changed(&mut self, product: &ProductId, device: &DeviceId, known: &KnownDevice) {
+        for (id, claim) in &known.claims {
+            let Some(rollout) = self.rollouts.get_mut(id).filter(|rollout| rollout.product == *product) else {
+                continue;
+            };
+            let before = rollout.ledger.entry(device).cloned();
+            if before.as_ref() == Some(claim) {
+                continue;
+            }
+            rollout.recount(before.as_ref(), claim);
+            if let Some(before) = before.filter(|before| before.holds_place && !claim.holds_place) {
+                rollout.ledger.end();
+                let places = rollout.places.entry(before.shard).or_default();
+                places.held = places.held.saturating_sub(1);
+            }
+            rollout.ledger.enter(device.clone(), claim.clone());
+        }
+    }
+
+    /// Compares the ledger with the shards as they are stored after a grant.
+    pub fn compare_shards(&mut self, key: &RolloutKey, shards: &[Option<Shard>]) {
+        let id = key.update_id();
+        let Some(rollout) = self.rollouts.get(&id) else {
             return;
         };
-        let (claims, in_flight, expected) = (rollout.ledger.devices(), rollout.ledger.in_flight(), rollout.outcomes);
-        let stored = Counts::of(shards);
-        self.check(Invariant::UsedIsClaims, stored.used == claims, || {
-            format!("{update} has {claims} claims and {} used", stored.used)
+        let (claims, places) = (rollout.ledger.devices(), rollout.places.clone());
+        let used = shards.iter().flatten().map(|shard| shard.used).sum::<u64>();
+        self.check(Invariant::UsedIsClaims, used == claims, || format!("{id} has {claims} claims and {used} used"));
+        for (number, shard) in (0_u16..).zip(shards) {
+            let Some(shard) = shard else {
+                continue;
+            };
+            let granted = places.get(&number).copied().unwrap_or_default().granted;
+            self.check(Invariant::GrantedIsGrants, shard.granted == granted, || {
+                format!("shard {number} of {id} counts {} grants; there were {granted}", shard.granted)
+            });
+            self.check_ceiling(key, number, Some(shard));
+        }
+    }
+
+    /// The ceiling of a shard was raised.
+    pub fn raised(&mut self, key: &RolloutKey, number: u16, before: Option<&Shard>, after: Option<&Shard>) {
+        let ceiling = |shard: Option<&Shard>| shard.and_then(|shard| shard.ceiling);
+        self.check(Invariant::CeilingRises, ceiling(before) <= ceiling(after), || {
+            let id = key.update_id();
+            format!("the ceiling of shard {number} of {id} fell from {:?} to {:?}", ceiling(before), ceiling(after))
         });
-        self.check(Invariant::InFlightIsReserved, stored.in_flight == in_flight, || {
-            format!("{update} has {in_flight} reserved claims and {} in flight", stored.in_flight)
+        self.check_ceiling(key, number, after);
+    }
+
+    /// Checks the ceiling of a shard: an open one reaches at most the places that it has beside those that it holds.
+    pub fn check_ceiling(&mut self, key: &RolloutKey, number: u16, shard: Option<&Shard>) {
+        let id = key.update_id();
+        let (Some(rollout), Some(shard)) = (self.rollouts.get(&id), shard) else {
+            return;
+        };
+        let allocation = rollout.rules.get(&shard.generation).and_then(|rules| rules.allocation.as_ref());
+        let (Gate::Open, Some(ceiling), Some(allocation)) = (shard.gate, shard.ceiling, allocation) else {
+            return;
+        };
+        let held = rollout.places.get(&number).copied().unwrap_or_default().held;
+        let places = allocation.places(number);
+        let most = shard.granted.saturating_sub(held).saturating_add(places);
+        self.check(Invariant::Ceiling, ceiling <= most, || {
+            let Shard { granted, generation, .. } = shard;
+            format!(
+                "shard {number} of {id} may reach {ceiling} grants in generation {generation}; it has made {granted}, \
+                 of which {held} are held, and has {places} places"
+            )
         });
-        let outcomes = |counts: &Counts| (counts.succeeded, counts.failed, counts.timed_out);
-        self.check(Invariant::OutcomesOnce, outcomes(&stored) == outcomes(&expected), || {
-            format!("{update} has outcomes {:?} and counts {:?}", outcomes(&expected), outcomes(&stored))
+    }
+
+    /// Compares sums with the ledger: those of the tallies, with the records that are in none of them.
+    pub fn compare_sums(&mut self, key: &RolloutKey, sums: &Sums) {
+        let id = key.update_id();
+        let Some(rollout) = self.rollouts.get(&id).filter(|_| self.is_certain(key.product())) else {
+            return;
+        };
+        let Counts { succeeded, failed, timed_out, .. } = rollout.outcomes;
+        let expected = [succeeded, failed, timed_out].map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+        let counted = [sums.succeeded, sums.failed, sums.timed_out];
+        let wrong = rollout.places.iter().find(|(shard, places)| {
+            (sums.granted(**shard), sums.released(**shard))
+                != (places.granted, places.granted.saturating_sub(places.held))
         });
+        let is_true = counted == expected && wrong.is_none();
+        let said = (!is_true).then(|| {
+            format!("{id} has outcomes {expected:?} and counts {counted:?}; a wrong shard is {wrong:?} in {sums:?}")
+        });
+        self.check(Invariant::SumsAreTrue, is_true, || said.unwrap_or_default());
     }
 
     /// A device was answered.
@@ -293,14 +471,17 @@ impl InvariantChecker {
         let Some(id) = offer.and_then(|id| UpdateId::new(id).ok()) else {
             return;
         };
-        let rollout = self.rollouts.get(&id).map(|rollout| {
-            let claim = rollout.ledger.entry(&asked.device).cloned();
-            (rollout.product.clone(), rollout.version.clone(), rollout.downgrade, claim)
-        });
-        let Some((product, version, downgrade, claim)) = rollout else {
+        let Some(rollout) = self.rollouts.get(&id) else {
             self.check(Invariant::OfferIsClaimed, false, || format!("{id} was never written"));
             return;
         };
+        let (product, version, downgrade) = (rollout.product.clone(), rollout.version.clone(), rollout.downgrade);
+        let claim = rollout.ledger.entry(&asked.device).cloned();
+        let stops = [rollout.stopped_at, self.product_stopped_at(&product)];
+        let was_stopped = stops.into_iter().flatten().any(|stopped_at| stopped_at < asked.arrived);
+        self.check(Invariant::NoOfferAfterStop, !was_stopped, || {
+            format!("{} was offered {id}, whose stop was acknowledged before it checked in", asked.device)
+        });
         self.check(Invariant::OwnProduct, product == asked.product, || format!("{id} went to {}", asked.device));
         let order = version.cmp_precedence(&asked.version);
         let moves = order.is_gt() || (order.is_lt() && downgrade == Downgrade::Allowed);
@@ -320,6 +501,12 @@ impl InvariantChecker {
             });
         }
     }
+}
+
+/// True if both are the same attempt in the same state. A renewal is another attempt, with the same epoch.
+fn is_same_attempt(held: &Claim, read: &Claim) -> bool {
+    let of = |claim: &Claim| (claim.epoch, claim.state, claim.attempts, claim.holds_place, claim.counted);
+    of(held) == of(read)
 }
 
 impl Rollout {

@@ -2,27 +2,32 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tidegate_core::limits::Allocation;
-use tidegate_core::{DeviceId, ProductId, Timestamp, UpdateId};
-use tidegate_store::record::{Head, KnownDevice};
+use tidegate_core::count::Sums;
+use tidegate_core::shard::Shard;
+use tidegate_core::{DeviceId, ProductId, Timestamp};
+use tidegate_store::record::{Head, KnownDevice, RolloutKey, Tally};
 
 use crate::random::Random;
 use crate::simulator::checker::InvariantChecker;
-use crate::simulator::fault::{Call, Fault, Guard};
+use crate::simulator::fault::{Call, Fault};
+use crate::simulator::faulty::FaultyStore;
 
-/// Chooses the fault of each call; `None` is no fault.
+/// Chooses the fault of each call; `None` is no fault. It knows the number of the call.
 pub type FaultPlan = Box<dyn FnMut(Call, &mut Random) -> Option<Fault> + Send>;
 
+/// A write that reaches the store after its caller went on.
+pub(super) type LateWrite = Box<dyn FnOnce(&FaultyStore) + Send>;
+
 /// Reason why the handler that was polled last is waiting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Waiting {
     /// It sleeps on tokio's clock, not in a store call.
     #[default]
     Clock,
     /// It waits for its turn; other handlers may go first.
     Turn,
-    /// It waits for a slow call.
-    Slow,
+    /// It waits for a slow call that takes so many milliseconds.
+    Slow(i64),
     /// It was killed: the world drops it.
     Killed,
 }
@@ -44,12 +49,21 @@ pub struct Control {
     pub waiting: Waiting,
     /// The true time.
     pub now: Timestamp,
-    /// The condition of the storage protocol that is removed, if one is.
-    pub without: Option<Guard>,
     pub(super) random: Random,
+    /// Writes that come late, with the number of the call after which they come.
+    pub(super) late: Vec<(u64, LateWrite)>,
     pub(super) devices: BTreeMap<DeviceId, VecDeque<KnownDevice>>,
     pub(super) heads: BTreeMap<ProductId, VecDeque<Option<Head>>>,
-    pub(super) allocations: BTreeMap<UpdateId, Allocation>,
+    pub(super) shards: BTreeMap<(RolloutKey, u16), VecDeque<Option<Shard>>>,
+    /// The tallies before their last write, by rollout and stream shard.
+    pub(super) tallies: BTreeMap<RolloutKey, BTreeMap<String, Tally<Sums>>>,
+}
+
+impl Control {
+    /// Notes why a handler waits. Of several reasons, the strongest counts: a handler can make calls side by side.
+    pub(super) fn wait(&mut self, waiting: Waiting) {
+        self.waiting = self.waiting.max(waiting);
+    }
 }
 
 impl std::fmt::Debug for Control {

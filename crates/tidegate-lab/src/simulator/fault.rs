@@ -1,134 +1,181 @@
-//! Faults of a call of the store.
+//! Calls of the store, and the faults that each can have.
 
-use std::fmt;
+use crate::named::named;
 
-/// A call of the store, as the functions make it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)] // the methods of the store's traits
-pub enum Call {
-    Head,
-    HeadStrong,
-    Catalog,
-    PutCatalog,
-    AskForCatalog,
-    Updates,
-    DeviceEventual,
-    DeviceStrong,
-    Settle,
-    Reserve,
-    SaveDevice,
-    AddDeferrals,
-    NoteProgress,
-    CreateUpdate,
-    Update,
-    ChangeUpdate,
-    Shards,
-    CloseShards,
-    OpenShards,
-    Audit,
-    AuditLog,
-    Versions,
-    DevicesOn,
-    RevokeTokens,
-    SetProduct,
-    Deferrals,
-    Series,
-    Products,
-    DueClaims,
-    Claim,
-    RecordSeries,
+named! {
+    /// A call of the store, as the functions make it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    Call {
+        /// Reads a head, eventually consistent.
+        Head = "head (eventual)",
+        /// Reads a head.
+        HeadStrong = "head (strong)",
+        /// Reads a catalog.
+        Catalog = "catalog",
+        /// Lists the products.
+        Products = "products",
+        /// Reads a device, eventually consistent.
+        DeviceEventual = "device (eventual)",
+        /// Reads a device.
+        DeviceStrong = "device (strong)",
+        /// Lists updates.
+        Updates = "updates",
+        /// Reads an update.
+        Update = "update",
+        /// Reads all shards.
+        Shards = "shards",
+        /// Reads one shard, eventually consistent.
+        Shard = "shard (eventual)",
+        /// Reads all tallies of a rollout.
+        Tallied = "tallied",
+        /// Reads a tally.
+        Tally = "tally",
+        /// Reads a tally of versions.
+        VersionTally = "version_tally",
+        /// Reads the audit log.
+        AuditLog = "audit_log",
+        /// Reads the numbers of devices by version.
+        Versions = "versions",
+        /// Lists devices by version.
+        DevicesOn = "devices_on",
+        /// Reads deferrals.
+        Deferrals = "deferrals",
+        /// Reads counters over time.
+        Series = "series",
+        /// Reads due pages.
+        DuePages = "due_pages",
+        /// Reads devices in a batch.
+        Devices = "devices",
+        /// Scans all devices.
+        ScanDevices = "scan_devices",
+        /// Grants a place.
+        Grant = "grant",
+        /// Writes a device.
+        WriteDevice = "write_device",
+        /// Raises a ceiling.
+        RaiseCeiling = "raise_ceiling",
+        /// Writes a wish.
+        Want = "want",
+        /// Shuts a shard.
+        ShutShard = "shut_shard",
+        /// Writes the record of a change.
+        RecordChange = "record_change",
+        /// Opens a shard.
+        OpenShard = "open_shard",
+        /// Puts a catalog in force.
+        PutCatalog = "put_catalog",
+        /// Requests a catalog.
+        AskForCatalog = "ask_for_catalog",
+        /// Adds deferrals.
+        AddDeferrals = "add_deferrals",
+        /// Writes a tally.
+        PutTally = "put_tally",
+        /// Writes a tally of versions.
+        PutVersionTally = "put_version_tally",
+        /// Writes a due page.
+        PutDuePage = "put_due_page",
+        /// Writes a list entry.
+        PutEntry = "put_entry",
+        /// Removes a list entry.
+        RemoveEntry = "remove_entry",
+        /// Marks a rollout for a recount.
+        MarkForRecount = "mark_for_recount",
+        /// Creates an update.
+        CreateUpdate = "create_update",
+        /// Stops or resumes a product.
+        SetStopped = "set_stopped",
+        /// Writes an audit entry.
+        Audit = "audit",
+        /// Revokes tokens.
+        RevokeTokens = "revoke_tokens",
+        /// Sets a product.
+        SetProduct = "set_product",
+        /// Writes a device on its next due page.
+        MoveDuePage = "move_due_page",
+        /// Removes a due page.
+        RemoveDuePage = "remove_due_page",
+        /// Writes counters over time.
+        RecordSeries = "record_series",
+    }
 }
 
-/// A fault of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Fault {
-    /// Refused for its rate, after the SDK's own retries. Not applied.
-    Throttle,
-    /// Another transaction holds one of its items. Not applied.
-    Conflict,
-    /// No answer came, and it was not applied.
-    TimeoutBefore,
-    /// No answer came, and it was applied.
-    TimeoutAfterCommit,
-    /// It was applied, the answer was lost, and the SDK asked once more.
-    CommittedAndRetried,
-    /// DynamoDB failed inside. Not applied.
-    ServerError,
-    /// The connection broke before it was applied.
-    ResetBefore,
-    /// The connection broke after it was applied.
-    ResetAfterCommit,
-    /// It writes several items one by one; it was cut off after some of them.
-    Partial,
-    /// It was applied, and took seconds.
-    Slow,
-    /// The record that was read cannot be understood.
-    Malformed,
-    /// An eventually consistent read answered an earlier state.
-    StaleRead,
-    /// The function was killed before the call.
-    KilledBefore,
-    /// The function was killed right after the call was applied.
-    KilledAfter,
-}
-
-/// A condition of the storage protocol that can be taken away, to see who notices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Guard {
-    /// A first claim is put only where there is none.
-    ClaimIsNew,
-    /// A further claim replaces only the one that lapsed.
-    ClaimIsTheOneThatLapsed,
-    /// `used < cap`.
-    Devices,
-    /// `in_flight < max_in_flight`.
-    InFlight,
-    /// `period_used < period_cap`.
-    Period,
-    /// `gate = open`.
-    Gate,
-    /// `generation = :generation`.
-    Generation,
-    /// A claim is settled only from the epoch and state that were read.
-    SettleOnce,
-    /// Shards are shut before a pause or abort is acknowledged.
-    Fence,
+named! {
+    /// A fault.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    Fault {
+        /// The table refused the call for its rate until the caller's patience was over. Not applied.
+        Throttle = "throttle",
+        /// Transactions held its items until the caller's patience was over. Not applied.
+        Conflict = "conflict",
+        /// Transactions held its items for a moment. Applied then.
+        PlainConflict = "plain conflict",
+        /// No answer came, and it was not applied.
+        TimeoutBefore = "time-out before",
+        /// No answer came, and it was applied.
+        TimeoutAfterCommit = "time-out after commit",
+        /// It was applied, the answer was lost, and the store asked once more.
+        CommittedAndRetried = "committed and retried",
+        /// It was applied, and a duplicate of it was applied again later.
+        LateDuplicate = "late duplicate",
+        /// No answer came, and it was applied later.
+        LandsLate = "lands late",
+        /// DynamoDB failed inside. Not applied.
+        ServerError = "server error",
+        /// The connection broke before it was applied.
+        ResetBefore = "reset before",
+        /// The connection broke after it was applied.
+        ResetAfterCommit = "reset after commit",
+        /// It is made of two writes, and only the first was applied.
+        Partial = "cut off halfway",
+        /// It was applied, and took seconds, in which others went first.
+        Slow = "slow",
+        /// The record that was read cannot be understood.
+        Malformed = "malformed",
+        /// An eventually consistent read answered an earlier state.
+        StaleRead = "stale read",
+        /// A query of several items saw some of them before their last write.
+        QueryTorn = "torn query",
+        /// The function was killed before the call.
+        KilledBefore = "killed before",
+        /// The function was killed right after the call was applied.
+        KilledAfter = "killed after",
+        /// A batch that was counted came again.
+        BatchAgain = "batch again",
+        /// A batch that failed came again in smaller parts.
+        BatchSplit = "batch split",
+        /// Two invocations had the same batch at the same time.
+        TwoInvocations = "two invocations",
+        /// A stream shard was split.
+        StreamShardSplit = "stream shard split",
+        /// The stream was not read for a while.
+        StreamLag = "stream lag",
+        /// A record of the stream could not be read.
+        UnreadableRecord = "unreadable record",
+    }
 }
 
 use Fault::{
-    CommittedAndRetried, Conflict, KilledAfter, KilledBefore, Malformed, Partial, ResetAfterCommit, ResetBefore,
-    ServerError, Slow, StaleRead, Throttle, TimeoutAfterCommit, TimeoutBefore,
+    CommittedAndRetried, Conflict, KilledAfter, KilledBefore, LandsLate, LateDuplicate, Malformed, Partial,
+    PlainConflict, QueryTorn, ResetAfterCommit, ResetBefore, ServerError, Slow, StaleRead, Throttle,
+    TimeoutAfterCommit, TimeoutBefore,
 };
 
-impl Fault {
-    /// Every fault.
-    pub const ALL: [Self; 14] = [
-        Throttle,
-        Conflict,
-        TimeoutBefore,
-        TimeoutAfterCommit,
-        CommittedAndRetried,
-        ServerError,
-        ResetBefore,
-        ResetAfterCommit,
-        Partial,
-        Slow,
-        Malformed,
-        StaleRead,
-        KilledBefore,
-        KilledAfter,
-    ];
-}
-
+/// Faults of every read.
 const READ: &[Fault] = &[Throttle, TimeoutBefore, ServerError, ResetBefore, Slow, Malformed, KilledBefore, KilledAfter];
+/// Faults of an eventually consistent read.
 const EVENTUAL_READ: &[Fault] =
     &[Throttle, TimeoutBefore, ServerError, ResetBefore, Slow, Malformed, StaleRead, KilledBefore, KilledAfter];
+/// Faults of a query over several items that others write.
+const QUERY: &[Fault] =
+    &[Throttle, TimeoutBefore, ServerError, ResetBefore, Slow, Malformed, QueryTorn, KilledBefore, KilledAfter];
+/// Faults of a write of an item that no transaction names.
 const WRITE: &[Fault] = &[
     Throttle,
-    Conflict,
     TimeoutBefore,
     TimeoutAfterCommit,
     CommittedAndRetried,
+    LateDuplicate,
+    LandsLate,
     ServerError,
     ResetBefore,
     ResetAfterCommit,
@@ -136,26 +183,33 @@ const WRITE: &[Fault] = &[
     KilledBefore,
     KilledAfter,
 ];
-const RESERVE: &[Fault] = &[
+/// Faults of a write of an item that transactions name.
+const CONTENDED_WRITE: &[Fault] = &[
     Throttle,
     Conflict,
+    PlainConflict,
     TimeoutBefore,
     TimeoutAfterCommit,
     CommittedAndRetried,
+    LateDuplicate,
+    LandsLate,
     ServerError,
     ResetBefore,
     ResetAfterCommit,
     Slow,
-    Malformed,
     KilledBefore,
     KilledAfter,
 ];
-const WRITES: &[Fault] = &[
+/// Faults of two writes, the second of an item that transactions name.
+const TWO_WRITES: &[Fault] = &[
     Throttle,
     Conflict,
+    PlainConflict,
     TimeoutBefore,
     TimeoutAfterCommit,
     CommittedAndRetried,
+    LateDuplicate,
+    LandsLate,
     ServerError,
     ResetBefore,
     ResetAfterCommit,
@@ -164,98 +218,51 @@ const WRITES: &[Fault] = &[
     KilledBefore,
     KilledAfter,
 ];
-
 impl Call {
     /// The faults that can happen to it. A read is never half applied; a write is never stale.
     #[must_use]
     pub fn faults(self) -> &'static [Fault] {
         match self {
-            Self::Head | Self::DeviceEventual | Self::Products | Self::DueClaims => EVENTUAL_READ,
+            Self::Head | Self::DeviceEventual | Self::Products | Self::Shard => EVENTUAL_READ,
+            Self::Tallied => QUERY,
             Self::HeadStrong
             | Self::Catalog
             | Self::Updates
             | Self::DeviceStrong
             | Self::Update
             | Self::Shards
+            | Self::Tally
+            | Self::VersionTally
             | Self::AuditLog
             | Self::Versions
             | Self::DevicesOn
             | Self::Deferrals
             | Self::Series
-            | Self::Claim => READ,
-            Self::Reserve => RESERVE,
-            Self::CloseShards | Self::OpenShards => WRITES,
-            Self::Settle
-            | Self::SaveDevice
-            | Self::AddDeferrals
-            | Self::NoteProgress
-            | Self::CreateUpdate
-            | Self::ChangeUpdate
-            | Self::Audit
-            | Self::RevokeTokens
-            | Self::SetProduct
+            | Self::DuePages
+            | Self::Devices
+            | Self::ScanDevices => READ,
+            Self::Grant | Self::WriteDevice | Self::OpenShard => TWO_WRITES,
+            Self::RaiseCeiling
+            | Self::Want
+            | Self::ShutShard
+            | Self::RecordChange
             | Self::PutCatalog
             | Self::AskForCatalog
+            | Self::MarkForRecount
+            | Self::CreateUpdate
+            | Self::SetStopped
+            | Self::RevokeTokens
+            | Self::SetProduct => CONTENDED_WRITE,
+            Self::AddDeferrals
+            | Self::PutTally
+            | Self::PutVersionTally
+            | Self::PutDuePage
+            | Self::PutEntry
+            | Self::RemoveEntry
+            | Self::Audit
+            | Self::MoveDuePage
+            | Self::RemoveDuePage
             | Self::RecordSeries => WRITE,
         }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Throttle => "throttle",
-            Conflict => "conflict",
-            TimeoutBefore => "time-out before",
-            TimeoutAfterCommit => "time-out after commit",
-            CommittedAndRetried => "committed and retried",
-            ServerError => "server error",
-            ResetBefore => "reset before",
-            ResetAfterCommit => "reset after commit",
-            Partial => "cut off halfway",
-            Slow => "slow",
-            Malformed => "malformed",
-            StaleRead => "stale read",
-            KilledBefore => "killed before",
-            KilledAfter => "killed after",
-        })
-    }
-}
-
-impl fmt::Display for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Head => "head (eventual)",
-            Self::HeadStrong => "head (strong)",
-            Self::Catalog => "catalog",
-            Self::PutCatalog => "put_catalog",
-            Self::AskForCatalog => "ask_for_catalog",
-            Self::Updates => "updates",
-            Self::DeviceEventual => "device (eventual)",
-            Self::DeviceStrong => "device (strong)",
-            Self::Settle => "settle",
-            Self::Reserve => "reserve",
-            Self::SaveDevice => "save_device",
-            Self::AddDeferrals => "add_deferrals",
-            Self::NoteProgress => "note_progress",
-            Self::CreateUpdate => "create_update",
-            Self::Update => "update",
-            Self::ChangeUpdate => "change_update",
-            Self::Shards => "shards",
-            Self::CloseShards => "close_shards",
-            Self::OpenShards => "open_shards",
-            Self::Audit => "audit",
-            Self::AuditLog => "audit_log",
-            Self::Versions => "versions",
-            Self::DevicesOn => "devices_on",
-            Self::RevokeTokens => "revoke_tokens",
-            Self::SetProduct => "set_product",
-            Self::Deferrals => "deferrals",
-            Self::Series => "series",
-            Self::Products => "products",
-            Self::DueClaims => "due_claims",
-            Self::Claim => "claim",
-            Self::RecordSeries => "record_series",
-        })
     }
 }

@@ -5,38 +5,36 @@
 //! was applied and compares it with the stored records.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use tidegate_core::claim::CountDelta;
-use tidegate_core::limits::{Allocation, UNLIMITED};
-use tidegate_core::shard::Gate;
-use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId};
-use tidegate_store::record::ClaimKey;
-use tidegate_store::store::{Freshness, Reservation, Reserved, StoreError, Stored};
-use tidegate_store::{CheckStore, PublishStore, ReportStore, SweepStore};
+use tidegate_core::Timestamp;
+use tidegate_store::store::{StoreError, Stored};
 
+use crate::memory::MemoryStore;
 use crate::random::Random;
 use crate::simulator::checker::InvariantChecker;
-use crate::simulator::control::{Control, FaultPlan, Waiting};
-use crate::simulator::fault::{Call, Fault, Guard};
+use crate::simulator::control::{Control, FaultPlan, LateWrite, Waiting};
+use crate::simulator::fault::{Call, Fault};
 use crate::simulator::turn::Turn;
 
 /// Earlier states of a record that a stale read may still answer.
 const REMEMBERED: usize = 3;
+/// The most calls after which a late write is applied.
+const LATEST: u64 = 100;
 
-/// A store whose calls fail by a plan.
+/// A store in memory whose calls fail by a plan.
 #[derive(Debug, Clone)]
-pub struct FaultyStore<S> {
-    pub(super) inner: S,
+pub struct FaultyStore {
+    pub(super) inner: MemoryStore,
     control: Arc<Mutex<Control>>,
 }
 
-impl<S> FaultyStore<S> {
+impl FaultyStore {
     /// A store over `inner`. The plan is asked before each call.
     #[must_use]
-    pub fn new(inner: S, plan: FaultPlan, seed: u64, now: Timestamp) -> Self {
+    pub fn new(inner: MemoryStore, plan: FaultPlan, seed: u64, now: Timestamp) -> Self {
+        inner.set_now(now);
         let control = Control {
             plan,
             checker: InvariantChecker::default(),
@@ -46,18 +44,19 @@ impl<S> FaultyStore<S> {
             calls: 0,
             waiting: Waiting::Clock,
             now,
-            without: None,
             random: Random::new(seed),
+            late: Vec::new(),
             devices: BTreeMap::new(),
             heads: BTreeMap::new(),
-            allocations: BTreeMap::new(),
+            shards: BTreeMap::new(),
+            tallies: BTreeMap::new(),
         };
         Self { inner, control: Arc::new(Mutex::new(control)) }
     }
 
     /// The store below, without faults.
     #[must_use]
-    pub fn inner(&self) -> &S {
+    pub fn inner(&self) -> &MemoryStore {
         &self.inner
     }
 
@@ -71,54 +70,125 @@ impl<S> FaultyStore<S> {
         self.control().plan = plan;
     }
 
-    fn without(&self, guard: Guard) -> bool {
-        self.control().without == Some(guard)
+    /// Sets the true time.
+    pub fn set_now(&self, now: Timestamp) {
+        self.control().now = now;
+        self.inner.set_now(now);
     }
 
-    pub(super) fn turn(&self, call: Call) -> Turn<'_, S> {
-        Turn::new(self, call)
+    /// Applies every write that is still to come.
+    pub fn land_all(&self) {
+        let late = std::mem::take(&mut self.control().late);
+        for (_, write) in late {
+            write(self);
+        }
     }
 
-    pub(super) async fn stop_here<T>(&self) -> T {
+    /// The fault of a call, when its turn has come. Late writes that are due are applied first.
+    pub(super) async fn turn(&self, call: Call) -> Option<Fault> {
+        let fault = Turn::new(self, call).await;
+        let calls = self.control().calls;
+        while let Some(write) = self.due_write(calls) {
+            write(self);
+        }
+        fault
+    }
+
+    fn due_write(&self, calls: u64) -> Option<LateWrite> {
+        let late = &mut self.control().late;
+        let due = late.iter().position(|(after, _)| *after <= calls)?;
+        Some(late.swap_remove(due).1)
+    }
+
+    fn come_late(&self, write: LateWrite) {
+        let mut control = self.control();
+        let after = control.calls + 1 + control.random.below(LATEST);
+        control.late.push((after, write));
+    }
+
+    async fn stop_here<T>(&self) -> T {
         std::future::poll_fn(|_| {
-            self.control().waiting = Waiting::Killed;
+            self.control().wait(Waiting::Killed);
             Poll::Pending
         })
         .await
     }
 
-    /// Runs a read, or fails.
-    pub(super) async fn read<T, F>(&self, call: Call, run: impl Fn() -> F) -> Stored<T>
-    where
-        F: Future<Output = Stored<T>>,
-    {
-        match self.turn(call).await {
-            None | Some(Fault::Slow | Fault::StaleRead) => run().await,
-            Some(Fault::KilledAfter) => self.stop_here().await,
-            Some(Fault::Malformed) => Err(StoreError::Corrupt("an attribute has another type".into())),
-            Some(fault) => Err(unavailable(fault)),
+    /// Runs a read, or fails. `odd` answers what only some faults make of it.
+    pub(super) async fn read_or<T>(
+        &self,
+        call: Call,
+        run: impl FnOnce() -> T + Send,
+        odd: impl FnOnce(Fault, &mut Control) -> Option<Stored<T>> + Send,
+    ) -> Stored<T> {
+        let Some(fault) = self.turn(call).await else {
+            return Ok(run());
+        };
+        if let Some(answer) = odd(fault, &mut self.control()) {
+            return answer;
+        }
+        match fault {
+            Fault::Slow | Fault::StaleRead | Fault::QueryTorn => Ok(run()),
+            Fault::KilledAfter => self.stop_here().await,
+            Fault::Malformed => Err(StoreError::Corrupt("an attribute has another type".into())),
+            Fault::Throttle => Err(StoreError::Contended),
+            fault => Err(unavailable(fault)),
         }
     }
 
-    /// Runs a write. It is applied or not, and its answer arrives or not.
-    pub(super) async fn write<T, F>(&self, call: Call, conflict: Stored<T>, run: impl Fn() -> F) -> Stored<T>
+    /// Runs a read, or fails.
+    pub(super) async fn read<T>(&self, call: Call, run: impl FnOnce() -> T + Send) -> Stored<T> {
+        self.read_or(call, run, |_, _| None).await
+    }
+
+    /// Runs a write. It is applied or not, once or twice, now or later, and its answer arrives or not.
+    pub(super) async fn write<R, T>(&self, call: Call, request: R, apply: fn(&Self, &R) -> Stored<T>) -> Stored<T>
     where
-        F: Future<Output = Stored<T>>,
+        R: Send + Sync + 'static,
+        T: 'static,
+    {
+        self.write_or(call, request, |_, _| {}, apply).await
+    }
+
+    /// Runs a write of two items, of which `first` writes the first one.
+    pub(super) async fn write_or<R, T>(
+        &self,
+        call: Call,
+        request: R,
+        first: fn(&Self, &R),
+        apply: fn(&Self, &R) -> Stored<T>,
+    ) -> Stored<T>
+    where
+        R: Send + Sync + 'static,
+        T: 'static,
     {
         match self.turn(call).await {
-            None | Some(Fault::Slow | Fault::StaleRead | Fault::Malformed | Fault::Partial) => run().await,
-            Some(Fault::Conflict) => conflict,
+            None | Some(Fault::Slow | Fault::PlainConflict) => apply(self, &request),
+            Some(Fault::Throttle | Fault::Conflict) => Err(StoreError::Contended),
             Some(fault @ (Fault::TimeoutAfterCommit | Fault::ResetAfterCommit)) => {
                 // Its answer is lost.
-                drop(run().await);
+                drop(apply(self, &request));
                 Err(unavailable(fault))
             }
             Some(Fault::CommittedAndRetried) => {
-                drop(run().await);
-                run().await
+                drop(apply(self, &request));
+                apply(self, &request)
+            }
+            Some(Fault::LateDuplicate) => {
+                let answer = apply(self, &request);
+                self.come_late(Box::new(move |store| drop(apply(store, &request))));
+                answer
+            }
+            Some(fault @ Fault::LandsLate) => {
+                self.come_late(Box::new(move |store| drop(apply(store, &request))));
+                Err(unavailable(fault))
+            }
+            Some(fault @ Fault::Partial) => {
+                first(self, &request);
+                Err(unavailable(fault))
             }
             Some(Fault::KilledAfter) => {
-                drop(run().await);
+                drop(apply(self, &request));
                 self.stop_here().await
             }
             Some(fault) => Err(unavailable(fault)),
@@ -126,140 +196,20 @@ impl<S> FaultyStore<S> {
     }
 }
 
-pub(super) fn unavailable(fault: Fault) -> StoreError {
+fn unavailable(fault: Fault) -> StoreError {
     StoreError::Unavailable(fault.to_string().into())
 }
 
-pub(super) fn busy<T>() -> Stored<T> {
-    Err(StoreError::Unavailable("others write the same records".into()))
-}
-
-fn remember<T>(states: &mut VecDeque<T>, state: T) {
+/// Keeps an earlier state of a record for stale reads.
+pub(super) fn remember<T>(states: &mut VecDeque<T>, state: T) {
     if states.len() == REMEMBERED {
         states.pop_front();
     }
     states.push_back(state);
 }
 
-impl<S: CheckStore + ReportStore + PublishStore + SweepStore> FaultyStore<S> {
-    pub(super) async fn remember_device(&self, product: &ProductId, device: &DeviceId) -> Stored<()> {
-        let known = self.inner.device(product, device, Freshness::Strong).await?;
-        remember(self.control().devices.entry(device.clone()).or_default(), known);
-        Ok(())
-    }
-
-    pub(super) async fn remember_head(&self, product: &ProductId) -> Stored<()> {
-        let head = self.inner.head(product, Freshness::Strong).await?;
-        remember(self.control().heads.entry(product.clone()).or_default(), head);
-        Ok(())
-    }
-
-    pub(super) async fn compare(&self, update: &UpdateId) -> Stored<()> {
-        let count = self.control().checker.shards(update);
-        let shards = self.inner.shards(update, count).await?;
-        self.control().checker.compare(update, &shards);
-        Ok(())
-    }
-
-    pub(super) async fn apply_reserve(&self, reservation: &Reservation) -> Stored<Reserved> {
-        self.remember_device(&reservation.key.product, &reservation.key.device).await?;
-        let mut reserved = self.inner.reserve(reservation).await?;
-        if reserved != Reserved::Granted {
-            reserved = self.reserve_unguarded(reservation, reserved).await?;
-        }
-        if reserved == Reserved::Granted {
-            let now = self.control().now;
-            self.control().checker.granted(reservation, now);
-            self.compare(&reservation.key.update).await?;
-        }
-        Ok(reserved)
-    }
-
-    /// The result of a store without one of its conditions.
-    async fn reserve_unguarded(&self, reservation: &Reservation, refused: Reserved) -> Stored<Reserved> {
-        let without = self.control().without;
-        match (without, refused) {
-            (Some(Guard::ClaimIsNew), Reserved::OtherClaim(Some(held))) if reservation.previous.is_none() => {
-                let delta = CountDelta { in_flight: 1, ..CountDelta::default() };
-                self.inner.settle(&reservation.key, &held, &reservation.claim, delta).await?;
-                Ok(Reserved::Granted)
-            }
-            (Some(Guard::ClaimIsTheOneThatLapsed), Reserved::OtherClaim(Some(held)))
-                if reservation.previous.is_some() =>
-            {
-                let delta = CountDelta { in_flight: 1, ..reservation.delta };
-                self.inner.settle(&reservation.key, &held, &reservation.claim, delta).await?;
-                Ok(Reserved::Granted)
-            }
-            (Some(Guard::Generation), Reserved::Refused(Some(shard))) => {
-                let moved = Reservation { generation: shard.generation, ..reservation.clone() };
-                self.inner.reserve(&moved).await
-            }
-            (_, refused) => Ok(refused),
-        }
-    }
-
-    pub(super) async fn apply_settle(
-        &self,
-        key: &ClaimKey,
-        before: &Claim,
-        after: &Claim,
-        delta: CountDelta,
-    ) -> Stored<()> {
-        self.remember_device(&key.product, &key.device).await?;
-        let settled = self.inner.settle(key, before, after, delta).await;
-        if settled == Err(StoreError::Conflict)
-            && self.without(Guard::SettleOnce)
-            && let Some(held) = self.inner.claim(key).await?
-        {
-            self.inner.settle(key, &held, after, delta).await?;
-        } else {
-            settled?;
-        }
-        self.control().checker.settled(key, before, after);
-        self.compare(&key.update).await
-    }
-
-    pub(super) async fn apply_close(&self, update: &UpdateId, count: u16, gate: Gate, generation: u64) -> Stored<()> {
-        if self.without(Guard::Fence) {
-            return Ok(());
-        }
-        let allocation = self.control().allocations.get(update).cloned();
-        if self.without(Guard::Gate)
-            && let Some(allocation) = allocation
-        {
-            return self.inner.open_shards(update, &allocation, generation).await;
-        }
-        self.inner.close_shards(update, count, gate, generation).await
-    }
-
-    pub(super) async fn apply_open(&self, update: &UpdateId, allocation: &Allocation, generation: u64) -> Stored<()> {
-        let mut allocation = allocation.clone();
-        let unlimited = |column: &mut Vec<u64>| column.fill(UNLIMITED - 1);
-        match self.control().without {
-            Some(Guard::Devices) => unlimited(&mut allocation.devices),
-            Some(Guard::InFlight) => unlimited(&mut allocation.in_flight),
-            Some(Guard::Period) => unlimited(&mut allocation.per_period),
-            _ => {}
-        }
-        self.control().allocations.insert(update.clone(), allocation.clone());
-        self.inner.open_shards(update, &allocation, generation).await
-    }
-}
-
-impl<S> FaultyStore<S> {
-    /// Reads a list from an index. Returns also how much of the list the caller sees: an index can be stale, and an
-    /// index leaves out a record that cannot be read.
-    pub(super) async fn list<T, F>(&self, call: Call, run: impl Fn() -> F) -> Stored<(usize, Vec<T>)>
-    where
-        F: Future<Output = Stored<Vec<T>>>,
-    {
-        match self.turn(call).await {
-            None | Some(Fault::Slow) => run().await.map(|list| (list.len(), list)),
-            Some(Fault::StaleRead) => run().await.map(|list| (list.len() / 2, list)),
-            Some(Fault::Malformed) => run().await.map(|list| (list.len().saturating_sub(1), list)),
-            Some(Fault::KilledAfter) => self.stop_here().await,
-            Some(fault) => Err(unavailable(fault)),
-        }
-    }
+/// An earlier state of a record, if one is remembered.
+pub(super) fn recall<T: Clone>(states: Option<&VecDeque<T>>, random: &mut Random) -> Option<T> {
+    let states = states?;
+    states.get(random.place(states.len())).cloned()
 }

@@ -1,311 +1,333 @@
-//! The calls of the faulty store, each with the faults that can happen to it.
+//! The store's calls, each with the faults that it can have.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidegate_core::claim::CountDelta;
-use tidegate_core::limits::Allocation;
+use tidegate_core::count::Sums;
 use tidegate_core::shard::{Gate, Shard};
-use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId, Version};
-use tidegate_store::record::{AuditEntry, ClaimKey, DeviceWrite, Head, KnownDevice, SeriesPoint, UpdateRecord};
-use tidegate_store::store::{Freshness, Reservation, Reserved, StoreError, Stored};
+use tidegate_core::status::Outcome;
+use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
+use tidegate_store::record::{
+    AuditEntry, DeviceWrite, DuePage, Head, KnownDevice, OutcomeEntry, Position, RolloutKey, SeriesPoint, Tallied,
+    Tally, UpdateRecord,
+};
+use tidegate_store::store::{
+    Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, Shut, Stored, VersionCounts, Written,
+};
 use tidegate_store::{
-    CheckStore, CloseRollouts, OpenRollouts, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, ReportStore,
-    SettleClaims, SweepStore,
+    CheckStore, CloseRollouts, CountStore, OpenRollouts, PublishStore, RaiseCeilings, ReadCatalog, ReadDevices,
+    ReadUpdates, RecountStore, ReportStore, SweepStore, WriteDevices,
 };
 
+use crate::simulator::applied::TallyWrite;
 use crate::simulator::fault::{Call, Fault};
-use crate::simulator::faulty::{FaultyStore, busy, unavailable};
+use crate::simulator::faulty::{FaultyStore, recall};
 
-/// The first shards of an allocation.
-fn first_shards(allocation: &Allocation, count: usize) -> Allocation {
-    let first = |column: &[u64]| column.iter().take(count).copied().collect();
-    Allocation {
-        devices: first(&allocation.devices),
-        per_period: first(&allocation.per_period),
-        in_flight: first(&allocation.in_flight),
-        period: allocation.period,
-    }
-}
-
-impl<S: CheckStore + ReportStore + PublishStore + SweepStore> ReadCatalog for FaultyStore<S> {
+impl ReadCatalog for FaultyStore {
     async fn head(&self, product: &ProductId, freshness: Freshness) -> Stored<Option<Head>> {
         let call = if freshness == Freshness::Strong { Call::HeadStrong } else { Call::Head };
-        match self.turn(call).await {
-            Some(Fault::StaleRead) => {
-                let mut control = self.control();
-                let control = &mut *control;
-                let stale =
-                    control.heads.get(product).map(|heads| heads.iter().collect::<Vec<_>>()).unwrap_or_default();
-                if let Some(head) = control.random.pick(&stale) {
-                    return Ok(Option::clone(head));
-                }
-            }
-            None | Some(Fault::Slow) => {}
-            Some(Fault::KilledAfter) => return self.stop_here().await,
-            Some(Fault::Malformed) => return Err(StoreError::Corrupt("revision is not a number".into())),
-            Some(fault) => return Err(unavailable(fault)),
-        }
-        self.inner.head(product, freshness).await
+        let run = || self.inner.state().head(product);
+        self.read_or(call, run, |fault, control| {
+            let is_stale = fault == Fault::StaleRead;
+            is_stale.then(|| recall(control.heads.get(product), &mut control.random).map(Ok))?
+        })
+        .await
     }
 
     async fn catalog(&self, product: &ProductId, name: &str) -> Stored<Option<Arc<[u8]>>> {
-        match self.turn(Call::Catalog).await {
-            None | Some(Fault::Slow) => self.inner.catalog(product, name).await,
+        let run = || self.inner.state().catalog(product, name);
+        self.read_or(Call::Catalog, run, |fault, _| {
             // Its end is missing.
-            Some(Fault::Malformed) => {
-                let whole = self.inner.catalog(product, name).await?;
-                Ok(whole.map(|bytes| bytes.iter().copied().take(bytes.len() / 2).collect()))
-            }
-            Some(Fault::KilledAfter) => self.stop_here().await,
-            Some(fault) => Err(unavailable(fault)),
-        }
+            let half = |bytes: Arc<[u8]>| bytes.iter().copied().take(bytes.len() / 2).collect();
+            (fault == Fault::Malformed).then(|| Ok(run().map(half)))
+        })
+        .await
     }
 
     async fn products(&self) -> Stored<Vec<ProductId>> {
-        // A product that is missed is swept a minute later.
-        let mut products = self.list(Call::Products, || self.inner.products()).await?;
-        products.1.truncate(products.0);
-        Ok(products.1)
-    }
-}
-
-impl<S: CheckStore + ReportStore + PublishStore + SweepStore> ReadDevices for FaultyStore<S> {
-    async fn device(&self, product: &ProductId, device: &DeviceId, freshness: Freshness) -> Stored<KnownDevice> {
-        let call = if freshness == Freshness::Strong { Call::DeviceStrong } else { Call::DeviceEventual };
-        match self.turn(call).await {
-            Some(Fault::StaleRead) => {
-                let mut control = self.control();
-                let control = &mut *control;
-                let stale =
-                    control.devices.get(device).map(|states| states.iter().collect::<Vec<_>>()).unwrap_or_default();
-                if let Some(known) = control.random.pick(&stale) {
-                    return Ok((*known).clone());
-                }
+        let run = || self.inner.state().product_names();
+        self.read_or(Call::Products, run, |fault, _| {
+            let mut products = run();
+            match fault {
+                // A product that is missed is swept a minute later.
+                Fault::StaleRead => products.truncate(products.len() / 2),
+                Fault::Malformed => drop(products.pop()),
+                _ => return None,
             }
-            None | Some(Fault::Slow) => {}
-            Some(Fault::KilledAfter) => return self.stop_here().await,
-            Some(Fault::Malformed) => return Err(StoreError::Corrupt("state is not a text".into())),
-            Some(fault) => return Err(unavailable(fault)),
-        }
-        self.inner.device(product, device, freshness).await
+            Some(Ok(products))
+        })
+        .await
     }
 }
 
-impl<S: CheckStore + ReportStore + PublishStore + SweepStore> ReadUpdates for FaultyStore<S> {
+impl ReadDevices for FaultyStore {
+    async fn device(
+        &self,
+        product: &ProductId,
+        device: &DeviceId,
+        include: Include,
+        freshness: Freshness,
+    ) -> Stored<KnownDevice> {
+        let call = if freshness == Freshness::Strong { Call::DeviceStrong } else { Call::DeviceEventual };
+        let run = || self.inner.state().device(product, device, include);
+        self.read_or(call, run, |fault, control| {
+            let is_stale = fault == Fault::StaleRead;
+            let mut known = is_stale.then(|| recall(control.devices.get(device), &mut control.random))??;
+            if let Some(record) = known.record.as_mut().filter(|_| include == Include::Item) {
+                record.attributes = None;
+            }
+            Some(Ok(known))
+        })
+        .await
+    }
+}
+
+impl WriteDevices for FaultyStore {
+    async fn write_device(&self, write: &DeviceWrite) -> Stored<Written> {
+        let doc = |store: &Self, write: &DeviceWrite| {
+            store.apply_doc(&write.product, &write.device, write.seen.as_ref());
+        };
+        self.write_or(Call::WriteDevice, write.clone(), doc, Self::apply_device).await
+    }
+}
+
+impl ReadUpdates for FaultyStore {
     async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
-        match self.turn(Call::Updates).await {
-            None | Some(Fault::Slow) => self.inner.updates(product).await,
-            Some(Fault::Malformed) => {
-                // One bad record never hides the others.
-                let mut records = self.inner.updates(product).await?;
+        let run = || self.inner.state().updates(product);
+        self.read_or(Call::Updates, run, |fault, control| {
+            // One bad record never hides the others.
+            (fault == Fault::Malformed).then(|| {
+                let mut records = run();
                 if !records.is_empty() {
-                    let bad = self.control().random.place(records.len());
-                    records.swap_remove(bad);
+                    records.remove(control.random.place(records.len()));
                 }
                 Ok(records)
-            }
-            Some(Fault::KilledAfter) => self.stop_here().await,
-            Some(fault) => Err(unavailable(fault)),
-        }
+            })
+        })
+        .await
     }
 
     async fn update(&self, product: &ProductId, version: &Version) -> Stored<Option<UpdateRecord>> {
-        self.read(Call::Update, || self.inner.update(product, version)).await
+        self.read(Call::Update, || self.inner.state().update(product, version)).await
     }
 
-    async fn shards(&self, update: &UpdateId, count: u16) -> Stored<Vec<Option<Shard>>> {
-        self.read(Call::Shards, || self.inner.shards(update, count)).await
+    async fn shards(&self, rollout: &RolloutKey, count: u16) -> Stored<Vec<Option<Shard>>> {
+        self.read(Call::Shards, || self.inner.state().shards(rollout, count)).await
+    }
+
+    async fn tallied(&self, rollout: &RolloutKey) -> Stored<Tallied> {
+        let run = || self.inner.state().tallied(rollout);
+        self.read_or(Call::Tallied, run, |fault, control| {
+            if fault != Fault::QueryTorn {
+                return None;
+            }
+            let before = control.tallies.get(rollout)?;
+            let is_old = control.random.below(1 << 8);
+            let old = before.iter().enumerate().filter(|(number, _)| is_old >> (number % 8) & 1 == 1);
+            let old = old.map(|(_, (stream_shard, tally))| (stream_shard.as_str(), tally)).collect();
+            Some(Ok(self.inner.state().tallied_with(rollout, &old)))
+        })
+        .await
     }
 }
 
-impl<S: CheckStore + ReportStore + PublishStore + SweepStore> SettleClaims for FaultyStore<S> {
-    async fn settle(&self, key: &ClaimKey, before: &Claim, after: &Claim, delta: CountDelta) -> Stored<()> {
-        self.write(Call::Settle, busy(), || self.apply_settle(key, before, after, delta)).await
-    }
-}
-
-impl<S: CheckStore + ReportStore + PublishStore + SweepStore> CloseRollouts for FaultyStore<S> {
-    async fn change_update(&self, update: &UpdateRecord, expected: u64, audit: &AuditEntry) -> Stored<()> {
-        self.write(Call::ChangeUpdate, Err(StoreError::Conflict), || async {
-            self.remember_head(&update.product).await?;
-            self.inner.change_update(update, expected, audit).await?;
-            self.control().checker.changed(update);
+impl RaiseCeilings for FaultyStore {
+    async fn raise_ceiling(&self, rollout: &RolloutKey, shard: u16, generation: u64, ceiling: u64) -> Stored<()> {
+        let raise = (rollout.clone(), shard, generation, ceiling);
+        self.write(Call::RaiseCeiling, raise, |store, (rollout, shard, generation, ceiling)| {
+            store.apply_raise(rollout, *shard, *generation, *ceiling);
             Ok(())
         })
         .await
     }
+}
 
-    async fn close_shards(&self, update: &UpdateId, count: u16, gate: Gate, generation: u64) -> Stored<()> {
-        match self.turn(Call::CloseShards).await {
-            None | Some(Fault::Slow | Fault::StaleRead | Fault::Malformed) => {
-                self.apply_close(update, count, gate, generation).await
-            }
-            Some(Fault::Partial) => {
-                self.apply_close(update, count / 2, gate, generation).await?;
-                Err(unavailable(Fault::Partial))
-            }
-            Some(Fault::KilledAfter) => {
-                drop(self.apply_close(update, count, gate, generation).await);
-                self.stop_here().await
-            }
-            Some(fault @ (Fault::TimeoutAfterCommit | Fault::ResetAfterCommit)) => {
-                drop(self.apply_close(update, count, gate, generation).await);
-                Err(unavailable(fault))
-            }
-            Some(Fault::CommittedAndRetried) => {
-                drop(self.apply_close(update, count, gate, generation).await);
-                self.apply_close(update, count, gate, generation).await
-            }
-            Some(Fault::Conflict) => busy(),
-            Some(fault) => Err(unavailable(fault)),
-        }
+impl CloseRollouts for FaultyStore {
+    async fn want(&self, update: &UpdateRecord, expected: Expected, audit: Option<&AuditEntry>) -> Stored<()> {
+        self.write(Call::Want, (update.clone(), expected, audit.cloned()), Self::apply_want).await
     }
 
-    async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>) -> Stored<bool> {
-        self.write(Call::PutCatalog, busy(), || async {
-            self.remember_head(product).await?;
-            self.inner.put_catalog(product, revision, bytes.clone()).await
+    async fn shut_shard(&self, rollout: &RolloutKey, shard: u16, gate: Gate, generation: u64) -> Stored<Shut> {
+        let shut = (rollout.clone(), shard, gate, generation);
+        self.write(Call::ShutShard, shut, |store, (rollout, shard, gate, generation)| {
+            store.remember_shard(rollout, *shard);
+            Ok(store.inner.state().shut_shard(rollout, *shard, *gate, *generation))
+        })
+        .await
+    }
+
+    async fn record_change(&self, update: &UpdateRecord, expected: Expected, audit: Option<&AuditEntry>) -> Stored<()> {
+        self.write(Call::RecordChange, (update.clone(), expected, audit.cloned()), Self::apply_record).await
+    }
+}
+
+impl OpenRollouts for FaultyStore {
+    async fn open_shard(&self, rollout: &RolloutKey, shard: u16, opening: &Opening) -> Stored<bool> {
+        let period = |store: &Self, (rollout, shard, opening): &(RolloutKey, u16, Opening)| {
+            store.inner.state().move_period(rollout, *shard, opening);
+        };
+        let open = (rollout.clone(), shard, *opening);
+        self.write_or(Call::OpenShard, open, period, |store, (rollout, shard, opening)| {
+            store.apply_open(rollout, *shard, opening)
+        })
+        .await
+    }
+
+    async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>, ended: &[Version]) -> Stored<bool> {
+        let catalog = (product.clone(), revision, bytes, ended.to_vec());
+        self.write(Call::PutCatalog, catalog, |store, (product, revision, bytes, ended)| {
+            store.apply_catalog(product, *revision, bytes, ended)
         })
         .await
     }
 }
 
-impl<S: CheckStore + ReportStore + PublishStore + SweepStore> OpenRollouts for FaultyStore<S> {
-    async fn open_shards(&self, update: &UpdateId, allocation: &Allocation, generation: u64) -> Stored<()> {
-        match self.turn(Call::OpenShards).await {
-            None | Some(Fault::Slow | Fault::StaleRead | Fault::Malformed) => {
-                self.apply_open(update, allocation, generation).await
-            }
-            Some(Fault::Partial) => {
-                let half = first_shards(allocation, allocation.devices.len() / 2);
-                self.apply_open(update, &half, generation).await?;
-                Err(unavailable(Fault::Partial))
-            }
-            Some(Fault::KilledAfter) => {
-                drop(self.apply_open(update, allocation, generation).await);
-                self.stop_here().await
-            }
-            Some(fault @ (Fault::TimeoutAfterCommit | Fault::ResetAfterCommit)) => {
-                drop(self.apply_open(update, allocation, generation).await);
-                Err(unavailable(fault))
-            }
-            Some(Fault::CommittedAndRetried) => {
-                drop(self.apply_open(update, allocation, generation).await);
-                self.apply_open(update, allocation, generation).await
-            }
-            Some(Fault::Conflict) => busy(),
-            Some(fault) => Err(unavailable(fault)),
-        }
-    }
-}
-
-impl<S: CheckStore + ReportStore + PublishStore + SweepStore> CheckStore for FaultyStore<S> {
-    async fn reserve(&self, reservation: &Reservation) -> Stored<Reserved> {
-        match self.turn(Call::Reserve).await {
-            None | Some(Fault::Slow | Fault::StaleRead | Fault::Partial) => self.apply_reserve(reservation).await,
-            Some(Fault::Conflict) => Ok(Reserved::Busy),
-            Some(Fault::Malformed) => match self.apply_reserve(reservation).await? {
-                // Only a refusal hands out records.
-                Reserved::OtherClaim(_) | Reserved::Refused(_) => {
-                    Err(StoreError::Corrupt("the record that refused cannot be read".into()))
-                }
-                reserved => Ok(reserved),
-            },
-            Some(fault @ (Fault::TimeoutAfterCommit | Fault::ResetAfterCommit)) => {
-                drop(self.apply_reserve(reservation).await);
-                Err(unavailable(fault))
-            }
-            Some(Fault::CommittedAndRetried) => {
-                drop(self.apply_reserve(reservation).await);
-                self.apply_reserve(reservation).await
-            }
-            Some(Fault::KilledAfter) => {
-                drop(self.apply_reserve(reservation).await);
-                self.stop_here().await
-            }
-            Some(fault) => Err(unavailable(fault)),
-        }
+impl CheckStore for FaultyStore {
+    async fn grant(&self, request: &GrantRequest, _: Patience) -> Stored<Granted> {
+        let doc = |store: &Self, request: &GrantRequest| {
+            store.apply_doc(request.rollout.product(), &request.device, request.seen.as_ref());
+        };
+        self.write_or(Call::Grant, request.clone(), doc, Self::apply_grant).await
     }
 
-    async fn save_device(&self, write: &DeviceWrite) -> Stored<()> {
-        self.write(Call::SaveDevice, Err(StoreError::Conflict), || async {
-            self.remember_device(&write.product, &write.device).await?;
-            self.inner.save_device(write).await
+    async fn shard(&self, rollout: &RolloutKey, shard: u16) -> Stored<Option<Shard>> {
+        let run = || self.inner.state().shard(rollout, shard);
+        self.read_or(Call::Shard, run, |fault, control| {
+            let is_stale = fault == Fault::StaleRead;
+            is_stale.then(|| recall(control.shards.get(&(rollout.clone(), shard)), &mut control.random).map(Ok))?
         })
         .await
     }
 
     async fn ask_for_catalog(&self, product: &ProductId, name: &str) -> Stored<()> {
-        self.write(Call::AskForCatalog, busy(), || async {
-            self.remember_head(product).await?;
-            self.inner.ask_for_catalog(product, name).await
+        self.write(Call::AskForCatalog, (product.clone(), name.to_string()), |store, (product, name)| {
+            store.remember_head(product);
+            store.inner.state().ask_for_catalog(product, name);
+            Ok(())
         })
         .await
     }
 
-    async fn add_deferrals(&self, update: &UpdateId, counts: &BTreeMap<&'static str, u64>) -> Stored<()> {
-        self.write(Call::AddDeferrals, busy(), || self.inner.add_deferrals(update, counts)).await
+    async fn add_deferrals(&self, rollout: &RolloutKey, counts: &BTreeMap<&'static str, u64>) -> Stored<()> {
+        self.write(Call::AddDeferrals, (rollout.clone(), counts.clone()), |store, (rollout, counts)| {
+            store.inner.state().add_deferrals(rollout, counts);
+            Ok(())
+        })
+        .await
     }
 }
 
-impl<S: CheckStore + ReportStore + PublishStore + SweepStore> ReportStore for FaultyStore<S> {
-    async fn settle_and_save(
-        &self,
-        key: &ClaimKey,
-        before: &Claim,
-        after: &Claim,
-        delta: CountDelta,
-        device: &DeviceWrite,
-    ) -> Stored<()> {
-        self.write(Call::Settle, busy(), || async {
-            self.remember_device(&key.product, &key.device).await?;
-            self.inner.settle_and_save(key, before, after, delta, device).await?;
-            self.control().checker.settled(key, before, after);
-            self.compare(&key.update).await
-        })
-        .await
+impl ReportStore for FaultyStore {}
+
+impl CountStore for FaultyStore {
+    async fn tally(&self, rollout: &RolloutKey, stream_shard: &str) -> Stored<Tally<Sums>> {
+        self.read(Call::Tally, || self.inner.state().tally(rollout, stream_shard)).await
     }
 
-    async fn save_running(&self, device: &DeviceWrite) -> Stored<()> {
-        CheckStore::save_device(self, device).await
-    }
-
-    async fn note_progress(
+    async fn put_tally(
         &self,
-        key: &ClaimKey,
-        status: &str,
-        progress: Option<u8>,
-        message: Option<&str>,
+        rollout: &RolloutKey,
+        stream_shard: &str,
+        before: Option<&Position>,
+        after: &Tally<Sums>,
         now: Timestamp,
     ) -> Stored<bool> {
-        self.write(Call::NoteProgress, busy(), || self.inner.note_progress(key, status, progress, message, now)).await
+        let write = TallyWrite {
+            rollout: rollout.clone(),
+            stream_shard: stream_shard.to_string(),
+            before: before.cloned(),
+            after: after.clone(),
+            now,
+        };
+        self.write(Call::PutTally, write, Self::apply_tally).await
+    }
+
+    async fn version_tally(&self, product: &ProductId, stream_shard: &str) -> Stored<Tally<VersionCounts>> {
+        self.read(Call::VersionTally, || self.inner.state().version_tally(product, stream_shard)).await
+    }
+
+    async fn put_version_tally(
+        &self,
+        product: &ProductId,
+        stream_shard: &str,
+        before: Option<&Position>,
+        after: &Tally<VersionCounts>,
+    ) -> Stored<bool> {
+        let write = (product.clone(), stream_shard.to_string(), before.cloned(), after.clone());
+        self.write(Call::PutVersionTally, write, |store, (product, stream_shard, before, after)| {
+            Ok(store.inner.state().put_version_tally(product, stream_shard, before.as_ref(), after))
+        })
+        .await
+    }
+
+    async fn put_due_page(&self, rollout: &RolloutKey, page: &DuePage) -> Stored<()> {
+        self.put_page(Call::PutDuePage, rollout, page).await
+    }
+
+    async fn put_entry(&self, rollout: &RolloutKey, entry: &OutcomeEntry) -> Stored<()> {
+        self.write(Call::PutEntry, (rollout.clone(), entry.clone()), |store, (rollout, entry)| {
+            store.inner.state().put_entry(rollout, entry);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_entry(
+        &self,
+        rollout: &RolloutKey,
+        device: &DeviceId,
+        outcome: Outcome,
+        revision: u64,
+    ) -> Stored<()> {
+        let entry = (rollout.clone(), device.clone(), outcome, revision);
+        self.write(Call::RemoveEntry, entry, |store, (rollout, device, outcome, revision)| {
+            store.inner.state().remove_entry(rollout, device, *outcome, *revision);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn mark_for_recount(&self, product: &ProductId, version: &Version) -> Stored<()> {
+        self.write(Call::MarkForRecount, (product.clone(), version.clone()), |store, (product, version)| {
+            store.inner.state().mark_for_recount(product, version);
+            Ok(())
+        })
+        .await
     }
 }
 
-impl<S: CheckStore + ReportStore + PublishStore + SweepStore> PublishStore for FaultyStore<S> {
+impl PublishStore for FaultyStore {
     async fn create_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
-        self.write(Call::CreateUpdate, Err(StoreError::Conflict), || async {
-            self.remember_head(&update.product).await?;
-            let created = self.inner.create_update(update, audit).await?;
-            if created {
-                self.control().checker.changed(update);
-            }
-            Ok(created)
+        self.write(Call::CreateUpdate, (update.clone(), audit.clone()), |store, (update, audit)| {
+            store.apply_create(update, audit)
+        })
+        .await
+    }
+
+    async fn set_stopped(&self, product: &ProductId, is_stopped: bool, audit: &AuditEntry) -> Stored<bool> {
+        let write = (product.clone(), is_stopped, audit.clone());
+        self.write(Call::SetStopped, write, |store, (product, is_stopped, audit)| {
+            store.apply_stopped(product, *is_stopped, audit)
         })
         .await
     }
 
     async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {
-        self.write(Call::Audit, busy(), || self.inner.audit(product, entry)).await
+        self.write(Call::Audit, (product.clone(), entry.clone()), |store, (product, entry)| {
+            store.inner.state().audit(product, entry);
+            Ok(())
+        })
+        .await
     }
 
     async fn audit_log(&self, product: &ProductId) -> Stored<Vec<AuditEntry>> {
-        self.read(Call::AuditLog, || self.inner.audit_log(product)).await
+        self.read(Call::AuditLog, || self.inner.state().audit_log(product)).await
     }
 
     async fn versions(&self, product: &ProductId) -> Stored<Vec<(String, u64)>> {
-        self.read(Call::Versions, || self.inner.versions(product)).await
+        let turn = self.read(Call::Versions, || ()).await;
+        turn?;
+        self.inner.versions(product).await
     }
 
     async fn devices_on(
@@ -314,42 +336,82 @@ impl<S: CheckStore + ReportStore + PublishStore + SweepStore> PublishStore for F
         version: &str,
         after: Option<&DeviceId>,
     ) -> Stored<(Vec<DeviceId>, Option<DeviceId>)> {
-        self.read(Call::DevicesOn, || self.inner.devices_on(product, version, after)).await
+        self.read(Call::DevicesOn, || self.inner.state().devices_on(product, version, after)).await
     }
 
     async fn revoke_tokens(&self, product: &ProductId, device: &DeviceId) -> Stored<u32> {
-        self.write(Call::RevokeTokens, busy(), || self.inner.revoke_tokens(product, device)).await
-    }
-
-    async fn set_product(&self, product: &ProductId, head: &Head) -> Stored<bool> {
-        self.write(Call::SetProduct, busy(), || async {
-            self.remember_head(product).await?;
-            self.inner.set_product(product, head).await
+        self.write(Call::RevokeTokens, (product.clone(), device.clone()), |store, (product, device)| {
+            Ok(store.inner.state().revoke_tokens(product, device))
         })
         .await
     }
 
-    async fn deferrals(&self, update: &UpdateId) -> Stored<BTreeMap<String, u64>> {
-        self.read(Call::Deferrals, || self.inner.deferrals(update)).await
+    async fn set_product(&self, product: &ProductId, head: &Head) -> Stored<bool> {
+        self.write(Call::SetProduct, (product.clone(), head.clone()), |store, (product, head)| {
+            store.apply_product(product, head)
+        })
+        .await
     }
 
-    async fn series(&self, update: &UpdateId) -> Stored<Vec<SeriesPoint>> {
-        self.read(Call::Series, || self.inner.series(update)).await
+    async fn deferrals(&self, rollout: &RolloutKey) -> Stored<BTreeMap<String, u64>> {
+        self.read(Call::Deferrals, || self.inner.state().deferrals(rollout)).await
+    }
+
+    async fn series(&self, rollout: &RolloutKey) -> Stored<Vec<SeriesPoint>> {
+        self.read(Call::Series, || ()).await?;
+        self.inner.series(rollout).await
     }
 }
 
-impl<S: CheckStore + ReportStore + PublishStore + SweepStore> SweepStore for FaultyStore<S> {
-    async fn due_claims(&self, now: Timestamp) -> Stored<Vec<ClaimKey>> {
-        let mut due = self.list(Call::DueClaims, || self.inner.due_claims(now)).await?;
-        due.1.truncate(due.0);
-        Ok(due.1)
+impl SweepStore for FaultyStore {
+    async fn due_pages(&self, rollout: &RolloutKey, end: Timestamp) -> Stored<Vec<DuePage>> {
+        self.read(Call::DuePages, || self.inner.state().due_pages(rollout, end)).await
     }
 
-    async fn claim(&self, key: &ClaimKey) -> Stored<Option<Claim>> {
-        self.read(Call::Claim, || self.inner.claim(key)).await
+    async fn move_due_page(&self, rollout: &RolloutKey, page: &DuePage) -> Stored<()> {
+        self.put_page(Call::MoveDuePage, rollout, page).await
     }
 
-    async fn record_series(&self, update: &UpdateId, point: &SeriesPoint) -> Stored<()> {
-        self.write(Call::RecordSeries, busy(), || self.inner.record_series(update, point)).await
+    async fn remove_due_page(&self, rollout: &RolloutKey, name: &str) -> Stored<()> {
+        self.write(Call::RemoveDuePage, (rollout.clone(), name.to_string()), |store, (rollout, name)| {
+            store.inner.state().remove_due_page(rollout, name);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn devices(&self, product: &ProductId, devices: &[DeviceId]) -> Stored<Vec<(DeviceId, KnownDevice)>> {
+        self.read(Call::Devices, || self.inner.state().devices(product, devices)).await
+    }
+
+    async fn record_series(&self, rollout: &RolloutKey, point: &SeriesPoint) -> Stored<()> {
+        self.write(Call::RecordSeries, (rollout.clone(), *point), |store, (rollout, point)| {
+            store.inner.state().record_series(rollout, point);
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl RecountStore for FaultyStore {
+    async fn scan_devices(
+        &self,
+        after: Option<&str>,
+    ) -> Stored<(Vec<(ProductId, DeviceId, KnownDevice)>, Option<String>)> {
+        self.read(Call::ScanDevices, || self.inner.state().scan_devices(after)).await
+    }
+
+    async fn version_counts(&self, product: &ProductId) -> Stored<VersionCounts> {
+        self.read(Call::Versions, || self.inner.state().version_counts(product)).await
+    }
+}
+
+impl FaultyStore {
+    async fn put_page(&self, call: Call, rollout: &RolloutKey, page: &DuePage) -> Stored<()> {
+        self.write(call, (rollout.clone(), page.clone()), |store, (rollout, page)| {
+            store.inner.state().put_due_page(rollout, page);
+            Ok(())
+        })
+        .await
     }
 }

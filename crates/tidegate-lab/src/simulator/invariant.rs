@@ -1,72 +1,62 @@
 //! The invariants of the service, each a promise that the simulator checks.
 
-use std::fmt;
+use crate::named::named;
 
-/// A promise that is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Invariant {
-    /// A device has one claim on an update, and a further reservation follows the one that lapsed.
-    OneClaim,
-    /// `used` is the number of claims, which is the number of devices that were ever offered.
-    UsedIsClaims,
-    /// Never more claims than `max_devices`.
-    MaxDevices,
-    /// `in_flight` is the number of reserved claims.
-    InFlightIsReserved,
-    /// Never more reserved claims than `max_in_flight`, when one is granted.
-    MaxInFlight,
-    /// Never more grants in a period than allowed.
-    MaxPerPeriod,
-    /// A grant counts in a period that some clock within the skew is in.
-    PeriodIsNow,
-    /// Each device counts under one outcome, and success stays.
-    OutcomesOnce,
-    /// No grant after a pause or abort was acknowledged.
-    NoGrantAfterStop,
-    /// A grant is for the generation of the update that is in force.
-    CurrentGeneration,
-    /// Never more attempts than allowed.
-    MaxAttempts,
-    /// An offer stands on a claim that is committed.
-    OfferIsClaimed,
-    /// Never an offer at or below the device's version, unless downgrades are allowed.
-    NoDowngrade,
-    /// Never across products.
-    OwnProduct,
-    /// No offer on a claim that is about to end, and no URL past its margin.
-    OfferOutlivesUrl,
-    /// A store that is down is answered with 503, a `Retry-After`, and no offer.
-    DownIsDenied,
-    /// A device cannot act with the token of another device.
-    OwnToken,
-    /// After the faults, every eligible device gets the update.
-    Liveness,
-    /// After the faults, every slot can be used.
-    NoLostSlot,
-}
-
-impl fmt::Display for Invariant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::OneClaim => "one claim per device and update",
-            Self::UsedIsClaims => "used = claims",
-            Self::MaxDevices => "claims <= max_devices",
-            Self::InFlightIsReserved => "in_flight = reserved claims",
-            Self::MaxInFlight => "reserved <= max_in_flight at a grant",
-            Self::MaxPerPeriod => "grants in a period <= max_per_period",
-            Self::PeriodIsNow => "a grant counts in a period that is now",
-            Self::OutcomesOnce => "each outcome counts once",
-            Self::NoGrantAfterStop => "no grant after an acknowledged stop",
-            Self::CurrentGeneration => "a grant is of the generation in force",
-            Self::MaxAttempts => "attempts <= max_attempts",
-            Self::OfferIsClaimed => "an offer stands on a claim",
-            Self::NoDowngrade => "no offer at or below the device's version",
-            Self::OwnProduct => "no offer across products",
-            Self::OfferOutlivesUrl => "no URL past the claim's margin",
-            Self::DownIsDenied => "store down: 503, Retry-After, no offer",
-            Self::OwnToken => "nobody acts with another's token",
-            Self::Liveness => "every eligible device gets there",
-            Self::NoLostSlot => "every slot can be used",
-        })
+named! {
+    /// A promise that is checked.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    Invariant {
+        /// A device has one claim on an update, and a further reservation follows the one that lapsed.
+        OneClaim = "one claim per device and update",
+        /// The shards count as many devices as were ever offered the update.
+        UsedIsClaims = "used = claims",
+        /// Never more claims than `max_devices`.
+        MaxDevices = "claims <= max_devices",
+        /// Each shard counts every place that it granted.
+        GrantedIsGrants = "granted = grants, by shard",
+        /// Never more devices in flight than `max_in_flight`, when a place is granted.
+        MaxInFlight = "in flight <= max_in_flight at a grant",
+        /// An open shard never reaches more grants than its places allow: `ceiling <= granted - held + places`.
+        Ceiling = "ceiling <= granted - held + places",
+        /// A ceiling falls only when its shard is opened.
+        CeilingRises = "a ceiling is only raised",
+        /// Never more grants in a period than allowed.
+        MaxPerPeriod = "grants in a period <= max_per_period",
+        /// A grant counts in a period that some clock within the skew is in.
+        PeriodIsNow = "a grant counts in a period that is now",
+        /// A claim is settled as it is, each device counts under one outcome, and success stays.
+        OutcomesOnce = "each outcome counts once",
+        /// The tallies, with the records that none of them contains, are the sums over all devices.
+        SumsAreTrue = "tallies + uncounted = devices",
+        /// No grant after a stop was acknowledged.
+        NoGrantAfterStop = "no grant after an acknowledged stop",
+        /// No offer to a check-in that arrives after a stop was acknowledged.
+        NoOfferAfterStop = "no offer to a check-in after an acknowledged stop",
+        /// A wish for a change gives way only to a stronger one, and only a resume opens what was stopped.
+        WishStays = "a wish gives way only to a stronger one",
+        /// A grant is for the generation of the update that is in force.
+        CurrentGeneration = "a grant is of the generation in force",
+        /// Never more attempts than allowed.
+        MaxAttempts = "attempts <= max_attempts",
+        /// An offer stands on a claim that is committed.
+        OfferIsClaimed = "an offer stands on a claim",
+        /// Never an offer at or below the device's version, unless downgrades are allowed.
+        NoDowngrade = "no offer at or below the device's version",
+        /// Never across products.
+        OwnProduct = "no offer across products",
+        /// No offer on a claim that is about to end, and no URL past its margin.
+        OfferOutlivesUrl = "no URL past the claim's margin",
+        /// A store that is down is answered with 503, a `Retry-After`, and no offer.
+        DownIsDenied = "store down: 503, Retry-After, no offer",
+        /// A device cannot act with the token of another device.
+        OwnToken = "nobody acts with another's token",
+        /// After the faults, no count differs from the devices.
+        NoDrift = "no drift at rest",
+        /// After the faults, every device under way stands on a due page.
+        OnAPage = "everyone under way is on a due page",
+        /// After the faults, every eligible device gets the update.
+        Liveness = "every eligible device gets there",
+        /// After the faults, every slot can be used.
+        NoLostSlot = "every slot can be used",
     }
 }

@@ -4,6 +4,7 @@
 //! applied in a ledger and finds the invariant that was broken. [`world`] runs the functions side by side, one store
 //! call at a time. [`simulation`] plays fleets.
 
+mod applied;
 mod calm;
 pub mod checker;
 pub mod control;
@@ -15,12 +16,13 @@ pub mod invariant;
 pub mod operators;
 pub mod requests;
 pub mod simulation;
+mod stream;
 pub mod summary;
 mod turn;
 pub mod world;
 
 pub use checker::InvariantChecker;
-pub use fault::{Call, Fault, Guard};
+pub use fault::{Call, Fault};
 pub use faulty::FaultyStore;
 pub use invariant::Invariant;
 pub use simulation::{Plan, run};

@@ -12,7 +12,7 @@ const MOST_LIVE: usize = 3;
 
 /// The updates of a product after which operators publish only when none is live: every change
 /// reads all of them.
-const MOST_UPDATES: u64 = 30;
+const MOST_UPDATES: u64 = 12;
 
 /// A product, as operators see it.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Product {
     pub id: ProductId,
     /// Its updates that were not ended, oldest first.
     pub live: Vec<Version>,
+    /// True if an operator stopped it, and none has resumed it.
+    pub is_stopped: bool,
     next: u64,
 }
 
@@ -49,13 +51,15 @@ pub enum Verb {
     Withdraw,
     Edit,
     Show,
+    Stop,
+    ResumeStopped,
 }
 
 impl Product {
     /// A product without updates.
     #[must_use]
     pub fn new(id: ProductId) -> Self {
-        Self { id, live: Vec::new(), next: 1 }
+        Self { id, live: Vec::new(), is_stopped: false, next: 1 }
     }
 
     /// The id of its update to `version`.
@@ -84,6 +88,12 @@ impl Product {
             self.live.push(version.clone());
             return operation(&version, Verb::Create, definition(&version, downgrade, random));
         };
+        if self.is_stopped && random.happens(500) {
+            return operation(&version, Verb::ResumeStopped, reason());
+        }
+        if random.happens(20) {
+            return operation(&version, Verb::Stop, reason());
+        }
         match random.below(10) {
             0 | 1 => operation(&version, Verb::Activate, reason()),
             2 | 3 => operation(&version, Verb::Pause, reason()),
@@ -117,7 +127,8 @@ impl Operation {
     /// As a request.
     #[must_use]
     pub fn request(&self, product: &ProductId) -> Request {
-        let updates = format!("/v1/products/{product}/updates");
+        let whole = format!("/v1/products/{product}");
+        let updates = format!("{whole}/updates");
         let of = |verb: &str| format!("{updates}/{}/{verb}", self.version);
         match self.verb {
             Verb::Create => requests::operator("POST", &updates, &self.body),
@@ -128,6 +139,8 @@ impl Operation {
             Verb::Withdraw => requests::operator("POST", &of("withdraw"), &self.body),
             Verb::Edit => requests::operator("PATCH", &format!("{updates}/{}", self.version), &self.body),
             Verb::Show => requests::operator("GET", &of("metrics"), ""),
+            Verb::Stop => requests::operator("POST", &format!("{whole}/stop"), &self.body),
+            Verb::ResumeStopped => requests::operator("POST", &format!("{whole}/resume-stopped"), &self.body),
         }
     }
 }

@@ -4,21 +4,23 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use tidegate_core::{ProductId, UpdateId, Version};
+use tidegate_core::{ProductId, State, UpdateId, Version};
 
 use crate::fleet::{Fleet, Group};
+use crate::guard::Guard;
 use crate::memory::MemoryStore;
 use crate::random::Random;
 use crate::simulator::checker::{Asked, MOST_SKEW_MS};
 use crate::simulator::control::FaultPlan;
 use crate::simulator::device::{Device, Report};
-use crate::simulator::fault::{Call, Guard};
+use crate::simulator::fault::{Call, Fault};
 use crate::simulator::faulty::FaultyStore;
 use crate::simulator::invariant::Invariant;
 use crate::simulator::operators::{Operation, Product, Verb, definition};
 use crate::simulator::requests::{self, Answer};
+use crate::simulator::stream::Feed;
 use crate::simulator::summary::Summary;
-use crate::simulator::world::{Ask, Done, World, moment};
+use crate::simulator::world::{Ask, Done, Timing, World, moment};
 
 /// Check-ins of one fleet. Long enough for rollouts to fill, fail and be edited many times; short
 /// enough that a failing seed is replayed in a second.
@@ -40,13 +42,15 @@ pub struct Plan {
     pub faults_per_mille: Option<u64>,
     /// A condition of the storage protocol that is removed.
     pub without: Option<Guard>,
+    /// Times that the functions keep.
+    pub timing: Timing,
 }
 
 impl Plan {
     /// A plan that keeps every condition.
     #[must_use]
     pub fn new(seed: u64, check_ins: u64) -> Self {
-        Self { seed, check_ins, faults_per_mille: None, without: None }
+        Self { seed, check_ins, faults_per_mille: None, without: None, timing: Timing::default() }
     }
 }
 
@@ -99,26 +103,30 @@ pub fn try_run(plan: Plan, mut progress: impl FnMut(u64)) -> Result<Summary, Box
 }
 
 /// Reason why a handler was started.
-enum Job {
+pub(super) enum Job {
     CheckIn { device: usize, asked: Asked },
     Report,
     ForOthers,
     Operation { operation: Operation, repeats: u32 },
     Sweep,
+    Count { stream_shard: String, batch: u64 },
 }
 
 /// One small fleet with its operators, over its own store.
 pub(super) struct Simulation {
     seed: u64,
     pub(super) random: Random,
-    pub(super) world: World<MemoryStore>,
+    pub(super) world: World,
     pub(super) devices: Vec<Device>,
     pub(super) products: Vec<Product>,
     outbox: Vec<Report>,
-    jobs: HashMap<u64, Job>,
+    pub(super) jobs: HashMap<u64, Job>,
+    pub(super) feed: Feed,
     next_sweep_ms: i64,
     gap_ms: i64,
     most_at_once: usize,
+    /// Operators' calls in a thousand requests.
+    operations_per_mille: u64,
     pub(super) summary: Summary,
 }
 
@@ -126,9 +134,11 @@ impl Simulation {
     fn new(seed: u64, plan: &Plan) -> Self {
         let mut random = Random::new(seed);
         let per_mille = plan.faults_per_mille.unwrap_or_else(|| random.one_of([0, 10, 50, 150]));
-        let store = FaultyStore::new(MemoryStore::new(), weather(per_mille), random.next(), moment(START_MS));
-        store.control().without = plan.without;
-        let mut world = World::new(store, START_MS);
+        let memory = MemoryStore::with_stream_shards(random.one_of([1, 1, 2]));
+        memory.remove_guard(plan.without);
+        let has_outages = per_mille > 0 && random.happens(250);
+        let store = FaultyStore::new(memory, weather(per_mille, has_outages), random.next(), moment(START_MS));
+        let mut world = World::new(store, plan.timing, START_MS);
         for _ in 0..random.within(1, 4) {
             let skew_ms = skew(&mut random);
             world.add_instance(skew_ms);
@@ -150,9 +160,11 @@ impl Simulation {
             products,
             outbox: Vec::new(),
             jobs: HashMap::new(),
+            feed: Feed::new(&mut random, per_mille > 0),
             next_sweep_ms: START_MS,
             gap_ms: random.one_of([50, 500, 3000, 12_000]),
             most_at_once: random.one_of([1, 2, 4, 8]),
+            operations_per_mille: random.one_of([35, 35, 80]),
             summary: Summary { seeds: 1, ..Summary::default() },
             random,
         }
@@ -186,6 +198,8 @@ impl Simulation {
             self.go_on().await;
             self.check()?;
         }
+        self.world.store().land_all();
+        self.check()?;
         self.calm().await?;
         let control = self.world.store().control();
         self.summary.store_calls = control.calls;
@@ -208,7 +222,7 @@ impl Simulation {
         self.world.store().control().checker.check(invariant, holds, said);
     }
 
-    fn any_instance(&mut self) -> usize {
+    pub(super) fn any_instance(&mut self) -> usize {
         let place = self.random.place(self.world.instances());
         if self.random.happens(3) {
             let skew_ms = skew(&mut self.random);
@@ -217,8 +231,11 @@ impl Simulation {
         place
     }
 
-    /// Starts a new handler: a sweep, an operator's call, a report or a check-in.
+    /// Starts a new handler: a count, a sweep, an operator's call, a report or a check-in.
     fn begin(&mut self) {
+        if self.deliver() {
+            return;
+        }
         if self.world.now_ms() >= self.next_sweep_ms {
             // Now and then a schedule fires twice.
             let again_ms = if self.random.happens(100) { 0 } else { MINUTE_MS };
@@ -229,18 +246,29 @@ impl Simulation {
             self.summary.sweeps += 1;
             return;
         }
+        if self.random.happens(self.operations_per_mille) {
+            return self.send_operation();
+        }
         match self.random.below(1000) {
-            0..=34 => {
-                let place = self.random.place(self.products.len());
-                if let Some(product) = self.products.get_mut(place) {
-                    let operation = product.next_operation(place, &mut self.random);
-                    self.operate(operation, MOST_REPEATS);
-                }
-            }
-            35..=44 => self.act_for_another(),
-            45..=349 if !self.outbox.is_empty() => self.send_report(),
+            0..=9 => self.act_for_another(),
+            10..=309 if !self.outbox.is_empty() => self.send_report(),
             _ => self.send_check_in(),
         }
+    }
+
+    /// Starts an operator's call. Now and then another operator stops the same update at the same time.
+    fn send_operation(&mut self) {
+        let place = self.random.place(self.products.len());
+        let Some(product) = self.products.get_mut(place) else {
+            return;
+        };
+        let operation = product.next_operation(place, &mut self.random);
+        if matches!(operation.verb, Verb::Edit | Verb::Resume | Verb::Activate) && self.random.happens(200) {
+            let verb = self.random.one_of([Verb::Pause, Verb::Stop, Verb::Abort]);
+            let body = r#"{"reason":"simulated"}"#.to_string();
+            self.operate(Operation { verb, body, ..operation.clone() }, MOST_REPEATS);
+        }
+        self.operate(operation, MOST_REPEATS);
     }
 
     fn send_check_in(&mut self) {
@@ -270,6 +298,7 @@ impl Simulation {
                 product: device.product.clone(),
                 version: version.clone(),
                 function_now: self.world.clock(instance),
+                arrived: self.world.store().control().checker.moment(),
             };
             let request = requests::device("/v1/check", &device.token, body.clone());
             let id = self.world.start(instance, Ask::Check(request));
@@ -369,14 +398,15 @@ impl Simulation {
                 });
             }
             (Job::Operation { operation, repeats }, done) => self.operated(operation, repeats, &done),
-            (_, Done::Killed | Done::Swept(_) | Done::Answered(_)) => {}
+            (Job::Count { stream_shard, batch }, done) => self.counted(&stream_shard, batch, &done),
+            (_, Done::Killed | Done::Swept(_) | Done::Counted(_) | Done::Answered(_)) => {}
         }
     }
 
     fn operated(&mut self, operation: Operation, repeats: u32, done: &Done) {
         self.note(&operation, done);
         let again = match done {
-            Done::Answered(answer) => answer.status == 503 || is_conflict(answer),
+            Done::Answered(answer) => [202, 503].contains(&answer.status) || is_conflict(answer),
             _ => true,
         };
         // Most operators try again; some go home.
@@ -391,16 +421,25 @@ impl Simulation {
             return;
         };
         let ends = matches!(operation.verb, Verb::Abort | Verb::Withdraw);
-        let is_over = answer.status == 409 && !is_conflict(answer);
-        if ends && (answer.status == 200 || is_over || answer.status == 404) {
+        let in_force = self.world.store().control().checker.in_force(&product.update(&operation.version));
+        let is_over = in_force.is_some_and(|(_, state)| !state.is_live() && state != State::Draft);
+        if ends && ((answer.status == 409 && is_over) || [200, 404].contains(&answer.status)) {
             product.live.retain(|version| *version != operation.version);
+        }
+        match operation.verb {
+            Verb::Stop if [200, 202].contains(&answer.status) => product.is_stopped = true,
+            Verb::ResumeStopped if answer.status == 200 => product.is_stopped = false,
+            _ => {}
         }
         if answer.status == 200 && (ends || operation.verb == Verb::Pause) {
             let update = product.update(&operation.version);
             self.world.store().control().checker.acknowledged_stop(&update);
         }
+        if answer.status == 200 && operation.verb == Verb::Stop {
+            self.world.store().control().checker.acknowledged_product_stop(&product.id);
+        }
         let status = answer.status;
-        let fine = [200, 201, 404, 409].contains(&status) || (status == 503 && answer.retry_after_s.is_some());
+        let fine = [200, 201, 202, 404, 409].contains(&status) || (status == 503 && answer.retry_after_s.is_some());
         self.promise(Invariant::DownIsDenied, fine, || format!("{operation:?} was answered {}", answer.brief()));
     }
 
@@ -418,7 +457,7 @@ impl Simulation {
                 if answer.status == 200 || answer.status == 201 {
                     return true;
                 }
-                if answer.status != 503 && !is_conflict(answer) {
+                if ![202, 503].contains(&answer.status) && !is_conflict(answer) {
                     return false;
                 }
             }
@@ -428,7 +467,8 @@ impl Simulation {
 }
 
 fn is_conflict(answer: &Answer) -> bool {
-    answer.body.pointer("/error/code").and_then(serde_json::Value::as_str) == Some("conflict")
+    let code = answer.body.pointer("/error/code").and_then(serde_json::Value::as_str);
+    code.is_some_and(|code| ["conflict", "change_under_way"].contains(&code))
 }
 
 fn skew(random: &mut Random) -> i64 {
@@ -439,9 +479,20 @@ fn skew(random: &mut Random) -> i64 {
     }
 }
 
-/// A plan with so many faults in a thousand calls, of any kind that the call can have.
-fn weather(per_mille: u64) -> FaultPlan {
+/// Calls between the begin of an outage of the catalogs and the next, and those that it takes.
+const OUTAGE_EVERY: u64 = 4000;
+const OUTAGE_CALLS: u64 = 1500;
+
+/// A plan with so many faults in a thousand calls, of any kind that the call can have; and with times in which no catalog
+/// can be read or written, if `has_outages`.
+fn weather(per_mille: u64, has_outages: bool) -> FaultPlan {
+    let mut calls = 0_u64;
     Box::new(move |call: Call, random: &mut Random| {
+        calls += 1;
+        let is_out = has_outages && calls % OUTAGE_EVERY < OUTAGE_CALLS;
+        if is_out && matches!(call, Call::Catalog | Call::PutCatalog) {
+            return Some(Fault::ServerError);
+        }
         if !random.happens(per_mille) {
             return None;
         }

@@ -25,6 +25,8 @@ pub struct Summary {
     pub operations: u64,
     /// Sweeps.
     pub sweeps: u64,
+    /// Batches of the stream, as often as they were delivered.
+    pub batches: u64,
     /// Calls of the store.
     pub store_calls: u64,
     /// Injected faults, by kind.
@@ -44,6 +46,7 @@ impl Summary {
         self.reports += other.reports;
         self.operations += other.operations;
         self.sweeps += other.sweeps;
+        self.batches += other.batches;
         self.store_calls += other.store_calls;
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
@@ -67,6 +70,7 @@ impl fmt::Display for Summary {
         writeln!(f, "{:>12}  reports", self.reports)?;
         writeln!(f, "{:>12}  calls of operators", self.operations)?;
         writeln!(f, "{:>12}  sweeps", self.sweeps)?;
+        writeln!(f, "{:>12}  batches of the stream", self.batches)?;
         writeln!(f, "{:>12}  calls of the store", self.store_calls)?;
         writeln!(f, "{faults:>12}  faults")?;
         for (fault, count) in &self.faults {

@@ -1,7 +1,7 @@
-//! The world: several copies of each of the four functions, side by side on one thread.
+//! The world: several copies of each of the five functions, side by side on one thread.
 //!
 //! A handler runs until its next store call and then waits for its turn. So the order of the turns is the order of all
-//! events.
+//! events. The monotonic clock of the functions, which is tokio's, goes as the true time does.
 
 use std::fmt;
 use std::future::Future;
@@ -12,28 +12,38 @@ use std::time::Duration;
 
 use lambda_http::Request;
 use tidegate_core::Timestamp;
-use tidegate_engine::SweepService;
+use tidegate_engine::count::{CountService, Counted};
 use tidegate_engine::sweep::Swept;
 use tidegate_engine::token::TokenKeys;
+use tidegate_engine::{SweepService, control};
 use tidegate_http::CheckService;
 use tidegate_http::PublishService;
 use tidegate_http::ReportService;
 use tidegate_http::check_service::CATALOG_AGE_MS;
-use tidegate_store::{CheckStore, Images, PublishStore, ReportStore, StoreError, SweepStore};
+use tidegate_store::stream::Batch;
+use tidegate_store::{Images, StoreError};
 
 use crate::simulator::control::Waiting;
 use crate::simulator::faulty::FaultyStore;
 use crate::simulator::requests::{self, Answer};
 
-/// Time that a slow call takes.
-pub const SLOW_MS: i64 = 3000;
-/// Longer than any single pause of a busy check-in.
-const PAUSE: Duration = Duration::from_millis(700);
+/// A time after which a handler that sleeps is looked at again, when nothing else happens, in milliseconds.
+const NAP_MS: i64 = 50;
 
-/// Everything a store can do.
-pub trait AnyStore: CheckStore + ReportStore + PublishStore + SweepStore + Clone {}
+/// Times that the functions keep.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// The age of a head up to which it is used, in milliseconds.
+    pub head_age_ms: i64,
+    /// The time after which a stop is acknowledged.
+    pub acknowledged_after: Duration,
+}
 
-impl<S: CheckStore + ReportStore + PublishStore + SweepStore + Clone> AnyStore for S {}
+impl Default for Timing {
+    fn default() -> Self {
+        Self { head_age_ms: CATALOG_AGE_MS, acknowledged_after: control::ACKNOWLEDGED_AFTER }
+    }
+}
 
 /// A request to one of the functions.
 #[derive(Debug)]
@@ -46,6 +56,8 @@ pub enum Ask {
     Operate(Request),
     /// `sweep`.
     Sweep,
+    /// `count`.
+    Count(Batch),
 }
 
 /// The end of a request.
@@ -55,6 +67,8 @@ pub enum Done {
     Answered(Answer),
     /// With a sweep.
     Swept(Result<Swept, StoreError>),
+    /// With a batch that was counted.
+    Counted(Result<Counted, StoreError>),
     /// With an answer that is not JSON.
     Unreadable(String),
     /// The function was killed and gave no answer.
@@ -71,6 +85,8 @@ impl fmt::Display for Done {
                 swept.expired, swept.completed, swept.repaired, swept.split_again, swept.failed
             ),
             Self::Swept(Err(error)) => write!(f, "sweep: {error}"),
+            Self::Counted(Ok(counted)) => write!(f, "counted {} stopped {}", counted.counted, counted.stopped),
+            Self::Counted(Err(error)) => write!(f, "count: {error}"),
             Self::Unreadable(why) => f.write_str(why),
             Self::Killed => f.write_str("no answer"),
         }
@@ -79,11 +95,12 @@ impl fmt::Display for Done {
 
 /// One copy of each function, with caches and a clock of its own.
 #[derive(Debug)]
-struct Instance<S> {
-    check: CheckService<FaultyStore<S>>,
-    report: ReportService<FaultyStore<S>>,
-    publish: PublishService<FaultyStore<S>>,
-    sweep: SweepService<FaultyStore<S>>,
+struct Instance {
+    check: CheckService<FaultyStore>,
+    report: ReportService<FaultyStore>,
+    publish: PublishService<FaultyStore>,
+    sweep: SweepService<FaultyStore>,
+    count: CountService<FaultyStore>,
     skew_ms: i64,
 }
 
@@ -96,17 +113,20 @@ struct Running {
 }
 
 /// The functions over one store.
-pub struct World<S> {
-    store: FaultyStore<S>,
+pub struct World {
+    store: FaultyStore,
+    timing: Timing,
     images: Images,
     keys: TokenKeys,
-    instances: Vec<Arc<Instance<S>>>,
+    instances: Vec<Arc<Instance>>,
     running: Vec<Running>,
     next_id: u64,
     now_ms: i64,
+    /// Milliseconds by which the monotonic clock is behind.
+    behind_ms: i64,
 }
 
-impl<S> fmt::Debug for World<S> {
+impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("World")
             .field("now_ms", &self.now_ms)
@@ -115,22 +135,24 @@ impl<S> fmt::Debug for World<S> {
     }
 }
 
-impl<S: AnyStore> World<S> {
+impl World {
     /// A world with no function in it yet.
     ///
     /// # Panics
     /// Never: the token key is a constant in the right format.
     #[must_use]
-    pub fn new(store: FaultyStore<S>, now_ms: i64) -> Self {
+    pub fn new(store: FaultyStore, timing: Timing, now_ms: i64) -> Self {
         let keys = TokenKeys::parse("sim:c2ltdWxhdGVkLXNpbXVsYXRlZC1zaW11bGF0ZWQtc2ltdWxhdGVk");
         Self {
             store,
+            timing,
             images: requests::images(),
             keys: keys.expect("the key is in the right format"),
             instances: Vec::new(),
             running: Vec::new(),
             next_id: 0,
             now_ms,
+            behind_ms: 0,
         }
     }
 
@@ -148,20 +170,22 @@ impl<S: AnyStore> World<S> {
         }
     }
 
-    fn instance(&self, skew_ms: i64) -> Arc<Instance<S>> {
+    fn instance(&self, skew_ms: i64) -> Arc<Instance> {
         let (store, images, keys) = (&self.store, &self.images, &self.keys);
         Arc::new(Instance {
-            check: CheckService::new(store.clone(), images.clone(), keys.clone(), CATALOG_AGE_MS),
+            check: CheckService::new(store.clone(), images.clone(), keys.clone(), self.timing.head_age_ms),
             report: ReportService::new(store.clone(), keys.clone()),
-            publish: PublishService::new(store.clone(), images.clone(), keys.clone()),
+            publish: PublishService::new(store.clone(), images.clone(), keys.clone())
+                .acknowledging_after(self.timing.acknowledged_after),
             sweep: SweepService::new(store.clone()),
+            count: CountService::new(store.clone()),
             skew_ms,
         })
     }
 
     /// The store below.
     #[must_use]
-    pub fn store(&self) -> &FaultyStore<S> {
+    pub fn store(&self) -> &FaultyStore {
         &self.store
     }
 
@@ -192,7 +216,8 @@ impl<S: AnyStore> World<S> {
     /// Lets time pass.
     pub fn pass(&mut self, ms: i64) {
         self.now_ms = self.now_ms.saturating_add(ms);
-        self.store.control().now = moment(self.now_ms);
+        self.behind_ms = self.behind_ms.saturating_add(ms);
+        self.store.set_now(moment(self.now_ms));
     }
 
     /// The clock of a copy of the functions.
@@ -214,6 +239,7 @@ impl<S: AnyStore> World<S> {
             Ask::Report(request) => Box::pin(async move { answered(&instance.report.handle(request, now).await) }),
             Ask::Operate(request) => Box::pin(async move { answered(&instance.publish.handle(request, now).await) }),
             Ask::Sweep => Box::pin(async move { Done::Swept(instance.sweep.sweep(now).await) }),
+            Ask::Count(batch) => Box::pin(async move { Done::Counted(instance.count.count(&batch, now).await) }),
         };
         let id = self.next_id;
         self.next_id += 1;
@@ -232,18 +258,23 @@ impl<S: AnyStore> World<S> {
             // No other handler can run first.
             self.pass(until_ms.saturating_sub(now_ms));
         }
-        let running = self.running.get_mut(place)?;
-        if running.sleeps {
-            tokio::time::advance(PAUSE).await;
+        if self.running.get(place)?.sleeps && self.running.iter().all(|running| running.sleeps) {
+            self.pass(NAP_MS);
         }
+        let behind_ms = u64::try_from(std::mem::take(&mut self.behind_ms)).unwrap_or(0);
+        if behind_ms > 0 {
+            tokio::time::advance(Duration::from_millis(behind_ms)).await;
+        }
+        let now_ms = self.now_ms;
+        let running = self.running.get_mut(place)?;
         self.store.control().waiting = Waiting::Clock;
         let polled = running.handler.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         let waiting = self.store.control().waiting;
         let done = match (polled, waiting) {
             (Poll::Ready(done), _) => done,
             (Poll::Pending, Waiting::Killed) => Done::Killed,
-            (Poll::Pending, Waiting::Slow) => {
-                running.until_ms = now_ms.saturating_add(SLOW_MS);
+            (Poll::Pending, Waiting::Slow(ms)) => {
+                running.until_ms = now_ms.saturating_add(ms);
                 running.sleeps = false;
                 return None;
             }

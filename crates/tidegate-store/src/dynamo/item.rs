@@ -1,20 +1,26 @@
 //! Items: conversion between core types and DynamoDB attributes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use tidegate_core::count::Sums;
+use tidegate_core::id::without_build;
 use tidegate_core::limits::{Allocation, Caps};
-use tidegate_core::shard::{Counts, Gate, Shard};
+use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::status::Outcome;
 use tidegate_core::update::StoredObject;
-use tidegate_core::{Claim, ClaimState, ProductId, State, Timestamp, UpdateId, Version};
+use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
 
 use super::key;
-use crate::record::{AuditEntry, ClaimKey, DeviceRecord, Head, PublishedCatalog, SeriesPoint, UpdateRecord};
+use crate::record::{
+    AuditEntry, Change, DeviceRecord, DocDigests, DuePage, Head, KnownDevice, Position, PublishedCatalog, RolloutKey,
+    SeriesPoint, UpdateRecord, Wanted,
+};
 use crate::store::{StoreError, Stored};
+use crate::stream::{CountedClaim, DeviceImage};
 
-pub(super) type Item = HashMap<String, AttributeValue>;
+pub(crate) type Item = HashMap<String, AttributeValue>;
 
 pub(super) fn s(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
@@ -58,6 +64,19 @@ impl Fields<'_> {
         self.0.get(field).and_then(|value| value.as_bool().ok()).copied().unwrap_or(false)
     }
 
+    /// Numbers by a number, such as counts by shard.
+    #[allow(clippy::disallowed_methods, reason = "the result is sorted")]
+    pub(super) fn numbers_by<K: FromStr + Ord, T: FromStr>(&self, field: &str) -> Stored<BTreeMap<K, T>> {
+        let corrupt = || self.corrupt(field, "a map of numbers");
+        let map = self.0.get(field).and_then(|value| value.as_m().ok()).ok_or_else(corrupt)?;
+        map.iter()
+            .map(|(key, number)| {
+                let number = number.as_n().ok().and_then(|number| number.parse().ok()).ok_or_else(corrupt)?;
+                Ok((key.parse().map_err(|_| corrupt())?, number))
+            })
+            .collect()
+    }
+
     fn parsed<T>(&self, field: &str, what: &str, parse: impl Fn(&str) -> Option<T>) -> Stored<T> {
         parse(self.text(field)?).ok_or_else(|| self.corrupt(field, what))
     }
@@ -81,6 +100,9 @@ pub(super) fn head_from(item: &Item) -> Stored<Head> {
         accepts_product_tokens: fields.flag("accepts_product_tokens"),
         registration_is_open: fields.flag("registration_is_open"),
         version_attribute: fields.maybe_text("version_attribute").map(str::to_string),
+        is_stopped: item.contains_key("stopped"),
+        halted: halted_from(item)?,
+        oldest_catalog: fields.number_or("oldest_catalog", 0)?,
         catalog: match fields.maybe_text("catalog_name") {
             Some(name) => {
                 Some(PublishedCatalog { revision: fields.number("catalog_revision")?, name: name.to_string() })
@@ -90,9 +112,15 @@ pub(super) fn head_from(item: &Item) -> Stored<Head> {
     })
 }
 
+fn halted_from(item: &Item) -> Stored<BTreeSet<Version>> {
+    let versions = item.get("halted").and_then(|versions| versions.as_ss().ok());
+    let corrupt = |_| Fields(item).corrupt("halted", "a set of versions");
+    versions.into_iter().flatten().map(|version| Version::parse(version).map_err(corrupt)).collect()
+}
+
+/// The attributes of an update other than its key.
 pub(super) fn update_to(update: &UpdateRecord) -> Item {
-    let mut item = key::update(&update.product, &update.version);
-    item.extend([
+    let mut item = Item::from([
         ("id".into(), s(update.id.as_str())),
         ("product".into(), s(update.product.as_str())),
         ("version".into(), s(update.version.to_string())),
@@ -107,7 +135,7 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
         let list = |caps: &[u64]| AttributeValue::L(caps.iter().map(n).collect());
         item.insert("caps_devices".into(), list(&allocation.devices));
         item.insert("caps_per_period".into(), list(&allocation.per_period));
-        item.insert("caps_in_flight".into(), list(&allocation.in_flight));
+        item.insert("places".into(), list(&allocation.places));
         item.insert("caps_period".into(), n(allocation.period));
     }
     if !update.objects.is_empty() {
@@ -119,8 +147,27 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
         item.insert("object_sha1".into(), list(|object| object.sha1.as_ref()));
         item.insert("object_md5".into(), list(|object| object.md5.as_ref()));
     }
+    if update.is_paused_by_stop {
+        item.insert("paused_by_stop".into(), AttributeValue::Bool(true));
+    }
+    if let Some(wanted) = &update.wanted {
+        item.insert("wanted".into(), wanted_to(wanted));
+    }
     item
 }
+
+/// Attributes of an update that not every update has: a change of the record removes those that it does not set.
+pub(super) const OPTIONAL_ATTRIBUTES: [&str; 9] = [
+    "caps_devices",
+    "caps_per_period",
+    "places",
+    "caps_period",
+    "object_versions",
+    "object_sha1",
+    "object_md5",
+    "paused_by_stop",
+    "wanted",
+];
 
 pub(super) fn update_from(item: &Item) -> Stored<UpdateRecord> {
     let fields = Fields(item);
@@ -128,7 +175,7 @@ pub(super) fn update_from(item: &Item) -> Stored<UpdateRecord> {
         true => Some(Allocation {
             devices: fields.numbers("caps_devices")?,
             per_period: fields.numbers("caps_per_period")?,
-            in_flight: fields.numbers("caps_in_flight")?,
+            places: fields.numbers("places")?,
             period: fields.number_or("caps_period", 0)?,
         }),
         false => None,
@@ -143,6 +190,12 @@ pub(super) fn update_from(item: &Item) -> Stored<UpdateRecord> {
         allocation,
         objects: objects_from(item),
         reason: fields.maybe_text("reason").unwrap_or_default().to_string(),
+        is_paused_by_stop: fields.flag("paused_by_stop"),
+        wanted: match item.get("wanted").and_then(|wanted| wanted.as_m().ok()) {
+            Some(wanted) => Some(wanted_from(wanted)?),
+            None => None,
+        },
+        needs_recount: fields.flag("needs_recount"),
         created_at: fields.time("created_at")?,
         changed_at: fields.time("changed_at")?,
     })
@@ -159,67 +212,114 @@ fn objects_from(item: &Item) -> Vec<StoredObject> {
     (0..count).map(object).collect()
 }
 
-const CLAIM_STATES: [(ClaimState, &str); 4] = [
-    (ClaimState::Reserved, "RESERVED"),
-    (ClaimState::Expired, "EXPIRED"),
-    (ClaimState::Succeeded, "SUCCEEDED"),
-    (ClaimState::Failed, "FAILED"),
-];
+const CLAIM_STATES: [(ClaimState, &str); 4] =
+    [(ClaimState::Reserved, "R"), (ClaimState::Expired, "X"), (ClaimState::Succeeded, "S"), (ClaimState::Failed, "F")];
 
-const OUTCOMES: [(Outcome, &str); 3] =
-    [(Outcome::Succeeded, "SUCCEEDED"), (Outcome::Failed, "FAILED"), (Outcome::TimedOut, "TIMED_OUT")];
+const OUTCOMES: [(Outcome, &str); 3] = [(Outcome::Succeeded, "S"), (Outcome::Failed, "F"), (Outcome::TimedOut, "T")];
 
 pub(super) fn claim_state(state: ClaimState) -> &'static str {
     CLAIM_STATES.iter().find(|(known, _)| *known == state).map_or("", |(_, name)| name)
 }
 
-pub(super) fn claim_to(key: &ClaimKey, claim: &Claim) -> Item {
-    let mut item = key::claim(key);
-    item.extend([
-        ("version".into(), s(claim.version.to_string())),
-        ("state".into(), s(claim_state(claim.state))),
-        ("shard".into(), n(claim.shard)),
-        ("epoch".into(), n(claim.epoch)),
-        ("attempts".into(), n(claim.attempts)),
-        ("reserved_at".into(), time(claim.reserved_at)),
-        ("expires_at".into(), time(claim.expires_at)),
-    ]);
-    if let Some((_, name)) = OUTCOMES.iter().find(|(outcome, _)| Some(*outcome) == claim.counted) {
-        item.insert("counted".into(), s(*name));
-    }
-    if claim.backed_out {
-        item.insert("backed_out".into(), AttributeValue::Bool(true));
-    }
-    if claim.consented {
-        item.insert("consented".into(), AttributeValue::Bool(true));
-    }
-    if claim.state == ClaimState::Reserved {
-        let (list, place) = key::due(key, claim.expires_at);
-        item.insert("index_pk".into(), s(list));
-        item.insert("index_sk".into(), s(place));
-    }
-    item
+pub(super) fn outcome(outcome: Outcome) -> &'static str {
+    OUTCOMES.iter().find(|(known, _)| *known == outcome).map_or("", |(_, name)| name)
 }
 
-pub(super) fn claim_from(item: &Item) -> Stored<Claim> {
+/// Key of a claim in the map of a device.
+pub(super) fn claim_key(version: &Version) -> String {
+    without_build(version).to_string()
+}
+
+/// A claim in the map of its device. Its names are short, because a device's item should stay below 1 KB:
+///
+/// `v` version, if it has build metadata · `s` state · `pl` holds a place · `sh` shard · `e` epoch · `a` attempts ·
+/// `at` reserved at · `x` expires at · `b` counted outcome · `bo` backed out · `co` consented · and of the last report
+/// `st` status, `p` progress, `m` message
+pub(super) fn claim_to(claim: &Claim) -> AttributeValue {
+    let mut item = Item::from([
+        ("s".into(), s(claim_state(claim.state))),
+        ("pl".into(), AttributeValue::Bool(claim.holds_place)),
+        ("sh".into(), n(claim.shard)),
+        ("e".into(), n(claim.epoch)),
+        ("a".into(), n(claim.attempts)),
+        ("at".into(), time(claim.reserved_at)),
+        ("x".into(), time(claim.expires_at)),
+    ]);
+    if !claim.version.build.is_empty() {
+        item.insert("v".into(), s(claim.version.to_string()));
+    }
+    if let Some(counted) = claim.counted {
+        item.insert("b".into(), s(outcome(counted)));
+    }
+    if claim.backed_out {
+        item.insert("bo".into(), AttributeValue::Bool(true));
+    }
+    if claim.consented {
+        item.insert("co".into(), AttributeValue::Bool(true));
+    }
+    AttributeValue::M(item)
+}
+
+fn claim_from(key: &str, item: &Item) -> Stored<Claim> {
     let fields = Fields(item);
     let state = |text: &str| CLAIM_STATES.iter().find(|(_, name)| *name == text).map(|(state, _)| *state);
-    let outcome = |text: &str| OUTCOMES.iter().find(|(_, name)| *name == text).map(|(outcome, _)| *outcome);
+    let counted = |text: &str| OUTCOMES.iter().find(|(_, name)| *name == text).map(|(outcome, _)| *outcome);
+    let version = Version::parse(fields.maybe_text("v").unwrap_or(key));
     Ok(Claim {
-        version: fields.parsed("version", "a version", |text| Version::parse(text).ok())?,
-        state: fields.parsed("state", "a claim's state", state)?,
-        shard: fields.number("shard")?,
-        epoch: fields.number("epoch")?,
-        attempts: fields.number("attempts")?,
-        reserved_at: fields.time("reserved_at")?,
-        expires_at: fields.time("expires_at")?,
-        counted: match fields.maybe_text("counted") {
-            Some(_) => Some(fields.parsed("counted", "an outcome", outcome)?),
+        version: version.map_err(|_| fields.corrupt("v", "a version"))?,
+        state: fields.parsed("s", "a claim's state", state)?,
+        holds_place: fields.flag("pl"),
+        shard: fields.number("sh")?,
+        epoch: fields.number("e")?,
+        attempts: fields.number("a")?,
+        reserved_at: fields.time("at")?,
+        expires_at: fields.time("x")?,
+        counted: match fields.maybe_text("b") {
+            Some(_) => Some(fields.parsed("b", "an outcome", counted)?),
             None => None,
         },
-        backed_out: fields.flag("backed_out"),
-        consented: fields.flag("consented"),
+        backed_out: fields.flag("bo"),
+        consented: fields.flag("co"),
     })
+}
+
+/// A device's item, as the stream and the reads give it.
+pub(super) fn known_from(product: &ProductId, item: &Item) -> Stored<KnownDevice> {
+    Ok(KnownDevice { record: Some(device_from(item)?), claims: claims_from(product, item) })
+}
+
+/// The claims in a device's item. An unreadable claim is logged; it keeps its device from this update only.
+#[allow(clippy::disallowed_methods, reason = "the result is sorted")]
+fn claims_from(product: &ProductId, item: &Item) -> Vec<(UpdateId, Claim)> {
+    let claims = item.get("claims").and_then(|claims| claims.as_m().ok()).into_iter();
+    let mut readable = claims
+        .flat_map(HashMap::iter)
+        .filter_map(|(key, claim)| {
+            let claim = claim.as_m().map_err(|_| Fields(item).corrupt("claims", "a map of claims"));
+            let claim = claim.and_then(|claim| claim_from(key, claim));
+            let claim = claim.inspect_err(|error| tracing::error!(%error, "record_skipped")).ok()?;
+            Some((UpdateId::of(product, &claim.version), claim))
+        })
+        .collect::<Vec<_>>();
+    // The order of a map differs from read to read.
+    readable.sort_by(|(one, _), (other, _)| one.cmp(other));
+    readable
+}
+
+/// The part of a device's item that is counted. An unreadable claim is an error: it cannot be counted.
+pub(crate) fn image_from(item: &Item) -> Stored<DeviceImage> {
+    let fields = Fields(item);
+    let corrupt = || fields.corrupt("claims", "a map of claims");
+    let mut claims = BTreeMap::new();
+    if let Some(stored) = item.get("claims") {
+        for (key, claim) in stored.as_m().map_err(|_| corrupt())? {
+            let claim = claim.as_m().map_err(|_| corrupt())?;
+            let message = Fields(claim).maybe_text("m").map(str::to_string);
+            claims.insert(key.clone(), CountedClaim { claim: claim_from(key, claim)?, message });
+        }
+    }
+    let version = fields.maybe_text("version").map(str::to_string);
+    Ok(DeviceImage { version, revision: fields.number("rev")?, claims })
 }
 
 const GATES: [(Gate, &str); 3] = [(Gate::Open, "OPEN"), (Gate::Paused, "PAUSED"), (Gate::Stopped, "STOPPED")];
@@ -228,37 +328,124 @@ pub(super) fn gate(gate: Gate) -> &'static str {
     GATES.iter().find(|(known, _)| *known == gate).map_or("", |(_, name)| name)
 }
 
+/// A shard: `gate`, `gen` generation, `cap` and `wcap` caps of devices and of the period, `ceiling`, `granted`, `used`,
+/// `w` period, `wused` grants in the period.
 pub(super) fn shard_from(item: &Item) -> Stored<Shard> {
     let fields = Fields(item);
     let gate = |text: &str| GATES.iter().find(|(_, name)| *name == text).map(|(gate, _)| *gate);
     Ok(Shard {
         gate: fields.parsed("gate", "a gate", gate)?,
-        generation: fields.number("generation")?,
-        caps: Caps {
-            devices: fields.number("cap")?,
-            per_period: fields.number("period_cap")?,
-            in_flight: fields.number("max_in_flight")?,
+        generation: fields.number("gen")?,
+        caps: Caps { devices: fields.number_or("cap", 0)?, per_period: fields.number_or("wcap", 0)? },
+        ceiling: match item.contains_key("ceiling") {
+            true => Some(fields.number("ceiling")?),
+            false => None,
         },
-        counts: Counts {
-            used: fields.number("used")?,
-            in_flight: fields.number("in_flight")?,
-            period: fields.number("period_start")?,
-            period_used: fields.number("period_used")?,
-            succeeded: fields.number("succeeded")?,
-            failed: fields.number("failed")?,
-            timed_out: fields.number("timed_out")?,
-        },
+        granted: fields.number("granted")?,
+        used: fields.number("used")?,
+        period: fields.number_or("w", 0)?,
+        period_used: fields.number_or("wused", 0)?,
     })
 }
 
-pub(super) fn device_from(item: &Item) -> Stored<DeviceRecord> {
+fn device_from(item: &Item) -> Stored<DeviceRecord> {
     let fields = Fields(item);
+    let stored = match item.contains_key("all") {
+        true => Some(DocDigests { all: fields.number("all")?, named: fields.number("named")? }),
+        false => None,
+    };
     Ok(DeviceRecord {
+        revision: fields.number("rev")?,
         version: fields.maybe_text("version").map(str::to_string),
-        attributes: fields.maybe_text("attributes").unwrap_or("{}").to_string(),
-        first_seen: fields.time("first_seen").ok(),
-        last_seen: fields.time("last_seen").ok(),
-        token_generation: fields.number_or("token_generation", 0)?,
+        stored,
+        stored_at: fields.time("doc_at").ok(),
+        attributes: None,
+        first_seen: fields.time("first").ok(),
+        last_seen: fields.time("seen").ok(),
+        token_generation: fields.number_or("tok", 0)?,
+    })
+}
+
+pub(super) fn sums_to(sums: &Sums) -> Vec<(&'static str, AttributeValue)> {
+    let by_shard = |counts: &BTreeMap<u16, u64>| {
+        AttributeValue::M(counts.iter().map(|(shard, count)| (shard.to_string(), n(count))).collect())
+    };
+    let outcomes = [("S", sums.succeeded), ("F", sums.failed), ("T", sums.timed_out)];
+    let outcomes = outcomes.into_iter().map(|(name, count)| (name.to_string(), n(count))).collect();
+    vec![("gr", by_shard(&sums.granted)), ("rel", by_shard(&sums.released)), ("out", AttributeValue::M(outcomes))]
+}
+
+pub(super) fn sums_from(item: &Item) -> Stored<Sums> {
+    let fields = Fields(item);
+    let out = item.get("out").and_then(|out| out.as_m().ok()).ok_or_else(|| fields.corrupt("out", "a map"))?;
+    let outcomes = Fields(out);
+    Ok(Sums {
+        granted: fields.numbers_by("gr")?,
+        released: fields.numbers_by("rel")?,
+        succeeded: outcomes.number("S")?,
+        failed: outcomes.number("F")?,
+        timed_out: outcomes.number("T")?,
+    })
+}
+
+pub(super) fn position_from(item: &Item) -> Stored<Option<Position>> {
+    match item.is_empty() {
+        true => Ok(None),
+        false => Fields(item).parsed("pos", "a position", Position::parse).map(Some),
+    }
+}
+
+pub(super) fn due_page_from(item: &Item) -> Stored<DuePage> {
+    let fields = Fields(item);
+    let ids = item.get("ids").and_then(|ids| ids.as_l().ok()).ok_or_else(|| fields.corrupt("ids", "a list"))?;
+    let devices = ids.iter().filter_map(|id| DeviceId::new(id.as_s().ok()?).ok()).collect();
+    Ok(DuePage { name: fields.text("sk")?.to_string(), devices })
+}
+
+/// A change that is under way: `change`, and `definition` and `settings` of an edit.
+fn wanted_to(wanted: &Wanted) -> AttributeValue {
+    let mut item = Item::from([
+        ("change".into(), s(change_name(&wanted.change))),
+        ("gen".into(), n(wanted.generation)),
+        ("shards".into(), n(wanted.shards)),
+        ("who".into(), s(&wanted.who)),
+        ("reason".into(), s(&wanted.reason)),
+        ("at".into(), time(wanted.at)),
+    ]);
+    if let Change::Edit { definition, settings } = &wanted.change {
+        item.insert("definition".into(), s(definition));
+        item.insert("settings".into(), s(settings));
+    }
+    AttributeValue::M(item)
+}
+
+fn change_name(change: &Change) -> &'static str {
+    match change {
+        Change::Transition(transition) => transition.name(),
+        Change::Stop => "stop",
+        Change::Edit { .. } => "edit",
+        Change::Split => "split",
+    }
+}
+
+fn wanted_from(item: &Item) -> Stored<Wanted> {
+    let fields = Fields(item);
+    let change = match fields.text("change")? {
+        "stop" => Change::Stop,
+        "split" => Change::Split,
+        "edit" => Change::Edit {
+            definition: fields.text("definition")?.to_string(),
+            settings: fields.text("settings")?.to_string(),
+        },
+        _ => Change::Transition(fields.parsed("change", "a change", Transition::parse)?),
+    };
+    Ok(Wanted {
+        change,
+        generation: fields.number("gen")?,
+        shards: fields.number("shards")?,
+        who: fields.text("who")?.to_string(),
+        reason: fields.text("reason")?.to_string(),
+        at: fields.time("at")?,
     })
 }
 
@@ -294,8 +481,8 @@ pub(super) fn audit_from(item: &Item) -> Stored<AuditEntry> {
     })
 }
 
-pub(super) fn series_to(update: &UpdateId, point: &SeriesPoint) -> Item {
-    let mut item = key::series_point(update, point.at);
+pub(super) fn series_to(rollout: &RolloutKey, point: &SeriesPoint) -> Item {
+    let mut item = key::series_point(rollout, point.at);
     item.extend([
         ("at".into(), time(point.at)),
         ("offered".into(), n(point.offered)),

@@ -1,20 +1,21 @@
-//! Keys of the items. Every key starts with its product, and ids never contain the separator `#`.
+//! Keys of the items. Every partition key begins with its kind, so that no name can meet the key of another kind. Ids
+//! and versions never contain the separator `#`.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use sha2::{Digest, Sha256};
 use tidegate_core::id::without_build;
-use tidegate_core::{DeviceId, ProductId, Timestamp, UpdateId, Version};
+use tidegate_core::status::Outcome;
+use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 
 use super::item::s;
-use crate::record::ClaimKey;
+use crate::record::RolloutKey;
 
-/// Number of lists of reserved claims. A partition of an index takes about 1,000 writes a second, so all together take
-/// 16,000 grants a second.
-pub(super) const DUE_LISTS: u8 = 16;
-/// Number of parts of the count of one version. The parts share the writes when a whole fleet changes its version.
-const VERSION_PARTS: u8 = 16;
+/// Number of parts of the list of the devices on one version. A part of an index takes about 1,000 writes a second.
+pub(super) const VERSION_PARTS: u8 = 16;
+/// Number of parts of the list of the devices with one outcome.
+const OUTCOME_PARTS: u8 = 8;
 
 pub(super) type Key = HashMap<String, AttributeValue>;
 
@@ -22,19 +23,23 @@ fn key(pk: String, sk: impl Into<String>) -> Key {
     HashMap::from([("pk".into(), s(pk)), ("sk".into(), s(sk))])
 }
 
-/// Key of the list of products. No product has this id, because ids never contain `#`.
+/// Key of the list of products.
 pub(super) const PRODUCTS: &str = "#products";
 
 pub(super) fn product(product: &ProductId) -> Key {
     key(PRODUCTS.into(), product.as_str())
 }
 
+pub(super) fn product_partition(product: &ProductId) -> String {
+    format!("p#{product}")
+}
+
 pub(super) fn head(product: &ProductId) -> Key {
-    key(product.to_string(), "head")
+    key(product_partition(product), "head")
 }
 
 pub(super) fn update(product: &ProductId, version: &Version) -> Key {
-    key(product.to_string(), format!("update#{}", without_build(version)))
+    key(product_partition(product), format!("update#{}", without_build(version)))
 }
 
 pub(super) fn audit(product: &ProductId, at: Timestamp, subject: &str, generation: u64) -> Key {
@@ -42,70 +47,100 @@ pub(super) fn audit(product: &ProductId, at: Timestamp, subject: &str, generatio
 }
 
 pub(super) fn audit_list(product: &ProductId) -> String {
-    format!("{product}#audit")
+    format!("x#{product}")
 }
 
 pub(super) fn device_partition(product: &ProductId, device: &DeviceId) -> String {
-    format!("{product}#device#{device}")
+    format!("d#{product}#{device}")
 }
+
+/// Sort key of a device's item. Only these items are read from the stream.
+pub(crate) const DEVICE: &str = "device";
+/// Sort key of a device's `device.json`.
+pub(super) const DOC: &str = "doc";
 
 pub(super) fn device(product: &ProductId, device: &DeviceId) -> Key {
-    key(device_partition(product, device), "device")
+    key(device_partition(product, device), DEVICE)
 }
 
-pub(super) fn claim(claim: &ClaimKey) -> Key {
-    key(device_partition(&claim.product, &claim.device), format!("claim#{}", claim.update))
+pub(super) fn doc(product: &ProductId, device: &DeviceId) -> Key {
+    key(device_partition(product, device), DOC)
 }
 
-pub(super) fn shard(update: &UpdateId, shard: u16) -> Key {
-    key(format!("{update}#{shard}"), "shard")
+/// Parses the partition key of a device.
+pub(crate) fn parse_device(pk: &str) -> Option<(ProductId, DeviceId)> {
+    let (product, device) = pk.strip_prefix("d#")?.split_once('#')?;
+    Some((ProductId::new(product).ok()?, DeviceId::new(device).ok()?))
 }
 
-pub(super) fn versions(product: &ProductId) -> String {
-    format!("{product}#versions")
+fn of_rollout(kind: char, rollout: &RolloutKey) -> String {
+    format!("{kind}#{}#{}", rollout.product(), rollout.version())
 }
 
-pub(super) fn version_count(product: &ProductId, device: &DeviceId, version: &str) -> Key {
-    key(versions(product), format!("{version}#{:02}", part(device, VERSION_PARTS)))
+pub(super) fn shard(rollout: &RolloutKey, shard: u16) -> Key {
+    key(format!("{}#{shard:02}", of_rollout('s', rollout)), "shard")
 }
 
-pub(super) fn deferrals(update: &UpdateId) -> Key {
-    key(format!("{update}#deferred"), "deferred")
+/// Partition of the tallies over the claims of a rollout.
+pub(super) fn tallies(rollout: &RolloutKey) -> String {
+    of_rollout('t', rollout)
 }
 
-pub(super) fn series(update: &UpdateId) -> String {
-    format!("{update}#series")
+/// Partition of the tallies over the versions of a product's devices.
+pub(super) fn version_tallies(product: &ProductId) -> String {
+    format!("t#{product}")
 }
 
-pub(super) fn series_point(update: &UpdateId, at: Timestamp) -> Key {
+pub(super) fn tally(partition: String, stream_shard: &str) -> Key {
+    key(partition, short(stream_shard))
+}
+
+/// A short name of a stream shard, because tallies are read often.
+fn short(stream_shard: &str) -> String {
+    hex::encode(Sha256::digest(stream_shard).get(..8).unwrap_or_default())
+}
+
+pub(super) fn due_pages(rollout: &RolloutKey) -> String {
+    of_rollout('u', rollout)
+}
+
+pub(super) fn due_page(rollout: &RolloutKey, name: &str) -> Key {
+    key(due_pages(rollout), name)
+}
+
+pub(super) fn outcome_entry(rollout: &RolloutKey, outcome: Outcome, device: &DeviceId) -> Key {
+    let name = match outcome {
+        Outcome::Succeeded => "succeeded",
+        Outcome::Failed => "failed",
+        Outcome::TimedOut => "timed_out",
+    };
+    let part = part(device, OUTCOME_PARTS);
+    key(format!("{}#{name}#{part}", of_rollout('l', rollout)), device.as_str())
+}
+
+pub(super) fn deferrals(rollout: &RolloutKey) -> Key {
+    key(of_rollout('q', rollout), "deferred")
+}
+
+pub(super) fn series(rollout: &RolloutKey) -> String {
+    of_rollout('r', rollout)
+}
+
+pub(super) fn series_point(rollout: &RolloutKey, at: Timestamp) -> Key {
     let hour = at.as_second().div_euclid(3600);
-    key(series(update), format!("{hour:010}"))
+    key(series(rollout), format!("{hour:010}"))
 }
 
-/// Key of the list that holds a device's reserved claims, and position of the claim in it.
-pub(super) fn due(claim: &ClaimKey, expires_at: Timestamp) -> (String, String) {
-    let list = due_list(part(&claim.device, DUE_LISTS));
-    (list, format!("{:013}#{}#{}", expires_at.as_millisecond(), claim.device, claim.update))
+/// Part of the list of the devices on a version, in the index.
+pub(super) fn on_version(product: &ProductId, version: &str, part: u8) -> String {
+    format!("{product}#{version}#{part:02}")
 }
 
-pub(super) fn due_list(list: u8) -> String {
-    format!("due#{list:02}")
-}
-
-pub(super) fn devices_on(product: &ProductId, version: &str) -> String {
-    format!("{product}#on#{version}")
+/// Part of the list of the devices on a version that holds this device.
+pub(super) fn on_version_of(product: &ProductId, version: &str, device: &DeviceId) -> String {
+    on_version(product, version, part(device, VERSION_PARTS))
 }
 
 fn part(device: &DeviceId, parts: u8) -> u8 {
     Sha256::digest(device.as_str()).first().map_or(0, |byte| byte % parts)
-}
-
-/// Parses the key of a claim.
-pub(super) fn parse_claim(pk: &str, sk: &str) -> Option<ClaimKey> {
-    let (product, device) = pk.split_once("#device#")?;
-    Some(ClaimKey {
-        product: ProductId::new(product).ok()?,
-        device: DeviceId::new(device).ok()?,
-        update: UpdateId::new(sk.strip_prefix("claim#")?).ok()?,
-    })
 }

@@ -3,31 +3,46 @@
 //! | pk | sk | what |
 //! |---|---|---|
 //! | `#products` | product | the products |
-//! | product | `head` | [`Head`](crate::record::Head) |
-//! | product | `update#<version>` | an update |
-//! | product`#audit` | time`#`generation | changes with their actors |
-//! | product`#device#`device | `device` | a device |
-//! | product`#device#`device | `claim#<update>` | its claim on an update |
-//! | product`#versions` | version`#`part | number of devices that run it |
-//! | update`#`shard | `shard` | a shard of a rollout |
-//! | update`#deferred` | `deferred` | number of deferrals, by objection |
-//! | update`#series` | hour | counters over time |
+//! | `p#`product | `head` | [`Head`](crate::record::Head) |
+//! | `p#`product | `update#`version | an update |
+//! | `d#`product`#`device | `device` | a device with its claims |
+//! | `d#`product`#`device | `doc` | its `device.json` without the version |
+//! | `s#`product`#`version`#`shard | `shard` | a shard of a rollout |
+//! | `t#`product`#`version | stream shard | a tally over the claims of a rollout |
+//! | `t#`product | stream shard | a tally over the versions of a product's devices |
+//! | `u#`product`#`version | time`#`writer | a page of devices whose reservations end about then |
+//! | `l#`product`#`version`#`outcome`#`part | device | a device with this outcome |
+//! | `x#`product | time`#`subject`#`generation | changes with their actors |
+//! | `q#`product`#`version | `deferred` | number of deferrals, by objection |
+//! | `r#`product`#`version | hour | counters over time |
+//!
+//! The index `versions` lists devices by their version: `on` is product`#`version`#`part, and `id` is the device.
 
 mod catalogs;
-mod item;
-mod key;
+mod changes;
+mod count;
+mod device;
+mod grant;
+pub(crate) mod item;
+pub(crate) mod key;
 mod publish;
 mod read;
-mod reserve;
-mod settle;
+mod recount;
+mod send;
+mod shards;
 mod sweep;
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::CancellationReason;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Put, TransactWriteItem, Update};
 
 use crate::dynamo::catalogs::Catalogs;
+use crate::dynamo::item::Item;
+use crate::dynamo::send::Refusal as _;
 use crate::store::StoreError;
 
 /// Store in DynamoDB.
@@ -44,29 +59,94 @@ impl DynamoStore {
     pub fn new(client: Client, table: &str, s3: aws_sdk_s3::Client, bucket: &str) -> Self {
         Self { client, table: table.to_string(), catalogs: Catalogs::new(s3, bucket) }
     }
-}
 
-/// Error of a call that gives no information about the data.
-fn unavailable<E, R>(error: SdkError<E, R>) -> StoreError
-where
-    E: std::error::Error + Send + Sync + 'static,
-    R: std::fmt::Debug + Send + Sync + 'static,
-{
-    StoreError::unavailable(error)
-}
-
-/// Reasons for the cancellation of a transaction, by item. An error if the transaction failed in another way.
-fn cancelled(error: SdkError<TransactWriteItemsError>) -> Result<Vec<CancellationReason>, StoreError> {
-    match error.as_service_error() {
-        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-            Ok(cancelled.cancellation_reasons().to_vec())
-        }
-        Some(TransactWriteItemsError::TransactionInProgressException(_)) => Err(StoreError::Conflict),
-        _ => Err(unavailable(error)),
+    fn update(&self, key: key::Key) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+        self.client.update_item().table_name(&self.table).set_key(Some(key))
     }
 }
 
-/// Reason of the item at `index`, if its condition failed.
-fn failed_condition(reasons: &[CancellationReason], index: usize) -> Option<&CancellationReason> {
-    reasons.get(index).filter(|reason| reason.code() == Some("ConditionalCheckFailed"))
+/// An update of one item: its expression, its condition, and their values. It is sent alone or in a transaction.
+#[derive(Debug, Clone, Default)]
+struct Expression {
+    sets: Vec<String>,
+    removes: Vec<String>,
+    conditions: Vec<String>,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Expression {
+    /// Sets an attribute to `to`: an expression, whose placeholders need values.
+    fn set(&mut self, path: &str, to: &str) {
+        self.sets.push(format!("{path} = {to}"));
+    }
+
+    fn remove(&mut self, path: &str) {
+        self.removes.push(path.to_string());
+    }
+
+    fn condition(&mut self, condition: impl Into<String>) {
+        self.conditions.push(condition.into());
+    }
+
+    fn value(&mut self, placeholder: &str, value: AttributeValue) {
+        self.values.insert(placeholder.to_string(), value);
+    }
+
+    fn name(&mut self, placeholder: &str, name: impl Into<String>) {
+        self.names.insert(placeholder.to_string(), name.into());
+    }
+
+    /// Sets an attribute to a value, under a placeholder of the same name.
+    fn put(&mut self, attribute: &str, value: AttributeValue) {
+        let placeholder = format!(":{attribute}");
+        self.name(&format!("#{attribute}"), attribute);
+        self.set(&format!("#{attribute}"), &placeholder);
+        self.value(&placeholder, value);
+    }
+
+    fn text(&self) -> String {
+        let set = (!self.sets.is_empty()).then(|| format!("SET {}", self.sets.join(", ")));
+        let remove = (!self.removes.is_empty()).then(|| format!("REMOVE {}", self.removes.join(", ")));
+        set.into_iter().chain(remove).collect::<Vec<_>>().join(" ")
+    }
+
+    fn condition_text(&self) -> Option<String> {
+        (!self.conditions.is_empty()).then(|| self.conditions.join(" AND "))
+    }
+
+    fn names(&self) -> Option<HashMap<String, String>> {
+        (!self.names.is_empty()).then(|| self.names.clone())
+    }
+
+    fn values(&self) -> Option<HashMap<String, AttributeValue>> {
+        (!self.values.is_empty()).then(|| self.values.clone())
+    }
+}
+
+/// The item that a failed condition shows; empty if there is none.
+fn failed_item(refused: UpdateItemError) -> Result<Item, StoreError> {
+    match refused {
+        UpdateItemError::ConditionalCheckFailedException(refused) => Ok(refused.item.unwrap_or_default()),
+        other => Err(StoreError::unavailable(other)),
+    }
+}
+
+/// The first item of a cancelled transaction whose condition failed, with its number.
+fn failed_condition(refused: &TransactWriteItemsError) -> Option<(usize, &CancellationReason)> {
+    let reasons = refused.cancellation().unwrap_or_default();
+    reasons.iter().enumerate().find(|(_, reason)| reason.code() == Some("ConditionalCheckFailed"))
+}
+
+/// Error of a builder without a required field. All required fields are set here.
+fn unbuilt(error: BuildError) -> StoreError {
+    StoreError::Unavailable(format!("a request could not be built: {error}").into())
+}
+
+fn update_item(update: Update) -> TransactWriteItem {
+    TransactWriteItem::builder().update(update).build()
+}
+
+fn put_item(put: Put) -> TransactWriteItem {
+    TransactWriteItem::builder().put(put).build()
 }

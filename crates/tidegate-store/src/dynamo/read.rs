@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
+use tidegate_core::count::Sums;
 use tidegate_core::shard::Shard;
-use tidegate_core::{DeviceId, ProductId, UpdateId, Version};
+use tidegate_core::{ProductId, Version};
 
 use super::item::{self, Fields, Item, s};
-use super::{DynamoStore, key, unavailable};
-use crate::record::{Head, KnownDevice, UpdateRecord};
-use crate::store::{Freshness, ReadCatalog, ReadDevices, ReadUpdates, StoreError, Stored};
+use super::{DynamoStore, key, send};
+use crate::record::{Head, RolloutKey, Tallied, UpdateRecord};
+use crate::store::{Freshness, ReadCatalog, ReadUpdates, StoreError, Stored};
 
 impl ReadCatalog for DynamoStore {
     async fn head(&self, product: &ProductId, freshness: Freshness) -> Stored<Option<Head>> {
@@ -19,7 +20,7 @@ impl ReadCatalog for DynamoStore {
             .table_name(&self.table)
             .set_key(Some(key::head(product)))
             .consistent_read(freshness == Freshness::Strong);
-        let item = read.send().await.map_err(unavailable)?.item;
+        let item = send::send_plain("read a head", send::DEVICE, &read).await?.item;
         item.as_ref().map(item::head_from).transpose()
     }
 
@@ -33,31 +34,10 @@ impl ReadCatalog for DynamoStore {
     }
 }
 
-impl ReadDevices for DynamoStore {
-    async fn device(&self, product: &ProductId, device: &DeviceId, freshness: Freshness) -> Stored<KnownDevice> {
-        let items = self.query(&key::device_partition(product, device), None, freshness).await?;
-        let mut known = KnownDevice::default();
-        for item in &items {
-            match Fields(item).text("sk")? {
-                // An unreadable record could hide a revocation, so the read fails.
-                "device" => known.record = Some(item::device_from(item)?),
-                sk => {
-                    let update = sk.strip_prefix("claim#").and_then(|id| UpdateId::new(id).ok());
-                    // An unreadable claim concerns only its own update.
-                    known
-                        .claims
-                        .extend(update.and_then(|update| Some((update, readable_one(item, item::claim_from)?))));
-                }
-            }
-        }
-        Ok(known)
-    }
-}
-
 impl ReadUpdates for DynamoStore {
     async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
         // The read is strong, because the head that announced the change may be newer than an eventual read.
-        let items = self.query(product.as_str(), Some("update#"), Freshness::Strong).await?;
+        let items = self.query(&key::product_partition(product), Some("update#"), Freshness::Strong).await?;
         Ok(readable(&items, item::update_from))
     }
 
@@ -68,22 +48,34 @@ impl ReadUpdates for DynamoStore {
             .table_name(&self.table)
             .set_key(Some(key::update(product, version)))
             .consistent_read(true);
-        let item = read.send().await.map_err(unavailable)?.item;
+        let item = send::send_plain("read an update", send::READ, &read).await?.item;
         item.as_ref().map(item::update_from).transpose()
     }
 
-    async fn shards(&self, update: &UpdateId, count: u16) -> Stored<Vec<Option<Shard>>> {
+    async fn shards(&self, rollout: &RolloutKey, count: u16) -> Stored<Vec<Option<Shard>>> {
         let reads = (0..count).map(|shard| async move {
             let read = self
                 .client
                 .get_item()
                 .table_name(&self.table)
-                .set_key(Some(key::shard(update, shard)))
+                .set_key(Some(key::shard(rollout, shard)))
                 .consistent_read(true);
-            let item = read.send().await.map_err(unavailable)?.item;
+            let item = send::send_plain("read a shard", send::READ, &read).await?.item;
             item.as_ref().map(item::shard_from).transpose()
         });
         try_join_all(reads).await
+    }
+
+    async fn tallied(&self, rollout: &RolloutKey) -> Stored<Tallied> {
+        let items = self.query(&key::tallies(rollout), None, Freshness::Strong).await?;
+        let mut tallied = Tallied::default();
+        // An unreadable tally could hide failures, so the read fails.
+        for item in &items {
+            let sums: Sums = item::sums_from(item)?;
+            tallied.sums.add(&sums);
+            tallied.as_of = tallied.as_of.max(Some(Fields(item).time("at")?));
+        }
+        Ok(tallied)
     }
 }
 
@@ -105,7 +97,8 @@ impl DynamoStore {
         let mut items = Vec::new();
         let mut next = None;
         loop {
-            let page = query.clone().set_exclusive_start_key(next).send().await.map_err(unavailable)?;
+            let page = query.clone().set_exclusive_start_key(next);
+            let page = send::send_plain("query", send::READ, &page).await?;
             items.extend(page.items.unwrap_or_default());
             next = page.last_evaluated_key;
             if next.is_none() {

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use crate::error::ErrorCode;
 use crate::error::ErrorCode::{
-    BadField, BadJson, BadRange, BadVersion, BodyTooLarge, Conflict, ContentImmutable, Forbidden, Gone, ImageMismatch,
-    ImageMissing, PolicyInvalid, RegistrationClosed, Unauthorized, Unavailable, UnknownAction, UnknownContent,
-    UnknownDevice, UnknownField, UnknownProduct, UnknownUpdate, VersionExists, WrongState,
+    BadField, BadJson, BadRange, BadVersion, BodyTooLarge, ChangeUnderWay, Conflict, ContentImmutable, Forbidden, Gone,
+    ImageMismatch, ImageMissing, PolicyInvalid, ProductStopped, RegistrationClosed, Unauthorized, Unavailable,
+    UnknownAction, UnknownContent, UnknownDevice, UnknownField, UnknownProduct, UnknownUpdate, VersionExists,
+    WrongState,
 };
 use crate::route::{CheckRoute, PublishRoute, ReportRoute, RouteId};
 
@@ -417,7 +418,12 @@ fn of_publish(route: PublishRoute) -> Operation {
     let update = |operation: Operation| operation.answers("Update", "The update in its present state.", []);
     let transition = |description: &'static str| {
         let operation = Operation::about(description).may_take("Reason", reasons());
-        update(operation).fails(VERSIONED).fails(REASON).fails(&[WrongState, Conflict])
+        let left = Content::Json { schema: "Update", examples: Vec::new() };
+        update(operation)
+            .answers_with(202, "The change is in force, and some shards are not shut yet. Repeat the call.", left)
+            .fails(VERSIONED)
+            .fails(REASON)
+            .fails(&[WrongState, Conflict, ChangeUnderWay, ProductStopped])
     };
     match route {
         PublishRoute::ShowProduct => Operation::about("A product needs no creation; it exists with its first update.")
@@ -430,6 +436,34 @@ fn of_publish(route: PublishRoute) -> Operation {
             .fails(NAMED)
             .fails(REASON)
             .fails(&[UnknownProduct]),
+        PublishRoute::StopProduct => Operation::about(
+            "Once this has answered, no device gets an update of the product or a URL, even if nothing else can be written. \
+             Every active rollout is paused. With 202, the rollouts in `left` are not paused yet; the service goes on, and \
+             the call may be repeated.",
+        )
+        .may_take("Reason", reasons())
+        .answers("ProductStopped", "The rollouts that the stop has paused.", [(
+            "stopped",
+            json!({"paused": ["1.1.0"], "left": []}),
+        )])
+        .answers_with(202, "Devices get nothing any more; some rollouts are not paused yet.", Content::Json {
+            schema: "ProductStopped",
+            examples: Vec::new(),
+        })
+        .fails(NAMED)
+        .fails(REASON)
+        .fails(&[UnknownProduct]),
+        PublishRoute::ResumeStopped => {
+            Operation::about("Resumes the rollouts that the stop has paused. A rollout that an operator paused stays paused.")
+                .may_take("Reason", reasons())
+                .answers("ProductResumed", "The rollouts that go on.", [(
+                    "resumed",
+                    json!({"resumed": ["1.1.0"], "left": []}),
+                )])
+                .fails(NAMED)
+                .fails(REASON)
+                .fails(&[UnknownProduct])
+        }
         PublishRoute::IssueProductToken => Operation::about(
             "The token is good only while the product accepts such tokens (`product_tokens`). It is computed, so issuing it \
              again gives the same one.",
@@ -493,27 +527,31 @@ fn of_publish(route: PublishRoute) -> Operation {
         )
         .fails(VERSIONED)
         .fails(REASON)
-        .fails(&[PolicyInvalid, WrongState, ContentImmutable, Conflict]),
+        .answers_with(202, "Some shards are not shut yet. Repeat the call.", Content::Json {
+            schema: "Update",
+            examples: Vec::new(),
+        })
+        .fails(&[PolicyInvalid, WrongState, ContentImmutable, Conflict, ChangeUnderWay, ProductStopped]),
         PublishRoute::ActivateUpdate => transition(
             "From `draft` to `active`. Every file is first read back from storage and hashed, which takes a time that depends \
              on its size.",
         )
         .fails(&[ImageMissing, ImageMismatch]),
         PublishRoute::PauseUpdate => transition(
-            "From `active` to `paused`. Once this has answered, no place is granted any more. Devices that have the offer keep \
-             it.",
+            "From `active` to `paused`. Once this has answered 200, no device gets the update or a URL, also one that had \
+             the offer. The URLs that devices have end within fifteen minutes.",
         ),
         PublishRoute::ResumeUpdate => transition("From `paused` to `active`."),
         PublishRoute::CompleteUpdate => transition("From `active` or `paused` to `completed`."),
         PublishRoute::AbortUpdate => transition(
-            "From `active` or `paused` to `aborted`. Once this has answered, no place is granted any more.",
+            "From `active` or `paused` to `aborted`. Once this has answered 200, no device gets the update or a URL.",
         ),
         PublishRoute::WithdrawUpdate => transition("From every state but `withdrawn`, which is final."),
         PublishRoute::ShowMetrics => Operation::about("")
             .answers("Metrics", "The counters, the health gate's evidence, and the counters over time.", [(
                 "running",
                 json!({
-                    "state": "active", "offered": 12, "in_flight": 3, "succeeded": 8, "failed": 1, "timed_out": 0,
+                    "state": "active", "as_of": "2026-01-02T03:04:00Z", "offered": 12, "in_flight": 3, "succeeded": 8, "failed": 1, "timed_out": 0,
                     "deferred": {"not_targeted": 40},
                     "health": {
                         "verdict": "continue", "failures": 1, "successes": 8, "evidence": 2.3571, "threshold": 200.0,

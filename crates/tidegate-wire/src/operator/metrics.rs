@@ -14,6 +14,10 @@ pub struct Metrics {
     #[serde(with = "crate::word::state")]
     #[cfg_attr(feature = "schema", schema(value_type = crate::schema::State))]
     pub state: State,
+    /// The time at which the last change of a claim was counted. The counters lag behind the devices by a few seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<crate::schema::Time>))]
+    pub as_of: Option<Timestamp>,
     /// The counters now.
     #[serde(flatten)]
     pub counters: Counters,

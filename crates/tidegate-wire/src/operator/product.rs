@@ -20,6 +20,29 @@ pub struct Product {
     /// The attribute of hawkBit's `configData` that is the device's version.
     #[cfg_attr(feature = "schema", schema(min_length = 1, max_length = 128))]
     pub version_attribute: String,
+    /// True while the whole product is stopped.
+    #[serde(default)]
+    pub stopped: bool,
+}
+
+/// The result of stopping a product. No device gets an update of it or a URL any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ProductStopped {
+    /// The versions whose rollout this stop has paused. Resuming the product resumes them.
+    pub paused: Vec<String>,
+    /// The versions whose rollout is not paused yet; only with status 202. Devices get nothing from them all the same.
+    pub left: Vec<String>,
+}
+
+/// The result of resuming a product.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ProductResumed {
+    /// The versions whose rollout goes on.
+    pub resumed: Vec<String>,
+    /// The versions that could not be resumed now. Repeat the call.
+    pub left: Vec<String>,
 }
 
 /// A change of a product's settings. A setting that is not named stays as it is.

@@ -24,6 +24,12 @@ pub struct UpdateView {
     #[serde(with = "crate::word::state")]
     #[cfg_attr(feature = "schema", schema(value_type = crate::schema::State))]
     pub state: State,
+    /// The change that is under way. A stop is in force from the moment on at which it is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<String>,
+    /// The shards that a change has not shut yet; only with status 202. Repeat the call until it answers 200.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards_left: Option<u16>,
     /// The reason for the last change of state; empty if none was given.
     pub reason: String,
     /// A number that goes up with every change.

@@ -4,7 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use clap::ValueEnum;
 use indicatif::{HumanCount, ProgressBar};
 use serde_json::{Map, Value, json};
 use tidegate_lab::simulator::simulation::{CHECK_INS_PER_SEED, try_run};
@@ -99,10 +98,7 @@ impl Fleets<'_> {
     }
 
     fn play_one(&self, fleet: u64) -> Result<Summary, Broken> {
-        let plan = Plan {
-            without: self.args.without.map(Into::into),
-            ..Plan::new(self.seed(fleet), self.check_ins_of(fleet))
-        };
+        let plan = Plan { without: self.args.without, ..Plan::new(self.seed(fleet), self.check_ins_of(fleet)) };
         // A function that panics is found by its seed like any other broken promise.
         match catch_unwind(AssertUnwindSafe(|| try_run(plan, |_| {}))) {
             Ok(Ok(summary)) => Ok(summary),
@@ -117,9 +113,9 @@ impl Fleets<'_> {
     fn replay(&self, fleet: u64) -> String {
         let mut command =
             format!("tidegate simulate --seed {} --check-ins {}", self.seed(fleet), self.check_ins_of(fleet));
-        if let Some(condition) = self.args.without.and_then(|condition| condition.to_possible_value()) {
+        if let Some(guard) = self.args.without {
             command.push_str(" --without ");
-            command.push_str(condition.get_name());
+            command.push_str(guard.name());
         }
         command
     }
@@ -148,6 +144,7 @@ fn document(fleets: &Fleets<'_>, summary: &Summary, broken: Option<&Broken>) -> 
         "reports": summary.reports,
         "operations": summary.operations,
         "sweeps": summary.sweeps,
+        "batches": summary.batches,
         "store_calls": summary.store_calls,
         "faults": counts(&summary.faults),
         "checked": counts(&summary.checked),
@@ -167,6 +164,7 @@ fn show(summary: &Summary, output: &Output) -> CommandResult {
         ("reports", summary.reports),
         ("calls of operators", summary.operations),
         ("sweeps", summary.sweeps),
+        ("batches of the stream", summary.batches),
         ("calls of the store", summary.store_calls),
     ] {
         played.add_row([what.to_owned(), count(number)]);

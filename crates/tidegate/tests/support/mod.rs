@@ -57,6 +57,18 @@ impl Bench {
         Ran::of(self.command(arguments))
     }
 
+    /// Looks until the count has read the stream and the result is right; returns the last look.
+    pub(crate) fn eventually<T>(look: impl Fn() -> T, is_right: impl Fn(&T) -> bool) -> T {
+        for _ in 0..500 {
+            let found = look();
+            if is_right(&found) {
+                return found;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        look()
+    }
+
     /// Runs a command with `--json` and returns its document.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         self.tidegate(&[arguments, &["--json"]].concat()).document()

@@ -1,0 +1,447 @@
+//! The count: it follows the table's stream and adds up what the writes of devices mean.
+//!
+//! For each batch: add to the tallies, together with the position in the stream; judge the health gates with the new
+//! sums; raise the ceilings; write due pages and lists; acknowledge. So a place is given on only after its release was
+//! counted and judged. A batch that comes again changes no tally, and repeats the rest, which may be repeated. A late
+//! count delays rollouts and lets no device too many through.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::try_join_all;
+use jiff::SignedDuration;
+use tidegate_core::count::{MOST_UNJUDGED, Sums};
+use tidegate_core::policy::Slots;
+use tidegate_core::status::Outcome;
+use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, Timestamp, Version};
+use tidegate_store::record::{DuePage, OutcomeEntry, Position, RolloutKey, Tally, UpdateRecord};
+use tidegate_store::store::{Stored, VersionCounts};
+use tidegate_store::stream::{Batch, CountedClaim, DeviceChange, StreamRecord};
+use tidegate_store::{CountStore, StoreError};
+
+use crate::compile::update_of;
+use crate::control;
+use crate::error::EngineError;
+use crate::metrics;
+
+/// Tries of one tally, when two invocations have the same batch.
+const MOST_TRIES: usize = 5;
+/// Width of a due page, in seconds.
+const DUE_WIDTH_S: i64 = 60;
+/// Writes of pages and lists at a time.
+const WRITES_AT_A_TIME: usize = 32;
+/// Most versions that are counted by name in one tally. A device can invent versions; the others are counted together.
+const MOST_VERSIONS: usize = 500;
+/// Longest version that is counted by its name, in bytes.
+const LONGEST_VERSION: usize = 128;
+/// Name under which other versions are counted.
+pub const OTHER_VERSIONS: &str = "other";
+
+/// The count service.
+#[derive(Debug)]
+pub struct CountService<S> {
+    store: S,
+}
+
+/// Result of one batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Records that changed a tally now.
+    pub counted: u64,
+    /// Records that a tally contained already.
+    pub repeated: u64,
+    /// Records that cannot be read.
+    pub unreadable: u64,
+    /// Rollouts that the batch stopped.
+    pub stopped: u64,
+}
+
+/// A change of a claim in a batch.
+struct ClaimRecord<'a> {
+    record: &'a StreamRecord,
+    change: &'a DeviceChange,
+    before: Option<&'a CountedClaim>,
+    after: Option<&'a CountedClaim>,
+}
+
+impl ClaimRecord<'_> {
+    fn claims(&self) -> (Option<&Claim>, Option<&Claim>) {
+        (self.before.map(|counted| &counted.claim), self.after.map(|counted| &counted.claim))
+    }
+
+    fn sums(&self) -> Sums {
+        let (before, after) = self.claims();
+        let mut sums = Sums::default();
+        sums.count(before, after);
+        sums
+    }
+}
+
+/// The sums of a rollout's own stream shard, before and after a batch.
+struct Moved {
+    before: Sums,
+    after: Sums,
+    /// True if the tally contained records of the batch already: an earlier invocation may not have finished.
+    is_repeated: bool,
+}
+
+impl<S: CountStore> CountService<S> {
+    /// A service over a store.
+    #[must_use]
+    pub fn new(store: S) -> Self {
+        Self { store }
+    }
+
+    /// Counts a batch. It must be called again with the same batch until it returns `Ok`.
+    ///
+    /// # Errors
+    /// When the store refuses. A record that cannot be read is no error.
+    pub async fn count(&self, batch: &Batch, now: Timestamp) -> Result<Counted, StoreError> {
+        let mut counted = Counted::default();
+        let (changes, unreadable) = split(batch);
+        self.count_versions(batch, &changes, &mut counted).await?;
+        let mut by_rollout: BTreeMap<RolloutKey, Vec<ClaimRecord<'_>>> = BTreeMap::new();
+        for (record, change) in &changes {
+            for (rollout, before, after) in claims_of(change) {
+                by_rollout.entry(rollout).or_default().push(ClaimRecord { record, change, before, after });
+            }
+        }
+        for (product, count) in &unreadable {
+            counted.unreadable = counted.unreadable.saturating_add(*count);
+            self.mark_product(product).await?;
+        }
+        for (rollout, records) in &by_rollout {
+            let moved = self.count_claims(batch, rollout, records, now, &mut counted).await?;
+            self.judge_and_raise(rollout, records, &moved, now, &mut counted).await?;
+            self.write_due_pages(batch, rollout, records, now).await?;
+            self.write_lists(rollout, records).await?;
+        }
+        if counted.unreadable > 0 {
+            metrics::unreadable_records(counted.unreadable);
+        }
+        Ok(counted)
+    }
+
+    /// The counts of a product's claims are not certain any more: nothing more is granted than now until a recount.
+    async fn mark_product(&self, product: &ProductId) -> Stored<()> {
+        for update in self.store.updates(product).await?.iter().filter(|update| update.state.is_live()) {
+            self.store.mark_for_recount(product, &update.version).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds the changes of a rollout's claims to its tally of this stream shard.
+    async fn count_claims(
+        &self,
+        batch: &Batch,
+        rollout: &RolloutKey,
+        records: &[ClaimRecord<'_>],
+        now: Timestamp,
+        counted: &mut Counted,
+    ) -> Stored<Moved> {
+        for _ in 0..MOST_TRIES {
+            let tally = self.store.tally(rollout, &batch.stream_shard).await?;
+            let is_new = |record: &&ClaimRecord<'_>| Some(&record.record.position) > tally.position.as_ref();
+            let new = records.iter().filter(is_new).collect::<Vec<_>>();
+            let repeated = records.len().saturating_sub(new.len());
+            let mut after = tally.counts.clone();
+            for record in &new {
+                after.add(&record.sums());
+            }
+            let moved = Moved { before: tally.counts, after: after.clone(), is_repeated: repeated > 0 };
+            let Some(last) = new.last() else {
+                counted.repeated = counted.repeated.saturating_add(repeated as u64);
+                return Ok(moved);
+            };
+            let position = Some(last.record.position.clone());
+            let after = Tally { counts: after, position };
+            let before = tally.position.as_ref();
+            if self.store.put_tally(rollout, &batch.stream_shard, before, &after, now).await? {
+                counted.counted = counted.counted.saturating_add(new.len() as u64);
+                counted.repeated = counted.repeated.saturating_add(repeated as u64);
+                return Ok(moved);
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Adds the changes of versions to the tallies of their products.
+    async fn count_versions(
+        &self,
+        batch: &Batch,
+        changes: &[(&StreamRecord, &DeviceChange)],
+        counted: &mut Counted,
+    ) -> Stored<()> {
+        let mut by_product: BTreeMap<&ProductId, Vec<VersionMove<'_>>> = BTreeMap::new();
+        for (record, change) in changes {
+            let version = |image: &Option<tidegate_store::stream::DeviceImage>| {
+                image.as_ref().and_then(|image| image.version.clone())
+            };
+            let (before, after) = (version(&change.before), version(&change.after));
+            if before != after {
+                let moved = VersionMove { position: &record.position, before, after };
+                by_product.entry(&change.product).or_default().push(moved);
+            }
+        }
+        for (product, moves) in by_product {
+            self.count_versions_of(batch, product, &moves, counted).await?;
+        }
+        Ok(())
+    }
+
+    async fn count_versions_of(
+        &self,
+        batch: &Batch,
+        product: &ProductId,
+        moves: &[VersionMove<'_>],
+        counted: &mut Counted,
+    ) -> Stored<()> {
+        for _ in 0..MOST_TRIES {
+            let tally = self.store.version_tally(product, &batch.stream_shard).await?;
+            let is_new = |moved: &&VersionMove<'_>| Some(moved.position) > tally.position.as_ref();
+            let new = moves.iter().filter(is_new).collect::<Vec<_>>();
+            let Some(last) = new.last() else {
+                return Ok(());
+            };
+            let mut counts = tally.counts.clone();
+            for moved in &new {
+                add_version(&mut counts, moved.before.as_deref(), -1);
+                add_version(&mut counts, moved.after.as_deref(), 1);
+            }
+            let after = Tally { counts, position: Some(last.position.clone()) };
+            let before = tally.position.as_ref();
+            if self.store.put_version_tally(product, &batch.stream_shard, before, &after).await? {
+                counted.counted = counted.counted.saturating_add(new.len() as u64);
+                return Ok(());
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Judges a rollout with the new sums, and raises the ceilings of the shards with news.
+    async fn judge_and_raise(
+        &self,
+        rollout: &RolloutKey,
+        records: &[ClaimRecord<'_>],
+        moved: &Moved,
+        now: Timestamp,
+        counted: &mut Counted,
+    ) -> Stored<()> {
+        for _ in 0..MOST_TRIES {
+            let record = self.store.update(rollout.product(), rollout.version()).await?;
+            let Some(record) = record.filter(|record| record.state.is_live()) else {
+                return Ok(());
+            };
+            let tallied = self.store.tallied(rollout).await?;
+            match self.judge(&record, &tallied.sums, now).await {
+                Ok(false) => {
+                    let raised = shards_to_raise(&record, records, moved, &tallied.sums);
+                    return control::raise(&self.store, &record, &tallied.sums, raised).await;
+                }
+                Ok(true) => {
+                    counted.stopped = counted.stopped.saturating_add(1);
+                    return Ok(());
+                }
+                // Somebody else changed the update at the same time.
+                Err(EngineError::Store(StoreError::Conflict)) => {}
+                // The batch comes again.
+                Err(EngineError::Store(error @ (StoreError::Unavailable(_) | StoreError::Contended))) => {
+                    return Err(error);
+                }
+                // An update that cannot be read must not stop the count. No ceiling is raised.
+                Err(error) => {
+                    tracing::error!(product = %record.product, version = %record.version, %error, "health_not_judged");
+                    return Ok(());
+                }
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Stops a rollout whose outcomes are bad, or finishes a stop that is under way; returns whether it is stopped.
+    async fn judge(&self, record: &UpdateRecord, sums: &Sums, now: Timestamp) -> Result<bool, EngineError> {
+        if record.wanted.as_ref().is_some_and(|wanted| wanted.change.halts()) {
+            control::stop(&self.store, record, now).await?;
+            return Ok(true);
+        }
+        let update = update_of(record, &mut Slots::new())?;
+        // The gate looks at outcomes only, so the shards need not be read.
+        let counts = tidegate_core::count::Counts::of(&[], sums);
+        let verdict = control::abort_if_counts_are_bad(&self.store, record, &update, &counts, now).await?;
+        Ok(verdict.is_some())
+    }
+
+    /// Writes the devices whose reservations began or were renewed on the pages of their ends. A page is never due in
+    /// the past: the sweep might have passed it.
+    async fn write_due_pages(
+        &self,
+        batch: &Batch,
+        rollout: &RolloutKey,
+        records: &[ClaimRecord<'_>],
+        now: Timestamp,
+    ) -> Stored<()> {
+        let mut by_due: BTreeMap<Timestamp, BTreeSet<&DeviceId>> = BTreeMap::new();
+        for record in records {
+            let ends = |claim: &Claim| (claim.state == ClaimState::Reserved).then_some(claim.expires_at);
+            let (before, after) = record.claims();
+            let after = after.and_then(ends);
+            if let Some(end) = after.filter(|_| before.and_then(ends) != after) {
+                by_due.entry(due_at(end, now)).or_default().insert(&record.change.device);
+            }
+        }
+        let Some(first) = records.first() else {
+            return Ok(());
+        };
+        let mut pages = Vec::new();
+        for (due, devices) in by_due {
+            let devices = devices.into_iter().cloned().collect::<Vec<_>>();
+            for (number, devices) in devices.chunks(DuePage::MOST_DEVICES).enumerate() {
+                // The same batch gives the same names, so a repeated batch writes the same pages.
+                let writer = format!("{}#{}#{number}", batch.stream_shard, first.record.position.as_str());
+                pages.push(DuePage::new(due, &writer, devices.to_vec()));
+            }
+        }
+        for pages in pages.chunks(WRITES_AT_A_TIME) {
+            let mut writes = Vec::with_capacity(pages.len());
+            for page in pages {
+                writes.push(self.store.put_due_page(rollout, page));
+            }
+            try_join_all(writes).await?;
+        }
+        Ok(())
+    }
+
+    /// Moves devices between the lists of outcomes. A success is in no list: most devices succeed.
+    async fn write_lists(&self, rollout: &RolloutKey, records: &[ClaimRecord<'_>]) -> Stored<()> {
+        for records in records.chunks(WRITES_AT_A_TIME) {
+            let mut writes = Vec::with_capacity(records.len());
+            for record in records {
+                writes.push(self.move_entry(rollout, record));
+            }
+            try_join_all(writes).await?;
+        }
+        Ok(())
+    }
+
+    async fn move_entry(&self, rollout: &RolloutKey, record: &ClaimRecord<'_>) -> Stored<()> {
+        let outcome = |claim: Option<&Claim>| {
+            claim.and_then(|claim| claim.counted).filter(|outcome| *outcome != Outcome::Succeeded)
+        };
+        let (before, after) = record.claims();
+        let (before, now) = (outcome(before), outcome(after));
+        if before == now {
+            return Ok(());
+        }
+        let device = &record.change.device;
+        let image = record.change.after.as_ref().or(record.change.before.as_ref());
+        let revision = image.map_or(0, |image| image.revision);
+        if let Some(before) = before {
+            self.store.remove_entry(rollout, device, before, revision).await?;
+        }
+        if let (Some(outcome), Some(after)) = (now, record.after) {
+            let entry = OutcomeEntry {
+                device: device.clone(),
+                outcome,
+                message: after.message.clone(),
+                attempts: after.claim.attempts,
+                revision,
+            };
+            self.store.put_entry(rollout, &entry).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A device that changed its version.
+struct VersionMove<'a> {
+    position: &'a Position,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+/// The readable changes of a batch, and the number of unreadable ones by product.
+fn split(batch: &Batch) -> (Vec<(&StreamRecord, &DeviceChange)>, BTreeMap<ProductId, u64>) {
+    let (mut changes, mut unreadable) = (Vec::new(), BTreeMap::<ProductId, u64>::new());
+    for record in &batch.records {
+        match &record.change {
+            Ok(change) => changes.push((record, change)),
+            Err(error) => {
+                let position = record.position.as_str();
+                tracing::error!(stream_shard = batch.stream_shard, position, error = %error.why, "record_unreadable");
+                if let Some(product) = &error.product {
+                    let count = unreadable.entry(product.clone()).or_default();
+                    *count = count.saturating_add(1);
+                }
+            }
+        }
+    }
+    (changes, unreadable)
+}
+
+/// The claims that a change of a device changes, with the rollout of each.
+fn claims_of(
+    change: &DeviceChange,
+) -> impl Iterator<Item = (RolloutKey, Option<&CountedClaim>, Option<&CountedClaim>)> {
+    let claims = |image: &'_ Option<tidegate_store::stream::DeviceImage>| {
+        image.as_ref().map(|image| image.claims.keys().cloned().collect::<BTreeSet<_>>()).unwrap_or_default()
+    };
+    let keys = claims(&change.before).into_iter().chain(claims(&change.after)).collect::<BTreeSet<_>>();
+    keys.into_iter().filter_map(move |key| {
+        let before = change.before.as_ref().and_then(|image| image.claims.get(&key));
+        let after = change.after.as_ref().and_then(|image| image.claims.get(&key));
+        let version = Version::parse(&key).ok()?;
+        (before != after).then(|| (RolloutKey::of(&change.product, &version), before, after))
+    })
+}
+
+/// The shards whose ceilings are raised after a batch: those with news, if the news matters.
+///
+/// A ceiling far above what is held can wait: it is raised when it would rise by a quarter of what separates it from the
+/// grants. The sweep raises every ceiling each minute.
+fn shards_to_raise(record: &UpdateRecord, records: &[ClaimRecord<'_>], moved: &Moved, sums: &Sums) -> BTreeSet<u16> {
+    let Some(allocation) = &record.allocation else {
+        return BTreeSet::new();
+    };
+    let mut with_news = BTreeSet::new();
+    for record in records {
+        let news = record.sums();
+        with_news.extend(news.granted.keys().chain(news.released.keys()).copied());
+    }
+    let matters = |shard: &u16| {
+        let room = allocation.places(*shard).min(MOST_UNJUDGED);
+        let step = room.div_euclid(4).max(1);
+        let steps = |sums: &Sums| {
+            let released = sums.released(*shard).div_euclid(step);
+            (released, sums.granted(*shard).div_euclid(step))
+        };
+        let held = sums.granted(*shard).saturating_sub(sums.released(*shard));
+        let is_nearly_full = held.saturating_mul(4) >= room.saturating_mul(3);
+        moved.is_repeated || is_nearly_full || steps(&moved.before) != steps(&moved.after)
+    };
+    with_news.into_iter().filter(matters).collect()
+}
+
+/// The time at which a page is due: the end of the minute of `end`, or of the minute after this one.
+fn due_at(end: Timestamp, now: Timestamp) -> Timestamp {
+    let end_of = |at: Timestamp| at.as_second().div_euclid(DUE_WIDTH_S).saturating_add(1).saturating_mul(DUE_WIDTH_S);
+    let next = now.checked_add(SignedDuration::from_secs(DUE_WIDTH_S)).unwrap_or(now);
+    Timestamp::from_second(end_of(end).max(end_of(next))).unwrap_or(end)
+}
+
+/// The page on which the sweep writes a device that is not due yet.
+pub(crate) fn page_after(end: Timestamp, now: Timestamp, writer: &str, devices: Vec<DeviceId>) -> DuePage {
+    DuePage::new(due_at(end, now), writer, devices)
+}
+
+fn add_version(counts: &mut VersionCounts, version: Option<&str>, by: i64) {
+    let Some(version) = version else {
+        return;
+    };
+    let is_known = counts.contains_key(version);
+    let has_room = counts.len() < MOST_VERSIONS && version.len() <= LONGEST_VERSION;
+    let name = if is_known || has_room { version } else { OTHER_VERSIONS };
+    let count = counts.entry(name.to_string()).or_default();
+    *count = count.saturating_add(by);
+    if *count == 0 {
+        counts.remove(name);
+    }
+}

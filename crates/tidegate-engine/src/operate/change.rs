@@ -1,0 +1,94 @@
+//! One change of an update, from the wish to the acknowledgement.
+
+use tidegate_core::lifecycle::Force;
+use tidegate_core::{ProductId, State, Transition, Version};
+use tidegate_store::record::{Change, UpdateRecord};
+use tidegate_store::{PublishStore, StoreError};
+use tokio::time::{Instant, sleep};
+
+use super::Operations;
+use super::edit::Edit;
+use crate::control::{self, Actor, Changed};
+use crate::error::{Done, EngineError};
+
+/// Tries of a change when another operator changes the same update at the same time.
+const MOST_TRIES: usize = 4;
+
+/// A change that an operator asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asked<'a> {
+    /// Another state.
+    Transition(Transition),
+    /// Another rollout.
+    Edit(Edit<'a>),
+}
+
+impl<S: PublishStore> Operations<S> {
+    /// Changes an update. Both an edit and a stop go this way.
+    pub(super) async fn change(
+        &self,
+        product: &ProductId,
+        version: &Version,
+        actor: &Actor,
+        asked: Asked<'_>,
+    ) -> Done<Changed> {
+        for _ in 0..MOST_TRIES {
+            let record = self.update(product, version).await?;
+            let (record, change) = match asked {
+                Asked::Edit(edit) => edit.of(record)?,
+                Asked::Transition(transition) if is_done(&record, transition) => {
+                    // Somebody else may have stopped it a moment ago.
+                    sleep(self.acknowledged_after).await;
+                    return Ok(Changed { record, shards_left: 0 });
+                }
+                Asked::Transition(transition) => {
+                    (self.ready_for(record, transition).await?, Change::Transition(transition))
+                }
+            };
+            let started = Instant::now();
+            let wishing = match control::want(&self.store, &record, change, actor).await {
+                Err(EngineError::Store(StoreError::Conflict)) => continue,
+                wishing => wishing?,
+            };
+            // A draft is offered to nobody.
+            let was_live = record.state != State::Draft;
+            return match control::carry_out(&self.store, &wishing, actor.now).await {
+                Ok(changed) => {
+                    crate::compile::compile_or_leave_it(&self.store, product).await;
+                    if was_live && changed.shards_left == 0 && changed.record.state != State::Active {
+                        // Until then a check-in that began before may still get a URL.
+                        sleep(self.acknowledged_after.saturating_sub(started.elapsed())).await;
+                    }
+                    Ok(changed)
+                }
+                // A stronger change has taken over, or another function finished this one.
+                Err(EngineError::Store(StoreError::Conflict)) => {
+                    let changed = self.overtaken(&wishing).await?;
+                    if changed.shards_left == 0 && changed.record.state != State::Active {
+                        sleep(self.acknowledged_after.saturating_sub(started.elapsed())).await;
+                    }
+                    Ok(changed)
+                }
+                Err(error) => Err(error),
+            };
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// The result of a change that somebody else finished; an error if a stronger one replaced it.
+    async fn overtaken(&self, wishing: &UpdateRecord) -> Done<Changed> {
+        let record = self.update(&wishing.product, &wishing.version).await?;
+        let ours = wishing.wanted.as_ref().map_or(0, |wanted| wanted.generation);
+        match &record.wanted {
+            None if record.generation == ours => Ok(Changed { record, shards_left: 0 }),
+            Some(wanted) if wanted.generation == ours => Ok(Changed { shards_left: wanted.shards, record }),
+            _ => Err(EngineError::Replaced(wishing.version.clone())),
+        }
+    }
+}
+
+/// Returns true if an update is stopped in this way already.
+fn is_done(record: &UpdateRecord, transition: Transition) -> bool {
+    let is_stop = transition.force() > Force::Edit;
+    is_stop && record.wanted.is_none() && record.state == transition.leads_to()
+}

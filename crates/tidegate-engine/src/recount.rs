@@ -1,0 +1,172 @@
+//! The recount: it reads every device and compares what it finds with the counts that follow the stream.
+//!
+//! The stream goes on meanwhile. So a rollout is compared only if its tallies did not change between the start and the
+//! end of the scan. The others are named as moving, and can be checked again.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tidegate_core::ProductId;
+use tidegate_core::count::{Held, Sums};
+use tidegate_core::limits::Allocation;
+use tidegate_store::record::{RolloutKey, Tallied};
+use tidegate_store::store::{RecountStore, Stored, VersionCounts};
+
+use crate::count::OTHER_VERSIONS;
+use crate::metrics;
+
+/// Result of a recount.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Recount {
+    /// Devices that were read.
+    pub devices: u64,
+    /// Rollouts whose counts were compared.
+    pub rollouts: u64,
+    /// Rollouts and products whose counts moved during the scan: they were not compared.
+    pub moving: Vec<String>,
+    /// Counts that differ.
+    pub drift: Vec<Drift>,
+}
+
+/// A count that differs from the devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Drift {
+    /// The product, and the version of the update if the count is one of a rollout.
+    pub of: String,
+    /// The name of the count.
+    pub count: String,
+    /// Its value.
+    pub counted: i64,
+    /// The value that follows from the devices.
+    pub found: i64,
+}
+
+/// What a scan finds of one rollout.
+#[derive(Debug, Default)]
+struct Found {
+    devices: i64,
+    places: i64,
+    sums: Sums,
+}
+
+/// The counts of a rollout at a moment.
+#[derive(Debug, PartialEq)]
+struct Counted {
+    shards: u16,
+    tallied: Tallied,
+}
+
+/// Compares all counts with the devices.
+///
+/// # Errors
+/// When the store cannot be reached.
+pub async fn recount(store: &impl RecountStore) -> Stored<Recount> {
+    let before = counted(store).await?;
+    let versions_before = version_counts(store).await?;
+    let (mut result, mut found, mut versions) =
+        (Recount::default(), BTreeMap::<RolloutKey, Found>::new(), BTreeMap::<ProductId, VersionCounts>::new());
+    let mut after = None;
+    loop {
+        let (devices, next) = store.scan_devices(after.as_deref()).await?;
+        for (product, _, known) in devices {
+            result.devices = result.devices.saturating_add(1);
+            for (_, claim) in &known.claims {
+                let found = found.entry(RolloutKey::of(&product, &claim.version)).or_default();
+                found.devices = found.devices.saturating_add(1);
+                found.places = found.places.saturating_add(i64::from(claim.holds_place));
+                found.sums.count(None, Some(claim));
+            }
+            if let Some(version) = known.record.and_then(|record| record.version) {
+                let count = versions.entry(product).or_default().entry(version).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let (end, versions_end) = (counted(store).await?, version_counts(store).await?);
+    for (rollout, counted) in before {
+        let name = format!("{} {}", rollout.product(), rollout.version());
+        if end.get(&rollout) != Some(&counted) {
+            result.moving.push(name);
+            continue;
+        }
+        result.rollouts = result.rollouts.saturating_add(1);
+        let shards = store.shards(&rollout, counted.shards).await?;
+        let found = found.remove(&rollout).unwrap_or_default();
+        let held = (0..).zip(&shards).map(|(number, shard)| Held::of(number, shard.as_ref(), &counted.tallied.sums));
+        let (used, in_flight) = held.fold((0_u64, 0_u64), |(used, in_flight), held| {
+            (used.saturating_add(held.used), in_flight.saturating_add(held.in_flight))
+        });
+        let sums = &counted.tallied.sums;
+        for (count, counted, found) in [
+            ("used", signed(used), found.devices),
+            ("in_flight", signed(in_flight), found.places),
+            ("succeeded", sums.succeeded, found.sums.succeeded),
+            ("failed", sums.failed, found.sums.failed),
+            ("timed_out", sums.timed_out, found.sums.timed_out),
+        ] {
+            result.compare(&name, count, counted, found);
+        }
+    }
+    for (product, counts) in versions_before {
+        if versions_end.get(&product) != Some(&counts) {
+            result.moving.push(product.to_string());
+            continue;
+        }
+        // Versions beyond the names that a tally holds are counted together.
+        if counts.contains_key(OTHER_VERSIONS) {
+            let sum = |counts: &VersionCounts| counts.values().fold(0_i64, |sum, count| sum.saturating_add(*count));
+            let found = versions.get(&product).map_or(0, sum);
+            result.compare(product.as_str(), "devices", sum(&counts), found);
+            continue;
+        }
+        let found = versions.remove(&product).unwrap_or_default();
+        let names = counts.keys().chain(found.keys()).collect::<std::collections::BTreeSet<_>>();
+        for name in names {
+            let of = |counts: &VersionCounts| counts.get(name).copied().unwrap_or(0);
+            result.compare(product.as_str(), &format!("version {name}"), of(&counts), of(&found));
+        }
+    }
+    metrics::drift(result.drift.len() as u64);
+    Ok(result)
+}
+
+impl Recount {
+    fn compare(&mut self, of: &str, count: &str, counted: i64, found: i64) {
+        if counted != found {
+            tracing::error!(of, count, counted, found, "drift");
+            self.drift.push(Drift { of: of.into(), count: count.into(), counted, found });
+        }
+    }
+}
+
+/// The counts of every rollout that was ever opened.
+async fn counted(store: &impl RecountStore) -> Stored<BTreeMap<RolloutKey, Counted>> {
+    let mut counts = BTreeMap::new();
+    for product in store.products().await? {
+        for record in store.updates(&product).await? {
+            if let Some(shards) = record.allocation.as_ref().map(Allocation::shards) {
+                let rollout = record.rollout();
+                let tallied = store.tallied(&rollout).await?;
+                counts.insert(rollout, Counted { shards, tallied });
+            }
+        }
+    }
+    Ok(counts)
+}
+
+async fn version_counts(store: &impl RecountStore) -> Stored<BTreeMap<ProductId, VersionCounts>> {
+    let mut counts = BTreeMap::new();
+    for product in store.products().await? {
+        let of_product = store.version_counts(&product).await?;
+        counts.insert(product, of_product);
+    }
+    Ok(counts)
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,273 @@
+//! The calls of the store's traits. The conditions of each stand beside the records that it changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidegate_core::count::Sums;
+use tidegate_core::shard::{Gate, Shard};
+use tidegate_core::status::Outcome;
+use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
+use tidegate_store::record::{
+    AuditEntry, DeviceWrite, DuePage, Head, KnownDevice, OutcomeEntry, Position, RolloutKey, SeriesPoint, Tallied,
+    Tally, UpdateRecord,
+};
+use tidegate_store::store::{
+    Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, Shut, Stored, VersionCounts, Written,
+};
+use tidegate_store::{
+    CheckStore, CloseRollouts, CountStore, OpenRollouts, PublishStore, RaiseCeilings, ReadCatalog, ReadDevices,
+    ReadUpdates, RecountStore, ReportStore, SweepStore, WriteDevices,
+};
+
+use super::MemoryStore;
+
+impl ReadCatalog for MemoryStore {
+    async fn head(&self, product: &ProductId, _: Freshness) -> Stored<Option<Head>> {
+        Ok(self.state().head(product))
+    }
+
+    async fn catalog(&self, product: &ProductId, name: &str) -> Stored<Option<Arc<[u8]>>> {
+        Ok(self.state().catalog(product, name))
+    }
+
+    async fn products(&self) -> Stored<Vec<ProductId>> {
+        Ok(self.state().product_names())
+    }
+}
+
+impl ReadDevices for MemoryStore {
+    async fn device(
+        &self,
+        product: &ProductId,
+        device: &DeviceId,
+        include: Include,
+        _: Freshness,
+    ) -> Stored<KnownDevice> {
+        Ok(self.state().device(product, device, include))
+    }
+}
+
+impl WriteDevices for MemoryStore {
+    async fn write_device(&self, write: &DeviceWrite) -> Stored<Written> {
+        Ok(self.state().write_device(write))
+    }
+}
+
+impl ReadUpdates for MemoryStore {
+    async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
+        Ok(self.state().updates(product))
+    }
+
+    async fn update(&self, product: &ProductId, version: &Version) -> Stored<Option<UpdateRecord>> {
+        Ok(self.state().update(product, version))
+    }
+
+    async fn shards(&self, rollout: &RolloutKey, count: u16) -> Stored<Vec<Option<Shard>>> {
+        Ok(self.state().shards(rollout, count))
+    }
+
+    async fn tallied(&self, rollout: &RolloutKey) -> Stored<Tallied> {
+        Ok(self.state().tallied(rollout))
+    }
+}
+
+impl RaiseCeilings for MemoryStore {
+    async fn raise_ceiling(&self, rollout: &RolloutKey, shard: u16, generation: u64, ceiling: u64) -> Stored<()> {
+        self.state().raise_ceiling(rollout, shard, generation, ceiling);
+        Ok(())
+    }
+}
+
+impl CloseRollouts for MemoryStore {
+    async fn want(&self, update: &UpdateRecord, expected: Expected, audit: Option<&AuditEntry>) -> Stored<()> {
+        self.state().want(update, expected, audit)
+    }
+
+    async fn shut_shard(&self, rollout: &RolloutKey, shard: u16, gate: Gate, generation: u64) -> Stored<Shut> {
+        Ok(self.state().shut_shard(rollout, shard, gate, generation))
+    }
+
+    async fn record_change(&self, update: &UpdateRecord, expected: Expected, audit: Option<&AuditEntry>) -> Stored<()> {
+        self.state().record_change(update, expected, audit)
+    }
+}
+
+impl OpenRollouts for MemoryStore {
+    async fn open_shard(&self, rollout: &RolloutKey, shard: u16, opening: &Opening) -> Stored<bool> {
+        Ok(self.state().open_shard(rollout, shard, opening))
+    }
+
+    async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>, ended: &[Version]) -> Stored<bool> {
+        Ok(self.state().put_catalog(product, revision, &bytes, ended))
+    }
+}
+
+impl CheckStore for MemoryStore {
+    async fn grant(&self, request: &GrantRequest, _: Patience) -> Stored<Granted> {
+        Ok(self.state().grant(request))
+    }
+
+    async fn shard(&self, rollout: &RolloutKey, shard: u16) -> Stored<Option<Shard>> {
+        Ok(self.state().shard(rollout, shard))
+    }
+
+    async fn ask_for_catalog(&self, product: &ProductId, name: &str) -> Stored<()> {
+        self.state().ask_for_catalog(product, name);
+        Ok(())
+    }
+
+    async fn add_deferrals(&self, rollout: &RolloutKey, counts: &BTreeMap<&'static str, u64>) -> Stored<()> {
+        self.state().add_deferrals(rollout, counts);
+        Ok(())
+    }
+}
+
+impl ReportStore for MemoryStore {}
+
+impl CountStore for MemoryStore {
+    async fn tally(&self, rollout: &RolloutKey, stream_shard: &str) -> Stored<Tally<Sums>> {
+        Ok(self.state().tally(rollout, stream_shard))
+    }
+
+    async fn put_tally(
+        &self,
+        rollout: &RolloutKey,
+        stream_shard: &str,
+        before: Option<&Position>,
+        after: &Tally<Sums>,
+        now: Timestamp,
+    ) -> Stored<bool> {
+        Ok(self.state().put_tally(rollout, stream_shard, before, after, now))
+    }
+
+    async fn version_tally(&self, product: &ProductId, stream_shard: &str) -> Stored<Tally<VersionCounts>> {
+        Ok(self.state().version_tally(product, stream_shard))
+    }
+
+    async fn put_version_tally(
+        &self,
+        product: &ProductId,
+        stream_shard: &str,
+        before: Option<&Position>,
+        after: &Tally<VersionCounts>,
+    ) -> Stored<bool> {
+        Ok(self.state().put_version_tally(product, stream_shard, before, after))
+    }
+
+    async fn put_due_page(&self, rollout: &RolloutKey, page: &DuePage) -> Stored<()> {
+        self.state().put_due_page(rollout, page);
+        Ok(())
+    }
+
+    async fn put_entry(&self, rollout: &RolloutKey, entry: &OutcomeEntry) -> Stored<()> {
+        self.state().put_entry(rollout, entry);
+        Ok(())
+    }
+
+    async fn remove_entry(
+        &self,
+        rollout: &RolloutKey,
+        device: &DeviceId,
+        outcome: Outcome,
+        revision: u64,
+    ) -> Stored<()> {
+        self.state().remove_entry(rollout, device, outcome, revision);
+        Ok(())
+    }
+
+    async fn mark_for_recount(&self, product: &ProductId, version: &Version) -> Stored<()> {
+        self.state().mark_for_recount(product, version);
+        Ok(())
+    }
+}
+
+impl PublishStore for MemoryStore {
+    async fn create_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
+        Ok(self.state().create_update(update, audit))
+    }
+
+    async fn set_stopped(&self, product: &ProductId, is_stopped: bool, audit: &AuditEntry) -> Stored<bool> {
+        Ok(self.state().set_stopped(product, is_stopped, audit))
+    }
+
+    async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {
+        self.state().audit(product, entry);
+        Ok(())
+    }
+
+    async fn audit_log(&self, product: &ProductId) -> Stored<Vec<AuditEntry>> {
+        Ok(self.state().audit_log(product))
+    }
+
+    async fn versions(&self, product: &ProductId) -> Stored<Vec<(String, u64)>> {
+        let running = self.state().version_counts(product).into_iter().filter_map(|(version, devices)| {
+            let devices = u64::try_from(devices).ok().filter(|devices| *devices > 0)?;
+            Some((version, devices))
+        });
+        Ok(running.collect())
+    }
+
+    async fn devices_on(
+        &self,
+        product: &ProductId,
+        version: &str,
+        after: Option<&DeviceId>,
+    ) -> Stored<(Vec<DeviceId>, Option<DeviceId>)> {
+        Ok(self.state().devices_on(product, version, after))
+    }
+
+    async fn revoke_tokens(&self, product: &ProductId, device: &DeviceId) -> Stored<u32> {
+        Ok(self.state().revoke_tokens(product, device))
+    }
+
+    async fn set_product(&self, product: &ProductId, head: &Head) -> Stored<bool> {
+        Ok(self.state().set_product(product, head))
+    }
+
+    async fn deferrals(&self, rollout: &RolloutKey) -> Stored<BTreeMap<String, u64>> {
+        Ok(self.state().deferrals(rollout))
+    }
+
+    async fn series(&self, rollout: &RolloutKey) -> Stored<Vec<SeriesPoint>> {
+        let state = self.state();
+        Ok(state.rollout(rollout).map(|rollout| rollout.series.values().copied().collect()).unwrap_or_default())
+    }
+}
+
+impl SweepStore for MemoryStore {
+    async fn due_pages(&self, rollout: &RolloutKey, end: Timestamp) -> Stored<Vec<DuePage>> {
+        Ok(self.state().due_pages(rollout, end))
+    }
+
+    async fn move_due_page(&self, rollout: &RolloutKey, page: &DuePage) -> Stored<()> {
+        self.state().put_due_page(rollout, page);
+        Ok(())
+    }
+
+    async fn remove_due_page(&self, rollout: &RolloutKey, name: &str) -> Stored<()> {
+        self.state().remove_due_page(rollout, name);
+        Ok(())
+    }
+
+    async fn devices(&self, product: &ProductId, devices: &[DeviceId]) -> Stored<Vec<(DeviceId, KnownDevice)>> {
+        Ok(self.state().devices(product, devices))
+    }
+
+    async fn record_series(&self, rollout: &RolloutKey, point: &SeriesPoint) -> Stored<()> {
+        self.state().record_series(rollout, point);
+        Ok(())
+    }
+}
+
+impl RecountStore for MemoryStore {
+    async fn scan_devices(
+        &self,
+        after: Option<&str>,
+    ) -> Stored<(Vec<(ProductId, DeviceId, KnownDevice)>, Option<String>)> {
+        Ok(self.state().scan_devices(after))
+    }
+
+    async fn version_counts(&self, product: &ProductId) -> Stored<VersionCounts> {
+        Ok(self.state().version_counts(product))
+    }
+}

@@ -1,0 +1,244 @@
+//! Devices with their claims: reads, writes, and the grant of a place.
+
+use tidegate_core::{Claim, DeviceId, ProductId};
+use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, Doc, KnownDevice, RolloutKey, Seen};
+use tidegate_store::store::{GrantRequest, Granted, Include, Written};
+
+use super::shards::{has_room, take};
+use super::state::{DeviceIndex, DeviceItem, State, StoredClaim, numbered, to_the_millisecond};
+use crate::guard::Guard;
+
+/// Devices on one page of a list, as in DynamoDB.
+const PAGE: usize = 500;
+/// Devices on one page of a scan.
+const SCANNED_AT_A_TIME: usize = 1000;
+
+impl State {
+    pub(crate) fn device(&self, product: &ProductId, device: &DeviceId, include: Include) -> KnownDevice {
+        let Some(item) = self.device_item(product, device) else {
+            return KnownDevice::default();
+        };
+        let mut known = self.known(item);
+        if let Some(record) = known.record.as_mut().filter(|_| include == Include::ItemAndDoc) {
+            record.attributes.clone_from(&item.doc);
+        }
+        known
+    }
+
+    fn known(&self, item: &DeviceItem) -> KnownDevice {
+        let claim =
+            |stored: &StoredClaim| (self.rollouts[stored.rollout as usize].update.clone(), stored.claim.clone());
+        let mut claims = item.claims.iter().map(claim).collect::<Vec<_>>();
+        claims.sort_by(|(one, _), (other, _)| one.cmp(other));
+        KnownDevice { record: item.record.clone(), claims }
+    }
+
+    /// The `device.json` is written before the item that has its digests, and also if the item is not as expected.
+    pub(crate) fn put_doc(&mut self, product: &ProductId, device: &DeviceId, doc: &Doc) {
+        let index = self.index_of(product, device);
+        self.device_at_mut(index).doc = Some(doc.json.clone());
+    }
+
+    pub(crate) fn write_device(&mut self, write: &DeviceWrite) -> Written {
+        if let Some(doc) = write.seen.as_ref().and_then(|seen| seen.doc.as_ref()) {
+            self.put_doc(&write.product, &write.device, doc);
+        }
+        let index = self.index_of(&write.product, &write.device);
+        let rollouts = write.claims.iter();
+        let rollouts = rollouts.map(|change| RolloutKey::of(&write.product, &change.before.version));
+        let rollouts = rollouts.map(|rollout| self.rollout_number(&rollout)).collect::<Vec<_>>();
+        let item = self.device_at(index);
+        let is_expected = item.record.is_some() == write.is_known
+            && write.claims.iter().zip(&rollouts).all(|(change, rollout)| {
+                self.is_as_read(item.claim(*rollout).map(|stored| &stored.claim), &change.before)
+            });
+        if !is_expected {
+            return Written::OtherDevice(Box::new(self.known(item)));
+        }
+        self.change_device(&write.product, index, |item| {
+            let record = revised(item);
+            if let Some(seen) = &write.seen {
+                see(record, seen);
+            }
+            for (change, rollout) in write.claims.iter().zip(rollouts) {
+                let stored = item.claims.iter_mut().find(|stored| stored.rollout == rollout);
+                if let Some(stored) = stored {
+                    apply(change, stored);
+                }
+            }
+        });
+        Written::Yes
+    }
+
+    /// The condition that a claim is as it was read.
+    fn is_as_read(&self, held: Option<&Claim>, before: &Claim) -> bool {
+        let Some(held) = held else {
+            return false;
+        };
+        let is_reservation_as_read = (held.epoch, held.state) == (before.epoch, before.state);
+        let rest = |claim: &Claim| (claim.attempts, claim.holds_place, claim.counted);
+        !self.keeps(Guard::SettleOnce)
+            || is_reservation_as_read && (rest(held) == rest(before) || !self.keeps(Guard::ClaimAsRead))
+    }
+
+    pub(crate) fn grant(&mut self, request: &GrantRequest) -> Granted {
+        let product = request.rollout.product();
+        if let Some(doc) = request.seen.as_ref().and_then(|seen| seen.doc.as_ref()) {
+            self.put_doc(product, &request.device, doc);
+        }
+        let index = self.index_of(product, &request.device);
+        let rollout = self.rollout_number(&request.rollout);
+        // The device comes first: if it has the claim already, the shard's state does not matter.
+        if !self.is_device_as_read(index, rollout, request) {
+            return Granted::OtherDevice(Box::new(self.known(self.device_at(index))));
+        }
+        let number = usize::from(request.after.shard);
+        let shard = self.rollouts[rollout as usize].shards.get(number).copied().flatten();
+        let removed = self.removed;
+        let Some(mut shard) = shard.filter(|shard| has_room(shard, request, removed)) else {
+            return Granted::Refused(shard);
+        };
+        take(&mut shard, request);
+        self.rollouts[rollout as usize].shards[number] = Some(shard);
+        let claim = Claim {
+            reserved_at: to_the_millisecond(request.after.reserved_at),
+            expires_at: to_the_millisecond(request.after.expires_at),
+            ..request.after.clone()
+        };
+        self.change_device(product, index, |item| {
+            let record = revised(item);
+            if let Some(seen) = &request.seen {
+                see(record, seen);
+            }
+            item.claims.retain(|stored| stored.rollout != rollout);
+            item.claims.push(StoredClaim { rollout, claim, message: None });
+        });
+        Granted::Yes
+    }
+
+    /// The condition that a device is as it was read.
+    fn is_device_as_read(&self, index: DeviceIndex, rollout: u32, request: &GrantRequest) -> bool {
+        let item = self.device_at(index);
+        let held = item.claim(rollout).map(|stored| &stored.claim);
+        let (Some(record), Some(revision)) = (&item.record, request.revision) else {
+            // A device that was never seen has no item.
+            return request.revision.is_none() && item.record.is_none();
+        };
+        let is_revision_as_read = record.revision == revision || !self.keeps(Guard::RevisionAtGrant);
+        match &request.before {
+            None => !self.keeps(Guard::ClaimIsNew) || is_revision_as_read && held.is_none(),
+            Some(before) => {
+                !self.keeps(Guard::ClaimIsTheOneThatLapsed) || is_revision_as_read && self.is_as_read(held, before)
+            }
+        }
+    }
+
+    pub(crate) fn revoke_tokens(&mut self, product: &ProductId, device: &DeviceId) -> u32 {
+        let index = self.index_of(product, device);
+        self.change_device(product, index, |item| {
+            let record = revised(item);
+            record.token_generation = record.token_generation.saturating_add(1);
+        });
+        self.device_at(index).record.as_ref().map_or(0, |record| record.token_generation)
+    }
+
+    pub(crate) fn devices(&self, product: &ProductId, devices: &[DeviceId]) -> Vec<(DeviceId, KnownDevice)> {
+        let item = |device: &DeviceId| {
+            let item = self.device_item(product, device).filter(|item| item.record.is_some())?;
+            Some((device.clone(), self.known(item)))
+        };
+        devices.iter().filter_map(item).collect()
+    }
+
+    pub(crate) fn devices_on(
+        &mut self,
+        product: &ProductId,
+        version: &str,
+        after: Option<&DeviceId>,
+    ) -> (Vec<DeviceId>, Option<DeviceId>) {
+        let items = self.product_mut(product);
+        let (devices, sorted) = (&items.devices, &mut items.sorted);
+        if sorted.len() < devices.len() {
+            *sorted = (0..numbered(devices.len())).collect();
+            sorted.sort_unstable_by(|one, other| devices[*one as usize].id.cmp(&devices[*other as usize].id));
+        }
+        let start = after.map_or(0, |after| sorted.partition_point(|item| devices[*item as usize].id <= *after));
+        let runs =
+            |item: &&DeviceItem| item.record.as_ref().is_some_and(|record| record.version.as_deref() == Some(version));
+        let mut parts = [0_usize; 256];
+        let (mut page, mut has_more) = (Vec::new(), false);
+        for item in sorted.iter().skip(start).map(|item| &devices[*item as usize]).filter(runs) {
+            // A part of the list that fills a page says that there may be more, even where that is the last.
+            let part = &mut parts[usize::from(item.version_part)];
+            *part += 1;
+            has_more |= *part >= PAGE || page.len() == PAGE;
+            if page.len() < PAGE {
+                page.push(item.id.clone());
+            }
+        }
+        let next = if has_more { page.last().cloned() } else { None };
+        (page, next)
+    }
+
+    /// A page of all devices, and where the next page starts.
+    pub(crate) fn scan_devices(
+        &self,
+        after: Option<&str>,
+    ) -> (Vec<(ProductId, DeviceId, KnownDevice)>, Option<String>) {
+        let start = after.and_then(|after| after.parse().ok()).unwrap_or(0_usize);
+        let all = self.product_numbers.iter().flat_map(|(product, number)| {
+            self.products[*number as usize].devices.iter().map(move |item| (product, item))
+        });
+        let all = all.filter(|(_, item)| item.record.is_some());
+        let page = all.skip(start).take(SCANNED_AT_A_TIME);
+        let page = page.map(|(product, item)| (product.clone(), item.id.clone(), self.known(item))).collect::<Vec<_>>();
+        let next = (page.len() == SCANNED_AT_A_TIME).then(|| (start + SCANNED_AT_A_TIME).to_string());
+        (page, next)
+    }
+}
+
+/// The record of a device, with its next revision. It is created if it does not exist.
+fn revised(item: &mut DeviceItem) -> &mut DeviceRecord {
+    let record = item.record.get_or_insert_default();
+    record.revision = record.revision.saturating_add(1);
+    record
+}
+
+/// What a request says of its device.
+fn see(record: &mut DeviceRecord, seen: &Seen) {
+    let at = to_the_millisecond(seen.at);
+    record.version = Some(seen.version.clone());
+    record.last_seen = Some(at);
+    record.first_seen.get_or_insert(at);
+    if let Some(doc) = &seen.doc {
+        record.stored = Some(doc.digests);
+        record.stored_at = Some(at);
+    }
+}
+
+/// The change of one claim: only its fields that differ are set.
+fn apply(change: &ClaimChange, stored: &mut StoredClaim) {
+    let ClaimChange { before, after, note } = change;
+    let claim = &mut stored.claim;
+    if before.state != after.state {
+        claim.state = after.state;
+    }
+    if before.holds_place != after.holds_place {
+        claim.holds_place = after.holds_place;
+    }
+    if before.attempts != after.attempts {
+        claim.attempts = after.attempts;
+    }
+    if after.counted.is_some() && before.counted != after.counted {
+        claim.counted = after.counted;
+    }
+    if before.backed_out != after.backed_out {
+        claim.backed_out = after.backed_out;
+    }
+    if before.consented != after.consented {
+        claim.consented = after.consented;
+    }
+    if let Some(message) = note.as_ref().and_then(|note| note.message.as_ref()) {
+        stored.message = Some(message.clone());
+    }
+}

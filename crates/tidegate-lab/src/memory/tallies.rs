@@ -1,0 +1,134 @@
+//! Tallies, due pages and lists of outcomes: the records of the function `count`.
+
+use std::collections::BTreeMap;
+
+use tidegate_core::count::Sums;
+use tidegate_core::status::Outcome;
+use tidegate_core::{DeviceId, ProductId, Timestamp};
+use tidegate_store::record::{DuePage, OutcomeEntry, Position, RolloutKey, SeriesPoint, Tallied, Tally};
+use tidegate_store::store::VersionCounts;
+
+use super::state::{State, StoredTally, to_the_millisecond};
+use crate::guard::Guard;
+
+/// Most pages that are read at a time, as in DynamoDB.
+const PAGES_AT_A_TIME: usize = 250;
+
+impl State {
+    pub(crate) fn tally(&self, rollout: &RolloutKey, stream_shard: &str) -> Tally<Sums> {
+        let stored = self.rollout(rollout).and_then(|rollout| rollout.tallies.get(stream_shard));
+        stored.map(|stored| stored.tally.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn put_tally(
+        &mut self,
+        rollout: &RolloutKey,
+        stream_shard: &str,
+        before: Option<&Position>,
+        after: &Tally<Sums>,
+        now: Timestamp,
+    ) -> bool {
+        let is_guarded = self.keeps(Guard::PositionAsRead);
+        let tallies = &mut self.rollout_mut(rollout).tallies;
+        let position = tallies.get(stream_shard).and_then(|stored| stored.tally.position.as_ref());
+        if is_guarded && position != before {
+            return false;
+        }
+        let stored = StoredTally { tally: after.clone(), at: to_the_millisecond(now) };
+        tallies.insert(stream_shard.to_string(), stored);
+        true
+    }
+
+    pub(crate) fn tallied(&self, rollout: &RolloutKey) -> Tallied {
+        self.tallied_with(rollout, &BTreeMap::new())
+    }
+
+    /// The sums, with some tallies as they were before, by stream shard.
+    pub(crate) fn tallied_with(&self, rollout: &RolloutKey, old: &BTreeMap<&str, &Tally<Sums>>) -> Tallied {
+        let mut tallied = Tallied::default();
+        for (stream_shard, stored) in self.rollout(rollout).into_iter().flat_map(|rollout| &rollout.tallies) {
+            let tally = old.get(stream_shard.as_str()).copied().unwrap_or(&stored.tally);
+            tallied.sums.add(&tally.counts);
+            tallied.as_of = tallied.as_of.max(Some(stored.at));
+        }
+        tallied
+    }
+
+    pub(crate) fn version_tally(&self, product: &ProductId, stream_shard: &str) -> Tally<VersionCounts> {
+        self.product(product).and_then(|items| items.version_tallies.get(stream_shard)).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn put_version_tally(
+        &mut self,
+        product: &ProductId,
+        stream_shard: &str,
+        before: Option<&Position>,
+        after: &Tally<VersionCounts>,
+    ) -> bool {
+        let is_guarded = self.keeps(Guard::PositionAsRead);
+        let tallies = &mut self.product_mut(product).version_tallies;
+        let position = tallies.get(stream_shard).and_then(|tally| tally.position.as_ref());
+        if is_guarded && position != before {
+            return false;
+        }
+        tallies.insert(stream_shard.to_string(), after.clone());
+        true
+    }
+
+    pub(crate) fn version_counts(&self, product: &ProductId) -> VersionCounts {
+        let mut counts = VersionCounts::new();
+        for tally in self.product(product).into_iter().flat_map(|items| items.version_tallies.values()) {
+            for (version, devices) in &tally.counts {
+                *counts.entry(version.clone()).or_default() += devices;
+            }
+        }
+        counts.retain(|_, devices| *devices != 0);
+        counts
+    }
+
+    pub(crate) fn put_due_page(&mut self, rollout: &RolloutKey, page: &DuePage) {
+        self.rollout_mut(rollout).due_pages.insert(page.name.clone(), page.devices.clone());
+    }
+
+    pub(crate) fn due_pages(&self, rollout: &RolloutKey, end: Timestamp) -> Vec<DuePage> {
+        let end = DuePage::name_at(end);
+        let pages = self.rollout(rollout).into_iter().flat_map(|rollout| rollout.due_pages.range(..end.clone()));
+        let page =
+            |(name, devices): (&String, &Vec<DeviceId>)| DuePage { name: name.clone(), devices: devices.clone() };
+        pages.take(PAGES_AT_A_TIME).map(page).collect()
+    }
+
+    pub(crate) fn remove_due_page(&mut self, rollout: &RolloutKey, name: &str) {
+        self.rollout_mut(rollout).due_pages.remove(name);
+    }
+
+    pub(crate) fn put_entry(&mut self, rollout: &RolloutKey, entry: &OutcomeEntry) {
+        let key = (outcome_name(entry.outcome), entry.device.clone());
+        let entries = &mut self.rollout_mut(rollout).entries;
+        if entries.get(&key).is_none_or(|before| before.revision < entry.revision) {
+            entries.insert(key, entry.clone());
+        }
+    }
+
+    pub(crate) fn remove_entry(&mut self, rollout: &RolloutKey, device: &DeviceId, outcome: Outcome, revision: u64) {
+        let key = (outcome_name(outcome), device.clone());
+        let entries = &mut self.rollout_mut(rollout).entries;
+        if entries.get(&key).is_some_and(|before| before.revision < revision) {
+            entries.remove(&key);
+        }
+    }
+
+    pub(crate) fn record_series(&mut self, rollout: &RolloutKey, point: &SeriesPoint) {
+        let hour = point.at.as_second().div_euclid(3600);
+        let point = SeriesPoint { at: to_the_millisecond(point.at), ..*point };
+        self.rollout_mut(rollout).series.insert(hour, point);
+    }
+}
+
+fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Succeeded => "succeeded",
+        Outcome::Failed => "failed",
+        Outcome::TimedOut => "timed_out",
+    }
+}

@@ -1,0 +1,152 @@
+//! Changes of an update: the wish before the shards are shut, and the record after.
+
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use tidegate_core::shard::Gate;
+use tidegate_core::{ProductId, State, Version};
+
+use super::item::{self, n, s};
+use super::{DynamoStore, Expression, key, put_item, send, unbuilt, update_item};
+use crate::record::{AuditEntry, RolloutKey, UpdateRecord};
+use crate::store::{CloseRollouts, Expected, Shut, StoreError, Stored};
+
+impl CloseRollouts for DynamoStore {
+    async fn want(&self, update: &UpdateRecord, expected: Expected, audit: Option<&AuditEntry>) -> Stored<()> {
+        let mut change = Expression::default();
+        let wanted = item::update_to(update).remove("wanted");
+        change.put("wanted", wanted.unwrap_or(AttributeValue::Null(true)));
+        expect(&mut change, expected);
+        let halts = update.wanted.as_ref().is_some_and(|wanted| wanted.change.halts());
+        let mut head = Expression::default();
+        head.value(":one", n(1));
+        let mut text = "ADD revision :one".to_string();
+        if halts {
+            head.value(":halted", versions([update.rollout().version()]));
+            text.push_str(", halted :halted");
+        }
+        self.change_update(update, &change, self.head_update(update, text, &head)?, audit).await
+    }
+
+    async fn shut_shard(&self, rollout: &RolloutKey, shard: u16, gate: Gate, generation: u64) -> Stored<Shut> {
+        self.shut(rollout, shard, gate, generation).await
+    }
+
+    async fn record_change(&self, update: &UpdateRecord, expected: Expected, audit: Option<&AuditEntry>) -> Stored<()> {
+        let mut change = Expression::default();
+        let mut attributes = item::update_to(update);
+        for attribute in item::OPTIONAL_ATTRIBUTES {
+            if !attributes.contains_key(attribute) {
+                change.remove(attribute);
+            }
+        }
+        let mut sorted = attributes.drain().collect::<Vec<_>>();
+        sorted.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (attribute, value) in sorted {
+            change.put(&attribute, value);
+        }
+        expect(&mut change, expected);
+        let mut head = Expression::default();
+        head.value(":one", n(1));
+        let mut text = "ADD revision :one".to_string();
+        if update.state == State::Active {
+            // Nothing opens while the whole product is stopped.
+            head.condition("attribute_not_exists(stopped)");
+            head.value(":halted", versions([update.rollout().version()]));
+            text.push_str(" DELETE halted :halted");
+        }
+        self.change_update(update, &change, self.head_update(update, text, &head)?, audit).await
+    }
+}
+
+/// The record must be as it was read.
+fn expect(change: &mut Expression, expected: Expected) {
+    change.condition("generation = :expected");
+    change.value(":expected", n(expected.generation));
+    match expected.wanted {
+        None => change.condition("attribute_not_exists(wanted)"),
+        Some(generation) => {
+            change.condition("wanted.gen = :expected_wanted");
+            change.value(":expected_wanted", n(generation));
+        }
+    }
+}
+
+/// A set of versions.
+pub(super) fn versions<'a>(versions: impl IntoIterator<Item = &'a Version>) -> AttributeValue {
+    AttributeValue::Ss(versions.into_iter().map(ToString::to_string).collect())
+}
+
+impl DynamoStore {
+    fn head_update(&self, update: &UpdateRecord, text: String, head: &Expression) -> Stored<Update> {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key::head(&update.product)))
+            .update_expression(text)
+            .set_condition_expression(head.condition_text())
+            .set_expression_attribute_values(head.values());
+        update.build().map_err(unbuilt)
+    }
+
+    /// One transaction: the update, its head, and the audit entry.
+    async fn change_update(
+        &self,
+        update: &UpdateRecord,
+        change: &Expression,
+        head: Update,
+        audit: Option<&AuditEntry>,
+    ) -> Stored<()> {
+        let record = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key::update(&update.product, &update.version)))
+            .update_expression(change.text())
+            .set_condition_expression(change.condition_text())
+            .set_expression_attribute_names(change.names())
+            .set_expression_attribute_values(change.values())
+            .build()
+            .map_err(unbuilt)?;
+        let mut writes = vec![update_item(record), update_item(head)];
+        if let Some(entry) = audit {
+            writes.push(self.audit_put(&update.product, entry)?);
+        }
+        match self.transact("change an update", writes).await? {
+            true => Ok(()),
+            false => Err(StoreError::Conflict),
+        }
+    }
+
+    /// Sends a transaction; `false` if a condition failed.
+    pub(super) async fn transact(&self, what: &'static str, writes: Vec<TransactWriteItem>) -> Stored<bool> {
+        let transaction = self.client.transact_write_items().set_transact_items(Some(writes));
+        Ok(send::send(what, send::STOP, &transaction).await?.is_ok())
+    }
+
+    /// The put of an audit entry. An entry is never overwritten.
+    pub(super) fn audit_put(&self, product: &ProductId, entry: &AuditEntry) -> Stored<TransactWriteItem> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item::audit_to(product, entry)))
+            .condition_expression("attribute_not_exists(pk)");
+        Ok(put_item(put.build().map_err(unbuilt)?))
+    }
+
+    /// The put of the list entry of a product.
+    pub(super) fn product_put(&self, product: &ProductId) -> Stored<TransactWriteItem> {
+        let put = Put::builder().table_name(&self.table).set_item(Some(key::product(product)));
+        Ok(put_item(put.build().map_err(unbuilt)?))
+    }
+
+    /// The flag in a head that stops the whole product.
+    pub(super) fn stopped_update(&self, product: &ProductId, is_stopped: bool, who: &str) -> Stored<Update> {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key::head(product)))
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":one", n(1));
+        let update = match is_stopped {
+            true => update
+                .update_expression("SET stopped = :who ADD revision :one")
+                .expression_attribute_values(":who", s(who)),
+            false => update.update_expression("REMOVE stopped ADD revision :one"),
+        };
+        update.build().map_err(unbuilt)
+    }
+}

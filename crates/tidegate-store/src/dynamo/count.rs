@@ -1,0 +1,157 @@
+//! Tallies, due pages and lists: the writes of the function `count`.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use tidegate_core::count::Sums;
+use tidegate_core::status::Outcome;
+use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
+
+use super::item::{self, Fields, Item, n, s, time};
+use super::{DynamoStore, Expression, failed_item, key, send};
+use crate::record::{DuePage, OutcomeEntry, Position, RolloutKey, Tally};
+use crate::store::{CountStore, Stored, VersionCounts};
+
+impl CountStore for DynamoStore {
+    async fn tally(&self, rollout: &RolloutKey, stream_shard: &str) -> Stored<Tally<Sums>> {
+        let item = self.read_tally(key::tally(key::tallies(rollout), stream_shard)).await?;
+        match item::position_from(&item)? {
+            None => Ok(Tally::default()),
+            position => Ok(Tally { counts: item::sums_from(&item)?, position }),
+        }
+    }
+
+    async fn put_tally(
+        &self,
+        rollout: &RolloutKey,
+        stream_shard: &str,
+        before: Option<&Position>,
+        after: &Tally<Sums>,
+        now: Timestamp,
+    ) -> Stored<bool> {
+        let mut change = Expression::default();
+        for (attribute, value) in item::sums_to(&after.counts) {
+            change.put(attribute, value);
+        }
+        change.put("at", time(now));
+        let key = key::tally(key::tallies(rollout), stream_shard);
+        self.write_tally(key, before, after.position.as_ref(), change).await
+    }
+
+    async fn version_tally(&self, product: &ProductId, stream_shard: &str) -> Stored<Tally<VersionCounts>> {
+        let item = self.read_tally(key::tally(key::version_tallies(product), stream_shard)).await?;
+        match item::position_from(&item)? {
+            None => Ok(Tally::default()),
+            position => Ok(Tally { counts: Fields(&item).numbers_by("ver")?, position }),
+        }
+    }
+
+    async fn put_version_tally(
+        &self,
+        product: &ProductId,
+        stream_shard: &str,
+        before: Option<&Position>,
+        after: &Tally<VersionCounts>,
+    ) -> Stored<bool> {
+        let mut change = Expression::default();
+        let counts = after.counts.iter().map(|(version, devices)| (version.clone(), n(devices))).collect();
+        change.put("ver", AttributeValue::M(counts));
+        let key = key::tally(key::version_tallies(product), stream_shard);
+        self.write_tally(key, before, after.position.as_ref(), change).await
+    }
+
+    async fn put_due_page(&self, rollout: &RolloutKey, page: &DuePage) -> Stored<()> {
+        self.write_due_page(rollout, page).await
+    }
+
+    async fn put_entry(&self, rollout: &RolloutKey, entry: &OutcomeEntry) -> Stored<()> {
+        let mut item = key::outcome_entry(rollout, entry.outcome, &entry.device);
+        item.insert("rev".into(), n(entry.revision));
+        item.insert("attempts".into(), n(entry.attempts));
+        if let Some(message) = &entry.message {
+            item.insert("message".into(), s(message));
+        }
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(rev) OR rev < :rev")
+            .expression_attribute_values(":rev", n(entry.revision));
+        // A failed condition means that a later entry is there.
+        send::send("write a list entry", send::READ, &put).await.map(drop)
+    }
+
+    async fn remove_entry(
+        &self,
+        rollout: &RolloutKey,
+        device: &DeviceId,
+        outcome: Outcome,
+        revision: u64,
+    ) -> Stored<()> {
+        let delete = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(key::outcome_entry(rollout, outcome, device)))
+            .condition_expression("rev < :rev")
+            .expression_attribute_values(":rev", n(revision));
+        send::send("remove a list entry", send::READ, &delete).await.map(drop)
+    }
+
+    async fn mark_for_recount(&self, product: &ProductId, version: &Version) -> Stored<()> {
+        let update = self
+            .update(key::update(product, version))
+            .update_expression("SET needs_recount = :true")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":true", AttributeValue::Bool(true));
+        match send::send("mark for a recount", send::READ, &update).await? {
+            Ok(_) => Ok(()),
+            Err(refused) => failed_item(refused).map(drop),
+        }
+    }
+}
+
+impl DynamoStore {
+    async fn read_tally(&self, key: key::Key) -> Stored<Item> {
+        let read = self.client.get_item().table_name(&self.table).set_key(Some(key)).consistent_read(true);
+        let item = send::send_plain("read a tally", send::READ, &read).await?.item;
+        Ok(item.unwrap_or_default())
+    }
+
+    /// Replaces a tally together with its position, if nobody else has moved it.
+    async fn write_tally(
+        &self,
+        key: key::Key,
+        before: Option<&Position>,
+        after: Option<&Position>,
+        mut change: Expression,
+    ) -> Stored<bool> {
+        if let Some(after) = after {
+            change.put("pos", s(after.as_str()));
+        }
+        match before {
+            None => change.condition("attribute_not_exists(pos)"),
+            Some(before) => {
+                change.condition("pos = :before");
+                change.value(":before", s(before.as_str()));
+            }
+        }
+        let update = self
+            .update(key)
+            .update_expression(change.text())
+            .set_condition_expression(change.condition_text())
+            .set_expression_attribute_names(change.names())
+            .set_expression_attribute_values(change.values());
+        match send::send("write a tally", send::READ, &update).await? {
+            Ok(_) => Ok(true),
+            Err(refused) => failed_item(refused).map(|_| false),
+        }
+    }
+
+    pub(super) async fn write_due_page(&self, rollout: &RolloutKey, page: &DuePage) -> Stored<()> {
+        let mut item = key::due_page(rollout, &page.name);
+        let ids = page.devices.iter().map(|device| s(device.as_str())).collect();
+        item.insert("ids".into(), AttributeValue::L(ids));
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        send::send_plain("write a due page", send::READ, &put).await.map(drop)
+    }
+}

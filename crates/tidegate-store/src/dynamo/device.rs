@@ -1,0 +1,195 @@
+//! A device's item, and its `device.json` beside it.
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure as OnFailure};
+use tidegate_core::{Claim, DeviceId, ProductId, Version};
+
+use super::item::{self, Fields, Item, n, s, time};
+use super::{DynamoStore, Expression, failed_item, key, send};
+use crate::record::{ClaimChange, DeviceWrite, Doc, KnownDevice, Seen};
+use crate::store::{Freshness, Include, ReadDevices, ReportStore, Stored, WriteDevices, Written};
+
+impl ReadDevices for DynamoStore {
+    async fn device(
+        &self,
+        product: &ProductId,
+        device: &DeviceId,
+        include: Include,
+        freshness: Freshness,
+    ) -> Stored<KnownDevice> {
+        let items = match include {
+            Include::Item => {
+                let read = self
+                    .client
+                    .get_item()
+                    .table_name(&self.table)
+                    .set_key(Some(key::device(product, device)))
+                    .consistent_read(freshness == Freshness::Strong);
+                let read = send::send_plain("read a device", send::DEVICE, &read).await?;
+                read.item.into_iter().collect()
+            }
+            Include::ItemAndDoc => self.query(&key::device_partition(product, device), None, freshness).await?,
+        };
+        let mut known = KnownDevice::default();
+        let mut attributes = None;
+        for item in &items {
+            match Fields(item).text("sk")? {
+                // An unreadable record could hide a revocation, so the read fails.
+                key::DEVICE => known = item::known_from(product, item)?,
+                key::DOC => attributes = Some(Fields(item).text("json")?.to_string()),
+                _ => {}
+            }
+        }
+        if let Some(record) = &mut known.record {
+            record.attributes = attributes;
+        }
+        Ok(known)
+    }
+}
+
+impl WriteDevices for DynamoStore {
+    async fn write_device(&self, write: &DeviceWrite) -> Stored<Written> {
+        if let Some(doc) = write.seen.as_ref().and_then(|seen| seen.doc.as_ref()) {
+            self.put_doc(&write.product, &write.device, doc).await?;
+        }
+        let change = device_change(write);
+        let update = self
+            .update(key::device(&write.product, &write.device))
+            .update_expression(change.text())
+            .set_condition_expression(change.condition_text())
+            .set_expression_attribute_names(change.names())
+            .set_expression_attribute_values(change.values())
+            .return_values_on_condition_check_failure(OnFailure::AllOld);
+        match send::send("write a device", send::DEVICE, &update).await? {
+            Ok(_) => Ok(Written::Yes),
+            Err(refused) => Ok(Written::OtherDevice(Box::new(found(&write.product, &failed_item(refused)?)?))),
+        }
+    }
+}
+
+impl ReportStore for DynamoStore {}
+
+impl DynamoStore {
+    /// Writes the `device.json` of a device, before the item that has its digests.
+    pub(super) async fn put_doc(&self, product: &ProductId, device: &DeviceId, doc: &Doc) -> Stored<()> {
+        let update = self
+            .update(key::doc(product, device))
+            .update_expression("SET json = :json")
+            .expression_attribute_values(":json", s(&doc.json));
+        send::send_plain("write a device.json", send::DEVICE, &update).await.map(drop)
+    }
+}
+
+/// The device that a failed condition shows.
+pub(super) fn found(product: &ProductId, item: &Item) -> Stored<KnownDevice> {
+    if item.is_empty() { Ok(KnownDevice::default()) } else { item::known_from(product, item) }
+}
+
+/// The update of a device's item.
+fn device_change(write: &DeviceWrite) -> Expression {
+    let mut change = Expression::default();
+    if write.is_known {
+        change.condition("attribute_exists(claims)");
+        change.set("rev", "rev + :one");
+        change.value(":one", n(1));
+    } else {
+        change.condition("attribute_not_exists(pk)");
+        create(&mut change, AttributeValue::M(Item::new()));
+    }
+    if let Some(seen) = &write.seen {
+        see(&mut change, &write.product, &write.device, seen);
+    }
+    for (number, claim) in write.claims.iter().enumerate() {
+        change_claim(&mut change, number, claim);
+    }
+    change
+}
+
+/// The first write of an item.
+pub(super) fn create(change: &mut Expression, claims: AttributeValue) {
+    change.put("rev", n(1));
+    change.put("claims", claims);
+}
+
+/// What a request says of its device.
+pub(super) fn see(change: &mut Expression, product: &ProductId, device: &DeviceId, seen: &Seen) {
+    change.put("version", s(&seen.version));
+    change.put("seen", time(seen.at));
+    change.set("#first", "if_not_exists(#first, :seen)");
+    change.name("#first", "first");
+    // The key of the index. Writing the same value again costs nothing there.
+    change.put("on", s(key::on_version_of(product, &seen.version, device)));
+    change.put("id", s(device.as_str()));
+    if let Some(doc) = &seen.doc {
+        change.put("all", n(doc.digests.all));
+        change.put("named", n(doc.digests.named));
+        change.put("doc_at", time(seen.at));
+    }
+}
+
+/// The condition that a claim is as it was read: its epoch, attempt, state, place and counted outcome. Epoch and state
+/// alone would let a stale writer put back a place that was released meanwhile. A renewal keeps all of them except the
+/// number of the attempt: without it, a sweep that read the claim before would end the renewed reservation.
+pub(super) fn claim_as_read(change: &mut Expression, number: usize, before: &Claim) {
+    let path = claim_path(change, number, &before.version);
+    for (field, placeholder, value) in [
+        ("e", "e", n(before.epoch)),
+        ("a", "a", n(before.attempts)),
+        ("s", "s", s(item::claim_state(before.state))),
+        ("pl", "pl", AttributeValue::Bool(before.holds_place)),
+    ] {
+        change.condition(format!("{path}.{field} = :{placeholder}{number}"));
+        change.value(&format!(":{placeholder}{number}"), value);
+    }
+    match before.counted {
+        Some(counted) => {
+            change.condition(format!("{path}.b = :b{number}"));
+            change.value(&format!(":b{number}"), s(item::outcome(counted)));
+        }
+        None => change.condition(format!("attribute_not_exists({path}.b)")),
+    }
+}
+
+/// Path of a claim in the item.
+pub(super) fn claim_path(change: &mut Expression, number: usize, version: &Version) -> String {
+    change.name(&format!("#c{number}"), item::claim_key(version));
+    format!("claims.#c{number}")
+}
+
+/// The change of one claim: only its fields that differ are set.
+fn change_claim(change: &mut Expression, number: usize, claim: &ClaimChange) {
+    let ClaimChange { before, after, note } = claim;
+    claim_as_read(change, number, before);
+    let path = claim_path(change, number, &before.version);
+    let mut set = |field: &str, value: AttributeValue| {
+        let placeholder = format!(":{field}{number}x");
+        change.set(&format!("{path}.{field}"), &placeholder);
+        change.value(&placeholder, value);
+    };
+    if before.state != after.state {
+        set("s", s(item::claim_state(after.state)));
+    }
+    if before.holds_place != after.holds_place {
+        set("pl", AttributeValue::Bool(after.holds_place));
+    }
+    if before.attempts != after.attempts {
+        set("a", n(after.attempts));
+    }
+    if let Some(counted) = after.counted.filter(|_| before.counted != after.counted) {
+        set("b", s(item::outcome(counted)));
+    }
+    if before.backed_out != after.backed_out {
+        set("bo", AttributeValue::Bool(after.backed_out));
+    }
+    if before.consented != after.consented {
+        set("co", AttributeValue::Bool(after.consented));
+    }
+    if let Some(note) = note {
+        set("st", s(&note.status));
+        if let Some(progress) = note.progress {
+            set("p", n(progress));
+        }
+        if let Some(message) = &note.message {
+            set("m", s(message));
+        }
+    }
+}
