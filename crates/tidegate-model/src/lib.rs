@@ -1,10 +1,10 @@
-//! Bounded model of the reservation protocol: limits, claims, reports, the sweep, and changes of a rollout, in every
+//! Bounded model of the storage protocol: grants, claims, `count`, the sweep, stops, edits, heads and repair, in every
 //! order.
 //!
-//! This library is empty. The model is in `tests/model`, beside the searches that use it, so that the model checker is
-//! a dependency of tests only:
+//! This library is empty. The model is in `tests/protocol/model`, beside the searches that use it, so that the model
+//! checker is a dependency of tests only:
 //!
 //! ```text
-//! cargo test -p tidegate-model -- --nocapture                       # complete, in under a minute
-//! TIDEGATE_MODEL=full cargo test -p tidegate-model -- --nocapture   # complete, in minutes
+//! cargo test -p tidegate-model -- --nocapture                       # the beginning of each search, in about a minute
+//! TIDEGATE_MODEL=full cargo test -p tidegate-model -- --nocapture   # most searches complete, in minutes
 //! ```
