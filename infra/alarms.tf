@@ -3,14 +3,14 @@ locals {
   namespace = "Tidegate"
 
   # The read and write calls on the table. CloudWatch counts server errors per call.
-  table_operations = ["GetItem", "PutItem", "Query", "TransactWriteItems", "UpdateItem"]
+  table_operations = ["BatchGetItem", "DeleteItem", "GetItem", "PutItem", "Query", "TransactWriteItems", "UpdateItem"]
 
   # The metric of a throttled index has the index's name.
   throttle_metrics = {
     reads        = { metric = "ReadThrottleEvents", dimensions = { TableName = aws_dynamodb_table.this.name } }
     writes       = { metric = "WriteThrottleEvents", dimensions = { TableName = aws_dynamodb_table.this.name } }
-    index_reads  = { metric = "ReadThrottleEvents", dimensions = { TableName = aws_dynamodb_table.this.name, GlobalSecondaryIndexName = "listing" } }
-    index_writes = { metric = "WriteThrottleEvents", dimensions = { TableName = aws_dynamodb_table.this.name, GlobalSecondaryIndexName = "listing" } }
+    index_reads  = { metric = "ReadThrottleEvents", dimensions = { TableName = aws_dynamodb_table.this.name, GlobalSecondaryIndexName = "versions" } }
+    index_writes = { metric = "WriteThrottleEvents", dimensions = { TableName = aws_dynamodb_table.this.name, GlobalSecondaryIndexName = "versions" } }
   }
 
   # Each alarm begins when a sum per minute exceeds `most` in `of` of the last `last` minutes.
@@ -47,14 +47,41 @@ locals {
         namespace   = local.namespace, metric = "RecordsFailed", dimensions = {}
         most        = 0, of = 3, last = 5
       }
+      # In these two cases one is enough: a number of a rollout is wrong until somebody repairs it.
+      unreadable-records = {
+        description = "count could not read a record of the stream; its log names the item. Rollouts of that product get no more places until a repair."
+        namespace   = local.namespace, metric = "UnreadableRecords", dimensions = {}
+        most        = 0, of = 1, last = 1
+      }
+      drift = {
+        description = "A recount found other numbers than count has. The log names the rollout and both numbers."
+        namespace   = local.namespace, metric = "Drift", dimensions = {}
+        most        = 0, of = 1, last = 1
+      }
     },
   )
 
+  # The age of the newest record in a batch that Lambda sends to count. A batch that fails is sent again and gets older.
+  age_alarms = {
+    # 5 minutes are sixty batching windows.
+    count-late = {
+      description = "count is more than 5 minutes behind the table. Rollouts get no more places until it has caught up; no device too many gets an update. Its log and its errors say why."
+      most_ms     = 5 * 60 * 1000, of = 3, last = 5
+    }
+    # DynamoDB deletes records after 24 hours.
+    count-losing = {
+      description = "count is more than 20 hours behind the table, and after 24 hours DynamoDB deletes the records. Make count work again now; if records were lost, run tidegate repair --check."
+      most_ms     = 20 * 3600 * 1000, of = 1, last = 1
+    }
+  }
+
   alarm_names = sort(concat(
     [for alarm in aws_cloudwatch_metric_alarm.count : alarm.alarm_name],
+    [for alarm in aws_cloudwatch_metric_alarm.age : alarm.alarm_name],
     [
       aws_cloudwatch_metric_alarm.check_p99.alarm_name,
       aws_cloudwatch_metric_alarm.sweep_late.alarm_name,
+      aws_cloudwatch_metric_alarm.sweep_slow.alarm_name,
       aws_cloudwatch_metric_alarm.dead_letters.alarm_name,
       aws_cloudwatch_metric_alarm.table_throttles.alarm_name,
       aws_cloudwatch_metric_alarm.table_errors.alarm_name,
@@ -79,6 +106,26 @@ resource "aws_cloudwatch_metric_alarm" "count" {
   treat_missing_data  = "notBreaching"
   alarm_actions       = var.alarm_actions
   ok_actions          = var.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "age" {
+  for_each = local.age_alarms
+
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = each.value.description
+  namespace           = "AWS/Lambda"
+  metric_name         = "IteratorAge"
+  dimensions          = { FunctionName = module.function["count"].function_name }
+  statistic           = "Maximum"
+  period              = 60
+  datapoints_to_alarm = each.value.of
+  evaluation_periods  = each.value.last
+  threshold           = each.value.most_ms
+  comparison_operator = "GreaterThanThreshold"
+  # Without changes of devices there are no batches.
+  treat_missing_data = "notBreaching"
+  alarm_actions      = var.alarm_actions
+  ok_actions         = var.alarm_actions
 }
 
 resource "aws_cloudwatch_metric_alarm" "check_p99" {
@@ -113,6 +160,23 @@ resource "aws_cloudwatch_metric_alarm" "sweep_late" {
   comparison_operator = "LessThanThreshold"
   # A sweep that does not run sends no data.
   treat_missing_data = "breaching"
+  alarm_actions      = var.alarm_actions
+  ok_actions         = var.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "sweep_slow" {
+  alarm_name          = "${var.name}-sweep-slow"
+  alarm_description   = "Sweeps take longer than the minute between them: silent devices and interrupted stops wait. The sweep's log names the product that takes the time."
+  namespace           = local.namespace
+  metric_name         = "SweepMs"
+  statistic           = "Maximum"
+  period              = 60
+  datapoints_to_alarm = 3
+  evaluation_periods  = 5
+  threshold           = 60000
+  comparison_operator = "GreaterThanThreshold"
+  # The alarm sweep-late begins if there is no sweep at all.
+  treat_missing_data = "notBreaching"
   alarm_actions      = var.alarm_actions
   ok_actions         = var.alarm_actions
 }

@@ -21,6 +21,21 @@ locals {
       metrics = [[local.namespace, "CatalogsUnreadable"], [{ expression = "SEARCH('{${local.namespace},Product} MetricName=\"CatalogsUnreadable\"', 'Sum', 60)", label = "" }]]
     },
     {
+      title   = "Age of the newest record that count gets, in ms"
+      stat    = "Maximum"
+      metrics = [["AWS/Lambda", "IteratorAge", "FunctionName", module.function["count"].function_name]]
+    },
+    {
+      title   = "Records that could not be counted"
+      stat    = "Sum"
+      metrics = [for metric in ["UnreadableRecords", "Drift", "SchemaAhead"] : [local.namespace, metric]]
+    },
+    {
+      title   = "Duration of the sweeps in ms"
+      stat    = "Maximum"
+      metrics = [[local.namespace, "SweepMs"]]
+    },
+    {
       title   = "Sweeps"
       stat    = "Sum"
       metrics = [[local.namespace, "SweepFinished"], [local.namespace, "RecordsFailed"]]

@@ -16,22 +16,26 @@ resource "aws_dynamodb_table" "this" {
   }
 
   attribute {
-    name = "index_pk"
+    name = "on"
     type = "S"
   }
 
   attribute {
-    name = "index_sk"
+    name = "id"
     type = "S"
   }
 
-  # A sparse index: only reserved claims, and devices by version, have its keys.
+  # The devices by version. A sparse index: only items of devices have its keys.
   global_secondary_index {
-    name            = "listing"
-    hash_key        = "index_pk"
-    range_key       = "index_sk"
+    name            = "versions"
+    hash_key        = "on"
+    range_key       = "id"
     projection_type = "KEYS_ONLY"
   }
+
+  # `count` compares the old image of a device with the new one.
+  stream_enabled   = true
+  stream_view_type = "NEW_AND_OLD_IMAGES"
 
   point_in_time_recovery {
     enabled = true

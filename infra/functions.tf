@@ -4,18 +4,71 @@ locals {
   catalogs_arn = "${aws_s3_bucket.images.arn}/catalogs/*"
   secret_arns  = { token_keys = aws_secretsmanager_secret.token_keys.arn, cdn_key = one(aws_secretsmanager_secret.cdn_key[*].arn) }
 
-  # All actions that crates/tidegate-store needs. They are the same four for every function.
-  # dynamodb:LeadingKeys cannot separate the functions: every partition key begins with its product.
-  table_statement = {
-    Sid      = "Table"
-    Action   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"]
+  # What each function may do with which kinds of items: a list of keys for each list of actions. Each partition key
+  # begins with its kind (crates/tidegate-store/src/dynamo/key.rs): d device, l list of devices by state, o outbox,
+  # p product with its updates, q deferrals, r series, s shard, t tally, u due page, x audit. A transaction needs the
+  # actions of its items.
+  table_access = {
+    check = {
+      Read   = { actions = ["GetItem", "Query"], keys = ["#products", "d#*", "p#*", "s#*"] }
+      Update = { actions = ["UpdateItem"], keys = ["d#*", "q#*", "s#*"] }
+    }
+    report = {
+      Read   = { actions = ["GetItem"], keys = ["d#*", "p#*"] }
+      Update = { actions = ["UpdateItem"], keys = ["d#*"] }
+    }
+    # It learns about devices from the stream alone.
+    count = {
+      Read   = { actions = ["GetItem", "Query"], keys = ["p#*", "t#*"] }
+      Update = { actions = ["UpdateItem"], keys = ["p#*", "s#*", "t#*"] }
+      Put    = { actions = ["PutItem"], keys = ["l#*", "u#*", "x#*"] }
+      Delete = { actions = ["DeleteItem"], keys = ["l#*"] }
+    }
+    publish = {
+      Read   = { actions = ["GetItem", "Query"], keys = ["d#*", "p#*", "q#*", "r#*", "s#*", "t#*", "x#*"] }
+      Update = { actions = ["UpdateItem"], keys = ["d#*", "p#*", "s#*"] }
+      Put    = { actions = ["PutItem"], keys = ["#products", "p#*", "x#*"] }
+    }
+    sweep = {
+      Read   = { actions = ["BatchGetItem", "GetItem", "Query"], keys = ["#products", "d#*", "p#*", "s#*", "t#*", "u#*"] }
+      Update = { actions = ["UpdateItem"], keys = ["d#*", "p#*", "s#*"] }
+      Put    = { actions = ["PutItem"], keys = ["r#*", "u#*", "x#*"] }
+      Delete = { actions = ["DeleteItem"], keys = ["u#*"] }
+    }
+  }
+
+  # ForAllValues also holds for a request without leading keys. Only Scan and PartiQL are such requests: no function may
+  # make them, except for the scan of the weekly recount.
+  table_statements = { for function, access in local.table_access : function => [for name, access in access : {
+    Sid       = name
+    Action    = [for action in access.actions : "dynamodb:${action}"]
+    Resource  = [local.table_arn]
+    Condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = access.keys } }
+  }] }
+
+  # `check` may ask the sweep for a catalog. In a product's items it may touch only these attributes.
+  ask_for_catalog_statement = {
+    Sid      = "AskForCatalog"
+    Action   = ["dynamodb:UpdateItem"]
+    Resource = [local.table_arn]
+    Condition = {
+      "ForAllValues:StringLike"   = { "dynamodb:LeadingKeys" = ["p#*"] }
+      "ForAllValues:StringEquals" = { "dynamodb:Attributes" = ["catalog_name", "catalog_revision", "pk", "sk"] }
+      "StringEqualsIfExists"      = { "dynamodb:ReturnValues" = ["NONE"] }
+    }
+  }
+
+  # The weekly recount reads every device.
+  recount_statement = {
+    Sid      = "Recount"
+    Action   = ["dynamodb:Scan"]
     Resource = [local.table_arn]
   }
 
   index_statement = {
     Sid      = "Index"
     Action   = ["dynamodb:Query"]
-    Resource = ["${local.table_arn}/index/listing"]
+    Resource = ["${local.table_arn}/index/versions"]
   }
 
   token_keys_statement = {
@@ -56,7 +109,7 @@ locals {
     Resource = [local.catalogs_arn]
   }
 
-  # A function that changes an update writes a new catalog and deletes the one before the last.
+  # Only `publish` and `sweep` compile. They write a new catalog and delete the one before the last.
   compile_statement = {
     Sid      = "CompileCatalogs"
     Action   = ["s3:DeleteObject", "s3:PutObject"]
@@ -95,14 +148,22 @@ locals {
       memory_mb            = var.memory_mb.check
       reserved_concurrency = var.check_reserved_concurrency
       environment          = merge(local.store_environment, local.token_environment, local.poll_environment, local.cdn_environment)
-      statements           = concat([local.table_statement, local.token_keys_statement, local.catalogs_statement], local.download_statements)
+      statements           = concat(local.table_statements.check, [local.ask_for_catalog_statement, local.token_keys_statement, local.catalogs_statement], local.download_statements)
     }
     report = {
       timeout_s            = 10
       memory_mb            = var.memory_mb.report
       reserved_concurrency = null
       environment          = merge(local.store_environment, local.token_environment)
-      statements           = [local.table_statement, local.token_keys_statement, local.compile_statement]
+      statements           = concat(local.table_statements.report, [local.token_keys_statement])
+    }
+    count = {
+      # A full batch writes a few thousand items. Lambda sends nothing else of that stream shard meanwhile.
+      timeout_s            = 120
+      memory_mb            = var.memory_mb.count
+      reserved_concurrency = null
+      environment          = local.store_environment
+      statements           = concat(local.table_statements.count, [local.stream_statement])
     }
     publish = {
       # API Gateway waits at most 30 seconds.
@@ -110,7 +171,7 @@ locals {
       memory_mb            = var.memory_mb.publish
       reserved_concurrency = null
       environment          = merge(local.store_environment, local.token_environment)
-      statements           = concat([local.table_statement, local.index_statement, local.token_keys_statement, local.compile_statement], local.upload_statements)
+      statements           = concat(local.table_statements.publish, [local.index_statement, local.token_keys_statement, local.compile_statement], local.upload_statements)
     }
     sweep = {
       timeout_s = 300
@@ -119,7 +180,7 @@ locals {
       # and a new account with a quota of 10 may reserve nothing.
       reserved_concurrency = null
       environment          = local.store_environment
-      statements           = [local.table_statement, local.index_statement, local.compile_statement, local.dead_letters_statement]
+      statements           = concat(local.table_statements.sweep, [local.recount_statement, local.compile_statement, local.dead_letters_statement])
     }
   }
 }

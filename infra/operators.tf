@@ -8,6 +8,7 @@ locals {
   stop_calls = [
     "POST/v1/products/*/updates/*/pause",
     "POST/v1/products/*/updates/*/abort",
+    "POST/v1/products/*/stop",
   ]
 
   operator_calls = {
@@ -24,6 +25,7 @@ locals {
       "POST/v1/products/*/updates/*/resume",
       "POST/v1/products/*/updates/*/complete",
       "POST/v1/products/*/updates/*/withdraw",
+      "POST/v1/products/*/resume-stopped",
       "PUT/v1/products/*/token",
       "DELETE/v1/products/*/devices/*/token",
       # A product's settings of device authentication; IAM cannot separate them from an update's settings.
@@ -36,7 +38,7 @@ locals {
 
   operator_descriptions = {
     viewer    = "Looks at updates, devices, metrics and the audit log."
-    publisher = "Viewer who creates drafts, edits rollouts, and may pause and abort."
+    publisher = "Viewer who creates drafts, edits rollouts, and may pause, abort and stop."
     approver  = "Viewer who activates and steers rollouts, issues tokens, and sets what a product allows."
   }
 }

@@ -72,6 +72,35 @@ resource "aws_scheduler_schedule" "sweep" {
   depends_on = [aws_iam_role_policy.schedule]
 }
 
+# Once a week, all devices are compared with the counts that follow the stream.
+resource "aws_scheduler_schedule" "recount" {
+  name                = "${var.name}-recount"
+  description         = "Compares the counts with the devices."
+  schedule_expression = "rate(7 days)"
+
+  flexible_time_window {
+    mode                      = "FLEXIBLE"
+    maximum_window_in_minutes = 60
+  }
+
+  target {
+    arn      = module.function["sweep"].alias_arn
+    role_arn = aws_iam_role.schedule.arn
+    input    = jsonencode({ recount = true })
+
+    retry_policy {
+      maximum_event_age_in_seconds = 3600
+      maximum_retry_attempts       = 2
+    }
+
+    dead_letter_config {
+      arn = aws_sqs_queue.dead_letters.arn
+    }
+  }
+
+  depends_on = [aws_iam_role_policy.schedule]
+}
+
 # The scheduler itself queues sweeps that could not start. This queues sweeps that started and failed.
 resource "aws_lambda_function_event_invoke_config" "sweep" {
   function_name = module.function["sweep"].function_name

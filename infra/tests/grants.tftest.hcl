@@ -20,7 +20,7 @@ override_data {
 override_resource {
   target          = aws_dynamodb_table.this
   override_during = plan
-  values          = { arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate" }
+  values          = { arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate", stream_arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/stream/2026-11-28T00:00:00.000" }
 }
 
 override_resource {
@@ -90,6 +90,18 @@ override_resource {
 }
 
 override_resource {
+  target          = module.function["count"].aws_cloudwatch_log_group.this
+  override_during = plan
+  values          = { arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-count" }
+}
+
+override_resource {
+  target          = module.function["count"].aws_lambda_alias.live
+  override_during = plan
+  values          = { arn = "arn:aws:lambda:eu-west-1:123456789012:function:tidegate-count:live", invoke_arn = "arn:aws:apigateway:eu-west-1:lambda:path/2015-03-31/functions/arn:aws:lambda:eu-west-1:123456789012:function:tidegate-count:live/invocations" }
+}
+
+override_resource {
   target          = module.function["publish"].aws_cloudwatch_log_group.this
   override_during = plan
   values          = { arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-publish" }
@@ -125,13 +137,13 @@ run "check_may_do_this_and_nothing_else" {
   assert {
     condition = sort(flatten([
       for statement in jsondecode(output.functions["check"].policy).Statement : [
-        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}"]
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringEquals"]["dynamodb:Attributes"])}", "")}"]
       ]
       ])) == sort([
-      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products d#* p#* s#*",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products d#* p#* s#*",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* q#* s#*",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#* in catalog_name catalog_revision pk sk",
       "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf",
       "Allow s3:GetObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
       "Allow s3:GetObjectVersion arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
@@ -148,20 +160,41 @@ run "report_may_do_this_and_nothing_else" {
   assert {
     condition = sort(flatten([
       for statement in jsondecode(output.functions["report"].policy).Statement : [
-        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}"]
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringEquals"]["dynamodb:Attributes"])}", "")}"]
       ]
       ])) == sort([
-      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#*",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#*",
       "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf",
-      "Allow s3:DeleteObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
-      "Allow s3:PutObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
       "Allow logs:CreateLogStream arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-report:*",
       "Allow logs:PutLogEvents arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-report:*",
     ])
     error_message = "report may do something else: ${output.functions["report"].policy}"
+  }
+}
+
+run "count_may_do_this_and_nothing_else" {
+  command = plan
+
+  assert {
+    condition = sort(flatten([
+      for statement in jsondecode(output.functions["count"].policy).Statement : [
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringEquals"]["dynamodb:Attributes"])}", "")}"]
+      ]
+      ])) == sort([
+      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#* t#*",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#* t#*",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#* s#* t#*",
+      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for l#* u#* x#*",
+      "Allow dynamodb:DeleteItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for l#*",
+      "Allow dynamodb:DescribeStream arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/stream/*",
+      "Allow dynamodb:GetRecords arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/stream/*",
+      "Allow dynamodb:GetShardIterator arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/stream/*",
+      "Allow dynamodb:ListStreams arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/stream/*",
+      "Allow logs:CreateLogStream arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-count:*",
+      "Allow logs:PutLogEvents arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-count:*",
+    ])
+    error_message = "count may do something else: ${output.functions["count"].policy}"
   }
 }
 
@@ -171,14 +204,14 @@ run "publish_may_do_this_and_nothing_else" {
   assert {
     condition = sort(flatten([
       for statement in jsondecode(output.functions["publish"].policy).Statement : [
-        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}"]
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringEquals"]["dynamodb:Attributes"])}", "")}"]
       ]
       ])) == sort([
-      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/index/listing",
+      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#* q#* r#* s#* t#* x#*",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#* q#* r#* s#* t#* x#*",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#* s#*",
+      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products p#* x#*",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/index/versions",
       "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf",
       "Allow s3:DeleteObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
       "Allow s3:PutObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
@@ -198,14 +231,16 @@ run "sweep_may_do_this_and_nothing_else" {
   assert {
     condition = sort(flatten([
       for statement in jsondecode(output.functions["sweep"].policy).Statement : [
-        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}"]
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringEquals"]["dynamodb:Attributes"])}", "")}"]
       ]
       ])) == sort([
-      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/index/listing",
+      "Allow dynamodb:BatchGetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products d#* p#* s#* t#* u#*",
+      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products d#* p#* s#* t#* u#*",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products d#* p#* s#* t#* u#*",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#* s#*",
+      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for r#* u#* x#*",
+      "Allow dynamodb:DeleteItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for u#*",
+      "Allow dynamodb:Scan arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
       "Allow s3:DeleteObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
       "Allow s3:PutObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
       "Allow sqs:SendMessage arn:aws:sqs:eu-west-1:123456789012:tidegate-dead-letters",
@@ -226,13 +261,13 @@ run "with_a_cdn_check_signs_no_url_of_the_bucket" {
   assert {
     condition = sort(flatten([
       for statement in jsondecode(output.functions["check"].policy).Statement : [
-        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}"]
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringEquals"]["dynamodb:Attributes"])}", "")}"]
       ]
       ])) == sort([
-      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
-      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
+      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products d#* p#* s#*",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products d#* p#* s#*",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* q#* s#*",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#* in catalog_name catalog_revision pk sk",
       "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf",
       "Allow s3:GetObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
       "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/cdn-key-AbCdEf",
@@ -288,6 +323,7 @@ run "a_publisher_may_call_this_and_nothing_else" {
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/GET/otao/api/v1/applications/*",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/pause",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/abort",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/stop",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PATCH/v1/products/*/updates/*",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/otao/api/v1/applications/*/software",
@@ -309,10 +345,12 @@ run "an_approver_may_call_this_and_nothing_else" {
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/GET/otao/api/v1/applications/*",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/pause",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/abort",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/stop",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/activate",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/resume",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/complete",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/withdraw",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/resume-stopped",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PUT/v1/products/*/token",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/v1/products/*/devices/*/token",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PATCH/v1/products/*",
@@ -328,9 +366,58 @@ run "a_publisher_cannot_start_what_they_wrote" {
 
   assert {
     condition = !anytrue([
-      for call in local.operator_calls.publisher : anytrue([for verb in ["activate", "resume", "withdraw", "complete", "token"] : endswith(call, verb)])
+      for call in local.operator_calls.publisher : anytrue([for verb in ["activate", "resume", "resume-stopped", "withdraw", "complete", "token"] : endswith(call, verb)])
     ])
     error_message = "a publisher may call ${jsonencode(local.operator_calls.publisher)}"
+  }
+}
+
+run "every_statement_on_the_table_names_its_items" {
+  command = plan
+
+  # The weekly recount reads all items: a scan has no leading keys.
+  assert {
+    condition     = { for name, function in output.functions : name => [for statement in jsondecode(function.policy).Statement : statement.Resource if statement.Sid == "Recount"] if strcontains(function.policy, "dynamodb:Scan") } == { sweep = [["arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate"]] }
+    error_message = "another function than the sweep may scan, or another table"
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for function in output.functions : [
+        for statement in jsondecode(function.policy).Statement : [
+          can(statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]),
+          length(setsubtract(keys(try(statement.Condition, {})), ["ForAllValues:StringEquals", "ForAllValues:StringLike", "StringEqualsIfExists"])) == 0,
+          !contains(statement.Action, "dynamodb:Scan"),
+        ] if contains(statement.Resource, "arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate") && statement.Action != ["dynamodb:Scan"]
+      ]
+    ]))
+    error_message = "a function may do something with every item of the table"
+  }
+
+  assert {
+    condition     = alltrue(flatten([for access in values(local.table_access) : [for grant in values(access) : [for key in grant.keys : can(regex("^([a-z]#[*]|#products)$", key))]]]))
+    error_message = "a pattern does not name exactly one kind of item: ${jsonencode(local.table_access)}"
+  }
+}
+
+run "only_publish_and_the_sweep_compile_and_only_they_and_count_steer" {
+  command = plan
+
+  assert {
+    condition     = [for name, function in output.functions : name if strcontains(function.policy, "s3:PutObject") && strcontains(function.policy, "catalogs/*")] == ["publish", "sweep"]
+    error_message = "another function may write catalogs"
+  }
+
+  # Only a grant and those who open, shut or raise may write a shard.
+  assert {
+    condition     = [for name, access in local.table_access : name if contains(flatten([for grant in values(access) : grant.keys if !contains(grant.actions, "GetItem")]), "s#*")] == ["check", "count", "publish", "sweep"]
+    error_message = "another function may write shards"
+  }
+
+  # The audit log is only added to.
+  assert {
+    condition     = !anytrue(flatten([for access in values(local.table_access) : [for grant in values(access) : contains(grant.keys, "x#*") if length(setintersection(grant.actions, ["DeleteItem", "UpdateItem"])) > 0]]))
+    error_message = "a function may change entries of the audit log"
   }
 }
 

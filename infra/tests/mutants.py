@@ -11,7 +11,16 @@ REPOSITORY = INFRA.parent
 
 # Description, file, old text, new text, and the check that must fail.
 MUTANTS = [
-    ("check may delete items", "functions.tf", '["dynamodb:GetItem", "dynamodb:PutItem"', '["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"', "grants"),
+    ("report may write shards", "functions.tf", 'Update = { actions = ["UpdateItem"], keys = ["d#*"] }', 'Update = { actions = ["UpdateItem"], keys = ["d#*", "s#*"] }', "grants"),
+    ("check may stop a product", "functions.tf", '["catalog_name", "catalog_revision", "pk", "sk"]', '["catalog_name", "catalog_revision", "pk", "sk", "stopped"]', "grants"),
+    ("count may delete due pages", "functions.tf", 'Delete = { actions = ["DeleteItem"], keys = ["l#*"] }', 'Delete = { actions = ["DeleteItem"], keys = ["l#*", "u#*"] }', "grants"),
+    ("a statement on the table is for every item", "functions.tf", '    Condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = access.keys } }\n', "    Condition = null\n", "grants"),
+    ("count may not read the stream", "functions.tf", "concat(local.table_statements.count, [local.stream_statement])", "local.table_statements.count", "grants"),
+    ("count's batches do not name their stream shard", "stream.tf", "tumbling_window_in_seconds = 900", "tumbling_window_in_seconds = 0", "stack"),
+    ("a failed batch is given up", "stream.tf", "maximum_retry_attempts         = -1", "maximum_retry_attempts         = 100", "stack"),
+    ("a failed batch is split", "stream.tf", "bisect_batch_on_function_error = false", "bisect_batch_on_function_error = true", "stack"),
+    ("count begins with what comes after it", "stream.tf", '"TRIM_HORIZON"', '"LATEST"', "stack"),
+    ("records are lost before an alarm", "alarms.tf", "20 * 3600 * 1000", "30 * 3600 * 1000", "stack"),
     ("check may read every image", "functions.tf", 'Action   = ["s3:GetObjectVersion"]', 'Action   = ["s3:GetObject", "s3:GetObjectVersion"]', "grants"),
     ("publish cannot see that an image is missing", "functions.tf", 'Action   = ["s3:ListBucket"]', 'Action   = ["s3:GetBucketLocation"]', "grants"),
     ("check may write catalogs", "functions.tf", 'Action   = ["s3:GetObject"]\n    Resource = [local.catalogs_arn]', 'Action   = ["s3:GetObject", "s3:PutObject"]\n    Resource = [local.catalogs_arn]', "grants"),
@@ -21,9 +30,11 @@ MUTANTS = [
     ("plain HTTP reaches the bucket", "images.tf", '"aws:SecureTransport" = "false"', '"aws:SecureTransport" = "true"', "grants"),
     ("the API's own address stays open", "api.tf", "disable_execute_api_endpoint = var.domain != null", "disable_execute_api_endpoint = false", "stack"),
     ("a sweep that stopped is no alarm", "alarms.tf", 'treat_missing_data = "breaching"', 'treat_missing_data = "notBreaching"', "stack"),
+    ("the weekly schedule starts a sweep like the others", "schedule.tf", "jsonencode({ recount = true })", "jsonencode({ recount = false })", "stack"),
+    ("check may scan", "functions.tf", "concat(local.table_statements.check, [local.ask_for_catalog_statement,", "concat(local.table_statements.check, [local.recount_statement, local.ask_for_catalog_statement,", "grants"),
     ("old versions of images expire", "images.tf", "    abort_incomplete_multipart_upload {", "    noncurrent_version_expiration {\n      noncurrent_days = 90\n    }\n\n    abort_incomplete_multipart_upload {", "stack"),
     ("images expire as catalogs do", "images.tf", 'prefix = "catalogs/"', 'prefix = "images/"', "stack"),
-    ("the sweep does not know the bucket", "functions.tf", "environment          = local.store_environment", 'environment          = { for name, value in local.store_environment : name => value if name != "TIDEGATE_BUCKET" }', "stack"),
+    ("the sweep does not know the bucket", "functions.tf", "environment          = local.store_environment\n      statements           = concat(local.table_statements.sweep", 'environment          = { for name, value in local.store_environment : name => value if name != "TIDEGATE_BUCKET" }\n      statements           = concat(local.table_statements.sweep', "stack"),
     ("an operator's route is open to all", "routes.json", '"path": "/v1/products/{product}/versions", "function": "publish", "authorization": "AWS_IAM"', '"path": "/v1/products/{product}/versions", "function": "publish", "authorization": "NONE"', "stack"),
     ("a route is not taken from the table", "api.tf", "for_each = local.routes", 'for_each = { for route, to in local.routes : route => to if !endswith(route, "/versions") }', "routes"),
     ("a route is in no table", "locals.tf", 'jsondecode(file("${path.module}/routes.json"))', 'concat(jsondecode(file("${path.module}/routes.json")), [{ method = "GET", path = "/v1/products/{product}/secrets", function = "publish", authorization = "AWS_IAM" }])', "routes"),
@@ -31,7 +42,7 @@ MUTANTS = [
     ("the README keeps an old default", "variables.tf", "default     = 500", "default     = 900", "documents"),
     ("the bucket refuses URLs too soon", "images.tf", "oldest_download_s = 900", "oldest_download_s = 300", "constants"),
     ("the bucket may be destroyed", "images.tf", "prevent_destroy = true", "prevent_destroy = false", "constants"),
-    ("an action that does not exist", "functions.tf", '"dynamodb:UpdateItem"]', '"dynamodb:TransactWriteItems", "dynamodb:UpdateItem"]', "lint"),
+    ("an action that does not exist", "functions.tf", 'actions = ["BatchGetItem",', 'actions = ["TransactGetItems", "BatchGetItem",', "lint"),
     ("the queue is not encrypted", "schedule.tf", "  sqs_managed_sse_enabled   = true\n", "  sqs_managed_sse_enabled   = false\n", "checkov"),
 ]
 

@@ -19,7 +19,7 @@ override_data {
 override_resource {
   target          = aws_dynamodb_table.this
   override_during = plan
-  values          = { arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate" }
+  values          = { arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate", stream_arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/stream/2026-11-28T00:00:00.000" }
 }
 
 override_resource {
@@ -89,6 +89,18 @@ override_resource {
 }
 
 override_resource {
+  target          = module.function["count"].aws_cloudwatch_log_group.this
+  override_during = plan
+  values          = { arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-count" }
+}
+
+override_resource {
+  target          = module.function["count"].aws_lambda_alias.live
+  override_during = plan
+  values          = { arn = "arn:aws:lambda:eu-west-1:123456789012:function:tidegate-count:live", invoke_arn = "arn:aws:apigateway:eu-west-1:lambda:path/2015-03-31/functions/arn:aws:lambda:eu-west-1:123456789012:function:tidegate-count:live/invocations" }
+}
+
+override_resource {
   target          = module.function["publish"].aws_cloudwatch_log_group.this
   override_during = plan
   values          = { arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-publish" }
@@ -139,18 +151,53 @@ run "the_table_is_on_demand_protected_and_can_be_restored" {
   }
 
   assert {
-    condition     = aws_dynamodb_table.this.hash_key == "pk" && aws_dynamodb_table.this.range_key == "sk" && { for attribute in aws_dynamodb_table.this.attribute : attribute.name => attribute.type } == { pk = "S", sk = "S", index_pk = "S", index_sk = "S" }
+    condition     = aws_dynamodb_table.this.hash_key == "pk" && aws_dynamodb_table.this.range_key == "sk" && { for attribute in aws_dynamodb_table.this.attribute : attribute.name => attribute.type } == { pk = "S", sk = "S", on = "S", id = "S" }
     error_message = "the table's keys are not those of crates/tidegate-store/src/schema.rs"
   }
 
   assert {
-    condition     = [for index in aws_dynamodb_table.this.global_secondary_index : [index.name, index.hash_key, index.range_key, index.projection_type]] == [["listing", "index_pk", "index_sk", "KEYS_ONLY"]]
+    condition     = [for index in aws_dynamodb_table.this.global_secondary_index : [index.name, index.hash_key, index.range_key, index.projection_type]] == [["versions", "on", "id", "KEYS_ONLY"]]
     error_message = "the index is not that of crates/tidegate-store/src/schema.rs"
   }
 
   assert {
     condition     = length(aws_dynamodb_table.this.ttl) == 0
     error_message = "nothing may expire by itself: no evidence disappears"
+  }
+}
+
+run "every_change_of_a_device_is_counted_in_order_and_none_is_skipped" {
+  command = plan
+
+  assert {
+    condition     = aws_dynamodb_table.this.stream_enabled && aws_dynamodb_table.this.stream_view_type == "NEW_AND_OLD_IMAGES"
+    error_message = "count cannot compare what was with what is"
+  }
+
+  assert {
+    condition     = aws_lambda_event_source_mapping.count.event_source_arn == "arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/stream/2026-11-28T00:00:00.000" && aws_lambda_event_source_mapping.count.function_name == "arn:aws:lambda:eu-west-1:123456789012:function:tidegate-count:live" && aws_lambda_event_source_mapping.count.starting_position == "TRIM_HORIZON"
+    error_message = "the stream is not read from its beginning by the alias of count"
+  }
+
+  assert {
+    condition     = [aws_lambda_event_source_mapping.count.batch_size, aws_lambda_event_source_mapping.count.maximum_batching_window_in_seconds, aws_lambda_event_source_mapping.count.parallelization_factor] == [2000, 5, 1]
+    error_message = "batches are larger or later than designed, or a tally has two writers"
+  }
+
+  # Without a window of time the events do not name their stream shard.
+  assert {
+    condition     = aws_lambda_event_source_mapping.count.tumbling_window_in_seconds > 0
+    error_message = "count does not learn from which stream shard a batch is"
+  }
+
+  assert {
+    condition     = aws_lambda_event_source_mapping.count.maximum_retry_attempts == -1 && aws_lambda_event_source_mapping.count.maximum_record_age_in_seconds == -1 && !aws_lambda_event_source_mapping.count.bisect_batch_on_function_error && length(coalesce(aws_lambda_event_source_mapping.count.function_response_types, [])) == 0
+    error_message = "records could be skipped, or a part of a batch acknowledged"
+  }
+
+  assert {
+    condition     = [for filter in one(aws_lambda_event_source_mapping.count.filter_criteria).filter : jsondecode(filter.pattern)] == [{ dynamodb = { Keys = { sk = { S = ["device"] } } } }]
+    error_message = "count gets other records than those of devices"
   }
 }
 
@@ -219,7 +266,7 @@ run "a_bucket_can_be_named" {
   }
 }
 
-run "four_functions_with_the_environment_they_read" {
+run "five_functions_with_the_environment_they_read" {
   command = plan
 
   assert {
@@ -245,6 +292,11 @@ run "four_functions_with_the_environment_they_read" {
         TIDEGATE_TOKEN_KEYS_SECRET   = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf"
         TIDEGATE_TOKEN_KEYS_REVISION = "1"
       }
+      count = {
+        TIDEGATE_TABLE  = "tidegate"
+        TIDEGATE_LOG    = "info"
+        TIDEGATE_BUCKET = "tidegate-images-123456789012-eu-west-1"
+      }
       sweep = {
         TIDEGATE_TABLE  = "tidegate"
         TIDEGATE_LOG    = "info"
@@ -260,7 +312,7 @@ run "four_functions_with_the_environment_they_read" {
   }
 
   assert {
-    condition     = [for name, function in module.function : [name, function.configuration.memory_mb, function.configuration.timeout_s]] == [["check", 256, 10], ["publish", 1024, 29], ["report", 256, 10], ["sweep", 256, 300]]
+    condition     = [for name, function in module.function : [name, function.configuration.memory_mb, function.configuration.timeout_s]] == [["check", 256, 10], ["count", 512, 120], ["publish", 1024, 29], ["report", 256, 10], ["sweep", 256, 300]]
     error_message = "memory or time of a function is another"
   }
 
@@ -274,7 +326,7 @@ run "every_function_logs_json_into_a_group_that_was_there_before" {
   command = plan
 
   assert {
-    condition = { for name, function in module.function : name => function.configuration.logging } == { for name in ["check", "publish", "report", "sweep"] : name => {
+    condition = { for name, function in module.function : name => function.configuration.logging } == { for name in ["check", "count", "publish", "report", "sweep"] : name => {
       log_format            = "JSON"
       application_log_level = "INFO"
       system_log_level      = "WARN"
@@ -309,7 +361,7 @@ run "knobs_of_the_functions_reach_them" {
   }
 
   assert {
-    condition     = [for function in module.function : [function.function_name, function.configuration.memory_mb, function.configuration.reserved_concurrency]] == [["stage-check", 512, 50], ["stage-publish", 1024, -1], ["stage-report", 256, -1], ["stage-sweep", 256, -1]]
+    condition     = [for function in module.function : [function.function_name, function.configuration.memory_mb, function.configuration.reserved_concurrency]] == [["stage-check", 512, 50], ["stage-count", 512, -1], ["stage-publish", 1024, -1], ["stage-report", 256, -1], ["stage-sweep", 256, -1]]
     error_message = "memory or concurrency reaches other functions than it should"
   }
 
@@ -341,7 +393,7 @@ run "operators_sign_and_devices_do_not" {
   command = plan
 
   assert {
-    condition     = length(aws_apigatewayv2_route.this) == 53 && alltrue([for route in aws_apigatewayv2_route.this : (route.authorization_type == "AWS_IAM") == can(regex(" /(v1/products|otao)/", route.route_key))])
+    condition     = length(aws_apigatewayv2_route.this) == 55 && alltrue([for route in aws_apigatewayv2_route.this : (route.authorization_type == "AWS_IAM") == can(regex(" /(v1/products|otao)/", route.route_key))])
     error_message = "a route has the wrong authorization: ${jsonencode(output.routes)}"
   }
 
@@ -517,6 +569,20 @@ run "the_sweep_runs_each_minute_and_failures_are_kept" {
   }
 }
 
+run "the_counts_are_compared_each_week_and_failures_are_kept" {
+  command = plan
+
+  assert {
+    condition     = aws_scheduler_schedule.recount.schedule_expression == "rate(7 days)" && aws_scheduler_schedule.recount.target[0].arn == "arn:aws:lambda:eu-west-1:123456789012:function:tidegate-sweep:live" && jsondecode(aws_scheduler_schedule.recount.target[0].input) == { recount = true }
+    error_message = "nothing compares the counts with the devices"
+  }
+
+  assert {
+    condition     = [for target in aws_scheduler_schedule.recount.target : target.dead_letter_config[0].arn] == ["arn:aws:sqs:eu-west-1:123456789012:tidegate-dead-letters"]
+    error_message = "a recount that cannot be started leaves no trace"
+  }
+}
+
 run "there_is_an_alarm_for_each_thing_that_goes_wrong" {
   command = plan
 
@@ -526,20 +592,35 @@ run "there_is_an_alarm_for_each_thing_that_goes_wrong" {
 
   assert {
     condition = output.alarm_names == sort(concat(
-      flatten([for name in ["check", "publish", "report", "sweep"] : ["tidegate-${name}-errors", "tidegate-${name}-throttles"]]),
-      ["tidegate-api-5xx", "tidegate-catalogs-unreadable", "tidegate-check-p99", "tidegate-dead-letters", "tidegate-rollout-stopped", "tidegate-sweep-late", "tidegate-sweep-records-failed", "tidegate-table-errors", "tidegate-table-throttles"],
+      flatten([for name in ["check", "count", "publish", "report", "sweep"] : ["tidegate-${name}-errors", "tidegate-${name}-throttles"]]),
+      ["tidegate-api-5xx", "tidegate-catalogs-unreadable", "tidegate-check-p99", "tidegate-count-late", "tidegate-count-losing", "tidegate-dead-letters", "tidegate-drift", "tidegate-rollout-stopped", "tidegate-sweep-late", "tidegate-sweep-records-failed", "tidegate-sweep-slow", "tidegate-table-errors", "tidegate-table-throttles", "tidegate-unreadable-records"],
     ))
     error_message = "the alarms are ${jsonencode(output.alarm_names)}"
   }
 
   assert {
-    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.count), [aws_cloudwatch_metric_alarm.check_p99, aws_cloudwatch_metric_alarm.sweep_late, aws_cloudwatch_metric_alarm.dead_letters, aws_cloudwatch_metric_alarm.table_throttles, aws_cloudwatch_metric_alarm.table_errors]) : alarm.alarm_actions == toset(["arn:aws:sns:eu-west-1:123456789012:on-call"]) && alarm.ok_actions == alarm.alarm_actions && alarm.alarm_description != ""])
+    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.count), values(aws_cloudwatch_metric_alarm.age), [aws_cloudwatch_metric_alarm.check_p99, aws_cloudwatch_metric_alarm.sweep_late, aws_cloudwatch_metric_alarm.sweep_slow, aws_cloudwatch_metric_alarm.dead_letters, aws_cloudwatch_metric_alarm.table_throttles, aws_cloudwatch_metric_alarm.table_errors]) : alarm.alarm_actions == toset(["arn:aws:sns:eu-west-1:123456789012:on-call"]) && alarm.ok_actions == alarm.alarm_actions && alarm.alarm_description != ""])
     error_message = "an alarm tells nobody, or does not say what it means"
   }
 
   assert {
     condition     = aws_cloudwatch_metric_alarm.sweep_late.treat_missing_data == "breaching" && aws_cloudwatch_metric_alarm.sweep_late.evaluation_periods == 5 && aws_cloudwatch_metric_alarm.sweep_late.metric_name == "SweepFinished" && aws_cloudwatch_metric_alarm.sweep_late.comparison_operator == "LessThanThreshold"
     error_message = "a sweep that does not run at all would raise no alarm"
+  }
+
+  assert {
+    condition     = { for name, alarm in aws_cloudwatch_metric_alarm.age : name => [alarm.metric_name, alarm.statistic, alarm.dimensions["FunctionName"], tostring(alarm.threshold), tostring(alarm.datapoints_to_alarm)] } == { count-late = ["IteratorAge", "Maximum", "tidegate-count", "300000", "3"], count-losing = ["IteratorAge", "Maximum", "tidegate-count", "72000000", "1"] }
+    error_message = "records could be lost before anybody is told: ${jsonencode(aws_cloudwatch_metric_alarm.age)}"
+  }
+
+  assert {
+    condition     = alltrue([for name, metric in { unreadable-records = "UnreadableRecords", drift = "Drift" } : aws_cloudwatch_metric_alarm.count[name].metric_name == metric && aws_cloudwatch_metric_alarm.count[name].threshold == 0 && aws_cloudwatch_metric_alarm.count[name].evaluation_periods == 1])
+    error_message = "a number that is wrong would raise no alarm"
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.sweep_slow.metric_name == "SweepMs" && aws_cloudwatch_metric_alarm.sweep_slow.statistic == "Maximum" && aws_cloudwatch_metric_alarm.sweep_slow.threshold == 60000
+    error_message = "sweeps that overlap would raise no alarm"
   }
 
   assert {
@@ -558,7 +639,7 @@ run "there_is_an_alarm_for_each_thing_that_goes_wrong" {
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.table_throttles.metric_query) == 5 && length(aws_cloudwatch_metric_alarm.table_errors.metric_query) == 6
+    condition     = length(aws_cloudwatch_metric_alarm.table_throttles.metric_query) == 5 && length(aws_cloudwatch_metric_alarm.table_errors.metric_query) == 8
     error_message = "an alarm of the table does not add up what it should"
   }
 }
@@ -567,7 +648,7 @@ run "no_metric_has_a_dimension_for_each_device" {
   command = plan
 
   assert {
-    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.count), [aws_cloudwatch_metric_alarm.sweep_late]) : length(coalesce(alarm.dimensions, {})) == 0 if alarm.namespace == "Tidegate"])
+    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.count), [aws_cloudwatch_metric_alarm.sweep_late, aws_cloudwatch_metric_alarm.sweep_slow]) : length(coalesce(alarm.dimensions, {})) == 0 if alarm.namespace == "Tidegate"])
     error_message = "an alarm on our metrics has a dimension"
   }
 
@@ -581,12 +662,12 @@ run "the_dashboard_has_every_rollout_metric" {
   command = plan
 
   assert {
-    condition     = alltrue([for metric in ["Offered", "InFlight", "Succeeded", "Failed", "TimedOut", "LiveUpdates", "RolloutsStopped", "CatalogsUnreadable", "SweepFinished", "RecordsFailed", "ConsumedWriteCapacityUnits", "IntegrationLatency"] : strcontains(aws_cloudwatch_dashboard.this.dashboard_body, metric)])
+    condition     = alltrue([for metric in ["Offered", "InFlight", "Succeeded", "Failed", "TimedOut", "LiveUpdates", "RolloutsStopped", "CatalogsUnreadable", "SweepFinished", "SweepMs", "RecordsFailed", "IteratorAge", "UnreadableRecords", "Drift", "SchemaAhead", "ConsumedWriteCapacityUnits", "IntegrationLatency"] : strcontains(aws_cloudwatch_dashboard.this.dashboard_body, metric)])
     error_message = "a metric is missing: ${aws_cloudwatch_dashboard.this.dashboard_body}"
   }
 
   assert {
-    condition     = length(jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets) == 16 && length(distinct([for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : [widget.x, widget.y]])) == 16
+    condition     = length(jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets) == 19 && length(distinct([for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : [widget.x, widget.y]])) == 19
     error_message = "widgets lie on each other"
   }
 }

@@ -8,6 +8,7 @@ import iam
 # Resources that a stack could leave behind: service, call, and the list in its answer.
 LISTS = [
     ("lambda", "list_functions", "Functions"),
+    ("lambda", "list_event_source_mappings", "EventSourceMappings"),
     ("apigatewayv2", "get_apis", "Items"),
     ("apigatewayv2", "get_domain_names", "Items"),
     ("dynamodb", "list_tables", "TableNames"),

@@ -71,13 +71,15 @@ class Store:
 
 def answer(operation, asked):
     if operation == "GetItem":
-        is_head = asked["Key"] == {"pk": {"S": PRODUCT}, "sk": {"S": "head"}}
+        if asked["Key"] == {"pk": {"S": f"d#{PRODUCT}#{DEVICE}"}, "sk": {"S": "device"}}:
+            return {"Item": device()}
+        is_head = asked["Key"] == {"pk": {"S": f"p#{PRODUCT}"}, "sk": {"S": "head"}}
         head = {"revision": {"N": "1"}, "catalog_revision": {"N": "1"}, "catalog_name": {"S": CATALOG}}
         return {"Item": head} if is_head else {}
     if operation != "Query":
         return {}
     partition = asked["ExpressionAttributeValues"][":pk"]["S"]
-    items = {"#products": products, f"{PRODUCT}#device#{DEVICE}": device}.get(partition, list)()
+    items = products() if partition == "#products" else []
     return {"Items": items, "Count": len(items), "ScannedCount": len(items)}
 
 
@@ -87,5 +89,5 @@ def products():
 
 def device():
     now = {"N": str(int(time.time() * 1000))}
-    says = {"sk": {"S": "device"}, "version": {"S": "1.0.0"}, "attributes": {"S": ATTRIBUTES}}
-    return [{**says, "first_seen": now, "last_seen": now}]
+    says = {"pk": {"S": f"d#{PRODUCT}#{DEVICE}"}, "sk": {"S": "device"}, "id": {"S": DEVICE}, "version": {"S": "1.0.0"}, "attributes": {"S": ATTRIBUTES}}
+    return {**says, "claims": {"M": {}}, "rev": {"N": "1"}, "first": now, "seen": now}

@@ -9,11 +9,15 @@ EXCEPTIONS = {}
 
 
 def granted(entity, policy):
-    """Every (entity, action, resource) that a policy document allows."""
+    """Everything that a policy document allows, as (entity, actions, resource, keys). One of the actions and one of the
+    keys must be used: a statement for several kinds of items gives a grant for each action, and one for each kind."""
     for statement in json.loads(policy)["Statement"]:
-        for action in as_list(statement["Action"]):
-            for resource in as_list(statement["Resource"]):
-                yield entity, action, resource
+        actions = tuple(as_list(statement["Action"]))
+        condition = statement.get("Condition", {}).get("ForAllValues:StringLike", {})
+        keys = tuple(as_list(condition.get("dynamodb:LeadingKeys", [])))
+        for resource in as_list(statement["Resource"]):
+            yield from ((entity, (action,), resource, keys) for action in actions)
+            yield from ((entity, actions, resource, (key,)) for key in keys)
 
 
 def unused(grants, decisions):
@@ -24,9 +28,15 @@ def unused(grants, decisions):
     ]  # fmt: skip
 
 
-def _is_use(decision, entity, action, resource):
+def text(grant):
+    entity, actions, resource, keys = grant
+    return f"{entity} {' or '.join(actions)} {resource} {' or '.join(keys)}".strip()
+
+
+def _is_use(decision, entity, actions, resource, keys):
     return (
         decision["principal"] == entity
-        and glob(action, decision["action"], ignore_case=True)
+        and any(glob(action, decision["action"], ignore_case=True) for action in actions)
         and glob(resource, decision["resource"])
+        and (not keys or decision["key"] in keys)
     )

@@ -216,15 +216,15 @@ class Decisions:
         self._counts = collections.Counter()
         self._lock = threading.Lock()
 
-    def record(self, entity, action, resource, allowed):
+    def record(self, entity, action, resource, allowed, key=""):
         with self._lock:
-            self._counts[entity, action, resource, allowed] += 1
+            self._counts[entity, action, resource, allowed, key] += 1
 
     def take(self):
         """All decisions since the last call."""
         with self._lock:
             taken, self._counts = self._counts, collections.Counter()
-        names = ("principal", "action", "resource", "allowed")
+        names = ("principal", "action", "resource", "allowed", "key")
         return [{**dict(zip(names, decision)), "count": count} for decision, count in sorted(taken.items())]
 
 
@@ -239,5 +239,11 @@ def decide(who, action, resource, context):
         bucket_statements(resource.removeprefix("arn:aws:s3:::").split("/")[0]) if action.startswith("s3:") else []
     )
     allowed = is_allowed(list(who.statements()), of_resource, who.arn, action, resource, context)
-    DECISIONS.record(who.entity, action, resource, allowed)
+    for key in sorted({kind(key) for key in context.get("dynamodb:leadingkeys", [])}) or [""]:
+        DECISIONS.record(who.entity, action, resource, allowed, key)
     return allowed
+
+
+def kind(key):
+    """The kind of an item: the pattern that policies have for it. Other keys are their own pattern."""
+    return f"{key[:2]}*" if re.match(r"[a-z]#", key) else key

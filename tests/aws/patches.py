@@ -5,15 +5,17 @@ import threading
 from moto.apigatewayv2 import models as apigateway
 from moto.awslambda import models as functions
 from moto.dynamodb import responses as dynamodb
+from moto.dynamodb.models import table as tables
 from moto.iam.access_control import PermissionResult
 from moto.s3.models import FakeBucket
 
 
-def apply():
+def apply(log):
     _lambda_keeps_its_logging_config()
     _custom_domains_become_available()
     _bucket_policies_are_read_by_our_iam()
-    _dynamodb_answers_one_request_at_a_time()
+    _event_source_mappings_keep_their_alias()
+    _dynamodb_answers_one_request_at_a_time(log)
 
 
 def _lambda_keeps_its_logging_config():
@@ -65,12 +67,36 @@ def _bucket_policies_are_read_by_our_iam():
     FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL
 
 
-def _dynamodb_answers_one_request_at_a_time():
-    """A failed transaction of moto restores a copy of the table and so loses concurrent writes."""
+def _event_source_mappings_keep_their_alias():
+    """Moto shows the version behind the alias, so the second plan would set the alias again."""
+    get = functions.EventSourceMapping.get_configuration
+
+    def new_get(self):
+        shown = get(self)
+        if self.function_name.startswith("arn:"):
+            shown["FunctionArn"] = self.function_name
+        return shown
+
+    functions.EventSourceMapping.get_configuration = new_get
+
+
+def _dynamodb_answers_one_request_at_a_time(log):
+    """A failed transaction of moto restores a copy of the table and so loses concurrent writes.
+
+    Our own log takes the changes: moto would call the function in the middle of the request, and keep the records of
+    transactions that failed.
+    """
     lock, call = threading.Lock(), dynamodb.DynamoHandler.call_action
 
     def one_at_a_time(self):
         with lock:
-            return call(self)
+            is_done = False
+            try:
+                answer = call(self)
+                is_done = answer[0] < 300
+                return answer
+            finally:
+                log.end(is_done)
 
     dynamodb.DynamoHandler.call_action = one_at_a_time
+    tables.StreamShard.add = lambda self, old, new: log.add(self.table, old, new)

@@ -17,8 +17,10 @@ locals {
   statements = concat(var.statements, [local.log_statement], var.tracing ? [local.trace_statement] : [])
 
   policy = {
-    Version   = "2012-10-17"
-    Statement = [for statement in local.statements : merge(statement, { Effect = "Allow" })]
+    Version = "2012-10-17"
+    Statement = [for statement in local.statements : {
+      for name, value in merge(statement, { Effect = "Allow" }) : name => value if value != null
+    }]
   }
 
   # A metric line has no level and counts as INFO: a stricter filter would drop it.

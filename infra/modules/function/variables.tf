@@ -72,9 +72,10 @@ variable "environment" {
 variable "statements" {
   description = "Permissions of the function, besides writing its own log."
   type = list(object({
-    Sid      = string
-    Action   = list(string)
-    Resource = list(string)
+    Sid       = string
+    Action    = list(string)
+    Resource  = list(string)
+    Condition = optional(map(map(list(string))))
   }))
 
   validation {
