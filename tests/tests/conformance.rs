@@ -38,7 +38,7 @@ use tidegate_store::{
 };
 use tokio::sync::Mutex;
 
-/// The coverage below is stated for this number, and CI runs it: `TIDEGATE_HISTORIES=10000`.
+/// The coverage below is stated for this number: `TIDEGATE_HISTORIES=10000`. CI runs 3,000.
 const ALL_HISTORIES: u64 = 10_000;
 /// A plain `cargo test` runs this number.
 const SOME_HISTORIES: u64 = 1_000;

@@ -12,10 +12,13 @@ use serde_json::{Value, json};
 use tidegate::stack::{BUCKET, TABLE};
 use tidegate_core::{Claim, ProductId, Timestamp, Version};
 use tidegate_engine::compile::compile;
+use tidegate_engine::control::{self, Actor};
+use tidegate_store::record::Change;
 use tidegate_store::store::ReadUpdates as _;
 use tidegate_store::{DynamoStore, Images};
 use tidegate_tests::trouble::Trouble;
 use tidegate_tests::{LAMP, World, at, lamp};
+use tidegate_wire::definition::Definition;
 
 const NOON: &str = "2026-06-01T12:00:00Z";
 
@@ -108,17 +111,23 @@ impl Intercept for BetweenTwoRequests {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_between_the_two_reads_of_a_compile_is_compiled_by_the_next_one() {
     let world = Arc::new(World::new(0).await);
-    world.publish(LAMP, "2.0.0", json!({}), now()).await;
+    let nobody = json!({"phases": [{"percent": 0, "starts_at": NOON}]});
+    world.publish(LAMP, "2.0.0", json!({"rollout": nobody}), now()).await;
     world.publish(LAMP, "1.5.0", json!({}), now()).await;
-    // Somebody requests a new catalog, so that there is something to compile.
-    let edit = |world: Arc<World>, percent: u32| async move {
-        let body = json!({"rollout": {"phases": [{"percent": percent, "starts_at": NOON}]}});
-        let edited = world.operator("PATCH", "lamp/updates/2.0.0", body, now()).await;
-        assert_eq!(edited.status, 200, "{edited:?}");
+    // A change of the phases by a function that is killed before it compiles.
+    let edit = |world: Arc<World>| async move {
+        let record = world.store.update(&product(), &Version::new(2, 0, 0)).await.unwrap().unwrap();
+        let rollout = json!({"phases": [{"percent": 100, "starts_at": NOON}]});
+        let definition =
+            Definition::from_store(&record.definition).unwrap().with_rollout(&rollout, &product()).unwrap();
+        let change = Change::Edit { definition: definition.to_store(), settings: "phases".into() };
+        let actor = Actor { who: "ada".into(), reason: "test".into(), now: now() };
+        let wishing = control::want(&world.store, &record, change, &actor).await.unwrap();
+        control::carry_out(&world.store, &wishing, now()).await.unwrap();
     };
     let (runtime, changing) = (tokio::runtime::Handle::current(), world.clone());
     let action: Action = Box::new(move || {
-        let changed = std::thread::spawn(move || runtime.block_on(edit(changing, 0)));
+        let changed = std::thread::spawn(move || runtime.block_on(edit(changing)));
         changed.join().expect("the change is made");
     });
     let between = BetweenTwoRequests { requests: Arc::default(), action: Arc::new(Mutex::new(Some(action))) };
@@ -139,7 +148,7 @@ async fn a_change_between_the_two_reads_of_a_compile_is_compiled_by_the_next_one
     // Whatever this compile has read, the next one must not take its catalog for the newest.
     compile(&world.store, &product()).await.unwrap();
     let told = world.check(&lamp("lamp-1", "1.0.0"), now()).await;
-    assert_eq!(told.body["version"], "1.5.0", "phase 2.0.0 reaches nobody any more: {told:?}");
+    assert_eq!(told.body["version"], "2.0.0", "the phase reaches everybody now: {told:?}");
     let shown = world.operator("GET", "lamp/updates/2.0.0", Value::Null, now()).await.body;
-    assert_eq!(shown["rollout"]["phases"][0]["percent"], 0.0);
+    assert_eq!(shown["rollout"]["phases"][0]["percent"], 100.0);
 }
