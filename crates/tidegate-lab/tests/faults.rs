@@ -269,12 +269,12 @@ impl Cell {
             && answer.status == 200
             && (path.ends_with("pause") || path.ends_with("abort"))
         {
-            self.world.store().control().checker.acknowledged_stop(&self.update);
+            self.world.store().control().checker.acknowledged_stop(&self.update, asked.arrived);
         }
         if let Operate(_, "../stop", _) = step
             && answer.status == 200
         {
-            self.world.store().control().checker.acknowledged_product_stop(&asked.product);
+            self.world.store().control().checker.acknowledged_product_stop(&asked.product, asked.arrived);
         }
     }
 

@@ -110,15 +110,16 @@ impl Bench {
     /// into the ledger.
     async fn operate(&mut self, method: &str, path: &str, body: &str) -> Option<u16> {
         let request = requests::operator(method, &format!("/v1/products/{PRODUCT}{path}"), body);
+        let asked_at = self.store().control().checker.moment();
         let Done::Answered(Answer { status, .. }) = self.world.finish(0, Ask::Operate(request)).await else {
             return None;
         };
         let (update, store) = (self.update(), self.store());
         let checker = &mut store.control().checker;
         match path {
-            "/stop" if status == 200 => checker.acknowledged_product_stop(&self.product),
+            "/stop" if status == 200 => checker.acknowledged_product_stop(&self.product, asked_at),
             _ if status == 200 && (path.ends_with("pause") || path.ends_with("abort")) => {
-                checker.acknowledged_stop(&update);
+                checker.acknowledged_stop(&update, asked_at);
             }
             _ => {}
         }

@@ -25,8 +25,8 @@ pub const MOST_SKEW_MS: i64 = 300_000;
 #[derive(Debug, Default)]
 pub struct InvariantChecker {
     rollouts: BTreeMap<UpdateId, Rollout>,
-    /// Stopped products, with the moment at which the stop was acknowledged, if it was.
-    stopped_products: BTreeMap<ProductId, Option<Moment>>,
+    /// Stops of whole products, and the last resume of each.
+    stops: BTreeMap<ProductId, Stop>,
     /// Products with a record of the stream that could not be read: their counts are not certain.
     uncertain: BTreeSet<ProductId>,
     moments: Moment,
@@ -35,7 +35,7 @@ pub struct InvariantChecker {
 }
 
 /// A number that tells which of two events came first.
-type Moment = u64;
+pub type Moment = u64;
 
 /// One rollout, as its writes left it.
 #[derive(Debug)]
@@ -45,14 +45,40 @@ struct Rollout {
     downgrade: Downgrade,
     state: State,
     generation: u64,
-    /// The moment at which its stop was acknowledged, unless it was opened since.
-    stopped_at: Option<Moment>,
+    stop: Stop,
     rules: BTreeMap<u64, Rules>,
     ledger: Ledger<DeviceId, Claim>,
     /// Grants of places, and places that are held, by shard.
     places: BTreeMap<u16, Places>,
     /// Only the outcomes; the rest is in the ledger.
     outcomes: Counts,
+}
+
+/// The stop of a rollout or of a product.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stop {
+    is_in_force: bool,
+    /// The moment at which it was acknowledged.
+    acknowledged_at: Option<Moment>,
+    /// The last moment at which it was lifted.
+    lifted_at: Moment,
+}
+
+impl Stop {
+    fn set(&mut self, is_in_force: bool, now: Moment) {
+        self.is_in_force = is_in_force;
+        if !is_in_force {
+            *self = Self { is_in_force, acknowledged_at: None, lifted_at: now };
+        }
+    }
+
+    /// Takes in the answer to a stop that was asked for at `asked_at`. If it was lifted since, the answer says nothing of
+    /// the stop that is in force now.
+    fn acknowledge(&mut self, asked_at: Moment, now: Moment) {
+        if self.is_in_force && self.lifted_at < asked_at {
+            self.acknowledged_at.get_or_insert(now);
+        }
+    }
 }
 
 /// Places of one shard.
@@ -175,13 +201,14 @@ impl InvariantChecker {
             self.check(Invariant::CurrentGeneration, false, || format!("{} cannot be read back", record.id));
             return;
         };
+        let moment = self.moment();
         let rollout = self.rollouts.entry(record.id.clone()).or_insert_with(|| Rollout {
             product: record.product.clone(),
             version: record.version.clone(),
             downgrade: update.downgrade,
             state: record.state,
             generation: record.generation,
-            stopped_at: None,
+            stop: Stop::default(),
             rules: BTreeMap::new(),
             ledger: Ledger::default(),
             places: BTreeMap::new(),
@@ -189,9 +216,7 @@ impl InvariantChecker {
         });
         rollout.state = record.state;
         rollout.generation = record.generation;
-        if record.state == State::Active {
-            rollout.stopped_at = None;
-        }
+        rollout.stop.set(record.state != State::Active, moment);
         let per_period = update.rollout.limits.offers_per_period(update.content.size_bytes());
         let max_attempts = update.rollout.max_attempts;
         let allocation = record.allocation.clone();
@@ -224,36 +249,29 @@ impl InvariantChecker {
         });
     }
 
-    /// An operator was told that an update is paused or over.
-    pub fn acknowledged_stop(&mut self, update: &UpdateId) {
-        let moment = self.moment();
-        if let Some(rollout) = self.rollouts.get_mut(update)
-            && rollout.state != State::Active
-        {
-            rollout.stopped_at.get_or_insert(moment);
+    /// An operator, who asked at the moment `asked_at`, was told that an update is paused or over.
+    pub fn acknowledged_stop(&mut self, update: &UpdateId, asked_at: Moment) {
+        let now = self.moment();
+        if let Some(rollout) = self.rollouts.get_mut(update) {
+            rollout.stop.acknowledge(asked_at, now);
         }
     }
 
-    /// An operator was told that a whole product is stopped.
-    pub fn acknowledged_product_stop(&mut self, product: &ProductId) {
-        let moment = self.moment();
-        // Another operator may have resumed it meanwhile.
-        if let Some(stopped_at) = self.stopped_products.get_mut(product) {
-            stopped_at.get_or_insert(moment);
-        }
+    /// An operator, who asked at the moment `asked_at`, was told that a whole product is stopped.
+    pub fn acknowledged_product_stop(&mut self, product: &ProductId, asked_at: Moment) {
+        let now = self.moment();
+        self.stops.entry(product.clone()).or_default().acknowledge(asked_at, now);
     }
 
     /// The flag that stops a whole product was set or removed.
     pub fn product_changed(&mut self, product: &ProductId, is_stopped: bool) {
-        match is_stopped {
-            true => drop(self.stopped_products.entry(product.clone()).or_default()),
-            false => drop(self.stopped_products.remove(product)),
-        }
+        let now = self.moment();
+        self.stops.entry(product.clone()).or_default().set(is_stopped, now);
     }
 
     /// The moment at which the stop of a whole product was acknowledged.
     fn product_stopped_at(&self, product: &ProductId) -> Option<Moment> {
-        self.stopped_products.get(product).copied().flatten()
+        self.stops.get(product)?.acknowledged_at
     }
 
     /// A grant was committed. `known` is the device after it.
@@ -283,7 +301,7 @@ impl InvariantChecker {
             format!("{device} at revision {revision} had {held:?} and was granted {after:?} after {before:?}")
         });
         self.check(Invariant::OwnProduct, rollout.product == *key.product(), || format!("{id} is another product's"));
-        let is_stopped = rollout.stopped_at.is_some() || self.product_stopped_at(key.product()).is_some();
+        let is_stopped = rollout.stop.acknowledged_at.is_some() || self.product_stopped_at(key.product()).is_some();
         self.check(Invariant::NoGrantAfterStop, !is_stopped, || {
             format!("{device} was granted {id} after the acknowledged stop of generation {}", rollout.generation)
         });
@@ -477,7 +495,7 @@ impl InvariantChecker {
         };
         let (product, version, downgrade) = (rollout.product.clone(), rollout.version.clone(), rollout.downgrade);
         let claim = rollout.ledger.entry(&asked.device).cloned();
-        let stops = [rollout.stopped_at, self.product_stopped_at(&product)];
+        let stops = [rollout.stop.acknowledged_at, self.product_stopped_at(&product)];
         let was_stopped = stops.into_iter().flatten().any(|stopped_at| stopped_at < asked.arrived);
         self.check(Invariant::NoOfferAfterStop, !was_stopped, || {
             format!("{} was offered {id}, whose stop was acknowledged before it checked in", asked.device)

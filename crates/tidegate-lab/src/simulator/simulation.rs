@@ -10,7 +10,7 @@ use crate::fleet::{Fleet, Group};
 use crate::guard::Guard;
 use crate::memory::MemoryStore;
 use crate::random::Random;
-use crate::simulator::checker::{Asked, MOST_SKEW_MS};
+use crate::simulator::checker::{Asked, MOST_SKEW_MS, Moment};
 use crate::simulator::control::FaultPlan;
 use crate::simulator::device::{Device, Report};
 use crate::simulator::fault::{Call, Fault};
@@ -107,7 +107,7 @@ pub(super) enum Job {
     CheckIn { device: usize, asked: Asked },
     Report,
     ForOthers,
-    Operation { operation: Operation, repeats: u32 },
+    Operation { operation: Operation, asked_at: Moment, repeats: u32 },
     Sweep,
     Count { stream_shard: String, batch: u64 },
 }
@@ -353,8 +353,9 @@ impl Simulation {
         let Some(product) = self.products.get(operation.product) else {
             return;
         };
+        let asked_at = self.world.store().control().checker.moment();
         let id = self.world.start(instance, Ask::Operate(operation.request(&product.id)));
-        self.jobs.insert(id, Job::Operation { operation, repeats });
+        self.jobs.insert(id, Job::Operation { operation, asked_at, repeats });
         self.summary.operations += 1;
     }
 
@@ -397,14 +398,16 @@ impl Simulation {
                     format!("another's token was answered {}", answer.brief())
                 });
             }
-            (Job::Operation { operation, repeats }, done) => self.operated(operation, repeats, &done),
+            (Job::Operation { operation, asked_at, repeats }, done) => {
+                self.note(&operation, asked_at, &done);
+                self.repeat(operation, repeats, &done);
+            }
             (Job::Count { stream_shard, batch }, done) => self.counted(&stream_shard, batch, &done),
             (_, Done::Killed | Done::Swept(_) | Done::Counted(_) | Done::Answered(_)) => {}
         }
     }
 
-    fn operated(&mut self, operation: Operation, repeats: u32, done: &Done) {
-        self.note(&operation, done);
+    fn repeat(&mut self, operation: Operation, repeats: u32, done: &Done) {
         let again = match done {
             Done::Answered(answer) => [202, 503].contains(&answer.status) || is_conflict(answer),
             _ => true,
@@ -416,7 +419,7 @@ impl Simulation {
     }
 
     /// Takes in an answer to an operator.
-    fn note(&mut self, operation: &Operation, done: &Done) {
+    fn note(&mut self, operation: &Operation, asked_at: Moment, done: &Done) {
         let (Some(product), Done::Answered(answer)) = (self.products.get_mut(operation.product), done) else {
             return;
         };
@@ -433,10 +436,10 @@ impl Simulation {
         }
         if answer.status == 200 && (ends || operation.verb == Verb::Pause) {
             let update = product.update(&operation.version);
-            self.world.store().control().checker.acknowledged_stop(&update);
+            self.world.store().control().checker.acknowledged_stop(&update, asked_at);
         }
         if answer.status == 200 && operation.verb == Verb::Stop {
-            self.world.store().control().checker.acknowledged_product_stop(&product.id);
+            self.world.store().control().checker.acknowledged_product_stop(&product.id, asked_at);
         }
         let status = answer.status;
         let fine = [200, 201, 202, 404, 409].contains(&status) || (status == 503 && answer.retry_after_s.is_some());
@@ -451,8 +454,9 @@ impl Simulation {
             };
             let request = operation.request(&product.id);
             self.summary.operations += 1;
+            let asked_at = self.world.store().control().checker.moment();
             let done = self.world.finish(0, Ask::Operate(request)).await;
-            self.note(&operation, &done);
+            self.note(&operation, asked_at, &done);
             if let Done::Answered(answer) = &done {
                 if answer.status == 200 || answer.status == 201 {
                     return true;
