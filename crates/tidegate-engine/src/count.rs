@@ -8,25 +8,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
-use jiff::SignedDuration;
 use tidegate_core::count::{MOST_UNJUDGED, Sums};
 use tidegate_core::policy::Slots;
 use tidegate_core::status::Outcome;
-use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, Timestamp, Version};
-use tidegate_store::record::{DuePage, OutcomeEntry, Position, RolloutKey, Tally, UpdateRecord};
+use tidegate_core::{Claim, ClaimState, ProductId, Timestamp, Version};
+use tidegate_store::record::{OutcomeEntry, Position, RolloutKey, Tally, UpdateRecord};
 use tidegate_store::store::{Stored, VersionCounts};
 use tidegate_store::stream::{Batch, CountedClaim, DeviceChange, StreamRecord};
 use tidegate_store::{CountStore, StoreError};
 
 use crate::compile::update_of;
 use crate::control;
+use crate::due;
 use crate::error::EngineError;
 use crate::metrics;
 
 /// Tries of one tally, when two invocations have the same batch.
 const MOST_TRIES: usize = 5;
-/// Width of a due page, in seconds.
-const DUE_WIDTH_S: i64 = 60;
 /// Writes of pages and lists at a time.
 const WRITES_AT_A_TIME: usize = 32;
 /// Most versions that are counted by name in one tally. A device can invent versions; the others are counted together.
@@ -112,7 +110,7 @@ impl<S: CountStore> CountService<S> {
         for (rollout, records) in &by_rollout {
             let moved = self.count_claims(batch, rollout, records, now, &mut counted).await?;
             self.judge_and_raise(rollout, records, &moved, now, &mut counted).await?;
-            self.write_due_pages(batch, rollout, records, now).await?;
+            self.write_due_pages(rollout, records, now).await?;
             self.write_lists(rollout, records).await?;
         }
         if counted.unreadable > 0 {
@@ -270,37 +268,15 @@ impl<S: CountStore> CountService<S> {
         Ok(verdict.is_some())
     }
 
-    /// Writes the devices whose reservations began or were renewed on the pages of their ends. A page is never due in
-    /// the past: the sweep might have passed it.
-    async fn write_due_pages(
-        &self,
-        batch: &Batch,
-        rollout: &RolloutKey,
-        records: &[ClaimRecord<'_>],
-        now: Timestamp,
-    ) -> Stored<()> {
-        let mut by_due: BTreeMap<Timestamp, BTreeSet<&DeviceId>> = BTreeMap::new();
-        for record in records {
-            let ends = |claim: &Claim| (claim.state == ClaimState::Reserved).then_some(claim.expires_at);
+    /// Writes the devices whose reservations began or were renewed on the pages of their ends.
+    async fn write_due_pages(&self, rollout: &RolloutKey, records: &[ClaimRecord<'_>], now: Timestamp) -> Stored<()> {
+        let ends = |claim: &Claim| (claim.state == ClaimState::Reserved).then_some(claim.expires_at);
+        let due = records.iter().filter_map(|record| {
             let (before, after) = record.claims();
-            let after = after.and_then(ends);
-            if let Some(end) = after.filter(|_| before.and_then(ends) != after) {
-                by_due.entry(due_at(end, now)).or_default().insert(&record.change.device);
-            }
-        }
-        let Some(first) = records.first() else {
-            return Ok(());
-        };
-        let mut pages = Vec::new();
-        for (due, devices) in by_due {
-            let devices = devices.into_iter().cloned().collect::<Vec<_>>();
-            for (number, devices) in devices.chunks(DuePage::MOST_DEVICES).enumerate() {
-                // The same batch gives the same names, so a repeated batch writes the same pages.
-                let writer = format!("{}#{}#{number}", batch.stream_shard, first.record.position.as_str());
-                pages.push(DuePage::new(due, &writer, devices.to_vec()));
-            }
-        }
-        for pages in pages.chunks(WRITES_AT_A_TIME) {
+            let end = after.and_then(ends)?;
+            (before.and_then(ends) != Some(end)).then(|| (end, record.change.device.clone()))
+        });
+        for pages in due::pages(due, now).chunks(WRITES_AT_A_TIME) {
             let mut writes = Vec::with_capacity(pages.len());
             for page in pages {
                 writes.push(self.store.put_due_page(rollout, page));
@@ -418,18 +394,6 @@ fn shards_to_raise(record: &UpdateRecord, records: &[ClaimRecord<'_>], moved: &M
         moved.is_repeated || is_nearly_full || steps(&moved.before) != steps(&moved.after)
     };
     with_news.into_iter().filter(matters).collect()
-}
-
-/// The time at which a page is due: the end of the minute of `end`, or of the minute after this one.
-fn due_at(end: Timestamp, now: Timestamp) -> Timestamp {
-    let end_of = |at: Timestamp| at.as_second().div_euclid(DUE_WIDTH_S).saturating_add(1).saturating_mul(DUE_WIDTH_S);
-    let next = now.checked_add(SignedDuration::from_secs(DUE_WIDTH_S)).unwrap_or(now);
-    Timestamp::from_second(end_of(end).max(end_of(next))).unwrap_or(end)
-}
-
-/// The page on which the sweep writes a device that is not due yet.
-pub(crate) fn page_after(end: Timestamp, now: Timestamp, writer: &str, devices: Vec<DeviceId>) -> DuePage {
-    DuePage::new(due_at(end, now), writer, devices)
 }
 
 fn add_version(counts: &mut VersionCounts, version: Option<&str>, by: i64) {

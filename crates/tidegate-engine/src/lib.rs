@@ -12,6 +12,7 @@ pub mod control;
 pub mod count;
 mod deferrals;
 pub mod device;
+mod due;
 pub mod error;
 pub mod files;
 pub mod metrics;

@@ -9,20 +9,19 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use tidegate_core::count::{Counts, Sums};
 use tidegate_core::lifecycle::Force;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, Transition, Update};
-use tidegate_store::record::{Change, ClaimChange, DeviceWrite, DuePage, RolloutKey, SeriesPoint, UpdateRecord};
+use tidegate_store::record::{Change, ClaimChange, DeviceWrite, RolloutKey, SeriesPoint, UpdateRecord};
 use tidegate_store::store::{Freshness, Stored, Written};
 use tidegate_store::{StoreError, SweepStore};
 use tokio::time::Instant;
 
 use crate::compile::{self, update_of};
 use crate::control::{self, Actor, Changed};
-use crate::count::page_after;
+use crate::due;
 use crate::error::{Done, EngineError};
 use crate::metrics::TARGET as METRICS;
 
@@ -313,8 +312,7 @@ impl<S: SweepStore> SweepService<S> {
             let (ending, going_on) = silent.split_at(may_end.min(silent.len()));
             let failed = self.expire(record, ending, swept).await;
             silence = silence.with(&silent);
-            let going_on = going_on.iter().map(|silent| silent.device.clone());
-            let later = going_on.chain(failed).map(|device| (now, device)).chain(waiting);
+            let later = going_on.iter().chain(failed).map(Silent::reservation).chain(waiting);
             self.write_pages(&rollout, later.collect(), now).await?;
             // A page is removed last, so that no device is ever on none.
             for page in &pages {
@@ -349,7 +347,7 @@ impl<S: SweepStore> SweepService<S> {
     }
 
     /// Ends claims; returns the devices whose claims could not be written.
-    async fn expire(&self, record: &UpdateRecord, ending: &[Silent], swept: &mut Swept) -> Vec<DeviceId> {
+    async fn expire<'a>(&self, record: &UpdateRecord, ending: &'a [Silent], swept: &mut Swept) -> Vec<&'a Silent> {
         let mut failed = Vec::new();
         for some in ending.chunks(EXPIRED_AT_A_TIME) {
             let mut writes = Vec::with_capacity(some.len());
@@ -364,7 +362,7 @@ impl<S: SweepStore> SweepService<S> {
                     Err(error) => {
                         tracing::error!(product = %record.product, device = %silent.device, %error, "expiry_failed");
                         swept.failed += 1;
-                        failed.push(silent.device.clone());
+                        failed.push(silent);
                     }
                 }
             }
@@ -385,32 +383,24 @@ impl<S: SweepStore> SweepService<S> {
 
     /// Writes devices on the pages of their next looks.
     async fn write_pages(&self, rollout: &RolloutKey, later: Vec<(Timestamp, DeviceId)>, now: Timestamp) -> Stored<()> {
-        let mut by_page: BTreeMap<String, Vec<DeviceId>> = BTreeMap::new();
-        for (end, device) in later {
-            by_page.entry(page_after(end, now, "", Vec::new()).name).or_default().push(device);
-        }
-        for (name, devices) in by_page {
-            for devices in devices.chunks(DuePage::MOST_DEVICES) {
-                // Another sweep, or another turn of this one, may write into the same minute: pages of one name have
-                // the same devices.
-                let page = DuePage { name: format!("{name}w#{}", digest(devices)), devices: devices.to_vec() };
-                self.store.move_due_page(rollout, &page).await?;
-            }
+        for page in due::pages(later, now) {
+            self.store.move_due_page(rollout, &page).await?;
         }
         Ok(())
     }
-}
-
-/// A short text that differs between lists of devices.
-fn digest(devices: &[DeviceId]) -> String {
-    let all = devices.iter().fold(Sha256::new(), |all, device| all.chain_update(device.as_str()).chain_update([0]));
-    all.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A device that was silent until the end of its reservation, and the end of its claim.
 struct Silent {
     device: DeviceId,
     change: ClaimChange,
+}
+
+impl Silent {
+    /// The end of its reservation, and the device.
+    fn reservation(&self) -> (Timestamp, DeviceId) {
+        (self.change.before.expires_at, self.device.clone())
+    }
 }
 
 /// Changes of the counters by silent devices that the stream has not counted.
