@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: the services over the local cloud, with every SDK call
 //! counted and the time in the test's hands.
 
+pub mod offline;
 pub mod scenario;
 pub mod stampede;
 pub mod trouble;
@@ -20,7 +21,6 @@ use tidegate_cloud::{LocalCloud, TableStream};
 use tidegate_core::{DeviceId, ProductId, Timestamp};
 use tidegate_engine::token::TokenKeys;
 use tidegate_store::store::{CheckStore, Freshness, ReadCatalog};
-use tidegate_store::stream::Batch;
 use tidegate_store::{DynamoStore, Images, schema};
 
 use crate::trouble::{Trouble, TroubledDynamoDb};
@@ -175,12 +175,7 @@ impl World {
     /// When the count fails.
     pub async fn count_at(&self, now: Timestamp) {
         let before = self.calls.take();
-        let mut stream = self.stream.lock().await;
-        while let Some(event) = stream.next().await.expect("the stream can be read") {
-            let batch = Batch::from_event(event).expect("the local stream gives events of Lambda");
-            self.services.count.count(&batch, now).await.expect("the count goes on");
-            stream.acknowledge();
-        }
+        self.services.count_all(&mut *self.stream.lock().await, now).await.expect("the count goes on");
         let _of_the_count = self.calls.take();
         for call in before {
             self.calls.note(call);
@@ -289,7 +284,7 @@ impl World {
 /// When the count fails.
 pub async fn count(stack: &Stack) {
     let mut stream = stack.cloud.table_stream(TABLE).expect("the table has a stream");
-    stack.services.count_all(&mut stream).await.expect("the count goes on");
+    stack.services.count_all(&mut stream, tidegate_http::edge::now()).await.expect("the count goes on");
 }
 
 /// As [`count`], from a thread that may block.

@@ -7,14 +7,16 @@ use std::time::Duration;
 use serde_json::json;
 use tidegate::stack::TABLE;
 use tidegate_core::lifecycle::Transition;
-use tidegate_core::{DeviceId, ProductId, State, Timestamp, UpdateId, Version};
+use tidegate_core::{DeviceId, ProductId, State, Timestamp, Version};
 use tidegate_engine::control::{self, Actor};
 use tidegate_engine::{CheckInResult, CheckIns, Operations};
-use tidegate_store::record::{AuditEntry, Change, DeviceWrite, Seen, UpdateRecord};
-use tidegate_store::store::{Include, PublishStore as _, ReadUpdates as _, WriteDevices as _, Written};
+use tidegate_store::record::{Change, DeviceWrite, Seen, UpdateRecord};
+use tidegate_store::store::{Include, ReadUpdates as _, WriteDevices as _, Written};
 use tidegate_store::{DynamoStore, Images, schema};
+use tidegate_tests::offline::without_s3;
 use tidegate_tests::trouble::{Kind, Occupancy, Trouble, TroubledDynamoDb};
 use tidegate_tests::{LAMP, World, at, lamp};
+use tidegate_wire::definition::Definition;
 
 const NOON: &str = "2026-06-01T12:00:00Z";
 
@@ -32,56 +34,24 @@ fn actor() -> Actor {
 
 /// A store over a troubled DynamoDB, whose S3 refuses every request.
 async fn store(dynamodb: &TroubledDynamoDb) -> (DynamoStore, Images) {
-    let nowhere = aws_sdk_s3::Config::builder()
-        .behavior_version_latest()
-        .region(aws_sdk_s3::config::Region::new(tidegate_cloud::REGION))
-        .credentials_provider(aws_sdk_s3::config::Credentials::new("none", "none", None, None, "none"))
-        .endpoint_url("http://127.0.0.1:9")
-        .retry_config(aws_sdk_s3::config::retry::RetryConfig::disabled())
-        .build();
-    let s3 = aws_sdk_s3::Client::from_conf(nowhere);
-    let credentials = aws_sdk_s3::config::SharedCredentialsProvider::new(aws_sdk_s3::config::Credentials::new(
-        "none", "none", None, None, "none",
-    ));
     schema::create_table(&dynamodb.client(), TABLE).await.unwrap();
-    (DynamoStore::new(dynamodb.client(), TABLE, s3.clone(), "none"), Images::new(s3, credentials, "none"))
+    without_s3(dynamodb.client())
 }
 
 /// Opens a rollout of an update without files over as many shards as its limit in flight takes.
-async fn open(store: &DynamoStore, version: &str, max_in_flight: Option<u64>) -> UpdateRecord {
-    let version = Version::parse(version).unwrap();
+async fn open(
+    store: &DynamoStore,
+    operations: &Operations<DynamoStore>,
+    version: &str,
+    max_in_flight: Option<u64>,
+) -> UpdateRecord {
     let definition = json!({
-        "version": version.to_string(), "kind": "json", "payload": {"a": 1},
+        "version": version, "kind": "json", "payload": {"a": 1},
         "rollout": {"limits": {"max_in_flight": max_in_flight}},
     });
-    let definition = tidegate_wire::definition::Definition::from_store(&definition.to_string()).unwrap();
-    let record = UpdateRecord {
-        id: UpdateId::of(&product(), &version),
-        product: product(),
-        version,
-        state: State::Draft,
-        generation: 1,
-        definition: definition.to_store(),
-        allocation: None,
-        objects: Vec::new(),
-        reason: String::new(),
-        is_paused_by_stop: false,
-        wanted: None,
-        needs_recount: false,
-        created_at: now(),
-        changed_at: now(),
-    };
-    let entry = AuditEntry {
-        at: now(),
-        who: "ada".into(),
-        action: "create".into(),
-        subject: record.version.to_string(),
-        from: None,
-        to: Some(State::Draft),
-        reason: String::new(),
-        generation: 1,
-    };
-    assert!(store.create_update(&record, &entry).await.unwrap());
+    let definition = Definition::from_store(&definition.to_string()).unwrap();
+    let draft = operations.create(&product(), &definition, &actor()).await.unwrap();
+    let record = store.update(&product(), &draft.version).await.unwrap().unwrap();
     let wishing = control::want(store, &record, Change::Transition(Transition::Activate), &actor()).await.unwrap();
     let changed = control::carry_out(store, &wishing, now()).await.unwrap();
     assert_eq!(changed.shards_left, 0);
@@ -105,7 +75,7 @@ async fn every_stop_of_a_busy_rollout_is_done_within_five_seconds() {
     let stops = u64::from(size("TIDEGATE_STOPS", 12));
     for number in 0..stops {
         dynamodb.play(Trouble::default());
-        let record = open(&store, &format!("{}.0.0", number + 1), Some(64 * 64)).await;
+        let record = open(&store, &operations, &format!("{}.0.0", number + 1), Some(64 * 64)).await;
         assert_eq!(record.allocation.unwrap().shards(), 64);
         dynamodb.play(Trouble {
             seed: number,
@@ -133,7 +103,7 @@ async fn a_stop_that_cannot_shut_a_shard_says_so_and_the_sweep_finishes_it() {
     let (store, images) = store(&dynamodb).await;
     let keys = tidegate_engine::token::TokenKeys::parse("k:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY").unwrap();
     let operations = Operations::new(store.clone(), images, keys);
-    let record = open(&store, "1.0.0", Some(10)).await;
+    let record = open(&store, &operations, "1.0.0", Some(10)).await;
     dynamodb.play(Trouble { occupancy: Some(Occupancy::new("s#", 1.0)), ..Trouble::default() });
     let stopped = operations.transition(&product(), &record.version, Transition::Abort, &actor()).await.unwrap();
     assert_eq!((stopped.shards_left, stopped.record.state), (1, State::Active));

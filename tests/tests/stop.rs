@@ -7,9 +7,10 @@ use tidegate_core::lifecycle::Transition;
 use tidegate_core::{ProductId, Timestamp, Version};
 use tidegate_engine::control::{self, Actor};
 use tidegate_http::PublishService;
+use tidegate_store::DynamoStore;
 use tidegate_store::record::Change;
 use tidegate_store::store::{Freshness, ReadCatalog, ReadUpdates};
-use tidegate_store::{DynamoStore, Images};
+use tidegate_tests::offline::without_s3;
 use tidegate_tests::trouble::Trouble;
 use tidegate_tests::{Answer, LAMP, World, answer, at, lamp, request};
 
@@ -40,19 +41,8 @@ async fn with_a_holder(world: &World) {
 
 /// Operators whose S3 refuses every request: nothing can be compiled.
 fn publish_without_s3(world: &World) -> PublishService<DynamoStore> {
-    let nowhere = aws_sdk_s3::Config::builder()
-        .behavior_version_latest()
-        .region(aws_sdk_s3::config::Region::new(tidegate_cloud::REGION))
-        .credentials_provider(aws_sdk_s3::config::Credentials::new("none", "none", None, None, "none"))
-        .endpoint_url("http://127.0.0.1:9")
-        .retry_config(aws_sdk_s3::config::retry::RetryConfig::disabled())
-        .build();
-    let s3 = aws_sdk_s3::Client::from_conf(nowhere);
-    let credentials = aws_sdk_s3::config::SharedCredentialsProvider::new(aws_sdk_s3::config::Credentials::new(
-        "none", "none", None, None, "none",
-    ));
-    let store = DynamoStore::new(world.cloud.dynamodb(), tidegate::stack::TABLE, s3.clone(), tidegate::stack::BUCKET);
-    PublishService::new(store, Images::new(s3, credentials, tidegate::stack::BUCKET), world.keys.clone())
+    let (store, images) = without_s3(world.cloud.dynamodb());
+    PublishService::new(store, images, world.keys.clone())
 }
 
 async fn post(publish: &PublishService<DynamoStore>, path: &str) -> Answer {

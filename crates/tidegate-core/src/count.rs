@@ -1,4 +1,4 @@
-//! Counts of claims: what a claim counts as, and the sums over all devices of a rollout.
+//! Counts of claims: the contribution of one claim, and the sums over all devices of a rollout.
 //!
 //! The function `count` reads every change of a device from the table's stream and adds it to [`Sums`]. So every count
 //! of claims is a sum of [`part`] over the devices, and none is changed by the request that ends a claim.
@@ -12,7 +12,7 @@ use crate::status::Outcome;
 /// Most grants of a shard that have not been counted and judged, also without a limit in flight.
 pub const MOST_UNJUDGED: u64 = 1000;
 
-/// What a claim counts as.
+/// Contribution of a claim to the counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Part {
     /// The place that it holds.
@@ -30,7 +30,7 @@ pub struct Place {
     pub epoch: u64,
 }
 
-/// What `claim` counts as. Every count of claims follows from this function.
+/// Contribution of `claim` to the counts. Every count of claims follows from this function.
 #[must_use]
 pub fn part(claim: &Claim) -> Part {
     let place = Place { shard: claim.shard, epoch: claim.epoch };
@@ -203,7 +203,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// What the shard of this number has given out. A shard that does not exist has given out nothing.
+    /// Part of the limits that the shard of this number has given out; nothing for a shard that does not exist.
     #[must_use]
     pub fn of(number: u16, shard: Option<&Shard>, sums: &Sums) -> Self {
         shard.map_or_else(Self::default, |shard| Self {

@@ -64,6 +64,12 @@ impl DeviceContext {
         self.claims.is_halted(update) || self.catalog.updates.is_stopped(update, &claim.version)
     }
 
+    /// A write of the device's item, for the device as it was read.
+    fn write(&self, device: &DeviceId, seen: Option<Seen>, claims: Vec<ClaimChange>) -> DeviceWrite {
+        let (product, is_known) = (self.catalog.updates.product().clone(), self.is_known);
+        DeviceWrite { product, device: device.clone(), is_known, seen, claims }
+    }
+
     /// Replaces the data of the device by what a later read found.
     fn adopt(&mut self, known: KnownDevice) {
         let halted = self.head.halted(self.catalog.updates.product());
@@ -294,7 +300,7 @@ impl<S: CheckStore> CheckIns<S> {
         if installed.is_empty() {
             return false;
         }
-        let write = self.write(device, context, seen.clone(), installed);
+        let write = context.write(&device.id, seen.clone(), installed);
         match self.store.write_device(&write).await {
             Ok(Written::Yes) => {
                 *seen = None;
@@ -314,17 +320,6 @@ impl<S: CheckStore> CheckIns<S> {
                 false
             }
         }
-    }
-
-    fn write(
-        &self,
-        device: &Device,
-        context: &DeviceContext,
-        seen: Option<Seen>,
-        claims: Vec<ClaimChange>,
-    ) -> DeviceWrite {
-        let (product, is_known) = (device.product.clone(), context.is_known);
-        DeviceWrite { product, device: device.id.clone(), is_known, seen, claims }
     }
 
     /// Settings of a product, at most as old as a catalog may be; `None` when it does not exist.
@@ -354,16 +349,8 @@ impl<S: CheckStore> CheckIns<S> {
     ///
     /// # Errors
     /// `Conflict`, when another request wrote it first; or the store cannot be reached.
-    pub async fn save_device(
-        &self,
-        product: &ProductId,
-        device: &DeviceId,
-        context: &DeviceContext,
-        seen: Seen,
-    ) -> Done<()> {
-        let (product, device, is_known) = (product.clone(), device.clone(), context.is_known);
-        let write = DeviceWrite { product, device, is_known, seen: Some(seen), claims: Vec::new() };
-        match self.store.write_device(&write).await? {
+    pub async fn save_device(&self, device: &DeviceId, context: &DeviceContext, seen: Seen) -> Done<()> {
+        match self.store.write_device(&context.write(device, Some(seen), Vec::new())).await? {
             Written::Yes => Ok(()),
             Written::OtherDevice(_) => Err(StoreError::Conflict.into()),
         }
@@ -393,7 +380,7 @@ impl<S: CheckStore> CheckIns<S> {
         if seen.is_none() {
             return;
         }
-        let write = self.write(device, context, seen, Vec::new());
+        let write = context.write(&device.id, seen, Vec::new());
         if let Err(error) = self.store.write_device(&write).await {
             tracing::warn!(product = %device.product, device = %device.id, %error, "device_not_saved");
         }

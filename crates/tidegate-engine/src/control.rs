@@ -42,6 +42,22 @@ pub struct Actor {
     pub now: Timestamp,
 }
 
+impl Actor {
+    /// An audit entry about `subject` that belongs to no transition of an update.
+    pub(crate) fn entry(&self, action: impl Into<String>, subject: impl Into<String>, generation: u64) -> AuditEntry {
+        AuditEntry {
+            at: self.now,
+            who: self.who.clone(),
+            action: action.into(),
+            subject: subject.into(),
+            from: None,
+            to: None,
+            reason: self.reason.clone(),
+            generation,
+        }
+    }
+}
+
 /// Progress of a change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Changed {
@@ -357,7 +373,7 @@ pub fn can_split_again(
     (is_draining || allocation.is_lopsided(&held)) && !measure.split(&held, now).has_caps_of(allocation)
 }
 
-/// What each shard holds.
+/// Part of the limits that each shard has given out.
 fn held(shards: &[Option<Shard>], sums: &Sums) -> Vec<Held> {
     (0..).zip(shards).map(|(number, shard)| Held::of(number, shard.as_ref(), sums)).collect()
 }

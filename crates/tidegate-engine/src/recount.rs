@@ -41,7 +41,7 @@ pub struct Drift {
     pub found: i64,
 }
 
-/// What a scan finds of one rollout.
+/// Sums over the scanned claims of one rollout.
 #[derive(Debug, Default)]
 struct Found {
     devices: i64,

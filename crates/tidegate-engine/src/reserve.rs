@@ -109,12 +109,13 @@ impl<S: CheckStore> CheckIns<S> {
             }
             probes += 1;
             let is_last = probes == MOST_PROBES || number.saturating_add(1) == shards.len();
-            let outcome = match look {
-                None => match self.look_at(update, shard, grant, now).await? {
-                    Some(outcome) => outcome,
-                    None => self.ask(device, update, shard, claim_status, context, seen, is_last, now).await?,
-                },
-                Some(_) => self.ask(device, update, shard, claim_status, context, seen, is_last, now).await?,
+            let seen_now = match look {
+                None => self.look_at(update, shard, grant, now).await?,
+                Some(_) => None,
+            };
+            let outcome = match seen_now {
+                Some(outcome) => outcome,
+                None => self.ask(device, update, shard, claim_status, context, seen, is_last, now).await?,
             };
             match outcome {
                 ReserveOutcome::NoRoom(why) => {
@@ -158,16 +159,14 @@ impl<S: CheckStore> CheckIns<S> {
             return Ok(Some(ReserveOutcome::NoRoom(NoRoom::Paused)));
         };
         let period_s = update.rollout.limits.period_s;
-        let outcome = match found.refusal(grant, update.generation, period_of(now, period_s), period_s) {
+        Ok(match found.refusal(grant, update.generation, period_of(now, period_s), period_s) {
             Some(Refusal::NoRoom(why)) => Some(ReserveOutcome::NoRoom(why)),
-            // The read may be older than the catalog.
+            // The read may be older than the catalog; only a later generation is certain.
             Some(Refusal::OtherGeneration) if found.generation > update.generation => {
                 Some(ReserveOutcome::OtherGeneration)
             }
-            Some(Refusal::OtherGeneration) => None,
-            Some(Refusal::LaterPeriod(_) | Refusal::EarlierPeriod) | None => None,
-        };
-        Ok(outcome)
+            Some(Refusal::OtherGeneration | Refusal::LaterPeriod(_) | Refusal::EarlierPeriod) | None => None,
+        })
     }
 
     /// Asks one shard by a transaction. The last shard is asked with patience; before it, contention sends the device to

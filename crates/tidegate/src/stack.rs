@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lambda_http::{Body, Request, Response};
 use tidegate_cloud::stream::TableStream;
 use tidegate_cloud::{Backend, FrontDoor, LocalCloud, OperatorKey};
+use tidegate_core::Timestamp;
 use tidegate_engine::control::ACKNOWLEDGED_AFTER;
 use tidegate_engine::token::{TokenKeys, TokenKeysError};
 use tidegate_engine::{CountService, SweepService};
@@ -92,15 +93,15 @@ impl Services {
         }
     }
 
-    /// Counts everything that waits in the stream; returns the number of records.
+    /// Counts everything that waits in the stream, at `now`; returns the number of records.
     ///
     /// # Errors
     /// When a batch is refused. It comes again.
-    pub async fn count_all(&self, stream: &mut TableStream) -> Result<u64, StackError> {
+    pub async fn count_all(&self, stream: &mut TableStream, now: Timestamp) -> Result<u64, StackError> {
         let mut records = 0_u64;
         while let Some(event) = stream.next().await? {
             let batch = Batch::from_event(event)?;
-            self.count.count(&batch, edge::now()).await?;
+            self.count.count(&batch, now).await?;
             stream.acknowledge();
             records = records.saturating_add(batch.records.len() as u64);
         }
@@ -212,7 +213,7 @@ async fn count_for_ever(services: Arc<Services>, mut stream: TableStream) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = services.count_all(&mut stream).await {
+        if let Err(error) = services.count_all(&mut stream, edge::now()).await {
             tracing::error!(%error, "count_failed");
         }
     }

@@ -52,25 +52,17 @@ impl<S: PublishStore> Operations<S> {
             };
             // A draft is offered to nobody.
             let was_live = record.state != State::Draft;
-            return match control::carry_out(&self.store, &wishing, actor.now).await {
-                Ok(changed) => {
-                    crate::compile::compile_or_leave_it(&self.store, product).await;
-                    if was_live && changed.shards_left == 0 && changed.record.state != State::Active {
-                        // Until then a check-in that began before may still get a URL.
-                        sleep(self.acknowledged_after.saturating_sub(started.elapsed())).await;
-                    }
-                    Ok(changed)
-                }
+            let changed = match control::carry_out(&self.store, &wishing, actor.now).await {
                 // A stronger change has taken over, or another function finished this one.
-                Err(EngineError::Store(StoreError::Conflict)) => {
-                    let changed = self.overtaken(&wishing).await?;
-                    if changed.shards_left == 0 && changed.record.state != State::Active {
-                        sleep(self.acknowledged_after.saturating_sub(started.elapsed())).await;
-                    }
-                    Ok(changed)
-                }
-                Err(error) => Err(error),
+                Err(EngineError::Store(StoreError::Conflict)) => self.overtaken(&wishing).await?,
+                changed => changed?,
             };
+            crate::compile::compile_or_leave_it(&self.store, product).await;
+            if was_live && changed.shards_left == 0 && changed.record.state != State::Active {
+                // Until then a check-in that began before may still get a URL.
+                sleep(self.acknowledged_after.saturating_sub(started.elapsed())).await;
+            }
+            return Ok(changed);
         }
         Err(StoreError::Conflict.into())
     }

@@ -45,16 +45,8 @@ impl<S: PublishStore> Operations<S> {
     pub async fn create(&self, product: &ProductId, definition: &Definition, actor: &Actor) -> Done<Draft> {
         let record = draft(product, definition, actor)?;
         let update = definition.update(product, &record.publication(), &mut Slots::new())?;
-        let entry = AuditEntry {
-            at: actor.now,
-            who: actor.who.clone(),
-            action: "create".into(),
-            subject: record.version.to_string(),
-            from: None,
-            to: Some(State::Draft),
-            reason: actor.reason.clone(),
-            generation: record.generation,
-        };
+        let entry = actor.entry("create", record.version.to_string(), record.generation);
+        let entry = AuditEntry { to: Some(State::Draft), ..entry };
         let state = match self.store.create_update(&record, &entry).await? {
             true => State::Draft,
             false => self.same_as_before(&record).await?,

@@ -108,17 +108,7 @@ impl<S: PublishStore> Operations<S> {
         generation: u64,
         actor: &Actor,
     ) -> Done<()> {
-        let entry = AuditEntry {
-            at: actor.now,
-            who: actor.who.clone(),
-            action,
-            subject: subject.into(),
-            from: None,
-            to: None,
-            reason: actor.reason.clone(),
-            generation,
-        };
-        Ok(self.store.audit(product, &entry).await?)
+        Ok(self.store.audit(product, &actor.entry(action, subject, generation)).await?)
     }
 }
 

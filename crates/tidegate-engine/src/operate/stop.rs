@@ -1,7 +1,7 @@
 //! Stops a whole product, and resumes it. Nothing has to be listed first: one flag in the head stops every offer.
 
 use tidegate_core::{ProductId, State, Transition, Version};
-use tidegate_store::record::{AuditEntry, Change, UpdateRecord};
+use tidegate_store::record::{Change, UpdateRecord};
 use tidegate_store::{PublishStore, StoreError};
 use tokio::time::{Instant, sleep};
 
@@ -35,7 +35,7 @@ impl<S: PublishStore> Operations<S> {
     /// When the product does not exist, or the store cannot be reached.
     pub async fn stop(&self, product: &ProductId, actor: &Actor) -> Done<Stopped> {
         let started = Instant::now();
-        if !self.store.set_stopped(product, true, &entry(product, "stop", actor)).await? {
+        if !self.store.set_stopped(product, true, &actor.entry("stop", product.as_str(), 0)).await? {
             return Err(EngineError::UnknownProduct(product.clone()));
         }
         let mut stopped = Stopped { paused: Vec::new(), left: Vec::new() };
@@ -81,7 +81,7 @@ impl<S: PublishStore> Operations<S> {
     /// # Errors
     /// When the product does not exist, or the store cannot be reached.
     pub async fn resume_stopped(&self, product: &ProductId, actor: &Actor) -> Done<Resumed> {
-        if !self.store.set_stopped(product, false, &entry(product, "resume stopped", actor)).await? {
+        if !self.store.set_stopped(product, false, &actor.entry("resume stopped", product.as_str(), 0)).await? {
             return Err(EngineError::UnknownProduct(product.clone()));
         }
         let mut result = Resumed { resumed: Vec::new(), left: Vec::new() };
@@ -114,18 +114,5 @@ impl<S: PublishStore> Operations<S> {
         let resume = Change::Transition(Transition::Resume);
         let wishing = control::want(&self.store, &paused.record, resume, actor).await?;
         control::carry_out(&self.store, &wishing, actor.now).await
-    }
-}
-
-fn entry(product: &ProductId, action: &str, actor: &Actor) -> AuditEntry {
-    AuditEntry {
-        at: actor.now,
-        who: actor.who.clone(),
-        action: action.into(),
-        subject: product.to_string(),
-        from: None,
-        to: None,
-        reason: actor.reason.clone(),
-        generation: 0,
     }
 }

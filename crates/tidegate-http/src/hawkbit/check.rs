@@ -149,7 +149,7 @@ impl<S: CheckStore> CheckService<S> {
             return Ok(());
         };
         // After a conflict with another request of the same device, the device sends its attributes again.
-        let saved = self.engine.save_device(product, device, context, seen).await;
+        let saved = self.engine.save_device(device, context, seen).await;
         saved.map_err(|error| refusal(product, device, error))
     }
 

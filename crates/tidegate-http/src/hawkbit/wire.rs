@@ -33,7 +33,8 @@ const IN_LINKS: &AsciiSet = &AsciiSet::EMPTY.add(b' ').add(b'+');
 const LONGEST_MESSAGE: usize = 256;
 /// The longest interval that clients can read: they parse a time of day.
 const LONGEST_SLEEP_S: u32 = 24 * 3600 - 1;
-/// Number of earlier reservations of a claim that are recognized. The number of an older one is unknown.
+/// Number of earlier revisions of the device at which a reservation of the claim is recognized. The number of an older
+/// one is unknown.
 const MOST_EARLIER_EPOCHS: u64 = 100;
 
 /// A request's address: a controller and one of its resources.

@@ -110,7 +110,7 @@ pub(super) fn create(change: &mut Expression, claims: AttributeValue) {
     change.put("claims", claims);
 }
 
-/// What a request says of its device.
+/// Attributes of a device's item that a request changes.
 pub(super) fn see(change: &mut Expression, product: &ProductId, device: &DeviceId, seen: &Seen) {
     change.put("version", s(&seen.version));
     change.put("seen", time(seen.at));

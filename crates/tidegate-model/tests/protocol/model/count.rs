@@ -88,7 +88,7 @@ impl Stream {
     }
 }
 
-/// What one record adds to a tally: `part(new) - part(old)`, where a freed place is booked on the shard of the old image.
+/// Change of a tally by one record: `part(new) - part(old)`, where a freed place is booked on the shard of the old image.
 pub(crate) fn effect(protocol: &Protocol, old: Option<&Claim>, new: Option<&Claim>) -> Tally {
     let mut effect = Tally::default();
     let (before, after) = (part(old), part(new));

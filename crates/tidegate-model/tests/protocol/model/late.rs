@@ -7,7 +7,7 @@ use super::repair::Stamp;
 use super::rows::{Gate, Tally};
 use super::{Protocol, World};
 
-/// How often, and when, a write reaches the table.
+/// Number and times of the arrivals of one write at the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Once,
