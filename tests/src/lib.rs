@@ -227,6 +227,18 @@ impl World {
     /// # Panics
     /// When any step is refused.
     pub async fn publish(&self, product: &str, version: &str, update: Value, now: Timestamp) -> Value {
+        self.draft(product, version, update).await;
+        let path = format!("{product}/updates/{version}/activate");
+        let activated = self.operator("POST", &path, json!({"reason": "test"}), now).await;
+        assert_eq!(activated.status, 200, "{activated:?}");
+        activated.body
+    }
+
+    /// Creates and uploads an update with one image.
+    ///
+    /// # Panics
+    /// When any step is refused.
+    pub async fn draft(&self, product: &str, version: &str, update: Value) {
         let image = format!("firmware {version} of {product}").into_bytes();
         let mut update = update;
         update["version"] = json!(version);
@@ -235,10 +247,6 @@ impl World {
         let created = self.operator("POST", &format!("{product}/updates"), update, tidegate_http::edge::now()).await;
         assert_eq!(created.status, 201, "{created:?}");
         self.upload(&created.body, &image).await;
-        let path = format!("{product}/updates/{version}/activate");
-        let activated = self.operator("POST", &path, json!({"reason": "test"}), now).await;
-        assert_eq!(activated.status, 200, "{activated:?}");
-        activated.body
     }
 
     /// Sends `image` to every upload URL of a create's answer.

@@ -1,12 +1,14 @@
 //! Counts follow the stream: each change once, whatever batches, repeats and crashes there are.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tidegate::stack::TABLE;
 use tidegate_core::count::MOST_UNJUDGED;
 use tidegate_core::limits::UNLIMITED;
 use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 use tidegate_engine::recount::recount;
-use tidegate_store::record::{ClaimChange, DeviceWrite, RolloutKey};
+use tidegate_store::record::{ClaimChange, DeviceWrite, RolloutKey, Tally};
 use tidegate_store::store::{
     CountStore as _, Freshness, Include, ReadDevices as _, ReadUpdates as _, WriteDevices as _,
 };
@@ -72,7 +74,7 @@ async fn a_batch_that_comes_again_in_parts_or_twice_at_once_counts_once() {
     assert_eq!(world.counts("2.0.0", now()).await, "6 2 2 2 0");
     let versions = world.operator("GET", "lamp/versions", Value::Null, now()).await.body;
     assert_eq!(versions["versions"], json!([{"version": "1.0.0", "devices": 6}]));
-    let recount = recount(&world.store).await.unwrap();
+    let recount = recount(&world.store, Duration::ZERO).await.unwrap();
     assert_eq!((recount.devices, recount.rollouts, recount.drift.len(), recount.moving.len()), (6, 1, 0, 0));
 }
 
@@ -181,7 +183,7 @@ async fn a_recount_names_what_differs() {
     };
     // A write that expects another claim than the stored one changes nothing.
     world.store.write_device(&write).await.unwrap();
-    assert_eq!(recount(&world.store).await.unwrap().drift, []);
+    assert_eq!(recount(&world.store, Duration::ZERO).await.unwrap().drift, []);
     let update = world.cloud.dynamodb().update_item().table_name(TABLE);
     let key = |name: &str, value: &str| (name.to_string(), aws_sdk_dynamodb::types::AttributeValue::S(value.into()));
     let key = [key("pk", "d#lamp#lamp-0"), key("sk", "device")].into_iter().collect();
@@ -189,9 +191,32 @@ async fn a_recount_names_what_differs() {
         update.set_key(Some(key)).update_expression("REMOVE claims.#c.b").expression_attribute_names("#c", "2.0.0");
     #[allow(clippy::disallowed_methods, reason = "the test tampers with the table")]
     changed.send().await.unwrap();
-    let drift = recount(&world.store).await.unwrap().drift;
+    let drift = recount(&world.store, Duration::ZERO).await.unwrap().drift;
     let told = drift.iter().map(|drift| (drift.of.as_str(), drift.count.as_str(), drift.counted, drift.found));
     assert_eq!(told.collect::<Vec<_>>(), [("lamp 2.0.0", "succeeded", 2, 1)]);
+}
+
+/// A count that has more releases than there were lets more devices through than `max_in_flight`.
+#[tokio::test]
+async fn the_recount_finds_a_release_too_many() {
+    let world = World::new(0).await;
+    a_fleet_with_outcomes(&world).await;
+    let mut stream_shard = String::new();
+    for event in events(&world).await {
+        let batch = Batch::from_event(event).unwrap();
+        world.services.count.count(&batch, now()).await.unwrap();
+        stream_shard = batch.stream_shard;
+    }
+    let tally = world.store.tally(&rollout(), &stream_shard).await.unwrap();
+    let mut counts = tally.counts.clone();
+    *counts.released.values_mut().next().unwrap() += 9;
+    let after = Tally { counts, position: tally.position.clone() };
+    let before = tally.position.as_ref();
+    assert!(world.store.put_tally(&rollout(), &stream_shard, before, &after, now()).await.unwrap());
+    let drift = recount(&world.store, Duration::ZERO).await.unwrap().drift;
+    assert_eq!(drift.len(), 1, "{drift:?}");
+    assert!(drift[0].count.starts_with("in_flight of shard "), "{drift:?}");
+    assert_eq!(drift[0].found - drift[0].counted, 9, "{drift:?}");
 }
 
 #[tokio::test]

@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_core::lifecycle::Transition;
-use tidegate_core::{ProductId, Timestamp, Version};
+use tidegate_core::shard::Gate;
+use tidegate_core::{ProductId, State, Timestamp, Version};
+use tidegate_engine::EngineError;
 use tidegate_engine::control::{self, Actor};
 use tidegate_http::PublishService;
-use tidegate_store::DynamoStore;
-use tidegate_store::record::Change;
-use tidegate_store::store::{Freshness, ReadCatalog, ReadUpdates};
+use tidegate_store::record::{AuditEntry, Change, UpdateRecord};
+use tidegate_store::store::{CloseRollouts, Freshness, PublishStore, ReadCatalog, ReadUpdates};
+use tidegate_store::{DynamoStore, StoreError};
 use tidegate_tests::offline::without_s3;
 use tidegate_tests::trouble::Trouble;
 use tidegate_tests::{Answer, LAMP, World, answer, at, lamp, request};
+use tidegate_wire::definition::Definition;
 
 const NOON: &str = "2026-06-01T12:00:00Z";
 
@@ -229,4 +232,177 @@ async fn a_repeated_stop_answers_the_same_and_is_audited_once() {
     let entries = world.operator("GET", "lamp/audit?version=2.0.0", Value::Null, now()).await.body;
     let pauses = entries["entries"].as_array().unwrap().iter().filter(|entry| entry["action"] == "pause").count();
     assert_eq!(pauses, 1);
+}
+
+/// Sets or removes the flag of a stopped product, as a function does that is killed after it.
+async fn set_stopped(world: &World, is_stopped: bool) {
+    let entry = AuditEntry {
+        at: now(),
+        who: "ada".into(),
+        action: "stop".into(),
+        subject: format!("{is_stopped}"),
+        from: None,
+        to: None,
+        reason: "smoke".into(),
+        generation: 0,
+    };
+    assert!(world.store.set_stopped(&product(), is_stopped, &entry).await.unwrap());
+}
+
+async fn record(world: &World, version: &str) -> UpdateRecord {
+    world.store.update(&product(), &Version::parse(version).unwrap()).await.unwrap().unwrap()
+}
+
+async fn state(world: &World, version: &str) -> State {
+    record(world, version).await.state
+}
+
+#[tokio::test]
+async fn an_opening_that_a_stop_overtakes_does_not_open_later_by_itself() {
+    let world = World::new(0).await;
+    world.publish(LAMP, "2.0.0", json!({}), now()).await;
+    assert_eq!(world.operator("POST", "lamp/updates/2.0.0/pause", json!({}), now()).await.status, 200);
+    want(&world, Change::Transition(Transition::Resume)).await;
+    world.draft(LAMP, "3.0.0", json!({})).await;
+    let draft = record(&world, "3.0.0").await;
+    control::want(&world.store, &draft, Change::Transition(Transition::Activate), &actor()).await.unwrap();
+    let stopped = world.operator("POST", "lamp/stop", json!({"reason": "smoke"}), now()).await;
+    assert_eq!((stopped.status, stopped.body), (200, json!({"paused": [], "left": []})));
+    let resumed = world.operator("POST", "lamp/resume-stopped", json!({"reason": "no smoke"}), after_s(1)).await;
+    assert_eq!((resumed.status, resumed.body), (200, json!({"resumed": [], "left": []})));
+    world.services.sweep.sweep(after_s(60)).await.unwrap();
+    assert_eq!((state(&world, "2.0.0").await, state(&world, "3.0.0").await), (State::Paused, State::Draft));
+    // Both can be asked for again.
+    for call in ["lamp/updates/2.0.0/resume", "lamp/updates/3.0.0/activate"] {
+        let opened = world.operator("POST", call, json!({}), after_s(70)).await;
+        assert_eq!((opened.status, opened.body["state"].as_str()), (200, Some("active")), "{call}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_opens_is_wanted_while_the_product_is_stopped_and_no_stop_while_it_is_not() {
+    let world = World::new(0).await;
+    with_a_holder(&world).await;
+    let refused = control::want(&world.store, &record(&world, "2.0.0").await, Change::Stop, &actor()).await;
+    assert_eq!(refused, Err(EngineError::Store(StoreError::Conflict)));
+    set_stopped(&world, true).await;
+    let edit = edit(&world).await;
+    let refused = control::want(&world.store, &record(&world, "2.0.0").await, edit, &actor()).await;
+    assert_eq!(refused, Err(EngineError::Store(StoreError::Conflict)));
+    let body = json!({"rollout": {"limits": {"max_devices": 9}}});
+    let edited = world.operator("PATCH", "lamp/updates/2.0.0", body, now()).await;
+    assert_eq!((edited.status, edited.code()), (409, "product_stopped"), "{edited:?}");
+    assert_eq!(record(&world, "2.0.0").await.wanted, None);
+}
+
+#[tokio::test]
+async fn an_edit_that_a_stop_overtakes_is_refused_and_does_not_happen_later() {
+    let world = World::new(0).await;
+    with_a_holder(&world).await;
+    let before = record(&world, "2.0.0").await;
+    let rollout = json!({"limits": {"max_devices": 9}});
+    let definition = Definition::from_store(&before.definition).unwrap().with_rollout(&rollout, &product()).unwrap();
+    want(&world, Change::Edit { definition: definition.to_store(), settings: rollout.to_string() }).await;
+    set_stopped(&world, true).await;
+    // The function with the edit goes on, and cannot write the record.
+    let edited = world.operator("PATCH", "lamp/updates/2.0.0", json!({"rollout": rollout}), now()).await;
+    assert_eq!((edited.status, edited.code()), (409, "product_stopped"), "{edited:?}");
+    assert_eq!(world.operator("POST", "lamp/resume-stopped", json!({"reason": "x"}), after_s(1)).await.status, 200);
+    world.services.sweep.sweep(after_s(60)).await.unwrap();
+    let after = record(&world, "2.0.0").await;
+    assert_eq!((after.state, &after.definition), (State::Active, &before.definition));
+}
+
+#[tokio::test]
+async fn a_stop_pauses_also_what_is_being_edited() {
+    let world = World::new(0).await;
+    with_a_holder(&world).await;
+    want(&world, edit(&world).await).await;
+    let stopped = world.operator("POST", "lamp/stop", json!({"reason": "smoke"}), now()).await;
+    assert_eq!((stopped.status, stopped.body), (200, json!({"paused": ["2.0.0"], "left": []})));
+    let resumed = world.operator("POST", "lamp/resume-stopped", json!({"reason": "no smoke"}), after_s(1)).await;
+    assert_eq!((resumed.status, resumed.body), (200, json!({"resumed": ["2.0.0"], "left": []})));
+}
+
+#[tokio::test]
+async fn the_sweep_finishes_a_stop_of_a_product_that_died_and_its_end() {
+    let world = World::new(0).await;
+    with_a_holder(&world).await;
+    set_stopped(&world, true).await;
+    world.services.sweep.sweep(after_s(60)).await.unwrap();
+    let paused = record(&world, "2.0.0").await;
+    assert_eq!((paused.state, paused.is_paused_by_stop), (State::Paused, true));
+    set_stopped(&world, false).await;
+    world.services.sweep.sweep(after_s(120)).await.unwrap();
+    assert_eq!(state(&world, "2.0.0").await, State::Active);
+    assert!(has_url(&world.check(&lamp("lamp-2", "1.0.0"), after_s(125)).await));
+}
+
+#[tokio::test]
+async fn resume_stopped_names_also_what_an_earlier_call_began_to_resume() {
+    let world = World::new(0).await;
+    with_a_holder(&world).await;
+    assert_eq!(world.operator("POST", "lamp/stop", json!({"reason": "smoke"}), now()).await.status, 200);
+    set_stopped(&world, false).await;
+    want(&world, Change::Transition(Transition::Resume)).await;
+    let resumed = world.operator("POST", "lamp/resume-stopped", json!({"reason": "no smoke"}), after_s(1)).await;
+    assert_eq!((resumed.status, resumed.body), (200, json!({"resumed": ["2.0.0"], "left": []})));
+}
+
+/// Suspends 2.0.0 with Kaa's API.
+async fn suspend_by_kaa(world: &World, now: Timestamp) -> Answer {
+    let call = async |method: &str, body: &str| {
+        let path = format!("/otao/api/v1/applications/{LAMP}/software/2.0.0");
+        let request = request(method, &path, &[], body, Some("arn:aws:iam::1:user/ada"));
+        answer(world.services.publish.handle(request, now).await)
+    };
+    let mut software = call("GET", "").await.body;
+    software["rolloutStrategy"] = json!("suspended");
+    call("PUT", &software.to_string()).await
+}
+
+#[tokio::test]
+async fn a_pause_stops_a_resume_that_is_under_way() {
+    let world = World::new(0).await;
+    with_a_holder(&world).await;
+    for (number, by_kaa) in [false, true].into_iter().enumerate() {
+        assert_eq!(world.operator("POST", "lamp/updates/2.0.0/pause", json!({}), now()).await.status, 200);
+        want(&world, Change::Transition(Transition::Resume)).await;
+        let paused = match by_kaa {
+            false => world.operator("POST", "lamp/updates/2.0.0/pause", json!({}), after_s(1)).await,
+            true => suspend_by_kaa(&world, after_s(1)).await,
+        };
+        assert_eq!(paused.status, 200, "{paused:?}");
+        let number = i64::try_from(number).unwrap();
+        world.services.sweep.sweep(after_s(60 + 60 * number)).await.unwrap();
+        assert_eq!(state(&world, "2.0.0").await, State::Paused, "by Kaa's API: {by_kaa}");
+    }
+}
+
+#[tokio::test]
+async fn a_pause_during_a_stop_is_the_operators_own_and_outlives_the_stop() {
+    let world = World::new(0).await;
+    with_a_holder(&world).await;
+    assert_eq!(world.operator("POST", "lamp/stop", json!({"reason": "smoke"}), now()).await.status, 200);
+    let paused = world.operator("POST", "lamp/updates/2.0.0/pause", json!({"reason": "mine"}), after_s(1)).await;
+    assert_eq!((paused.status, paused.body["reason"].as_str()), (200, Some("mine")));
+    let resumed = world.operator("POST", "lamp/resume-stopped", json!({"reason": "no smoke"}), after_s(2)).await;
+    assert_eq!((resumed.status, resumed.body), (200, json!({"resumed": [], "left": []})));
+    world.services.sweep.sweep(after_s(60)).await.unwrap();
+    assert_eq!(state(&world, "2.0.0").await, State::Paused);
+    let entries = world.operator("GET", "lamp/audit?version=2.0.0", Value::Null, now()).await.body;
+    assert!(entries["entries"].as_array().unwrap().iter().any(|entry| entry["reason"] == "mine"), "{entries}");
+}
+
+#[tokio::test]
+async fn a_device_that_asks_during_an_edit_is_told_to_come_again_soon() {
+    let world = World::new(0).await;
+    with_a_holder(&world).await;
+    let record = record(&world, "2.0.0").await;
+    for shard in 0..record.allocation.as_ref().unwrap().shards() {
+        world.store.shut_shard(&record.rollout(), shard, Gate::Paused, record.generation + 1).await.unwrap();
+    }
+    let told = world.check(&lamp("lamp-2", "1.0.0"), after_s(5)).await;
+    assert_eq!((told.status, told.body["reason"].as_str()), (200, Some("busy")), "{told:?}");
+    assert!((10..=30).contains(&told.body["check_again_after_s"].as_u64().unwrap()));
 }

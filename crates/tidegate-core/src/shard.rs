@@ -87,7 +87,9 @@ impl Shard {
     pub fn refusal(&self, grant: Grant, generation: u64, period: i64, period_s: u32) -> Option<Refusal> {
         match self.gate {
             Gate::Stopped => return Some(Refusal::NoRoom(NoRoom::Aborted)),
-            Gate::Paused => return Some(Refusal::NoRoom(NoRoom::Paused)),
+            // Whoever asks has a head that does not name the rollout as stopped: it is open again in a moment, or the next
+            // check-in sees a newer head.
+            Gate::Paused => return Some(Refusal::NoRoom(NoRoom::Busy)),
             Gate::Open if self.generation != generation => return Some(Refusal::OtherGeneration),
             Gate::Open => {}
         }

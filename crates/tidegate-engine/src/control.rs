@@ -122,8 +122,10 @@ pub async fn want(
         reason: actor.reason.clone(),
         at: actor.now,
     };
-    // A stop is in force with its wish; anything else with its record.
-    let entry = (wanted.change.force() > Force::Edit).then(|| audit(record, &wanted));
+    // A stop is in force with its wish; anything else with its record. The stop of a product has its own entry.
+    let is_stop = wanted.change.force() > Force::Edit;
+    let is_cancelled = wanted.change == Change::Stop && record.state != State::Active;
+    let entry = (is_stop && !is_cancelled).then(|| audit(record, &wanted));
     let wishing = UpdateRecord { wanted: Some(wanted), ..record.clone() };
     store.want(&wishing, Expected::of(record), entry.as_ref()).await?;
     Ok(wishing)
@@ -131,6 +133,13 @@ pub async fn want(
 
 fn must_be_allowed(record: &UpdateRecord, change: &Change) -> Done<()> {
     match change {
+        // It stops an opening that is under way, or makes the pause the operator's own.
+        Change::Transition(Transition::Pause)
+            if may_open(record) || (record.state == State::Paused && record.is_paused_by_stop) =>
+        {
+            Ok(())
+        }
+        Change::Stop if may_open(record) => Ok(()),
         Change::Transition(transition) => record.state.after(*transition).map(drop).map_err(EngineError::WrongState),
         Change::Stop => record.state.after(Transition::Pause).map(drop).map_err(EngineError::WrongState),
         Change::Edit { .. } | Change::Split => match record.state {
@@ -140,20 +149,60 @@ fn must_be_allowed(record: &UpdateRecord, change: &Change) -> Done<()> {
     }
 }
 
+/// Returns true if devices may get the update, or will when the change under way is done.
+#[must_use]
+pub fn may_open(record: &UpdateRecord) -> bool {
+    let wanted = record.wanted.as_ref().map(|wanted| wanted.change.leads_to(record.state));
+    record.state == State::Active || wanted == Some(State::Active)
+}
+
 /// Number of shards that a change shuts. An edit may add shards; it never removes one. A draft has none until it is
 /// activated.
 fn shards_of(record: &UpdateRecord, change: &Change) -> Stored<u16> {
     let present = record.allocation.as_ref().map_or(0, Allocation::shards);
-    let opens = match change {
-        Change::Transition(Transition::Activate | Transition::Resume) | Change::Split => true,
-        Change::Edit { .. } => record.state == State::Active,
-        Change::Transition(_) | Change::Stop => false,
-    };
-    if !opens {
+    if change.leads_to(record.state) != State::Active {
         return Ok(present);
     }
     let update = update_of(&changed(record, change), &mut Slots::new())?;
     Ok(present.max(Measure::of(&update).shards()))
+}
+
+/// Pauses an update because its whole product is stopped, or stops what would open it; `None` if there is nothing to stop.
+/// A stop that is under way is finished.
+///
+/// # Errors
+/// `Conflict`, when somebody else changed the update, or the product is not stopped any more; or the store cannot be
+/// reached.
+pub async fn pause_for_stop(store: &impl OpenRollouts, record: &UpdateRecord, actor: &Actor) -> Done<Option<Changed>> {
+    let is_under_way = record.wanted.as_ref().is_some_and(|wanted| wanted.change.force() > Force::Edit);
+    let wishing = match (is_under_way, may_open(record)) {
+        (true, _) => record.clone(),
+        (false, true) => want(store, record, Change::Stop, actor).await?,
+        (false, false) => return Ok(None),
+    };
+    carry_out(store, &wishing, actor.now).await.map(Some)
+}
+
+/// Resumes an update that the stop of its product has paused; `None` if it has not. A change that is under way is
+/// finished first.
+///
+/// # Errors
+/// `Conflict`, when somebody else changed the update, or the product is stopped again; or the store cannot be reached.
+pub async fn resume_after_stop(
+    store: &impl OpenRollouts,
+    record: &UpdateRecord,
+    actor: &Actor,
+) -> Done<Option<Changed>> {
+    let is_stopping = record.wanted.as_ref().is_some_and(|wanted| wanted.change == Change::Stop);
+    if !record.is_paused_by_stop && !is_stopping {
+        return Ok(None);
+    }
+    let changed = carry_out(store, record, actor.now).await?;
+    if changed.shards_left > 0 || !changed.record.is_paused_by_stop {
+        return Ok(Some(changed));
+    }
+    let wishing = want(store, &changed.record, Change::Transition(Transition::Resume), actor).await?;
+    carry_out(store, &wishing, actor.now).await.map(Some)
 }
 
 /// Finishes the change that `record` wants: shuts its shards, writes the record, and opens the shards again if the
@@ -389,19 +438,11 @@ fn changed(record: &UpdateRecord, change: &Change) -> UpdateRecord {
 
 /// The record when the change is done.
 fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord {
-    let state = match &wanted.change {
-        Change::Transition(transition) => transition.leads_to(),
-        Change::Stop => State::Paused,
-        Change::Edit { .. } | Change::Split => record.state,
-    };
-    let reason = match &wanted.change {
-        Change::Transition(_) | Change::Stop => wanted.reason.clone(),
-        Change::Edit { .. } | Change::Split => record.reason.clone(),
-    };
-    let is_paused_by_stop = match &wanted.change {
-        Change::Stop => true,
-        Change::Transition(_) => false,
-        Change::Edit { .. } | Change::Split => record.is_paused_by_stop,
+    let state = wanted.change.leads_to(record.state);
+    let (reason, is_paused_by_stop) = match &wanted.change {
+        Change::Transition(_) => (wanted.reason.clone(), false),
+        Change::Stop if record.state == State::Active => (wanted.reason.clone(), true),
+        Change::Stop | Change::Edit { .. } | Change::Split => (record.reason.clone(), record.is_paused_by_stop),
     };
     UpdateRecord {
         state,

@@ -1,19 +1,24 @@
 //! The recount: it reads every device and compares what it finds with the counts that follow the stream.
 //!
-//! The stream goes on meanwhile. So a rollout is compared only if its tallies did not change between the start and the
-//! end of the scan. The others are named as moving, and can be checked again.
+//! The stream goes on meanwhile. So a rollout is compared only if its tallies did not change between the start of the scan
+//! and the time at which everything that happened until its end is counted. The others are named as moving, and can be
+//! checked again.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use tidegate_core::ProductId;
-use tidegate_core::count::{Held, Sums};
+use tidegate_core::count::Sums;
 use tidegate_core::limits::Allocation;
 use tidegate_store::record::{RolloutKey, Tallied};
 use tidegate_store::store::{RecountStore, Stored, VersionCounts};
 
 use crate::count::OTHER_VERSIONS;
 use crate::metrics;
+
+/// Time after which `count` has read a change. On AWS it waits up to 5 seconds for a full batch.
+pub const COUNTED_AFTER: Duration = Duration::from_secs(15);
 
 /// Result of a recount.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -45,7 +50,7 @@ pub struct Drift {
 #[derive(Debug, Default)]
 struct Found {
     devices: i64,
-    places: i64,
+    /// Its `granted` are the places that are held.
     sums: Sums,
 }
 
@@ -56,11 +61,11 @@ struct Counted {
     tallied: Tallied,
 }
 
-/// Compares all counts with the devices.
+/// Compares all counts with the devices. `counted_after` is the time after which a change is counted.
 ///
 /// # Errors
 /// When the store cannot be reached.
-pub async fn recount(store: &impl RecountStore) -> Stored<Recount> {
+pub async fn recount(store: &impl RecountStore, counted_after: Duration) -> Stored<Recount> {
     let before = counted(store).await?;
     let versions_before = version_counts(store).await?;
     let (mut result, mut found, mut versions) =
@@ -73,7 +78,6 @@ pub async fn recount(store: &impl RecountStore) -> Stored<Recount> {
             for (_, claim) in &known.claims {
                 let found = found.entry(RolloutKey::of(&product, &claim.version)).or_default();
                 found.devices = found.devices.saturating_add(1);
-                found.places = found.places.saturating_add(i64::from(claim.holds_place));
                 found.sums.count(None, Some(claim));
             }
             if let Some(version) = known.record.and_then(|record| record.version) {
@@ -86,6 +90,11 @@ pub async fn recount(store: &impl RecountStore) -> Stored<Recount> {
             break;
         }
     }
+    let mut shards = BTreeMap::new();
+    for (rollout, counted) in &before {
+        shards.insert(rollout.clone(), store.shards(rollout, counted.shards).await?);
+    }
+    tokio::time::sleep(counted_after).await;
     let (end, versions_end) = (counted(store).await?, version_counts(store).await?);
     for (rollout, counted) in before {
         let name = format!("{} {}", rollout.product(), rollout.version());
@@ -94,16 +103,19 @@ pub async fn recount(store: &impl RecountStore) -> Stored<Recount> {
             continue;
         }
         result.rollouts = result.rollouts.saturating_add(1);
-        let shards = store.shards(&rollout, counted.shards).await?;
+        let shards = shards.remove(&rollout).unwrap_or_default();
         let found = found.remove(&rollout).unwrap_or_default();
-        let held = (0..).zip(&shards).map(|(number, shard)| Held::of(number, shard.as_ref(), &counted.tallied.sums));
-        let (used, in_flight) = held.fold((0_u64, 0_u64), |(used, in_flight), held| {
-            (used.saturating_add(held.used), in_flight.saturating_add(held.in_flight))
-        });
         let sums = &counted.tallied.sums;
+        let used = shards.iter().flatten().fold(0_u64, |used, shard| used.saturating_add(shard.used));
+        for (number, shard) in (0..).zip(&shards) {
+            let granted = signed(shard.map_or(0, |shard| shard.granted));
+            let held = granted.saturating_sub(signed(sums.released(number)));
+            let places = signed(found.sums.granted(number));
+            result.compare(&name, &format!("granted of shard {number}"), signed(sums.granted(number)), granted);
+            result.compare(&name, &format!("in_flight of shard {number}"), held, places);
+        }
         for (count, counted, found) in [
             ("used", signed(used), found.devices),
-            ("in_flight", signed(in_flight), found.places),
             ("succeeded", sums.succeeded, found.sums.succeeded),
             ("failed", sums.failed, found.sums.failed),
             ("timed_out", sums.timed_out, found.sums.timed_out),

@@ -10,7 +10,6 @@ use futures_util::future::join_all;
 use jiff::SignedDuration;
 use serde::Serialize;
 use tidegate_core::count::{Counts, Sums};
-use tidegate_core::lifecycle::Force;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, Transition, Update};
@@ -157,14 +156,8 @@ impl<S: SweepStore> SweepService<S> {
         now: Timestamp,
         swept: &mut Swept,
     ) -> Done<Counts> {
-        let finished;
-        let record = match self.finish(record, is_stopped, now, swept).await? {
-            Some(changed) => {
-                finished = changed;
-                &finished
-            }
-            None => record,
-        };
+        let changed = self.finish(record, is_stopped, now, swept).await?;
+        let record = changed.as_ref().unwrap_or(record);
         let Some(allocation) = &record.allocation else {
             return Ok(Counts::default());
         };
@@ -214,7 +207,8 @@ impl<S: SweepStore> SweepService<S> {
         Ok(counts)
     }
 
-    /// Finishes a change that is under way. An opening waits while the whole product is stopped.
+    /// Finishes a change that is under way; returns the record after it. While the whole product is stopped, an update is
+    /// paused and nothing opens it; when it goes on, what the stop paused is resumed.
     async fn finish(
         &self,
         record: &UpdateRecord,
@@ -222,19 +216,21 @@ impl<S: SweepStore> SweepService<S> {
         now: Timestamp,
         swept: &mut Swept,
     ) -> Done<Option<UpdateRecord>> {
-        let Some(wanted) = &record.wanted else {
-            return Ok(None);
+        let actor = |reason: &str| Actor { who: "sweep".into(), reason: reason.into(), now };
+        let finished = match is_stopped {
+            true => control::pause_for_stop(&self.store, record, &actor("the product is stopped")).await,
+            false => match control::resume_after_stop(&self.store, record, &actor("the product was resumed")).await {
+                Ok(None) if record.wanted.is_some() => control::carry_out(&self.store, record, now).await.map(Some),
+                resumed => resumed,
+            },
         };
-        if is_stopped && wanted.change.force() == Force::Edit {
-            swept.unfinished += 1;
-            return Ok(None);
-        }
-        match control::carry_out(&self.store, record, now).await {
-            Ok(Changed { record, shards_left: 0 }) => {
+        match finished {
+            Ok(None) => Ok(None),
+            Ok(Some(Changed { record, shards_left: 0 })) => {
                 swept.finished += 1;
                 Ok(Some(record))
             }
-            Ok(Changed { .. }) => {
+            Ok(Some(Changed { .. })) => {
                 tracing::warn!(product = %record.product, version = %record.version, "change_unfinished");
                 swept.unfinished += 1;
                 Ok(None)

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // the helpers of tests are tests, too
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use tidegate_core::{DeviceId, ProductId, UpdateId, Version};
 use tidegate_engine::recount::recount;
@@ -352,7 +353,7 @@ async fn settle_down(cell: &mut Cell, scenario: &Scenario) {
     cell.count_everything().await;
     let rollout = RolloutKey::of(&ProductId::new(PRODUCT).unwrap(), &Version::new(2, 0, 0));
     cell.world.store().compare_sums(&rollout);
-    let counts = recount(cell.world.store().inner()).await.unwrap();
+    let counts = recount(cell.world.store().inner(), Duration::ZERO).await.unwrap();
     cell.violations.extend(counts.drift.into_iter().map(|drift| format!("{drift:?}")));
 }
 

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use tidegate_core::shard::Grant;
-use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
+use tidegate_core::shard::{Gate, Grant};
+use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
 use tidegate_lab::simulator::checker::Asked;
 use tidegate_lab::simulator::requests::{self, Answer};
 use tidegate_lab::simulator::simulation::try_run;
@@ -361,14 +361,23 @@ fn a_stop_that_the_head_does_not_name_is_noticed() {
 #[test]
 fn an_opening_of_a_stopped_product_is_noticed() {
     trace(Guard::OpenUnlessStopped, Invariant::NoGrantAfterStop, r#"{"max_in_flight":3}"#, async |bench| {
-        assert_eq!(bench.pause().await, Some(200));
-        bench.kill_before(Call::RecordChange);
-        assert_eq!(bench.operate("POST", "/updates/2.0.0/resume", "{}").await, None);
-        let record = bench.record().await;
         assert_eq!(bench.operate("POST", "/stop", r#"{"reason":"a test"}"#).await, Some(200));
-        let resumed = UpdateRecord { state: State::Active, generation: 4, wanted: None, ..record.clone() };
-        let _refused = bench.store().record_change(&resumed, Expected::of(&record), None).await;
-        let allocation = record.allocation.unwrap();
+        let paused = bench.record().await;
+        // A function that read the head before the stop resumes the update.
+        let wanted = Wanted {
+            change: Change::Transition(Transition::Resume),
+            generation: 4,
+            shards: 1,
+            who: "ada".into(),
+            reason: "a test".into(),
+            at: moment(START_MS),
+        };
+        let wishing = UpdateRecord { wanted: Some(wanted), ..paused.clone() };
+        let _refused = bench.store().want(&wishing, Expected::of(&paused), None).await;
+        bench.store().shut_shard(&bench.rollout, 0, Gate::Paused, 4).await.unwrap();
+        let resumed = UpdateRecord { state: State::Active, generation: 4, wanted: None, ..paused.clone() };
+        let _refused = bench.store().record_change(&resumed, Expected::of(&wishing), None).await;
+        let allocation = paused.allocation.unwrap();
         let opening = Opening { generation: 4, caps: allocation.caps(0), ceiling: 3, period: allocation.period };
         if bench.record().await.state == State::Active {
             bench.store().open_shard(&bench.rollout, 0, &opening).await.unwrap();

@@ -163,6 +163,17 @@ impl Change {
         }
     }
 
+    /// State of an update after the change. A stop of something that was about to be opened leaves it as it is.
+    #[must_use]
+    pub fn leads_to(&self, state: State) -> State {
+        match self {
+            Self::Transition(Transition::Pause) if state == State::Draft => State::Draft,
+            Self::Transition(transition) => transition.leads_to(),
+            Self::Stop if state == State::Active => State::Paused,
+            Self::Stop | Self::Edit { .. } | Self::Split => state,
+        }
+    }
+
     /// True if devices get nothing from the rollout from the moment on at which the change is written.
     #[must_use]
     pub fn halts(&self) -> bool {

@@ -24,10 +24,10 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const UPLOAD_ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// Far above any answer of the service (a page of 1,000 devices is below 1 MiB).
 const ANSWER_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
-/// Times that an unfinished change is repeated.
-const MOST_REPEATS: usize = 30;
+/// Looks at an unfinished change. The sweep, which finishes it, runs each minute.
+const MOST_LOOKS: usize = 75;
 /// Interval between these.
-const REPEAT_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The party that a client speaks for.
 #[derive(Clone)]
@@ -111,19 +111,21 @@ impl ApiClient {
         self.call(Method::POST, path, Some(body.to_string().into_bytes()))
     }
 
-    /// Repeats a change until the service has finished it, for half a minute; answers the last document. The change is in
-    /// force already, and the service goes on without us.
-    pub fn post_until_done(&self, path: &ApiPath, body: &Value) -> CommandResult<Value> {
-        let mut document = self.post(path, body)?;
-        for _ in 0..MOST_REPEATS {
-            let has_left = document["left"].as_array().is_some_and(|left| !left.is_empty());
-            if document["shards_left"].is_null() && !has_left {
-                break;
-            }
-            std::thread::sleep(REPEAT_EVERY);
-            document = self.post(path, body)?;
+    /// Looks at an update until the change that it wants is done, for a little more than a minute; answers the last
+    /// document. The change is never asked for again: somebody else may have made the opposite one meanwhile.
+    pub fn until_done(&self, update: &ApiPath, changed: Value) -> CommandResult<Value> {
+        let wanted = changed["wanted"].clone();
+        if changed["shards_left"].is_null() {
+            return Ok(changed);
         }
-        Ok(document)
+        for _ in 0..MOST_LOOKS {
+            std::thread::sleep(LOOK_EVERY);
+            let present = self.get(update)?;
+            if present["wanted"] != wanted {
+                return Ok(present);
+            }
+        }
+        Ok(changed)
     }
 
     /// The same as [`ApiClient::post`], with the time of the answer, as in [`ApiClient::get_dated`].
@@ -418,6 +420,29 @@ mod tests {
         let request = server.request(0);
         assert!(request.starts_with("GET /v1/products/lamp/updates/1.0.0%2Ba%2Fb?version=1%202 HTTP/1.1"), "{request}");
         assert!(request.to_lowercase().contains("authorization: bearer k1"), "{request}");
+    }
+
+    /// A resume that was repeated would open what somebody else stopped in the meantime.
+    #[test]
+    fn an_unfinished_change_is_looked_at_and_not_asked_for_again() {
+        let unfinished = r#"{"state":"paused","wanted":"resume"}"#;
+        let server = StubServer::start(vec![
+            Reply::json(202, r#"{"state":"paused","wanted":"resume","shards_left":2}"#),
+            Reply::json(200, unfinished),
+            Reply::json(200, r#"{"state":"paused"}"#),
+        ]);
+        let client = operator(&server);
+        let resume = ApiPath::update(PublishRoute::ResumeUpdate, "lamp", "1.0.0");
+        let changed = client.post(&resume, &json!({"reason": "x"})).expect("an answer");
+        let shown = ApiPath::update(PublishRoute::ShowUpdate, "lamp", "1.0.0");
+        assert_eq!(client.until_done(&shown, changed), Ok(json!({"state": "paused"})));
+        for look in [1, 2] {
+            assert!(
+                server.request(look).starts_with("GET /v1/products/lamp/updates/1.0.0 "),
+                "{}",
+                server.request(look)
+            );
+        }
     }
 
     #[test]

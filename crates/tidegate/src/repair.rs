@@ -1,7 +1,7 @@
 //! `tidegate repair --check`: reads every device and compares it with the counts.
 
 use clap::Args;
-use tidegate_engine::recount::recount;
+use tidegate_engine::recount::{COUNTED_AFTER, recount};
 use tidegate_store::settings::Settings;
 
 use crate::common::Common;
@@ -28,7 +28,9 @@ pub fn run(args: RepairArgs, common: &Common, output: &Output) -> CommandResult 
         // The recount reads no image and no catalog.
         let settings = Settings { table: args.table.clone(), bucket: String::new() };
         let (store, _) = settings.open(&config).await.map_err(|cause| CommandError::usage(cause.to_string()))?;
-        recount(&store).await.map_err(|cause| CommandError::failed("not_read", cause.to_string()).because(cause))
+        recount(&store, COUNTED_AFTER)
+            .await
+            .map_err(|cause| CommandError::failed("not_read", cause.to_string()).because(cause))
     })?;
     output.document(&serde_json::to_value(&counted).unwrap_or_default())?;
     output.line(format!("{} devices read, {} rollouts compared", counted.devices, counted.rollouts))?;

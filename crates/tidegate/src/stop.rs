@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::api_client::ApiPath;
 use crate::common::Common;
-use crate::error::{CommandError, CommandResult};
+use crate::error::CommandResult;
 use crate::output::{Output, Tone, clean};
 use crate::update;
 use tidegate_wire::operator::{ProductResumed, ProductStopped};
@@ -40,20 +40,20 @@ pub fn resume(args: StopArgs, common: &Common, output: &Output) -> CommandResult
     let document = call(PublishRoute::ResumeStopped, &args, common)?;
     output.document(&document)?;
     let resumed = update::read::<ProductResumed>(&document, "result of resuming")?;
-    match resumed.resumed.is_empty() {
-        true => output.line("the product is not stopped any more; the stop had paused no update")?,
-        false => output.line(format!("offered again: {}", clean(&resumed.resumed.join(", "))))?,
+    output.line("the product is not stopped any more")?;
+    if !resumed.resumed.is_empty() {
+        output.line(format!("offered again: {}", clean(&resumed.resumed.join(", "))))?;
     }
-    match resumed.left.is_empty() {
-        true => Ok(()),
-        false => {
-            let left = resumed.left.join(", ");
-            Err(CommandError::failed("not_resumed", format!("could not be resumed now: {left}; repeat the command")))
-        }
+    if !resumed.left.is_empty() {
+        output.line(format!("not offered again yet: {}; the service goes on", clean(&resumed.left.join(", "))))?;
     }
+    if resumed.resumed.is_empty() && resumed.left.is_empty() {
+        output.line("the stop had paused no update")?;
+    }
+    Ok(())
 }
 
 fn call(route: PublishRoute, args: &StopArgs, common: &Common) -> CommandResult<Value> {
     let path = ApiPath::product(route, common.product()?);
-    common.operator()?.post_until_done(&path, &json!({"reason": args.reason}))
+    common.operator()?.post(&path, &json!({"reason": args.reason}))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::api_client::ApiPath;
+use crate::api_client::{ApiClient, ApiPath};
 use crate::common::Common;
 use crate::error::{CommandError, CommandResult};
 use crate::output::{self, Output, Tone, clean};
@@ -13,7 +13,7 @@ use crate::rollout_options::RolloutOptions;
 use crate::rollout_view;
 use crate::time;
 use crate::update;
-use tidegate_core::State;
+use tidegate_core::{State, Transition};
 use tidegate_wire::definition::Definition;
 use tidegate_wire::operator::{AuditLog, Counters, Metrics, UpdateList, UpdateView};
 use tidegate_wire::route::PublishRoute;
@@ -185,15 +185,38 @@ fn show_metrics(metrics: &Metrics, output: &Output) -> CommandResult {
 }
 
 fn transition(route: PublishRoute, args: &TransitionArgs, common: &Common, output: &Output) -> CommandResult {
+    let client = common.operator()?;
     let path = ApiPath::update(route, common.product()?, &args.version);
-    let document = common.operator()?.post_until_done(&path, &json!({"reason": args.reason}))?;
-    output.document(&document)?;
-    let update: UpdateView = update::read(&document, "update")?;
-    if let Some(shards) = update.shards_left {
-        let message = format!("{} is not done yet: {shards} shards are left; the service goes on", args.version);
-        return Err(CommandError::failed("not_done", message));
+    let changed = client.post(&path, &json!({"reason": args.reason}))?;
+    let update = done(&client, &args.version, changed, common, output)?;
+    let is_replaced = Transition::parse(route.route().template.rsplit('/').next().unwrap_or_default())
+        .is_some_and(|transition| transition.leads_to() != update.state);
+    if is_replaced {
+        let message = format!("{} is {}: another change has replaced this one", args.version, update.state);
+        return Err(CommandError::failed("replaced", message));
     }
     output.line(format!("{} is now {}", clean(update.version()), output.state(update.state.name())))
+}
+
+/// The update when its change is done, which is shown.
+fn done(
+    client: &ApiClient,
+    version: &str,
+    changed: Value,
+    common: &Common,
+    output: &Output,
+) -> CommandResult<UpdateView> {
+    let shown = ApiPath::update(PublishRoute::ShowUpdate, common.product()?, version);
+    let document = client.until_done(&shown, changed)?;
+    output.document(&document)?;
+    let update: UpdateView = update::read(&document, "update")?;
+    match update.shards_left {
+        None => Ok(update),
+        Some(shards) => {
+            let message = format!("{version} is not done yet: {shards} shards are left; the service goes on");
+            Err(CommandError::failed("not_done", message))
+        }
+    }
 }
 
 fn edit(args: &EditArgs, common: &Common, output: &Output) -> CommandResult {
@@ -205,9 +228,8 @@ fn edit(args: &EditArgs, common: &Common, output: &Output) -> CommandResult {
     // Only the changed settings are sent. The service merges them, so two operators can change different settings at
     // the same time.
     let rollout = args.rollout.applied_to(Value::Null)?;
-    let document = client.patch(&path, &json!({"rollout": rollout, "reason": args.reason}))?;
-    output.document(&document)?;
-    let update: UpdateView = update::read(&document, "update")?;
+    let changed = client.patch(&path, &json!({"rollout": rollout, "reason": args.reason}))?;
+    let update = done(&client, &args.version, changed, common, output)?;
     show_facts(&update, output)
 }
 

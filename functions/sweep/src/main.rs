@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::{Value, json};
 use tidegate_engine::SweepService;
-use tidegate_engine::recount::recount;
+use tidegate_engine::recount::{COUNTED_AFTER, recount};
 use tidegate_http::edge::now;
 use tidegate_http::log::start_function_log;
 use tidegate_store::settings::{Settings, sdk_config};
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Error> {
         let (service, store) = (service.clone(), store.clone());
         async move {
             match event.payload["recount"] == json!(true) {
-                true => Ok::<_, Error>(serde_json::to_value(recount(&store).await?)?),
+                true => Ok::<_, Error>(serde_json::to_value(recount(&store, COUNTED_AFTER).await?)?),
                 false => Ok(serde_json::to_value(service.sweep(now()).await?)?),
             }
         }

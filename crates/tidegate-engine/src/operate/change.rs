@@ -12,7 +12,7 @@ use crate::control::{self, Actor, Changed};
 use crate::error::{Done, EngineError};
 
 /// Tries of a change when another operator changes the same update at the same time.
-const MOST_TRIES: usize = 4;
+pub(super) const MOST_TRIES: usize = 4;
 
 /// A change that an operator asks for.
 #[derive(Debug, Clone, Copy)]
@@ -46,15 +46,24 @@ impl<S: PublishStore> Operations<S> {
                 }
             };
             let started = Instant::now();
+            let opens = change.leads_to(record.state) == State::Active;
             let wishing = match control::want(&self.store, &record, change, actor).await {
-                Err(EngineError::Store(StoreError::Conflict)) => continue,
+                Err(EngineError::Store(StoreError::Conflict)) => {
+                    if opens {
+                        self.must_not_be_stopped(product).await?;
+                    }
+                    continue;
+                }
                 wishing => wishing?,
             };
             // A draft is offered to nobody.
             let was_live = record.state != State::Draft;
             let changed = match control::carry_out(&self.store, &wishing, actor.now).await {
                 // A stronger change has taken over, or another function finished this one.
-                Err(EngineError::Store(StoreError::Conflict)) => self.overtaken(&wishing).await?,
+                Err(EngineError::Store(StoreError::Conflict)) => match self.overtaken(&wishing, opens, actor).await? {
+                    Some(changed) => changed,
+                    None => continue,
+                },
                 changed => changed?,
             };
             crate::compile::compile_or_leave_it(&self.store, product).await;
@@ -67,14 +76,30 @@ impl<S: PublishStore> Operations<S> {
         Err(StoreError::Conflict.into())
     }
 
-    /// The result of a change that somebody else finished; an error if a stronger one replaced it.
-    async fn overtaken(&self, wishing: &UpdateRecord) -> Done<Changed> {
+    /// The result of a change that somebody else finished, and an error if a stronger one replaced it. `None` if it must
+    /// be tried again.
+    async fn overtaken(&self, wishing: &UpdateRecord, opens: bool, actor: &Actor) -> Done<Option<Changed>> {
         let record = self.update(&wishing.product, &wishing.version).await?;
         let ours = wishing.wanted.as_ref().map_or(0, |wanted| wanted.generation);
         match &record.wanted {
-            None if record.generation == ours => Ok(Changed { record, shards_left: 0 }),
-            Some(wanted) if wanted.generation == ours => Ok(Changed { shards_left: wanted.shards, record }),
+            None if record.generation == ours => Ok(Some(Changed { record, shards_left: 0 })),
+            Some(wanted) if wanted.generation == ours => {
+                if opens && self.settings(&wishing.product).await?.is_stopped {
+                    // What is refused must not open later by itself.
+                    let _stopped = self.pause(&record, actor).await?;
+                    return Err(EngineError::ProductStopped(wishing.product.clone()));
+                }
+                Ok(None)
+            }
             _ => Err(EngineError::Replaced(wishing.version.clone())),
+        }
+    }
+
+    /// An opening is refused while the whole product is stopped.
+    pub(super) async fn must_not_be_stopped(&self, product: &ProductId) -> Done<()> {
+        match self.settings(product).await?.is_stopped {
+            true => Err(EngineError::ProductStopped(product.clone())),
+            false => Ok(()),
         }
     }
 }
@@ -82,5 +107,6 @@ impl<S: PublishStore> Operations<S> {
 /// Returns true if an update is stopped in this way already.
 fn is_done(record: &UpdateRecord, transition: Transition) -> bool {
     let is_stop = transition.force() > Force::Edit;
-    is_stop && record.wanted.is_none() && record.state == transition.leads_to()
+    let is_own = transition != Transition::Pause || !record.is_paused_by_stop;
+    is_stop && is_own && record.wanted.is_none() && record.state == transition.leads_to()
 }

@@ -1,12 +1,13 @@
 //! Stops a whole product, and resumes it. Nothing has to be listed first: one flag in the head stops every offer.
 
-use tidegate_core::{ProductId, State, Transition, Version};
-use tidegate_store::record::{Change, UpdateRecord};
+use tidegate_core::{ProductId, State, Version};
+use tidegate_store::record::UpdateRecord;
 use tidegate_store::{PublishStore, StoreError};
 use tokio::time::{Instant, sleep};
 
 use super::Operations;
-use crate::control::{self, Actor, Changed};
+use super::change::MOST_TRIES;
+use crate::control::{self, Actor};
 use crate::error::{Done, EngineError};
 
 /// Progress of the stop of a product.
@@ -23,13 +24,13 @@ pub struct Stopped {
 pub struct Resumed {
     /// Versions whose rollout goes on.
     pub resumed: Vec<Version>,
-    /// Versions that could not be resumed now. The call can be repeated.
+    /// Versions that could not be resumed now. The sweep resumes them.
     pub left: Vec<Version>,
 }
 
 impl<S: PublishStore> Operations<S> {
     /// Stops every rollout of a product. When this returns, no device gets an update or a URL of the product, whether or
-    /// not a catalog could be compiled.
+    /// not a catalog could be compiled. What is left then, the sweep finishes.
     ///
     /// # Errors
     /// When the product does not exist, or the store cannot be reached.
@@ -40,16 +41,13 @@ impl<S: PublishStore> Operations<S> {
         }
         let mut stopped = Stopped { paused: Vec::new(), left: Vec::new() };
         for record in self.store.updates(product).await? {
-            if record.is_paused_by_stop {
-                stopped.paused.push(record.version);
-            } else if record.state == State::Active {
-                match self.pause(&record, actor).await {
-                    Ok(true) => stopped.paused.push(record.version),
-                    Ok(false) => stopped.left.push(record.version),
-                    Err(error) => {
-                        tracing::warn!(%product, version = %record.version, %error, "rollout_not_paused");
-                        stopped.left.push(record.version);
-                    }
+            match self.pause(&record, actor).await {
+                Ok(record) if control::may_open(&record) => stopped.left.push(record.version),
+                Ok(record) if record.is_paused_by_stop => stopped.paused.push(record.version),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%product, version = %record.version, %error, "rollout_not_paused");
+                    stopped.left.push(record.version);
                 }
             }
         }
@@ -58,25 +56,24 @@ impl<S: PublishStore> Operations<S> {
         Ok(stopped)
     }
 
-    /// Pauses one rollout for the stop; returns false if shards are left.
-    async fn pause(&self, record: &UpdateRecord, actor: &Actor) -> Done<bool> {
-        let paused = async {
-            let wishing = control::want(&self.store, record, Change::Stop, actor).await?;
-            control::carry_out(&self.store, &wishing, actor.now).await
-        };
-        match paused.await {
-            Ok(changed) => Ok(changed.shards_left == 0),
-            // The count or the sweep finished it, or somebody else stopped this rollout.
-            Err(EngineError::Store(StoreError::Conflict)) => {
-                let record = self.update(&record.product, &record.version).await?;
-                Ok(record.state != State::Active)
+    /// Pauses one rollout for the stop of its product; the record after that.
+    pub(super) async fn pause(&self, record: &UpdateRecord, actor: &Actor) -> Done<UpdateRecord> {
+        let mut record = record.clone();
+        for _ in 0..MOST_TRIES {
+            match control::pause_for_stop(&self.store, &record, actor).await {
+                Ok(changed) => return Ok(changed.map_or(record, |changed| changed.record)),
+                // Somebody else changed it.
+                Err(EngineError::Store(StoreError::Conflict)) => {
+                    record = self.update(&record.product, &record.version).await?;
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
+        Ok(record)
     }
 
     /// Resumes a product: the flag goes, and every rollout that the stop paused goes on. A rollout that an operator
-    /// paused stays paused.
+    /// paused stays paused. What is left then, the sweep finishes.
     ///
     /// # Errors
     /// When the product does not exist, or the store cannot be reached.
@@ -86,15 +83,10 @@ impl<S: PublishStore> Operations<S> {
         }
         let mut result = Resumed { resumed: Vec::new(), left: Vec::new() };
         for record in self.store.updates(product).await? {
-            let wants_stop = record.wanted.as_ref().is_some_and(|wanted| wanted.change == Change::Stop);
-            if !record.is_paused_by_stop && !wants_stop {
-                continue;
-            }
             match self.resume(&record, actor).await {
-                Ok(Changed { record, shards_left: 0 }) if record.state == State::Active => {
-                    result.resumed.push(record.version);
-                }
-                Ok(Changed { record, .. }) => result.left.push(record.version),
+                Ok(None) => {}
+                Ok(Some(record)) if record.state == State::Active => result.resumed.push(record.version),
+                Ok(Some(record)) => result.left.push(record.version),
                 Err(error) => {
                     tracing::warn!(%product, version = %record.version, %error, "rollout_not_resumed");
                     result.left.push(record.version);
@@ -105,14 +97,22 @@ impl<S: PublishStore> Operations<S> {
         Ok(result)
     }
 
-    /// Resumes one rollout. A pause that is not finished is finished first.
-    async fn resume(&self, record: &UpdateRecord, actor: &Actor) -> Done<Changed> {
-        let paused = control::carry_out(&self.store, record, actor.now).await?;
-        if paused.shards_left > 0 {
-            return Ok(paused);
+    /// Resumes one rollout, and returns its record; `None` if the stop had not paused it.
+    async fn resume(&self, record: &UpdateRecord, actor: &Actor) -> Done<Option<UpdateRecord>> {
+        let mut record = record.clone();
+        for _ in 0..MOST_TRIES {
+            match control::resume_after_stop(&self.store, &record, actor).await {
+                Ok(changed) => return Ok(changed.map(|changed| changed.record)),
+                // Somebody else changed it, or the product is stopped again.
+                Err(EngineError::Store(StoreError::Conflict)) => {
+                    record = self.update(&record.product, &record.version).await?;
+                    if record.state == State::Active && record.wanted.is_none() {
+                        return Ok(Some(record));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let resume = Change::Transition(Transition::Resume);
-        let wishing = control::want(&self.store, &paused.record, resume, actor).await?;
-        control::carry_out(&self.store, &wishing, actor.now).await
+        Ok(Some(record))
     }
 }

@@ -1,9 +1,8 @@
 //! Moves an update to another state: activate, pause, resume, complete, abort, withdraw.
 
-use tidegate_core::lifecycle::Force;
 use tidegate_core::policy::Slots;
 use tidegate_core::update::StoredObject;
-use tidegate_core::{ProductId, Transition, Update, Version};
+use tidegate_core::{ProductId, State, Transition, Update, Version};
 use tidegate_store::PublishStore;
 use tidegate_store::images::Verified;
 use tidegate_store::record::UpdateRecord;
@@ -28,16 +27,16 @@ impl<S: PublishStore> Operations<S> {
         transition: Transition,
         actor: &Actor,
     ) -> Done<Changed> {
-        if transition.force() == Force::Edit && self.settings(product).await?.is_stopped {
-            return Err(EngineError::ProductStopped(product.clone()));
+        if transition.leads_to() == State::Active {
+            self.must_not_be_stopped(product).await?;
         }
         self.change(product, version, actor, Asked::Transition(transition)).await
     }
 
     /// The record of an update that may make a transition. Before it is activated, its files are verified.
     pub(super) async fn ready_for(&self, mut record: UpdateRecord, transition: Transition) -> Done<UpdateRecord> {
-        record.state.after(transition).map_err(EngineError::WrongState)?;
         if transition == Transition::Activate {
+            record.state.after(transition).map_err(EngineError::WrongState)?;
             let update = compiled(&record, &mut Slots::new())?;
             record.objects = self.verify(&update).await?;
         }

@@ -7,6 +7,7 @@ use super::kaa_software::{self, is_same_content, offered_strategy, without_ours}
 use serde_json::Value;
 use tidegate_core::{State, Transition, Version};
 use tidegate_engine::EngineError;
+use tidegate_engine::control::{self, Changed};
 use tidegate_store::PublishStore;
 use tidegate_store::record::UpdateRecord;
 use tidegate_store::store::Cause;
@@ -63,22 +64,27 @@ impl<S: PublishStore> PublishService<S> {
         let strategy = sent["rolloutStrategy"].as_str().unwrap_or_default();
         must_be_the_same(call, &record, &definition, &sent, strategy)?;
         let transition = match (strategy, record.state) {
-            ("suspended", State::Active) => Transition::Pause,
+            ("suspended", _) if control::may_open(&record) => Transition::Pause,
             ("suspended", _) | (_, State::Active) => return ok(&view(&record)?),
             (_, State::Paused) => Transition::Resume,
             // A finished update: the engine refuses the transition with the reason.
             (_, _) => Transition::Activate,
         };
         let actor = call.actor(Some(format!("rolloutStrategy {strategy}")))?;
-        let changed = self.engine.transition(&call.product, version, transition, &actor).await.map_err(refused)?.record;
-        ok(&view(&changed)?)
+        changed_software(self.engine.transition(&call.product, version, transition, &actor).await.map_err(refused)?)
     }
 
     pub(crate) async fn withdraw_software(&self, call: &Call<'_>, version: &Version) -> Answer {
         let actor = call.actor_with_reason()?;
         let changed = self.engine.transition(&call.product, version, Transition::Withdraw, &actor).await;
-        ok(&view(&changed.map_err(refused)?.record)?)
+        changed_software(changed.map_err(refused)?)
     }
+}
+
+/// The answer to a change: 200 when it is done, 202 otherwise.
+fn changed_software(changed: Changed) -> Answer {
+    let status = if changed.shards_left == 0 { 200 } else { 202 };
+    respond(status, &view(&changed.record)?)
 }
 
 /// Checks that a software has the content of the stored update: it gives the same definition, or it equals the software

@@ -4,7 +4,7 @@ use tidegate_core::Version;
 use tidegate_store::PublishStore;
 use tidegate_wire::operator::{ProductResumed, ProductStopped};
 
-use super::{Answer, Call, PublishService, ok, refused, respond};
+use super::{Answer, Call, PublishService, refused, respond};
 
 impl<S: PublishStore> PublishService<S> {
     /// Stops every rollout of a product.
@@ -23,8 +23,9 @@ impl<S: PublishStore> PublishService<S> {
         let actor = call.actor_with_reason()?;
         let resumed = self.engine.resume_stopped(&call.product, &actor).await.map_err(refused)?;
         let text = |version: Version| version.to_string();
+        let status = if resumed.left.is_empty() { 200 } else { 202 };
         let left = resumed.left.into_iter().map(text).collect();
         let resumed = resumed.resumed.into_iter().map(text).collect();
-        ok(&ProductResumed { resumed, left })
+        respond(status, &ProductResumed { resumed, left })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidegate_core::{ObjectionCode, ProductId, State as UpdateState, Version};
-use tidegate_store::record::{AuditEntry, Head, PublishedCatalog, RolloutKey, UpdateRecord};
+use tidegate_store::record::{AuditEntry, Change, Head, PublishedCatalog, RolloutKey, UpdateRecord};
 use tidegate_store::store::{Expected, StoreError, Stored};
 
 use super::state::{ProductItems, State, precedence, to_the_millisecond};
@@ -13,6 +13,7 @@ use crate::guard::Guard;
 impl State {
     pub(crate) fn want(&mut self, update: &UpdateRecord, expected: Expected, audit: Option<&AuditEntry>) -> Stored<()> {
         let is_guarded = self.keeps(Guard::WantedAsRead);
+        let opens_unless_stopped = self.keeps(Guard::OpenUnlessStopped);
         let names_stopped = self.keeps(Guard::HeadNamesStopped);
         let items = self.product_mut(&update.product);
         let key = precedence(&update.version);
@@ -23,6 +24,13 @@ impl State {
             return Err(StoreError::Conflict);
         }
         let wanted = millisecond_times(update).wanted;
+        if let Some(wanted) = &wanted {
+            let is_stopped = items.head.as_ref().is_some_and(|head| head.is_stopped);
+            let opens = wanted.change.leads_to(update.state) == UpdateState::Active;
+            if (opens && is_stopped && opens_unless_stopped) || (wanted.change == Change::Stop && !is_stopped) {
+                return Err(StoreError::Conflict);
+            }
+        }
         let halts = wanted.as_ref().is_some_and(|wanted| wanted.change.halts());
         let changed = UpdateRecord { wanted, ..stored.clone() };
         items.updates.insert(key, changed);

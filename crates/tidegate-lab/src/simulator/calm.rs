@@ -1,5 +1,7 @@
 //! The calm after the faults: every device that may have an update gets it, and every slot can be used.
 
+use std::time::Duration;
+
 use tidegate_core::{State, UpdateId, Version};
 
 use crate::simulator::checker::Asked;
@@ -44,7 +46,7 @@ impl Simulation {
     async fn check_rest(&mut self) -> Result<(), Box<Violation>> {
         self.count_everything().await;
         let store = self.world.store().clone();
-        let counts = recount(store.inner()).await.map_err(|error| error.to_string());
+        let counts = recount(store.inner(), Duration::ZERO).await.map_err(|error| error.to_string());
         let mut control = store.control();
         let mut wrong = match counts {
             Ok(counts) => counts.drift.into_iter().map(|drift| (drift.of.clone(), format!("{drift:?}"))).collect(),

@@ -6,7 +6,7 @@ use tidegate_core::{ProductId, State, Version};
 
 use super::item::{self, n, s};
 use super::{DynamoStore, Expression, key, put_item, send, unbuilt, update_item};
-use crate::record::{AuditEntry, RolloutKey, UpdateRecord};
+use crate::record::{AuditEntry, Change, RolloutKey, UpdateRecord};
 use crate::store::{CloseRollouts, Expected, Shut, StoreError, Stored};
 
 impl CloseRollouts for DynamoStore {
@@ -15,13 +15,20 @@ impl CloseRollouts for DynamoStore {
         let wanted = item::update_to(update).remove("wanted");
         change.put("wanted", wanted.unwrap_or(AttributeValue::Null(true)));
         expect(&mut change, expected);
-        let halts = update.wanted.as_ref().is_some_and(|wanted| wanted.change.halts());
         let mut head = Expression::default();
         head.value(":one", n(1));
         let mut text = "ADD revision :one".to_string();
-        if halts {
-            head.value(":halted", versions([update.rollout().version()]));
-            text.push_str(", halted :halted");
+        if let Some(wanted) = &update.wanted {
+            if wanted.change.halts() {
+                head.value(":halted", versions([update.rollout().version()]));
+                text.push_str(", halted :halted");
+            }
+            if wanted.change.leads_to(update.state) == State::Active {
+                head.condition("attribute_not_exists(stopped)");
+            }
+            if wanted.change == Change::Stop {
+                head.condition("attribute_exists(stopped)");
+            }
         }
         self.change_update(update, &change, self.head_update(update, text, &head)?, audit).await
     }

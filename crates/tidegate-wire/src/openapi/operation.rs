@@ -420,7 +420,7 @@ fn of_publish(route: PublishRoute) -> Operation {
         let operation = Operation::about(description).may_take("Reason", reasons());
         let left = Content::Json { schema: "Update", examples: Vec::new() };
         update(operation)
-            .answers_with(202, "The change is in force, and some shards are not shut yet. Repeat the call.", left)
+            .answers_with(202, "The change is wanted, and some shards are not shut yet. The service goes on.", left)
             .fails(VERSIONED)
             .fails(REASON)
             .fails(&[WrongState, Conflict, ChangeUnderWay, ProductStopped])
@@ -438,8 +438,7 @@ fn of_publish(route: PublishRoute) -> Operation {
             .fails(&[UnknownProduct]),
         PublishRoute::StopProduct => Operation::about(
             "Once this has answered, no device gets an update of the product or a URL, even if nothing else can be written. \
-             Every active rollout is paused. With 202, the rollouts in `left` are not paused yet; the service goes on, and \
-             the call may be repeated.",
+             Every active rollout is paused. With 202, the rollouts in `left` are not paused yet; the service goes on.",
         )
         .may_take("Reason", reasons())
         .answers("ProductStopped", "The rollouts that the stop has paused.", [(
@@ -460,6 +459,10 @@ fn of_publish(route: PublishRoute) -> Operation {
                     "resumed",
                     json!({"resumed": ["1.1.0"], "left": []}),
                 )])
+                .answers_with(202, "The product goes on; some rollouts are not resumed yet.", Content::Json {
+                    schema: "ProductResumed",
+                    examples: Vec::new(),
+                })
                 .fails(NAMED)
                 .fails(REASON)
                 .fails(&[UnknownProduct])

@@ -41,7 +41,7 @@ pub struct ProductStopped {
 pub struct ProductResumed {
     /// The versions whose rollout goes on.
     pub resumed: Vec<String>,
-    /// The versions that could not be resumed now. Repeat the call.
+    /// The versions that are not resumed yet; only with status 202. The service goes on.
     pub left: Vec<String>,
 }
 

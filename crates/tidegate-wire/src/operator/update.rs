@@ -27,7 +27,8 @@ pub struct UpdateView {
     /// The change that is under way. A stop is in force from the moment on at which it is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<String>,
-    /// The shards that a change has not shut yet; only with status 202. Repeat the call until it answers 200.
+    /// The shards that a change has not shut yet; only with status 202. The service goes on, and the change is done when
+    /// the update wants none any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shards_left: Option<u16>,
     /// The reason for the last change of state; empty if none was given.

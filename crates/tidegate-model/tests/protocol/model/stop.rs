@@ -32,6 +32,12 @@ impl World {
         self.stop.is_acknowledged() || self.product_stop.is_acknowledged()
     }
 
+    /// The campaign is open, or will be when what is wanted is done.
+    fn may_open(&self) -> bool {
+        let wanted = self.record.wanted.map(|wanted| wanted.wish.leads_to());
+        self.record.state == Campaign::Open || wanted == Some(Campaign::Open)
+    }
+
     fn are_shut_for(&self, gate: Gate, generation: u8) -> bool {
         self.shards.iter().all(|shard| shard.gate == gate && shard.generation == generation)
     }
@@ -60,14 +66,17 @@ impl Protocol {
             Wish::Edit(_) => record.state == Campaign::Open,
             Wish::Resume => record.state == Campaign::Paused,
             Wish::Repair => record.state == Campaign::Open && record.needs_recount,
+            // It stops a resume that is under way.
+            Wish::Pause if record.state == Campaign::Paused => world.may_open(),
             Wish::Pause | Wish::Hold | Wish::Abort => force(record.state) < wish.force(),
         };
+        let is_allowed = wish.is_stop() || !world.head.is_stopped || self.has(Mutant::OpenUnlessStopped);
         let is_stronger = match record.wanted {
             None => true,
             Some(wanted) => wish.is_stop() && wanted.wish.force() < wish.force(),
         };
         let has_room = wish.is_stop() || record.generation < self.scope.most_generations;
-        is_in_state && is_stronger && has_room
+        is_in_state && is_allowed && is_stronger && has_room
     }
 
     /// Step 0: one transaction of the campaign and the head.
@@ -137,12 +146,12 @@ impl Protocol {
         match world.product_stop {
             Stop::None => {}
             Stop::Wanted { at, .. } => {
-                if world.record.state == Campaign::Open && self.can_want(world, Wish::Pause) {
+                if world.may_open() && self.can_want(world, Wish::Pause) {
                     steps.push(Step::ProductStopPauses);
                 }
                 let is_stopped = match world.record.wanted {
                     Some(wanted) if wanted.wish.is_stop() => world.are_shut(wanted),
-                    _ => world.record.state != Campaign::Open,
+                    _ => !world.may_open(),
                 };
                 if is_stopped && self.has_waited(world, at) {
                     steps.push(Step::ProductStopIsAcknowledged);
