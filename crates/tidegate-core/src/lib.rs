@@ -15,19 +15,24 @@
 
 pub mod attributes;
 pub mod byte_size;
+pub mod cadence;
+pub mod campaign;
 pub mod catalog;
 pub mod claim;
 pub mod cohort;
 pub mod count;
 pub mod decide;
 pub mod device;
+pub mod gate;
 pub mod guidance;
 pub mod health;
 pub mod id;
 mod index;
+pub mod life;
 pub mod lifecycle;
 pub mod limits;
 pub mod objection;
+pub mod places;
 pub mod policy;
 pub mod receipt;
 pub mod rollout;

@@ -1,0 +1,128 @@
+//! Cadence: how long a device may be silent before it counts as lost.
+//!
+//! A device is measured by its own rhythm. Its record is written when it is older than the grain, so the time at which a
+//! device is due contains one grain: a device that was heard from in time is never overdue.
+
+use jiff::Timestamp;
+
+/// A day, in seconds.
+pub const DAY_S: i64 = 86_400;
+/// Shortest silence that is allowed, in seconds.
+const SHORTEST_SILENCE_S: i64 = 3600;
+/// Days in which the gaps of a new device say little.
+const YOUNG_DAYS: i64 = 14;
+
+/// Cadence of one device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cadence {
+    /// Seconds between two check-ins, as the product expects it.
+    pub poll_s: i64,
+    /// The longest gap between two check-ins of this device that is remembered, in seconds.
+    pub long_gap_s: i64,
+}
+
+impl Cadence {
+    /// The cadence of a device. A young one has the gap of the product's devices, of which 95 in 100 have a shorter one,
+    /// if that is longer than its own.
+    #[must_use]
+    pub fn of(poll_s: i64, long_gap_s: i64, first_seen: Timestamp, usual_gap_s: i64, now: Timestamp) -> Self {
+        let age_s = now.as_second().saturating_sub(first_seen.as_second());
+        let is_young = age_s < YOUNG_DAYS.saturating_mul(DAY_S);
+        Self { poll_s, long_gap_s: if is_young { long_gap_s.max(usual_gap_s) } else { long_gap_s } }
+    }
+
+    /// Seconds for which the device may be silent.
+    #[must_use]
+    pub fn allowed_s(&self) -> i64 {
+        self.poll_s.saturating_mul(3).max(self.long_gap_s.saturating_mul(2)).max(SHORTEST_SILENCE_S)
+    }
+
+    /// Age of the record at which a check-in writes it again, in seconds. A device with a place is `watched_closely`, and
+    /// one of a control group too.
+    #[must_use]
+    pub fn grain_s(&self, watched_closely: bool) -> i64 {
+        if watched_closely { self.allowed_s().div_euclid(4) } else { DAY_S }
+    }
+
+    /// Seconds after the last written check-in at which the device is overdue.
+    #[must_use]
+    pub fn due_after_s(&self, watched_closely: bool) -> i64 {
+        self.grain_s(watched_closely).saturating_add(self.allowed_s())
+    }
+
+    /// Time at which the device is overdue. `seen` is the time of the record, and `watched_closely` is as it was then.
+    #[must_use]
+    pub fn due_at(&self, seen: Timestamp, watched_closely: bool) -> Timestamp {
+        let due_s = seen.as_second().saturating_add(self.due_after_s(watched_closely));
+        Timestamp::from_second(due_s).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Longest gap to remember after a check-in, at the daily write of the record. A long gap is forgotten slowly, 3 % a
+    /// day; a gap that the product expects is none.
+    #[must_use]
+    pub fn learn(&self, seen: Timestamp, now: Timestamp) -> i64 {
+        let gap_s = now.as_second().saturating_sub(seen.as_second());
+        let expected_s = self.poll_s.max(DAY_S);
+        let is_long = gap_s.saturating_mul(10) > expected_s.saturating_mul(11);
+        let remembered_s = self.long_gap_s.saturating_mul(97).div_euclid(100);
+        if is_long { remembered_s.max(gap_s) } else { remembered_s }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn the_times_are_those_of_the_design() {
+        let daily = Cadence { poll_s: DAY_S, long_gap_s: 0 };
+        assert_eq!(daily.allowed_s(), 72 * 3600);
+        assert_eq!((daily.due_after_s(true), daily.due_after_s(false)), (90 * 3600, 96 * 3600));
+        let hourly = Cadence { poll_s: 3600, long_gap_s: 0 };
+        assert_eq!((hourly.due_after_s(true), hourly.due_after_s(false)), (13_500, 27 * 3600));
+        assert_eq!(Cadence { poll_s: 60, long_gap_s: 0 }.allowed_s(), 3600);
+    }
+
+    #[test]
+    fn a_weekly_device_is_learned_and_forgotten_slowly() {
+        let week_s = 7 * DAY_S;
+        let mut weekly = Cadence { poll_s: DAY_S, long_gap_s: 0 };
+        weekly.long_gap_s = weekly.learn(at(0), at(week_s));
+        assert_eq!(weekly.long_gap_s, week_s);
+        assert_eq!(weekly.allowed_s(), 2 * week_s);
+        assert_eq!(weekly.learn(at(0), at(DAY_S)), week_s * 97 / 100);
+        assert_eq!(Cadence { poll_s: DAY_S, long_gap_s: 0 }.learn(at(0), at(DAY_S + 8000)), 0, "a day and a little");
+    }
+
+    #[test]
+    fn a_young_device_has_the_gap_of_its_product() {
+        let gap = |now| Cadence::of(8640, 10, at(0), 5000, at(now)).long_gap_s;
+        assert_eq!((gap(13 * DAY_S), gap(15 * DAY_S)), (5000, 10));
+    }
+
+    proptest! {
+        /// Its record may be one grain old when it checks in, and it is silent for no longer than it may be.
+        #[test]
+        fn a_device_that_is_heard_from_in_time_is_never_overdue(
+            poll_s in 1..1_000_000_i64,
+            long_gap_s in 0..10_000_000_i64,
+            closely: bool,
+            written in 0..1_000_000_000_i64,
+            // The last check-in that wrote nothing, and the silence after it.
+            (age, silence) in (0.0..1.0_f64, 0.0..=1.0_f64),
+        ) {
+            let cadence = Cadence { poll_s, long_gap_s };
+            #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+            let part = |of: i64, share: f64| (of as f64 * share) as i64;
+            let last = written + part(cadence.grain_s(closely), age);
+            let next = last + part(cadence.allowed_s(), silence);
+            prop_assert!(at(next) <= cadence.due_at(at(written), closely));
+        }
+    }
+}
