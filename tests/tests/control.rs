@@ -166,7 +166,7 @@ async fn the_sweep_opens_what_a_change_that_was_cut_off_left_shut() {
     shut(&world, &record, 0..shards, Gate::Paused, generation).await;
     let split = UpdateRecord { generation, ..record.clone() };
     world.store.record_change(&split, Expected::of(&splitting), None).await.unwrap();
-    assert_eq!(world.check(&lamp("lamp-1", "1.0.0"), at(START)).await.body["reason"], "paused");
+    assert_eq!(world.check(&lamp("lamp-1", "1.0.0"), at(START)).await.body["reason"], "busy");
     assert_eq!(world.services.sweep.sweep(at(START)).await.unwrap().repaired, 1);
     assert_eq!(world.check(&lamp("lamp-1", "1.0.0"), at("2026-01-01T00:01:00Z")).await.body["version"], "2.0.0");
     assert_eq!(world.services.sweep.sweep(at(START)).await.unwrap().repaired, 0);

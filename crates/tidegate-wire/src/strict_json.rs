@@ -73,11 +73,28 @@ pub fn read<T: OperatorInput>(value: &Value) -> Result<T, ApiError> {
         let path = error.path().to_string();
         // The path of the whole value is a dot.
         let place = if path == "." { String::new() } else { format!("{path}: ") };
-        ApiError::bad_field(format!("{place}{}", error.inner()))
+        ApiError::bad_field(format!("{place}{}", in_words_of_json(&error.inner().to_string())))
     })?;
     let known = input.with_all_fields().map_err(|error| ApiError::bad_field(error.to_string()))?;
     check_shape::<T>("", value, &known)?;
     Ok(input)
+}
+
+/// A message of serde without names of Rust's types.
+fn in_words_of_json(message: &str) -> String {
+    let Some((got, expected)) = message.split_once("expected ") else {
+        return message.to_string();
+    };
+    let expected = match expected {
+        "a map" => "an object",
+        expected if expected.starts_with("struct ") => "an object",
+        "a sequence" => "a list",
+        "u8" | "u16" | "u32" | "u64" => "a whole number, 0 or more",
+        "i64" => "a whole number",
+        "f64" => "a number",
+        expected => expected,
+    };
+    format!("{got}expected {expected}")
 }
 
 /// Refuses what was sent and does not come back when the value that was read is written again: it is a field that
@@ -213,6 +230,18 @@ impl<'de> Visitor<'de> for Element<'_> {
 mod tests {
     use super::*;
     use crate::body_limits::DEVICE;
+
+    #[test]
+    fn a_wrong_type_is_said_in_words_of_json() {
+        let said = |message| in_words_of_json(message);
+        let null = "invalid type: null, expected struct LimitsField";
+        assert_eq!(said(null), "invalid type: null, expected an object");
+        assert_eq!(
+            said("invalid value: integer `-1`, expected u32"),
+            "invalid value: integer `-1`, expected a whole number, 0 or more"
+        );
+        assert_eq!(said("missing field `version`"), "missing field `version`");
+    }
 
     fn check(text: &str, expected: &str) {
         let got = match parse(text.as_bytes(), DEVICE) {

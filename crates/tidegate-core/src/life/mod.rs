@@ -6,7 +6,9 @@
 //!
 //! The service still works with the four states of [`Claim`](crate::Claim). This module is what replaces them.
 
+pub mod retry;
 pub mod table;
+pub mod word;
 
 use jiff::Timestamp;
 use table::{Cell, Event, Row};
