@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidegate_core::lifecycle::Transition;
 use tidegate_core::shard::Gate;
+use tidegate_core::update::StoredObject;
 use tidegate_core::{ProductId, State, Timestamp, Version};
 use tidegate_engine::EngineError;
 use tidegate_engine::control::{self, Actor};
@@ -392,6 +393,46 @@ async fn a_pause_during_a_stop_is_the_operators_own_and_outlives_the_stop() {
     assert_eq!(state(&world, "2.0.0").await, State::Paused);
     let entries = world.operator("GET", "lamp/audit?version=2.0.0", Value::Null, now()).await.body;
     assert!(entries["entries"].as_array().unwrap().iter().any(|entry| entry["reason"] == "mine"), "{entries}");
+}
+
+/// No race is needed for this one: Kaa's API showed the update as suspended already.
+#[tokio::test]
+async fn a_pause_by_kaa_during_a_stop_outlives_the_stop() {
+    let world = World::new(0).await;
+    with_a_holder(&world).await;
+    assert_eq!(world.operator("POST", "lamp/stop", json!({"reason": "smoke"}), now()).await.status, 200);
+    assert_eq!(suspend_by_kaa(&world, after_s(1)).await.status, 200);
+    let resumed = world.operator("POST", "lamp/resume-stopped", json!({"reason": "no smoke"}), after_s(2)).await;
+    assert_eq!((resumed.status, resumed.body), (200, json!({"resumed": [], "left": []})));
+    assert_eq!(state(&world, "2.0.0").await, State::Paused);
+}
+
+#[tokio::test]
+async fn an_edit_of_a_paused_update_is_finished_also_while_the_product_is_stopped() {
+    let world = World::new(0).await;
+    with_a_holder(&world).await;
+    assert_eq!(world.operator("POST", "lamp/updates/2.0.0/pause", json!({}), now()).await.status, 200);
+    assert_eq!(world.operator("POST", "lamp/stop", json!({"reason": "smoke"}), after_s(1)).await.status, 200);
+    want(&world, edit(&world).await).await;
+    world.services.sweep.sweep(after_s(60)).await.unwrap();
+    let edited = record(&world, "2.0.0").await;
+    assert_eq!((edited.state, edited.wanted), (State::Paused, None));
+}
+
+/// A function that died after the wish: the sweep activates the update without reading its files again.
+#[tokio::test]
+async fn an_activation_that_the_sweep_finishes_keeps_the_objects_that_were_verified() {
+    let world = World::new(0).await;
+    world.draft(LAMP, "2.0.0", json!({})).await;
+    let draft = record(&world, "2.0.0").await;
+    let object = StoredObject { version: Some("v1".into()), sha1: Some("5a".into()), md5: Some("3d".into()) };
+    let verified = UpdateRecord { objects: vec![object], ..draft };
+    control::want(&world.store, &verified, Change::Transition(Transition::Activate), &actor()).await.unwrap();
+    world.services.sweep.sweep(after_s(60)).await.unwrap();
+    let active = record(&world, "2.0.0").await;
+    assert_eq!((active.state, &active.objects), (State::Active, &verified.objects));
+    let told = world.check(&lamp("lamp-1", "1.0.0"), after_s(61)).await;
+    assert!(told.body["url"].as_str().unwrap().contains("versionId=v1"), "{told:?}");
 }
 
 #[tokio::test]

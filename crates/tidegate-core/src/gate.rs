@@ -154,6 +154,15 @@ impl Judgement {
     }
 }
 
+impl Channel {
+    /// Returns true if a hold lifts itself: most of the devices that were silent, or did not take the update, are back.
+    /// `most` is the largest number of them during the hold. Devices that failed do not come back.
+    #[must_use]
+    pub fn lifts(&self, most: u64) -> bool {
+        self.name != ChannelName::Failed && self.evidence < 1.0 && self.bad.saturating_mul(4) <= most
+    }
+}
+
 impl fmt::Display for Channel {
     /// One sentence, as in metrics and the audit log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -199,20 +208,21 @@ impl Gate {
         }
     }
 
-    /// The strongest evidence of several counts that the same bound covers.
+    /// Judges several counts that the same bound covers: the one of all devices, and others that are taken if they say
+    /// more, and that too many are bad.
     fn channel(&self, name: ChannelName, tolerated: f64, counts: impl IntoIterator<Item = (i64, i64)>) -> Channel {
         let is_off = tolerated >= TOO_MUCH;
-        let mut strongest = Channel { name, bad: 0, of: 0, tolerated, evidence: 0.0, is_off, holds: false };
+        let mut strongest: Option<Channel> = None;
         for (bad, of) in counts {
             let bad = u64::try_from(bad).unwrap_or(0);
             let of = u64::try_from(of).unwrap_or(0).max(bad);
             let evidence = if is_off { 0.0 } else { evidence(bad, of, tolerated) };
-            if strongest.of == 0 || evidence > strongest.evidence {
+            if strongest.is_none_or(|strongest| evidence > strongest.evidence.max(1.0)) {
                 let holds = evidence >= THRESHOLD && bad >= self.min_failures;
-                strongest = Channel { bad, of, evidence, holds, ..strongest };
+                strongest = Some(Channel { name, bad, of, tolerated, evidence, is_off, holds });
             }
         }
-        strongest
+        strongest.unwrap_or(Channel { name, bad: 0, of: 0, tolerated, evidence: 0.0, is_off, holds: false })
     }
 }
 
@@ -306,6 +316,17 @@ mod tests {
         assert_eq!(hold.to_string(), "3 of 10 devices failed; tolerated 1 %; evidence 387.8 of 200");
         let all = Outcomes { no_trial: 0, ..outcomes };
         assert!(Gate::default().judge(&all, None).hold().is_none());
+    }
+
+    #[test]
+    fn a_hold_on_silence_lifts_itself_when_three_of_four_are_back_and_one_on_failures_never() {
+        let judged = |outcomes: Outcomes| Gate::default().judge(&outcomes, None).channels;
+        let lost = |lost| judged(Outcomes { granted: 2000, lost, ..Outcomes::default() })[1];
+        assert!(lost(80).holds);
+        assert!(lost(20).lifts(80));
+        assert!(!lost(21).lifts(80), "a brick of 1 % would go on");
+        assert!(!lost(80).lifts(1000), "the evidence is still there");
+        assert!(!judged(Outcomes { granted: 2000, failed: 2, ..Outcomes::default() })[0].lifts(80));
     }
 
     #[test]

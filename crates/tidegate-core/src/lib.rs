@@ -14,6 +14,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod attributes;
+pub mod breaker;
 pub mod byte_size;
 pub mod cadence;
 pub mod campaign;

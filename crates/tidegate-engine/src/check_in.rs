@@ -263,8 +263,8 @@ impl<S: CheckStore> CheckIns<S> {
         }
     }
 
-    /// Reads the catalog again after a shard said that an update has changed. A change that is not compiled yet counts
-    /// as a pause.
+    /// Reads the catalog again after a shard said that an update has changed. While the change is not compiled, the device
+    /// is to come again soon.
     async fn reread_changed(&self, decided: &Update, context: &mut DeviceContext, now: Timestamp) -> Done<()> {
         context.catalog = self.catalogs.refreshed(&self.store, &decided.product, now).await?;
         if let Some(head) = &context.catalog.head {
@@ -274,7 +274,7 @@ impl<S: CheckStore> CheckIns<S> {
         }
         let found = context.catalog.updates.find(&decided.id, &decided.version);
         if found.is_some_and(|update| update.generation == decided.generation) {
-            context.claims.note_no_room(decided.id.clone(), NoRoom::Paused);
+            context.claims.note_no_room(decided.id.clone(), NoRoom::Busy);
         }
         Ok(())
     }

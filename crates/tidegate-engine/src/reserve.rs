@@ -127,7 +127,7 @@ impl<S: CheckStore> CheckIns<S> {
                 }
                 ReserveOutcome::OtherGeneration => {
                     // Until the change is compiled, no other check-in needs to look at it.
-                    self.shards.note(update, shard, Some(NoRoom::Paused), now);
+                    self.shards.note(update, shard, Some(NoRoom::Busy), now);
                     return Ok(ReserveOutcome::OtherGeneration);
                 }
                 ReserveOutcome::Claim(claim) => {
@@ -156,7 +156,7 @@ impl<S: CheckStore> CheckIns<S> {
             Err(error) => return Err(error),
         };
         let Some(found) = found else {
-            return Ok(Some(ReserveOutcome::NoRoom(NoRoom::Paused)));
+            return Ok(Some(ReserveOutcome::NoRoom(NoRoom::Busy)));
         };
         let period_s = update.rollout.limits.period_s;
         Ok(match found.refusal(grant, update.generation, period_of(now, period_s), period_s) {
@@ -194,7 +194,7 @@ impl<S: CheckStore> CheckIns<S> {
                     let ours = known.claim(&update.id).filter(|claim| is_same_grant(claim, &request.after)).cloned();
                     return Ok(ours.map_or(ReserveOutcome::OtherDevice(known), ReserveOutcome::Claim));
                 }
-                Ok(Granted::Refused(None)) => return Ok(ReserveOutcome::NoRoom(NoRoom::Paused)),
+                Ok(Granted::Refused(None)) => return Ok(ReserveOutcome::NoRoom(NoRoom::Busy)),
                 Ok(Granted::Refused(Some(shard))) => match refused(&shard, &mut request, update, now) {
                     Some(Refusal::NoRoom(why)) => return Ok(ReserveOutcome::NoRoom(why)),
                     Some(Refusal::OtherGeneration) => return Ok(ReserveOutcome::OtherGeneration),

@@ -219,10 +219,11 @@ impl<S: SweepStore> SweepService<S> {
         let actor = |reason: &str| Actor { who: "sweep".into(), reason: reason.into(), now };
         let finished = match is_stopped {
             true => control::pause_for_stop(&self.store, record, &actor("the product is stopped")).await,
-            false => match control::resume_after_stop(&self.store, record, &actor("the product was resumed")).await {
-                Ok(None) if record.wanted.is_some() => control::carry_out(&self.store, record, now).await.map(Some),
-                resumed => resumed,
-            },
+            false => control::resume_after_stop(&self.store, record, &actor("the product was resumed")).await,
+        };
+        let finished = match finished {
+            Ok(None) if record.wanted.is_some() => control::carry_out(&self.store, record, now).await.map(Some),
+            finished => finished,
         };
         match finished {
             Ok(None) => Ok(None),

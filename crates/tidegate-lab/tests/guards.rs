@@ -386,6 +386,21 @@ fn an_opening_of_a_stopped_product_is_noticed() {
     });
 }
 
+/// "503: nothing was changed" would be untrue: the change is wanted, and the sweep makes it.
+#[test]
+fn a_change_that_is_wanted_and_cannot_be_finished_is_answered_202() {
+    block_on(async {
+        let mut bench = Bench::new(None, Timing::default(), r#"{"max_in_flight":3}"#).await;
+        bench.store().set_plan(Box::new(|call, _| (call == Call::RecordChange).then_some(Fault::ServerError)));
+        assert_eq!(bench.limit(r#"{"max_in_flight":2}"#).await, Some(202));
+        bench.store().set_plan(Box::new(|_, _| None));
+        let _swept = bench.world.finish(1, Ask::Sweep).await;
+        let record = bench.record().await;
+        assert_eq!((record.wanted, record.generation), (None, 3));
+        assert!(record.definition.contains(r#""max_in_flight":2"#), "{}", record.definition);
+    });
+}
+
 #[test]
 fn an_older_catalog_in_force_is_noticed() {
     trace(Guard::CatalogIsNewer, Invariant::NoOfferAfterStop, r#"{"max_in_flight":3}"#, async |bench| {

@@ -290,7 +290,7 @@ pub trait RaiseCeilings: ReadUpdates {
 
 /// Changes an update so that less is granted than before.
 pub trait CloseRollouts: ReadUpdates {
-    /// Writes the change that `update` wants, raises the revision of the head, puts the version into the head's halted
+    /// Writes the change that `update` wants with the objects of its files, if they were verified, raises the revision of the head, puts the version into the head's halted
     /// ones if the change halts, and writes the audit entry, in one transaction. A change that leads to an active update
     /// is refused while its product is stopped, and a [`Change::Stop`](crate::record::Change) while it is not.
     ///

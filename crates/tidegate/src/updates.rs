@@ -13,7 +13,7 @@ use crate::rollout_options::RolloutOptions;
 use crate::rollout_view;
 use crate::time;
 use crate::update;
-use tidegate_core::{State, Transition};
+use tidegate_core::State;
 use tidegate_wire::definition::Definition;
 use tidegate_wire::operator::{AuditLog, Counters, Metrics, UpdateList, UpdateView};
 use tidegate_wire::route::PublishRoute;
@@ -189,13 +189,27 @@ fn transition(route: PublishRoute, args: &TransitionArgs, common: &Common, outpu
     let path = ApiPath::update(route, common.product()?, &args.version);
     let changed = client.post(&path, &json!({"reason": args.reason}))?;
     let update = done(&client, &args.version, changed, common, output)?;
-    let is_replaced = Transition::parse(route.route().template.rsplit('/').next().unwrap_or_default())
-        .is_some_and(|transition| transition.leads_to() != update.state);
-    if is_replaced {
-        let message = format!("{} is {}: another change has replaced this one", args.version, update.state);
-        return Err(CommandError::failed("replaced", message));
+    let opens = matches!(route, PublishRoute::ActivateUpdate | PublishRoute::ResumeUpdate);
+    if opens != (update.state == State::Active) {
+        return Err(replaced(&update));
     }
     output.line(format!("{} is now {}", clean(update.version()), output.state(update.state.name())))
+}
+
+/// The service finished another change than the one that was asked for.
+fn replaced(update: &UpdateView) -> CommandError {
+    let message = format!("{} is {}: another change has replaced this one", update.version(), update.state);
+    CommandError::failed("replaced", message)
+}
+
+/// Returns true if `present` has every value of `asked`. A limit that was removed is not there.
+fn contains(present: &Value, asked: &Value) -> bool {
+    match (present, asked) {
+        (Value::Object(present), Value::Object(asked)) => {
+            asked.iter().all(|(name, asked)| contains(present.get(name).unwrap_or(&Value::Null), asked))
+        }
+        (present, asked) => present == asked,
+    }
 }
 
 /// The update when its change is done, which is shown.
@@ -229,7 +243,12 @@ fn edit(args: &EditArgs, common: &Common, output: &Output) -> CommandResult {
     // the same time.
     let rollout = args.rollout.applied_to(Value::Null)?;
     let changed = client.patch(&path, &json!({"rollout": rollout, "reason": args.reason}))?;
+    let is_done = changed["shards_left"].is_null();
     let update = done(&client, &args.version, changed, common, output)?;
+    let present = update.definition().and_then(|definition| serde_json::to_value(&definition.rollout).ok());
+    if !is_done && !present.is_some_and(|present| contains(&present, &rollout)) {
+        return Err(replaced(&update));
+    }
     show_facts(&update, output)
 }
 

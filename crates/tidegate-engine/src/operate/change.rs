@@ -32,9 +32,14 @@ impl<S: PublishStore> Operations<S> {
         actor: &Actor,
         asked: Asked<'_>,
     ) -> Done<Changed> {
+        let mut is_wanted = false;
         for _ in 0..MOST_TRIES {
             let record = self.update(product, version).await?;
             let (record, change) = match asked {
+                // Another function has finished what this call wanted.
+                Asked::Transition(transition) if is_wanted && is_in(&record, transition) => {
+                    return Ok(Changed { record, shards_left: 0 });
+                }
                 Asked::Edit(edit) => edit.of(record)?,
                 Asked::Transition(transition) if is_done(&record, transition) => {
                     // Somebody else may have stopped it a moment ago.
@@ -56,6 +61,7 @@ impl<S: PublishStore> Operations<S> {
                 }
                 wishing => wishing?,
             };
+            is_wanted = true;
             // A draft is offered to nobody.
             let was_live = record.state != State::Draft;
             let changed = match control::carry_out(&self.store, &wishing, actor.now).await {
@@ -64,6 +70,8 @@ impl<S: PublishStore> Operations<S> {
                     Some(changed) => changed,
                     None => continue,
                 },
+                // It is wanted, and the service goes on.
+                Err(EngineError::Store(StoreError::Contended | StoreError::Unavailable(_))) => unfinished(wishing),
                 changed => changed?,
             };
             crate::compile::compile_or_leave_it(&self.store, product).await;
@@ -80,9 +88,14 @@ impl<S: PublishStore> Operations<S> {
     /// be tried again.
     async fn overtaken(&self, wishing: &UpdateRecord, opens: bool, actor: &Actor) -> Done<Option<Changed>> {
         let record = self.update(&wishing.product, &wishing.version).await?;
-        let ours = wishing.wanted.as_ref().map_or(0, |wanted| wanted.generation);
+        let wish = wishing.wanted.as_ref();
+        let ours = wish.map_or(0, |wanted| wanted.generation);
+        let is_edit_in_force = matches!(wish.map(|wanted| &wanted.change),
+            Some(Change::Edit { definition, .. }) if *definition == record.definition);
         match &record.wanted {
             None if record.generation == ours => Ok(Some(Changed { record, shards_left: 0 })),
+            // Another change followed.
+            _ if record.generation >= ours && is_edit_in_force => Ok(Some(Changed { record, shards_left: 0 })),
             Some(wanted) if wanted.generation == ours => {
                 if opens && self.settings(&wishing.product).await?.is_stopped {
                     // What is refused must not open later by itself.
@@ -108,5 +121,16 @@ impl<S: PublishStore> Operations<S> {
 fn is_done(record: &UpdateRecord, transition: Transition) -> bool {
     let is_stop = transition.force() > Force::Edit;
     let is_own = transition != Transition::Pause || !record.is_paused_by_stop;
-    is_stop && is_own && record.wanted.is_none() && record.state == transition.leads_to()
+    is_stop && is_own && is_in(record, transition)
+}
+
+/// Returns true if an update is in the state to which a transition leads, and nothing else is wanted.
+fn is_in(record: &UpdateRecord, transition: Transition) -> bool {
+    record.wanted.is_none() && record.state == transition.leads_to()
+}
+
+/// A change that is wanted, and of which nobody knows how far it is.
+fn unfinished(record: UpdateRecord) -> Changed {
+    let shards_left = record.wanted.as_ref().map_or(1, |wanted| wanted.shards.max(1));
+    Changed { record, shards_left }
 }

@@ -86,7 +86,9 @@ impl<S: PublishStore> Operations<S> {
             match self.resume(&record, actor).await {
                 Ok(None) => {}
                 Ok(Some(record)) if record.state == State::Active => result.resumed.push(record.version),
-                Ok(Some(record)) => result.left.push(record.version),
+                Ok(Some(record)) if record.is_paused_by_stop => result.left.push(record.version),
+                // It was not the stop that paused it.
+                Ok(Some(_)) => {}
                 Err(error) => {
                     tracing::warn!(%product, version = %record.version, %error, "rollout_not_resumed");
                     result.left.push(record.version);

@@ -64,7 +64,7 @@ impl<S: PublishStore> PublishService<S> {
         let strategy = sent["rolloutStrategy"].as_str().unwrap_or_default();
         must_be_the_same(call, &record, &definition, &sent, strategy)?;
         let transition = match (strategy, record.state) {
-            ("suspended", _) if control::may_open(&record) => Transition::Pause,
+            ("suspended", _) if control::may_open(&record) || record.is_paused_by_stop => Transition::Pause,
             ("suspended", _) | (_, State::Active) => return ok(&view(&record)?),
             (_, State::Paused) => Transition::Resume,
             // A finished update: the engine refuses the transition with the reason.

@@ -32,7 +32,8 @@ impl State {
             }
         }
         let halts = wanted.as_ref().is_some_and(|wanted| wanted.change.halts());
-        let changed = UpdateRecord { wanted, ..stored.clone() };
+        let objects = if update.objects.is_empty() { stored.objects.clone() } else { update.objects.clone() };
+        let changed = UpdateRecord { wanted, objects, ..stored.clone() };
         items.updates.insert(key, changed);
         if let Some(entry) = audit {
             items.put_audit(entry);

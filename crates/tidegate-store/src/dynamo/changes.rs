@@ -12,8 +12,13 @@ use crate::store::{CloseRollouts, Expected, Shut, StoreError, Stored};
 impl CloseRollouts for DynamoStore {
     async fn want(&self, update: &UpdateRecord, expected: Expected, audit: Option<&AuditEntry>) -> Stored<()> {
         let mut change = Expression::default();
-        let wanted = item::update_to(update).remove("wanted");
-        change.put("wanted", wanted.unwrap_or(AttributeValue::Null(true)));
+        let mut attributes = item::update_to(update);
+        change.put("wanted", attributes.remove("wanted").unwrap_or(AttributeValue::Null(true)));
+        for name in item::OBJECT_ATTRIBUTES {
+            if let Some(objects) = attributes.remove(name) {
+                change.put(name, objects);
+            }
+        }
         expect(&mut change, expected);
         let mut head = Expression::default();
         head.value(":one", n(1));

@@ -156,6 +156,9 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
     item
 }
 
+/// Attributes of the verified objects of an update's files.
+pub(super) const OBJECT_ATTRIBUTES: [&str; 3] = ["object_versions", "object_sha1", "object_md5"];
+
 /// Attributes of an update that not every update has: a change of the record removes those that it does not set.
 pub(super) const OPTIONAL_ATTRIBUTES: [&str; 9] = [
     "caps_devices",
