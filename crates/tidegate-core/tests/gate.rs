@@ -29,7 +29,7 @@ struct Seen {
 /// outcome is told.
 fn is_held(devices: u64, places: usize, rate: f64, seed: u64, holds: impl Fn(Seen) -> bool) -> bool {
     let mut dice = Dice(SplitMix64::seed_from_u64(seed));
-    let mut successes = vec![0_usize; SUCCESS_AFTER_H];
+    let mut successes = [0_usize; SUCCESS_AFTER_H];
     let mut seen = Seen { granted: 0, failed: 0, finished: 0 };
     for hour in 0.. {
         let slot = hour % SUCCESS_AFTER_H;
