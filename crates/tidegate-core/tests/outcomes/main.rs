@@ -1,0 +1,119 @@
+//! The rules of campaigns over simulated fleets: healthy updates go on, bad ones are held, and a brick costs no more than
+//! the places. `TIDEGATE_ROLLOUTS=4000` plays more of each.
+#![allow(clippy::unwrap_used)] // the helpers of tests are tests, too
+
+mod fleet;
+mod rollout;
+
+use fleet::{FAST, HOLIDAY, HOUR, MIXED};
+use rollout::{Image, Played, Setup, play};
+
+const NORMAL: Setup = Setup {
+    mix: MIXED,
+    devices: 1000,
+    places: 100,
+    ramp_percent: 0,
+    poll_s: 86_400,
+    days: 16,
+    image: Image::Fails(0.003),
+    control: 500,
+    weekly_window: false,
+    transfer_errors: 0.01,
+};
+const QUICK: Setup = Setup { mix: FAST, devices: 500, places: 50, poll_s: HOUR, days: 7, ..NORMAL };
+
+struct Cell {
+    held_per_mille: usize,
+    harm: [usize; 3],
+    hours: [i64; 2],
+    proved: usize,
+    ninety_h: Option<i64>,
+}
+
+fn runs() -> u64 {
+    std::env::var("TIDEGATE_ROLLOUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
+}
+
+fn cell(name: &str, setup: Setup) -> Cell {
+    let played = (0..runs()).map(|seed| play(setup, seed)).collect::<Vec<_>>();
+    let of = |mut list: Vec<i64>, per_cent: usize| {
+        list.sort_unstable();
+        list.get((list.len() * per_cent / 100).min(list.len().saturating_sub(1))).copied().unwrap_or(-1)
+    };
+    let list = |value: fn(&Played) -> Option<i64>| played.iter().filter_map(value).collect::<Vec<_>>();
+    let harm = [50, 95, 100].map(|per_cent| of(list(|played| i64::try_from(played.harm).ok()), per_cent));
+    let ninety = list(|played| played.ninety_h);
+    let cell = Cell {
+        held_per_mille: list(|played| played.held_h).len() * 1000 / played.len(),
+        harm: harm.map(|harm| usize::try_from(harm).unwrap()),
+        hours: [50, 95].map(|per_cent| of(list(|played| played.held_h), per_cent)),
+        proved: usize::try_from(of(list(|played| i64::try_from(played.proved).ok()), 50)).unwrap(),
+        ninety_h: (ninety.len() * 2 > played.len()).then(|| of(ninety, 50)),
+    };
+    println!(
+        "{name:<44} held {:>4} of 1000, harm {:>3} / {:>3} / {:>3}, held after {:>3} / {:>3} h, proved {:>4}, 90 % after {:?} h",
+        cell.held_per_mille,
+        cell.harm[0],
+        cell.harm[1],
+        cell.harm[2],
+        cell.hours[0],
+        cell.hours[1],
+        cell.proved,
+        cell.ninety_h
+    );
+    cell
+}
+
+fn healthy(name: &str, setup: Setup, most_held_per_mille: usize, least_proved: usize) {
+    let cell = cell(name, setup);
+    assert!(cell.held_per_mille <= most_held_per_mille, "{name}");
+    assert!(cell.proved >= least_proved, "{name}");
+}
+
+#[test]
+fn a_healthy_update_goes_on() {
+    healthy("mixed cadences", NORMAL, 5, 950);
+    healthy("as many failures as are tolerated", Setup { image: Image::Fails(0.01), ..NORMAL }, 5, 940);
+    healthy("every five minutes or every hour", QUICK, 5, 470);
+    healthy("one in seven on leave for ten days", Setup { mix: HOLIDAY, ..NORMAL }, 10, 900);
+    let weekly = Setup { weekly_window: true, days: 21, ..NORMAL };
+    healthy("a window once a week", weekly, 5, 500);
+    healthy("... and places that grow", Setup { ramp_percent: 100, ..weekly }, 5, 850);
+}
+
+/// Silence has common causes. Without a control group they look like a bad update.
+#[test]
+fn without_a_control_group_a_holiday_holds_a_healthy_update() {
+    assert!(cell("on leave, no control group", Setup { mix: HOLIDAY, control: 0, ..NORMAL }).held_per_mille > 500);
+}
+
+/// `least_held` in a thousand; the harm at the 95th percentile and at most; hours at the 95th percentile.
+fn bad(name: &str, setup: Setup, least_held: usize, most_harm: (usize, usize), most_hours: i64) {
+    let cell = cell(name, setup);
+    assert!(cell.held_per_mille >= least_held, "{name}");
+    assert!(cell.harm[1] <= most_harm.0 && cell.harm[2] <= most_harm.1, "{name}");
+    assert!(cell.hours[1] <= most_hours, "{name}");
+}
+
+/// Seven failures of 100 devices are needed, so a fatal update costs the places and six devices more.
+#[test]
+fn an_update_that_fails_is_held_and_costs_little_more_than_its_places() {
+    let image = |image| Setup { image, ..NORMAL };
+    bad("all fail", image(Image::Fails(1.0)), 1000, (106, 106), 1);
+    bad("5 % fail", image(Image::Fails(0.05)), 900, (42, 60), 24);
+    bad("all fall back after success", image(Image::FallsBack(1.0)), 1000, (106, 106), 3);
+    bad("30 % fall back after success", image(Image::FallsBack(0.3)), 1000, (100, 110), 3);
+    bad("nobody takes it", Setup { days: 21, ..image(Image::IsNotTaken(1.0)) }, 1000, (160, 160), 200);
+}
+
+#[test]
+fn a_total_silent_brick_costs_its_places_also_when_success_is_reported_first() {
+    let image = |image| Setup { image, ..NORMAL };
+    bad("all are bricked", image(Image::Bricks(1.0)), 1000, (100, 100), 91);
+    bad("all are bricked after success", image(Image::BricksAfterSuccess(1.0)), 1000, (100, 100), 91);
+    bad("all of a fast fleet are bricked", Setup { image: Image::Bricks(1.0), ..QUICK }, 1000, (50, 50), 6);
+    bad("30 % are bricked", image(Image::Bricks(0.3)), 1000, (110, 120), 120);
+    bad("5 % are bricked", image(Image::Bricks(0.05)), 850, (75, 90), 300);
+    // A small group blinds the channel: 3.5 % are tolerated then.
+    bad("... with a control group of 200", Setup { control: 200, ..image(Image::Bricks(0.05)) }, 150, (75, 90), 384);
+}

@@ -1,0 +1,367 @@
+//! One rollout, event by event, over the real transition table, gate, cadence and places.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use tidegate_core::Timestamp;
+use tidegate_core::cadence::Cadence;
+use tidegate_core::gate::{Control, Gate, Outcomes, hour_bucket};
+use tidegate_core::life::table::Event;
+use tidegate_core::life::{Bucket, Effect, Life, Rules, State};
+use tidegate_core::places;
+
+use crate::fleet::{DAY, Dice, HOUR, Habits, Mix};
+
+/// Seconds from the offer to the end of the installation.
+const INSTALL_S: i64 = 360;
+
+/// What an image does to devices.
+#[derive(Clone, Copy)]
+pub(crate) enum Image {
+    /// This share fails, and says so if it reports.
+    Fails(f64),
+    /// This share says success, and boots the old version.
+    FallsBack(f64),
+    /// This share is silent for ever after the installation.
+    Bricks(f64),
+    /// The same, but it says success before that.
+    BricksAfterSuccess(f64),
+    /// This share stays on the old version and says nothing.
+    IsNotTaken(f64),
+}
+
+/// A rollout to play.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup {
+    pub(crate) mix: Mix,
+    pub(crate) devices: usize,
+    pub(crate) places: u64,
+    pub(crate) ramp_percent: u64,
+    pub(crate) poll_s: i64,
+    pub(crate) days: i64,
+    pub(crate) image: Image,
+    /// Members of the control group, besides the devices.
+    pub(crate) control: usize,
+    /// Devices apply the update once a week.
+    pub(crate) weekly_window: bool,
+    pub(crate) transfer_errors: f64,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Played {
+    /// Hours until it was held.
+    pub(crate) held_h: Option<i64>,
+    /// Devices that the image broke.
+    pub(crate) harm: usize,
+    /// Devices that proved it.
+    pub(crate) proved: usize,
+    /// Hours until nine of ten devices had proved it.
+    pub(crate) ninety_h: Option<i64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    CheckIn,
+    Installs,
+    Due,
+}
+
+struct Device {
+    habits: Habits,
+    life: Option<Life>,
+    /// Time of the record.
+    seen: i64,
+    hours: u64,
+    runs_new: bool,
+    is_dead: bool,
+}
+
+struct Rollout {
+    setup: Setup,
+    dice: Dice,
+    devices: Vec<Device>,
+    control: Vec<Habits>,
+    turns: BinaryHeap<Reverse<(i64, Turn, usize)>>,
+    held_places: u64,
+    given_on: i64,
+    played: Played,
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+pub(crate) fn play(setup: Setup, seed: u64) -> Played {
+    let mut dice = Dice::new(seed);
+    let habits = |dice: &mut Dice| Habits::of(&setup.mix, setup.days, dice);
+    let control = (0..setup.control).map(|_| habits(&mut dice)).collect();
+    let devices = (0..setup.devices).map(|_| Device {
+        habits: habits(&mut dice),
+        life: None,
+        seen: 0,
+        hours: 0,
+        runs_new: false,
+        is_dead: false,
+    });
+    let devices = devices.collect::<Vec<_>>();
+    let mut rollout = Rollout {
+        setup,
+        devices,
+        control,
+        turns: BinaryHeap::new(),
+        held_places: 0,
+        given_on: 0,
+        played: Played::default(),
+        dice,
+    };
+    for number in 0..setup.devices {
+        let first = rollout.dice.within(0, rollout.devices[number].habits.every_s);
+        rollout.turns.push(Reverse((first, Turn::CheckIn, number)));
+    }
+    while let Some(Reverse((now, turn, number))) = rollout.turns.pop() {
+        if now > setup.days * DAY {
+            break;
+        }
+        match turn {
+            Turn::CheckIn => rollout.check_in(number, now),
+            Turn::Installs => rollout.installs(number, now),
+            Turn::Due => rollout.due(number, now),
+        }
+    }
+    rollout.played
+}
+
+impl Rollout {
+    fn cadence(&self, habits: &Habits) -> Cadence {
+        let expected_s = self.setup.poll_s.max(DAY);
+        let is_long = habits.every_s * 10 > expected_s * 11;
+        // What the record has learned before.
+        Cadence { poll_s: self.setup.poll_s, long_gap_s: if is_long { habits.every_s } else { 0 } }
+    }
+
+    fn rules(&self, habits: &Habits) -> Rules {
+        Rules {
+            prove_after_s: 0,
+            boot_grace_s: HOUR,
+            watch_s: 10 * DAY,
+            soak_s: 3 * DAY,
+            apply_within_s: 8 * DAY,
+            open_since: self.played.held_h.is_none().then_some(Timestamp::UNIX_EPOCH),
+            due_after_s: self.cadence(habits).due_after_s(true),
+        }
+    }
+
+    fn later(&mut self, time: i64, turn: Turn, number: usize) {
+        self.turns.push(Reverse((time, turn, number)));
+    }
+
+    fn check_in(&mut self, number: usize, now: i64) {
+        let Device { habits, is_dead, runs_new, .. } = self.devices[number];
+        if is_dead || (habits.is_silent(now) && habits.silent.1 == i64::MAX) {
+            return;
+        }
+        if habits.is_silent(now) {
+            let again = habits.silent.1 + self.dice.within(0, habits.every_s);
+            return self.later(again, Turn::CheckIn, number);
+        }
+        match self.devices[number].life.as_ref().map(|life| life.state) {
+            None => self.ask(number, now),
+            Some(_) => self.heard(number, if runs_new { Event::Expected } else { Event::Old }, now),
+        }
+        let Some(life) = &self.devices[number].life else {
+            // One that waits asks once an hour at the most.
+            return self.later(now + habits.every_s.max(HOUR), Turn::CheckIn, number);
+        };
+        let next_s = match life.state {
+            State::Open | State::Installed if life.old_once => 600,
+            State::Proved if life.old_once => 600,
+            State::Open | State::Installed | State::Lost => habits.every_s,
+            // Its record is written once a day.
+            State::Proved => habits.every_s.max(DAY),
+            _ => return,
+        };
+        self.later(now + next_s, Turn::CheckIn, number);
+    }
+
+    fn ask(&mut self, number: usize, now: i64) {
+        if self.played.held_h.is_some() || self.held_places >= self.places() {
+            return;
+        }
+        self.held_places += 1;
+        let wait_s = if self.setup.weekly_window { self.dice.within(0, 7 * DAY) } else { 0 };
+        let device = &mut self.devices[number];
+        device.life = Life::granted(None, at(now));
+        (device.seen, device.hours) = (now, (now / HOUR).unsigned_abs());
+        self.later(now + INSTALL_S + wait_s, Turn::Installs, number);
+        self.set_due(number, now);
+    }
+
+    /// The places in force.
+    fn places(&self) -> u64 {
+        let Setup { places, ramp_percent, .. } = self.setup;
+        if ramp_percent == 0 {
+            return places;
+        }
+        let mature = self.devices.iter().filter(|device| device.life.as_ref().is_some_and(|life| life.mature)).count();
+        places::in_force(places, ramp_percent, i64::try_from(mature).unwrap())
+    }
+
+    fn set_due(&mut self, number: usize, now: i64) {
+        let Device { habits, seen, life, .. } = &self.devices[number];
+        let closely = life.as_ref().is_some_and(|life| life.holds_place);
+        let due = self.cadence(habits).due_at(at(*seen), closely).as_second();
+        self.later(due.max(now + 1), Turn::Due, number);
+    }
+
+    fn installs(&mut self, number: usize, now: i64) {
+        let habits = self.devices[number].habits;
+        if habits.is_silent(now) || self.dice.falls(self.setup.transfer_errors) {
+            if habits.reports && !habits.is_silent(now) {
+                self.heard(number, Event::Transfer, now);
+            }
+            return;
+        }
+        let share = match self.setup.image {
+            Image::Fails(share)
+            | Image::FallsBack(share)
+            | Image::Bricks(share)
+            | Image::BricksAfterSuccess(share)
+            | Image::IsNotTaken(share) => share,
+        };
+        if self.dice.falls(share) {
+            self.played.harm += 1;
+            let said = match self.setup.image {
+                Image::Fails(_) => Some(Event::Failure),
+                Image::FallsBack(_) | Image::BricksAfterSuccess(_) => Some(Event::Success),
+                Image::Bricks(_) | Image::IsNotTaken(_) => None,
+            };
+            self.devices[number].is_dead = matches!(self.setup.image, Image::Bricks(_) | Image::BricksAfterSuccess(_));
+            if let Some(said) = said.filter(|_| habits.reports) {
+                self.heard(number, said, now);
+            }
+            return;
+        }
+        if habits.reports && habits.reports_before_boot {
+            self.heard(number, Event::Success, now);
+        }
+        self.devices[number].runs_new = true;
+        if habits.reports {
+            self.heard(number, Event::Expected, now + 60);
+        }
+    }
+
+    fn due(&mut self, number: usize, now: i64) {
+        let Device { habits, seen, life, .. } = &self.devices[number];
+        let Some(life) = life.as_ref().filter(|life| life.state.is_watched()) else {
+            return;
+        };
+        let due = self.cadence(habits).due_at(at(*seen), life.holds_place).as_second();
+        match due > now {
+            true => self.set_due(number, now),
+            false => self.apply(number, Event::Due, now),
+        }
+    }
+
+    /// Something was heard from a device: the claim moves, and the record is written if it is old enough.
+    fn heard(&mut self, number: usize, event: Event, now: i64) {
+        self.apply(number, event, now);
+        let Device { habits, life, seen, .. } = &self.devices[number];
+        let closely = life.as_ref().is_some_and(|life| life.holds_place);
+        if now - seen >= self.cadence(habits).grain_s(closely) {
+            self.devices[number].seen = now;
+        }
+    }
+
+    fn apply(&mut self, number: usize, event: Event, now: i64) {
+        let rules = self.rules(&self.devices[number].habits);
+        let device = &mut self.devices[number];
+        let Some(life) = &device.life else {
+            return;
+        };
+        let Effect::Moved(moved) = life.after(event, &rules, at(now)) else {
+            return;
+        };
+        let (before, is_back) = (life.bucket, life.state == State::Lost);
+        if life.holds_place && !moved.holds_place {
+            self.held_places -= 1;
+        }
+        if event != Event::Due {
+            device.seen = now;
+        }
+        let after = moved.bucket;
+        device.life = Some(*moved);
+        if is_back {
+            self.set_due(number, now);
+        }
+        if before == after {
+            return;
+        }
+        if after == Some(Bucket::Proved) {
+            self.played.proved += 1;
+            if self.played.proved * 10 >= self.setup.devices * 9 {
+                self.played.ninety_h.get_or_insert(now / HOUR);
+            }
+        } else if before == Some(Bucket::Proved) {
+            self.played.proved -= 1;
+        }
+        if matches!(after, Some(Bucket::Failed | Bucket::Reverted | Bucket::Lost | Bucket::NotTaken)) {
+            self.judge(now);
+        }
+    }
+
+    fn judge(&mut self, now: i64) {
+        if self.played.held_h.is_some() {
+            return;
+        }
+        let mut outcomes = Outcomes::default();
+        for device in &self.devices {
+            let Some(life) = &device.life else { continue };
+            let hour = hour_bucket(device.hours);
+            outcomes.granted += 1;
+            outcomes.granted_in[hour] += 1;
+            match life.bucket {
+                Some(Bucket::Failed) => outcomes.failed += 1,
+                Some(Bucket::Reverted) => outcomes.reverted += 1,
+                Some(Bucket::NotTaken) => outcomes.not_taken += 1,
+                Some(Bucket::Lost) => {
+                    outcomes.lost += 1;
+                    outcomes.lost_in[hour] += 1;
+                }
+                Some(bucket) if bucket.is_no_trial() => outcomes.no_trial += 1,
+                _ => {}
+            }
+        }
+        let gate = Gate::default();
+        // The control group is read when a channel would hold.
+        let would_hold = gate.judge(&outcomes, None).hold().is_some();
+        let control = Control { overdue: self.overdue(now), members: self.control.len() as u64 };
+        let control = (control.members > 0).then_some(&control);
+        if would_hold && gate.judge(&outcomes, control).hold().is_some() {
+            self.played.held_h = Some(now / HOUR);
+        } else {
+            self.give_on();
+        }
+    }
+
+    fn overdue(&self, now: i64) -> u64 {
+        let is_overdue =
+            |habits: &&Habits| habits.is_silent(now) && now - habits.silent.0 > self.cadence(habits).due_after_s(true);
+        self.control.iter().filter(is_overdue).count() as u64
+    }
+
+    /// Gives places of lost devices to others, as far as devices are proved.
+    fn give_on(&mut self) {
+        let proved = i64::try_from(self.played.proved).unwrap();
+        for device in &mut self.devices {
+            if places::to_give_on(proved, self.given_on) == 0 {
+                return;
+            }
+            if let Some(freed) = device.life.as_ref().and_then(Life::without_place) {
+                device.life = Some(freed);
+                self.held_places -= 1;
+                self.given_on += 1;
+            }
+        }
+    }
+}
