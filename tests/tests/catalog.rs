@@ -77,7 +77,7 @@ async fn a_catalog_that_cannot_be_read_leaves_the_last_in_force_until_the_sweep_
     world.operator("PATCH", &path, json!({"rollout": {"claim_ttl_s": 7200}, "reason": "test"}), at(NOON)).await;
     overwrite(&world, b"not a catalog").await;
     // What the last good one would grant is of a former generation: its shard refuses.
-    assert_eq!(world.check(&lamp("b", "1.0.0"), at(NOON)).await.body["reason"], "paused");
+    assert_eq!(world.check(&lamp("b", "1.0.0"), at(NOON)).await.body["reason"], "busy");
     assert_eq!(version(&world, "a").await, "2.0.0", "who holds a claim keeps it");
     assert!(head(&world).await.is_behind());
     world.services.sweep.sweep(at("2026-01-01T12:01:00Z")).await.unwrap();
