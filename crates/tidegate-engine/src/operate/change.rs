@@ -36,14 +36,14 @@ impl<S: PublishStore> Operations<S> {
         for _ in 0..MOST_TRIES {
             let record = self.update(product, version).await?;
             let (record, change) = match asked {
-                // Another function has finished what this call wanted.
-                Asked::Transition(transition) if is_wanted && is_in(&record, transition) => {
-                    return Ok(Changed { record, shards_left: 0 });
-                }
                 Asked::Edit(edit) => edit.of(record)?,
                 Asked::Transition(transition) if is_done(&record, transition) => {
                     // Somebody else may have stopped it a moment ago.
                     sleep(self.acknowledged_after).await;
+                    return Ok(Changed { record, shards_left: 0 });
+                }
+                // Another function has finished the opening that this call wanted.
+                Asked::Transition(transition) if is_wanted && is_in(&record, transition) => {
                     return Ok(Changed { record, shards_left: 0 });
                 }
                 Asked::Transition(transition) => {
@@ -81,7 +81,10 @@ impl<S: PublishStore> Operations<S> {
             }
             return Ok(changed);
         }
-        Err(StoreError::Conflict.into())
+        match is_wanted {
+            true => Ok(unfinished(self.update(product, version).await?)),
+            false => Err(StoreError::Conflict.into()),
+        }
     }
 
     /// The result of a change that somebody else finished, and an error if a stronger one replaced it. `None` if it must
