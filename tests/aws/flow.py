@@ -159,9 +159,9 @@ class World:
         fields = {"id": device, "product": PRODUCT, "version": version, "status": status, **more}
         return self.device("/v1/report", fields, self.token(device))
 
-    def eventually(self, what, question):
+    def eventually(self, what, question, patience_s=PATIENCE_S):
         """Waits until a condition is true: services deliver events with a delay."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + patience_s
         while not (answer := question()) and time.monotonic() < end:
             time.sleep(0.2)
         self.checks.holds(what, answer)
@@ -633,7 +633,7 @@ def who_waits_is_counted(world):
             list(pool.map(lambda device: world.check_in(device, "1.0.0", stage="rush"), devices))
         return world.metrics("1.4.0")["deferred"].get("full", 0) > 0
 
-    world.eventually("devices that wait for a place", waits)
+    world.eventually("devices that wait for a place", waits, patience_s=90)
     world.checks.equal("and none got one", world.metrics("1.4.0")["offered"], 5)
 
 
