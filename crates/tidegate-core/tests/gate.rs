@@ -1,21 +1,13 @@
 //! The gate over simulated rollouts: how often it holds an update that is as good as tolerated, and a worse one.
 
-use rand_xoshiro::SplitMix64;
-use rand_xoshiro::rand_core::{Rng, SeedableRng};
+mod dice;
+
+use dice::Dice;
 use tidegate_core::gate::{Gate, Outcomes, THRESHOLD, evidence};
 
 const TOLERATED: f64 = 0.01;
 /// Failures are told at once, successes a day later, as by devices that say nothing until their next check-in.
 const SUCCESS_AFTER_H: usize = 24;
-
-/// Random numbers, from a seed, so that every run has the same rollouts.
-struct Dice(SplitMix64);
-
-impl Dice {
-    fn falls(&mut self, rate: f64) -> bool {
-        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64 <= rate
-    }
-}
 
 /// Outcomes of a rollout at a failure.
 #[derive(Clone, Copy)]
@@ -28,7 +20,7 @@ struct Seen {
 /// Plays a rollout; returns true if `holds` ever says so. Places are taken at the start of an hour, and free when the
 /// outcome is told.
 fn is_held(devices: u64, places: usize, rate: f64, seed: u64, holds: impl Fn(Seen) -> bool) -> bool {
-    let mut dice = Dice(SplitMix64::seed_from_u64(seed));
+    let mut dice = Dice::new(seed);
     let mut successes = [0_usize; SUCCESS_AFTER_H];
     let mut seen = Seen { granted: 0, failed: 0, finished: 0 };
     for hour in 0.. {

@@ -5,8 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use rand_xoshiro::SplitMix64;
-use rand_xoshiro::rand_core::{Rng, SeedableRng};
+mod dice;
+
+use dice::Dice;
 use tidegate_core::count::Counts;
 use tidegate_core::health::{HealthGate, Ruling};
 
@@ -15,19 +16,9 @@ const DEVICES: u64 = 10_000;
 /// Number of finished devices from which the AWS rule decides.
 const FIRST_LOOK: u64 = 20;
 
-/// Random numbers, from a seed, so that every run has the same rollouts.
-struct Dice(SplitMix64);
-
-impl Dice {
-    /// Random number between 0 and 1.
-    fn roll(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Number of devices that succeed before the next one fails.
-    fn successes_before_a_failure(&mut self, rate: f64) -> u64 {
-        if rate >= 1.0 { 0 } else { ((1.0 - self.roll()).ln() / (1.0 - rate).ln()) as u64 }
-    }
+/// Number of devices that succeed before the next one fails.
+fn successes_before_a_failure(dice: &mut Dice, rate: f64) -> u64 {
+    if rate >= 1.0 { 0 } else { ((1.0 - dice.roll()).ln() / (1.0 - rate).ln()) as u64 }
 }
 
 /// Rule that decides after every failure from the counts so far; `true` stops the rollout.
@@ -51,12 +42,12 @@ fn five_percent_of_the_group(failures: u64, _: u64) -> bool {
 /// Numbers of finished devices at which a rule stops rollouts with a true failure `rate`, in ascending order. Rollouts
 /// that it does not stop are left out.
 fn stops(rule: Rule, rate: f64) -> Vec<u64> {
-    let mut dice = Dice(SplitMix64::seed_from_u64(7));
+    let mut dice = Dice::new(7);
     let mut stopped = Vec::new();
     for _ in 0..ROLLOUTS {
         let (mut failures, mut finished) = (0_u64, 0_u64);
         loop {
-            let next = finished + dice.successes_before_a_failure(rate) + 1;
+            let next = finished + successes_before_a_failure(&mut dice, rate) + 1;
             // Between failures a share only falls. So a rule can stop only after a failure, or when the minimum number of
             // devices has finished.
             if finished < FIRST_LOOK && next > FIRST_LOOK && rule(failures, FIRST_LOOK) {

@@ -25,7 +25,7 @@ const MOST_REENTRIES: usize = 3;
 /// The most by which a wait is longer or shorter, in a thousand.
 const MOST_SPREAD: i64 = 200;
 
-/// What a device did in a campaign before. Times that are older than thirty days may be left out.
+/// Earlier attempts of a device in a campaign. Times that are older than thirty days may be left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     /// Times of the attempts that failed, the oldest first.

@@ -119,7 +119,22 @@ impl Row {
     pub fn cell(self, event: Event) -> Cell {
         let row = TABLE.iter().find(|(row, _)| *row == self);
         let cell = row.and_then(|(_, cells)| Event::ALL.iter().zip(cells).find(|(column, _)| **column == event));
-        // The tests find every row with every event.
+        // A test finds every row.
         cell.map_or(Cell::Ignored, |(_, cell)| *cell)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_has_one_row_and_a_lost_device_two() {
+        let states = State::ALL.into_iter().filter(|state| *state != State::Lost).map(Row::In);
+        let mut expected = states.chain([Row::LostWhileOpen, Row::LostAfterSuccess]).collect::<Vec<_>>();
+        let mut rows = TABLE.map(|(row, _)| row);
+        expected.sort_unstable();
+        rows.sort_unstable();
+        assert_eq!(rows.as_slice(), expected);
     }
 }

@@ -34,7 +34,6 @@ impl Status {
 pub fn said<'a>(version: &str, expected: impl IntoIterator<Item = &'a str>, was: &str) -> Event {
     match expected.into_iter().any(|expected| is_same(expected, version)) {
         true => Event::Expected,
-        // An update to the version that the device runs already proves nothing else.
         false if is_same(was, version) => Event::Old,
         false => Event::Third,
     }

@@ -1,32 +1,9 @@
 //! Simulated fleets: how often devices check in, what they report, and when they are silent for reasons of their own.
 
-use rand_xoshiro::SplitMix64;
-use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use crate::dice::Dice;
 
 pub(crate) const HOUR: i64 = 3600;
 pub(crate) const DAY: i64 = 86_400;
-
-/// Random numbers, from a seed, so that every run has the same rollouts.
-pub(crate) struct Dice(SplitMix64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        // Streams of neighbouring seeds would overlap.
-        Self(SplitMix64::seed_from_u64(SplitMix64::seed_from_u64(seed).next_u64()))
-    }
-
-    fn roll(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    pub(crate) fn falls(&mut self, share: f64) -> bool {
-        self.roll() < share
-    }
-
-    pub(crate) fn within(&mut self, from: i64, to: i64) -> i64 {
-        from + (self.roll() * (to - from) as f64) as i64
-    }
-}
 
 /// A mix of devices.
 #[derive(Clone, Copy)]

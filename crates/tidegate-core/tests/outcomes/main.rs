@@ -2,6 +2,8 @@
 //! the places. `TIDEGATE_ROLLOUTS=4000` plays more of each.
 #![allow(clippy::unwrap_used)] // the helpers of tests are tests, too
 
+#[path = "../dice/mod.rs"]
+mod dice;
 mod fleet;
 mod rollout;
 

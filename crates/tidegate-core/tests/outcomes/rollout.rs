@@ -10,12 +10,13 @@ use tidegate_core::life::table::Event;
 use tidegate_core::life::{Bucket, Effect, Life, Rules, State};
 use tidegate_core::places;
 
-use crate::fleet::{DAY, Dice, HOUR, Habits, Mix};
+use crate::dice::Dice;
+use crate::fleet::{DAY, HOUR, Habits, Mix};
 
 /// Seconds from the offer to the end of the installation.
 const INSTALL_S: i64 = 360;
 
-/// What an image does to devices.
+/// Effect of an image on a share of the devices.
 #[derive(Clone, Copy)]
 pub(crate) enum Image {
     /// This share fails, and says so if it reports.
@@ -47,7 +48,7 @@ pub(crate) struct Setup {
     pub(crate) transfer_errors: f64,
 }
 
-/// What became of it.
+/// Result of a rollout.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Played {
     /// Hours until it was held.
@@ -93,7 +94,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 pub(crate) fn play(setup: Setup, seed: u64) -> Played {
-    let mut dice = Dice::new(seed);
+    let mut dice = Dice::mixed(seed);
     let habits = |dice: &mut Dice| Habits::of(&setup.mix, setup.days, dice);
     let control = (0..setup.control).map(|_| habits(&mut dice)).collect();
     let devices = (0..setup.devices).map(|_| Device {
@@ -174,8 +175,7 @@ impl Rollout {
             return self.later(now + habits.every_s.max(HOUR), Turn::CheckIn, number);
         };
         let next_s = match life.state {
-            State::Open | State::Installed if life.old_once => 600,
-            State::Proved if life.old_once => 600,
+            state if state.is_watched() && life.old_once => 600,
             State::Open | State::Installed | State::Lost => habits.every_s,
             // Its record is written once a day.
             State::Proved => habits.every_s.max(DAY),
