@@ -187,9 +187,8 @@ impl<S: SweepStore> SweepService<S> {
         if record.wanted.is_some() {
             return Ok(counts);
         }
-        let actor = |reason: &str| Actor { who: "sweep".into(), reason: reason.into(), now };
         if let Some(reason) = is_over(&update, &counts, now) {
-            self.change(record, Change::Transition(Transition::Complete), &actor(reason), now).await?;
+            self.change(record, Change::Transition(Transition::Complete), &actor(reason, now), now).await?;
             swept.completed += 1;
         } else if record.state == State::Active {
             if control::reopen(&self.store, record, &shards, &tallied.sums).await? {
@@ -199,7 +198,7 @@ impl<S: SweepStore> SweepService<S> {
             }
             self.raise(record, &shards, &tallied.sums).await?;
             if control::can_split_again(record, &update, &shards, &tallied.sums, now) {
-                let actor = actor("what was held has fallen below the limits");
+                let actor = actor("what was held has fallen below the limits", now);
                 self.change(record, Change::Split, &actor, now).await?;
                 swept.split_again += 1;
             }
@@ -216,10 +215,9 @@ impl<S: SweepStore> SweepService<S> {
         now: Timestamp,
         swept: &mut Swept,
     ) -> Done<Option<UpdateRecord>> {
-        let actor = |reason: &str| Actor { who: "sweep".into(), reason: reason.into(), now };
         let finished = match is_stopped {
-            true => control::pause_for_stop(&self.store, record, &actor("the product is stopped")).await,
-            false => control::resume_after_stop(&self.store, record, &actor("the product was resumed")).await,
+            true => control::pause_for_stop(&self.store, record, &actor("the product is stopped", now)).await,
+            false => control::resume_after_stop(&self.store, record, &actor("the product was resumed", now)).await,
         };
         let finished = match finished {
             Ok(None) if record.wanted.is_some() => control::carry_out(&self.store, record, now).await.map(Some),
@@ -434,6 +432,11 @@ fn counts_with(shards: &[Option<Shard>], sums: &Sums, silence: Silence) -> Count
     sums.failed = sums.failed.saturating_add(silence.failed);
     sums.succeeded = sums.succeeded.saturating_add(silence.succeeded);
     Counts::of(shards, &sums)
+}
+
+/// The sweep as the author of a change.
+fn actor(reason: &str, now: Timestamp) -> Actor {
+    Actor { who: "sweep".into(), reason: reason.into(), now }
 }
 
 /// The end of the pages that are looked at.

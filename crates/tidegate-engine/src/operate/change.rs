@@ -93,12 +93,13 @@ impl<S: PublishStore> Operations<S> {
         let record = self.update(&wishing.product, &wishing.version).await?;
         let wish = wishing.wanted.as_ref();
         let ours = wish.map_or(0, |wanted| wanted.generation);
-        let is_edit_in_force = matches!(wish.map(|wanted| &wanted.change),
-            Some(Change::Edit { definition, .. }) if *definition == record.definition);
+        let is_in_force = match wish.map(|wanted| &wanted.change) {
+            // Another change may have followed it.
+            Some(Change::Edit { definition, .. }) if *definition == record.definition => record.generation >= ours,
+            _ => record.generation == ours && record.wanted.is_none(),
+        };
         match &record.wanted {
-            None if record.generation == ours => Ok(Some(Changed { record, shards_left: 0 })),
-            // Another change followed.
-            _ if record.generation >= ours && is_edit_in_force => Ok(Some(Changed { record, shards_left: 0 })),
+            _ if is_in_force => Ok(Some(Changed { record, shards_left: 0 })),
             Some(wanted) if wanted.generation == ours => {
                 if opens && self.settings(&wishing.product).await?.is_stopped {
                     // What is refused must not open later by itself.

@@ -185,6 +185,11 @@ fn ok(body: &impl Serialize) -> Answer {
     respond(200, body)
 }
 
+/// The answer to a change: 200 when it is done, 202 while the service goes on.
+fn respond_to_change(is_done: bool, body: &impl Serialize) -> Answer {
+    respond(if is_done { 200 } else { 202 }, body)
+}
+
 /// The answer to an operator whose use case failed. A failure of the store is logged here, once. The answer contains no
 /// internal details.
 fn refused(error: EngineError) -> ApiError {

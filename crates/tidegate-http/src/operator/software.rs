@@ -16,7 +16,7 @@ use tidegate_wire::operator::Software;
 use tidegate_wire::route::PublishRoute;
 use tidegate_wire::{ApiError, ErrorCode, body_limits, strict_json};
 
-use super::{Answer, Call, PublishService, ok, refused, respond};
+use super::{Answer, Call, PublishService, ok, refused, respond, respond_to_change};
 
 impl<S: PublishStore> PublishService<S> {
     pub(crate) async fn list_software(&self, call: &Call<'_>) -> Answer {
@@ -81,10 +81,9 @@ impl<S: PublishStore> PublishService<S> {
     }
 }
 
-/// The answer to a change: 200 when it is done, 202 otherwise.
+/// The answer to a change of an update, as a software.
 fn changed_software(changed: Changed) -> Answer {
-    let status = if changed.shards_left == 0 { 200 } else { 202 };
-    respond(status, &view(&changed.record)?)
+    respond_to_change(changed.shards_left == 0, &view(&changed.record)?)
 }
 
 /// Checks that a software has the content of the stored update: it gives the same definition, or it equals the software

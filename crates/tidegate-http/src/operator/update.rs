@@ -9,7 +9,7 @@ use tidegate_wire::definition::Definition;
 use tidegate_wire::operator::{DefinitionView, UpdateList, UpdateView};
 
 use super::metrics::metrics;
-use super::{Answer, Call, PublishService, ok, refused, respond};
+use super::{Answer, Call, PublishService, ok, refused, respond_to_change};
 
 impl<S: PublishStore> PublishService<S> {
     /// All updates, newest version first.
@@ -32,8 +32,8 @@ impl<S: PublishStore> PublishService<S> {
 /// The answer to a change: 200 when it is done, 202 with the shards that are left otherwise.
 pub(crate) fn changed_view(changed: Changed) -> Answer {
     let Changed { record, shards_left } = changed;
-    let status = if shards_left == 0 { 200 } else { 202 };
-    respond(status, &UpdateView { shards_left: (shards_left > 0).then_some(shards_left), ..view(record) })
+    let shown = UpdateView { shards_left: (shards_left > 0).then_some(shards_left), ..view(record) };
+    respond_to_change(shards_left == 0, &shown)
 }
 
 /// An update on the wire, without metrics.
