@@ -21,7 +21,7 @@ locals {
     count = {
       Read   = { actions = ["GetItem", "Query"], keys = ["p#*", "t#*"] }
       Update = { actions = ["UpdateItem"], keys = ["p#*", "s#*", "t#*"] }
-      Put    = { actions = ["PutItem"], keys = ["l#*", "u#*", "x#*"] }
+      Put    = { actions = ["PutItem"], keys = ["l#*", "o#*", "u#*", "x#*"] }
       Delete = { actions = ["DeleteItem"], keys = ["l#*"] }
     }
     publish = {

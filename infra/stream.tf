@@ -31,11 +31,11 @@ resource "aws_lambda_event_source_mapping" "count" {
   maximum_record_age_in_seconds  = -1
   bisect_batch_on_function_error = false
 
-  # Every kind of change of a device counts, so there is no filter on `eventName`. AWS documents filters of DynamoDB
+  # Every kind of change of a device or an update counts, so there is no filter on `eventName`. AWS documents filters of DynamoDB
   # only for the field `dynamodb`.
   filter_criteria {
     filter {
-      pattern = jsonencode({ dynamodb = { Keys = { sk = { S = ["device"] } } } })
+      pattern = jsonencode({ dynamodb = { Keys = { sk = { S = ["device", { prefix = "update#" }] } } } })
     }
   }
 }

@@ -283,8 +283,8 @@ class Shapes(unittest.TestCase):
         def one(sk):
             return {"eventName": "INSERT", "dynamodb": {"Keys": {"pk": {"S": "d#lamp#1"}, "sk": {"S": sk}}}}
 
-        criteria = {"Filters": [{"Pattern": json.dumps({"dynamodb": {"Keys": {"sk": {"S": ["device"]}}}})}]}
-        self.assertEqual([stream.passes(criteria, one(sk)) for sk in ("device", "doc")], [True, False])
+        criteria = {"Filters": [{"Pattern": json.dumps({"dynamodb": {"Keys": {"sk": {"S": ["device", {"prefix": "update#"}]}}}})}]}
+        self.assertEqual([stream.passes(criteria, one(sk)) for sk in ("device", "update#1.0.0", "doc")], [True, True, False])
         self.assertTrue(stream.passes(None, one("doc")))
         begins = {"Filters": [{"Pattern": json.dumps({"dynamodb": {"Keys": {"pk": {"S": [{"prefix": "d#"}]}}}})}]}
         self.assertTrue(stream.passes(begins, one("doc")))

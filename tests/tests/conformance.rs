@@ -31,7 +31,7 @@ use tidegate_store::store::{
     Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, Period, Shut, Stored, VersionCounts,
     Written,
 };
-use tidegate_store::stream::{Batch, DeviceImage};
+use tidegate_store::stream::{Batch, ItemChange};
 use tidegate_store::{
     CheckStore, CountStore, DynamoStore, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, RecountStore, StoreError,
     SweepStore, schema,
@@ -353,8 +353,8 @@ fn add(answers: &mut BTreeMap<String, u32>, more: BTreeMap<String, u32>) {
     }
 }
 
-/// The changes of each device, in the order of a stream.
-type Changes = BTreeMap<(ProductId, DeviceId), Vec<(Option<DeviceImage>, Option<DeviceImage>)>>;
+/// The changes of each device, and of the states of a product's updates, in the order of a stream.
+type Changes = BTreeMap<(ProductId, Option<DeviceId>), Vec<ItemChange>>;
 
 /// Both stores, and the cloud below one of them.
 struct Stores {
@@ -436,7 +436,8 @@ fn collect(changes: &mut Changes, batch: Batch) {
     assert!(batch.records.is_sorted_by(|one, other| one.position < other.position), "{:?}", batch.records);
     for record in batch.records {
         let change = record.change.unwrap();
-        changes.entry((change.product, change.device)).or_default().push((change.before, change.after));
+        let device = change.device().map(|change| change.device.clone());
+        changes.entry((change.product().clone(), device)).or_default().push(change);
     }
 }
 

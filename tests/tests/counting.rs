@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use tidegate::stack::TABLE;
 use tidegate_core::count::MOST_UNJUDGED;
@@ -12,7 +13,7 @@ use tidegate_store::record::{ClaimChange, DeviceWrite, RolloutKey, Tally};
 use tidegate_store::store::{
     CountStore as _, Freshness, Include, ReadDevices as _, ReadUpdates as _, WriteDevices as _,
 };
-use tidegate_store::stream::Batch;
+use tidegate_store::stream::{Batch, StreamRecord};
 use tidegate_tests::{LAMP, World, at, lamp};
 
 const NOON: &str = "2026-06-01T12:00:00Z";
@@ -42,6 +43,11 @@ async fn events(world: &World) -> Vec<Value> {
         stream.acknowledge();
     }
     events
+}
+
+/// The device whose change a record is.
+fn device_of(record: &StreamRecord) -> Option<&DeviceId> {
+    record.change.as_ref().ok()?.device().map(|change| &change.device)
 }
 
 async fn a_fleet_with_outcomes(world: &World) {
@@ -86,7 +92,7 @@ async fn two_stream_shards_have_their_own_tallies_and_a_place_is_released_where_
     let (mut left, mut right) = (Vec::new(), Vec::new());
     for (number, record) in records.enumerate() {
         // A device stays in one shard until the split, after half of its records.
-        let is_left = record.change.as_ref().is_ok_and(|change| change.device.as_str() < "lamp-3");
+        let is_left = device_of(&record).is_some_and(|device| device.as_str() < "lamp-3");
         if is_left && number < 30 { left.push(record) } else { right.push(record) }
     }
     for (stream_shard, records) in [("left", left), ("right", right)] {
@@ -185,7 +191,7 @@ async fn a_recount_names_what_differs() {
     world.store.write_device(&write).await.unwrap();
     assert_eq!(recount(&world.store, Duration::ZERO).await.unwrap().drift, []);
     let update = world.cloud.dynamodb().update_item().table_name(TABLE);
-    let key = |name: &str, value: &str| (name.to_string(), aws_sdk_dynamodb::types::AttributeValue::S(value.into()));
+    let key = |name: &str, value: &str| (name.to_string(), AttributeValue::S(value.into()));
     let key = [key("pk", "d#lamp#lamp-0"), key("sk", "device")].into_iter().collect();
     let changed =
         update.set_key(Some(key)).update_expression("REMOVE claims.#c.b").expression_attribute_names("#c", "2.0.0");
@@ -258,9 +264,9 @@ async fn one_product_that_fails_does_not_end_the_sweep_of_the_others() {
     world.count().await;
     // The tally of one product is damaged: its counts cannot be read.
     let dynamodb = world.cloud.dynamodb();
-    let partition = aws_sdk_dynamodb::types::AttributeValue::S("t#lamp#2.0.0".into());
+    let partition = AttributeValue::S("t#lamp#2.0.0".into());
     let put = dynamodb.put_item().table_name(TABLE).item("pk", partition);
-    let put = put.item("sk", aws_sdk_dynamodb::types::AttributeValue::S("damaged".into()));
+    let put = put.item("sk", AttributeValue::S("damaged".into()));
     #[allow(clippy::disallowed_methods, reason = "the test tampers with the table")]
     put.send().await.unwrap();
     let swept = world.services.sweep.sweep(after_s(24 * 3600 + 200)).await.unwrap();
@@ -271,4 +277,30 @@ async fn one_product_that_fails_does_not_end_the_sweep_of_the_others() {
         let series = world.operator("GET", &path, Value::Null, now()).await.body;
         assert_eq!(series["series"].as_array().map(Vec::len), Some(1), "{product} was swept: {series}");
     }
+}
+
+#[tokio::test]
+async fn each_change_of_an_updates_state_has_one_event() {
+    let world = World::new(0).await;
+    world.publish(LAMP, "2.0.0", json!({}), now()).await;
+    let drill = json!({"reason": "drill"});
+    let paused = world.operator("POST", "lamp/updates/2.0.0/pause", drill, now()).await;
+    assert_eq!(paused.body["state"], "paused", "{paused:?}");
+    for event in events(&world).await {
+        let batch = Batch::from_event(event).unwrap();
+        let count = &world.services.count;
+        let (one, other) = tokio::join!(count.count(&batch, now()), count.count(&batch, now()));
+        assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
+    }
+    let dynamodb = world.cloud.dynamodb();
+    let events = dynamodb.query().table_name(TABLE).key_condition_expression("pk = :pk");
+    let events = events.expression_attribute_values(":pk", AttributeValue::S("o#lamp".into()));
+    #[allow(clippy::disallowed_methods, reason = "no function reads events yet")]
+    let events = events.send().await.unwrap().items.unwrap();
+    let told = events.iter().map(|event| {
+        let text = |name: &str| event.get(name).map_or("none", |value| value.as_s().unwrap());
+        format!("{} {} {} {}", text("version"), text("from"), text("to"), text("reason"))
+    });
+    let told = told.collect::<Vec<_>>();
+    assert_eq!(told, ["2.0.0 none draft ", "2.0.0 draft active test", "2.0.0 active paused drill"]);
 }

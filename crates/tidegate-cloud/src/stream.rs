@@ -16,8 +16,9 @@ use crate::in_process::InProcessDynamoDb;
 
 /// Most records of one batch, as in the event source mapping.
 pub const BATCH_RECORDS: usize = 2_000;
-/// Sort key of the records that are handed over, as in the filter of the event source mapping.
-const SORT_KEY: &str = "device";
+/// Sort key of the devices' records, and beginning of that of the updates', as in the filter of the event source mapping.
+const DEVICE: &str = "device";
+const UPDATE: &str = "update#";
 /// Length of a tumbling window, as in the event source mapping.
 const WINDOW_S: i64 = 5;
 
@@ -75,7 +76,7 @@ impl TableStream {
     /// The event of the next batch, or `None` if no record waits. The same batch comes again until it is
     /// acknowledged.
     ///
-    /// Records of other items than devices, and writes that changed nothing, are passed over.
+    /// Records of other items than devices and updates, and writes that changed nothing, are passed over.
     ///
     /// # Errors
     /// When the database refuses.
@@ -144,9 +145,10 @@ impl TableStream {
     }
 }
 
-/// Records of devices. DynamoDB writes no record for a write that changes nothing; dynoxide does.
+/// Records of devices and updates. DynamoDB writes no record for a write that changes nothing; dynoxide does.
 fn is_handed_over(record: &Record) -> bool {
     let change = &record.dynamodb;
-    let is_device = matches!(change.keys.get("sk"), Some(AttributeValue::S(sort_key)) if sort_key == SORT_KEY);
-    is_device && change.new_image != change.old_image
+    let counts = |sort_key: &str| sort_key == DEVICE || sort_key.starts_with(UPDATE);
+    let counts = matches!(change.keys.get("sk"), Some(AttributeValue::S(sort_key)) if counts(sort_key));
+    counts && change.new_image != change.old_image
 }

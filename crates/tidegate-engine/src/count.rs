@@ -1,7 +1,7 @@
 //! The count: it follows the table's stream and adds up what the writes of devices mean.
 //!
 //! For each batch: add to the tallies, together with the position in the stream; judge the health gates with the new
-//! sums; raise the ceilings; write due pages and lists; acknowledge. So a place is given on only after its release was
+//! sums; raise the ceilings; write due pages, lists and events; acknowledge. So a place is given on only after its release was
 //! counted and judged. A batch that comes again changes no tally, and repeats the rest, which may be repeated. A late
 //! count delays rollouts and lets no device too many through.
 
@@ -12,9 +12,9 @@ use tidegate_core::count::{MOST_UNJUDGED, Sums};
 use tidegate_core::policy::Slots;
 use tidegate_core::status::Outcome;
 use tidegate_core::{Claim, ClaimState, ProductId, Timestamp, Version};
-use tidegate_store::record::{OutcomeEntry, Position, RolloutKey, Tally, UpdateRecord};
+use tidegate_store::record::{Event, OutcomeEntry, Position, RolloutKey, Tally, UpdateRecord};
 use tidegate_store::store::{Stored, VersionCounts};
-use tidegate_store::stream::{Batch, CountedClaim, DeviceChange, StreamRecord};
+use tidegate_store::stream::{Batch, CountedClaim, DeviceChange, ItemChange, StreamRecord};
 use tidegate_store::{CountStore, StoreError};
 
 use crate::compile::update_of;
@@ -107,6 +107,7 @@ impl<S: CountStore> CountService<S> {
             counted.unreadable = counted.unreadable.saturating_add(*count);
             self.mark_product(product).await?;
         }
+        self.write_events(batch).await?;
         for (rollout, records) in &by_rollout {
             let moved = self.count_claims(batch, rollout, records, now, &mut counted).await?;
             self.judge_and_raise(rollout, records, &moved, now, &mut counted).await?;
@@ -298,6 +299,22 @@ impl<S: CountStore> CountService<S> {
         Ok(())
     }
 
+    /// Keeps each change of an update's state for those who are to be told.
+    async fn write_events(&self, batch: &Batch) -> Stored<()> {
+        for record in &batch.records {
+            if let Ok(ItemChange::State(change)) = &record.change {
+                let event = Event {
+                    position: record.position.clone(),
+                    stream_shard: batch.stream_shard.clone(),
+                    at: record.at,
+                    change: change.clone(),
+                };
+                self.store.put_event(&change.product, &event).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn move_entry(&self, rollout: &RolloutKey, record: &ClaimRecord<'_>) -> Stored<()> {
         let outcome = |claim: Option<&Claim>| {
             claim.and_then(|claim| claim.counted).filter(|outcome| *outcome != Outcome::Succeeded)
@@ -334,12 +351,12 @@ struct VersionMove<'a> {
     after: Option<String>,
 }
 
-/// The readable changes of a batch, and the number of unreadable ones by product.
+/// The readable changes of devices in a batch, and the number of unreadable ones by product.
 fn split(batch: &Batch) -> (Vec<(&StreamRecord, &DeviceChange)>, BTreeMap<ProductId, u64>) {
     let (mut changes, mut unreadable) = (Vec::new(), BTreeMap::<ProductId, u64>::new());
     for record in &batch.records {
         match &record.change {
-            Ok(change) => changes.push((record, change)),
+            Ok(change) => changes.extend(change.device().map(|change| (record, change))),
             Err(error) => {
                 let position = record.position.as_str();
                 tracing::error!(stream_shard = batch.stream_shard, position, error = %error.why, "record_unreadable");

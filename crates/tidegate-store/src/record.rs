@@ -357,6 +357,36 @@ pub struct Tallied {
     pub as_of: Option<Timestamp>,
 }
 
+/// A change of an update's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateChange {
+    /// The product.
+    pub product: ProductId,
+    /// The version.
+    pub version: Version,
+    /// The state before; `None` if the update is new.
+    pub from: Option<State>,
+    /// The state after.
+    pub to: State,
+    /// The reason that was given.
+    pub reason: String,
+}
+
+impl StateChange {
+    /// The change of an update's state; `None` if the state stays.
+    #[must_use]
+    pub fn between(before: Option<&UpdateRecord>, after: Option<&UpdateRecord>) -> Option<Self> {
+        let (from, after) = (before.map(|before| before.state), after?);
+        (from != Some(after.state)).then(|| Self {
+            product: after.product.clone(),
+            version: after.version.clone(),
+            from,
+            to: after.state,
+            reason: after.reason.clone(),
+        })
+    }
+}
+
 /// Position in a stream shard: the sequence number of a record, as DynamoDB gives it, padded so that texts compare as
 /// numbers do. It has up to 40 digits, more than a number of DynamoDB holds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -428,6 +458,20 @@ pub struct OutcomeEntry {
     pub attempts: u32,
     /// The revision of the device's item. A later one replaces an earlier one.
     pub revision: u64,
+}
+
+/// An event of a product, kept for those who are to be told. It is named after the record of the stream that it comes from,
+/// so that it is there once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The position of the record.
+    pub position: Position,
+    /// The stream shard of the record.
+    pub stream_shard: String,
+    /// The time of the change, to the second.
+    pub at: Timestamp,
+    /// What happened.
+    pub change: StateChange,
 }
 
 /// An entry of the audit log: a change with its author and reason.

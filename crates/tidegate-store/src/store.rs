@@ -13,7 +13,7 @@ use tidegate_core::status::Outcome;
 use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, Version};
 
 use crate::record::{
-    AuditEntry, DeviceWrite, DuePage, Head, KnownDevice, OutcomeEntry, Position, RolloutKey, Seen, SeriesPoint,
+    AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, OutcomeEntry, Position, RolloutKey, Seen, SeriesPoint,
     Tallied, Tally, UpdateRecord,
 };
 
@@ -408,6 +408,9 @@ pub trait CountStore: CloseRollouts + RaiseCeilings {
 
     /// Writes an entry into the list of an outcome, unless a later one is there.
     fn put_entry(&self, rollout: &RolloutKey, entry: &OutcomeEntry) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Writes an event, unless it is there.
+    fn put_event(&self, product: &ProductId, event: &Event) -> impl Future<Output = Stored<()>> + Send;
 
     /// Removes a device from the list of an outcome, unless a later entry is there.
     fn remove_entry(

@@ -1,4 +1,4 @@
-//! Changes of devices, as the table's stream gives them to the function `count`.
+//! Changes of devices and of updates' states, as the table's stream gives them to the function `count`.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use tidegate_core::{Claim, DeviceId, ProductId, Timestamp};
 
 use crate::dynamo::item::{self, Item};
 use crate::dynamo::key;
-use crate::record::Position;
+use crate::record::{Position, StateChange};
 use crate::store::{StoreError, Stored};
 
 /// A batch of one stream shard, in the order of the stream.
@@ -29,7 +29,36 @@ pub struct StreamRecord {
     /// The time of the write, to the second.
     pub at: Timestamp,
     /// The change; the reason, if it cannot be read.
-    pub change: Result<DeviceChange, Unreadable>,
+    pub change: Result<ItemChange, Unreadable>,
+}
+
+/// A change that counts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ItemChange {
+    /// A change of a device's item.
+    Device(DeviceChange),
+    /// A change of an update's state.
+    State(StateChange),
+}
+
+impl ItemChange {
+    /// The product.
+    #[must_use]
+    pub fn product(&self) -> &ProductId {
+        match self {
+            Self::Device(change) => &change.product,
+            Self::State(change) => &change.product,
+        }
+    }
+
+    /// The change of a device; `None` if it is another one.
+    #[must_use]
+    pub fn device(&self) -> Option<&DeviceChange> {
+        match self {
+            Self::Device(change) => Some(change),
+            Self::State(_) => None,
+        }
+    }
 }
 
 /// A record that cannot be read.
@@ -104,7 +133,7 @@ struct EventChange {
 }
 
 impl Batch {
-    /// Reads an event. Records of other items than devices are left out.
+    /// Reads an event. Records of other items than devices, and of updates whose state stays, are left out.
     ///
     /// # Errors
     /// When it is no event of a DynamoDB stream, has no shard, or a position cannot be read. A record that cannot be
@@ -119,27 +148,39 @@ impl Batch {
     }
 }
 
-/// A record of a device; `None` for another item.
+/// A record that counts; `None` for another one.
 fn read_record(change: EventChange) -> Stored<Option<StreamRecord>> {
     let position = Position::parse(&change.sequence_number).ok_or_else(|| {
         StoreError::Corrupt(format!("the sequence number {} must have up to 40 digits", change.sequence_number).into())
     })?;
-    let key = |name: &str| change.keys.get(name).and_then(|value| value.get("S")).and_then(Value::as_str);
-    if key("sk") != Some(key::DEVICE) {
-        return Ok(None);
-    }
     // Seconds since 1970, far below the largest whole number that the type holds.
     #[allow(clippy::cast_possible_truncation)]
     let at = Timestamp::from_second(change.created_at as i64).unwrap_or(Timestamp::UNIX_EPOCH);
-    let device = key("pk").and_then(key::parse_device);
-    let product = device.as_ref().map(|(product, _)| product.clone());
-    let images = || -> Stored<DeviceChange> {
-        let (product, device) = device.ok_or_else(|| StoreError::Corrupt("the key is not a device's".into()))?;
-        let (before, after) = (image(change.old_image.as_ref())?, image(change.new_image.as_ref())?);
-        Ok(DeviceChange { product, device, before, after })
+    let key = |name: &str| change.keys.get(name).and_then(|value| value.get("S")).and_then(Value::as_str);
+    let (pk, sk) = (key("pk").unwrap_or_default(), key("sk").unwrap_or_default());
+    let change = if sk == key::DEVICE {
+        let device = key::parse_device(pk);
+        let product = device.as_ref().map(|(product, _)| product.clone());
+        Some(device_change(device, &change).map_err(|why| Unreadable { product, why }))
+    } else if sk.starts_with(key::UPDATE) {
+        state_change(&change).map_err(|why| Unreadable { product: None, why }).transpose()
+    } else {
+        None
     };
-    let change = images().map_err(|why| Unreadable { product, why });
-    Ok(Some(StreamRecord { position, at, change }))
+    Ok(change.map(|change| StreamRecord { position, at, change }))
+}
+
+fn device_change(device: Option<(ProductId, DeviceId)>, change: &EventChange) -> Stored<ItemChange> {
+    let (product, device) = device.ok_or_else(|| StoreError::Corrupt("the key is not a device's".into()))?;
+    let (before, after) = (image(change.old_image.as_ref())?, image(change.new_image.as_ref())?);
+    Ok(ItemChange::Device(DeviceChange { product, device, before, after }))
+}
+
+/// The change of an update's state; `None` if the state stays.
+fn state_change(change: &EventChange) -> Stored<Option<ItemChange>> {
+    let record = |image: Option<&Value>| image.map(|image| item::update_from(&item_of(image)?)).transpose();
+    let (before, after) = (record(change.old_image.as_ref())?, record(change.new_image.as_ref())?);
+    Ok(StateChange::between(before.as_ref(), after.as_ref()).map(ItemChange::State))
 }
 
 fn image(image: Option<&Value>) -> Stored<Option<DeviceImage>> {
@@ -188,7 +229,7 @@ mod tests {
         assert_eq!(batch.stream_shard, "shardId-01");
         let record = &batch.records[0];
         assert_eq!(record.position.as_str(), format!("{:0>40}", 123));
-        let change = record.change.clone().unwrap();
+        let change = record.change.clone().unwrap().device().unwrap().clone();
         let after = change.after.unwrap();
         assert_eq!((change.before, after.version.as_deref(), after.revision), (None, Some("1.0.0"), 3));
         let claim = &after.claims["2.0.0"];

@@ -8,8 +8,8 @@ use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::status::Outcome;
 use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 use tidegate_store::record::{
-    AuditEntry, DeviceWrite, DuePage, Head, KnownDevice, OutcomeEntry, Position, RolloutKey, SeriesPoint, Tallied,
-    Tally, UpdateRecord,
+    AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, OutcomeEntry, Position, RolloutKey, SeriesPoint,
+    Tallied, Tally, UpdateRecord,
 };
 use tidegate_store::store::{
     Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, Shut, Stored, VersionCounts, Written,
@@ -161,6 +161,11 @@ impl CountStore for MemoryStore {
 
     async fn put_entry(&self, rollout: &RolloutKey, entry: &OutcomeEntry) -> Stored<()> {
         self.state().put_entry(rollout, entry);
+        Ok(())
+    }
+
+    async fn put_event(&self, product: &ProductId, event: &Event) -> Stored<()> {
+        self.state().put_event(product, event);
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 //! does, which `tests/tests/conformance.rs` shows, and forgets everything when it is dropped.
 //!
 //! It has no staleness: an eventual read is as fresh as a strong one. The simulator puts stale reads between the store
-//! and its caller. It has a stream of its own: each write of a device's item appends a record to one of its stream
-//! shards, for the function `count`.
+//! and its caller. It has a stream of its own: each write of a device's item, and each change of an update's state,
+//! appends a record to one of its stream shards, for the function `count`.
 
 mod calls;
 mod devices;
@@ -16,8 +16,8 @@ mod updates;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidegate_core::count::Sums;
-use tidegate_core::{DeviceId, Timestamp};
-use tidegate_store::record::{OutcomeEntry, RolloutKey};
+use tidegate_core::{DeviceId, ProductId, Timestamp};
+use tidegate_store::record::{Event, OutcomeEntry, RolloutKey, StateChange};
 use tidegate_store::stream::Batch;
 
 pub(crate) use self::state::State;
@@ -45,6 +45,18 @@ impl MemoryStore {
     /// Sets the time that the next records of the stream get.
     pub fn set_now(&self, now: Timestamp) {
         self.state().now = now;
+    }
+
+    /// The events of a product, in the order of the stream.
+    #[must_use]
+    pub fn events(&self, product: &ProductId) -> Vec<Event> {
+        self.state().events(product)
+    }
+
+    /// The changes of the states of a product's updates, in the order in which they were written.
+    #[must_use]
+    pub fn state_changes(&self, product: &ProductId) -> Vec<StateChange> {
+        self.state().state_changes(product)
     }
 
     /// Removes a condition of the storage protocol, or puts it back.

@@ -9,7 +9,8 @@ use tidegate_core::id::without_build;
 use tidegate_core::shard::Shard;
 use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId, Version};
 use tidegate_store::record::{
-    AuditEntry, DeviceRecord, Head, OutcomeEntry, RolloutKey, SeriesPoint, Tally, UpdateRecord,
+    AuditEntry, DeviceRecord, Event, Head, OutcomeEntry, Position, RolloutKey, SeriesPoint, StateChange, Tally,
+    UpdateRecord,
 };
 use tidegate_store::store::VersionCounts;
 
@@ -46,6 +47,10 @@ pub(super) struct ProductItems {
     pub(super) device_numbers: HashMap<DeviceId, u32>,
     /// Devices in the order of their ids; brought up to date when a list is asked for.
     pub(super) sorted: Vec<u32>,
+    /// Changes of updates' states, as they were appended to the stream.
+    pub(super) state_changes: Vec<StateChange>,
+    /// By position and stream shard.
+    pub(super) events: BTreeMap<(Position, String), Event>,
     /// Tallies of versions, by stream shard.
     pub(super) version_tallies: BTreeMap<String, Tally<VersionCounts>>,
 }

@@ -1,11 +1,11 @@
-//! The stream of changes of devices, in stream shards that can be split.
+//! The stream of changes of devices and of updates' states, in stream shards that can be split.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use tidegate_core::count::Sums;
 use tidegate_core::{ProductId, Timestamp};
-use tidegate_store::record::{Position, RolloutKey};
-use tidegate_store::stream::{Batch, CountedClaim, DeviceChange, DeviceImage, StreamRecord};
+use tidegate_store::record::{Position, RolloutKey, StateChange, UpdateRecord};
+use tidegate_store::stream::{Batch, CountedClaim, DeviceChange, DeviceImage, ItemChange, StreamRecord};
 
 use super::state::{DeviceIndex, DeviceItem, State};
 use crate::random::mixed;
@@ -53,21 +53,22 @@ impl Stream {
         Self { shards, roots: count.into(), records: 0 }
     }
 
-    fn append(&mut self, index: DeviceIndex, at: Timestamp, change: DeviceChange) {
+    /// Appends the change of an item whose partition has this hash.
+    fn append(&mut self, partition: u64, at: Timestamp, change: ItemChange) {
         self.records += 1;
         // The sequence numbers of DynamoDB have more digits than a number of 64 bits; they keep their order.
         let sequence = format!("{}00000000000000000000", self.records);
         let position = Position::parse(&sequence).expect("it is a number of at most 40 digits");
         let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
-        let shard = self.shard_of(index);
+        let shard = self.shard_of(partition);
         if let Some(shard) = self.shards.get_mut(shard) {
             shard.records.push_back(StreamRecord { position, at, change: Ok(change) });
         }
     }
 
-    /// The shard of a device: one of the first ones, and below it one of the two into which each was split.
-    fn shard_of(&self, index: DeviceIndex) -> usize {
-        let mut hash = mixed((u64::from(index.product) << 32) | u64::from(index.device));
+    /// The shard of a partition: one of the first ones, and below it one of the two into which each was split.
+    fn shard_of(&self, partition: u64) -> usize {
+        let mut hash = partition;
         let mut shard = usize::try_from(hash % self.roots).unwrap_or(0);
         while let Some(first_child) = self.shards.get(shard).and_then(|shard| shard.first_child) {
             hash = mixed(hash);
@@ -156,7 +157,17 @@ impl State {
         let item = self.device_at(index);
         let (device, after) = (item.id.clone(), self.image(item));
         let change = DeviceChange { product: product.clone(), device, before, after };
-        self.stream.append(index, self.now, change);
+        let partition = mixed((u64::from(index.product) << 32) | u64::from(index.device));
+        self.stream.append(partition, self.now, ItemChange::Device(change));
+    }
+
+    /// Appends the change of an update's state to the stream. Nothing else of an update counts.
+    pub(super) fn changed_update(&mut self, before: Option<&UpdateRecord>, after: &UpdateRecord) {
+        if let Some(change) = StateChange::between(before, Some(after)) {
+            let product = self.product_number(&after.product);
+            self.product_mut(&after.product).state_changes.push(change.clone());
+            self.stream.append(mixed(!u64::from(product)), self.now, ItemChange::State(change));
+        }
     }
 
     pub(super) fn uncounted_sums(&self, rollout: &RolloutKey) -> Sums {
@@ -167,7 +178,7 @@ impl State {
         for shard in &self.stream.shards {
             let counted = items.tallies.get(&shard.name).and_then(|stored| stored.tally.position.as_ref());
             let left = shard.records.iter().filter(|record| counted.is_none_or(|counted| record.position > *counted));
-            for change in left.filter_map(|record| record.change.as_ref().ok()) {
+            for change in left.filter_map(|record| record.change.as_ref().ok()?.device()) {
                 if change.product == *rollout.product() {
                     let claim =
                         |image: &Option<DeviceImage>| Some(image.as_ref()?.claims.get(&items.claim_key)?.claim.clone());
@@ -206,7 +217,7 @@ mod tests {
     /// The records of a batch: device, version before, version after.
     fn said(batch: &Batch) -> Vec<String> {
         let records = batch.records.iter().map(|record| {
-            let change = record.change.as_ref().unwrap();
+            let change = record.change.as_ref().unwrap().device().unwrap();
             let version = |image: &Option<super::DeviceImage>| {
                 image.as_ref().and_then(|image| image.version.clone()).unwrap_or("none".into())
             };

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidegate_core::{ObjectionCode, ProductId, State as UpdateState, Version};
-use tidegate_store::record::{AuditEntry, Change, Head, PublishedCatalog, RolloutKey, UpdateRecord};
+use tidegate_store::record::{
+    AuditEntry, Change, Event, Head, PublishedCatalog, RolloutKey, StateChange, UpdateRecord,
+};
 use tidegate_store::store::{Expected, StoreError, Stored};
 
 use super::state::{ProductItems, State, precedence, to_the_millisecond};
@@ -72,7 +74,7 @@ impl State {
             return Err(StoreError::Conflict);
         }
         let changed = UpdateRecord { needs_recount: stored.needs_recount, ..millisecond_times(update) };
-        items.updates.insert(key, changed);
+        let before = items.updates.insert(key, changed.clone());
         if let Some(entry) = audit {
             items.put_audit(entry);
         }
@@ -81,6 +83,7 @@ impl State {
         if is_active {
             head.halted.remove(update.rollout().version());
         }
+        self.changed_update(before.as_ref(), &changed);
         Ok(())
     }
 
@@ -147,9 +150,11 @@ impl State {
         if items.updates.contains_key(&key) || items.has_audit(audit) {
             return false;
         }
-        items.updates.insert(key, UpdateRecord { needs_recount: false, ..millisecond_times(update) });
+        let created = UpdateRecord { needs_recount: false, ..millisecond_times(update) };
+        items.updates.insert(key, created.clone());
         items.put_audit(audit);
         items.head.get_or_insert_default();
+        self.changed_update(None, &created);
         true
     }
 
@@ -178,6 +183,19 @@ impl State {
         head.registration_is_open = settings.registration_is_open;
         head.version_attribute.clone_from(&settings.version_attribute);
         true
+    }
+
+    pub(crate) fn put_event(&mut self, product: &ProductId, event: &Event) {
+        let name = (event.position.clone(), event.stream_shard.clone());
+        self.product_mut(product).events.entry(name).or_insert_with(|| event.clone());
+    }
+
+    pub(crate) fn events(&self, product: &ProductId) -> Vec<Event> {
+        self.product(product).map(|items| items.events.values().cloned().collect()).unwrap_or_default()
+    }
+
+    pub(crate) fn state_changes(&self, product: &ProductId) -> Vec<StateChange> {
+        self.product(product).map(|items| items.state_changes.clone()).unwrap_or_default()
     }
 
     pub(crate) fn audit(&mut self, product: &ProductId, entry: &AuditEntry) {

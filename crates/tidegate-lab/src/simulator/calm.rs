@@ -58,6 +58,16 @@ impl Simulation {
             }
         }
         control.checker.check(Invariant::NoDrift, wrong.is_empty(), || format!("{wrong:?}"));
+        for product in &self.products {
+            if !control.checker.is_certain(&product.id) {
+                continue;
+            }
+            let (events, changes) = (store.inner().events(&product.id), store.inner().state_changes(&product.id));
+            let told = events.into_iter().map(|event| event.change).collect::<Vec<_>>();
+            control.checker.check(Invariant::EventsOnce, told == changes, || {
+                format!("changed were {changes:?}, and the events say {told:?}")
+            });
+        }
         let rollouts = control.checker.rollouts();
         for rollout in &rollouts {
             if control.checker.is_certain(rollout.product()) {

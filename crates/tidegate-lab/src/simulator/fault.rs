@@ -76,6 +76,8 @@ named! {
         PutDuePage = "put_due_page",
         /// Writes a list entry.
         PutEntry = "put_entry",
+        /// Writes an event.
+        PutEvent = "put_event",
         /// Removes a list entry.
         RemoveEntry = "remove_entry",
         /// Marks a rollout for a recount.
@@ -258,6 +260,7 @@ impl Call {
             | Self::PutVersionTally
             | Self::PutDuePage
             | Self::PutEntry
+            | Self::PutEvent
             | Self::RemoveEntry
             | Self::Audit
             | Self::MoveDuePage

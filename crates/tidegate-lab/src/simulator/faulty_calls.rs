@@ -8,8 +8,8 @@ use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::status::Outcome;
 use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 use tidegate_store::record::{
-    AuditEntry, DeviceWrite, DuePage, Head, KnownDevice, OutcomeEntry, Position, RolloutKey, SeriesPoint, Tallied,
-    Tally, UpdateRecord,
+    AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, OutcomeEntry, Position, RolloutKey, SeriesPoint,
+    Tallied, Tally, UpdateRecord,
 };
 use tidegate_store::store::{
     Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, Shut, Stored, VersionCounts, Written,
@@ -267,6 +267,14 @@ impl CountStore for FaultyStore {
     async fn put_entry(&self, rollout: &RolloutKey, entry: &OutcomeEntry) -> Stored<()> {
         self.write(Call::PutEntry, (rollout.clone(), entry.clone()), |store, (rollout, entry)| {
             store.inner.state().put_entry(rollout, entry);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn put_event(&self, product: &ProductId, event: &Event) -> Stored<()> {
+        self.write(Call::PutEvent, (product.clone(), event.clone()), |store, (product, event)| {
+            store.inner.state().put_event(product, event);
             Ok(())
         })
         .await

@@ -52,6 +52,8 @@ named! {
         OwnToken = "nobody acts with another's token",
         /// After the faults, no count differs from the devices.
         NoDrift = "no drift at rest",
+        /// After the faults, each change of an update's state has one event.
+        EventsOnce = "each change of a state has one event",
         /// After the faults, every device under way stands on a due page.
         OnAPage = "everyone under way is on a due page",
         /// After the faults, every eligible device gets the update.

@@ -97,8 +97,9 @@ impl Simulation {
             if let Some(record) = batch.records.get_mut(place)
                 && let Ok(change) = &record.change
             {
-                let product = Some(change.product.clone());
-                self.world.store().control().checker.cannot_read(&change.product);
+                let product = change.product();
+                self.world.store().control().checker.cannot_read(product);
+                let product = Some(product.clone());
                 record.change = Err(Unreadable { product, why: StoreError::Corrupt("an image has no end".into()) });
                 self.injected(Fault::UnreadableRecord);
             }

@@ -1,4 +1,4 @@
-//! Tallies, due pages and lists: the writes of the function `count`.
+//! Tallies, due pages, lists and events: the writes of the function `count`.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use tidegate_core::count::Sums;
@@ -7,7 +7,7 @@ use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 
 use super::item::{self, Fields, Item, n, s, time};
 use super::{DynamoStore, Expression, failed_item, key, send};
-use crate::record::{DuePage, OutcomeEntry, Position, RolloutKey, Tally};
+use crate::record::{DuePage, Event, OutcomeEntry, Position, RolloutKey, Tally};
 use crate::store::{CountStore, Stored, VersionCounts};
 
 impl CountStore for DynamoStore {
@@ -78,6 +78,17 @@ impl CountStore for DynamoStore {
             .expression_attribute_values(":rev", n(entry.revision));
         // A failed condition means that a later entry is there.
         send::send("write a list entry", send::READ, &put).await.map(drop)
+    }
+
+    async fn put_event(&self, product: &ProductId, event: &Event) -> Stored<()> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item::event_to(product, event)))
+            .condition_expression("attribute_not_exists(pk)");
+        // A failed condition means that the event is there already.
+        send::send("write an event", send::READ, &put).await.map(drop)
     }
 
     async fn remove_entry(

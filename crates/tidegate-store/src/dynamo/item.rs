@@ -14,8 +14,8 @@ use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, Tr
 
 use super::key;
 use crate::record::{
-    AuditEntry, Change, DeviceRecord, DocDigests, DuePage, Head, KnownDevice, Position, PublishedCatalog, RolloutKey,
-    SeriesPoint, UpdateRecord, Wanted,
+    AuditEntry, Change, DeviceRecord, DocDigests, DuePage, Event, Head, KnownDevice, Position, PublishedCatalog,
+    RolloutKey, SeriesPoint, UpdateRecord, Wanted,
 };
 use crate::store::{StoreError, Stored};
 use crate::stream::{CountedClaim, DeviceImage};
@@ -172,7 +172,7 @@ pub(super) const OPTIONAL_ATTRIBUTES: [&str; 9] = [
     "wanted",
 ];
 
-pub(super) fn update_from(item: &Item) -> Stored<UpdateRecord> {
+pub(crate) fn update_from(item: &Item) -> Stored<UpdateRecord> {
     let fields = Fields(item);
     let allocation = match item.contains_key("caps_devices") {
         true => Some(Allocation {
@@ -482,6 +482,20 @@ pub(super) fn audit_from(item: &Item) -> Stored<AuditEntry> {
         reason: fields.text("reason")?.into(),
         generation: fields.number("generation")?,
     })
+}
+
+pub(super) fn event_to(product: &ProductId, event: &Event) -> Item {
+    let mut item = key::event(product, &event.position, &event.stream_shard);
+    item.extend([
+        ("at".into(), time(event.at)),
+        ("version".into(), s(event.change.version.to_string())),
+        ("to".into(), s(event.change.to.name())),
+        ("reason".into(), s(&event.change.reason)),
+    ]);
+    if let Some(from) = event.change.from {
+        item.insert("from".into(), s(from.name()));
+    }
+    item
 }
 
 pub(super) fn series_to(rollout: &RolloutKey, point: &SeriesPoint) -> Item {

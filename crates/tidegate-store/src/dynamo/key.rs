@@ -10,7 +10,7 @@ use tidegate_core::status::Outcome;
 use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 
 use super::item::s;
-use crate::record::RolloutKey;
+use crate::record::{Position, RolloutKey};
 
 /// Number of parts of the list of the devices on one version. A part of an index takes about 1,000 writes a second.
 pub(super) const VERSION_PARTS: u8 = 16;
@@ -38,8 +38,11 @@ pub(super) fn head(product: &ProductId) -> Key {
     key(product_partition(product), "head")
 }
 
+/// Beginning of the sort key of an update's item. The stream is read for changes of its state.
+pub(crate) const UPDATE: &str = "update#";
+
 pub(super) fn update(product: &ProductId, version: &Version) -> Key {
-    key(product_partition(product), format!("update#{}", without_build(version)))
+    key(product_partition(product), format!("{UPDATE}{}", without_build(version)))
 }
 
 pub(super) fn audit(product: &ProductId, at: Timestamp, subject: &str, generation: u64) -> Key {
@@ -54,7 +57,7 @@ pub(super) fn device_partition(product: &ProductId, device: &DeviceId) -> String
     format!("d#{product}#{device}")
 }
 
-/// Sort key of a device's item. Only these items are read from the stream.
+/// Sort key of a device's item. The stream is read for its changes.
 pub(crate) const DEVICE: &str = "device";
 /// Sort key of a device's `device.json`.
 pub(super) const DOC: &str = "doc";
@@ -93,6 +96,16 @@ pub(super) fn version_tallies(product: &ProductId) -> String {
 
 pub(super) fn tally(partition: String, stream_shard: &str) -> Key {
     key(partition, short(stream_shard))
+}
+
+/// Partition of a product's events.
+pub(super) fn events(product: &ProductId) -> String {
+    format!("o#{product}")
+}
+
+/// The positions of a stream shard are its own, so the name has the shard too. Names sort by time, as far as positions do.
+pub(super) fn event(product: &ProductId, position: &Position, stream_shard: &str) -> Key {
+    key(events(product), format!("{}#{}", position.as_str(), short(stream_shard)))
 }
 
 /// A short name of a stream shard, because tallies are read often.

@@ -12,6 +12,7 @@
 //! | `t#`product | stream shard | a tally over the versions of a product's devices |
 //! | `u#`product`#`version | time`#`writer | a page of devices whose reservations end about then |
 //! | `l#`product`#`version`#`outcome`#`part | device | a device with this outcome |
+//! | `o#`product | position`#`stream shard | events, for those who are to be told |
 //! | `x#`product | time`#`subject`#`generation | changes with their actors |
 //! | `q#`product`#`version | `deferred` | number of deferrals, by objection |
 //! | `r#`product`#`version | hour | counters over time |

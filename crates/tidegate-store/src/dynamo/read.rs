@@ -37,7 +37,7 @@ impl ReadCatalog for DynamoStore {
 impl ReadUpdates for DynamoStore {
     async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
         // The read is strong, because the head that announced the change may be newer than an eventual read.
-        let items = self.query(&key::product_partition(product), Some("update#"), Freshness::Strong).await?;
+        let items = self.query(&key::product_partition(product), Some(key::UPDATE), Freshness::Strong).await?;
         Ok(readable(&items, item::update_from))
     }
 
