@@ -185,7 +185,7 @@ run "count_may_do_this_and_nothing_else" {
       "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#* t#*",
       "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#* t#*",
       "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#* s#* t#*",
-      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for l#* u#* x#*",
+      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for l#* o#* u#* x#*",
       "Allow dynamodb:DeleteItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for l#*",
       "Allow dynamodb:DescribeStream arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/stream/*",
       "Allow dynamodb:GetRecords arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/stream/*",
