@@ -166,7 +166,7 @@ run "the_table_is_on_demand_protected_and_can_be_restored" {
   }
 }
 
-run "every_change_of_a_device_is_counted_in_order_and_none_is_skipped" {
+run "every_change_of_a_device_or_an_update_is_handed_over_in_order_and_none_is_skipped" {
   command = plan
 
   assert {
@@ -196,8 +196,8 @@ run "every_change_of_a_device_is_counted_in_order_and_none_is_skipped" {
   }
 
   assert {
-    condition     = [for filter in one(aws_lambda_event_source_mapping.count.filter_criteria).filter : jsondecode(filter.pattern)] == [{ dynamodb = { Keys = { sk = { S = ["device"] } } } }]
-    error_message = "count gets other records than those of devices"
+    condition     = [for filter in one(aws_lambda_event_source_mapping.count.filter_criteria).filter : jsondecode(filter.pattern)] == [{ dynamodb = { Keys = { sk = { S = ["device", { prefix = "update#" }] } } } }]
+    error_message = "count gets other records than those of devices and updates"
   }
 }
 
