@@ -31,9 +31,9 @@ locals {
         namespace   = "AWS/ApiGateway", metric = "5xx", dimensions = { ApiId = aws_apigatewayv2_api.this.id }
         most        = 0, of = 3, last = 5
       }
-      rollout-stopped = {
-        description = "A health rule stopped a rollout. The product's audit log names the rollout and the evidence."
-        namespace   = local.namespace, metric = "RolloutsStopped", dimensions = {}
+      rollout-held = {
+        description = "The health gate held a rollout. The product's audit log names the rollout and the evidence."
+        namespace   = local.namespace, metric = "RolloutsHeld", dimensions = {}
         most        = 0, of = 1, last = 1
       }
       # One is enough: in a small fleet there may be no other check-in for hours.

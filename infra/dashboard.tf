@@ -1,6 +1,6 @@
 locals {
   # A search expression finds every product, also future ones.
-  by_product = { for metric in ["Offered", "InFlight", "Succeeded", "Failed", "TimedOut", "LiveUpdates"] : metric =>
+  by_product = { for metric in ["Offered", "InFlight", "Proved", "Failed", "Reverted", "Lost", "LiveUpdates"] : metric =>
     "SEARCH('{${local.namespace},Product} MetricName=\"${metric}\"', 'Maximum', 60)"
   }
 
@@ -11,9 +11,9 @@ locals {
 
   stack_widgets = [
     {
-      title   = "Rollouts stopped"
+      title   = "Rollouts held"
       stat    = "Sum"
-      metrics = [[local.namespace, "RolloutsStopped"], [{ expression = "SEARCH('{${local.namespace},Product} MetricName=\"RolloutsStopped\"', 'Sum', 60)", label = "" }]]
+      metrics = [[local.namespace, "RolloutsHeld"], [{ expression = "SEARCH('{${local.namespace},Product} MetricName=\"RolloutsHeld\"', 'Sum', 60)", label = "" }]]
     },
     {
       title   = "Catalogs that could not be read"

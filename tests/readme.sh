@@ -21,7 +21,7 @@ must walk.out '"state":"draft"'
 must walk.out '"state":"active"'
 must walk.out 'a tampered URL: 403'
 must walk.out '"recorded":true'
-must walk.out '"succeeded":1'
+must walk.out '"proved":1'
 must walk.out '"reason":"first try"'
 [ "$(sha256sum <image.bin)" = "$(sha256sum <got.bin)" ] || fail "the download differs"
 echo "ok: README: publish your first update"

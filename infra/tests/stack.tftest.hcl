@@ -593,7 +593,7 @@ run "there_is_an_alarm_for_each_thing_that_goes_wrong" {
   assert {
     condition = output.alarm_names == sort(concat(
       flatten([for name in ["check", "count", "publish", "report", "sweep"] : ["tidegate-${name}-errors", "tidegate-${name}-throttles"]]),
-      ["tidegate-api-5xx", "tidegate-catalogs-unreadable", "tidegate-check-p99", "tidegate-count-late", "tidegate-count-losing", "tidegate-dead-letters", "tidegate-drift", "tidegate-rollout-stopped", "tidegate-sweep-late", "tidegate-sweep-records-failed", "tidegate-sweep-slow", "tidegate-table-errors", "tidegate-table-throttles", "tidegate-unreadable-records"],
+      ["tidegate-api-5xx", "tidegate-catalogs-unreadable", "tidegate-check-p99", "tidegate-count-late", "tidegate-count-losing", "tidegate-dead-letters", "tidegate-drift", "tidegate-rollout-held", "tidegate-sweep-late", "tidegate-sweep-records-failed", "tidegate-sweep-slow", "tidegate-table-errors", "tidegate-table-throttles", "tidegate-unreadable-records"],
     ))
     error_message = "the alarms are ${jsonencode(output.alarm_names)}"
   }
@@ -624,7 +624,7 @@ run "there_is_an_alarm_for_each_thing_that_goes_wrong" {
   }
 
   assert {
-    condition     = aws_cloudwatch_metric_alarm.count["rollout-stopped"].evaluation_periods == 1 && aws_cloudwatch_metric_alarm.count["rollout-stopped"].threshold == 0 && aws_cloudwatch_metric_alarm.count["rollout-stopped"].namespace == "Tidegate"
+    condition     = aws_cloudwatch_metric_alarm.count["rollout-held"].evaluation_periods == 1 && aws_cloudwatch_metric_alarm.count["rollout-held"].threshold == 0 && aws_cloudwatch_metric_alarm.count["rollout-held"].namespace == "Tidegate"
     error_message = "one rollout that was stopped would raise no alarm"
   }
 
@@ -662,12 +662,12 @@ run "the_dashboard_has_every_rollout_metric" {
   command = plan
 
   assert {
-    condition     = alltrue([for metric in ["Offered", "InFlight", "Succeeded", "Failed", "TimedOut", "LiveUpdates", "RolloutsStopped", "CatalogsUnreadable", "SweepFinished", "SweepMs", "RecordsFailed", "IteratorAge", "UnreadableRecords", "Drift", "SchemaAhead", "ConsumedWriteCapacityUnits", "IntegrationLatency"] : strcontains(aws_cloudwatch_dashboard.this.dashboard_body, metric)])
+    condition     = alltrue([for metric in ["Offered", "InFlight", "Proved", "Failed", "Reverted", "Lost", "LiveUpdates", "RolloutsHeld", "CatalogsUnreadable", "SweepFinished", "SweepMs", "RecordsFailed", "IteratorAge", "UnreadableRecords", "Drift", "SchemaAhead", "ConsumedWriteCapacityUnits", "IntegrationLatency"] : strcontains(aws_cloudwatch_dashboard.this.dashboard_body, metric)])
     error_message = "a metric is missing: ${aws_cloudwatch_dashboard.this.dashboard_body}"
   }
 
   assert {
-    condition     = length(jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets) == 19 && length(distinct([for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : [widget.x, widget.y]])) == 19
+    condition     = length(jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets) == 20 && length(distinct([for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : [widget.x, widget.y]])) == 20
     error_message = "widgets lie on each other"
   }
 }

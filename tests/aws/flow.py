@@ -175,7 +175,7 @@ def play(world):
         an_update_is_published,
         devices_install_it,
         rollouts_are_steered,
-        a_bad_update_stops_itself,
+        a_bad_update_is_held,
         a_limit_is_never_exceeded,
         a_stop_holds_without_a_catalog,
         a_product_is_stopped,
@@ -183,7 +183,7 @@ def play(world):
         tokens_are_revoked_and_shared,
         the_fleet_is_looked_at,
         a_kaa_user_brings_a_definition,
-        silence_counts_as_timed_out,
+        a_silent_device_is_lost,
         what_changes_is_compiled,
         who_waits_is_counted,
         events_that_fail_are_kept,
@@ -252,22 +252,23 @@ def devices_install_it(world):
         "progress", world.report("lamp-1", "1.1.0", "DOWNLOAD_STEP", progress=40, message="half")["recorded"], True
     )
     checks.equal("success", world.report("lamp-1", "1.1.0", "INSTALL_SUCCESS")["recorded"], True)
-    checks.equal(
-        "once", world.report("lamp-1", "1.1.0", "INSTALL_SUCCESS"), {"recorded": False, "reason": "succeeded_before"}
-    )
+    checks.equal("up to date", world.check_in("lamp-1", "1.1.0", region="eu")["reason"], "up_to_date")
+    late = {"recorded": False, "reason": "not_under_way"}
+    checks.equal("a proof stays", world.report("lamp-1", "1.1.0", "DOWNLOAD_ERROR"), late)
     # Some agents never report: the version of their next check-in is the proof.
     world.check_in("lamp-2", "1.0.0", region="eu")
     checks.equal("up to date", world.check_in("lamp-2", "1.1.0", region="eu")["reason"], "up_to_date")
     checks.equal("not for this region", world.check_in("lamp-3", "1.0.0", region="us")["reason"], "not_targeted")
-    world.counted("1.1.0", offered=2, in_flight=0, succeeded=2, failed=0)
-    # A success is accepted after a failure too: then the device leaves the list of failures.
+    world.counted("1.1.0", offered=2, in_flight=0, proved=2, failed=0)
+    # A proof is stronger than a failure: then the device leaves the list of failures.
     world.check_in("lamp-6", "1.0.0", region="eu")
     world.report("lamp-6", "1.1.0", "INSTALL_ERROR", message="no power")
     world.eventually("the list of failures has its message", lambda: failures(world, "1.1.0") == {"lamp-6": "no power"})
-    world.counted("1.1.0", offered=3, in_flight=0, succeeded=2, failed=1)
+    world.counted("1.1.0", offered=3, in_flight=0, proved=2, failed=1)
     checks.equal("success after all", world.report("lamp-6", "1.1.0", "INSTALL_SUCCESS")["recorded"], True)
+    world.check_in("lamp-6", "1.1.0", region="eu")
     world.eventually("the list is empty again", lambda: failures(world, "1.1.0") == {})
-    world.counted("1.1.0", offered=3, in_flight=0, succeeded=3, failed=0)
+    world.counted("1.1.0", offered=3, in_flight=0, proved=3, failed=0)
     answer = world.device("/v1/check", {"id": "lamp-1", "product": PRODUCT, "version": "1.0.0"}, "d1.k1.wrong", 401)
     checks.equal("a wrong token", answer["error"]["code"], "unauthorized")
 
@@ -314,7 +315,7 @@ def rollouts_are_steered(world):
     )
 
 
-def a_bad_update_stops_itself(world):
+def a_bad_update_is_held(world):
     checks = world.checks
     world.publish("1.3.0", b"fatal", policy='stage == "bad"')
     time.sleep(CATALOG_AGE_S)
@@ -323,9 +324,9 @@ def a_bad_update_stops_itself(world):
         checks.equal("offered", world.check_in(device, "1.0.0", stage="bad").get("version"), "1.3.0")
         world.report(device, "1.3.0", "INSTALL_ERROR", message="flash is read-only")
     metrics = world.counted("1.3.0", failed=3)
-    checks.equal("the verdict", metrics["health"]["verdict"], "abort")
-    # `count` begins the stop and tries for two seconds; the sweep does what is left.
-    swept_until(world, "it is stopped", lambda: world.metrics("1.3.0")["state"] == "aborted")
+    checks.equal("the verdict", metrics["health"]["verdict"], "hold")
+    # `count` begins the hold and tries for two seconds; the sweep does what is left.
+    swept_until(world, "it is held", lambda: world.metrics("1.3.0")["state"] == "held")
     checks.equal("for the next device", world.check_in("bad-9", "1.0.0", stage="bad").get("version"), None)
     entries = world.operator("viewer", "GET", "/audit?version=1.3.0")["entries"]
     checks.equal("by the health rule", entries[-1]["who"], "health rule")
@@ -416,7 +417,8 @@ def an_ioto_agent_works(world):
         "/tok/provision/updateReport", {"success": "true", "id": "ioto-1", "update": offer["update"]}, token
     )
     checks.equal("its report", answer, {})
-    world.counted("1.1.0", succeeded=4)
+    world.device("/tok/provision/update", {**agent, "version": "1.1.0", "region": "eu"}, f"bearer {token}")
+    world.counted("1.1.0", proved=4)
 
 
 def tokens_are_revoked_and_shared(world):
@@ -446,9 +448,9 @@ def the_fleet_is_looked_at(world):
     checks.equal("an update by its encoded version", shown["state"], "withdrawn")
     world.eventually("versions", lambda: versions(world) == versions_in_the_table(world))
     devices = world.operator("viewer", "GET", "/devices?version=1.1.0")["devices"]
-    checks.equal("devices on a version", devices, ["lamp-2"])
+    checks.equal("devices on a version", devices, ["ioto-1", "lamp-1", "lamp-2", "lamp-6"])
     device = world.operator("viewer", "GET", "/devices/lamp-1")
-    checks.equal("a device's claim", [claim["state"] for claim in device["claims"]], ["succeeded"])
+    checks.equal("a device's claim", [claim["state"] for claim in device["claims"]], ["proved"])
     for name in ("publisher", "approver"):
         checks.equal(f"{name} may look too", world.operator(name, "GET", "/updates")["updates"], updates)
     checks.equal(
@@ -493,10 +495,10 @@ def a_kaa_user_brings_a_definition(world):
     call("approver", "DELETE", f"{software}/0.9.0")
 
 
-def silence_counts_as_timed_out(world):
-    """Makes a claim older: the shortest one lasts five minutes."""
+def a_silent_device_is_lost(world):
+    """Makes a device older: a daily one is due after 90 hours."""
     checks = world.checks
-    world.publish("1.5.0", b"silent", policy='stage == "quiet"', rollout={"claim_ttl_s": 300, "limits": {"max_in_flight": 1}})
+    world.publish("1.5.0", b"silent", policy='stage == "quiet"', rollout={"limits": {"max_in_flight": 1}})
     time.sleep(CATALOG_AGE_S)
     checks.equal("offered", world.check_in("quiet-1", "1.0.0", stage="quiet").get("version"), "1.5.0")
     world.counted("1.5.0", in_flight=1)
@@ -508,17 +510,18 @@ def silence_counts_as_timed_out(world):
         return found and all(int(name[:13]) > time.time() * 1000 for name in found)
 
     swept_until(world, "a device that is not due yet is on a later page", is_on_a_later_page)
-    checks.equal("and its claim goes on", world.metrics("1.5.0")["in_flight"], 1)
+    checks.equal("and it is not lost", world.metrics("1.5.0")["lost"], 0)
     device_grows_older(world, "quiet-1", SILENCE_S)
     pages_grow_older(world, "1.5.0", SILENCE_S)
-    swept_until(world, "the sweep ends the claim", lambda: world.metrics("1.5.0").get("timed_out") == 1)
-    world.counted("1.5.0", in_flight=0, timed_out=1)
-    checks.equal("its place is free", world.check_in("quiet-2", "1.0.0", stage="quiet").get("version"), "1.5.0")
+    swept_until(world, "the device is lost", lambda: world.metrics("1.5.0").get("lost") == 1)
+    checks.equal("its place is not free", world.check_in("quiet-2", "1.0.0", stage="quiet")["reason"], "too_many_in_flight")
+    checks.equal("it is back", world.check_in("quiet-1", "1.0.0", stage="quiet").get("version"), "1.5.0")
+    world.counted("1.5.0", in_flight=1, lost=0)
     world.eventually("and the sweep draws the series", lambda: world.metrics("1.1.0").get("series"))
 
 
-# The claim's five minutes, the minute until the sweep reads a page, and one to spare.
-SILENCE_S = 420
+# The 90 hours of a daily device, and one to spare.
+SILENCE_S = 91 * 3600
 
 
 def pages(world, version):
@@ -601,6 +604,7 @@ def what_changes_is_compiled(world):
     time.sleep(CATALOG_AGE_S)
     checks.equal("offered", world.check_in("last-1", "1.0.0", stage="last").get("version"), "1.6.1")
     world.report("last-1", "1.6.1", "INSTALL_SUCCESS")
+    world.check_in("last-1", "1.6.1", stage="last")
     checks.holds("nothing is left to compile", is_compiled(world))
     changes = revision(world)
     swept_until(world, "the sweep ends it", lambda: world.metrics("1.6.1")["state"] == "completed")
@@ -782,7 +786,7 @@ def the_logs_are_in_cloudwatch(world):
         checks.holds(f"{name} has a log", events)
         text += "".join(f"{event}\n" for event in events)
     metrics = [json.loads(line) for line in text.splitlines() if '"_aws"' in line]
-    checks.holds("the stop is a metric", any("RolloutsStopped" in metric for metric in metrics))
+    checks.holds("the stop is a metric", any("RolloutsHeld" in metric for metric in metrics))
     unread = [metric["_aws"]["Timestamp"] / 1000 for metric in metrics if "CatalogsUnreadable" in metric]
     begun, over = world.outage
     checks.equal("catalogs that could not be read, but for the outage", [at for at in unread if not begun <= at <= over], [])

@@ -17,13 +17,13 @@ device() { # step, device, token
         tee "$work/said" || fail "$1"
     token=$(sed -n 's/^token: //p' "$work/said")
 }
-shown() { # version: offered in_flight succeeded failed
+shown() { # version: offered in_flight proved failed
     tidegate --json updates show "$1" | python3 -c 'import json, sys
 metrics = json.load(sys.stdin)["metrics"]
-print(*(metrics[name] for name in "offered in_flight succeeded failed".split()))'
+print(*(metrics[name] for name in "offered in_flight proved failed".split()))'
 }
 shows() { [ "$(shown "$1")" = "$2" ]; }
-counts() { # version, offered in_flight succeeded failed
+counts() { # version, offered in_flight proved failed
     # The counters follow the devices a moment later.
     wait_until 10 shows "$1" "$2" || fail "$1 counts $(shown "$1"), not $2"
     echo "ok: $1 counts each once: $2"

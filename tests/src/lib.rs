@@ -260,6 +260,15 @@ impl World {
         }
     }
 
+    /// A lamp reports success, restarts, and says the new version.
+    ///
+    /// # Panics
+    /// When the report is refused.
+    pub async fn installs(&self, device: &str, version: &str, now: Timestamp) {
+        assert_eq!(self.report(device, version, "INSTALL_SUCCESS", now).await.status, 200);
+        self.check(&lamp(device, version), now).await;
+    }
+
     /// Has the catalog of [`LAMP`] compiled anew, as the next change would: somebody wrote into the table.
     ///
     /// # Panics
@@ -279,10 +288,10 @@ impl World {
         self.operator("GET", &format!("{LAMP}/updates/{version}/metrics"), Value::Null, now).await.body
     }
 
-    /// `offered in_flight succeeded failed timed_out`, for a comparison in one line.
+    /// `offered in_flight proved failed lost`, for a comparison in one line.
     pub async fn counts(&self, version: &str, now: Timestamp) -> String {
         let metrics = self.metrics(version, now).await;
-        ["offered", "in_flight", "succeeded", "failed", "timed_out"].map(|name| metrics[name].to_string()).join(" ")
+        ["offered", "in_flight", "proved", "failed", "lost"].map(|name| metrics[name].to_string()).join(" ")
     }
 }
 

@@ -20,6 +20,8 @@ const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 #[derive(Debug, Clone)]
 struct Device {
     version: String,
+    /// The version before it, in its other slot.
+    before: Option<String>,
     says: Map<String, Value>,
     /// What it was offered and has not dealt with.
     offer: Option<String>,
@@ -75,7 +77,10 @@ impl Scenario {
             [range, "check" | "checks", "in"] => self.check_in(Some(range)).await,
             [range, "installs" | "install"] => self.deal(range, "INSTALL_SUCCESS").await,
             [range, "fails" | "fail"] => self.deal(range, "INSTALL_ERROR").await,
+            [range, "cannot", "fetch"] => self.deal(range, "DOWNLOAD_ERROR").await,
+            [range, "declines" | "decline"] => self.deal(range, "INSTALL_ABORTED").await,
             [range, "vanishes" | "vanish"] => self.deal(range, "").await,
+            [range, "falls" | "fall", "back"] => self.fall_back(range),
             [device, "is", "set", "to", version, "by", "hand"] => {
                 let key = self.key(device);
                 self.devices.get_mut(&key).expect("a device of the fleet").version = (*version).into();
@@ -84,8 +89,8 @@ impl Scenario {
             ["sweep"] => {
                 let swept = self.world.services.sweep.sweep(self.now).await.expect("the store answers");
                 self.say(&format!(
-                    "{} expired, {} stopped, {} completed, {} split again, {} failed",
-                    swept.expired, swept.stopped, swept.completed, swept.split_again, swept.failed
+                    "{} lost, {} held, {} completed, {} split again, {} failed",
+                    swept.lost, swept.held, swept.completed, swept.split_again, swept.failed
                 ));
             }
             ["why", device] => self.why(device).await,
@@ -103,7 +108,7 @@ impl Scenario {
         let says: Map<String, Value> =
             if says.is_empty() { Map::new() } else { serde_json::from_str(says).expect("what a device says is JSON") };
         for key in self.keys(range) {
-            self.devices.insert(key, Device { version: version.into(), says: says.clone(), offer: None });
+            self.devices.insert(key, Device { version: version.into(), before: None, says: says.clone(), offer: None });
         }
     }
 
@@ -180,7 +185,7 @@ impl Scenario {
                 continue;
             };
             if status == "INSTALL_SUCCESS" {
-                device.version.clone_from(&version);
+                device.before = Some(std::mem::replace(&mut device.version, version.clone()));
             }
             if !status.is_empty() {
                 let name = format!("{}-{}", key.0, key.1);
@@ -190,6 +195,14 @@ impl Scenario {
                 let response = self.world.services.report.handle(report, self.now).await;
                 assert_eq!(response.status(), 200, "{name} reports {status}");
             }
+        }
+    }
+
+    /// Devices start their other slot again and say nothing of it.
+    fn fall_back(&mut self, range: &str) {
+        for key in self.keys(range) {
+            let device = self.devices.get_mut(&key).expect("a device of the fleet");
+            device.version = device.before.take().expect("a device that installed something");
         }
     }
 
@@ -214,13 +227,15 @@ impl Scenario {
         let metrics = self.world.operator("GET", &path, Value::Null, self.now).await.body;
         let number = |name: &str| metrics[name].as_u64().unwrap_or_default();
         self.say(&format!(
-            "{}: {} offered, {} in flight, {} succeeded, {} failed, {} timed out; health: {}, {}",
+            "{}: {} offered, {} in flight, {} installed, {} proved, {} failed, {} fell back, {} lost; health: {}, {}",
             metrics["state"].as_str().unwrap_or_default(),
             number("offered"),
             number("in_flight"),
-            number("succeeded"),
+            number("installed"),
+            number("proved"),
             number("failed"),
-            number("timed_out"),
+            number("reverted"),
+            number("lost"),
             metrics["health"]["verdict"].as_str().unwrap_or_default(),
             metrics["health"]["sentence"].as_str().unwrap_or_default(),
         ));

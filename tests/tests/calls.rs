@@ -81,7 +81,7 @@ async fn waiting_for_a_place_costs_one_look_at_the_shard_in_a_second_and_no_writ
             assert_eq!(world.calls.take(), calls, "the head, {device}, and the shard");
         }
     }
-    world.report("lamp-0", "2.0.0", "INSTALL_SUCCESS", at("2026-01-01T00:00:04Z")).await;
+    world.installs("lamp-0", "2.0.0", at("2026-01-01T00:00:04Z")).await;
     let now = at("2026-01-01T00:00:05Z");
     assert_eq!(world.check(&lamp("lamp-1", "1.0.0"), now).await.body["reason"], "too_many_in_flight");
     world.count().await;

@@ -74,7 +74,7 @@ async fn a_catalog_that_cannot_be_read_leaves_the_last_in_force_until_the_sweep_
     let mut world = published().await;
     assert_eq!(version(&world, "a").await, "2.0.0");
     let path = format!("{LAMP}/updates/2.0.0");
-    world.operator("PATCH", &path, json!({"rollout": {"claim_ttl_s": 7200}, "reason": "test"}), at(NOON)).await;
+    world.operator("PATCH", &path, json!({"rollout": {"max_attempts": 2}, "reason": "test"}), at(NOON)).await;
     overwrite(&world, b"not a catalog").await;
     // What the last good one would grant is of a former generation: its shard refuses.
     assert_eq!(world.check(&lamp("b", "1.0.0"), at(NOON)).await.body["reason"], "busy");

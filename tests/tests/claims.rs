@@ -1,4 +1,4 @@
-//! The life of a claim: offered, asked for again, reported, expired, tried again.
+//! The life of a claim: offered, asked for again, reported, proved, taken back, lost, tried again.
 
 use serde_json::{Value, json};
 use tidegate_tests::{LAMP, World, answer, at, get, lamp, request};
@@ -30,8 +30,11 @@ async fn a_device_downloads_what_was_published_and_its_report_counts_once() {
     for status in ["INIT", "DOWNLOAD", "DOWNLOAD_STEP", "DOWNLOAD_SUCCESS", "INSTALL", "INSTALL_SUCCESS"] {
         assert_eq!(world.report("lamp-1", "2.0.0", status, now).await.body, json!({"recorded": true}), "{status}");
     }
-    let late = world.report("lamp-1", "2.0.0", "INSTALL_ERROR", now).await.body;
-    assert_eq!(late, json!({"recorded": false, "reason": "succeeded_before"}));
+    assert_eq!(world.counts("2.0.0", now).await, "1 1 0 0 0", "a word proves nothing");
+    world.check(&lamp("lamp-1", "2.0.0"), now).await;
+    assert_eq!(world.counts("2.0.0", now).await, "1 0 1 0 0");
+    let late = world.report("lamp-1", "2.0.0", "DOWNLOAD_ERROR", now).await.body;
+    assert_eq!(late, json!({"recorded": false, "reason": "not_under_way"}));
     assert_eq!(world.counts("2.0.0", now).await, "1 0 1 0 0");
 }
 
@@ -60,16 +63,19 @@ async fn a_url_that_was_tampered_with_or_has_expired_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_url_ends_well_before_its_claim() {
-    let world = started(json!({"rollout": {"claim_ttl_s": 600}})).await;
-    let first = world.check(&lamp("lamp-1", "1.0.0"), at("2026-01-01T00:01:00Z")).await.body;
-    assert_eq!(first["expires_at"], "2026-01-01T00:09:00Z", "the claim ends at 00:11");
-    let later = world.check(&lamp("lamp-1", "1.0.0"), at("2026-01-01T00:07:00Z")).await.body;
-    assert_eq!(later["expires_at"], "2026-01-01T00:09:00Z", "asking again does not prolong it");
+async fn an_offer_stays_and_its_urls_are_fresh() {
+    let world = started(json!({})).await;
+    for (now, ends) in
+        [("2026-01-01T00:01:00Z", "2026-01-01T00:16:00Z"), ("2026-01-05T00:01:00Z", "2026-01-05T00:16:00Z")]
+    {
+        let told = world.check(&lamp("lamp-1", "1.0.0"), at(now)).await.body;
+        assert_eq!((&told["version"], &told["expires_at"]), (&json!("2.0.0"), &json!(ends)));
+    }
+    assert_eq!(world.counts("2.0.0", at("2026-01-05T00:02:00Z")).await, "1 1 0 0 0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_in_with_the_new_version_counts_as_success_once() {
+async fn a_check_in_with_the_new_version_proves_once() {
     let world = started(json!({})).await;
     offered(&world, "lamp-1", "1.0.0", "2026-01-01T00:01:00Z").await;
     for minute in 2..5 {
@@ -77,73 +83,135 @@ async fn a_check_in_with_the_new_version_counts_as_success_once() {
         assert_eq!(offered(&world, "lamp-1", "2.0.0", &now).await, "up_to_date");
     }
     assert_eq!(world.counts("2.0.0", at("2026-01-01T00:09:00Z")).await, "1 0 1 0 0");
-    assert_eq!(
-        world.report("lamp-1", "2.0.0", "INSTALL_SUCCESS", at("2026-01-01T00:09:00Z")).await.body["recorded"],
-        false
-    );
+    world.report("lamp-1", "2.0.0", "INSTALL_SUCCESS", at("2026-01-01T00:09:00Z")).await;
+    assert_eq!(world.counts("2.0.0", at("2026-01-01T00:10:00Z")).await, "1 0 1 0 0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silence_expires_frees_the_place_in_flight_and_the_device_may_try_again() {
-    let world = started(json!({"rollout": {"limits": {"max_in_flight": 1}, "claim_ttl_s": 3600}})).await;
-    assert_eq!(offered(&world, "lamp-1", "1.0.0", "2026-01-01T00:00:00Z").await, "2.0.0");
-    assert_eq!(offered(&world, "lamp-2", "1.0.0", "2026-01-01T00:30:00Z").await, "too_many_in_flight");
-    let early = world.services.sweep.sweep(at("2026-01-01T00:59:59Z")).await.unwrap();
-    assert_eq!(early.expired, 0);
-    world.count().await;
-    assert_eq!(world.services.sweep.sweep(at("2026-01-01T00:59:59Z")).await.unwrap().expired, 0);
-    // A page of claims is read a minute after the minute in which they end.
-    let due = world.services.sweep.sweep(at("2026-01-01T01:02:01Z")).await.unwrap();
-    assert_eq!(due.expired, 1);
-    assert_eq!(world.services.sweep.sweep(at("2026-01-01T01:02:01Z")).await.unwrap().expired, 0);
-    assert_eq!(offered(&world, "lamp-2", "1.0.0", "2026-01-01T01:02:01Z").await, "too_many_in_flight", "not counted");
-    assert_eq!(world.counts("2.0.0", at("2026-01-01T01:02:30Z")).await, "1 0 0 0 1");
-    assert_eq!(offered(&world, "lamp-2", "1.0.0", "2026-01-01T01:03:00Z").await, "2.0.0");
-    world.report("lamp-2", "2.0.0", "INSTALL_SUCCESS", at("2026-01-01T01:03:30Z")).await;
-    world.count().await;
-    assert_eq!(
-        offered(&world, "lamp-1", "1.0.0", "2026-01-01T01:04:00Z").await,
-        "2.0.0",
-        "its exposure was counted before"
-    );
-    assert_eq!(world.counts("2.0.0", at("2026-01-01T01:05:00Z")).await, "2 1 1 0 1");
-    world.report("lamp-1", "2.0.0", "INSTALL_SUCCESS", at("2026-01-01T01:06:00Z")).await;
-    assert_eq!(
-        world.counts("2.0.0", at("2026-01-01T01:07:00Z")).await,
-        "2 0 2 0 0",
-        "the late success moved the count"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_comes_back_before_the_sweep_gets_its_next_attempt_at_once() {
-    let world = started(json!({"rollout": {"claim_ttl_s": 3600, "limits": {"max_in_flight": 1}}})).await;
-    offered(&world, "lamp-1", "1.0.0", "2026-01-01T00:00:00Z").await;
-    assert_eq!(offered(&world, "lamp-1", "1.0.0", "2026-01-01T01:00:30Z").await, "2.0.0");
-    assert_eq!(world.counts("2.0.0", at("2026-01-01T01:01:00Z")).await, "1 1 0 0 1");
-    assert_eq!(
-        world.services.sweep.sweep(at("2026-01-01T01:02:30Z")).await.unwrap().expired,
-        0,
-        "the new claim is not due"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_device_is_not_sent_round_again_after_its_attempts_or_once_it_backed_out() {
-    let world = started(json!({"rollout": {"max_attempts": 2}})).await;
-    for attempt in 1..=2 {
-        let now = format!("2026-01-01T0{attempt}:00:00Z");
-        assert_eq!(offered(&world, "lamp-1", "1.0.0", &now).await, "2.0.0");
-        world.report("lamp-1", "2.0.0", "INSTALL_ERROR", at(&now)).await;
+async fn no_report_proves_anything_whatever_it_says() {
+    let world = started(json!({})).await;
+    offered(&world, "lamp-1", "1.0.0", "2026-01-01T00:01:00Z").await;
+    for status in ["INSTALLED_VERSION", "INSTALL_SUCCESS"] {
+        world.report("lamp-1", "2.0.0", status, at("2026-01-01T00:02:00Z")).await;
+        assert_eq!(world.counts("2.0.0", at("2026-01-01T00:03:00Z")).await, "1 1 0 0 0", "{status}");
     }
-    assert_eq!(offered(&world, "lamp-1", "1.0.0", "2026-01-01T03:00:00Z").await, "rejected_before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_an_operator_brings_back_did_not_fall_back() {
+    let world = started(json!({})).await;
+    offered(&world, "lamp-1", "1.0.0", "2026-01-01T00:00:00Z").await;
+    offered(&world, "lamp-1", "2.0.0", "2026-01-01T01:00:00Z").await;
+    let back = json!({"allow_downgrade": true, "policy": "version == \"2.0.0\""});
+    world.publish(LAMP, "1.0.0", back, at("2026-01-01T02:00:00Z")).await;
+    assert_eq!(offered(&world, "lamp-1", "2.0.0", "2026-01-01T03:00:00Z").await, "1.0.0");
+    for hour in 4..8 {
+        offered(&world, "lamp-1", "1.0.0", &format!("2026-01-01T0{hour}:00:00Z")).await;
+    }
+    assert_eq!(world.counts("1.0.0", at("2026-01-01T09:00:00Z")).await, "1 0 1 0 0");
+    let metrics = world.metrics("2.0.0", at("2026-01-01T09:00:00Z")).await;
+    assert_eq!((&metrics["proved"], &metrics["reverted"]), (&json!(1), &json!(0)));
+}
+
+/// The first edition said "succeeded 40, failed 0" of forty such devices.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_reports_success_and_says_the_old_version_twice_fell_back() {
+    let world = started(json!({})).await;
+    assert_eq!(offered(&world, "lamp-1", "1.0.0", "2026-01-01T00:00:00Z").await, "2.0.0");
+    world.report("lamp-1", "2.0.0", "INSTALL_SUCCESS", at("2026-01-01T00:01:00Z")).await;
+    assert_eq!(offered(&world, "lamp-1", "1.0.0", "2026-01-01T00:30:00Z").await, "retry_later", "it boots");
+    assert_eq!(
+        offered(&world, "lamp-1", "1.0.0", "2026-01-01T01:30:00Z").await,
+        "retry_later",
+        "it may have lied once"
+    );
+    assert_eq!(world.counts("2.0.0", at("2026-01-01T01:31:00Z")).await, "1 1 0 0 0");
+    assert_eq!(offered(&world, "lamp-1", "1.0.0", "2026-01-01T02:30:00Z").await, "reverted");
+    let metrics = world.metrics("2.0.0", at("2026-01-01T02:31:00Z")).await;
+    assert_eq!((&metrics["reverted"], &metrics["in_flight"]), (&json!(1), &json!(0)));
+    // A proof is stronger than everything before.
+    assert_eq!(offered(&world, "lamp-1", "2.0.0", "2026-01-01T03:30:00Z").await, "up_to_date");
+    assert_eq!(world.counts("2.0.0", at("2026-01-01T03:31:00Z")).await, "1 0 1 0 0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_after_a_success_is_believed() {
+    let world = started(json!({})).await;
+    offered(&world, "lamp-1", "1.0.0", "2026-01-01T00:00:00Z").await;
+    world.report("lamp-1", "2.0.0", "INSTALL_SUCCESS", at("2026-01-01T00:01:00Z")).await;
+    world.report("lamp-1", "2.0.0", "INSTALL_ERROR", at("2026-01-01T00:02:00Z")).await;
+    assert_eq!(world.counts("2.0.0", at("2026-01-01T00:03:00Z")).await, "1 0 0 1 0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_moves_on_to_another_version_gives_its_place_back() {
+    let world = started(json!({})).await;
+    offered(&world, "lamp-1", "1.0.0", "2026-01-01T00:00:00Z").await;
+    assert_eq!(offered(&world, "lamp-1", "1.9.0", "2026-01-01T01:00:00Z").await, "retry_later");
+    let metrics = world.metrics("2.0.0", at("2026-01-01T01:01:00Z")).await;
+    let counts = ["in_flight", "left", "failed", "lost"].map(|count| metrics[count].as_u64().unwrap());
+    assert_eq!(counts, [0, 1, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_device_that_is_silent_for_longer_than_its_cadence_is_lost() {
+    let world = started(json!({"rollout": {"limits": {"max_in_flight": 2}}})).await;
+    for device in ["lamp-1", "lamp-2"] {
+        assert_eq!(offered(&world, device, "1.0.0", "2026-01-01T00:00:00Z").await, "2.0.0");
+    }
+    world.count().await;
+    // One of them goes on waiting, on the old version.
+    for day in 2..6 {
+        let now = format!("2026-01-0{day}T00:00:00Z");
+        assert_eq!(offered(&world, "lamp-2", "1.0.0", &now).await, "2.0.0");
+    }
+    // 90 hours after the grant, at the end of a minute, and a minute later.
+    let sweep = async |now| world.services.sweep.sweep(at(now)).await.unwrap().lost;
+    assert_eq!(sweep("2026-01-04T18:01:00Z").await, 0);
+    assert_eq!(sweep("2026-01-04T18:02:01Z").await, 1);
+    assert_eq!(sweep("2026-01-04T18:02:01Z").await, 0);
+    assert_eq!(world.counts("2.0.0", at("2026-01-05T00:01:00Z")).await, "2 2 0 0 1", "it keeps its place");
+    assert_eq!(offered(&world, "lamp-3", "1.0.0", "2026-01-05T00:02:00Z").await, "too_many_in_flight");
+    // Any word brings it back.
+    assert_eq!(offered(&world, "lamp-1", "1.0.0", "2026-01-05T00:03:00Z").await, "2.0.0");
+    assert_eq!(world.counts("2.0.0", at("2026-01-05T00:04:00Z")).await, "2 2 0 0 0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_does_not_apply_the_update_in_time_gives_its_place_back() {
+    let world = started(json!({})).await;
+    offered(&world, "lamp-1", "1.0.0", "2026-01-01T00:00:00Z").await;
+    for day in 2..9 {
+        assert_eq!(offered(&world, "lamp-1", "1.0.0", &format!("2026-01-0{day}T00:00:00Z")).await, "2.0.0");
+    }
+    assert_eq!(offered(&world, "lamp-1", "1.0.0", "2026-01-09T00:00:00Z").await, "retry_later");
+    let metrics = world.metrics("2.0.0", at("2026-01-09T00:01:00Z")).await;
+    let counts = ["in_flight", "not_taken", "failed", "lost"].map(|count| metrics[count].as_u64().unwrap());
+    assert_eq!(counts, [0, 1, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_device_did_wears_off_and_a_third_failure_bars_it_for_a_month() {
+    let world = started(json!({"rollout": {"health": {"min_failures": 1000}}})).await;
+    let mut wait_until = vec!["2026-01-01T00:00:00Z", "2026-01-01T02:00:00Z", "2026-01-02T10:00:00Z"];
+    for now in wait_until.drain(..) {
+        assert_eq!(offered(&world, "lamp-1", "1.0.0", now).await, "2.0.0", "{now}");
+        world.report("lamp-1", "2.0.0", "INSTALL_ERROR", at(now)).await;
+        let told = offered(&world, "lamp-1", "1.0.0", now).await;
+        assert_eq!(told, if now == "2026-01-02T10:00:00Z" { "failed_before" } else { "retry_later" });
+    }
+    assert_eq!(offered(&world, "lamp-1", "1.0.0", "2026-01-30T00:00:00Z").await, "failed_before");
+    assert_eq!(offered(&world, "lamp-1", "1.0.0", "2026-01-31T00:00:00Z").await, "2.0.0");
+    // Transfers and a user's "no" are no failures.
     offered(&world, "lamp-2", "1.0.0", "2026-01-01T03:00:00Z").await;
     world.report("lamp-2", "2.0.0", "INSTALL_ABORTED", at("2026-01-01T03:01:00Z")).await;
-    assert_eq!(offered(&world, "lamp-2", "1.0.0", "2026-01-01T03:02:00Z").await, "rejected_before");
+    assert_eq!(offered(&world, "lamp-2", "1.0.0", "2026-01-01T03:02:00Z").await, "retry_later");
     offered(&world, "lamp-3", "1.0.0", "2026-01-01T03:00:00Z").await;
-    assert_eq!(offered(&world, "lamp-3", "2.0.0", "2026-01-01T03:10:00Z").await, "up_to_date");
-    assert_eq!(offered(&world, "lamp-3", "1.0.0", "2026-01-01T03:20:00Z").await, "rejected_before", "it went back");
-    assert_eq!(world.counts("2.0.0", at("2026-01-01T04:00:00Z")).await, "3 0 1 2 0");
+    world.report("lamp-3", "2.0.0", "DOWNLOAD_ERROR", at("2026-01-01T03:01:00Z")).await;
+    assert_eq!(offered(&world, "lamp-3", "1.0.0", "2026-01-01T03:30:00Z").await, "2.0.0");
+    let metrics = world.metrics("2.0.0", at("2026-02-01T01:00:00Z")).await;
+    let counts = ["failed", "declined", "transfer_failed"].map(|count| metrics[count].as_u64().unwrap());
+    assert_eq!(counts, [1, 1, 0], "lamp-3 tries again, and is a trial again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,19 +12,18 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use sha2::{Digest, Sha256};
 use tidegate::stack::{BUCKET, TABLE};
 use tidegate_cloud::{LocalCloud, TableStream};
-use tidegate_core::claim::Attempt;
-use tidegate_core::count::Sums;
+use tidegate_core::claim::Grant as Granting;
+use tidegate_core::count::{Count, Sums};
 use tidegate_core::id::without_build;
+use tidegate_core::life::table::Event;
+use tidegate_core::life::{Bucket, Rules};
 use tidegate_core::limits::{Allocation, Caps, UNLIMITED};
 use tidegate_core::shard::{Gate, Grant, Shard};
-use tidegate_core::status::{Outcome, StatusEffect};
-use tidegate_core::update::StoredObject;
-use tidegate_core::{
-    Claim, ClaimState, DeviceId, ObjectionCode, ProductId, State, Timestamp, Transition, UpdateId, Version,
-};
+use tidegate_core::update::{StoredObject, Test};
+use tidegate_core::{Claim, DeviceId, ObjectionCode, ProductId, State, Timestamp, Transition, UpdateId, Version};
 use tidegate_lab::{MemoryStore, Random};
 use tidegate_store::record::{
-    AuditEntry, Change, ClaimChange, DeviceWrite, Doc, DocDigests, DuePage, Head, KnownDevice, Note, OutcomeEntry,
+    AuditEntry, Change, ClaimChange, DeviceWrite, Doc, DocDigests, DuePage, Head, KnownDevice, ListEntry, Note,
     Position, PublishedCatalog, RolloutKey, Seen, SeriesPoint, Tally, UpdateRecord, Wanted,
 };
 use tidegate_store::store::{
@@ -77,8 +76,8 @@ enum Operation {
     PutDuePage(RolloutKey, DuePage),
     MoveDuePage(RolloutKey, DuePage),
     RemoveDuePage(RolloutKey, String),
-    PutEntry(RolloutKey, OutcomeEntry),
-    RemoveEntry(RolloutKey, DeviceId, Outcome, u64),
+    PutEntry(RolloutKey, ListEntry),
+    RemoveEntry(RolloutKey, DeviceId, Bucket, u64),
     PutCatalog(ProductId, u64, Vec<u8>, Vec<Version>),
     AskForCatalog(ProductId, String),
     Head(ProductId, Freshness),
@@ -104,7 +103,7 @@ enum Operation {
 }
 
 /// Every kind of answer that the histories must have had, and how often at least.
-const COVERAGE: [(&str, u32); 88] = [
+const COVERAGE: [(&str, u32); 79] = [
     ("add_deferrals: ok", 864),
     ("ask_for_catalog: ok", 354),
     ("audit: ok", 456),
@@ -135,15 +134,6 @@ const COVERAGE: [(&str, u32); 88] = [
     ("grant First: refused by the gate", 1194),
     ("grant First: refused by the generation", 360),
     ("grant First: refused by the period", 456),
-    ("grant Renewed: granted", 822),
-    ("grant Renewed: no claim", 210),
-    ("grant Renewed: no device", 27),
-    ("grant Renewed: no shard", 192),
-    ("grant Renewed: other claim", 36),
-    ("grant Renewed: other revision", 15),
-    ("grant Renewed: refused by the gate", 27),
-    ("grant Renewed: refused by the generation", 33),
-    ("grant Renewed: refused by the period", 192),
     ("head: none", 684),
     ("head: some", 3228),
     ("list: entry", 1440),
@@ -241,7 +231,8 @@ async fn a_full_page_of_devices_says_that_there_may_be_more_even_where_it_is_the
             product: product.clone(),
             device: DeviceId::new(format!("lamp-{number}")).unwrap(),
             is_known: false,
-            seen: Some(Seen { version: "1.0.0".into(), doc: None, at: moment(0, 0) }),
+            seen: Some(Seen { version: "1.0.0".into(), doc: None, long_gap_s: None, at: moment(0, 0) }),
+            still_seen_at: None,
             claims: Vec::new(),
         };
         stores.agree(&Operation::WriteDevice(Box::new(write))).await.unwrap();
@@ -266,8 +257,15 @@ async fn a_full_part_of_a_list_of_devices_says_that_there_may_be_more() {
     let devices = (0..).map(|number| DeviceId::new(format!("lamp-{number}")).unwrap());
     let in_part = devices.filter(|device| Sha256::digest(device.as_str())[0] % 16 == 7).take(501);
     for (number, device) in in_part.enumerate() {
-        let seen = Some(Seen { version: "1.0.0".into(), doc: None, at: moment(0, 0) });
-        let write = DeviceWrite { product: product.clone(), device, is_known: false, seen, claims: Vec::new() };
+        let seen = Some(Seen { version: "1.0.0".into(), doc: None, long_gap_s: None, at: moment(0, 0) });
+        let write = DeviceWrite {
+            product: product.clone(),
+            device,
+            is_known: false,
+            seen,
+            still_seen_at: None,
+            claims: Vec::new(),
+        };
         stores.agree(&Operation::WriteDevice(Box::new(write))).await.unwrap();
         if number >= 498 {
             let (page, next) = stores.memory.devices_on(&product, "1.0.0", None).await.unwrap();
@@ -410,7 +408,7 @@ impl Stores {
     async fn lists_agree(&self, rollouts: &[RolloutKey]) -> Result<u32, String> {
         let in_memory = rollouts.iter().flat_map(|rollout| {
             let entries = self.memory.entries(rollout).into_iter();
-            entries.map(move |entry| ((list_of(rollout, entry.outcome), entry.device.to_string()), shown(&entry)))
+            entries.map(move |entry| ((list_of(rollout, entry.bucket), entry.device.to_string()), shown(&entry)))
         });
         let in_memory = in_memory.collect::<BTreeMap<_, _>>();
         let mut in_dynamodb = BTreeMap::new();
@@ -441,16 +439,21 @@ fn collect(changes: &mut Changes, batch: Batch) {
     }
 }
 
-fn list_of(rollout: &RolloutKey, outcome: Outcome) -> String {
-    let name = match outcome {
-        Outcome::Succeeded => "succeeded",
-        Outcome::Failed => "failed",
-        Outcome::TimedOut => "timed_out",
-    };
-    format!("l#{}#{}#{name}", rollout.product(), rollout.version())
+/// The first claim of a device.
+fn claim(version: &Version, shard: u16, epoch: u64, now: Timestamp) -> Claim {
+    let granting = Granting { version, was: "1.0.0", shard, epoch, test: 0, hour: 0, now };
+    Claim::granted(None, &granting).unwrap()
 }
 
-fn shown(entry: &OutcomeEntry) -> String {
+fn to_the_millisecond(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap()
+}
+
+fn list_of(rollout: &RolloutKey, bucket: Bucket) -> String {
+    format!("l#{}#{}#{}", rollout.product(), rollout.version(), bucket.name())
+}
+
+fn shown(entry: &ListEntry) -> String {
     format!("{:?} {} {}", entry.message, entry.attempts, entry.revision)
 }
 
@@ -530,8 +533,8 @@ async fn apply<S: EveryStore>(store: &S, operation: &Operation) -> Answer {
             answer("remove_due_page", store.remove_due_page(rollout, name).await, ok)
         }
         Operation::PutEntry(rollout, entry) => answer("put_entry", store.put_entry(rollout, entry).await, ok),
-        Operation::RemoveEntry(rollout, device, outcome, revision) => {
-            answer("remove_entry", store.remove_entry(rollout, device, *outcome, *revision).await, ok)
+        Operation::RemoveEntry(rollout, device, bucket, revision) => {
+            answer("remove_entry", store.remove_entry(rollout, device, *bucket, *revision).await, ok)
         }
         Operation::PutCatalog(product, revision, bytes, ended) => {
             answer("put_catalog", store.put_catalog(product, *revision, bytes.clone(), ended).await, yes_or_no)
@@ -853,7 +856,7 @@ impl History {
         };
         let rollout = RolloutKey::of(&product, &version);
         let known = memory.device(&product, &device, Include::Item, Freshness::Strong).await.unwrap();
-        let (now, ends, number) = (self.dice.moment(), self.dice.moment(), self.shard());
+        let (now, number) = (self.dice.moment(), self.shard());
         let revision = known.record.as_ref().map(|record| record.revision);
         let revision = match revision {
             Some(revision) if self.dice.chance(8) => self.dice.pick(&[None, Some(revision + 1)]),
@@ -865,21 +868,20 @@ impl History {
             // A device that was never seen has no claim.
             _ if revision.is_none() => None,
             Some(claim) if self.dice.chance(15) => Some(self.other(claim)).filter(|_| self.dice.chance(60)),
-            None if self.dice.chance(10) => Some(Claim::reserve(&version, number, epoch, now, ends)),
+            None if self.dice.chance(10) => Some(claim(&version, number, epoch, now)),
             held => held,
         };
-        let mut after = match &before {
-            None => Claim::reserve(&version, number, epoch, now, ends),
-            Some(before) if before.holds_place => before.renew(now, ends),
-            Some(before) => before.reserve_again(number, epoch, now, ends),
-        };
+        let test = u16::try_from(self.dice.below(2)).unwrap();
+        let granting = Granting { version: &version, was: "1.0.0", shard: number, epoch, test, hour: 3, now };
+        // A claim that has not ended is granted again all the same: the stores must agree on that too.
+        let after = Claim::granted(before.as_ref(), &granting);
+        let mut after = after.unwrap_or_else(|| claim(&version, number, epoch, now));
         if self.dice.chance(6) {
             after.shard = u16::try_from(self.dice.below(3)).unwrap();
         }
         let grant = match &before {
-            _ if self.dice.chance(8) => self.dice.pick(&[Grant::First, Grant::Again, Grant::Renewed]),
+            _ if self.dice.chance(8) => self.dice.pick(&[Grant::First, Grant::Again]),
             None => Grant::First,
-            Some(before) if before.holds_place => Grant::Renewed,
             Some(_) => Grant::Again,
         };
         let shard = memory.shard(&rollout, after.shard).await.unwrap();
@@ -900,13 +902,9 @@ impl History {
 
     /// A claim that is not the one that is stored.
     fn other(&mut self, claim: Claim) -> Claim {
-        let states = [ClaimState::Reserved, ClaimState::Expired, ClaimState::Succeeded, ClaimState::Failed];
-        let outcomes = [None, Some(Outcome::Succeeded), Some(Outcome::Failed), Some(Outcome::TimedOut)];
-        match self.dice.below(4) {
-            0 => Claim { epoch: claim.epoch + 1, ..claim },
-            1 => Claim { state: self.dice.pick(&states), ..claim },
-            2 => Claim { holds_place: !claim.holds_place, ..claim },
-            _ => Claim { counted: self.dice.pick(&outcomes), ..claim },
+        match self.dice.chance(50) {
+            true => Claim { epoch: claim.epoch + 1, ..claim },
+            false => Claim { revision: claim.revision + 1, ..claim },
         }
     }
 
@@ -916,7 +914,8 @@ impl History {
             let digests = DocDigests { all: self.dice.pick(&[0, 1, u64::MAX]), named: self.dice.below(2) };
             Doc { json: json.to_string(), digests }
         });
-        Seen { version: self.dice.pick(&DEVICE_VERSIONS).into(), doc, at: self.dice.moment() }
+        let long_gap_s = self.dice.pick(&[None, Some(0), Some(700_000)]);
+        Seen { version: self.dice.pick(&DEVICE_VERSIONS).into(), doc, long_gap_s, at: self.dice.moment() }
     }
 
     async fn write_device(&mut self, memory: &MemoryStore) -> Operation {
@@ -927,9 +926,15 @@ impl History {
         let known = memory.device(&product, &device, Include::Item, Freshness::Strong).await.unwrap();
         let is_known = known.record.is_some() ^ self.dice.chance(8);
         let seen = self.dice.chance(60).then(|| self.seen());
+        let last_seen = known.record.as_ref().and_then(|record| record.last_seen);
+        let still_seen_at = match self.dice.below(10) {
+            0..7 => None,
+            7 => Some(to_the_millisecond(self.dice.moment())),
+            _ => last_seen,
+        };
         let mut held = known.claims.into_iter().map(|(_, claim)| claim).collect::<Vec<_>>();
         if held.is_empty() && self.dice.chance(10) {
-            held.push(Claim::reserve(&version, 0, 1, moment(0, 0), moment(1500, 0)));
+            held.push(claim(&version, 0, 1, moment(0, 0)));
         }
         let mut claims = Vec::new();
         // A device that was never seen has no claim that could change.
@@ -938,19 +943,18 @@ impl History {
                 claims.push(self.claim_change(before));
             }
         }
-        Operation::WriteDevice(Box::new(DeviceWrite { product, device, is_known, seen, claims }))
+        Operation::WriteDevice(Box::new(DeviceWrite { product, device, is_known, seen, still_seen_at, claims }))
     }
 
     fn claim_change(&mut self, stored: Claim) -> ClaimChange {
         let before = if self.dice.chance(20) { self.other(stored) } else { stored };
-        let effects = [StatusEffect::Succeeded, StatusEffect::Failed, StatusEffect::BackedOut];
+        let (rules, now) = (Rules::new(Some(moment(0, 0)), 300), self.dice.moment());
         let after = match self.dice.below(20) {
-            0..4 => before.expire(self.dice.moment()),
-            4 => before.let_go(Attempt::GivenBack),
-            5 => before.let_go(Attempt::Spent),
+            4 => before.called_back(now),
+            5 => before.without_place(),
             6 => before.consent(),
-            7..11 => None,
-            _ => before.settle(self.dice.pick(&effects)),
+            7..10 => None,
+            _ => before.after(self.dice.pick(&Event::ALL), &rules, now),
         };
         let note = self.dice.chance(60).then(|| Note {
             status: self.dice.pick(&["DOWNLOAD_STEP", ""]).into(),
@@ -1000,6 +1004,11 @@ impl History {
             ]),
             reason: self.dice.pick(&["", "it smokes"]).into(),
             is_paused_by_stop: self.dice.chance(20),
+            opened_at: self.dice.chance(50).then(|| self.dice.moment()),
+            test: Test {
+                number: u16::try_from(self.dice.below(3)).unwrap(),
+                began_at: self.dice.chance(50).then(|| self.dice.moment()),
+            },
             wanted: None,
             needs_recount: false,
             created_at: self.dice.moment(),
@@ -1127,9 +1136,9 @@ impl History {
     }
 
     fn record_series(&mut self) -> Operation {
-        let [offered, in_flight, succeeded, failed, timed_out] = [0; 5].map(|_| self.dice.below(50));
+        let [offered, in_flight, proved, failed, reverted, lost] = [0; 6].map(|_| self.dice.below(50));
         let at = self.dice.moment();
-        let point = SeriesPoint { at, offered, in_flight, succeeded, failed, timed_out };
+        let point = SeriesPoint { at, offered, in_flight, proved, failed, reverted, lost };
         Operation::RecordSeries(self.rollout(), point)
     }
 
@@ -1148,8 +1157,14 @@ impl History {
             (0..shards).map(|shard| (shard, self.dice.below(9))).collect()
         };
         let (granted, released) = (by_shard(), by_shard());
-        let [succeeded, failed, timed_out] = [0; 3].map(|_| self.dice.small(9) - 3);
-        let counts = Sums { granted, released, succeeded, failed, timed_out };
+        let mut tests = || u16::try_from(self.dice.below(3)).unwrap();
+        let tests = [tests(), tests(), tests()];
+        let devices = tests.map(|test| ((test, self.dice.pick(Count::ALL)), self.dice.small(9) - 3));
+        let mut by_hour = || -> BTreeMap<(u16, u8), i64> {
+            tests.iter().map(|test| ((*test, self.dice.pick(&[0, 16])), self.dice.small(9) - 3)).collect()
+        };
+        let (granted_in, lost_in) = (by_hour(), by_hour());
+        let counts = Sums { granted, released, devices: devices.into(), granted_in, lost_in };
         let after = Tally { counts, position: Some(self.position()) };
         Operation::PutTally(rollout, stream_shard, before, after, self.dice.moment())
     }
@@ -1182,13 +1197,13 @@ impl History {
 
     fn entry(&mut self) -> Operation {
         let (rollout, device, revision) = (self.rollout(), self.device(), self.dice.below(4));
-        let outcome = self.dice.pick(&[Outcome::Failed, Outcome::TimedOut, Outcome::Succeeded]);
+        let bucket = self.dice.pick(&[Bucket::Failed, Bucket::Lost, Bucket::Declined]);
         if self.dice.chance(30) {
-            return Operation::RemoveEntry(rollout, device, outcome, revision);
+            return Operation::RemoveEntry(rollout, device, bucket, revision);
         }
         let message = self.dice.pick(&[None, Some("flash full".to_string()), Some(String::new())]);
         let attempts = u32::try_from(self.dice.below(3)).unwrap();
-        Operation::PutEntry(rollout, OutcomeEntry { device, outcome, message, attempts, revision })
+        Operation::PutEntry(rollout, ListEntry { device, bucket, message, attempts, revision })
     }
 
     /// Few revisions and contents, so that one of a name is stored again, and is removed.

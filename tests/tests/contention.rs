@@ -9,7 +9,7 @@ use tidegate::stack::TABLE;
 use tidegate_core::lifecycle::Transition;
 use tidegate_core::{DeviceId, ProductId, State, Timestamp, Version};
 use tidegate_engine::control::{self, Actor};
-use tidegate_engine::{CheckInResult, CheckIns, Operations};
+use tidegate_engine::{CheckInResult, CheckIns, Operations, Said};
 use tidegate_store::record::{Change, DeviceWrite, Seen, UpdateRecord};
 use tidegate_store::store::{Include, ReadUpdates as _, WriteDevices as _, Written};
 use tidegate_store::{DynamoStore, Images, schema};
@@ -168,7 +168,7 @@ async fn a_hundred_functions_that_wait_for_room_write_nothing_and_get_the_place_
         let proof = tidegate_engine::token::Proof::Device { generation: 0 };
         let engine = &functions[number];
         let mut context = engine.context(&product(), &device.id, proof, Include::Item, at).await.unwrap();
-        engine.check_in(&device, &mut context, None, at).await.unwrap()
+        engine.check_in(&device, &mut context, Said::Version, None, at).await.unwrap()
     };
     let _before = dynamodb.take_units();
     for second in 0..5 {
@@ -204,7 +204,8 @@ async fn no_key_but_a_devices_own_becomes_hot_when_a_fleet_appears() {
             product: product(),
             device: DeviceId::new(format!("lamp-{number}")).unwrap(),
             is_known: false,
-            seen: Some(Seen { version: "1.0.0".into(), doc: None, at: now() }),
+            seen: Some(Seen { version: "1.0.0".into(), doc: None, long_gap_s: None, at: now() }),
+            still_seen_at: None,
             claims: Vec::new(),
         };
         assert_eq!(world.store.write_device(&write).await.unwrap(), Written::Yes);

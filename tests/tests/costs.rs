@@ -342,7 +342,7 @@ impl Measured {
         let _before = self.event("");
         let swept = self.world.services.sweep.sweep(now).await.expect("the local cloud answers");
         let log = String::from_utf8_lossy(&self.log.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned();
-        assert_eq!((swept.stopped, swept.failed), (0, 0), "{swept:?}: {log}");
+        assert_eq!((swept.held, swept.failed), (0, 0), "{swept:?}: {log}");
         self.event(name)
     }
 }
@@ -512,11 +512,13 @@ async fn measured() -> Measurements {
     let _before = measured.count("").await;
     let failure = measured.report(FAILURE, "lamp-0019", "INSTALL_ERROR", true, now).await;
     let count_failure = measured.count(COUNT_FAILURE).await;
+    let now = at("2026-01-02T13:30:00Z");
+    measured.warm(now).await;
     let retried = measured.check(RETRIED, "lamp-0019", "1.0.0", &offer, now).await;
     let _before = measured.count("").await;
 
-    // A day later two claims have ended in silence.
-    let silent = measured.sweep("", at("2026-01-03T12:30:00Z")).await.without(&two_live);
+    // Four days later two devices are overdue.
+    let silent = measured.sweep("", at("2026-01-06T09:00:00Z")).await.without(&two_live);
     let claims = Event { name: SWEEP_CLAIMS, ..silent };
     let day_after = at("2026-01-03T12:30:00Z");
     measured.warm(day_after).await;

@@ -195,7 +195,7 @@ async fn the_events_tell_the_story_of_an_update() {
     assert_eq!(last["count"], json!({"records": 1, "counted": 1, "unreadable": 0}));
     let versions = last["publish-versions"]["versions"].as_array().expect("a list");
     assert_eq!(*versions, [json!({"version": "1.0.0", "devices": 2})], "lamp-1, and lamp-2 of count.json");
-    assert_eq!(last["publish-metrics"]["succeeded"], 1);
+    assert_eq!(last["publish-metrics"]["installed"], 1);
     assert_eq!(last["publish-edit"]["rollout"]["limits"]["max_per_period"], 100);
     assert_eq!(last["publish-devices"]["devices"][0], "lamp-1");
     assert_eq!(last["publish-withdraw"]["state"], "withdrawn");

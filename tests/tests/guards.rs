@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use serde_json::{Value, json};
 use tidegate::stack::{BUCKET, TABLE};
-use tidegate_core::{Claim, ProductId, Timestamp, Version};
+use tidegate_core::{ProductId, Timestamp, Version};
 use tidegate_engine::compile::compile;
 use tidegate_engine::control::{self, Actor};
 use tidegate_store::record::Change;
@@ -39,10 +39,8 @@ async fn a_url_ends_with_the_credentials_that_signed_it() {
         let s3 = aws_sdk_s3::Config::builder().behavior_version_latest().build();
         Images::new(aws_sdk_s3::Client::from_conf(s3), SharedCredentialsProvider::new(credentials), BUCKET)
     };
-    let day = Timestamp::from_second(now().as_second() + 24 * 3600).unwrap();
-    let claim = Claim::reserve(&Version::new(2, 0, 0), 0, 1, now(), day);
     let ends = async |seconds| {
-        let ends = expires(seconds).url_ends(now(), &claim).await.unwrap();
+        let ends = expires(seconds).url_ends(now()).await.unwrap();
         ends.map(|ends| ends.as_second() - now().as_second())
     };
     assert_eq!(ends(3600).await, Some(900), "fifteen minutes");

@@ -154,11 +154,15 @@ async fn a_device_is_asked_what_it_is_then_given_an_update_and_its_report_counts
         ("rejected", "none", 200),
         ("closed", "success", 200),
         ("closed", "success", 410),
-        ("closed", "failure", 410),
-        ("proceeding", "none", 410),
     ] {
         assert_eq!(client.say(&path, execution, finished, now).await, expected, "{execution} {finished}");
     }
+    assert_eq!(world.counts("2.0.0", now).await, "1 1 0 0 0", "a word of success proves nothing");
+    assert_eq!(runs(&world, "lamp-1", now).await, "1.0.0");
+    let asked = client.poll(now).await;
+    assert_eq!(asked.links(), ["configData"], "it is asked what it runs");
+    assert!(asked.sleep() < "00:20:00", "soon: {}", asked.sleep());
+    client.config(json!({"sw_version": "2.0.0", "region": "eu"}), now).await;
     assert_eq!(world.counts("2.0.0", now).await, "1 0 1 0 0");
     assert_eq!(runs(&world, "lamp-1", now).await, "2.0.0");
     let versions = world.operator("GET", &format!("{LAMP}/versions"), Value::Null, now).await.body;
@@ -238,7 +242,36 @@ async fn a_stopped_rollout_is_cancelled_on_devices_under_way_and_counts_nothing_
     }
     assert_eq!(world.counts("2.0.0", now).await, "1 1 0 0 0", "what an earlier action says ends no later one");
     assert_eq!(client.say(&path, "closed", "success", now).await, 200);
+    client.config(json!({"sw_version": "2.0.0"}), now).await;
     assert_eq!(world.counts("2.0.0", now).await, "1 0 1 0 0");
+}
+
+/// The first edition believed forty of forty such devices.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_reports_success_and_boots_the_old_slot_has_reverted() {
+    let (world, now) = published(json!({})).await;
+    let client = Client::on(&world, "lamp-1", "1.0.0", now).await;
+    let path = client.deployment(now).await;
+    assert_eq!(client.say(&path, "closed", "success", now).await, 200);
+    for later in ["2026-01-01T14:00:00Z", "2026-01-01T14:10:00Z"] {
+        assert_eq!(client.poll(at(later)).await.links(), ["configData"]);
+        client.config(json!({"sw_version": "1.0.0"}), at(later)).await;
+    }
+    let metrics = world.metrics("2.0.0", at("2026-01-01T14:20:00Z")).await;
+    assert_eq!((&metrics["reverted"], &metrics["proved"], &metrics["in_flight"]), (&json!(1), &json!(0), &json!(0)));
+    assert_eq!(client.poll(at("2026-01-01T14:20:00Z")).await.links(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_comes_back_with_a_version_that_is_not_semver_gives_its_place_back() {
+    let (world, now) = published(json!({})).await;
+    let client = Client::on(&world, "lamp-1", "1.0.0", now).await;
+    let path = client.deployment(now).await;
+    assert_eq!(client.say(&path, "closed", "success", now).await, 200);
+    client.config(json!({"sw_version": "v2.0.0"}), now).await;
+    let metrics = world.metrics("2.0.0", now).await;
+    let counts = ["in_flight", "installed", "proved", "left"].map(|count| metrics[count].as_u64().unwrap());
+    assert_eq!(counts, [0, 0, 0, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,43 +290,43 @@ async fn abort_and_withdraw_reach_devices_under_way_and_one_that_cannot_stop_goe
         assert_eq!(two.say(&cancel, "rejected", "none", now).await, 200);
         assert_eq!(world.counts("2.0.0", now).await, "2 1 0 0 0", "{verb}");
         assert_eq!(two.say(&path, "closed", "success", now).await, 200, "it was too late to stop");
+        two.config(json!({"sw_version": "2.0.0"}), now).await;
         assert_eq!(world.counts("2.0.0", now).await, "2 0 1 0 0", "{verb}");
         assert_eq!(runs(&world, "lamp-2", now).await, "2.0.0");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_never_answers_is_let_go_by_its_claims_expiry() {
-    let (world, now) = published(json!({"rollout": {"claim_ttl_s": 3600, "limits": {"max_in_flight": 1}}})).await;
+async fn a_device_that_never_answers_a_pause_keeps_its_place_and_is_lost_when_it_is_overdue() {
+    let (world, now) = published(json!({"rollout": {"limits": {"max_in_flight": 1}}})).await;
     let client = Client::on(&world, "lamp-1", "1.0.0", now).await;
     let path = client.deployment(now).await;
     steer(&world, "pause", now).await;
     world.count().await;
-    // A page of claims is read a minute after the minute in which they end.
-    let later = at("2026-01-01T13:02:01Z");
+    let later = at("2026-01-05T06:05:00Z");
     world.services.sweep.sweep(later).await.unwrap();
-    assert_eq!(world.counts("2.0.0", later).await, "1 0 0 0 1");
-    assert_eq!(client.poll(later).await.links(), [""; 0]);
-    assert_eq!(client.say(&path, "proceeding", "none", later).await, 410);
-    assert_eq!(client.say(&path, "closed", "success", later).await, 200, "a late success moves the count");
+    assert_eq!(world.counts("2.0.0", later).await, "1 1 0 0 1");
+    assert_eq!(client.poll(later).await.links(), ["cancelAction", "configData"], "any word brings it back");
+    assert_eq!(world.counts("2.0.0", later).await, "1 1 0 0 0");
+    assert_eq!(client.say(&path, "closed", "success", later).await, 200, "it was too late to stop");
+    client.config(json!({"sw_version": "2.0.0"}), later).await;
     assert_eq!(world.counts("2.0.0", later).await, "1 0 1 0 0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_cancels_unasked_has_spent_an_attempt() {
-    let (world, now) = published(json!({"rollout": {"max_attempts": 2}})).await;
+async fn a_device_that_cancels_unasked_waits_for_a_day() {
+    let (world, now) = published(json!({})).await;
     let client = Client::on(&world, "lamp-1", "1.0.0", now).await;
-    for _ in 0..2 {
-        let path = client.deployment(now).await;
-        assert_eq!(client.say(&path, "canceled", "none", now).await, 200);
-    }
+    let path = client.deployment(now).await;
+    assert_eq!(client.say(&path, "canceled", "none", now).await, 200);
     assert_eq!(client.poll(now).await.links(), [""; 0]);
     assert_eq!(world.counts("2.0.0", now).await, "1 0 0 0 0");
+    assert_eq!(client.poll(at("2026-01-02T18:00:00Z")).await.links(), ["configData", "deploymentBase"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn outside_a_window_a_device_may_fetch_and_must_not_install_and_what_it_skips_is_not_installed() {
-    let night = json!({"rollout": {"claim_ttl_s": 172_800, "windows": [{"cron": "0 12 * * *", "duration_s": 3600, "time_zone": "UTC"}]}});
+    let night = json!({"rollout": {"windows": [{"cron": "0 12 * * *", "duration_s": 3600, "time_zone": "UTC"}]}});
     let (world, noon) = published(night).await;
     let evening = at("2026-01-01T18:00:00Z");
     let client = Client::on(&world, "lamp-1", "1.0.0", noon).await;
@@ -339,7 +372,8 @@ async fn an_update_that_asks_for_consent_waits_for_the_user() {
     assert_eq!(yes.deployment(now).await, deployment, "the same action");
     assert_eq!(yes.follow(artifact, now).await.status, 302);
     assert_eq!(yes.say(&deployment, "closed", "failure", now).await, 200);
-    assert_eq!(yes.poll(now).await.links(), ["deploymentBase"], "the user is not asked again for another attempt");
+    let retry = at("2026-01-01T14:00:00Z");
+    assert_eq!(yes.poll(retry).await.links(), ["deploymentBase"], "the user is not asked again for another attempt");
 
     let path = no.poll(now).await.link("confirmationBase").unwrap();
     assert_eq!(no.send("POST", &format!("{path}/feedback"), &answer("maybe"), now).await.status, 400);
@@ -504,7 +538,11 @@ async fn a_device_says_what_it_is_once_a_day_and_what_was_installed_is_not_forgo
     assert_eq!(client.say(&path, "closed", "success", now).await, 200);
     // It has not restarted yet, and tells something else.
     client.config(json!({"region": "us"}), now).await;
-    assert_eq!(runs(&world, "lamp-1", now).await, "2.0.0", "an attribute that it did not send says nothing");
+    assert_eq!(runs(&world, "lamp-1", now).await, "1.0.0", "an attribute that it did not send says nothing");
+    assert_eq!(world.counts("2.0.0", now).await, "1 1 0 0 0");
+    client.config(json!({"sw_version": "2.0.0"}), now).await;
+    client.config(json!({"region": "us"}), now).await;
+    assert_eq!(runs(&world, "lamp-1", now).await, "2.0.0");
     let device = world.operator("GET", &format!("{LAMP}/devices/lamp-1"), Value::Null, now).await.body;
     assert_eq!(device["attributes"]["region"], "us");
     assert_eq!(client.poll(now).await.links(), ["installedBase"]);
@@ -513,8 +551,10 @@ async fn a_device_says_what_it_is_once_a_day_and_what_was_installed_is_not_forgo
     assert_eq!(client.poll(tomorrow).await.links(), ["installedBase"], "once");
     // It went back, and is not sent round again.
     client.config(json!({"sw_version": "1.0.0"}), tomorrow).await;
+    assert_eq!(client.poll(tomorrow).await.links(), ["configData"], "it is asked once more");
+    client.config(json!({"sw_version": "1.0.0"}), tomorrow).await;
     assert_eq!(client.poll(tomorrow).await.links(), [""; 0]);
-    assert_eq!(world.counts("2.0.0", tomorrow).await, "1 0 1 0 0");
+    assert_eq!(world.counts("2.0.0", tomorrow).await, "1 0 0 0 0");
     let large = json!({"x": "y".repeat(1000)});
     let mut last = 200;
     for number in 0..20 {

@@ -58,10 +58,11 @@ async fn an_endpoint_asks_is_told_and_says_what_it_has_applied() {
         let heard = applied(&world, "e1", json!({"configId": "2.0.0"}), now).await;
         assert_eq!((heard.status, &heard.body["statusCode"]), (200, &json!(200)));
     }
-    assert_eq!(world.counts("2.0.0", now).await, "1 0 1 0 0");
+    assert_eq!(world.counts("2.0.0", now).await, "1 1 0 0 0", "a word proves nothing");
     for body in [json!({"configId": "2.0.0"}), json!({})] {
         assert_eq!(config(&world, "e1", body, now).await.body, json!({}), "unchanged");
     }
+    assert_eq!(world.counts("2.0.0", now).await, "1 0 1 0 0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,6 +71,17 @@ async fn an_endpoint_that_never_reports_has_applied_what_it_asks_with() {
     config(&world, "e1", json!({"configId": "1.0.0"}), now).await;
     assert_eq!(config(&world, "e1", json!({"configId": "2.0.0"}), now).await.body, json!({}));
     assert_eq!(world.counts("2.0.0", now).await, "1 0 1 0 0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_asks_and_never_applies_it_gives_its_place_back() {
+    let world = world(json!({}), noon()).await;
+    config(&world, "e1", json!({"configId": "1.0.0"}), noon()).await;
+    for day in 2..11 {
+        config(&world, "e1", json!({}), at(&format!("2026-01-{day:02}T12:00:00Z"))).await;
+    }
+    let metrics = world.metrics("2.0.0", at("2026-01-10T13:00:00Z")).await;
+    assert_eq!((&metrics["not_taken"], &metrics["in_flight"]), (&json!(1), &json!(0)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,9 +95,8 @@ async fn a_rejection_counts_once_and_a_late_success_moves_it() {
     assert_eq!(world.counts("2.0.0", now).await, "1 0 0 1 0");
     assert_eq!(config(&world, "e1", json!({"configId": "1.0.0"}), now).await.body, json!({}), "it had its attempt");
     applied(&world, "e1", json!({"configId": "2.0.0", "statusCode": 200}), now).await;
-    assert_eq!(world.counts("2.0.0", now).await, "1 0 1 0 0");
-    let rejection = json!({"configId": "2.0.0", "statusCode": 400});
-    assert_eq!(applied(&world, "e1", rejection, now).await.status, 200, "heard, and not believed");
+    assert_eq!(world.counts("2.0.0", now).await, "1 0 0 1 0", "it is to show it");
+    config(&world, "e1", json!({"configId": "2.0.0"}), now).await;
     assert_eq!(world.counts("2.0.0", now).await, "1 0 1 0 0");
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use tidegate_core::count::Counts;
-use tidegate_core::{ClaimState, DeviceId, ProductId, Timestamp, Version};
+use tidegate_core::count::{Count, Counts};
+use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 use tidegate_store::record::RolloutKey;
 use tidegate_store::store::{Freshness, Include, ReadDevices, ReadUpdates};
 use tidegate_tests::{LAMP, World, at, lamp};
@@ -51,16 +51,17 @@ async fn answer_of(world: &World, device: &str, now: Timestamp) -> Value {
     panic!("{device} was not answered {MOST_CHECK_INS} times");
 }
 
-/// Every device asks once, 64 at a time; answers the devices that were offered the update.
-async fn everyone_asks(world: &Arc<World>, hour: u32, minute: u32) -> BTreeSet<String> {
+/// Every device that has not installed it asks once, 64 at a time; answers the devices that were offered the update.
+async fn everyone_asks(world: &Arc<World>, installed: &BTreeSet<String>, hour: u32, minute: u32) -> BTreeSet<String> {
     let now = at(&format!("2026-01-01T{hour:02}:{minute:02}:00Z"));
+    let installed = Arc::new(installed.clone());
     let clients = (0..CLIENTS).map(|client| {
-        let world = world.clone();
+        let (world, installed) = (world.clone(), installed.clone());
         tokio::spawn(async move {
             let mut offered = Vec::new();
             for number in (client..DEVICES).step_by(CLIENTS) {
                 let device = format!("lamp-{number}");
-                if answer_of(&world, &device, now).await["version"] == "2.0.0" {
+                if !installed.contains(&device) && answer_of(&world, &device, now).await["version"] == "2.0.0" {
                     offered.push(device);
                 }
             }
@@ -101,17 +102,17 @@ async fn sixty_four_clients_never_exceed_a_limit_by_even_one_device() {
         let before = ever.len();
         // The places in flight limit the first round, and the period's rate the second.
         for minute in [10, 30] {
-            let offered = everyone_asks(&world, hour, minute).await;
+            let offered = everyone_asks(&world, &ever, hour, minute).await;
             if hour == 0 && ever.is_empty() {
                 assert_eq!(offered.len() as u64, MAX_IN_FLIGHT);
-                let again = everyone_asks(&world, hour, minute).await;
+                let again = everyone_asks(&world, &ever, hour, minute).await;
                 assert_eq!(again, offered, "asking again gives the same answer and no second slot");
             }
-            ever.extend(offered.clone());
+            ever.extend(offered.iter().cloned());
             assert_eq!(counts(&world).await.0.used, ever.len() as u64, "`used` is the number of claims");
             let now = at(&format!("2026-01-01T{hour:02}:{:02}:00Z", minute + 10));
             for device in &offered {
-                world.report(device, "2.0.0", "INSTALL_SUCCESS", now).await;
+                world.installs(device, "2.0.0", now).await;
             }
             world.count().await;
             assert_eq!(counts(&world).await.0.in_flight, 0);
@@ -122,7 +123,7 @@ async fn sixty_four_clients_never_exceed_a_limit_by_even_one_device() {
     done.store(true, Ordering::Relaxed);
     assert!(watcher.await.unwrap() > 10, "the watcher must have looked on the way");
     assert_eq!(ever.len() as u64, MAX_DEVICES, "and every slot was given");
-    assert_eq!(counts(&world).await.0.succeeded, MAX_DEVICES);
+    assert_eq!(counts(&world).await.0.devices(Count::Proved), MAX_DEVICES);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,7 +138,7 @@ async fn used_is_the_number_of_claims_that_the_store_holds() {
     for number in 0..250 {
         let device = DeviceId::new(format!("lamp-{number}")).unwrap();
         let known = world.store.device(&product, &device, Include::Item, Freshness::Strong).await.unwrap();
-        reserved += known.claims.iter().filter(|(_, claim)| claim.state == ClaimState::Reserved).count() as u64;
+        reserved += known.claims.iter().filter(|(_, claim)| claim.life.holds_place).count() as u64;
     }
     let (counts, _) = counts(&world).await;
     assert_eq!((counts.used, counts.in_flight, reserved), (MAX_IN_FLIGHT, MAX_IN_FLIGHT, MAX_IN_FLIGHT));
@@ -184,7 +185,7 @@ async fn a_limit_below_what_is_in_flight_grants_again_only_once_enough_has_ended
     edit(&world, json!({"max_in_flight": 100}), "2026-01-01T00:02:00Z").await;
     assert_eq!(offers(&world, 150..160, "2026-01-01T00:03:00Z").await, 0);
     for number in 0..60 {
-        world.report(&format!("lamp-{number}"), "2.0.0", "INSTALL_SUCCESS", at("2026-01-01T00:04:00Z")).await;
+        world.installs(&format!("lamp-{number}"), "2.0.0", at("2026-01-01T00:04:00Z")).await;
     }
     world.count().await;
     assert_eq!(offers(&world, 150..160, "2026-01-01T00:05:00Z").await, 0, "the sweep has not split the limit yet");

@@ -496,8 +496,8 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
             json!({"id": "lamp-1", "product": "lamp", "version": "1.1.0", "status": status, "progress": progress});
         assert_eq!(walk.call("report", &[], Body::Good(report), 200).await, json!({"recorded": true}));
     }
-    let report = json!({"id": "lamp-1", "product": "lamp", "update": offer["update"], "status": "INSTALL"});
-    assert_eq!(walk.call("report", &[], Body::Good(report), 200).await["reason"], "succeeded_before");
+    let report = json!({"id": "lamp-1", "product": "lamp", "update": offer["update"], "status": "INSTALL_SUCCESS"});
+    assert_eq!(walk.call("report", &[], Body::Good(report), 200).await["reason"], "said_before");
     let report = json!({"success": "true", "id": "lamp-1", "update": offer["update"]});
     walk.call("reportIoto", &[], Body::Good(report), 200).await;
     assert_eq!(walk.call("check", &[], says("lamp-1", "1.1.0", "eu"), 200).await["reason"], "up_to_date");
@@ -602,6 +602,8 @@ async fn walk_as_hawkbit(walk: &mut Walk) {
         if device == "hawk-1" {
             walk.call("hawkbitFeedback", &names, feedback("closed", "success"), 200).await;
             walk.call("hawkbitFeedback", &names, feedback("closed", "success"), 410).await;
+            let proof = json!({"data": {"sw_version": "1.1.0", "site": {"region": "eu"}}});
+            walk.call("hawkbitConfigData", &["lamp", device], Body::Good(proof), 200).await;
             let poll = walk.call("hawkbitPoll", &["lamp", device], Body::Nothing, 200).await;
             walk.call("hawkbitInstalled", &["lamp", device, &action(&poll, "installedBase")], Body::Nothing, 200).await;
         } else {

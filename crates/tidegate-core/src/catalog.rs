@@ -92,11 +92,12 @@ impl Catalog {
         self.at(self.newer_than(version)).filter(|update| update.id == *id)
     }
 
-    /// `true` if a device must cancel an update that it has started: the update is paused, aborted or withdrawn. Devices
+    /// `true` if a device must cancel an update that it has started: the update is paused, held, aborted or withdrawn. Devices
     /// may finish an update that was completed.
     #[must_use]
     pub fn is_stopped(&self, id: &UpdateId, version: &Version) -> bool {
-        let is_paused = self.find(id, version).is_some_and(|update| update.state == State::Paused);
+        let is_paused =
+            self.find(id, version).is_some_and(|update| matches!(update.state, State::Paused | State::Held));
         is_paused || self.stopped_updates.binary_search(id).is_ok()
     }
 

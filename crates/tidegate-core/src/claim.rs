@@ -5,183 +5,173 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use semver::Version;
 
+use crate::cohort::Cohort;
 use crate::id::UpdateId;
+use crate::life::retry::{History, Next};
+use crate::life::table::Event;
+use crate::life::word::{is_same, said};
+use crate::life::{Effect, Life, Rules, State, to_the_second};
 use crate::objection::NoRoom;
-use crate::status::{Outcome, StatusEffect};
-
-/// Shortest validity of a URL that is useful to a device, in seconds.
-pub const SHORTEST_URL_S: i64 = 60;
-/// Longest time between the end of a URL and the end of its claim: the largest difference of clocks that leaves no
-/// live URL on an expired claim, plus one minute. For a claim shorter than half an hour it is a fifth of the claim.
-const MOST_URL_MARGIN_S: i64 = 360;
-
-/// State of a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ClaimState {
-    /// The device has the offer and has not reported an outcome.
-    Reserved,
-    /// The attempt ended without a reported outcome: the claim expired, or the device released it when the rollout was
-    /// stopped.
-    Expired,
-    /// The device has the update.
-    Succeeded,
-    /// The device reported a failure.
-    Failed,
-}
 
 /// Record of one device in one rollout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
     /// The offered version.
     pub version: Version,
-    /// State of the claim.
-    pub state: ClaimState,
-    /// The claim holds a place in flight of its shard. Only a grant gives a place. It is a field of its own, and does
-    /// not follow from the state.
-    pub holds_place: bool,
+    /// What became of the offer.
+    pub life: Life,
     /// Shard of the latest grant.
     pub shard: u16,
     /// Revision of the device's item at the grant. It is higher at each grant, also after an operator made the service
-    /// forget the claim, so that a late write for an earlier reservation is recognized.
+    /// forget the claim, so that a late write for an earlier grant is recognized.
     pub epoch: u64,
+    /// Number of changes of the claim. A write expects the one that was read.
+    pub revision: u32,
     /// Number of times the update was offered to this device.
     pub attempts: u32,
-    /// Time of the current reservation.
-    pub reserved_at: Timestamp,
-    /// Time at which the current reservation ends.
-    pub expires_at: Timestamp,
-    /// Outcome under which the rollout counts this device. A new attempt keeps it until it has an outcome of its own,
-    /// so that a retry removes no evidence.
-    pub counted: Option<Outcome>,
-    /// The device decided against the update.
-    pub backed_out: bool,
+    /// Number of acknowledgements before the device was first granted the update: the test of the gate that it is in.
+    pub test: u16,
+    /// Bucket of the time of the first grant, for the gate.
+    pub hour: u8,
+    /// The version that the device said at the grant.
+    pub was: String,
+    /// Time at which the attempt ended; `None` while it goes on.
+    pub ended_at: Option<Timestamp>,
+    /// Earlier attempts.
+    pub history: History,
     /// The user gave consent, if the update needs it. The consent is valid for later attempts too.
     pub consented: bool,
 }
 
-/// Effect of a released claim on the device's number of attempts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt {
-    /// The attempt does not count: the device released the claim because the service asked for it.
-    GivenBack,
-    /// The attempt counts: the device released the claim by itself, and could otherwise do so without end.
-    Spent,
+/// The circumstances of a grant.
+#[derive(Debug, Clone, Copy)]
+pub struct Grant<'a> {
+    /// The offered version.
+    pub version: &'a Version,
+    /// The version that the device says.
+    pub was: &'a str,
+    /// The shard that gives the place.
+    pub shard: u16,
+    /// Revision of the device's item after the grant.
+    pub epoch: u64,
+    /// The test of the gate.
+    pub test: u16,
+    /// Bucket of the time.
+    pub hour: u8,
+    /// The time.
+    pub now: Timestamp,
 }
 
 impl Claim {
-    /// The first reservation of a device.
+    /// The claim of a device that is granted the update. `before` is its claim, which must have ended.
     #[must_use]
-    pub fn reserve(version: &Version, shard: u16, epoch: u64, now: Timestamp, expires_at: Timestamp) -> Self {
-        Self {
-            version: version.clone(),
-            state: ClaimState::Reserved,
-            holds_place: true,
-            shard,
-            epoch,
+    pub fn granted(before: Option<&Self>, grant: &Grant<'_>) -> Option<Self> {
+        let life = Life::granted(before.map(|before| &before.life), grant.now)?;
+        let first = Self {
+            version: grant.version.clone(),
+            life,
+            shard: grant.shard,
+            epoch: grant.epoch,
+            revision: 1,
             attempts: 1,
-            reserved_at: now,
-            expires_at,
-            counted: None,
-            backed_out: false,
+            test: grant.test,
+            hour: grant.hour,
+            was: grant.was.to_string(),
+            ended_at: None,
+            history: History::default(),
             consented: false,
+        };
+        Some(match before {
+            None => first,
+            Some(before) => Self {
+                revision: before.revision.saturating_add(1),
+                attempts: before.attempts.saturating_add(1),
+                test: before.test,
+                hour: before.hour,
+                history: before.history.granted_again(before.life.state, before.life.left, grant.now),
+                consented: before.consented,
+                ..first
+            },
+        })
+    }
+
+    /// The state.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.life.state
+    }
+
+    /// Returns true if the device has the offer and may fetch its files.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.life.state == State::Open
+    }
+
+    /// The event of a version that the device says. `all` are the claims of the device: an old version that it was granted
+    /// after this one is where the service brought it back to.
+    #[must_use]
+    pub fn said<'a>(&self, version: &str, all: impl IntoIterator<Item = &'a Self>) -> Event {
+        let is_later = |other: &Self| other.epoch > self.epoch && is_same(&other.version.to_string(), version);
+        match said(version, [self.version.to_string().as_str()], &self.was) {
+            Event::Old if all.into_iter().any(is_later) => Event::Third,
+            event => event,
         }
     }
 
-    /// Latest end of the URLs that are given out for this reservation.
+    /// The claim after an event; `None` if it stays as it is.
     #[must_use]
-    pub fn urls_end_at(&self) -> Timestamp {
-        let length_s = self.expires_at.as_second().saturating_sub(self.reserved_at.as_second());
-        let margin_s = length_s.div_euclid(5).clamp(0, MOST_URL_MARGIN_S);
-        Timestamp::from_second(self.expires_at.as_second().saturating_sub(margin_s)).unwrap_or(self.expires_at)
-    }
-
-    /// `true` if the current reservation is over, or too near its end for a useful URL.
-    #[must_use]
-    pub fn has_lapsed(&self, now: Timestamp) -> bool {
-        self.state != ClaimState::Reserved
-            || self.urls_end_at().as_second().saturating_sub(now.as_second()) < SHORTEST_URL_S
-    }
-
-    /// A new reservation after one that ended. The device was counted against `max_devices` the first time, so only
-    /// `max_in_flight` and the rate are asked again. Any shard may give the place.
-    #[must_use]
-    pub fn reserve_again(&self, shard: u16, epoch: u64, now: Timestamp, expires_at: Timestamp) -> Self {
-        Self { state: ClaimState::Reserved, holds_place: true, shard, epoch, ..self.attempt_again(now, expires_at) }
-    }
-
-    /// The same reservation for longer, after it lapsed without a report. The device still holds its place, so its
-    /// shard and its epoch stay. Its silence until now counts as a time-out.
-    #[must_use]
-    pub fn renew(&self, now: Timestamp, expires_at: Timestamp) -> Self {
-        Self { counted: Some(Outcome::TimedOut), ..self.attempt_again(now, expires_at) }
-    }
-
-    fn attempt_again(&self, now: Timestamp, expires_at: Timestamp) -> Self {
-        Self {
-            attempts: self.attempts.saturating_add(1),
-            reserved_at: now,
-            // A slow clock must not end this reservation before the previous one: a URL of that one may still be live.
-            expires_at: expires_at.max(self.expires_at),
-            ..self.clone()
+    pub fn after(&self, event: Event, rules: &Rules, now: Timestamp) -> Option<Self> {
+        match self.life.after(event, rules, now) {
+            Effect::Ignored | Effect::Heard => None,
+            Effect::Moved(life) => Some(self.with(*life, now)),
         }
     }
 
-    /// The claim after a report. `None` if the report changes nothing.
-    ///
-    /// A success is accepted at any time, because a device that runs the version has the update. A failure is accepted
-    /// once, and not after a success.
+    /// The claim after the device gave the offer back because the service asked for it; `None` if it is not open.
     #[must_use]
-    pub fn settle(&self, effect: StatusEffect) -> Option<Self> {
-        let (state, outcome) = match effect {
-            StatusEffect::Progress => return None,
-            StatusEffect::Succeeded => (ClaimState::Succeeded, Outcome::Succeeded),
-            StatusEffect::Failed | StatusEffect::BackedOut => (ClaimState::Failed, Outcome::Failed),
-        };
-        let is_accepted = match self.state {
-            ClaimState::Reserved | ClaimState::Expired => true,
-            ClaimState::Failed => outcome == Outcome::Succeeded,
-            ClaimState::Succeeded => false,
-        };
-        is_accepted.then(|| self.end(state, outcome, effect == StatusEffect::BackedOut))
+    pub fn called_back(&self, now: Timestamp) -> Option<Self> {
+        self.life.called_back().map(|life| self.with(life, now))
     }
 
-    /// The claim after its reservation expired without a report. `None` if it is not due.
+    /// The claim of a lost device whose place is given to another one. `None` if it holds none, or is not lost.
     #[must_use]
-    pub fn expire(&self, now: Timestamp) -> Option<Self> {
-        let due = self.state == ClaimState::Reserved && self.expires_at <= now;
-        due.then(|| self.end(ClaimState::Expired, Outcome::TimedOut, false))
-    }
-
-    /// The claim after the device released it before the installation. `None` if nothing is reserved.
-    ///
-    /// A released claim has no outcome: the place in flight becomes free, and no counter of outcomes changes. The
-    /// outcome of an earlier attempt stays.
-    #[must_use]
-    pub fn let_go(&self, attempt: Attempt) -> Option<Self> {
-        let attempts = match attempt {
-            Attempt::GivenBack => self.attempts.saturating_sub(1),
-            Attempt::Spent => self.attempts,
-        };
-        let gone = || Self { state: ClaimState::Expired, holds_place: false, attempts, ..self.clone() };
-        (self.state == ClaimState::Reserved).then(gone)
+    pub fn without_place(&self) -> Option<Self> {
+        let revision = self.revision.saturating_add(1);
+        self.life.without_place().map(|life| Self { life, revision, ..self.clone() })
     }
 
     /// The claim after the user gave consent. `None` if no consent is expected.
     #[must_use]
     pub fn consent(&self) -> Option<Self> {
-        let waits = self.state == ClaimState::Reserved && !self.consented;
-        waits.then(|| Self { consented: true, ..self.clone() })
+        let waits = self.is_open() && !self.consented;
+        let revision = self.revision.saturating_add(1);
+        waits.then(|| Self { consented: true, revision, ..self.clone() })
     }
 
-    fn end(&self, state: ClaimState, outcome: Outcome, backed_out: bool) -> Self {
-        Self {
-            state,
-            holds_place: false,
-            counted: Some(outcome),
-            backed_out: self.backed_out || backed_out,
-            ..self.clone()
-        }
+    /// The next attempt of the device; `None` if this one has not ended.
+    #[must_use]
+    pub fn next(&self, max_attempts: u32, cohort: Cohort) -> Option<Next> {
+        let ended_at = self.ended_at.unwrap_or(self.life.granted_at);
+        self.history.next(self.life.state, self.life.left, ended_at, max_attempts, spread(cohort))
     }
+
+    fn with(&self, life: Life, now: Timestamp) -> Self {
+        let ended_at = match life.state.has_ended() {
+            true if life.state == self.life.state => self.ended_at,
+            true => Some(to_the_second(now)),
+            false => None,
+        };
+        let history = match life.state == self.life.state {
+            true => self.history.clone(),
+            false => self.history.with(life.state, now),
+        };
+        Self { life, ended_at, history, revision: self.revision.saturating_add(1), ..self.clone() }
+    }
+}
+
+/// A fixed number of the device from -200 to 200.
+fn spread(cohort: Cohort) -> i64 {
+    i64::from(cohort.place()).rem_euclid(401).saturating_sub(200)
 }
 
 /// Claims of one device, the rollouts that had no room for it a moment ago, and those that were stopped.
@@ -231,6 +221,12 @@ impl Claims {
         self.claims.iter()
     }
 
+    /// Returns true if the device holds a place.
+    #[must_use]
+    pub fn holds_place(&self) -> bool {
+        self.claims.values().any(|claim| claim.life.holds_place)
+    }
+
     /// Replaces the claim on an update by a newer one.
     pub fn record(&mut self, update: UpdateId, claim: Claim) {
         self.no_room.remove(&update);
@@ -252,103 +248,58 @@ impl Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::count::Sums;
+    use crate::life::Bucket;
 
-    fn moment(text: &str) -> Timestamp {
-        text.parse().unwrap()
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
     }
 
-    fn reserved() -> Claim {
-        let version = Version::new(2, 0, 0);
-        Claim::reserve(&version, 0, 1, moment("2026-01-01T00:00:00Z"), moment("2026-01-02T00:00:00Z"))
+    fn grant(epoch: u64, second: i64) -> Grant<'static> {
+        static VERSION: Version = Version::new(2, 0, 0);
+        Grant { version: &VERSION, was: "1.0.0", shard: 3, epoch, test: 0, hour: 2, now: at(second) }
     }
 
-    fn apply(steps: &[&str]) -> (Vec<&'static str>, [i64; 4]) {
-        let (mut claim, mut sums, mut log) = (reserved(), Sums::default(), Vec::new());
-        sums.count(None, Some(&claim));
-        let (late, later) = (moment("2026-01-03T00:00:00Z"), moment("2026-01-04T00:00:00Z"));
-        for step in steps {
-            let next = match *step {
-                "success" => claim.settle(StatusEffect::Succeeded),
-                "failure" => claim.settle(StatusEffect::Failed),
-                "expiry" => claim.expire(late),
-                "let go" => claim.let_go(Attempt::GivenBack),
-                "again" => Some(claim.reserve_again(3, claim.epoch + 4, late, later)),
-                "renewal" => Some(claim.renew(late, later)),
-                other => panic!("{other}"),
-            };
-            log.push(if next.is_some() { "moved" } else { "ignored" });
-            if let Some(after) = next {
-                sums.count(Some(&claim), Some(&after));
-                claim = after;
-                // A new attempt moves expires_at past `late`; bring it back so that it can expire too.
-                claim.expires_at = claim.expires_at.min(late);
-            }
-        }
-        let held = i64::try_from(sums.granted_in_all() - sums.released_in_all()).unwrap();
-        (log, [held, sums.succeeded, sums.failed, sums.timed_out])
-    }
-
-    fn check(steps: &[&str], expected_log: &[&str], expected: [i64; 4]) {
-        let (log, total) = apply(steps);
-        assert_eq!(log, expected_log, "{steps:?}");
-        assert_eq!(total, expected, "{steps:?}: in flight, succeeded, failed, timed out");
+    fn rules() -> Rules {
+        Rules::new(Some(at(0)), 90 * 3600)
     }
 
     #[test]
-    fn every_outcome_counts_once() {
-        check(&["success"], &["moved"], [0, 1, 0, 0]);
-        check(&["success", "success"], &["moved", "ignored"], [0, 1, 0, 0]);
-        check(&["success", "failure"], &["moved", "ignored"], [0, 1, 0, 0]);
-        check(&["failure", "failure"], &["moved", "ignored"], [0, 0, 1, 0]);
-        check(&["expiry", "expiry"], &["moved", "ignored"], [0, 0, 0, 1]);
+    fn another_grant_keeps_the_test_the_consent_and_the_evidence() {
+        let first = Claim::granted(None, &grant(1, 0)).unwrap().consent().unwrap();
+        assert_eq!(Claim::granted(Some(&first), &grant(2, 10)), None, "it has not ended");
+        let failed = first.after(Event::Failure, &rules(), at(5)).unwrap();
+        assert_eq!((failed.ended_at, failed.history.failed_at.as_slice()), (Some(at(5)), &[at(5)][..]));
+        let again = Claim::granted(Some(&failed), &Grant { test: 7, hour: 9, shard: 1, ..grant(4, 4000) }).unwrap();
+        assert_eq!((again.attempts, again.epoch, again.shard, again.test, again.hour), (2, 4, 1, 0, 2));
+        assert_eq!((again.life.bucket, again.ended_at, again.consented), (Some(Bucket::Failed), None, true));
+        assert_eq!(again.history, failed.history);
     }
 
     #[test]
-    fn a_late_report_moves_the_count_and_success_is_believed_at_any_time() {
-        check(&["expiry", "success"], &["moved", "moved"], [0, 1, 0, 0]);
-        check(&["expiry", "failure"], &["moved", "moved"], [0, 0, 1, 0]);
-        check(&["failure", "success"], &["moved", "moved"], [0, 1, 0, 0]);
+    fn what_a_device_says_moves_its_claim() {
+        let claim = Claim::granted(None, &grant(1, 0)).unwrap();
+        assert_eq!(
+            ["2.0.0+b", "1.0.0", "2.0.1"].map(|version| claim.said(version, [&claim])),
+            [Event::Expected, Event::Old, Event::Third]
+        );
+        let back = Claim { version: Version::new(1, 0, 0), epoch: 2, was: "2.0.0".into(), ..claim.clone() };
+        assert_eq!(claim.said("1.0.0", [&claim, &back]), Event::Third, "the service brought it back");
+        assert_eq!(back.said("1.0.0", [&claim, &back]), Event::Expected);
+        assert_eq!(claim.after(Event::Old, &rules(), at(60)), None);
+        let proved = claim.after(Event::Expected, &rules(), at(60)).unwrap();
+        assert_eq!((proved.state(), proved.ended_at), (State::Proved, None));
+        assert_eq!(proved.consent(), None);
     }
 
     #[test]
-    fn a_release_frees_the_place_and_counts_no_outcome() {
-        check(&["let go"], &["moved"], [0, 0, 0, 0]);
-        check(&["let go", "let go"], &["moved", "ignored"], [0, 0, 0, 0]);
-        check(&["let go", "expiry"], &["moved", "ignored"], [0, 0, 0, 0]);
-        check(&["let go", "success"], &["moved", "moved"], [0, 1, 0, 0]);
-        check(&["success", "let go"], &["moved", "ignored"], [0, 1, 0, 0]);
-        check(&["failure", "again", "let go"], &["moved", "moved", "moved"], [0, 0, 1, 0]);
-        check(&["let go", "again", "failure"], &["moved", "moved", "moved"], [0, 0, 1, 0]);
-        let gone = reserved().let_go(Attempt::GivenBack).unwrap();
-        assert_eq!((gone.attempts, gone.epoch), (0, 1));
-        assert_eq!(reserved().let_go(Attempt::Spent).unwrap().attempts, 1);
-    }
-
-    #[test]
-    fn a_second_attempt_keeps_the_first_outcome_until_it_has_its_own() {
-        check(&["failure", "again"], &["moved", "moved"], [1, 0, 1, 0]);
-        check(&["failure", "again", "success"], &["moved", "moved", "moved"], [0, 1, 0, 0]);
-        check(&["failure", "again", "expiry"], &["moved", "moved", "moved"], [0, 0, 0, 1]);
-        check(&["renewal"], &["moved"], [1, 0, 0, 1]);
-        check(&["renewal", "success"], &["moved", "moved"], [0, 1, 0, 0]);
-    }
-
-    #[test]
-    fn a_renewed_reservation_never_ends_before_the_one_before_it() {
-        let (late, sooner) = (moment("2026-01-01T12:00:00Z"), moment("2026-01-01T13:00:00Z"));
-        let renewed = reserved().renew(late, sooner);
-        assert_eq!(renewed.expires_at, reserved().expires_at);
-        assert_eq!((renewed.shard, renewed.epoch, renewed.holds_place), (0, 1, true), "it keeps its place");
-        assert_eq!(reserved().reserve_again(1, 2, late, sooner).expires_at, reserved().expires_at);
-    }
-
-    #[test]
-    fn a_claim_lapses_when_a_url_would_come_too_near_its_end() {
-        assert_eq!(reserved().urls_end_at(), moment("2026-01-01T23:54:00Z"));
-        assert!(!reserved().has_lapsed(moment("2026-01-01T23:53:00Z")));
-        assert!(reserved().has_lapsed(moment("2026-01-01T23:53:01Z")));
-        let short = Claim { expires_at: moment("2026-01-01T00:05:00Z"), ..reserved() };
-        assert_eq!(short.urls_end_at(), moment("2026-01-01T00:04:00Z"));
+    fn a_device_that_was_called_back_may_come_at_once_and_one_that_gave_back_waits() {
+        let claim = Claim::granted(None, &grant(1, 0)).unwrap();
+        let cohort = Cohort::of(&UpdateId::new("u").unwrap(), &crate::DeviceId::new("d").unwrap());
+        let called = claim.called_back(at(9)).unwrap();
+        assert_eq!(called.next(3, cohort), Some(Next::At(at(9))));
+        let gave = claim.after(Event::GivenBack, &rules(), at(9)).unwrap();
+        assert!(matches!(gave.next(3, cohort), Some(Next::At(next)) if next > at(9 + 19 * 3600)));
+        assert_eq!(called.called_back(at(10)), None);
+        assert_eq!(claim.next(3, cohort), None);
     }
 }

@@ -3,22 +3,81 @@
 //! The function `count` reads every change of a device from the table's stream and adds it to [`Sums`]. So every count
 //! of claims is a sum of [`part`] over the devices, and none is changed by the request that ends a claim.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::claim::Claim;
+use crate::gate::{HOURS, Outcomes};
+use crate::life::{Bucket, State};
 use crate::shard::Shard;
-use crate::status::Outcome;
 
 /// Most grants of a shard that have not been counted and judged, also without a limit in flight.
 pub const MOST_UNJUDGED: u64 = 1000;
 
+macro_rules! counts {
+    ($($count:ident $name:literal $what:literal),+ $(,)?) => {
+        /// One count of a rollout's devices. A device is in several of them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Count { $(#[doc = $what] $count),+ }
+
+        impl Count {
+            /// Every count.
+            pub const ALL: &[Self] = &[$(Self::$count),+];
+
+            /// Name in storage and in the API.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$count => $name),+ }
+            }
+        }
+
+        const KINDS: usize = [$(Count::$count),+].len();
+    };
+}
+
+counts! {
+    Granted        "granted"         "Devices that were granted the update.",
+    Installed      "installed"       "Devices that said success, and have not shown it.",
+    Proved         "proved"          "Devices that said the new version.",
+    Failed         "failed"          "Devices that said that the installation failed.",
+    Reverted       "reverted"        "Devices that fell back after a success.",
+    Lost           "lost"            "Devices that are overdue.",
+    NotTaken       "not_taken"       "Devices that did not apply the update in time.",
+    TransferFailed "transfer_failed" "Devices that could not fetch the files.",
+    Declined       "declined"        "Devices that said no.",
+    Left           "left"            "Devices that went elsewhere.",
+    Voided         "voided"          "Devices that an operator struck as witnesses.",
+    Soaked         "soaked"          "Devices that are well for long.",
+    Mature         "mature"          "Devices that are well for longer than a dead one would stay unnoticed.",
+    GivenOn        "given_on"        "Lost devices whose place was given to another one.",
+}
+
+impl Count {
+    /// The count of a bucket.
+    #[must_use]
+    pub fn of(bucket: Bucket) -> Self {
+        match bucket {
+            Bucket::Proved => Self::Proved,
+            Bucket::Failed => Self::Failed,
+            Bucket::Reverted => Self::Reverted,
+            Bucket::Lost => Self::Lost,
+            Bucket::NotTaken => Self::NotTaken,
+            Bucket::TransferFailed => Self::TransferFailed,
+            Bucket::Declined => Self::Declined,
+            Bucket::Left => Self::Left,
+            Bucket::Voided => Self::Voided,
+        }
+    }
+}
+
 /// Contribution of a claim to the counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Part {
     /// The place that it holds.
     pub place: Option<Place>,
-    /// The outcome under which its device is counted.
-    pub bucket: Option<Outcome>,
+    /// The counts in which its device is, each with the test of the gate.
+    pub counts: BTreeSet<(u16, Count)>,
+    /// The bucket of the time of the first grant.
+    pub hour: u8,
 }
 
 /// A place in flight: the shard that gave it, and the epoch of the claim that holds it.
@@ -33,8 +92,20 @@ pub struct Place {
 /// Contribution of `claim` to the counts. Every count of claims follows from this function.
 #[must_use]
 pub fn part(claim: &Claim) -> Part {
+    let life = &claim.life;
     let place = Place { shard: claim.shard, epoch: claim.epoch };
-    Part { place: claim.holds_place.then_some(place), bucket: claim.counted }
+    let is_given_on =
+        life.state == State::Lost && !life.holds_place && life.lost_from.is_some_and(|from| from != State::Proved);
+    let marks = [
+        (true, Count::Granted),
+        (life.state == State::Installed, Count::Installed),
+        (life.soaked, Count::Soaked),
+        (life.mature, Count::Mature),
+        (is_given_on, Count::GivenOn),
+    ];
+    let marks = marks.into_iter().filter(|(is_in, _)| *is_in).map(|(_, count)| count);
+    let counts = marks.chain(life.bucket.map(Count::of)).map(|count| (claim.test, count)).collect();
+    Part { place: life.holds_place.then_some(place), counts, hour: claim.hour }
 }
 
 /// Sums over the claims of a rollout, or over the changes in one batch of the stream.
@@ -48,12 +119,12 @@ pub struct Sums {
     pub granted: BTreeMap<u16, u64>,
     /// Places that were released, by the shard that gave them.
     pub released: BTreeMap<u16, u64>,
-    /// Devices whose latest outcome is a success. It is negative for a moment while a stream shard is split.
-    pub succeeded: i64,
-    /// Devices whose latest outcome is a failure.
-    pub failed: i64,
-    /// Devices whose latest outcome is a time-out.
-    pub timed_out: i64,
+    /// Devices in each count, by test. A number is negative for a moment while a stream shard is split.
+    pub devices: BTreeMap<(u16, Count), i64>,
+    /// Devices by test and by the bucket of the time of their first grant.
+    pub granted_in: BTreeMap<(u16, u8), i64>,
+    /// Lost devices by the same.
+    pub lost_in: BTreeMap<(u16, u8), i64>,
 }
 
 impl Sums {
@@ -69,20 +140,16 @@ impl Sums {
                 add(&mut self.granted, place.shard, 1);
             }
         }
-        if before.bucket != after.bucket {
-            self.move_outcome(before.bucket, -1);
-            self.move_outcome(after.bucket, 1);
+        for (part, by) in [(&before, -1), (&after, 1)] {
+            for (test, count) in &part.counts {
+                plus(&mut self.devices, (*test, *count), by);
+                match count {
+                    Count::Granted => plus(&mut self.granted_in, (*test, part.hour), by),
+                    Count::Lost => plus(&mut self.lost_in, (*test, part.hour), by),
+                    _ => {}
+                }
+            }
         }
-    }
-
-    fn move_outcome(&mut self, outcome: Option<Outcome>, by: i64) {
-        let counter = match outcome {
-            Some(Outcome::Succeeded) => &mut self.succeeded,
-            Some(Outcome::Failed) => &mut self.failed,
-            Some(Outcome::TimedOut) => &mut self.timed_out,
-            None => return,
-        };
-        *counter = counter.saturating_add(by);
     }
 
     /// Adds other sums.
@@ -93,15 +160,52 @@ impl Sums {
         for (shard, count) in &other.released {
             add(&mut self.released, *shard, *count);
         }
-        self.succeeded = self.succeeded.saturating_add(other.succeeded);
-        self.failed = self.failed.saturating_add(other.failed);
-        self.timed_out = self.timed_out.saturating_add(other.timed_out);
+        for (key, count) in &other.devices {
+            plus(&mut self.devices, *key, *count);
+        }
+        for (key, count) in &other.granted_in {
+            plus(&mut self.granted_in, *key, *count);
+        }
+        for (key, count) in &other.lost_in {
+            plus(&mut self.lost_in, *key, *count);
+        }
     }
 
     /// Returns true if nothing was counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Devices in a count, of all tests.
+    #[must_use]
+    pub fn devices(&self, count: Count) -> i64 {
+        let of = self.devices.iter().filter(|((_, of), _)| *of == count);
+        of.fold(0, |sum, (_, devices)| sum.saturating_add(*devices))
+    }
+
+    /// The outcomes of one test of the gate.
+    #[must_use]
+    pub fn outcomes(&self, test: u16) -> Outcomes {
+        let of = |count| self.devices.get(&(test, count)).copied().unwrap_or(0);
+        let no_trial = Bucket::ALL.into_iter().filter(|bucket| bucket.is_no_trial()).map(Count::of).map(of);
+        let by_hour = |counts: &BTreeMap<(u16, u8), i64>| {
+            let mut hours = [0; HOURS];
+            for (hour, devices) in (0..).zip(&mut hours) {
+                *devices = counts.get(&(test, hour)).copied().unwrap_or(0);
+            }
+            hours
+        };
+        Outcomes {
+            granted: of(Count::Granted),
+            failed: of(Count::Failed),
+            reverted: of(Count::Reverted),
+            lost: of(Count::Lost),
+            not_taken: of(Count::NotTaken),
+            no_trial: no_trial.fold(0, i64::saturating_add),
+            granted_in: by_hour(&self.granted_in),
+            lost_in: by_hour(&self.lost_in),
+        }
     }
 
     /// Places of `shard` that were released.
@@ -142,6 +246,21 @@ fn add(counts: &mut BTreeMap<u16, u64>, shard: u16, by: u64) {
     *count = count.saturating_add(by);
 }
 
+/// Adds to a number that may be negative. A zero is left out, so that equal sums are equal.
+fn plus<K: Ord>(counts: &mut BTreeMap<K, i64>, key: K, by: i64) {
+    use std::collections::btree_map::Entry;
+    match counts.entry(key) {
+        Entry::Vacant(vacant) if by != 0 => drop(vacant.insert(by)),
+        Entry::Vacant(_) => {}
+        Entry::Occupied(mut count) => {
+            *count.get_mut() = count.get().saturating_add(by);
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
 /// Counters of a rollout at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
@@ -149,43 +268,44 @@ pub struct Counts {
     pub used: u64,
     /// Number of places that are held, or whose release was not counted yet.
     pub in_flight: u64,
-    /// Number of devices whose latest outcome is a success.
-    pub succeeded: u64,
-    /// Number of devices whose latest outcome is a failure.
-    pub failed: u64,
-    /// Number of devices whose latest outcome is a time-out.
-    pub timed_out: u64,
+    devices: [u64; KINDS],
 }
 
 impl Counts {
     /// The counters that follow from the shards of a rollout and from the sums over its claims.
     #[must_use]
     pub fn of(shards: &[Option<Shard>], sums: &Sums) -> Self {
+        let mut counts = Self::default();
+        for (devices, count) in counts.devices.iter_mut().zip(Count::ALL) {
+            *devices = u64::try_from(sums.devices(*count)).unwrap_or(0);
+        }
         let held = (0..).zip(shards).map(|(number, shard)| Held::of(number, shard.as_ref(), sums));
-        let devices = |count: i64| u64::try_from(count).unwrap_or(0);
-        let none = Self {
-            succeeded: devices(sums.succeeded),
-            failed: devices(sums.failed),
-            timed_out: devices(sums.timed_out),
-            ..Self::default()
-        };
-        held.fold(none, |counts, held| Self {
+        held.fold(counts, |counts, held| Self {
             used: counts.used.saturating_add(held.used),
             in_flight: counts.in_flight.saturating_add(held.in_flight),
             ..counts
         })
     }
 
+    /// Devices in a count.
+    #[must_use]
+    pub fn devices(&self, count: Count) -> u64 {
+        let counts = Count::ALL.iter().zip(self.devices);
+        counts.filter(|(of, _)| **of == count).map(|(_, devices)| devices).sum()
+    }
+
     /// Sum of the counters of several rollouts.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
-        Self {
+        let mut sum = Self {
             used: self.used.saturating_add(other.used),
             in_flight: self.in_flight.saturating_add(other.in_flight),
-            succeeded: self.succeeded.saturating_add(other.succeeded),
-            failed: self.failed.saturating_add(other.failed),
-            timed_out: self.timed_out.saturating_add(other.timed_out),
+            devices: self.devices,
+        };
+        for (devices, more) in sum.devices.iter_mut().zip(other.devices) {
+            *devices = devices.saturating_add(more);
         }
+        sum
     }
 }
 
@@ -225,29 +345,42 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claim::Grant;
+    use crate::life::Rules;
+    use crate::life::table::Event;
     use jiff::Timestamp;
     use semver::Version;
 
-    fn claim(shard: u16, epoch: u64, holds_place: bool) -> Claim {
-        let now = Timestamp::UNIX_EPOCH;
-        Claim { holds_place, ..Claim::reserve(&Version::new(2, 0, 0), shard, epoch, now, now) }
+    fn granted(before: Option<&Claim>, shard: u16, epoch: u64) -> Claim {
+        let version = Version::new(2, 0, 0);
+        let (was, now) = ("1.0.0", Timestamp::UNIX_EPOCH);
+        Claim::granted(before, &Grant { version: &version, was, shard, epoch, test: 1, hour: 4, now }).unwrap()
+    }
+
+    fn after(claim: &Claim, event: Event) -> Claim {
+        claim.after(event, &Rules::new(None, 0), Timestamp::UNIX_EPOCH).unwrap()
     }
 
     #[test]
     fn a_place_is_released_on_the_shard_that_gave_it() {
         let mut sums = Sums::default();
-        sums.count(None, Some(&claim(0, 1, true)));
-        sums.count(Some(&claim(0, 1, true)), Some(&claim(0, 1, false)));
-        sums.count(Some(&claim(0, 1, false)), Some(&claim(5, 4, true)));
+        let first = granted(None, 0, 1);
+        sums.count(None, Some(&first));
+        let failed = after(&first, Event::Failure);
+        sums.count(Some(&first), Some(&failed));
+        let second = granted(Some(&failed), 5, 4);
+        sums.count(Some(&failed), Some(&second));
         assert_eq!((sums.released(0), sums.granted(0), sums.released(5), sums.granted(5)), (1, 1, 0, 1));
-        sums.count(Some(&claim(5, 4, true)), None);
+        sums.count(Some(&second), None);
         assert_eq!(sums.released(5), 1, "a claim that is forgotten releases its place");
+        assert_eq!((sums.devices.len(), sums.granted_in.len()), (0, 0), "and is in no count");
     }
 
     #[test]
-    fn a_change_without_a_new_place_or_outcome_counts_nothing() {
+    fn a_change_without_a_new_place_or_bucket_counts_nothing() {
         let mut sums = Sums::default();
-        sums.count(Some(&claim(3, 7, true)), Some(&claim(3, 7, true)));
+        let claim = granted(None, 3, 7);
+        sums.count(Some(&claim), Some(&Claim { consented: true, ..claim.clone() }));
         assert!(sums.is_empty());
     }
 
@@ -256,10 +389,35 @@ mod tests {
         let mut sums = Sums::default();
         assert_eq!((sums.ceiling(0, 10), sums.ceiling(0, crate::limits::UNLIMITED)), (10, MOST_UNJUDGED));
         for epoch in 0..4 {
-            sums.count(None, Some(&claim(0, epoch, true)));
+            sums.count(None, Some(&granted(None, 0, epoch)));
         }
         assert_eq!((sums.ceiling(0, 10), sums.ceiling(0, crate::limits::UNLIMITED)), (10, 4 + MOST_UNJUDGED));
-        sums.count(Some(&claim(0, 0, true)), Some(&claim(0, 0, false)));
+        let first = granted(None, 0, 0);
+        sums.count(Some(&first), Some(&after(&first, Event::Declined)));
         assert_eq!(sums.ceiling(0, 10), 11);
+    }
+
+    #[test]
+    fn the_outcomes_of_a_test_are_those_of_its_devices() {
+        let mut sums = Sums::default();
+        for (event, test) in [(Event::Failure, 1), (Event::Due, 1), (Event::Transfer, 1), (Event::Failure, 2)] {
+            let claim = after(&granted(None, 0, 1), event);
+            sums.count(None, Some(&Claim { test, ..claim }));
+        }
+        let outcomes = sums.outcomes(1);
+        assert_eq!((outcomes.granted, outcomes.failed, outcomes.lost, outcomes.no_trial), (3, 1, 1, 1));
+        assert_eq!((outcomes.granted_in[4], outcomes.lost_in[4], outcomes.trials()), (3, 1, 2));
+        assert_eq!((sums.devices(Count::Failed), sums.outcomes(3)), (2, Outcomes::default()));
+        let counts = Counts::of(&[], &sums);
+        assert_eq!((counts.devices(Count::Failed), counts.devices(Count::TransferFailed)), (2, 1));
+    }
+
+    #[test]
+    fn a_lost_device_without_its_place_is_given_on() {
+        let lost = after(&granted(None, 0, 1), Event::Due);
+        let is_given_on = |claim: &Claim| part(claim).counts.contains(&(1, Count::GivenOn));
+        assert!(!is_given_on(&lost) && is_given_on(&lost.without_place().unwrap()));
+        let proved = after(&after(&granted(None, 0, 1), Event::Expected), Event::Due);
+        assert!(!is_given_on(&proved), "a proved device has none to give");
     }
 }

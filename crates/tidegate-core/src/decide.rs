@@ -5,8 +5,11 @@ use std::cell::LazyCell;
 use jiff::Timestamp;
 
 use crate::catalog::Catalog;
-use crate::claim::{Claim, ClaimState, Claims};
+use crate::claim::{Claim, Claims};
+use crate::cohort::Cohort;
 use crate::device::Device;
+use crate::life::retry::Next;
+use crate::life::{Left, State as Life};
 use crate::lifecycle::State;
 use crate::objection::{Cure, Objection, ObjectionCode};
 use crate::policy::{Candidate, Doubt, Facts, Truth};
@@ -38,12 +41,12 @@ pub struct Offer<'a> {
 /// Status of a device's claim on an update.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClaimStatus {
-    /// There is no claim. One must be reserved before the answer.
+    /// There is no claim. One must be granted before the answer.
     Unclaimed,
-    /// The claim is live. The answer is the same as before, and nothing is reserved.
+    /// The claim is open. The answer is the same as before, and nothing is granted.
     Held(Claim),
-    /// The claim lapsed. It must be reserved again before the answer.
-    Lapsed(Claim),
+    /// The claim has ended, and another attempt may follow. It must be granted before the answer.
+    Ended(Claim),
 }
 
 impl ClaimStatus {
@@ -53,8 +56,7 @@ impl ClaimStatus {
         match self {
             Self::Unclaimed => Some(Grant::First),
             Self::Held(_) => None,
-            Self::Lapsed(claim) if claim.holds_place => Some(Grant::Renewed),
-            Self::Lapsed(_) => Some(Grant::Again),
+            Self::Ended(_) => Some(Grant::Again),
         }
     }
 }
@@ -179,8 +181,13 @@ fn admit(
     let place = || cohort.place();
     let candidate = Candidate { new_version: &update.version, cohort: &place };
     targets(update, facts, &candidate)?;
-    let claim_status = claim_status(update, claims, now)?;
-    is_live(update)?;
+    is_not_over(update, now)?;
+    let claim_status = claim_status(update, &|| *cohort, claims, now)?;
+    match update.state {
+        State::Paused => return Err(Objection::Paused),
+        State::Held => return Err(Objection::Held { why: update.reason.clone() }),
+        State::Draft | State::Active | State::Completed | State::Aborted | State::Withdrawn => {}
+    }
     // Also a device that holds a claim gets nothing from a stopped rollout.
     if claims.is_halted(&update.id) {
         return Err(Objection::Paused);
@@ -199,26 +206,44 @@ fn targets(update: &Update, facts: &Facts<'_>, candidate: &Candidate<'_>) -> Res
     }
 }
 
-/// A device that installed the update and runs another version went back. It is not offered the update again.
-fn claim_status(update: &Update, claims: &Claims, now: Timestamp) -> Result<ClaimStatus, Objection> {
+/// What an earlier offer of the update means for another one.
+fn claim_status(
+    update: &Update,
+    cohort: &dyn Fn() -> Cohort,
+    claims: &Claims,
+    now: Timestamp,
+) -> Result<ClaimStatus, Objection> {
     let Some(claim) = claims.on(&update.id) else {
         return Ok(ClaimStatus::Unclaimed);
     };
-    let backed_out = claim.backed_out || claim.state == ClaimState::Succeeded;
-    let is_spent = claim.has_lapsed(now) && claim.attempts >= update.rollout.max_attempts;
-    if backed_out || is_spent {
-        return Err(Objection::RejectedBefore { attempts: claim.attempts, backed_out });
+    if claim.is_open() {
+        return Ok(ClaimStatus::Held(claim.clone()));
     }
-    Ok(if claim.has_lapsed(now) { ClaimStatus::Lapsed(claim.clone()) } else { ClaimStatus::Held(claim.clone()) })
+    let next = claim.next(update.rollout.max_attempts, cohort());
+    if next.and_then(Next::opens_at).is_some_and(|opens_at| opens_at <= now) {
+        return Ok(ClaimStatus::Ended(claim.clone()));
+    }
+    Err(match next {
+        Some(Next::At(opens_at)) => Objection::RetryLater { opens_at: Some(opens_at) },
+        Some(Next::FailedBefore(opens_at)) => Objection::FailedBefore { attempts: claim.attempts, opens_at },
+        Some(Next::KeepsLeaving(opens_at)) => Objection::KeepsLeaving { opens_at },
+        Some(Next::Never) if claim.life.left == Some(Left::ClonedId) => Objection::ClonedId,
+        Some(Next::Never) if claim.state() == Life::Declined => Objection::Declined,
+        Some(Next::Never) => Objection::Reverted,
+        // The device said success, or a later check-in writes what it says now.
+        None => Objection::RetryLater { opens_at: None },
+    })
 }
 
-fn is_live(update: &Update) -> Result<(), Objection> {
+fn is_not_over(update: &Update, now: Timestamp) -> Result<(), Objection> {
     match update.state {
-        State::Active => Ok(()),
-        State::Paused => Err(Objection::Paused),
         State::Aborted => Err(Objection::Aborted { why: update.reason.clone() }),
         // Nobody was offered a draft; the other rollouts are over.
         State::Draft | State::Completed | State::Withdrawn => Err(Objection::Ended { at: None }),
+        State::Active | State::Paused | State::Held => match update.rollout.ends_at {
+            Some(at) if now >= at => Err(Objection::Ended { at: Some(at) }),
+            _ => Ok(()),
+        },
     }
 }
 

@@ -8,10 +8,10 @@
 //!
 //! Silence has no such bound, because it has common causes: weekends, holidays, networks. A control group, which is not
 //! offered the update, is silent for the same causes, and raises what is tolerated.
-//!
-//! The service still works with the [`HealthGate`](crate::health::HealthGate). This module is what replaces it.
 
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 /// Evidence at which a channel holds: one over the chance of a false hold.
 pub const THRESHOLD: f64 = 200.0;
@@ -86,7 +86,7 @@ impl Control {
 }
 
 /// Rule of the gate.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Gate {
     /// Share of devices that may fail or fall back, in percent.
     pub tolerated_failed_percent: f64,
@@ -96,6 +96,16 @@ pub struct Gate {
     pub tolerated_not_taken_percent: f64,
     /// Least number of devices in a channel that holds. Two liars must not hold a campaign.
     pub min_failures: u64,
+}
+
+/// Number of a gate that is out of its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // the fields of `Gate`
+pub enum GateError {
+    #[error("health.{name} must be within 0.01 and 40")]
+    Tolerated { name: &'static str },
+    #[error("health.min_failures must be at least 1")]
+    MinFailures,
 }
 
 impl Default for Gate {
@@ -152,6 +162,23 @@ impl Judgement {
     pub fn hold(&self) -> Option<&Channel> {
         self.channels.iter().find(|channel| channel.holds)
     }
+
+    /// The channel that holds, or else the one with the most evidence.
+    #[must_use]
+    pub fn strongest(&self) -> &Channel {
+        let [first, ..] = &self.channels;
+        let most = self.channels.iter().fold(first, |most, channel| match channel.evidence > most.evidence {
+            true => channel,
+            false => most,
+        });
+        self.hold().unwrap_or(most)
+    }
+}
+
+impl fmt::Display for Judgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.strongest().fmt(f)
+    }
 }
 
 impl Channel {
@@ -186,6 +213,26 @@ impl fmt::Display for Channel {
 }
 
 impl Gate {
+    /// Checks the range of each number.
+    ///
+    /// # Errors
+    /// The first number out of its range.
+    pub fn validate(&self) -> Result<(), GateError> {
+        for (name, percent) in [
+            ("tolerated_failed_percent", self.tolerated_failed_percent),
+            ("tolerated_lost_percent", self.tolerated_lost_percent),
+            ("tolerated_not_taken_percent", self.tolerated_not_taken_percent),
+        ] {
+            if !(0.01..=100.0 * TOO_MUCH).contains(&percent) {
+                return Err(GateError::Tolerated { name });
+            }
+        }
+        if self.min_failures == 0 {
+            return Err(GateError::MinFailures);
+        }
+        Ok(())
+    }
+
     /// Judges the outcomes of the present test.
     #[must_use]
     pub fn judge(&self, outcomes: &Outcomes, control: Option<&Control>) -> Judgement {

@@ -13,6 +13,8 @@ pub const IDLE_S: u32 = 24 * 3600;
 pub const OFFERED_S: u32 = 3600;
 /// A quarter of an hour: places in flight become free as devices report.
 pub const CROWDED_S: u32 = 900;
+/// Ten minutes: a device that said success is to show soon what it runs.
+pub const UNPROVED_S: u32 = 600;
 /// Ten seconds: other requests write the same records only for a moment.
 pub const BUSY_S: u32 = 10;
 /// A minute: no answer asks a device to come back sooner, except after contention.
@@ -65,7 +67,7 @@ pub fn check_again_after_s(device: &Device, decision: &Decision<'_>, now: Timest
     }
     let opens_in = decision.may_change_at().map(|at| at.as_second().saturating_sub(now.as_second()).max(0));
     let opens_in = opens_in.map(|seconds| u32::try_from(seconds).unwrap_or(IDLE_S));
-    let crowded = decision.passed_over.iter().filter_map(|(_, objection)| objection.code().ask_again_after_s());
+    let crowded = decision.passed_over.iter().filter_map(|(_, objection)| objection.ask_again_after_s());
     match opens_in.into_iter().chain(crowded).min() {
         Some(seconds) => seconds.saturating_add(spread_s(device)).clamp(SOONEST_S, IDLE_S),
         None => IDLE_S,

@@ -26,7 +26,6 @@ pub mod decide;
 pub mod device;
 pub mod gate;
 pub mod guidance;
-pub mod health;
 pub mod id;
 mod index;
 pub mod life;
@@ -45,7 +44,7 @@ pub mod window;
 
 pub use byte_size::ByteSize;
 pub use catalog::Catalog;
-pub use claim::{Claim, ClaimState, Claims};
+pub use claim::{Claim, Claims};
 pub use cohort::Cohort;
 pub use decide::{ClaimStatus, Decision, Offer, decide};
 pub use device::Device;

@@ -13,6 +13,8 @@ pub enum State {
     Active,
     /// Not offered now; can be resumed.
     Paused,
+    /// Not offered now, because of what became of its devices; can be resumed.
+    Held,
     /// Ended as planned.
     Completed,
     /// Ended because the update is bad.
@@ -27,6 +29,7 @@ pub enum State {
 pub enum Transition {
     Activate,
     Pause,
+    Hold,
     Resume,
     Complete,
     Abort,
@@ -40,6 +43,8 @@ pub enum Force {
     Edit,
     /// It stops a rollout until it is resumed.
     Pause,
+    /// It stops a rollout until it is resumed with its evidence.
+    Hold,
     /// It ends a rollout as planned.
     Complete,
     /// It ends a rollout because the update is bad.
@@ -48,12 +53,12 @@ pub enum Force {
     Withdraw,
 }
 
-use State::{Aborted, Active, Completed, Draft, Paused, Withdrawn};
+use State::{Aborted, Active, Completed, Draft, Held, Paused, Withdrawn};
 
 impl Transition {
     /// Every transition.
-    pub const ALL: [Transition; 6] =
-        [Self::Activate, Self::Pause, Self::Resume, Self::Complete, Self::Abort, Self::Withdraw];
+    pub const ALL: [Transition; 7] =
+        [Self::Activate, Self::Pause, Self::Hold, Self::Resume, Self::Complete, Self::Abort, Self::Withdraw];
 
     /// The transition with this name.
     #[must_use]
@@ -67,6 +72,7 @@ impl Transition {
         match self {
             Self::Activate => "activate",
             Self::Pause => "pause",
+            Self::Hold => "hold",
             Self::Resume => "resume",
             Self::Complete => "complete",
             Self::Abort => "abort",
@@ -80,6 +86,7 @@ impl Transition {
         match self {
             Self::Activate | Self::Resume => Force::Edit,
             Self::Pause => Force::Pause,
+            Self::Hold => Force::Hold,
             Self::Complete => Force::Complete,
             Self::Abort => Force::Abort,
             Self::Withdraw => Force::Withdraw,
@@ -91,7 +98,7 @@ impl Transition {
     #[must_use]
     pub fn halts(self) -> bool {
         match self {
-            Self::Pause | Self::Abort | Self::Withdraw => true,
+            Self::Pause | Self::Hold | Self::Abort | Self::Withdraw => true,
             Self::Activate | Self::Resume | Self::Complete => false,
         }
     }
@@ -102,9 +109,10 @@ impl Transition {
         match self {
             Self::Activate => &[Draft],
             Self::Pause => &[Active],
-            Self::Resume => &[Paused],
-            Self::Complete | Self::Abort => &[Active, Paused],
-            Self::Withdraw => &[Draft, Active, Paused, Completed, Aborted],
+            Self::Hold => &[Active, Paused],
+            Self::Resume => &[Paused, Held],
+            Self::Complete | Self::Abort => &[Active, Paused, Held],
+            Self::Withdraw => &[Draft, Active, Paused, Held, Completed, Aborted],
         }
     }
 
@@ -114,6 +122,7 @@ impl Transition {
         match self {
             Self::Activate | Self::Resume => Active,
             Self::Pause => Paused,
+            Self::Hold => Held,
             Self::Complete => Completed,
             Self::Abort => Aborted,
             Self::Withdraw => Withdrawn,
@@ -123,7 +132,7 @@ impl Transition {
 
 impl State {
     /// Every state.
-    pub const ALL: [State; 6] = [Draft, Active, Paused, Completed, Aborted, Withdrawn];
+    pub const ALL: [State; 7] = [Draft, Active, Paused, Held, Completed, Aborted, Withdrawn];
 
     /// The state with this name.
     #[must_use]
@@ -138,6 +147,7 @@ impl State {
             Draft => "draft",
             Active => "active",
             Paused => "paused",
+            Held => "held",
             Completed => "completed",
             Aborted => "aborted",
             Withdrawn => "withdrawn",
@@ -147,7 +157,7 @@ impl State {
     /// `true` if the catalog contains updates in this state.
     #[must_use]
     pub fn is_live(self) -> bool {
-        matches!(self, Active | Paused)
+        matches!(self, Active | Paused | Held)
     }
 
     /// The state after `transition`.
@@ -201,13 +211,14 @@ mod tests {
         assert_eq!(
             table,
             [
-                // activate pause resume complete abort withdraw
-                "draft: active - - - - withdrawn",
-                "active: - paused - completed aborted withdrawn",
-                "paused: - - active completed aborted withdrawn",
-                "completed: - - - - - withdrawn",
-                "aborted: - - - - - withdrawn",
-                "withdrawn: - - - - - -",
+                // activate pause hold resume complete abort withdraw
+                "draft: active - - - - - withdrawn",
+                "active: - paused held - completed aborted withdrawn",
+                "paused: - - held active completed aborted withdrawn",
+                "held: - - - active completed aborted withdrawn",
+                "completed: - - - - - - withdrawn",
+                "aborted: - - - - - - withdrawn",
+                "withdrawn: - - - - - - -",
             ]
         );
     }
@@ -216,7 +227,7 @@ mod tests {
     fn a_refused_transition_says_from_where_it_is_allowed() {
         assert_eq!(
             Draft.after(Transition::Abort).unwrap_err().to_string(),
-            "cannot abort an update that is draft; it must be active or paused"
+            "cannot abort an update that is draft; it must be active or paused or held"
         );
     }
 }

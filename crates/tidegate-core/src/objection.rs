@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use semver::{Version, VersionReq};
 
 use crate::cohort::{Cohort, Share};
-use crate::guidance::{BUSY_S, CROWDED_S};
+use crate::guidance::{BUSY_S, CROWDED_S, UNPROVED_S};
 use crate::limits::Limits;
 
 /// Way in which an objection ends.
@@ -64,10 +64,16 @@ objection_codes! {
     Incompatible    "incompatible"       Never    "the compatibility",
     NotTargeted     "not_targeted"       Never    "the policy",
     PolicyUnclear   "policy_unclear"     Never    "the policy",
-    RejectedBefore  "rejected_before"    Never    "the attempts",
-    Paused          "paused"             Operator "the pause",
     Aborted         "aborted"            Never    "the abort",
     Ended           "ended"              Never    "the end",
+    ClonedId        "cloned_id"          Never    "the device's id",
+    Reverted        "reverted"           Never    "the fall-back",
+    FailedBefore    "failed_before"      Time     "the attempts",
+    Declined        "declined"           Never    "the user's no",
+    KeepsLeaving    "keeps_leaving"      Time     "the attempts",
+    RetryLater      "retry_later"        Time     "the attempts",
+    Paused          "paused"             Operator "the pause",
+    Held            "held"               Operator "the hold",
     NotStarted      "not_started"        Time     "the start",
     OutsideWindow   "outside_window"     Turn     "the windows",
     NotInPhase      "not_in_phase"       Turn     "the phases",
@@ -89,10 +95,16 @@ impl ObjectionCode {
     pub fn is_unsuitable(self) -> bool {
         match self {
             Self::UpToDate | Self::Incompatible | Self::NotTargeted | Self::PolicyUnclear => true,
-            Self::RejectedBefore
-            | Self::Paused
-            | Self::Aborted
+            Self::ClonedId
             | Self::Ended
+            | Self::Aborted
+            | Self::Reverted
+            | Self::FailedBefore
+            | Self::Declined
+            | Self::KeepsLeaving
+            | Self::RetryLater
+            | Self::Paused
+            | Self::Held
             | Self::NotStarted
             | Self::OutsideWindow
             | Self::NotInPhase
@@ -100,29 +112,6 @@ impl ObjectionCode {
             | Self::RateLimited
             | Self::TooManyInFlight
             | Self::Busy => false,
-        }
-    }
-
-    /// Seconds after which the device should ask again although the end of the objection has no known time. `None`
-    /// for an objection that asking more often does not help.
-    #[must_use]
-    pub fn ask_again_after_s(self) -> Option<u32> {
-        match self {
-            Self::TooManyInFlight => Some(CROWDED_S),
-            Self::Busy => Some(BUSY_S),
-            Self::UpToDate
-            | Self::Incompatible
-            | Self::NotTargeted
-            | Self::PolicyUnclear
-            | Self::RejectedBefore
-            | Self::Paused
-            | Self::Aborted
-            | Self::Ended
-            | Self::NotStarted
-            | Self::OutsideWindow
-            | Self::NotInPhase
-            | Self::Full
-            | Self::RateLimited => None,
         }
     }
 }
@@ -209,15 +198,36 @@ pub enum Objection {
         /// Part of the policy that could not be evaluated.
         why: String,
     },
-    /// The device used up its attempts, or it decided against the update.
-    RejectedBefore {
+    /// Two devices say that they are this one.
+    ClonedId,
+    /// The device installed the update and fell back.
+    Reverted,
+    /// The device failed as often as it may.
+    FailedBefore {
         /// Number of times the update was offered.
         attempts: u32,
-        /// The device installed the update and went back, or it refused the update.
-        backed_out: bool,
+        /// Time at which a failure is forgotten.
+        opens_at: Timestamp,
+    },
+    /// The device or its user said no as often as it is asked.
+    Declined,
+    /// The device came back from another version as often as it may.
+    KeepsLeaving {
+        /// Time at which it may come back.
+        opens_at: Timestamp,
+    },
+    /// The device tries again later, or has not shown yet what it runs.
+    RetryLater {
+        /// Time of the next attempt, if it is known.
+        opens_at: Option<Timestamp>,
     },
     /// An operator paused the rollout.
     Paused,
+    /// The rollout is held because of what became of its devices.
+    Held {
+        /// Evidence, if it is known.
+        why: String,
+    },
     /// The rollout was aborted.
     Aborted {
         /// Reason, if it is known.
@@ -275,7 +285,13 @@ impl Objection {
             Self::Incompatible { .. } | Self::Undeliverable { .. } => ObjectionCode::Incompatible,
             Self::NotTargeted { .. } => ObjectionCode::NotTargeted,
             Self::PolicyUnclear { .. } => ObjectionCode::PolicyUnclear,
-            Self::RejectedBefore { .. } => ObjectionCode::RejectedBefore,
+            Self::ClonedId => ObjectionCode::ClonedId,
+            Self::Reverted => ObjectionCode::Reverted,
+            Self::FailedBefore { .. } => ObjectionCode::FailedBefore,
+            Self::Declined => ObjectionCode::Declined,
+            Self::KeepsLeaving { .. } => ObjectionCode::KeepsLeaving,
+            Self::RetryLater { .. } => ObjectionCode::RetryLater,
+            Self::Held { .. } => ObjectionCode::Held,
             Self::Paused => ObjectionCode::Paused,
             Self::Aborted { .. } => ObjectionCode::Aborted,
             Self::Ended { .. } => ObjectionCode::Ended,
@@ -295,21 +311,58 @@ impl Objection {
         self.code().cure()
     }
 
+    /// Seconds after which the device should ask again although the end of the objection has no known time. `None`
+    /// for an objection that asking more often does not help.
+    #[must_use]
+    pub fn ask_again_after_s(&self) -> Option<u32> {
+        match self {
+            Self::TooManyInFlight { .. } => Some(CROWDED_S),
+            Self::Busy => Some(BUSY_S),
+            Self::RetryLater { opens_at: None } => Some(UNPROVED_S),
+            Self::RetryLater { opens_at: Some(_) }
+            | Self::UpToDate { .. }
+            | Self::Incompatible { .. }
+            | Self::Undeliverable { .. }
+            | Self::NotTargeted { .. }
+            | Self::PolicyUnclear { .. }
+            | Self::ClonedId
+            | Self::Ended { .. }
+            | Self::Aborted { .. }
+            | Self::Reverted
+            | Self::FailedBefore { .. }
+            | Self::Declined
+            | Self::KeepsLeaving { .. }
+            | Self::Paused
+            | Self::Held { .. }
+            | Self::NotStarted { .. }
+            | Self::OutsideWindow { .. }
+            | Self::NotInPhase { .. }
+            | Self::Full { .. }
+            | Self::RateLimited { .. } => None,
+        }
+    }
+
     /// Time at which this objection ends without anybody's action, if that is known.
     #[must_use]
     pub fn opens_at(&self) -> Option<Timestamp> {
         match self {
-            Self::NotStarted { opens_at } => Some(*opens_at),
-            Self::OutsideWindow { opens_at } | Self::NotInPhase { opens_at, .. } | Self::RateLimited { opens_at } => {
-                *opens_at
+            Self::NotStarted { opens_at } | Self::FailedBefore { opens_at, .. } | Self::KeepsLeaving { opens_at } => {
+                Some(*opens_at)
             }
+            Self::OutsideWindow { opens_at }
+            | Self::NotInPhase { opens_at, .. }
+            | Self::RateLimited { opens_at }
+            | Self::RetryLater { opens_at } => *opens_at,
             Self::UpToDate { .. }
             | Self::Incompatible { .. }
             | Self::Undeliverable { .. }
             | Self::NotTargeted { .. }
             | Self::PolicyUnclear { .. }
-            | Self::RejectedBefore { .. }
+            | Self::ClonedId
+            | Self::Reverted
+            | Self::Declined
             | Self::Paused
+            | Self::Held { .. }
             | Self::Aborted { .. }
             | Self::Ended { .. }
             | Self::Full { .. }
@@ -341,12 +394,19 @@ impl fmt::Display for Objection {
                 write!(f, "its policy asks for `{name}`, which the device does not state")
             }
             Self::PolicyUnclear { why } => write!(f, "its policy could not be evaluated: {why}"),
-            Self::RejectedBefore { attempts, backed_out: false } => {
-                write!(f, "the device was offered it {attempts} times and did not finish")
+            Self::ClonedId => write!(f, "two devices say that they are this one"),
+            Self::Reverted => write!(f, "the device installed it and fell back"),
+            Self::FailedBefore { attempts, opens_at } => {
+                write!(f, "the device was offered it {attempts} times and failed; it may try again at {opens_at}")
             }
-            Self::RejectedBefore { backed_out: true, .. } => {
-                write!(f, "the device had it and went back, or decided against it")
+            Self::Declined => write!(f, "the device or its user said no to it too often"),
+            Self::KeepsLeaving { opens_at } => {
+                write!(f, "the device came back from other versions too often; it may come back at {opens_at}")
             }
+            Self::RetryLater { opens_at: Some(at) } => write!(f, "the device tries it again at {at}"),
+            Self::RetryLater { opens_at: None } => write!(f, "the device has it, and has not shown yet what it runs"),
+            Self::Held { why } if why.is_empty() => write!(f, "its rollout is held"),
+            Self::Held { why } => write!(f, "its rollout is held: {why}"),
             Self::Paused => write!(f, "its rollout is paused"),
             Self::Aborted { why } if why.is_empty() => write!(f, "its rollout was stopped"),
             Self::Aborted { why } => write!(f, "its rollout was stopped: {why}"),

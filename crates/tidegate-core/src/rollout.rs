@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::cohort::{Cohort, Share};
-use crate::health::HealthGate;
+use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::objection::Objection;
 use crate::policy::{Candidate, Facts, Policy, Truth};
@@ -53,22 +53,14 @@ pub struct Rollout {
     pub phases: Vec<Phase>,
     /// Limits on the number of devices.
     pub limits: Limits,
-    /// Time after which a claim expires, in seconds.
-    pub claim_ttl_s: u32,
-    /// Number of times that one device is offered the update.
+    /// Number of times that one device may fail within thirty days.
     pub max_attempts: u32,
     /// Answer to a device that must wait for its turn.
     pub when_full: WhenFull,
-    /// Health gate of the rollout.
-    pub health: HealthGate,
+    /// Gate of the rollout.
+    pub health: Gate,
 }
 
-/// Shortest life of a claim. It must be longer than the margins around the claim's URLs.
-pub const SHORTEST_CLAIM_TTL_S: u32 = 300;
-/// Longest life of a claim: thirty days. A slower device is recognized by its next check-in.
-pub const LONGEST_CLAIM_TTL_S: u32 = 30 * 24 * 3600;
-/// Default life of a claim: a day, the usual check-in period of agents in the field.
-pub const DEFAULT_CLAIM_TTL_S: u32 = 24 * 3600;
 /// Default number of attempts: three are enough to tell a bad connection from a bad update.
 pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 
@@ -89,8 +81,6 @@ pub enum RolloutError {
     PartAfterEnd,
     #[error("phase {number} must start later, and reach more devices, than the phase before it")]
     PhaseOrder { number: usize },
-    #[error("claim_ttl_s must be within {SHORTEST_CLAIM_TTL_S} and {LONGEST_CLAIM_TTL_S}")]
-    ClaimTtl,
     #[error("max_attempts must be within 1 and {MOST_ATTEMPTS}")]
     MaxAttempts,
     #[error("limits.period_s must be within {SHORTEST_PERIOD_S} and {LONGEST_PERIOD_S}")]
@@ -110,10 +100,9 @@ impl Default for Rollout {
             groups: Vec::new(),
             phases: Vec::new(),
             limits: Limits::default(),
-            claim_ttl_s: DEFAULT_CLAIM_TTL_S,
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             when_full: WhenFull::default(),
-            health: HealthGate::default(),
+            health: Gate::default(),
         }
     }
 }
@@ -143,9 +132,6 @@ impl Rollout {
                 return Err(RolloutError::PhaseOrder { number });
             }
         }
-        if !(SHORTEST_CLAIM_TTL_S..=LONGEST_CLAIM_TTL_S).contains(&self.claim_ttl_s) {
-            return Err(RolloutError::ClaimTtl);
-        }
         if !(1..=MOST_ATTEMPTS).contains(&self.max_attempts) {
             return Err(RolloutError::MaxAttempts);
         }
@@ -173,10 +159,10 @@ impl Rollout {
         Ok(())
     }
 
-    /// Asks the rules of time: start, end, windows and phases.
+    /// Asks the rules of time: start, windows and phases.
     ///
     /// A device in a group follows the earliest start of its groups, and no phase. Every other device follows
-    /// `starts_at` and the phases. The end and the windows apply to all devices.
+    /// `starts_at` and the phases. The windows apply to all devices.
     ///
     /// # Errors
     /// The objection, if the device must not get the update at this time.
@@ -187,11 +173,6 @@ impl Rollout {
         cohort: &dyn Fn() -> Cohort,
         now: Timestamp,
     ) -> Result<(), Objection> {
-        if let Some(at) = self.ends_at
-            && now >= at
-        {
-            return Err(Objection::Ended { at: Some(at) });
-        }
         let (group_start, doubtful_start) = self.group_starts(facts, candidate);
         if let Some(opens_at) = group_start.or(self.starts_at.max(doubtful_start))
             && now < opens_at

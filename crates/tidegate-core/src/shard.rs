@@ -49,8 +49,6 @@ pub enum Grant {
     First,
     /// Further offer to a device without a place in flight: it needs room in `max_in_flight` and the rate.
     Again,
-    /// Further offer to a device that still has its place in flight: it needs room in the rate.
-    Renewed,
 }
 
 /// Reason why a shard refuses a grant.
@@ -105,7 +103,7 @@ impl Shard {
             let opens_at = Timestamp::from_second(period.saturating_add(i64::from(period_s))).ok();
             return Some(Refusal::NoRoom(NoRoom::RateLimited { opens_at }));
         }
-        if grant != Grant::Renewed && self.granted >= self.ceiling.unwrap_or(0) {
+        if self.granted >= self.ceiling.unwrap_or(0) {
             return Some(Refusal::NoRoom(NoRoom::TooManyInFlight));
         }
         (is_rated && self.period < period).then_some(Refusal::EarlierPeriod)
@@ -142,7 +140,6 @@ mod tests {
             Some(Refusal::NoRoom(NoRoom::RateLimited { opens_at }))
         );
         assert_eq!(refusal(shard(3, 2, 3600, 0), Grant::First), Some(Refusal::NoRoom(NoRoom::TooManyInFlight)));
-        assert_eq!(refusal(shard(3, 2, 3600, 0), Grant::Renewed), None, "it keeps its place in flight");
         assert_eq!(refusal(shard(3, 0, 0, 3), Grant::First), Some(Refusal::EarlierPeriod));
         assert_eq!(refusal(shard(3, 0, 7200, 0), Grant::First), Some(Refusal::LaterPeriod(7200)));
         assert_eq!(shard(0, 0, 0, 0).refusal(Grant::First, 8, 0, 60), Some(Refusal::OtherGeneration));

@@ -1,14 +1,17 @@
 //! Update: a version with its content, its policy, its compatibility and its rollout.
 
+use jiff::Timestamp;
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Catalog;
 use crate::cohort::Cohort;
 use crate::device::{Delivery, Device};
+use crate::gate::hour_bucket;
 use crate::id::{DeviceId, ProductId, UpdateId};
 use crate::lifecycle::State;
 use crate::objection::{Objection, Undeliverable};
-use crate::policy::Policy;
+use crate::policy::{Candidate, Policy, Truth};
 use crate::rollout::Rollout;
 
 /// Permission to install an update over a higher version.
@@ -108,13 +111,45 @@ pub struct Publication {
     pub objects: Vec<StoredObject>,
     /// Reason for the last change of state.
     pub reason: String,
+    /// Time at which the rollout was opened last; `None` if it never was.
+    pub opened_at: Option<Timestamp>,
+    /// The present test of the gate.
+    pub test: Test,
+}
+
+/// A test of the gate: the devices that are first granted the update between two acknowledgements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Test {
+    /// Number of acknowledgements before it.
+    pub number: u16,
+    /// Time at which it began; `None` if the rollout was never opened.
+    pub began_at: Option<Timestamp>,
+}
+
+impl Test {
+    /// Bucket of a time, for the gate.
+    #[must_use]
+    pub fn hour(&self, now: Timestamp) -> u8 {
+        let began = self.began_at.unwrap_or(now);
+        let hours = now.as_second().saturating_sub(began.as_second()).div_euclid(3600);
+        let bucket = hour_bucket(u64::try_from(hours).unwrap_or(0));
+        u8::try_from(bucket).unwrap_or(u8::MAX)
+    }
 }
 
 impl Publication {
     /// The publication of a draft.
     #[must_use]
     pub fn draft() -> Self {
-        Self { state: State::Draft, generation: 0, shards: 1, objects: Vec::new(), reason: String::new() }
+        Self {
+            state: State::Draft,
+            generation: 0,
+            shards: 1,
+            objects: Vec::new(),
+            reason: String::new(),
+            opened_at: None,
+            test: Test::default(),
+        }
     }
 }
 
@@ -133,6 +168,10 @@ pub struct Update {
     pub generation: u64,
     /// Reason for the last change of state.
     pub reason: String,
+    /// Time at which the rollout was opened last; `None` if it never was.
+    pub opened_at: Option<Timestamp>,
+    /// The present test of the gate.
+    pub test: Test,
     /// Number of shards over which the limits are split.
     pub shards: u16,
     /// Versions over which the update can be installed; any version if the list is empty.
@@ -152,6 +191,21 @@ impl Update {
     #[must_use]
     pub fn cohort_of(&self, device: &DeviceId) -> Cohort {
         Cohort::of(&self.id, device)
+    }
+
+    /// The time since which devices could apply the update; `None` while it is not active.
+    #[must_use]
+    pub fn open_since(&self) -> Option<Timestamp> {
+        self.opened_at.filter(|_| self.state == State::Active)
+    }
+
+    /// Returns true if the policy is certain not to admit the device. In doubt it is not.
+    #[must_use]
+    pub fn excludes(&self, device: &Device, catalog: &Catalog) -> bool {
+        let facts = catalog.slots().bind(&device.version, &device.attributes);
+        let place = || self.cohort_of(&device.id).place();
+        let candidate = Candidate { new_version: &self.version, cohort: &place };
+        self.policy.evaluate(&facts, &candidate) == Truth::No
     }
 
     /// Rule: the version must be higher than the device's version, or lower if downgrades are allowed. Build metadata is

@@ -6,11 +6,12 @@ mod support;
 
 use support::*;
 use tidegate_core::attributes::Value;
+use tidegate_core::life::table::Event::{self, Declined, Due, Expected, Failure, GivenBack, Old, Success, Transfer};
 use tidegate_core::objection::NoRoom;
 use tidegate_core::receipt::explain;
 use tidegate_core::rollout::WhenFull;
 use tidegate_core::shard::Grant;
-use tidegate_core::{Claim, ClaimState, Claims, Device, State, UpdateId, decide};
+use tidegate_core::{Claims, Device, State, UpdateId, decide};
 
 const NIGHT: (&str, u32, &str) = ("0 22 * * *", 6 * 3600, "UTC");
 const ROOM_LIMITS: [NoRoom; 3] = [NoRoom::Full, NoRoom::RateLimited { opens_at: None }, NoRoom::TooManyInFlight];
@@ -86,8 +87,8 @@ fn only_an_update_that_allows_it_sends_devices_back_and_never_to_their_own_versi
 #[test]
 fn a_device_that_was_sent_back_is_not_sent_forward_again() {
     let both = catalog([update("1.9.0").downgrade(), update("2.0.0")]);
-    let had_it = claims([claim("2.0.0", ClaimState::Succeeded, 1), claim("1.9.0", ClaimState::Succeeded, 1)]);
-    let expected = "nothing; not 2.0.0: the device had it and went back, or decided against it; \
+    let had_it = claims([claim("2.0.0", &[Expected, Old, Old]), claim("1.9.0", &[Expected])]);
+    let expected = "nothing; not 2.0.0: the device installed it and fell back; \
                     not 1.9.0: the device already runs 1.9.0";
     check_with(&lamp("1.9.0"), &both, &had_it, expected);
 }
@@ -191,61 +192,61 @@ fn only_an_active_update_is_offered_and_an_older_one_takes_its_place() {
 
 #[test]
 fn a_claim_says_whether_a_device_may_have_the_update_again() {
-    use ClaimState::{Expired, Failed, Reserved, Succeeded};
-    let two = catalog([update("2.0.0").max_attempts(3)]);
-    let spent = "nothing; not 2.0.0: the device was offered it 3 times and did not finish";
-    let went_back = "nothing; not 2.0.0: the device had it and went back, or decided against it";
-    for (state, attempts, expected) in [
-        (Reserved, 1, "offer 2.0.0 (held)"),
-        (Reserved, 3, "offer 2.0.0 (held)"),
-        (Expired, 1, "offer 2.0.0 (lapsed)"),
-        (Expired, 2, "offer 2.0.0 (lapsed)"),
-        (Expired, 3, spent),
-        (Failed, 1, "offer 2.0.0 (lapsed)"),
-        (Failed, 2, "offer 2.0.0 (lapsed)"),
-        (Failed, 3, spent),
-        (Succeeded, 1, went_back),
-        (Succeeded, 3, went_back),
-    ] {
-        check_with(&lamp("1.0.0"), &two, &claims([claim("2.0.0", state, attempts)]), expected);
-    }
-    let beyond = "nothing; not 2.0.0: the device was offered it 4 times and did not finish";
-    check_with(&lamp("1.0.0"), &two, &claims([claim("2.0.0", Failed, 4)]), beyond);
-}
-
-#[test]
-fn a_reservation_lapses_when_a_url_would_come_too_near_its_end() {
     let two = catalog([update("2.0.0").max_attempts(2)]);
-    let reserved = |attempts| claims([claim("2.0.0", ClaimState::Reserved, attempts)]);
-    check_all(&lamp("1.0.0"), &two, &reserved(1), "2026-06-16T10:53:00Z", "offer 2.0.0 (held)");
-    check_all(&lamp("1.0.0"), &two, &reserved(1), "2026-06-16T10:53:01Z", "offer 2.0.0 (lapsed)");
-    check_all(&lamp("1.0.0"), &two, &reserved(2), "2026-06-16T10:53:00Z", "offer 2.0.0 (held)");
-    let spent = "nothing; not 2.0.0: the device was offered it 2 times and did not finish";
-    check_all(&lamp("1.0.0"), &two, &reserved(2), "2026-06-16T10:53:01Z", spent);
+    let shows_nothing = "nothing; not 2.0.0: the device has it, and has not shown yet what it runs";
+    let fell_back = "nothing; not 2.0.0: the device installed it and fell back";
+    let cases: [(&[Event], &str); 12] = [
+        (&[], "offer 2.0.0 (held)"),
+        (&[Success], shows_nothing),
+        (&[Expected], shows_nothing),
+        (&[Due], shows_nothing),
+        (&[Success, Failure], "offer 2.0.0 (again)"),
+        (&[Failure], "offer 2.0.0 (again)"),
+        (
+            &[Failure, Failure],
+            "nothing; not 2.0.0: the device was offered it 2 times and failed; it may try again at \
+             2026-07-05T12:01:00Z",
+        ),
+        (&[Transfer, Transfer, Transfer], "offer 2.0.0 (again)"),
+        (&[GivenBack], "offer 2.0.0 (again)"),
+        (&[Declined; 4], "nothing; not 2.0.0: the device or its user said no to it too often"),
+        (&[Expected, Failure], fell_back),
+        (&[Expected, Old, Expected], "nothing; not 2.0.0: two devices say that they are this one"),
+    ];
+    for (events, expected) in cases {
+        check_with(&lamp("1.0.0"), &two, &claims([claim("2.0.0", events)]), expected);
+    }
 }
 
 #[test]
-fn a_device_that_backed_out_is_not_sent_round_again() {
-    let two = catalog([update("2.0.0").max_attempts(100), update("1.5.0")]);
-    let expected = "offer 1.5.0; not 2.0.0: the device had it and went back, or decided against it";
-    for state in [ClaimState::Reserved, ClaimState::Expired, ClaimState::Failed, ClaimState::Succeeded] {
-        let (update, told) = claim("2.0.0", state, 1);
-        check_with(&lamp("1.0.0"), &two, &claims([(update, Claim { backed_out: true, ..told })]), expected);
-    }
+fn a_device_that_failed_waits_for_an_hour() {
+    let two = catalog([update("2.0.0")]);
+    let failed = claims([claim("2.0.0", &[Failure])]);
+    let expected = "nothing; not 2.0.0: the device tries it again at 2026-06-05T12:51:24Z";
+    check_all(&lamp("1.0.0"), &two, &failed, "2026-06-05T12:30:00Z", expected);
+    check_all(&lamp("1.0.0"), &two, &failed, "2026-06-05T12:51:24Z", "offer 2.0.0 (again)");
+}
+
+#[test]
+fn a_device_that_may_not_have_the_newest_gets_the_next_older_one() {
+    let two = catalog([update("2.0.0"), update("1.5.0")]);
+    let fell_back = claims([claim("2.0.0", &[Expected, Old, Old])]);
+    let expected = "offer 1.5.0; not 2.0.0: the device installed it and fell back";
+    check_with(&lamp("1.0.0"), &two, &fell_back, expected);
 }
 
 #[test]
 fn a_claim_on_one_update_says_nothing_of_another() {
     let two = catalog([update("2.0.0")]);
-    check_with(&lamp("1.0.0"), &two, &claims([claim("1.5.0", ClaimState::Succeeded, 9)]), "offer 2.0.0");
-    let (_, spent) = claim("2.0.0", ClaimState::Failed, 9);
+    check_with(&lamp("1.0.0"), &two, &claims([claim("1.5.0", &[Expected])]), "offer 2.0.0");
+    let (_, spent) = claim("2.0.0", &[Expected, Failure]);
     let door = UpdateId::of(&product("door"), &version("2.0.0"));
     check_with(&lamp("1.0.0"), &two, &claims([(door, spent)]), "offer 2.0.0");
 }
 
 #[test]
 fn a_claim_never_overrides_the_rules_before_and_after_it() {
-    let held = claims([claim("2.0.0", ClaimState::Reserved, 1)]);
+    let held = claims([claim("2.0.0", &[])]);
     let device = lamp("1.0.0");
     let over = |update: Draft, expected| check_with(&device, &catalog([update]), &held, expected);
     over(update("2.0.0").state(State::Paused), "nothing; not 2.0.0: its rollout is paused");
@@ -257,17 +258,12 @@ fn a_claim_never_overrides_the_rules_before_and_after_it() {
 
 #[test]
 fn each_claim_status_needs_its_own_grant() {
-    use ClaimState::{Expired, Failed, Reserved};
     let two = catalog([update("2.0.0")]);
     let needs =
-        |claims: &Claims, now| decide(&lamp("1.0.0"), &two, claims, moment(now)).offer.unwrap().claim_status.needs();
-    let (before_end, at_end) = (NOON, "2026-06-16T11:00:00Z");
-    let on = |state| claims([claim("2.0.0", state, 1)]);
-    assert_eq!(needs(&Claims::default(), before_end), Some(Grant::First));
-    assert_eq!(needs(&on(Reserved), before_end), None, "what was granted is not granted again");
-    assert_eq!(needs(&on(Reserved), at_end), Some(Grant::Renewed), "it still has its place in flight");
-    assert_eq!(needs(&on(Failed), before_end), Some(Grant::Again));
-    assert_eq!(needs(&on(Expired), before_end), Some(Grant::Again));
+        |claims: &Claims| decide(&lamp("1.0.0"), &two, claims, moment(NOON)).offer.unwrap().claim_status.needs();
+    assert_eq!(needs(&Claims::default()), Some(Grant::First));
+    assert_eq!(needs(&claims([claim("2.0.0", &[])])), None, "what was granted is not granted again");
+    assert_eq!(needs(&claims([claim("2.0.0", &[Failure])])), Some(Grant::Again));
 }
 
 // Room.
@@ -294,12 +290,13 @@ fn a_rollout_without_room_says_what_is_used_up() {
 #[test]
 fn a_device_that_holds_its_place_keeps_it_and_one_that_lost_it_needs_room() {
     let two = catalog([update("2.0.0")]);
-    for (state, holds) in [(ClaimState::Reserved, true), (ClaimState::Expired, false), (ClaimState::Failed, false)] {
+    let cases: [(&[Event], bool); 2] = [(&[], true), (&[Failure], false)];
+    for (events, holds) in cases {
         for note in ROOM_LIMITS {
-            let mut known = claims([claim("2.0.0", state, 1)]);
+            let mut known = claims([claim("2.0.0", events)]);
             known.note_no_room(lamp_update("2.0.0"), note);
             let decision = decide(&lamp("1.0.0"), &two, &known, moment(NOON));
-            assert_eq!(decision.offer.is_some(), holds, "{state:?} {note:?}");
+            assert_eq!(decision.offer.is_some(), holds, "{events:?} {note:?}");
         }
     }
 }
@@ -307,7 +304,7 @@ fn a_device_that_holds_its_place_keeps_it_and_one_that_lost_it_needs_room() {
 #[test]
 fn a_claim_that_was_just_made_is_stronger_than_a_note_of_no_room() {
     let mut known = no_room([("2.0.0", NoRoom::Full)]);
-    let (id, reserved) = claim("2.0.0", ClaimState::Reserved, 1);
+    let (id, reserved) = claim("2.0.0", &[]);
     known.record(id, reserved);
     check_with(&lamp("1.0.0"), &catalog([update("2.0.0")]), &known, "offer 2.0.0 (held)");
 }

@@ -5,11 +5,13 @@
 mod support;
 
 use support::*;
+use tidegate_core::claim::Halted;
 use tidegate_core::device::Delivery;
+use tidegate_core::life::table::Event::{self, Declined, Expected, Failure, Old, Success, Third};
 use tidegate_core::limits::Caps;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::shard::{Gate, Grant, Refusal, Shard};
-use tidegate_core::{ClaimState, Claims, Device, ObjectionCode, State, decide};
+use tidegate_core::{Claims, Device, ObjectionCode, State, decide};
 
 const NIGHT: (&str, u32, &str) = ("0 22 * * *", 6 * 3600, "UTC");
 
@@ -33,6 +35,10 @@ fn with_no_room(mut asked: Objected, note: NoRoom) -> Objected {
     asked
 }
 
+fn with_claim(asked: Objected, events: &[Event]) -> Objected {
+    Objected { claims: claims([claim("2.0.0", events)]), ..asked }
+}
+
 /// All objectors, in the order of the rules. Those of one list exclude each other.
 fn objectors() -> Vec<Vec<Objector>> {
     vec![
@@ -53,22 +59,25 @@ fn objectors() -> Vec<Vec<Objector>> {
             ("policy_unclear", |asked| on_update(asked, |update| update.policy("memory / 0 == 1"))),
         ],
         vec![
-            ("rejected_before", |mut asked| {
-                let (update, failed) = claim("2.0.0", ClaimState::Failed, 3);
-                asked.claims = claims([(update, failed)]);
-                asked
-            }),
-            ("rejected_before", |mut asked| {
-                asked.claims = claims([claim("2.0.0", ClaimState::Succeeded, 1)]);
-                asked
-            }),
-        ],
-        vec![
-            ("paused", |asked| on_update(asked, |update| update.state(State::Paused))),
             ("aborted", |asked| on_update(asked, |update| update.state(State::Aborted))),
             ("ended", |asked| on_update(asked, |update| update.state(State::Completed))),
         ],
         vec![("ended", |asked| on_update(asked, |update| update.ends(HOUR_BEFORE)))],
+        vec![
+            ("cloned_id", |asked| with_claim(asked, &[Expected, Old, Expected])),
+            ("reverted", |asked| with_claim(asked, &[Expected, Old, Old])),
+            ("failed_before", |asked| with_claim(asked, &[Failure; 3])),
+            ("declined", |asked| with_claim(asked, &[Declined; 4])),
+            ("keeps_leaving", |asked| with_claim(asked, &[Third; 4])),
+            ("retry_later", |asked| with_claim(asked, &[Success])),
+        ],
+        vec![
+            // The state itself cannot be two at a time: this stop is newer than the catalog.
+            ("paused", |asked| Objected {
+                claims: asked.claims.with_halted(Halted { all: true, ..Halted::default() }),
+                ..asked
+            }),
+        ],
         vec![
             ("not_started", |asked| on_update(asked, |update| update.starts(HOUR_AFTER))),
             ("not_started", |asked| {
@@ -101,7 +110,9 @@ fn objection(changes: &[Objector]) -> &'static str {
 fn every_rule_objects_alone_and_every_code_is_reached() {
     assert_eq!(objection(&[]), "none");
     let mut reached = Vec::new();
-    for objector in objectors().into_iter().flatten() {
+    let paused: Objector = ("paused", |asked| on_update(asked, |update| update.state(State::Paused)));
+    let held: Objector = ("held", |asked| on_update(asked, |update| update.state(State::Held)));
+    for objector in objectors().into_iter().flatten().chain([paused, held]) {
         assert_eq!(objection(&[objector]), objector.0);
         reached.push(objector.0);
     }
@@ -138,7 +149,9 @@ fn the_codes_are_listed_in_the_order_of_the_rules() {
         1,
         "the state's end and the set end are one code"
     );
-    assert_eq!(order, ObjectionCode::ALL.iter().map(|code| code.name()).collect::<Vec<_>>());
+    // A hold is asked for with a pause: the state cannot be both.
+    let codes = ObjectionCode::ALL.iter().map(|code| code.name()).filter(|code| *code != "held");
+    assert_eq!(order, codes.collect::<Vec<_>>());
 }
 
 #[test]

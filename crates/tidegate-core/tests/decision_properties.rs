@@ -10,11 +10,11 @@ use proptest::prelude::*;
 use support::*;
 use tidegate_core::attributes::Value;
 use tidegate_core::guidance::{IDLE_S, SOONEST_S, check_again_after_s};
+use tidegate_core::life::table::Event;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::receipt::explain;
 use tidegate_core::rollout::WhenFull;
-use tidegate_core::status::Outcome;
-use tidegate_core::{Catalog, Claim, ClaimState, Claims, Device, State, Timestamp, UpdateId, decide};
+use tidegate_core::{Catalog, Claim, Claims, Device, State, Timestamp, UpdateId, decide};
 
 /// Versions of every kind of precedence. They are few, so that devices, updates and claims often have the same one.
 const VERSIONS: [&str; 9] =
@@ -117,19 +117,8 @@ fn any_device() -> impl Strategy<Value = Device> {
 }
 
 fn any_claim() -> impl Strategy<Value = (UpdateId, Claim)> {
-    let state = prop::sample::select(vec![
-        ClaimState::Reserved,
-        ClaimState::Expired,
-        ClaimState::Succeeded,
-        ClaimState::Failed,
-    ]);
-    let counted = prop::option::of(prop::sample::select(vec![Outcome::Succeeded, Outcome::Failed, Outcome::TimedOut]));
-    (any_version(), state, prop_oneof![0_u32..4, Just(u32::MAX)], any_moment(), any::<bool>(), counted).prop_map(
-        |(version, state, attempts, expires_at, backed_out, counted)| {
-            let (update, reserved) = claim(version, state, attempts);
-            (update, Claim { expires_at, backed_out, counted, ..reserved })
-        },
-    )
+    (any_version(), prop::collection::vec(prop::sample::select(&Event::ALL[..]), 0..6))
+        .prop_map(|(version, events)| claim(version, &events))
 }
 
 fn any_claims() -> impl Strategy<Value = Claims> {

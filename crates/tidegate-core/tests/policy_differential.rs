@@ -499,6 +499,8 @@ fn paused(product: &ProductId, major: u64, policy: &Policy) -> Update {
         version,
         state: State::Paused,
         reason: String::new(),
+        opened_at: None,
+        test: tidegate_core::update::Test::default(),
         generation: 1,
         shards: 1,
         compatible_from: Vec::new(),

@@ -1,15 +1,17 @@
 //! A device checks in: load, decide, reserve, record.
 //!
-//! The decision is [`tidegate_core::decide`]'s. It is made once per check-in. It is made again when the device turns out
-//! to run a version that it was offered, and after each reservation that failed, because its claims or the room in a
-//! rollout are then known better. No check-in fails because something could not be written.
+//! A check-in is evidence first: what the device says of its version moves its claims. Then the decision is
+//! [`tidegate_core::decide`]'s. It is made once per check-in, and again after each grant that failed, because the claims
+//! of the device or the room in a rollout are then known better. No check-in fails because something could not be
+//! written.
 
 use tidegate_core::guidance::{NoOffer, check_again_after_s};
+use tidegate_core::life::Rules;
+use tidegate_core::life::table::Event;
 use tidegate_core::objection::NoRoom;
-use tidegate_core::status::StatusEffect;
 use tidegate_core::{
-    Catalog, Claim, ClaimState, ClaimStatus, Claims, Decision, Device, DeviceId, Objection, ObjectionCode, ProductId,
-    Timestamp, Update, UpdateId, decide,
+    Catalog, Claim, ClaimStatus, Claims, Decision, Device, DeviceId, Objection, ObjectionCode, ProductId, Timestamp,
+    Update, UpdateId, decide,
 };
 use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, Head, KnownDevice, Seen};
 use tidegate_store::store::{Freshness, Include, Written};
@@ -18,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::catalogs::{CatalogCache, CurrentCatalog};
 use crate::deferrals::Deferrals;
+use crate::device;
 use crate::error::{Done, EngineError};
 use crate::reserve::{ReserveOutcome, ShardCache};
 use crate::token::Proof;
@@ -64,10 +67,16 @@ impl DeviceContext {
         self.claims.is_halted(update) || self.catalog.updates.is_stopped(update, &claim.version)
     }
 
+    /// The rules for a claim of the device.
+    fn rules(&self, update: &UpdateId, claim: &Claim, now: Timestamp) -> Rules {
+        let open_since = self.catalog.updates.find(update, &claim.version).and_then(Update::open_since);
+        Rules::new(open_since, self.record.cadence(now).due_after_s(true))
+    }
+
     /// A write of the device's item, for the device as it was read.
     fn write(&self, device: &DeviceId, seen: Option<Seen>, claims: Vec<ClaimChange>) -> DeviceWrite {
         let (product, is_known) = (self.catalog.updates.product().clone(), self.is_known);
-        DeviceWrite { product, device: device.clone(), is_known, seen, claims }
+        DeviceWrite { product, device: device.clone(), is_known, seen, still_seen_at: None, claims }
     }
 
     /// Replaces the data of the device by what a later read found.
@@ -110,7 +119,7 @@ pub enum HeldClaim {
         /// The update.
         update: UpdateId,
         /// The claim.
-        claim: Claim,
+        claim: Box<Claim>,
         /// Seconds after which the device should check in again.
         check_again_after_s: u32,
     },
@@ -119,10 +128,19 @@ pub enum HeldClaim {
         /// The update.
         update: Box<Update>,
         /// The claim.
-        claim: Claim,
+        claim: Box<Claim>,
         /// Seconds after which the device should check in again.
         check_again_after_s: u32,
     },
+}
+
+/// What a check-in says of the version that the device runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// It says the version.
+    Version,
+    /// It says nothing: the version is the one that the device said last.
+    Nothing,
 }
 
 /// Order of a held claim and a new offer.
@@ -171,8 +189,7 @@ impl<S: CheckStore> CheckIns<S> {
         Ok(DeviceContext { catalog, head, is_known: known.record.is_some(), record, claims, started })
     }
 
-    /// Settles the claim on the version that the device runs, decides, reserves, and writes `seen` into the device's
-    /// record.
+    /// Takes in what the device says, decides, asks for a place, and writes `seen` into the device's record.
     ///
     /// # Errors
     /// When the store cannot be reached.
@@ -180,14 +197,15 @@ impl<S: CheckStore> CheckIns<S> {
         &self,
         device: &Device,
         context: &mut DeviceContext,
+        said: Said,
         seen: Option<Seen>,
         now: Timestamp,
     ) -> Done<CheckInResult> {
-        self.decide_and_reserve(device, context, seen, Precedence::NewestUpdate, now).await
+        self.decide_and_reserve(device, context, said, seen, Precedence::NewestUpdate, now).await
     }
 
-    /// The check-in for a protocol with one action at a time: a claim in progress that was stopped, or that waits for
-    /// its window, comes before any new offer.
+    /// The check-in for a protocol with one action at a time, whose polls say no version: a claim in progress that was
+    /// stopped, or that waits for its window, comes before any new offer.
     ///
     /// # Errors
     /// When the store cannot be reached.
@@ -198,31 +216,29 @@ impl<S: CheckStore> CheckIns<S> {
         seen: Option<Seen>,
         now: Timestamp,
     ) -> Done<CheckInResult> {
-        self.decide_and_reserve(device, context, seen, Precedence::HeldClaim, now).await
+        self.decide_and_reserve(device, context, Said::Nothing, seen, Precedence::HeldClaim, now).await
     }
 
     async fn decide_and_reserve(
         &self,
         device: &Device,
         context: &mut DeviceContext,
+        said: Said,
         mut seen: Option<Seen>,
         precedence: Precedence,
         now: Timestamp,
     ) -> Done<CheckInResult> {
+        self.hear(device, context, said, &mut seen, now).await;
         let (mut is_first, mut reservations) = (true, 0);
         loop {
             let updates = context.catalog.updates.clone();
-            let mut decision = decided(device, &updates, &context.claims, now);
-            if std::mem::take(&mut is_first) {
-                if precedence == Precedence::HeldClaim
-                    && let Some(held) = held_claim(device, context, &decision, now)
-                {
-                    self.save(device, context, seen, now).await;
-                    return Ok(CheckInResult::Held(held));
-                }
-                if self.settle_installed_claims(device, context, &mut seen).await {
-                    decision = decided(device, &updates, &context.claims, now);
-                }
+            let decision = decided(device, &updates, &context.claims, now);
+            if std::mem::take(&mut is_first)
+                && precedence == Precedence::HeldClaim
+                && let Some(held) = held_claim(device, context, &decision, now)
+            {
+                self.save(device, context, seen, now).await;
+                return Ok(CheckInResult::Held(held));
             }
             let offer = match &decision.offer {
                 Some(offer) if reservations < MOST_RESERVATIONS => offer,
@@ -234,7 +250,7 @@ impl<S: CheckStore> CheckIns<S> {
             };
             reservations += 1;
             let (outcome, is_written) = match &offer.claim_status {
-                ClaimStatus::Held(claim) => (ReserveOutcome::Claim(claim.clone()), false),
+                ClaimStatus::Held(claim) => (ReserveOutcome::Claim(Box::new(claim.clone())), false),
                 claim_status => {
                     let reserved = self.reserve(device, offer.update, claim_status, context, seen.as_ref(), now);
                     // A future of its own: few check-ins reserve, and the others need not carry its size.
@@ -249,7 +265,7 @@ impl<S: CheckStore> CheckIns<S> {
                         false => self.save(device, context, seen, now).await,
                     }
                     let check_again_after_s = check_again_after_s(device, &decision, now);
-                    let offered = Offered { update: offer.update.clone(), claim, check_again_after_s };
+                    let offered = Offered { update: offer.update.clone(), claim: *claim, check_again_after_s };
                     return Ok(CheckInResult::Offer(Box::new(offered)));
                 }
                 ReserveOutcome::NoRoom(no_room) => context.claims.note_no_room(offer.update.id.clone(), no_room),
@@ -279,46 +295,67 @@ impl<S: CheckStore> CheckIns<S> {
         Ok(())
     }
 
-    /// Settles as success each claim whose version the device runs: some agents never report. It counts once, because
-    /// the write expects the claim as it was read. One write settles all of them and writes `seen`. Returns whether a
-    /// claim has changed. If it cannot be written now, the next check-in does it.
-    async fn settle_installed_claims(
+    /// Takes in what a check-in says about the device's claims. A claim moves once, because the write expects it as it was
+    /// read; one write moves all of them and writes `seen`. If it cannot be written now, the next check-in does it.
+    async fn hear(
         &self,
         device: &Device,
         context: &mut DeviceContext,
+        said: Said,
         seen: &mut Option<Seen>,
-    ) -> bool {
-        let installed = context
-            .claims
-            .iter()
-            .filter(|(_, claim)| claim.version.cmp_precedence(&device.version).is_eq())
-            .filter_map(|(_, before)| {
-                let after = before.settle(StatusEffect::Succeeded)?;
-                Some(ClaimChange { before: before.clone(), after, note: None })
-            })
-            .collect::<Vec<_>>();
-        if installed.is_empty() {
-            return false;
+        now: Timestamp,
+    ) {
+        let version = device.version.to_string();
+        let version = matches!(said, Said::Version).then_some(version.as_str());
+        let moved = heard(version, Some(device), context, seen.is_some(), now);
+        if moved.is_empty() {
+            return;
         }
-        let write = context.write(&device.id, seen.clone(), installed);
+        let running = || match (said, &context.record.version) {
+            (Said::Nothing, Some(version)) => version.clone(),
+            _ => device.version.to_string(),
+        };
+        let heard = seen.clone().unwrap_or_else(|| device::seen(&context.record, running(), now));
+        let write = context.write(&device.id, Some(heard), moved);
         match self.store.write_device(&write).await {
             Ok(Written::Yes) => {
                 *seen = None;
                 context.record.revision = context.record.revision.saturating_add(1);
+                context.record.last_seen = Some(now);
                 for ClaimChange { after, .. } in write.claims {
                     context.claims.record(UpdateId::of(&device.product, &after.version), after);
                 }
-                true
             }
             // Another request was faster.
-            Ok(Written::OtherDevice(known)) => {
-                context.adopt(*known);
-                true
-            }
+            Ok(Written::OtherDevice(known)) => context.adopt(*known),
             Err(error) => {
-                tracing::warn!(product = %device.product, device = %device.id, %error, "claim_not_settled");
-                false
+                tracing::warn!(product = %device.product, device = %device.id, %error, "claim_not_moved");
             }
+        }
+    }
+
+    /// Takes in the version that a device says outside of a check-in, and writes its record. `running` is the device with
+    /// that version, if it is one that can be compared.
+    ///
+    /// # Errors
+    /// `Conflict`, when another request wrote it first; or the store cannot be reached.
+    pub async fn hear_and_save(
+        &self,
+        device: &DeviceId,
+        version: &str,
+        running: Option<&Device>,
+        context: &DeviceContext,
+        seen: Option<Seen>,
+        now: Timestamp,
+    ) -> Done<()> {
+        let moved = heard(Some(version), running, context, seen.is_some(), now);
+        if moved.is_empty() && seen.is_none() {
+            return Ok(());
+        }
+        let seen = seen.unwrap_or_else(|| device::seen(&context.record, version.to_owned(), now));
+        match self.store.write_device(&context.write(device, Some(seen), moved)).await? {
+            Written::Yes => Ok(()),
+            Written::OtherDevice(_) => Err(StoreError::Conflict.into()),
         }
     }
 
@@ -394,21 +431,57 @@ fn decided<'a>(device: &Device, updates: &'a Catalog, claims: &Claims, now: Time
     decide(device, updates, claims, now)
 }
 
+/// The claims that move by a sign of a device and by the version that it says, if it says one. Marks cost no write of
+/// their own: they wait for one that `is_written`.
+fn heard(
+    version: Option<&str>,
+    running: Option<&Device>,
+    context: &DeviceContext,
+    is_written: bool,
+    now: Timestamp,
+) -> Vec<ClaimChange> {
+    let admitted =
+        |update: &UpdateId, claim: &Claim| running.is_none_or(|device| admits(device, context, update, claim));
+    let moved = context.claims.iter().filter_map(|(update, before)| {
+        let event = match version.map(|version| before.said(version, context.claims.iter().map(|(_, claim)| claim))) {
+            Some(Event::Old) if before.is_open() && !admitted(update, before) => Event::GivenBack,
+            Some(event) => event,
+            // It has the offer, and has not said that it runs anything else.
+            None if before.is_open() => Event::Old,
+            None => Event::Progress,
+        };
+        let after = before.after(event, &context.rules(update, before, now), now)?;
+        let is_worth_it = is_written || !before.life.differs_by_marks(&after.life);
+        is_worth_it.then(|| ClaimChange { before: before.clone(), after, note: None })
+    });
+    moved.collect()
+}
+
+/// Returns false if the policy of a claim's update is certain not to admit the device any more.
+fn admits(device: &Device, context: &DeviceContext, update: &UpdateId, claim: &Claim) -> bool {
+    let found = context.catalog.updates.find(update, &claim.version);
+    found.is_none_or(|update| !update.excludes(device, &context.catalog.updates))
+}
+
 /// The claim under way that comes before any new offer.
 fn held_claim(device: &Device, context: &DeviceContext, decision: &Decision<'_>, now: Timestamp) -> Option<HeldClaim> {
-    let reserved = || context.claims.iter().filter(|(_, claim)| claim.state == ClaimState::Reserved);
+    let reserved = || context.claims.iter().filter(|(_, claim)| claim.is_open());
     reserved().next()?;
     let check_again_after_s = check_again_after_s(device, decision, now);
     let stopped = reserved().find(|(id, claim)| context.is_stopped(id, claim));
     if let Some((update, claim)) = stopped {
-        return Some(HeldClaim::Stopped { update: update.clone(), claim: claim.clone(), check_again_after_s });
+        return Some(HeldClaim::Stopped {
+            update: update.clone(),
+            claim: Box::new(claim.clone()),
+            check_again_after_s,
+        });
     }
     decision.passed_over.iter().find_map(|(update, objection)| {
         let claim = context.claims.on(&update.id)?;
-        let waits = matches!(objection, Objection::OutsideWindow { .. }) && !claim.has_lapsed(now);
+        let waits = matches!(objection, Objection::OutsideWindow { .. }) && claim.is_open();
         waits.then(|| HeldClaim::OutsideWindow {
             update: Box::new((*update).clone()),
-            claim: claim.clone(),
+            claim: Box::new(claim.clone()),
             check_again_after_s,
         })
     })

@@ -12,14 +12,15 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tidegate_core::count::{Counts, Held, Sums};
-use tidegate_core::health::{Ruling, Verdict};
+use tidegate_core::count::{Held, Sums};
+use tidegate_core::gate::Judgement;
 use tidegate_core::lifecycle::Force;
 use tidegate_core::limits::{Allocation, Limits};
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Gate, Shard, period_of};
+use tidegate_core::update::Test;
 use tidegate_core::{State, Timestamp, Transition, Update};
-use tidegate_store::record::{AuditEntry, Change, Tallied, UpdateRecord, Wanted};
+use tidegate_store::record::{AuditEntry, Change, UpdateRecord, Wanted};
 use tidegate_store::store::{Expected, Opening, Shut, StoreError, Stored};
 use tidegate_store::{CloseRollouts, OpenRollouts, RaiseCeilings};
 
@@ -143,7 +144,7 @@ fn must_be_allowed(record: &UpdateRecord, change: &Change) -> Done<()> {
         Change::Transition(transition) => record.state.after(*transition).map(drop).map_err(EngineError::WrongState),
         Change::Stop => record.state.after(Transition::Pause).map(drop).map_err(EngineError::WrongState),
         Change::Edit { .. } | Change::Split => match record.state {
-            State::Draft | State::Active | State::Paused => Ok(()),
+            State::Draft | State::Active | State::Paused | State::Held => Ok(()),
             state => Err(EngineError::NotEditable(state)),
         },
     }
@@ -275,7 +276,7 @@ async fn open(
     let tallied = store.tallied(&rollout).await?;
     let update = update_of(&after, &mut Slots::new())?;
     // Who raises a ceiling has judged the same sums.
-    if record.state.is_live() && abort_if_bad(store, record, &update, &shards, &tallied, now).await?.is_some() {
+    if record.state.is_live() && hold_if_bad(store, record, &update, &tallied.sums, now).await?.is_some() {
         return Err(StoreError::Conflict.into());
     }
     let allocation = Measure::of(&update).split(&held(&shards, &tallied.sums), now);
@@ -358,51 +359,36 @@ pub fn may_raise(record: &UpdateRecord) -> bool {
     record.state == State::Active && record.wanted.is_none() && !record.needs_recount
 }
 
-/// Aborts a rollout whose outcomes are worse than its health gate tolerates. The function that sees them first does it.
-/// A second call changes nothing.
+/// Holds a rollout whose outcomes are worse than its gate tolerates. The function that sees them first does it. A second
+/// call changes nothing. `update` has the test that is judged.
 ///
 /// # Errors
 /// When the store cannot be reached. The next batch, or the sweep, tries again.
-pub async fn abort_if_bad(
+pub async fn hold_if_bad(
     store: &impl CloseRollouts,
     record: &UpdateRecord,
     update: &Update,
-    shards: &[Option<Shard>],
-    tallied: &Tallied,
+    sums: &Sums,
     now: Timestamp,
-) -> Done<Option<Verdict>> {
-    abort_if_counts_are_bad(store, record, update, &Counts::of(shards, &tallied.sums), now).await
-}
-
-/// As [`abort_if_bad`], with counters that include what is not counted yet.
-///
-/// # Errors
-/// As [`abort_if_bad`].
-pub async fn abort_if_counts_are_bad(
-    store: &impl CloseRollouts,
-    record: &UpdateRecord,
-    update: &Update,
-    counts: &Counts,
-    now: Timestamp,
-) -> Done<Option<Verdict>> {
-    let verdict = update.rollout.health.judge(counts);
-    if verdict.ruling == Ruling::Continue || !record.state.is_live() {
+) -> Done<Option<Judgement>> {
+    let judgement = update.rollout.health.judge(&sums.outcomes(update.test.number), None);
+    if judgement.hold().is_none() || record.state.after(Transition::Hold).is_err() {
         return Ok(None);
     }
-    let abort = Change::Transition(Transition::Abort);
-    if record.wanted.as_ref().is_some_and(|wanted| wanted.change.force() > abort.force()) {
+    let hold = Change::Transition(Transition::Hold);
+    if record.wanted.as_ref().is_some_and(|wanted| wanted.change.force() > hold.force()) {
         return Ok(None);
     }
-    let actor = Actor { who: "health rule".into(), reason: verdict.to_string(), now };
-    let is_new = record.wanted.as_ref().is_none_or(|wanted| wanted.change != abort);
-    let wishing = want(store, record, abort, &actor).await?;
+    let actor = Actor { who: "health rule".into(), reason: judgement.to_string(), now };
+    let is_new = record.wanted.as_ref().is_none_or(|wanted| wanted.change != hold);
+    let wishing = want(store, record, hold, &actor).await?;
     if is_new {
-        tracing::warn!(product = %record.product, version = %record.version, %verdict, "stopped_by_health_rule");
-        metrics::rollout_stopped(&record.product);
+        tracing::warn!(product = %record.product, version = %record.version, %judgement, "held_by_health_rule");
+        metrics::rollout_held(&record.product);
     }
     // The wish is in force. A shard that is left is shut by the next batch or the sweep.
     stop(store, &wishing, now).await?;
-    Ok(Some(verdict))
+    Ok(Some(judgement))
 }
 
 /// Returns true if a new split would allow grants that the present caps refuse.
@@ -444,10 +430,19 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
         Change::Stop if record.state == State::Active => (wanted.reason.clone(), true),
         Change::Stop | Change::Edit { .. } | Change::Split => (record.reason.clone(), record.is_paused_by_stop),
     };
+    let opens = matches!(wanted.change, Change::Transition(Transition::Activate | Transition::Resume));
+    let test = match (opens, record.state) {
+        (true, State::Draft) => Test { number: 0, began_at: Some(now) },
+        // What is resumed was acknowledged: the devices that are granted the update from now on are another test.
+        (true, State::Held) => Test { number: record.test.number.saturating_add(1), began_at: Some(now) },
+        _ => record.test,
+    };
     UpdateRecord {
         state,
         reason,
         is_paused_by_stop,
+        opened_at: if opens { Some(now) } else { record.opened_at },
+        test,
         generation: wanted.generation,
         wanted: None,
         changed_at: now,
@@ -458,7 +453,7 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
 fn gate(change: &Change) -> Gate {
     match change {
         Change::Transition(Transition::Complete | Transition::Abort | Transition::Withdraw) => Gate::Stopped,
-        Change::Transition(Transition::Activate | Transition::Pause | Transition::Resume)
+        Change::Transition(Transition::Activate | Transition::Pause | Transition::Hold | Transition::Resume)
         | Change::Stop
         | Change::Edit { .. }
         | Change::Split => Gate::Paused,

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
 use tidegate_core::count::{MOST_UNJUDGED, Sums};
+use tidegate_core::life::Bucket;
 use tidegate_core::policy::Slots;
-use tidegate_core::status::Outcome;
-use tidegate_core::{Claim, ClaimState, ProductId, Timestamp, Version};
-use tidegate_store::record::{Event, OutcomeEntry, Position, RolloutKey, Tally, UpdateRecord};
+use tidegate_core::{Claim, ProductId, Timestamp, Version};
+use tidegate_store::record::{Event, ListEntry, Position, RolloutKey, Tally, UpdateRecord};
 use tidegate_store::store::{Stored, VersionCounts};
 use tidegate_store::stream::{Batch, CountedClaim, DeviceChange, ItemChange, StreamRecord};
 use tidegate_store::{CountStore, StoreError};
@@ -49,8 +49,8 @@ pub struct Counted {
     pub repeated: u64,
     /// Records that cannot be read.
     pub unreadable: u64,
-    /// Rollouts that the batch stopped.
-    pub stopped: u64,
+    /// Rollouts that the batch held.
+    pub held: u64,
 }
 
 /// A change of a claim in a batch.
@@ -173,7 +173,7 @@ impl<S: CountStore> CountService<S> {
         let mut by_product: BTreeMap<&ProductId, Vec<VersionMove<'_>>> = BTreeMap::new();
         for (record, change) in changes {
             let version = |image: &Option<tidegate_store::stream::DeviceImage>| {
-                image.as_ref().and_then(|image| image.version.clone())
+                image.as_ref().and_then(|image| image.record.version.clone())
             };
             let (before, after) = (version(&change.before), version(&change.after));
             if before != after {
@@ -237,7 +237,7 @@ impl<S: CountStore> CountService<S> {
                     return control::raise(&self.store, &record, &tallied.sums, raised).await;
                 }
                 Ok(true) => {
-                    counted.stopped = counted.stopped.saturating_add(1);
+                    counted.held = counted.held.saturating_add(1);
                     return Ok(());
                 }
                 // Somebody else changed the update at the same time.
@@ -256,26 +256,25 @@ impl<S: CountStore> CountService<S> {
         Err(StoreError::Conflict)
     }
 
-    /// Stops a rollout whose outcomes are bad, or finishes a stop that is under way; returns whether it is stopped.
+    /// Holds a rollout whose outcomes are bad, or finishes a stop that is under way; returns whether it is stopped.
     async fn judge(&self, record: &UpdateRecord, sums: &Sums, now: Timestamp) -> Result<bool, EngineError> {
         if record.wanted.as_ref().is_some_and(|wanted| wanted.change.halts()) {
             control::stop(&self.store, record, now).await?;
             return Ok(true);
         }
         let update = update_of(record, &mut Slots::new())?;
-        // The gate looks at outcomes only, so the shards need not be read.
-        let counts = tidegate_core::count::Counts::of(&[], sums);
-        let verdict = control::abort_if_counts_are_bad(&self.store, record, &update, &counts, now).await?;
-        Ok(verdict.is_some())
+        Ok(control::hold_if_bad(&self.store, record, &update, sums, now).await?.is_some())
     }
 
-    /// Writes the devices whose reservations began or were renewed on the pages of their ends.
+    /// Writes the devices that are watched from now on on the pages of the times at which they would be overdue.
     async fn write_due_pages(&self, rollout: &RolloutKey, records: &[ClaimRecord<'_>], now: Timestamp) -> Stored<()> {
-        let ends = |claim: &Claim| (claim.state == ClaimState::Reserved).then_some(claim.expires_at);
+        let watched = |claim: &Claim| claim.state().is_watched().then_some(claim.epoch);
         let due = records.iter().filter_map(|record| {
             let (before, after) = record.claims();
-            let end = after.and_then(ends)?;
-            (before.and_then(ends) != Some(end)).then(|| (end, record.change.device.clone()))
+            let (after, image) = (after?, record.change.after.as_ref()?);
+            let epoch = watched(after)?;
+            (before.and_then(watched) != Some(epoch))
+                .then(|| (due::due_at(&image.record, after, now), record.change.device.clone()))
         });
         for pages in due::pages(due, now).chunks(WRITES_AT_A_TIME) {
             let mut writes = Vec::with_capacity(pages.len());
@@ -287,7 +286,7 @@ impl<S: CountStore> CountService<S> {
         Ok(())
     }
 
-    /// Moves devices between the lists of outcomes. A success is in no list: most devices succeed.
+    /// Moves devices between the lists of buckets. A proof is in no list: most devices are proved.
     async fn write_lists(&self, rollout: &RolloutKey, records: &[ClaimRecord<'_>]) -> Stored<()> {
         for records in records.chunks(WRITES_AT_A_TIME) {
             let mut writes = Vec::with_capacity(records.len());
@@ -316,24 +315,24 @@ impl<S: CountStore> CountService<S> {
     }
 
     async fn move_entry(&self, rollout: &RolloutKey, record: &ClaimRecord<'_>) -> Stored<()> {
-        let outcome = |claim: Option<&Claim>| {
-            claim.and_then(|claim| claim.counted).filter(|outcome| *outcome != Outcome::Succeeded)
+        let bucket = |claim: Option<&Claim>| {
+            claim.and_then(|claim| claim.life.bucket).filter(|bucket| *bucket != Bucket::Proved)
         };
         let (before, after) = record.claims();
-        let (before, now) = (outcome(before), outcome(after));
+        let (before, now) = (bucket(before), bucket(after));
         if before == now {
             return Ok(());
         }
         let device = &record.change.device;
         let image = record.change.after.as_ref().or(record.change.before.as_ref());
-        let revision = image.map_or(0, |image| image.revision);
+        let revision = image.map_or(0, |image| image.record.revision);
         if let Some(before) = before {
             self.store.remove_entry(rollout, device, before, revision).await?;
         }
-        if let (Some(outcome), Some(after)) = (now, record.after) {
-            let entry = OutcomeEntry {
+        if let (Some(bucket), Some(after)) = (now, record.after) {
+            let entry = ListEntry {
                 device: device.clone(),
-                outcome,
+                bucket,
                 message: after.message.clone(),
                 attempts: after.claim.attempts,
                 revision,

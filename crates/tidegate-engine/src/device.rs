@@ -3,16 +3,13 @@
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use tidegate_core::cadence::DAY_S;
 use tidegate_core::device::Delivery;
 use tidegate_core::{Device, DeviceId, ProductId, Timestamp, Version};
 use tidegate_store::record::{DeviceRecord, Doc, DocDigests, Seen};
 use tidegate_wire::device_json::attributes_of;
 
 use crate::check_in::DeviceContext;
-
-/// Seconds for which a record may be wrong about when its device was last seen, and about attributes that no policy and
-/// no setting names. An unchanged check-in writes nothing more often than that.
-const SEEN_AGAIN_S: i64 = 24 * 3600;
 
 /// A device from its record, for a request that does not contain the device's version. `None` if the record has no
 /// version or cannot be used.
@@ -46,8 +43,10 @@ pub(crate) fn stored_object(
 
 /// The change of the record of a device that is seen now and runs `version`. Its attributes stay as they are.
 #[must_use]
-pub fn seen(version: String, now: Timestamp) -> Seen {
-    Seen { version, doc: None, at: now }
+pub fn seen(record: &DeviceRecord, version: String, now: Timestamp) -> Seen {
+    let learned = record.last_seen.filter(|seen| has_passed(DAY_S, Some(*seen), now));
+    let learned = learned.map(|seen| record.cadence(now).learn(seen, now));
+    Seen { version, doc: None, long_gap_s: learned.filter(|gap_s| *gap_s != record.long_gap_s), at: now }
 }
 
 /// The change of the record of a device that sends its version and attributes. `None` if there is nothing to write.
@@ -57,14 +56,13 @@ pub fn seen(version: String, now: Timestamp) -> Seen {
 pub fn changed(context: &DeviceContext, version: String, object: &Map<String, Value>, now: Timestamp) -> Option<Seen> {
     let record = &context.record;
     let doc = doc_of(context, object);
-    let is_old = |at: Option<Timestamp>| is_a_day_ago(at, now);
     let must_be_stored = match record.stored {
         None => true,
         Some(stored) if stored.named != doc.digests.named => true,
-        Some(stored) => stored.all != doc.digests.all && is_old(record.stored_at),
+        Some(stored) => stored.all != doc.digests.all && has_passed(DAY_S, record.stored_at, now),
     };
-    let is_other = record.version.as_ref() != Some(&version) || must_be_stored || is_old(record.last_seen);
-    is_other.then(|| Seen { version, doc: must_be_stored.then_some(doc), at: now })
+    let is_other = record.version.as_ref() != Some(&version) || must_be_stored || is_seen_long_ago(context, now);
+    is_other.then(|| Seen { doc: must_be_stored.then_some(doc), ..seen(record, version, now) })
 }
 
 /// The change of the record of a device that sends its attributes to be stored, whatever names them.
@@ -73,25 +71,31 @@ pub fn stored(context: &DeviceContext, version: String, object: &Map<String, Val
     let record = &context.record;
     let doc = doc_of(context, object);
     let is_other = record.stored.is_none_or(|stored| stored != doc.digests);
-    let is_seen = record.version.as_ref() == Some(&version) && !is_seen_long_ago(record, now);
-    (is_other || !is_seen).then(|| Seen { version, doc: is_other.then_some(doc), at: now })
+    let is_seen = record.version.as_ref() == Some(&version) && !is_seen_long_ago(context, now);
+    (is_other || !is_seen).then(|| Seen { doc: is_other.then_some(doc), ..seen(record, version, now) })
 }
 
-/// The change of the record of a device that sends neither version nor attributes: the time, once a day.
+/// The change of the record of a device that sends neither version nor attributes: the time, if the record is older than
+/// its grain.
 #[must_use]
-pub fn seen_again(record: &DeviceRecord, now: Timestamp) -> Option<Seen> {
-    let version = record.version.clone().filter(|_| is_seen_long_ago(record, now))?;
-    Some(seen(version, now))
+pub fn seen_again(context: &DeviceContext, now: Timestamp) -> Option<Seen> {
+    let version = context.record.version.clone().filter(|_| is_seen_long_ago(context, now))?;
+    Some(seen(&context.record, version, now))
 }
 
-/// Returns true if a day has passed since the record was last written.
+/// Returns true if the record is older than its grain: a day, or less while the device holds a place.
 #[must_use]
-pub fn is_seen_long_ago(record: &DeviceRecord, now: Timestamp) -> bool {
-    is_a_day_ago(record.last_seen, now)
+pub fn is_seen_long_ago(context: &DeviceContext, now: Timestamp) -> bool {
+    is_older_than_grain(&context.record, context.claims.holds_place(), now)
 }
 
-fn is_a_day_ago(at: Option<Timestamp>, now: Timestamp) -> bool {
-    at.is_none_or(|at| now.as_second().saturating_sub(at.as_second()) >= SEEN_AGAIN_S)
+/// As [`is_seen_long_ago`], for a device whose record was read alone.
+pub(crate) fn is_older_than_grain(record: &DeviceRecord, holds_place: bool, now: Timestamp) -> bool {
+    has_passed(record.cadence(now).grain_s(holds_place), record.last_seen, now)
+}
+
+fn has_passed(length_s: i64, at: Option<Timestamp>, now: Timestamp) -> bool {
+    at.is_none_or(|at| now.as_second().saturating_sub(at.as_second()) >= length_s)
 }
 
 /// The stored form of a `device.json`, with the digests that tell whether it has changed.

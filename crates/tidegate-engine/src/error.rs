@@ -98,7 +98,7 @@ pub enum EngineError {
     #[error(transparent)]
     WrongState(#[from] TransitionError),
     /// The update is over: its rollout cannot be edited.
-    #[error("cannot edit an update that is {0}; it must be draft, active or paused")]
+    #[error("cannot edit an update that is {0}; it must be draft, active, paused or held")]
     NotEditable(State),
     /// The store failed.
     #[error(transparent)]

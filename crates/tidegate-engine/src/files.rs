@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tidegate_core::update::File;
-use tidegate_core::{Claim, ClaimState, Timestamp, Update};
+use tidegate_core::{Claim, Timestamp, Update};
 use tidegate_store::CheckStore;
 use tidegate_wire::answer::SignedFile;
 
@@ -95,11 +95,11 @@ impl<S: CheckStore> CheckIns<S> {
         claim: &Claim,
         now: Timestamp,
     ) -> Done<Timestamp> {
-        if claim.state != ClaimState::Reserved {
+        if !claim.is_open() {
             return Err(EngineError::Busy);
         }
         self.must_go_on(context, update, now).await?;
-        self.images.url_ends(now, claim).await?.ok_or(EngineError::CredentialsEnding)
+        self.images.url_ends(now).await?.ok_or(EngineError::CredentialsEnding)
     }
 
     /// Checks that the rollout was not stopped a moment ago: a stop is acknowledged only when every head that was read

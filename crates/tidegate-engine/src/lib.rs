@@ -1,9 +1,9 @@
 //! Use cases of the service, over a store and without HTTP: a door parses a request, calls one of these, and writes the
 //! answer in its protocol.
 //!
-//! [`CheckIns`] decides and reserves. [`Reports`] settles. [`CountService`] counts, judges and raises ceilings.
+//! [`CheckIns`] decides and reserves. [`Reports`] hears what devices report. [`CountService`] counts, judges and raises ceilings.
 //! [`Operations`] has the use cases of operators. [`control`] changes a rollout. [`compile`] puts a catalog in force.
-//! [`SweepService`] expires claims and finishes what was interrupted. [`recount`] checks the counts.
+//! [`SweepService`] finds lost devices and finishes what was interrupted. [`recount`] checks the counts.
 
 pub mod catalogs;
 pub mod check_in;
@@ -23,7 +23,7 @@ mod reserve;
 pub mod sweep;
 pub mod token;
 
-pub use check_in::{CheckInResult, CheckIns, DeviceContext, HeldClaim, Offered};
+pub use check_in::{CheckInResult, CheckIns, DeviceContext, HeldClaim, Offered, Said};
 pub use count::CountService;
 pub use error::EngineError;
 pub use operate::Operations;

@@ -7,10 +7,10 @@ use tidegate_core::ProductId;
 
 pub use tidegate_store::metrics::TARGET;
 
-/// Counts a rollout that its health gate stopped: an alarm watches it.
-pub fn rollout_stopped(product: &ProductId) {
-    tracing::info!(target: TARGET, rollouts_stopped = 1_u64);
-    tracing::info!(target: TARGET, %product, rollouts_stopped = 1_u64);
+/// Counts a rollout that its health gate held: an alarm watches it.
+pub fn rollout_held(product: &ProductId) {
+    tracing::info!(target: TARGET, rollouts_held = 1_u64);
+    tracing::info!(target: TARGET, %product, rollouts_held = 1_u64);
 }
 
 /// Counts a compiled catalog that cannot be read. The previous one stays in use, so later changes of the product have

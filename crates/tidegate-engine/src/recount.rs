@@ -4,7 +4,7 @@
 //! and the time at which everything that happened until its end is counted. The others are named as moving, and can be
 //! checked again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -114,13 +114,18 @@ pub async fn recount(store: &impl RecountStore, counted_after: Duration) -> Stor
             result.compare(&name, &format!("granted of shard {number}"), signed(sums.granted(number)), granted);
             result.compare(&name, &format!("in_flight of shard {number}"), held, places);
         }
-        for (count, counted, found) in [
-            ("used", signed(used), found.devices),
-            ("succeeded", sums.succeeded, found.sums.succeeded),
-            ("failed", sums.failed, found.sums.failed),
-            ("timed_out", sums.timed_out, found.sums.timed_out),
-        ] {
-            result.compare(&name, count, counted, found);
+        result.compare(&name, "used", signed(used), found.devices);
+        for (test, count) in sums.devices.keys().chain(found.sums.devices.keys()).collect::<BTreeSet<_>>() {
+            let of = |sums: &Sums| sums.devices.get(&(*test, *count)).copied().unwrap_or(0);
+            result.compare(&name, &format!("{} of test {test}", count.name()), of(sums), of(&found.sums));
+        }
+        for (what, counted, found) in
+            [("granted", &sums.granted_in, &found.sums.granted_in), ("lost", &sums.lost_in, &found.sums.lost_in)]
+        {
+            for (test, hour) in counted.keys().chain(found.keys()).collect::<BTreeSet<_>>() {
+                let of = |counts: &BTreeMap<(u16, u8), i64>| counts.get(&(*test, *hour)).copied().unwrap_or(0);
+                result.compare(&name, &format!("{what} of test {test} in hour bucket {hour}"), of(counted), of(found));
+            }
         }
     }
     for (product, counts) in versions_before {
@@ -136,7 +141,7 @@ pub async fn recount(store: &impl RecountStore, counted_after: Duration) -> Stor
             continue;
         }
         let found = versions.remove(&product).unwrap_or_default();
-        let names = counts.keys().chain(found.keys()).collect::<std::collections::BTreeSet<_>>();
+        let names = counts.keys().chain(found.keys()).collect::<BTreeSet<_>>();
         for name in names {
             let of = |counts: &VersionCounts| counts.get(name).copied().unwrap_or(0);
             result.compare(product.as_str(), &format!("version {name}"), of(&counts), of(&found));

@@ -1,10 +1,11 @@
-//! A device reports: load, settle, write. An outcome counts once, because the write expects the claim as it was read, and
-//! every count follows from the writes.
+//! A device reports: load, move its claim, write. An outcome counts once, because the write expects the claim as it was
+//! read, and every count follows from the writes.
 
-use tidegate_core::claim::Attempt;
-use tidegate_core::status::{Status, StatusEffect};
-use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
-use tidegate_store::record::{ClaimChange, DeviceWrite, KnownDevice, Note, Seen};
+use tidegate_core::life::table::Event;
+use tidegate_core::life::{Effect, Rules};
+use tidegate_core::status::Status;
+use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
+use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, KnownDevice, Note, Seen};
 use tidegate_store::store::{Freshness, Include, Stored, Written};
 use tidegate_store::{ReportStore, StoreError};
 
@@ -32,8 +33,8 @@ pub struct Report<'a> {
     pub about: About<'a>,
     /// Its content.
     pub content: &'a Content,
-    /// Source of the version that the device runs.
-    pub version_from: VersionFrom<'a>,
+    /// The version that the report says the device runs, for a protocol whose check-ins do not say it.
+    pub running: Option<&'a Version>,
 }
 
 /// Selects the claim that a report is about.
@@ -47,9 +48,9 @@ pub enum About<'a> {
 /// Claim that a dialect found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// The present reservation of the claim on this update.
+    /// The present attempt of the claim on this update.
     Present(UpdateId),
-    /// A reservation that is over: the claim has had another since.
+    /// An attempt that is over: the claim has had another since.
     Earlier,
     /// No claim of this device.
     Nothing,
@@ -73,19 +74,6 @@ pub enum Content {
     Consent,
 }
 
-/// Source of the version that a device runs, once it has installed an update.
-#[derive(Debug, Clone, Copy)]
-pub enum VersionFrom<'a> {
-    /// The next check-in contains it.
-    CheckIn,
-    /// Check-ins do not contain it, so the report of a success writes it to the record. `running` is the version that
-    /// this report names itself, with or without a claim on it.
-    Report {
-        /// Version that the device runs now, as the report says.
-        running: Option<&'a Version>,
-    },
-}
-
 /// Result of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
@@ -93,16 +81,6 @@ pub enum Recorded {
     Yes,
     /// It changed nothing.
     No(NotRecorded),
-}
-
-/// The reason why a report about a claim in its present state changes nothing.
-fn not_recorded(claim: &Claim) -> NotRecorded {
-    match claim.state {
-        ClaimState::Reserved => NotRecorded::NotReserved,
-        ClaimState::Expired => NotRecorded::Expired,
-        ClaimState::Succeeded => NotRecorded::SucceededBefore,
-        ClaimState::Failed => NotRecorded::FailedBefore,
-    }
 }
 
 impl<S: ReportStore> Reports<S> {
@@ -145,29 +123,42 @@ impl<S: ReportStore> Reports<S> {
     }
 
     async fn record_once(&self, report: &Report<'_>, known: &KnownDevice, now: Timestamp) -> Done<Recorded> {
-        let (change, recorded) = match find(report, known) {
-            Ok(claim) => match self.change(claim, report).await? {
-                Ok(change) => (change, Recorded::Yes),
-                Err(why) => (None, Recorded::No(why)),
+        let record = known.record_or_default();
+        let found = find(report, known);
+        let (mut changes, recorded) = match &found {
+            Ok(claim) => match self.change(claim, report, &record, now).await? {
+                Ok(change) => (change.into_iter().collect::<Vec<_>>(), Recorded::Yes),
+                Err(why) => (Vec::new(), Recorded::No(why)),
             },
-            Err(why) => (None, Recorded::No(why)),
+            Err(why) => (Vec::new(), Recorded::No(*why)),
         };
-        let seen = seen(report, known, change.as_ref(), now);
-        let recorded = if seen.is_some() { Recorded::Yes } else { recorded };
-        if seen.is_none() && change.is_none() {
+        // A word of success says nothing of what runs; any other report that names a version is like a check-in.
+        let running = report.running.filter(|_| found.is_err() || !is_success(report.content)).map(Version::to_string);
+        if let Some(running) = &running {
+            let about = found.ok().map(|claim| &claim.version);
+            let all = || known.claims.iter().map(|(_, claim)| claim);
+            changes.extend(all().filter(|claim| Some(&claim.version) != about).filter_map(|before| {
+                let after = before.after(before.said(running, all()), &rules(&record, now), now)?;
+                Some(ClaimChange { before: before.clone(), after, note: None })
+            }));
+        }
+        let seen = seen(known, &record, running, !changes.is_empty(), now);
+        if seen.is_none() && changes.is_empty() {
             return Ok(recorded);
         }
         // A device whose record has a version has passed this check before, or has checked in.
-        let is_unseen = known.record_or_default().version.is_none();
+        let is_unseen = record.version.is_none();
         if is_unseen && self.store.head(report.product, Freshness::Eventual).await?.is_none() {
             return Err(EngineError::UnknownProduct(report.product.clone()));
         }
+        let recorded = if report.running.is_some() { Recorded::Yes } else { recorded };
         let write = DeviceWrite {
             product: report.product.clone(),
             device: report.device.clone(),
             is_known: known.record.is_some(),
             seen,
-            claims: change.into_iter().collect(),
+            still_seen_at: None,
+            claims: changes,
         };
         match self.store.write_device(&write).await? {
             Written::Yes => Ok(recorded),
@@ -176,31 +167,46 @@ impl<S: ReportStore> Reports<S> {
     }
 
     /// The change of a claim by a report. `None` if the claim is already as the report says.
-    async fn change(&self, before: &Claim, report: &Report<'_>) -> Stored<Result<Option<ClaimChange>, NotRecorded>> {
+    async fn change(
+        &self,
+        before: &Claim,
+        report: &Report<'_>,
+        record: &DeviceRecord,
+        now: Timestamp,
+    ) -> Stored<Result<Option<ClaimChange>, NotRecorded>> {
+        let rules = rules(record, now);
         let (after, note) = match report.content {
             Content::Status { status, message, progress } => {
-                let (message, progress) = (message.clone(), *progress);
-                let after = match status.effect() {
-                    StatusEffect::Progress => (before.state == ClaimState::Reserved).then(|| before.clone()),
-                    outcome => before.settle(outcome),
+                // Only a report that says what runs proves it. It is about the claim on this version.
+                let event = status.event().unwrap_or(match report.running {
+                    Some(_) => Event::Expected,
+                    None => Event::Success,
+                });
+                let after = match before.life.after(event, &rules, now) {
+                    Effect::Ignored => None,
+                    Effect::Heard if event != Event::Progress => return Ok(Err(NotRecorded::SaidBefore)),
+                    Effect::Heard => Some(before.clone()),
+                    Effect::Moved(_) => before.after(event, &rules, now),
                 };
+                let (message, progress) = (message.clone(), *progress);
                 (after, Some(Note { status: status.to_string(), progress, message }))
             }
-            Content::LetGo => (self.let_go(report, before).await?, None),
+            Content::LetGo => (self.let_go(report, before, &rules, now).await?, None),
             Content::Consent => match before.consent() {
-                None if before.state == ClaimState::Reserved => return Ok(Ok(None)),
+                None if before.is_open() => return Ok(Ok(None)),
                 after => (after, None),
             },
         };
         Ok(match after {
             Some(after) => Ok(Some(ClaimChange { before: before.clone(), after, note })),
-            None => Err(not_recorded(before)),
+            None => Err(NotRecorded::NotUnderWay),
         })
     }
 
-    /// Ends a reservation of a device that installed nothing. If its update was stopped, the attempt does not count.
-    async fn let_go(&self, report: &Report<'_>, claim: &Claim) -> Stored<Option<Claim>> {
-        if claim.state != ClaimState::Reserved {
+    /// Ends the claim of a device that installed nothing. If its update was stopped, the device may come back at once.
+    async fn let_go(&self, report: &Report<'_>, claim: &Claim, rules: &Rules, now: Timestamp) -> Stored<Option<Claim>> {
+        let given_back = claim.after(Event::GivenBack, rules, now);
+        if given_back.is_none() {
             return Ok(None);
         }
         let update = self.store.update(report.product, &claim.version).await?;
@@ -208,28 +214,33 @@ impl<S: ReportStore> Reports<S> {
             let is_halted = update.wanted.is_some_and(|wanted| wanted.change.halts());
             !is_halted && matches!(update.state, State::Active | State::Completed)
         });
-        Ok(claim.let_go(if is_on { Attempt::Spent } else { Attempt::GivenBack }))
+        Ok(if is_on { given_back } else { claim.called_back(now) })
     }
 }
 
-/// The change of the record by a report of a device whose check-ins do not contain its version: the version that it
-/// says it runs, or the one that it has just installed.
-fn seen(report: &Report<'_>, known: &KnownDevice, change: Option<&ClaimChange>, now: Timestamp) -> Option<Seen> {
-    let VersionFrom::Report { running } = report.version_from else {
-        return None;
-    };
-    let is_success = |change: &&ClaimChange| {
-        change.after.state == ClaimState::Succeeded && change.before.state != ClaimState::Succeeded
-    };
-    if let Some(installed) = change.filter(is_success) {
-        return Some(device::seen(installed.after.version.to_string(), now));
-    }
-    if change.is_some() {
-        return None;
-    }
-    let (version, record) = (running?.to_string(), known.record_or_default());
-    let is_old = record.version.as_ref() != Some(&version) || device::is_seen_long_ago(&record, now);
-    is_old.then(|| device::seen(version, now))
+/// The rules for a report. It says nothing of the old version, so the time to apply the update does not matter.
+fn rules(record: &DeviceRecord, now: Timestamp) -> Rules {
+    Rules::new(None, record.cadence(now).due_after_s(true))
+}
+
+fn is_success(content: &Content) -> bool {
+    matches!(content, Content::Status { status, .. } if status.event() == Some(Event::Success))
+}
+
+/// The change of the record by a report: the version that the report says, and the time. The time costs nothing beside
+/// another write, and else follows its grain.
+fn seen(
+    known: &KnownDevice,
+    record: &DeviceRecord,
+    running: Option<String>,
+    is_written: bool,
+    now: Timestamp,
+) -> Option<Seen> {
+    let holds_place = known.claims.iter().any(|(_, claim)| claim.life.holds_place);
+    let is_news = running.is_some() && running != record.version;
+    let is_old = running.is_some() && device::is_older_than_grain(record, holds_place, now);
+    let version = running.or_else(|| record.version.clone())?;
+    (is_written || is_news || is_old).then(|| device::seen(record, version, now))
 }
 
 /// The claim that a report is about.

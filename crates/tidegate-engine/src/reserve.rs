@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::SignedDuration;
+use tidegate_core::claim::Grant as Granting;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::shard::{Grant, MOST_PROBES, Refusal, Shard, period_of, probe_order};
 use tidegate_core::{Claim, ClaimStatus, Cohort, Device, Timestamp, Update, UpdateId};
@@ -18,6 +19,7 @@ use tidegate_store::store::{GrantRequest, Granted, Patience, Period, Stored};
 use tidegate_store::{CheckStore, StoreError};
 
 use crate::check_in::{CheckIns, DeviceContext};
+use crate::device;
 
 /// Tries per shard when its period turns out to be another one.
 const MOST_PERIODS: u32 = 3;
@@ -30,7 +32,7 @@ const LOOK_JITTER_MS: i64 = 250;
 #[derive(Debug)]
 pub(crate) enum ReserveOutcome {
     /// The claim is committed.
-    Claim(Claim),
+    Claim(Box<Claim>),
     /// No shard had room.
     NoRoom(NoRoom),
     /// The device is not as it was read. It is now so.
@@ -59,8 +61,10 @@ impl ShardCache {
         let is_valid = look.generation == update.generation && look.until.is_none_or(|until| now < until);
         let concerns = match look.no_room {
             Some(NoRoom::Full) => grant == Grant::First,
-            Some(NoRoom::TooManyInFlight) => grant != Grant::Renewed,
-            Some(NoRoom::RateLimited { .. } | NoRoom::Paused | NoRoom::Aborted | NoRoom::Busy) | None => true,
+            Some(
+                NoRoom::TooManyInFlight | NoRoom::RateLimited { .. } | NoRoom::Paused | NoRoom::Aborted | NoRoom::Busy,
+            )
+            | None => true,
         };
         (is_valid && concerns).then_some(look)
     }
@@ -94,7 +98,7 @@ impl<S: CheckStore> CheckIns<S> {
         seen: Option<&Seen>,
         now: Timestamp,
     ) -> Stored<ReserveOutcome> {
-        let grant = claim_status.needs().unwrap_or(Grant::Renewed);
+        let grant = claim_status.needs().unwrap_or(Grant::Again);
         let mut no_room: Option<NoRoom> = None;
         let mut probes = 0;
         let shards = shards_to_ask(device, update, claim_status);
@@ -183,16 +187,19 @@ impl<S: CheckStore> CheckIns<S> {
         is_last: bool,
         now: Timestamp,
     ) -> Stored<ReserveOutcome> {
-        let mut request = request(device, update, shard, claim_status, context, now);
-        request.seen = seen.cloned();
+        let Some(mut request) = request(device, update, shard, claim_status, context, seen, now) else {
+            return Ok(ReserveOutcome::NoRoom(NoRoom::Busy));
+        };
         let patience = if is_last { Patience::Long } else { Patience::None };
         for _ in 0..MOST_PERIODS {
             match self.store.grant(&request, patience).await {
-                Ok(Granted::Yes) => return Ok(ReserveOutcome::Claim(request.after)),
+                Ok(Granted::Yes) => return Ok(ReserveOutcome::Claim(Box::new(request.after))),
                 Ok(Granted::OtherDevice(known)) => {
                     // The grant was made and its reply was lost, or another check-in of the device made the same grant.
                     let ours = known.claim(&update.id).filter(|claim| is_same_grant(claim, &request.after)).cloned();
-                    return Ok(ours.map_or(ReserveOutcome::OtherDevice(known), ReserveOutcome::Claim));
+                    return Ok(
+                        ours.map_or(ReserveOutcome::OtherDevice(known), |claim| ReserveOutcome::Claim(Box::new(claim)))
+                    );
                 }
                 Ok(Granted::Refused(None)) => return Ok(ReserveOutcome::NoRoom(NoRoom::Busy)),
                 Ok(Granted::Refused(Some(shard))) => match refused(&shard, &mut request, update, now) {
@@ -213,59 +220,59 @@ impl<S: CheckStore> CheckIns<S> {
 }
 
 fn is_same_grant(found: &Claim, asked: &Claim) -> bool {
-    // The store keeps milliseconds.
-    let ends_ms = |claim: &Claim| claim.expires_at.as_millisecond();
-    found.holds_place && found.epoch == asked.epoch && ends_ms(found) == ends_ms(asked)
+    found.life.holds_place && (found.epoch, found.life.granted_at) == (asked.epoch, asked.life.granted_at)
 }
 
-/// The shards that a device asks. A device that lost its place asks first the shard that it had it from. One that still
-/// holds its place can only stay in its shard.
+/// The shards that a device asks. A device that had a place asks first the shard that it had it from.
 fn shards_to_ask(device: &Device, update: &Update, claim_status: &ClaimStatus) -> Vec<u16> {
     let spread = update.rollout.limits.shards(update.content.size_bytes());
     let probes = probe_order(Cohort::of(&update.id, &device.id), update.shards.min(spread));
     match claim_status {
         ClaimStatus::Unclaimed => probes.collect(),
-        ClaimStatus::Held(claim) | ClaimStatus::Lapsed(claim) if claim.holds_place => vec![claim.shard],
-        ClaimStatus::Held(claim) | ClaimStatus::Lapsed(claim) => {
+        ClaimStatus::Held(claim) | ClaimStatus::Ended(claim) => {
             std::iter::once(claim.shard).chain(probes.filter(|shard| *shard != claim.shard)).collect()
         }
     }
 }
 
+/// The request for a place of a shard; `None` if the device's claim has not ended.
 fn request(
     device: &Device,
     update: &Update,
     shard: u16,
     claim_status: &ClaimStatus,
     context: &DeviceContext,
+    seen: Option<&Seen>,
     now: Timestamp,
-) -> GrantRequest {
-    let ttl = SignedDuration::from_secs(i64::from(update.rollout.claim_ttl_s));
-    let expires_at = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
+) -> Option<GrantRequest> {
     let revision = context.is_known.then_some(context.record.revision);
     let epoch = revision.unwrap_or(0).saturating_add(1);
-    let (after, before) = match claim_status {
-        ClaimStatus::Unclaimed => (Claim::reserve(&update.version, shard, epoch, now, expires_at), None),
-        ClaimStatus::Held(before) | ClaimStatus::Lapsed(before) if before.holds_place => {
-            (before.renew(now, expires_at), Some(before.clone()))
-        }
-        ClaimStatus::Held(before) | ClaimStatus::Lapsed(before) => {
-            (before.reserve_again(shard, epoch, now, expires_at), Some(before.clone()))
-        }
+    let before = match claim_status {
+        ClaimStatus::Unclaimed => None,
+        ClaimStatus::Held(before) | ClaimStatus::Ended(before) => Some(before.clone()),
     };
+    let was = device.version.to_string();
+    let (test, hour) = (update.test.number, update.test.hour(now));
+    let granted = Granting { version: &update.version, was: &was, shard, epoch, test, hour, now };
+    let after = Claim::granted(before.as_ref(), &granted)?;
     let limits = &update.rollout.limits;
     let is_rated = limits.offers_per_period(update.content.size_bytes()).is_some();
-    GrantRequest {
+    // From the grant on the device is watched closely, so its record must be new.
+    let seen = seen.cloned().unwrap_or_else(|| {
+        let version = context.record.version.clone().unwrap_or_else(|| was.clone());
+        device::seen(&context.record, version, now)
+    });
+    Some(GrantRequest {
         rollout: RolloutKey::of(&update.product, &update.version),
         device: device.id.clone(),
         revision,
         generation: update.generation,
-        grant: claim_status.needs().unwrap_or(Grant::Renewed),
+        grant: claim_status.needs().unwrap_or(Grant::Again),
         before,
         after,
         period: is_rated.then(|| Period::Same(period_of(now, limits.period_s))),
-        seen: None,
-    }
+        seen: Some(seen),
+    })
 }
 
 /// Reads the refusal, and moves the request to the period that the shard counts.

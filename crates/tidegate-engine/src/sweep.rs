@@ -1,19 +1,25 @@
-//! The sweep: it finishes changes, ends the claims of silent devices, and completes rollouts. A schedule starts it each
+//! The sweep: it finishes changes, finds the devices that are overdue, and completes rollouts. A schedule starts it each
 //! minute. Two sweeps at the same time do no harm. A product that fails does not stop the others, and a sweep that has
 //! no time left is continued by the next one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use serde::Serialize;
-use tidegate_core::count::{Counts, Sums};
+use tidegate_core::cadence::DAY_S;
+use tidegate_core::count::{Count, Counts, Sums, part};
+use tidegate_core::life::Rules;
+use tidegate_core::life::table::Event;
+use tidegate_core::places;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Gate, Shard};
-use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, Transition, Update};
-use tidegate_store::record::{Change, ClaimChange, DeviceWrite, RolloutKey, SeriesPoint, UpdateRecord};
+use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Update};
+use tidegate_store::record::{
+    Change, ClaimChange, DeviceRecord, DeviceWrite, KnownDevice, RolloutKey, SeriesPoint, UpdateRecord,
+};
 use tidegate_store::store::{Freshness, Stored, Written};
 use tidegate_store::{StoreError, SweepStore};
 use tokio::time::Instant;
@@ -28,8 +34,8 @@ use crate::metrics::TARGET as METRICS;
 const LONGEST_SWEEP: Duration = Duration::from_secs(50);
 /// Seconds for which a due page waits, so that no page is written behind the sweep.
 const DUE_PAGES_WAIT_S: i64 = 60;
-/// Claims that are ended at a time.
-const EXPIRED_AT_A_TIME: usize = 64;
+/// Claims that are written at a time.
+const WRITTEN_AT_A_TIME: usize = 64;
 
 /// The sweep service.
 #[derive(Debug)]
@@ -42,10 +48,12 @@ pub struct SweepService<S> {
 /// Result of one sweep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Swept {
-    /// Claims whose reservation ended.
-    pub expired: u64,
-    /// Rollouts that were stopped because their update is bad.
-    pub stopped: u64,
+    /// Devices that are overdue since this sweep.
+    pub lost: u64,
+    /// Places of lost devices that were given to others.
+    pub given_on: u64,
+    /// Rollouts that were held because their update is bad.
+    pub held: u64,
     /// Rollouts that were finished.
     pub completed: u64,
     /// Rollouts whose shards did not agree with their record.
@@ -93,8 +101,9 @@ impl<S: SweepStore> SweepService<S> {
             }
         }
         tracing::info!(
-            expired = swept.expired,
-            stopped = swept.stopped,
+            lost = swept.lost,
+            given_on = swept.given_on,
+            held = swept.held,
             completed = swept.completed,
             repaired = swept.repaired,
             split_again = swept.split_again,
@@ -142,8 +151,18 @@ impl<S: SweepStore> SweepService<S> {
             tracing::error!(%product, %error, "catalog_not_compiled");
             swept.failed += 1;
         }
-        let Counts { used, in_flight, succeeded, failed, timed_out } = total;
-        tracing::info!(target: METRICS, %product, live_updates, offered = used, in_flight, succeeded, failed, timed_out);
+        let devices = |count| total.devices(count);
+        tracing::info!(
+            target: METRICS,
+            %product,
+            live_updates,
+            offered = total.used,
+            in_flight = total.in_flight,
+            proved = devices(Count::Proved),
+            failed = devices(Count::Failed),
+            reverted = devices(Count::Reverted),
+            lost = devices(Count::Lost)
+        );
         Ok(())
     }
 
@@ -169,20 +188,15 @@ impl<S: SweepStore> SweepService<S> {
         let update = update_of(record, &mut Slots::new())?;
         let mut tallied = self.store.tallied(&rollout).await?;
         let mut shards = self.store.shards(&rollout, allocation.shards()).await?;
-        let expired = self.expire_due(record, &update, &shards, &tallied.sums, started, now, swept).await?;
+        self.look_at_due(record, &tallied.sums, started, now, swept).await?;
         if !record.state.is_live() {
             return Ok(Counts::default());
         }
-        let counts = counts_with(&shards, &tallied.sums, expired);
-        if expired.has_stopped {
-            swept.stopped += 1;
-            return Ok(counts);
-        }
-        if control::abort_if_counts_are_bad(&self.store, record, &update, &counts, now).await?.is_some() {
-            swept.stopped += 1;
-            return Ok(counts);
-        }
         let counts = Counts::of(&shards, &tallied.sums);
+        if control::hold_if_bad(&self.store, record, &update, &tallied.sums, now).await?.is_some() {
+            swept.held += 1;
+            return Ok(counts);
+        }
         self.store.record_series(&rollout, &point(&counts, now)).await?;
         if record.wanted.is_some() {
             return Ok(counts);
@@ -268,47 +282,42 @@ impl<S: SweepStore> SweepService<S> {
         control::raise(&self.store, record, sums, low).await
     }
 
-    /// Ends the reservations of devices that were silent until their end, as far as their places may be given to
-    /// others; returns what their silence adds to the counters.
-    #[allow(clippy::too_many_arguments)] // what a rollout is known by
-    async fn expire_due(
+    /// Looks at the devices that are due: those that are overdue are lost, and places of lost devices are given to others
+    /// as far as proved devices allow it. The others are looked at again when they are due.
+    async fn look_at_due(
         &self,
         record: &UpdateRecord,
-        update: &Update,
-        shards: &[Option<Shard>],
         sums: &Sums,
         started: Instant,
         now: Timestamp,
         swept: &mut Swept,
-    ) -> Done<Silence> {
-        let rollout = record.rollout();
-        let end = due_until(now);
-        let mut silence = Silence::default();
+    ) -> Stored<()> {
+        let (rollout, end) = (record.rollout(), due_until(now));
+        let mut to_give_on = places::to_give_on(sums.devices(Count::Proved), sums.devices(Count::GivenOn));
         loop {
             let pages = self.store.due_pages(&rollout, end).await?;
             if pages.is_empty() || started.elapsed() > LONGEST_SWEEP {
-                return Ok(silence);
+                return Ok(());
             }
             // A device may stand on several pages; a batch may name it only once.
             let devices = pages.iter().flat_map(|page| page.devices.iter().cloned()).collect::<BTreeSet<_>>();
             let devices = devices.into_iter().collect::<Vec<_>>();
-            let (silent, waiting) = self.look_at(record, &devices, now).await?;
-            // Silence is judged before other devices get the places of silent devices. A rollout is stopped once: the
-            // record that was read is old then.
-            if !silence.has_stopped {
-                let counts = counts_with(shards, sums, silence.with(&silent));
-                let verdict = control::abort_if_counts_are_bad(&self.store, record, update, &counts, now).await?;
-                silence.has_stopped = verdict.is_some();
+            let (mut due, mut later) = (Vec::new(), Vec::new());
+            for (device, known) in self.store.devices(&record.product, &devices).await? {
+                let Some(claim) = known.claim(&record.id) else {
+                    continue;
+                };
+                match look_at(&known.record_or_default(), claim, to_give_on, now) {
+                    Look::Nothing => {}
+                    Look::At(at) => later.push((at, device)),
+                    Look::Due(after) => {
+                        to_give_on = to_give_on.saturating_sub(u64::from(is_given_on(&after)));
+                        due.push(Due::new(record, device, &known, claim, *after));
+                    }
+                }
             }
-            let may_end = match silence.has_stopped || !record.state.is_live() {
-                true => silent.len(),
-                false => given_on(update, &counts_with(shards, sums, silence), silent.len(), now),
-            };
-            let (ending, going_on) = silent.split_at(may_end.min(silent.len()));
-            let failed = self.expire(record, ending, swept).await;
-            silence = silence.with(&silent);
-            let later = going_on.iter().chain(failed).map(Silent::reservation).chain(waiting);
-            self.write_pages(&rollout, later.collect(), now).await?;
+            later.extend(self.write_due(due, now, swept).await);
+            self.write_pages(&rollout, later, now).await?;
             // A page is removed last, so that no device is ever on none.
             for page in &pages {
                 self.store.remove_due_page(&rollout, &page.name).await?;
@@ -316,64 +325,34 @@ impl<S: SweepStore> SweepService<S> {
         }
     }
 
-    /// The silent devices among `devices`, and those that are not due yet.
-    async fn look_at(
-        &self,
-        record: &UpdateRecord,
-        devices: &[DeviceId],
-        now: Timestamp,
-    ) -> Stored<(Vec<Silent>, Vec<(Timestamp, DeviceId)>)> {
-        let mut silent = BTreeMap::new();
-        let mut waiting = BTreeMap::new();
-        for (device, known) in self.store.devices(&record.product, devices).await? {
-            let Some(before) = known.claim(&record.id).filter(|claim| claim.state == ClaimState::Reserved) else {
-                continue;
-            };
-            match before.expire(now) {
-                Some(after) => {
-                    let change = ClaimChange { before: before.clone(), after, note: None };
-                    silent.insert(device.clone(), Silent { device, change });
-                }
-                None => drop(waiting.insert(device, before.expires_at)),
-            }
-        }
-        let waiting = waiting.into_iter().map(|(device, end)| (end, device)).collect();
-        Ok((silent.into_values().collect(), waiting))
-    }
-
-    /// Ends claims; returns the devices whose claims could not be written.
-    async fn expire<'a>(&self, record: &UpdateRecord, ending: &'a [Silent], swept: &mut Swept) -> Vec<&'a Silent> {
-        let mut failed = Vec::new();
-        for some in ending.chunks(EXPIRED_AT_A_TIME) {
+    /// Writes the claims of devices that are due; returns when to look at each again.
+    async fn write_due(&self, due: Vec<Due>, now: Timestamp, swept: &mut Swept) -> Vec<(Timestamp, DeviceId)> {
+        let mut later = Vec::new();
+        for some in due.chunks(WRITTEN_AT_A_TIME) {
             let mut writes = Vec::with_capacity(some.len());
-            for silent in some {
-                writes.push(self.end_claim(record, silent));
+            for due in some {
+                writes.push(self.store.write_device(&due.write));
             }
-            for (silent, ended) in some.iter().zip(join_all(writes).await) {
-                match ended {
-                    Ok(Written::Yes) => swept.expired += 1,
-                    // A report came first; there is nothing to end any more.
-                    Ok(Written::OtherDevice(_)) => {}
+            for (due, written) in some.iter().zip(join_all(writes).await) {
+                match written {
+                    Ok(Written::Yes) if due.is_given_on => swept.given_on += 1,
+                    Ok(Written::Yes) => {
+                        swept.lost += 1;
+                        if due.holds_place {
+                            later.push((after_a_day(now), due.write.device.clone()));
+                        }
+                    }
+                    // The device was heard from, or has another claim.
+                    Ok(Written::OtherDevice(_)) => later.push((now, due.write.device.clone())),
                     Err(error) => {
-                        tracing::error!(product = %record.product, device = %silent.device, %error, "expiry_failed");
+                        tracing::error!(product = %due.write.product, device = %due.write.device, %error, "device_not_lost");
                         swept.failed += 1;
-                        failed.push(silent);
+                        later.push((now, due.write.device.clone()));
                     }
                 }
             }
         }
-        failed
-    }
-
-    async fn end_claim(&self, record: &UpdateRecord, silent: &Silent) -> Stored<Written> {
-        let write = DeviceWrite {
-            product: record.product.clone(),
-            device: silent.device.clone(),
-            is_known: true,
-            seen: None,
-            claims: vec![silent.change.clone()],
-        };
-        self.store.write_device(&write).await
+        later
     }
 
     /// Writes devices on the pages of their next looks.
@@ -385,53 +364,59 @@ impl<S: SweepStore> SweepService<S> {
     }
 }
 
-/// A device that was silent until the end of its reservation, and the end of its claim.
-struct Silent {
-    device: DeviceId,
-    change: ClaimChange,
+/// What a look at a claim leads to.
+enum Look {
+    /// The claim is not watched any more.
+    Nothing,
+    /// The device is looked at again.
+    At(Timestamp),
+    /// The claim changes.
+    Due(Box<Claim>),
 }
 
-impl Silent {
-    /// The end of its reservation, and the device.
-    fn reservation(&self) -> (Timestamp, DeviceId) {
-        (self.change.before.expires_at, self.device.clone())
+/// Looks at a claim of a device that stands on a due page.
+fn look_at(record: &DeviceRecord, claim: &Claim, to_give_on: u64, now: Timestamp) -> Look {
+    if claim.state().is_watched() {
+        let due_at = due::due_at(record, claim, now);
+        // Only the silence matters here, so any rules do.
+        let lost = claim.after(Event::Due, &Rules::new(None, 0), now).filter(|_| due_at <= now);
+        return lost.map_or(Look::At(due_at), |lost| Look::Due(Box::new(lost)));
+    }
+    match claim.without_place() {
+        Some(without) if to_give_on > 0 => Look::Due(Box::new(without)),
+        Some(_) => Look::At(after_a_day(now)),
+        None => Look::Nothing,
     }
 }
 
-/// Changes of the counters by silent devices that the stream has not counted.
-#[derive(Debug, Clone, Copy, Default)]
-struct Silence {
-    timed_out: i64,
-    failed: i64,
-    succeeded: i64,
-    /// True if the health gate has stopped the rollout because of them.
-    has_stopped: bool,
+fn is_given_on(claim: &Claim) -> bool {
+    part(claim).counts.contains(&(claim.test, Count::GivenOn))
 }
 
-impl Silence {
-    /// The same, with these devices.
-    fn with(self, silent: &[Silent]) -> Self {
-        silent.iter().fold(self, |sum, silent| {
-            let mut moved = Sums::default();
-            let counted = |claim: &Claim| Claim { holds_place: false, ..claim.clone() };
-            moved.count(Some(&counted(&silent.change.before)), Some(&counted(&silent.change.after)));
-            Self {
-                timed_out: sum.timed_out.saturating_add(moved.timed_out),
-                failed: sum.failed.saturating_add(moved.failed),
-                succeeded: sum.succeeded.saturating_add(moved.succeeded),
-                ..sum
-            }
-        })
+/// The change of a claim that is due.
+struct Due {
+    write: DeviceWrite,
+    is_given_on: bool,
+    holds_place: bool,
+}
+
+impl Due {
+    fn new(record: &UpdateRecord, device: DeviceId, known: &KnownDevice, before: &Claim, after: Claim) -> Self {
+        let (is_given_on, holds_place) = (is_given_on(&after), after.life.holds_place);
+        let write = DeviceWrite {
+            product: record.product.clone(),
+            device,
+            is_known: true,
+            seen: None,
+            still_seen_at: known.record_or_default().last_seen,
+            claims: vec![ClaimChange { before: before.clone(), after, note: None }],
+        };
+        Self { write, is_given_on, holds_place }
     }
 }
 
-/// The counters, with silent devices counted as timed out.
-fn counts_with(shards: &[Option<Shard>], sums: &Sums, silence: Silence) -> Counts {
-    let mut sums = sums.clone();
-    sums.timed_out = sums.timed_out.saturating_add(silence.timed_out);
-    sums.failed = sums.failed.saturating_add(silence.failed);
-    sums.succeeded = sums.succeeded.saturating_add(silence.succeeded);
-    Counts::of(shards, &sums)
+fn after_a_day(now: Timestamp) -> Timestamp {
+    now.checked_add(SignedDuration::from_secs(DAY_S)).unwrap_or(now)
 }
 
 /// The sweep as the author of a change.
@@ -444,28 +429,14 @@ fn due_until(now: Timestamp) -> Timestamp {
     now.checked_sub(SignedDuration::from_secs(DUE_PAGES_WAIT_S)).unwrap_or(now)
 }
 
-/// Number of silent devices whose places are given to other devices now. After the rollout's end all claims may end,
-/// because no device gets a place any more.
-fn given_on(update: &Update, counts: &Counts, silent: usize, now: Timestamp) -> usize {
-    if update.rollout.ends_at.is_some_and(|end| now >= end) {
-        return silent;
-    }
-    let most = update.rollout.limits.max_in_flight;
-    let given_on = update.rollout.health.expirable_claims(counts, silent as u64, most);
-    usize::try_from(given_on).unwrap_or(usize::MAX)
-}
-
-/// Reason why a rollout is over: no device is in flight, and its end has come or its slots are used up.
+/// Reason why a rollout is over: its end has come, or every place was given and every device has the update.
 fn is_over(update: &Update, counts: &Counts, now: Timestamp) -> Option<&'static str> {
-    if counts.in_flight > 0 {
-        return None;
-    }
     let has_ended = update.rollout.ends_at.is_some_and(|end| now >= end);
     let is_used_up = update.rollout.limits.max_devices.is_some_and(|most| counts.used >= most);
-    // A device that failed may be offered the update again until its attempts are used up.
-    let is_settled = counts.succeeded >= counts.used;
+    // A device that failed may be offered the update again.
+    let is_settled = counts.devices(Count::Proved) >= counts.used;
     match (has_ended, is_used_up && is_settled) {
-        (true, _) => Some("its end has come and nobody is under way"),
+        (true, _) => Some("its end has come"),
         (_, true) => Some("every place was given and every device has the update"),
         _ => None,
     }
@@ -476,8 +447,9 @@ fn point(counts: &Counts, at: Timestamp) -> SeriesPoint {
         at,
         offered: counts.used,
         in_flight: counts.in_flight,
-        succeeded: counts.succeeded,
-        failed: counts.failed,
-        timed_out: counts.timed_out,
+        proved: counts.devices(Count::Proved),
+        failed: counts.devices(Count::Failed),
+        reverted: counts.devices(Count::Reverted),
+        lost: counts.devices(Count::Lost),
     }
 }

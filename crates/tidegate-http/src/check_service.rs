@@ -3,7 +3,7 @@
 use lambda_http::{Body, Request, Response};
 use tidegate_core::{Device, DeviceId, ProductId, Timestamp};
 use tidegate_engine::token::{Proof, TokenKeys};
-use tidegate_engine::{CheckInResult, CheckIns, DeviceContext};
+use tidegate_engine::{CheckInResult, CheckIns, DeviceContext, Said};
 use tidegate_store::record::Seen;
 use tidegate_store::store::Include;
 use tidegate_store::{CheckStore, Images};
@@ -94,10 +94,11 @@ impl<S: CheckStore> CheckService<S> {
         dialect: Dialect,
         device: &Device,
         context: &mut DeviceContext,
+        said: Said,
         seen: Option<Seen>,
         now: Timestamp,
     ) -> Result<CheckInResult, ApiError> {
-        let result = self.engine.check_in(device, context, seen, now).await;
+        let result = self.engine.check_in(device, context, said, seen, now).await;
         let result = result.map_err(|error| refusal(&device.product, &device.id, error))?;
         log_check_in(dialect, device, &result);
         Ok(result)

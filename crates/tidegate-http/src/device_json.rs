@@ -8,7 +8,7 @@ use tidegate_core::{Device, Timestamp};
 use tidegate_engine::device;
 use tidegate_engine::files::SignedFiles;
 use tidegate_engine::token::Proof;
-use tidegate_engine::{CheckInResult, EngineError, Offered};
+use tidegate_engine::{CheckInResult, EngineError, Offered, Said};
 use tidegate_store::CheckStore;
 use tidegate_store::store::Include;
 use tidegate_wire::ApiError;
@@ -49,7 +49,7 @@ impl<S: CheckStore> CheckService<S> {
     ) -> Result<NativeAnswer, ApiError> {
         let mut context = self.context(&device.product, &device.id, proof, Include::Item, now).await?;
         let seen = device::changed(&context, device.version.to_string(), object, now);
-        match self.check_in(dialect, device, &mut context, seen, now).await? {
+        match self.check_in(dialect, device, &mut context, Said::Version, seen, now).await? {
             CheckInResult::Offer(offered) => {
                 let Offered { update, claim, check_again_after_s } = *offered;
                 match self.engine.signed_files(&context, &update, &claim, now).await {

@@ -2,7 +2,7 @@
 
 use lambda_http::{Body, Request, Response};
 use tidegate_core::{Timestamp, Version};
-use tidegate_engine::report::{About, Content, Report, VersionFrom};
+use tidegate_engine::report::{About, Content, Report};
 use tidegate_engine::token::{Proof, TokenKeys};
 use tidegate_engine::{Recorded, Reports};
 use tidegate_store::ReportStore;
@@ -57,7 +57,7 @@ impl<S: ReportStore> ReportService<S> {
         proof: Proof,
         now: Timestamp,
     ) -> Result<Recorded, ApiError> {
-        self.record_from(dialect, report, VersionFrom::CheckIn, proof, now).await
+        self.record_with_version(dialect, report, None, proof, now).await
     }
 
     /// Records and logs a report of a device whose check-ins do not contain its version. `running` is the version that
@@ -70,20 +70,9 @@ impl<S: ReportStore> ReportService<S> {
         proof: Proof,
         now: Timestamp,
     ) -> Result<Recorded, ApiError> {
-        self.record_from(dialect, report, VersionFrom::Report { running }, proof, now).await
-    }
-
-    async fn record_from(
-        &self,
-        dialect: Dialect,
-        report: &ReportJson,
-        version_from: VersionFrom<'_>,
-        proof: Proof,
-        now: Timestamp,
-    ) -> Result<Recorded, ApiError> {
         let ReportJson { product, device, update, status, message, progress } = report;
         let content = Content::Status { status: *status, message: message.clone(), progress: *progress };
-        let said = Report { product, device, about: About::Update(update), content: &content, version_from };
+        let said = Report { product, device, about: About::Update(update), content: &content, running };
         let recorded = self.engine.record(&said, proof, now).await.map_err(|error| refusal(product, device, error));
         log_of_update(dialect, report, &status.to_string()).write(&recorded);
         recorded

@@ -10,7 +10,7 @@ named! {
         /// A first claim is put only where there is none
         ClaimIsNew = "claim-is-new",
         /// A further claim replaces only the one that was read
-        ClaimIsTheOneThatLapsed = "claim-is-the-one-that-lapsed",
+        ClaimIsTheOneThatEnded = "claim-is-the-one-that-ended",
         /// A grant finds the device at the revision that was read
         RevisionAtGrant = "revision-at-grant",
         /// `used < cap` at a grant
@@ -23,10 +23,12 @@ named! {
         Gate = "gate",
         /// The grant is for the generation of the shard
         Generation = "generation",
-        /// A claim is settled only as it was read
+        /// A claim moves only as it was read
         SettleOnce = "settle-once",
-        /// A claim is settled only with the attempt, the place and the outcome that were read, not only its epoch and state
+        /// A claim moves only with the number of changes that was read, not only its epoch
         ClaimAsRead = "claim-as-read",
+        /// A device is lost only while its record has the time that was read
+        SeenAsReadForLost = "seen-as-read-for-lost",
         /// Shards are shut before a stop is acknowledged
         Fence = "fence",
         /// All shards are shut before a stop is acknowledged, and not only the first

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
+use tidegate_core::claim::Grant as Granting;
 use tidegate_core::shard::{Gate, Grant};
-use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
+use tidegate_core::{Claim, DeviceId, ProductId, State, Transition, UpdateId, Version};
 use tidegate_lab::simulator::checker::Asked;
 use tidegate_lab::simulator::requests::{self, Answer};
 use tidegate_lab::simulator::simulation::try_run;
@@ -35,8 +36,8 @@ fn a_claim_that_is_put_over_another_is_noticed() {
 }
 
 #[test]
-fn a_renewal_of_a_claim_that_moved_on_is_noticed() {
-    check(Guard::ClaimIsTheOneThatLapsed, &[Invariant::OneClaim]);
+fn a_further_grant_of_a_claim_that_moved_on_is_noticed() {
+    check(Guard::ClaimIsTheOneThatEnded, &[Invariant::OneClaim]);
 }
 
 #[test]
@@ -60,12 +61,12 @@ fn a_shard_that_does_not_look_at_its_period_is_noticed() {
 }
 
 #[test]
-fn a_claim_that_is_settled_twice_is_noticed() {
+fn a_claim_that_moves_from_another_attempt_is_noticed() {
     check(Guard::SettleOnce, &[Invariant::OutcomesOnce]);
 }
 
 #[test]
-fn a_claim_that_is_settled_in_another_attempt_is_noticed() {
+fn a_claim_that_moves_from_another_state_is_noticed() {
     check(Guard::ClaimAsRead, &[Invariant::OutcomesOnce]);
 }
 
@@ -166,6 +167,7 @@ impl Bench {
     /// A device that was never seen is granted a place, as a function would that decided by this generation.
     async fn grant(&self, device: &str, shard: u16, generation: u64) -> bool {
         let now = self.world.clock(0);
+        let granting = Granting { version: &self.version, was: "1.0.0", shard, epoch: 1, test: 0, hour: 0, now };
         let request = GrantRequest {
             rollout: self.rollout.clone(),
             device: DeviceId::new(device).unwrap(),
@@ -173,7 +175,7 @@ impl Bench {
             generation,
             grant: Grant::First,
             before: None,
-            after: Claim::reserve(&self.version, shard, 1, now, later(now)),
+            after: Claim::granted(None, &granting).unwrap(),
             period: None,
             seen: None,
         };
@@ -208,10 +210,6 @@ impl Bench {
     }
 }
 
-fn later(now: Timestamp) -> Timestamp {
-    moment(now.as_millisecond() + 3_600_000)
-}
-
 /// Plays a trace with the condition, which holds every promise, and without it, which breaks this one.
 fn trace(guard: Guard, expected: Invariant, limits: &str, play: impl AsyncFn(&mut Bench)) {
     let run = |removed: Option<Guard>| {
@@ -229,6 +227,24 @@ fn trace(guard: Guard, expected: Invariant, limits: &str, play: impl AsyncFn(&mu
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(future)
+}
+
+#[test]
+fn a_device_that_is_lost_while_it_is_heard_from_is_noticed() {
+    trace(Guard::SeenAsReadForLost, Invariant::LostInTime, r#"{"max_in_flight":3}"#, async |bench| {
+        assert!(bench.check_in(0, "d1").await.text("update").is_some());
+        bench.count().await;
+        bench.world.pass(91 * 3_600_000);
+        // The sweep has read the device, and its write takes long.
+        let mut is_next = true;
+        bench.store().set_plan(Box::new(move |call, _| {
+            (call == Call::WriteDevice && std::mem::take(&mut is_next)).then_some(Fault::LandsLate)
+        }));
+        assert!(matches!(bench.world.finish(0, Ask::Sweep).await, Done::Swept(Ok(_))));
+        // The device waits on the old version: its claim stays as it is.
+        assert!(bench.check_in(0, "d1").await.text("update").is_some());
+        bench.store().land_all();
+    });
 }
 
 #[test]

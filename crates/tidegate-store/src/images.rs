@@ -12,9 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
-use tidegate_core::claim::SHORTEST_URL_S;
 use tidegate_core::update::{File, StoredObject};
-use tidegate_core::{Claim, ProductId, Timestamp};
+use tidegate_core::{ProductId, Timestamp};
 
 use crate::cdn::Cdn;
 use crate::store::{StoreError, Stored};
@@ -22,6 +21,8 @@ use crate::store::{StoreError, Stored};
 /// Life of a download URL. An agent starts its download at once, and asks again to resume later. A URL that
 /// leaks is useful for a short time only.
 pub const URL_TTL_S: i64 = 900;
+/// Shortest validity of a URL that is useful to a device, in seconds.
+const SHORTEST_URL_S: i64 = 60;
 /// Life of an upload URL.
 pub const UPLOAD_TTL_S: u64 = 3600;
 
@@ -75,12 +76,12 @@ impl Images {
         Self { cdn: Some(Arc::new(cdn)), ..self }
     }
 
-    /// End of a URL that is signed at `now` for `claim`: not after the end that the claim allows, and not after
-    /// the end of the credentials. `None` if the remaining time is too short.
+    /// End of a URL that is signed at `now`: not after the end of the credentials. `None` if the remaining time is too
+    /// short.
     ///
     /// # Errors
     /// When there are no credentials.
-    pub async fn url_ends(&self, now: Timestamp, claim: &Claim) -> Stored<Option<Timestamp>> {
+    pub async fn url_ends(&self, now: Timestamp) -> Stored<Option<Timestamp>> {
         let credentials_end = match &self.cdn {
             // The CDN's own key signs its URLs.
             Some(_) => None,
@@ -89,11 +90,7 @@ impl Images {
                 credentials.expiry().and_then(|at| Timestamp::try_from(at).ok())
             }
         };
-        let ends = [
-            Some(now.as_second().saturating_add(URL_TTL_S)),
-            Some(claim.urls_end_at().as_second()),
-            credentials_end.map(Timestamp::as_second),
-        ];
+        let ends = [Some(now.as_second().saturating_add(URL_TTL_S)), credentials_end.map(Timestamp::as_second)];
         let end = ends.into_iter().flatten().min().unwrap_or(0);
         let is_worth_it = end.saturating_sub(now.as_second()) >= SHORTEST_URL_S;
         Ok(Timestamp::from_second(end).ok().filter(|_| is_worth_it))

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
+use tidegate_core::cadence::{Cadence, DAY_S};
 use tidegate_core::claim::Halted;
 use tidegate_core::count::Sums;
 use tidegate_core::id::without_build;
+use tidegate_core::life::Bucket;
 use tidegate_core::lifecycle::Force;
 use tidegate_core::limits::Allocation;
-use tidegate_core::status::Outcome;
-use tidegate_core::update::{Publication, StoredObject};
+use tidegate_core::update::{Publication, StoredObject, Test};
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
 
 /// The head of a product: a small item with the name of its current catalog and its settings.
@@ -208,6 +209,10 @@ pub struct UpdateRecord {
     pub reason: String,
     /// True if it is paused because its whole product was stopped.
     pub is_paused_by_stop: bool,
+    /// The time at which its rollout was opened last; `None` if it never was.
+    pub opened_at: Option<Timestamp>,
+    /// The present test of the gate.
+    pub test: Test,
     /// The change that is under way.
     pub wanted: Option<Wanted>,
     /// True if a change of a claim could not be counted. Nothing more is granted than now until a recount.
@@ -234,9 +239,14 @@ impl UpdateRecord {
             shards: self.allocation.as_ref().map_or(1, Allocation::shards),
             objects: self.objects.clone(),
             reason: self.reason.clone(),
+            opened_at: self.opened_at,
+            test: self.test,
         }
     }
 }
+
+/// Seconds between two requests of a device, as its product expects it.
+pub const POLL_S: i64 = DAY_S;
 
 /// A device as it is stored.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -253,8 +263,10 @@ pub struct DeviceRecord {
     pub attributes: Option<String>,
     /// The time of its first request.
     pub first_seen: Option<Timestamp>,
-    /// The time of its last request, accurate to a day.
+    /// The time of its last request, accurate to its grain: see [`Cadence`].
     pub last_seen: Option<Timestamp>,
+    /// The longest gap between its requests that is remembered, in seconds.
+    pub long_gap_s: i64,
     /// The first generation of tokens that is not revoked.
     pub token_generation: u32,
 }
@@ -286,6 +298,14 @@ pub struct KnownDevice {
     pub claims: Vec<(UpdateId, Claim)>,
 }
 
+impl DeviceRecord {
+    /// The cadence of the device at `now`.
+    #[must_use]
+    pub fn cadence(&self, now: Timestamp) -> Cadence {
+        Cadence::of(POLL_S, self.long_gap_s, self.first_seen.unwrap_or(now), 0, now)
+    }
+}
+
 impl KnownDevice {
     /// The record, or an empty one.
     #[must_use]
@@ -307,6 +327,8 @@ pub struct Seen {
     pub version: String,
     /// Its `device.json`, if it must be stored.
     pub doc: Option<Doc>,
+    /// The longest gap to remember, in seconds, if it is to be written.
+    pub long_gap_s: Option<i64>,
     /// The time of the request.
     pub at: Timestamp,
 }
@@ -322,6 +344,8 @@ pub struct DeviceWrite {
     pub is_known: bool,
     /// The change of the record, if there is one.
     pub seen: Option<Seen>,
+    /// The time of the last request that the record must still have. Only a silent device is lost.
+    pub still_seen_at: Option<Timestamp>,
     /// The changes of claims. Each happens only if its claim is still as it was read.
     pub claims: Vec<ClaimChange>,
 }
@@ -419,7 +443,7 @@ pub struct Tally<T> {
     pub position: Option<Position>,
 }
 
-/// A page of devices whose reservations end at about the same time. Pages are hints: the device's item is the truth.
+/// A page of devices that are overdue at about the same time. Pages are hints: the device's item is the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DuePage {
     /// Its name. Names sort by the time at which the page is due.
@@ -445,13 +469,13 @@ impl DuePage {
     }
 }
 
-/// An entry of the list of devices with one outcome. It is a hint: the device's item is the truth.
+/// An entry of the list of devices in one bucket. It is a hint: the device's item is the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutcomeEntry {
+pub struct ListEntry {
     /// The device.
     pub device: DeviceId,
-    /// The outcome.
-    pub outcome: Outcome,
+    /// The bucket.
+    pub bucket: Bucket,
     /// The message of its last report.
     pub message: Option<String>,
     /// The number of its attempts.
@@ -502,7 +526,8 @@ pub struct SeriesPoint {
     pub at: Timestamp,
     pub offered: u64,
     pub in_flight: u64,
-    pub succeeded: u64,
+    pub proved: u64,
     pub failed: u64,
-    pub timed_out: u64,
+    pub reverted: u64,
+    pub lost: u64,
 }

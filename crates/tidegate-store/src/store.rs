@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::error::DisplayErrorContext;
 use tidegate_core::count::Sums;
+use tidegate_core::life::Bucket;
 use tidegate_core::limits::Caps;
 use tidegate_core::shard::{Gate, Grant, Shard};
-use tidegate_core::status::Outcome;
 use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, Version};
 
 use crate::record::{
-    AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, OutcomeEntry, Position, RolloutKey, Seen, SeriesPoint,
+    AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, ListEntry, Position, RolloutKey, Seen, SeriesPoint,
     Tallied, Tally, UpdateRecord,
 };
 
@@ -406,18 +406,18 @@ pub trait CountStore: CloseRollouts + RaiseCeilings {
     /// Writes a page of devices. The same page may be written again.
     fn put_due_page(&self, rollout: &RolloutKey, page: &DuePage) -> impl Future<Output = Stored<()>> + Send;
 
-    /// Writes an entry into the list of an outcome, unless a later one is there.
-    fn put_entry(&self, rollout: &RolloutKey, entry: &OutcomeEntry) -> impl Future<Output = Stored<()>> + Send;
+    /// Writes an entry into the list of a bucket, unless a later one is there.
+    fn put_entry(&self, rollout: &RolloutKey, entry: &ListEntry) -> impl Future<Output = Stored<()>> + Send;
 
     /// Writes an event, unless it is there.
     fn put_event(&self, product: &ProductId, event: &Event) -> impl Future<Output = Stored<()>> + Send;
 
-    /// Removes a device from the list of an outcome, unless a later entry is there.
+    /// Removes a device from the list of a bucket, unless a later entry is there.
     fn remove_entry(
         &self,
         rollout: &RolloutKey,
         device: &DeviceId,
-        outcome: Outcome,
+        bucket: Bucket,
         revision: u64,
     ) -> impl Future<Output = Stored<()>> + Send;
 
@@ -481,7 +481,7 @@ pub trait SweepStore: ReadCatalog + WriteDevices + OpenRollouts {
     /// Writes a page of devices.
     fn move_due_page(&self, rollout: &RolloutKey, page: &DuePage) -> impl Future<Output = Stored<()>> + Send;
 
-    /// Removes a page, after each of its devices is settled or on a later page.
+    /// Removes a page, after each of its devices is looked at or on a later page.
     fn remove_due_page(&self, rollout: &RolloutKey, name: &str) -> impl Future<Output = Stored<()>> + Send;
 
     /// Devices with their claims, freshly read. A device without an item is left out.

@@ -9,7 +9,7 @@ use tidegate_core::{Claim, DeviceId, ProductId, Timestamp};
 
 use crate::dynamo::item::{self, Item};
 use crate::dynamo::key;
-use crate::record::{Position, StateChange};
+use crate::record::{DeviceRecord, Position, StateChange};
 use crate::store::{StoreError, Stored};
 
 /// A batch of one stream shard, in the order of the stream.
@@ -36,7 +36,7 @@ pub struct StreamRecord {
 #[derive(Debug, Clone, PartialEq)]
 pub enum ItemChange {
     /// A change of a device's item.
-    Device(DeviceChange),
+    Device(Box<DeviceChange>),
     /// A change of an update's state.
     State(StateChange),
 }
@@ -86,10 +86,8 @@ pub struct DeviceChange {
 /// The part of a device's item that is counted.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DeviceImage {
-    /// The version that the device runs.
-    pub version: Option<String>,
-    /// Revision of the item.
-    pub revision: u64,
+    /// The record.
+    pub record: DeviceRecord,
     /// The claims, by version without build metadata.
     pub claims: BTreeMap<String, CountedClaim>,
 }
@@ -173,7 +171,7 @@ fn read_record(change: EventChange) -> Stored<Option<StreamRecord>> {
 fn device_change(device: Option<(ProductId, DeviceId)>, change: &EventChange) -> Stored<ItemChange> {
     let (product, device) = device.ok_or_else(|| StoreError::Corrupt("the key is not a device's".into()))?;
     let (before, after) = (image(change.old_image.as_ref())?, image(change.new_image.as_ref())?);
-    Ok(ItemChange::Device(DeviceChange { product, device, before, after }))
+    Ok(ItemChange::Device(Box::new(DeviceChange { product, device, before, after })))
 }
 
 /// The change of an update's state; `None` if the state stays.
@@ -223,17 +221,20 @@ mod tests {
     #[test]
     fn a_record_of_a_device_has_its_position_and_its_claims() {
         let image = json!({"rev": {"N": "3"}, "version": {"S": "1.0.0"}, "claims": {"M": {"2.0.0": {"M": {
-            "s": {"S": "R"}, "pl": {"BOOL": true}, "sh": {"N": "4"}, "e": {"N": "3"}, "a": {"N": "1"},
-            "at": {"N": "1767225600000"}, "x": {"N": "1767312000000"}, "m": {"S": "busy"}}}}}});
+            "s": {"S": "O"}, "pl": {"BOOL": true}, "sh": {"N": "4"}, "e": {"N": "3"}, "r": {"N": "2"}, "a": {"N": "1"},
+            "h": {"N": "0"}, "w": {"S": "1.0.0"}, "ga": {"N": "1767225600000"}, "m": {"S": "busy"}}}}}});
         let batch = Batch::from_event(event("123", "device", &image)).unwrap();
         assert_eq!(batch.stream_shard, "shardId-01");
         let record = &batch.records[0];
         assert_eq!(record.position.as_str(), format!("{:0>40}", 123));
         let change = record.change.clone().unwrap().device().unwrap().clone();
         let after = change.after.unwrap();
-        assert_eq!((change.before, after.version.as_deref(), after.revision), (None, Some("1.0.0"), 3));
+        assert_eq!((change.before, after.record.version.as_deref(), after.record.revision), (None, Some("1.0.0"), 3));
         let claim = &after.claims["2.0.0"];
-        assert_eq!((claim.claim.shard, claim.claim.holds_place, claim.message.as_deref()), (4, true, Some("busy")));
+        assert_eq!(
+            (claim.claim.shard, claim.claim.life.holds_place, claim.message.as_deref()),
+            (4, true, Some("busy"))
+        );
     }
 
     #[test]

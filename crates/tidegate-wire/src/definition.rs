@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidegate_core::cohort::Share;
-use tidegate_core::health::HealthGate;
+use tidegate_core::gate::Gate;
 use tidegate_core::limits::{DEFAULT_MAX_IN_FLIGHT, Limits};
 use tidegate_core::policy::{Policy, Slots};
-use tidegate_core::rollout::{DEFAULT_CLAIM_TTL_S, DEFAULT_MAX_ATTEMPTS, Group, Phase, Rollout, WhenFull};
+use tidegate_core::rollout::{DEFAULT_MAX_ATTEMPTS, Group, Phase, Rollout, WhenFull};
 use tidegate_core::update::{Content, Downgrade, File, Kind, Publication, StoredObject};
 use tidegate_core::window::OpeningWindow;
 use tidegate_core::{ProductId, Timestamp, Update, UpdateId, Version, VersionReq};
@@ -160,15 +160,12 @@ pub struct RolloutField {
     pub phases: Vec<PhaseField>,
     /// How many devices may have the update.
     pub limits: LimitsField,
-    /// The time in seconds that a device may take before its claim expires.
-    #[cfg_attr(feature = "schema", schema(minimum = 300, maximum = 2592000))]
-    pub claim_ttl_s: u32,
-    /// How often one device is offered the update.
+    /// How often one device may fail within thirty days.
     #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 100))]
     pub max_attempts: u32,
     /// What a device that must wait may have meanwhile.
     pub when_full: WhenFullField,
-    /// When outcomes stop the rollout.
+    /// When outcomes hold the rollout.
     pub health: HealthField,
 }
 
@@ -251,18 +248,21 @@ words! {
     }
 }
 
-/// When outcomes stop the rollout.
+/// When outcomes hold the rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = HealthGate, default))]
 #[serde(default)]
 pub struct HealthField {
-    /// The failure rate in percent that is considered normal.
-    #[cfg_attr(feature = "schema", schema(minimum = 0.01, maximum = 50))]
-    pub tolerated_failure_percent: f64,
-    /// How sure a stop must be, in percent.
-    #[cfg_attr(feature = "schema", schema(minimum = 50, maximum = 99.999))]
-    pub confidence_percent: f64,
-    /// The number of failures below which nothing is stopped.
+    /// The share of devices in percent that may fail or fall back.
+    #[cfg_attr(feature = "schema", schema(minimum = 0.01, maximum = 40))]
+    pub tolerated_failed_percent: f64,
+    /// The share of devices in percent that may become silent.
+    #[cfg_attr(feature = "schema", schema(minimum = 0.01, maximum = 40))]
+    pub tolerated_lost_percent: f64,
+    /// The share of devices in percent that may not apply the update in time.
+    #[cfg_attr(feature = "schema", schema(minimum = 0.01, maximum = 40))]
+    pub tolerated_not_taken_percent: f64,
+    /// The number of devices below which nothing is held.
     #[cfg_attr(feature = "schema", schema(minimum = 1))]
     pub min_failures: u64,
 }
@@ -276,7 +276,6 @@ impl Default for RolloutField {
             groups: Vec::new(),
             phases: Vec::new(),
             limits: LimitsField::default(),
-            claim_ttl_s: DEFAULT_CLAIM_TTL_S,
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             when_full: WhenFullField::Next,
             health: HealthField::default(),
@@ -298,8 +297,9 @@ impl Default for LimitsField {
 
 impl Default for HealthField {
     fn default() -> Self {
-        let HealthGate { tolerated_failure_percent, confidence_percent, min_failures } = HealthGate::default();
-        Self { tolerated_failure_percent, confidence_percent, min_failures }
+        let Gate { tolerated_failed_percent, tolerated_lost_percent, tolerated_not_taken_percent, min_failures } =
+            Gate::default();
+        Self { tolerated_failed_percent, tolerated_lost_percent, tolerated_not_taken_percent, min_failures }
     }
 }
 
@@ -397,6 +397,8 @@ impl Definition {
             state: publication.state,
             generation: publication.generation,
             reason: publication.reason.clone(),
+            opened_at: publication.opened_at,
+            test: publication.test,
             shards: publication.shards,
             compatible_from: self.requirements()?,
             policy,
@@ -521,9 +523,10 @@ impl RolloutField {
             let policy = parse_policy("rollout.groups policy", &group.policy, slots)?;
             groups.push(Group { policy, starts_at: group.starts_at });
         }
-        let health = HealthGate {
-            tolerated_failure_percent: self.health.tolerated_failure_percent,
-            confidence_percent: self.health.confidence_percent,
+        let health = Gate {
+            tolerated_failed_percent: self.health.tolerated_failed_percent,
+            tolerated_lost_percent: self.health.tolerated_lost_percent,
+            tolerated_not_taken_percent: self.health.tolerated_not_taken_percent,
             min_failures: self.health.min_failures,
         };
         health.validate().map_err(rollout_error)?;
@@ -540,7 +543,6 @@ impl RolloutField {
                 max_in_flight: self.limits.max_in_flight,
                 max_bytes_per_period: self.limits.max_bytes_per_period,
             },
-            claim_ttl_s: self.claim_ttl_s,
             max_attempts: self.max_attempts,
             when_full: match self.when_full {
                 WhenFullField::Next => WhenFull::Next,
@@ -633,7 +635,7 @@ mod tests {
             json!({"rollout": {"phases": [{"starts_at": "2026-01-01T00:00:00Z", "percent": 101}]}}),
             "within 0 and 100",
         );
-        check(json!({"rollout": {"claim_ttl_s": 1}}), "rollout: claim_ttl_s must be within 300 and 2592000");
+        check(json!({"rollout": {"max_attempts": 0}}), "rollout: max_attempts must be within 1 and 100");
         check(json!({"rollout": {"limits": {"max_devices": 0}}}), "limits.max_devices must be within 1 and 2^50");
     }
 

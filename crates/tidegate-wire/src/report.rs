@@ -63,14 +63,10 @@ words! {
         NoClaim "no_claim",
         /// The report is about an earlier attempt.
         EarlierAttempt "earlier_attempt",
-        /// The claim changed while the report was recorded.
-        NotReserved "not_reserved",
-        /// The report of progress came after the claim had expired.
-        Expired "expired",
-        /// The device has installed the update.
-        SucceededBefore "succeeded_before",
-        /// The device has failed, or decided against the update.
-        FailedBefore "failed_before",
+        /// The device said so before.
+        SaidBefore "said_before",
+        /// The update is not under way on this device any more: it was proved, or the attempt has ended.
+        NotUnderWay "not_under_way",
     }
 }
 

@@ -27,12 +27,14 @@ const PRODUCT: &str = "lamp";
 /// Behaviour of a device that has an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Habit {
-    /// Installs and reports success.
+    /// Installs, reports success, and shows it at its next check-in.
     Reports,
     /// Installs and reports nothing; its next check-in shows the new version.
     StaysSilent,
     /// Fails to install, and reports it.
     Fails,
+    /// Waits for the night before it installs.
+    Waits,
 }
 
 /// The fleet: for each device its name, its `device.json` and its behaviour.
@@ -43,7 +45,7 @@ fn fleet() -> Vec<(&'static str, Value, Habit)> {
         ("lamp-2", eu("1.1.0"), Habit::StaysSilent),
         ("lamp-3", eu("1.1.0"), Habit::Fails),
         ("lamp-4", eu("1.1.0"), Habit::Reports),
-        ("lamp-5", eu("1.0.0"), Habit::Reports),
+        ("lamp-5", eu("1.0.0"), Habit::Waits),
         ("lamp-6", json!({"version": "1.1.0", "region": "us", "memory": 512}), Habit::Reports),
         ("lamp-7", json!({"version": "1.1.0", "region": "eu", "memory": "128"}), Habit::Reports),
         ("lamp-8", json!({"version": "1.1.0", "region": "eu"}), Habit::Reports),
@@ -162,29 +164,31 @@ impl Story<'_> {
         let outcome = match habit {
             Habit::Reports => {
                 self.report(&client, device, &offer.update, "INSTALL_SUCCESS")?;
-                "verified, installed, reported success"
+                client.post(&ApiPath::check(), &check_in(device, said, &offer.version))?;
+                "verified, installed, reported success; its next check-in proves it"
             }
             Habit::StaysSilent => {
                 client.post(&ApiPath::check(), &check_in(device, said, &offer.version))?;
-                "verified, installed, said nothing; its next check-in shows it"
+                "verified, installed, said nothing; its next check-in proves it"
             }
             Habit::Fails => {
                 self.report(&client, device, &offer.update, "INSTALL_ERROR")?;
                 "verified, reported that installing failed"
             }
+            Habit::Waits => "verified, waits for the night to install it",
         };
         Ok(Told { device, before, answer: format!("offer {}", offer.version), outcome: outcome.into() })
     }
 
     fn ask_again(&self) -> CommandResult {
-        let client = self.device("lamp-3")?;
+        let client = self.device("lamp-5")?;
         let said = json!({"region": "eu", "memory": 512});
-        let body = check_in("lamp-3", &said, "1.1.0");
+        let body = check_in("lamp-5", &said, "1.0.0");
         let first = client.post(&ApiPath::check(), &body)?;
         let again = client.post(&ApiPath::check(), &body)?;
         let version = |answer: &Value| answer["version"].as_str().unwrap_or("nothing").to_string();
         self.output.line(format!(
-            "  lamp-3 failed once and may try again: it asks twice and is offered {} and {}; `offered` stays at 3",
+            "  lamp-5 has not installed it yet: it asks twice and is offered {} and {}; `offered` stays at 1",
             version(&first),
             version(&again)
         ))?;
@@ -198,8 +202,7 @@ impl Story<'_> {
 
     fn rollouts(&self, told: &[Told]) -> CommandResult<Value> {
         let mut rollouts = serde_json::Map::new();
-        let mut rows =
-            table(&["update", "state", "offered", "in flight", "succeeded", "failed", "health"], &[2, 3, 4, 5]);
+        let mut rows = table(&["update", "state", "offered", "in flight", "proved", "failed", "health"], &[2, 3, 4, 5]);
         for version in ["2.0.0", "1.1.0"] {
             let metrics = self.operator.get(&ApiPath::update(PublishRoute::ShowMetrics, PRODUCT, version))?;
             let number = |name: &str| metrics[name].to_string();
@@ -210,7 +213,7 @@ impl Story<'_> {
                 state,
                 &number("offered"),
                 &number("in_flight"),
-                &number("succeeded"),
+                &number("proved"),
                 &number("failed"),
                 verdict,
             ]);

@@ -114,13 +114,13 @@ fn show(client: &ApiClient, product: &str, device: &str, output: &Output) -> Com
     if device.claims.is_empty() {
         return output.line("it has not been offered anything yet");
     }
-    let mut table = output::table(&["VERSION", "CLAIM", "ATTEMPTS", "EXPIRES"], &[2]);
+    let mut table = output::table(&["VERSION", "CLAIM", "ATTEMPTS", "GRANTED"], &[2]);
     for claim in &device.claims {
         table.add_row([
             clean(&claim.version),
             claim.state.to_string(),
             claim.attempts.to_string(),
-            time::show_at(claim.expires_at),
+            time::show_at(claim.granted_at),
         ]);
     }
     output.table(&table)

@@ -35,9 +35,6 @@ pub struct RolloutOptions {
     /// At most this many devices with the update in progress at the same time
     #[arg(long, value_name = "N")]
     pub max_in_flight: Option<u64>,
-    /// Seconds that a device may take before another device gets its place
-    #[arg(long, value_name = "N")]
-    pub claim_ttl_s: Option<u64>,
     /// If there is no room for a device: offer it the next older update, or let it wait
     #[arg(long, value_name = "next|wait", hide_possible_values = true)]
     pub when_full: Option<WhenFull>,
@@ -46,8 +43,8 @@ pub struct RolloutOptions {
 impl RolloutOptions {
     /// Returns true if any option is given.
     pub fn any(&self) -> bool {
-        let Self { rollout, max_devices, max_per_period, period_s, max_in_flight, claim_ttl_s, when_full } = self;
-        let numbers = [max_devices, max_per_period, period_s, max_in_flight, claim_ttl_s];
+        let Self { rollout, max_devices, max_per_period, period_s, max_in_flight, when_full } = self;
+        let numbers = [max_devices, max_per_period, period_s, max_in_flight];
         rollout.is_some() || when_full.is_some() || numbers.iter().any(|number| number.is_some())
     }
 
@@ -72,7 +69,6 @@ impl RolloutOptions {
             }
             rollout.insert("limits".into(), Value::Object(fields));
         }
-        rollout.extend(self.claim_ttl_s.map(|ttl_s| ("claim_ttl_s".to_owned(), Value::from(ttl_s))));
         rollout.extend(self.when_full.map(|choice| {
             let choice = match choice {
                 WhenFull::Next => "next",
@@ -130,10 +126,10 @@ mod tests {
     fn a_file_takes_the_place_of_the_current_rollout() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("rollout.json");
-        std::fs::write(&path, r#"{"claim_ttl_s":60}"#).expect("writable");
+        std::fs::write(&path, r#"{"max_attempts":2}"#).expect("writable");
         let options = RolloutOptions { rollout: Some(path), max_in_flight: Some(3), ..RolloutOptions::default() };
         let after = options.applied_to(json!({"limits": {"max_devices": 5}}));
-        assert_eq!(after, Ok(json!({"claim_ttl_s": 60, "limits": {"max_in_flight": 3}})));
+        assert_eq!(after, Ok(json!({"max_attempts": 2, "limits": {"max_in_flight": 3}})));
     }
 
     #[test]

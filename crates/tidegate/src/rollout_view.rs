@@ -24,16 +24,15 @@ pub fn facts(rollout: &RolloutField) -> Vec<(&'static str, String)> {
     if has_limit(&rollout.limits) {
         facts.push(("when full", when_full(rollout.when_full).into()));
     }
-    facts.push(("stops itself", health_in_words(&rollout.health)));
+    facts.push(("is held", health_in_words(&rollout.health)));
     facts
 }
 
 fn attempts(rollout: &RolloutField) -> String {
-    let attempts = match rollout.max_attempts {
-        1 => "1 attempt".to_owned(),
-        count => format!("{count} attempts"),
-    };
-    format!("{attempts}, {} to report back", seconds(rollout.claim_ttl_s))
+    match rollout.max_attempts {
+        1 => "may fail once in 30 days".to_owned(),
+        count => format!("may fail {count} times in 30 days"),
+    }
 }
 
 fn seconds(seconds: u32) -> String {
@@ -72,10 +71,11 @@ fn limits_in_words(limits: &LimitsField) -> String {
 }
 
 fn health_in_words(health: &HealthField) -> String {
-    let HealthField { tolerated_failure_percent, confidence_percent, min_failures } = health;
+    let HealthField { tolerated_failed_percent, tolerated_lost_percent, tolerated_not_taken_percent, min_failures } =
+        health;
     format!(
-        "when more than {tolerated_failure_percent} % fail, with {confidence_percent} % confidence and after \
-         {min_failures} failures"
+        "when more than {tolerated_failed_percent} % fail, {tolerated_lost_percent} % are overdue or \
+         {tolerated_not_taken_percent} % do not apply it, and at least {min_failures} devices"
     )
 }
 
@@ -109,8 +109,7 @@ mod tests {
                 "groups": [{"policy": "stage == \"test\"", "starts_at": "2026-03-02T06:00:00Z"}],
                 "phases": [{"starts_at": "2026-03-04T06:00:00Z", "percent": 5.0}],
                 "limits": {"max_devices": 10, "max_per_period": 5, "period_s": 600, "max_in_flight": null},
-                "claim_ttl_s": 86400, "max_attempts": 3, "when_full": "wait",
-                "health": {"tolerated_failure_percent": 1.0, "confidence_percent": 99.0, "min_failures": 3}
+                "max_attempts": 3, "when_full": "wait", "health": {"tolerated_lost_percent": 2.5}
             }),
             &[
                 &format!("ends: {}", shown("2026-03-01T06:00:00Z")),
@@ -118,9 +117,9 @@ mod tests {
                 &format!("group: stage == \"test\" from {}", shown("2026-03-02T06:00:00Z")),
                 &format!("phase: 5 % from {}", shown("2026-03-04T06:00:00Z")),
                 "limits: 10 devices, 5 new ones in 10m",
-                "each device: 3 attempts, 1d to report back",
+                "each device: may fail 3 times in 30 days",
                 "when full: devices wait",
-                "stops itself: when more than 1 % fail, with 99 % confidence and after 3 failures",
+                "is held: when more than 1 % fail, 2.5 % are overdue or 20 % do not apply it, and at least 3 devices",
             ],
         );
     }

@@ -169,10 +169,13 @@ fn labels(labels: &BTreeMap<String, String>) -> String {
 }
 
 fn show_metrics(metrics: &Metrics, output: &Output) -> CommandResult {
-    let mut table =
-        output::table(&["OFFERED", "IN FLIGHT", "SUCCEEDED", "FAILED", "TIMED OUT", "HEALTH"], &[0, 1, 2, 3, 4]);
-    let Counters { offered, in_flight, succeeded, failed, timed_out } = metrics.counters;
-    let mut row: Vec<String> = [offered, in_flight, succeeded, failed, timed_out].iter().map(u64::to_string).collect();
+    let mut table = output::table(
+        &["OFFERED", "IN FLIGHT", "PROVED", "FAILED", "FELL BACK", "OVERDUE", "HEALTH"],
+        &[0, 1, 2, 3, 4, 5],
+    );
+    let Counters { offered, in_flight, proved, failed, reverted, lost, .. } = metrics.counters;
+    let mut row: Vec<String> =
+        [offered, in_flight, proved, failed, reverted, lost].iter().map(u64::to_string).collect();
     row.push(crate::watch::health(&metrics.health));
     table.add_row(row);
     output.table(&table)?;
@@ -331,12 +334,14 @@ mod tests {
     fn every_answer_of_the_service_can_be_shown() {
         let mut update = answer();
         update["metrics"] = json!({
-            "state": "active", "offered": 3, "in_flight": 1, "succeeded": 1, "failed": 1, "timed_out": 0,
+            "state": "active", "offered": 3, "in_flight": 1, "installed": 0, "proved": 1, "soaked": 0, "failed": 1,
+            "reverted": 0, "lost": 0, "not_taken": 0, "declined": 0, "transfer_failed": 0, "left": 0,
             "deferred": {"full": 2},
             "health": {
-                "verdict": "continue", "failures": 1, "successes": 1, "evidence": 1.5, "threshold": 200.0,
-                "min_failures": 3, "reported": {"failures": 1, "evidence": 1.5},
-                "reported_or_silent": {"failures": 1, "evidence": 1.5}, "sentence": "1 of 2 failed",
+                "verdict": "continue", "threshold": 200.0, "min_failures": 3, "sentence": "1 of 3 devices failed",
+                "channels": [{
+                    "name": "failed", "bad": 1, "of": 3, "tolerated_percent": 1.0, "evidence": 1.5, "is_off": false,
+                }],
             },
         });
         let entry = json!({"at": "2026-01-02T03:04:05Z", "who": "operator", "action": "activate",

@@ -56,7 +56,11 @@ pub fn run(args: WatchArgs, common: &Common, output: &Output) -> CommandResult {
             look => look?,
         };
         let speed = match &before {
-            Some(before) => speed(&before.metrics.counters, &look.metrics.counters, look.at.duration_since(before.at)),
+            Some(before) => speed(
+                (&before.metrics.counters).into(),
+                (&look.metrics.counters).into(),
+                look.at.duration_since(before.at),
+            ),
             None => last_speed(look.metrics.series.as_deref().unwrap_or_default()),
         };
         drawn.draw(lines(&look, speed, output), &one_line(&look), output)?;
@@ -138,15 +142,12 @@ fn lines(look: &Look, speed: Option<Speed>, output: &Output) -> Vec<String> {
     let total = limit.unwrap_or(counters.offered).max(counters.offered);
     let speed = match speed {
         Some(speed) => {
-            format!(
-                "{:.1} offered, {:.1} succeeded, {:.1} failed per minute",
-                speed.offered, speed.succeeded, speed.failed
-            )
+            format!("{:.1} offered, {:.1} proved, {:.1} failed per minute", speed.offered, speed.proved, speed.failed)
         }
         None => "not known yet".to_owned(),
     };
     let health = match look.metrics.health.verdict {
-        Verdict::Abort => output.paint(Tone::Bad, &health(&look.metrics.health)),
+        Verdict::Hold => output.paint(Tone::Bad, &health(&look.metrics.health)),
         Verdict::Continue => health(&look.metrics.health),
     };
     let mut lines = vec![
@@ -155,30 +156,33 @@ fn lines(look: &Look, speed: Option<Speed>, output: &Output) -> Vec<String> {
             output.paint(Tone::Strong, &clean(update.version())),
             output.paint_state(update.state.name())
         ),
-        format!("  {}  # succeeded  > in flight  ! failed", bar(counters, total)),
+        format!("  {}  # proved  > in flight  ! failed", bar(counters, total)),
         format!(
-            "  offered {}{}   in flight {}   succeeded {}   failed {}   timed out {}",
+            "  offered {}{}   in flight {}   proved {}   failed {}   fell back {}   overdue {}",
             counters.offered,
             limit.map_or(String::new(), |limit| format!(" of {limit}")),
             counters.in_flight,
-            counters.succeeded,
+            counters.proved,
             counters.failed,
-            counters.timed_out
+            counters.reverted,
+            counters.lost
         ),
         format!("  speed    {speed}"),
         format!("  health   {health}"),
     ];
-    if update.state == State::Aborted && !update.reason.is_empty() {
-        lines.push(format!("  stopped  {}", clean(&update.reason)));
+    match update.state {
+        State::Held => lines.push(format!("  held     {}", clean(&update.reason))),
+        State::Aborted if !update.reason.is_empty() => lines.push(format!("  stopped  {}", clean(&update.reason))),
+        _ => {}
     }
     lines
 }
 
 /// The same on one line, for logs.
 fn one_line(look: &Look) -> String {
-    let Counters { offered, in_flight, succeeded, failed, timed_out } = look.metrics.counters;
+    let Counters { offered, in_flight, proved, failed, reverted, lost, .. } = look.metrics.counters;
     format!(
-        "{} {} offered={offered} in_flight={in_flight} succeeded={succeeded} failed={failed} timed_out={timed_out} \
+        "{} {} offered={offered} in_flight={in_flight} proved={proved} failed={failed} reverted={reverted} lost={lost} \
          health={}",
         clean(look.update.version()),
         look.update.state,
@@ -186,10 +190,11 @@ fn one_line(look: &Look) -> String {
     )
 }
 
-/// The verdict of the health gate with its evidence.
+/// The verdict of the health gate with its most evidence.
 pub fn health(health: &HealthView) -> String {
-    let HealthView { verdict, evidence, threshold, .. } = health;
-    format!("{verdict} (evidence {} of {})", figures(*evidence), figures(*threshold))
+    let HealthView { verdict, channels, threshold, .. } = health;
+    let evidence = channels.iter().map(|channel| channel.evidence).fold(0.0, f64::max);
+    format!("{verdict} (evidence {} of {})", figures(evidence), figures(*threshold))
 }
 
 /// Evidence runs from a thousandth to astronomic: three digits tell enough.
@@ -205,8 +210,7 @@ fn figures(number: f64) -> String {
 /// million must be visible. A device that tries again after a failure counts as failed and as in flight, so the parts
 /// can add up to more than `total`.
 fn bar(counters: &Counters, total: u64) -> String {
-    let failed = counters.failed.saturating_add(counters.timed_out);
-    let counts = [counters.succeeded, counters.in_flight, failed];
+    let counts = [counters.proved, counters.in_flight, failures(counters)];
     let total = counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count)).max(total).max(1);
     let mut widths = counts.map(|count| match count {
         0 => 0,
@@ -223,15 +227,35 @@ fn bar(counters: &Counters, total: u64) -> String {
     format!("[{marks:.<0$}]", BAR_WIDTH as usize)
 }
 
+/// Devices that count against the update.
+fn failures(counters: &Counters) -> u64 {
+    let Counters { failed, reverted, lost, not_taken, .. } = counters;
+    [failed, reverted, lost, not_taken].into_iter().fold(0, |sum, count| sum.saturating_add(*count))
+}
+
+/// The counters of a moment, as far as a speed needs them.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Sample {
+    offered: u64,
+    proved: u64,
+    failed: u64,
+}
+
+impl From<&Counters> for Sample {
+    fn from(counters: &Counters) -> Self {
+        Self { offered: counters.offered, proved: counters.proved, failed: failures(counters) }
+    }
+}
+
 /// Devices per minute.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Speed {
     offered: f64,
-    succeeded: f64,
+    proved: f64,
     failed: f64,
 }
 
-fn speed(before: &Counters, now: &Counters, elapsed: Duration) -> Option<Speed> {
+fn speed(before: Sample, now: Sample, elapsed: Duration) -> Option<Speed> {
     let minutes = elapsed.as_secs_f64() / 60.0;
     if minutes <= 0.0 {
         return None;
@@ -240,8 +264,8 @@ fn speed(before: &Counters, now: &Counters, elapsed: Duration) -> Option<Speed> 
     let per_minute = |before: u64, now: u64| now.saturating_sub(before) as f64 / minutes;
     Some(Speed {
         offered: per_minute(before.offered, now.offered),
-        succeeded: per_minute(before.succeeded, now.succeeded),
-        failed: per_minute(before.failed + before.timed_out, now.failed + now.timed_out),
+        proved: per_minute(before.proved, now.proved),
+        failed: per_minute(before.failed, now.failed),
     })
 }
 
@@ -251,19 +275,22 @@ fn last_speed(series: &[SeriesPoint]) -> Option<Speed> {
         return None;
     };
     let elapsed = Duration::try_from(now.at.duration_since(before.at)).ok()?;
-    speed(&before.counters, &now.counters, elapsed)
+    let sample = |point: &SeriesPoint| Sample {
+        offered: point.offered,
+        proved: point.proved,
+        failed: point.failed.saturating_add(point.reverted).saturating_add(point.lost),
+    };
+    speed(sample(before), sample(now), elapsed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NONE: Counters = Counters { offered: 0, in_flight: 0, succeeded: 0, failed: 0, timed_out: 0 };
-
     #[test]
     fn a_bar_is_always_as_wide_and_shows_a_single_failure() {
-        let check = |succeeded, in_flight, failed, total, expected: &str| {
-            let metrics = Counters { succeeded, in_flight, failed, ..NONE };
+        let check = |proved, in_flight, failed, total, expected: &str| {
+            let metrics = Counters { proved, in_flight, failed, ..Counters::default() };
             assert_eq!(bar(&metrics, total), expected);
         };
         check(0, 0, 0, 0, "[................................]");
@@ -277,17 +304,24 @@ mod tests {
 
     #[test]
     fn a_speed_is_per_minute_and_never_negative() {
-        let before = Counters { offered: 10, succeeded: 5, timed_out: 3, ..NONE };
-        let now = Counters { offered: 40, succeeded: 6, timed_out: 2, ..NONE };
-        let expected = Speed { offered: 60.0, succeeded: 2.0, failed: 0.0 };
-        assert_eq!(speed(&before, &now, Duration::from_secs(30)), Some(expected));
-        assert_eq!(speed(&before, &now, Duration::ZERO), None);
+        let before = Sample::from(&Counters { offered: 10, proved: 5, lost: 3, ..Counters::default() });
+        let now = Sample::from(&Counters { offered: 40, proved: 6, lost: 2, ..Counters::default() });
+        let expected = Speed { offered: 60.0, proved: 2.0, failed: 0.0 };
+        assert_eq!(speed(before, now, Duration::from_secs(30)), Some(expected));
+        assert_eq!(speed(before, now, Duration::ZERO), None);
     }
 
     #[test]
     fn the_first_look_takes_its_speed_from_the_series() {
-        let sample =
-            |at: &str, offered| SeriesPoint { at: at.parse().expect("a time"), counters: Counters { offered, ..NONE } };
+        let sample = |at: &str, offered| SeriesPoint {
+            at: at.parse().expect("a time"),
+            offered,
+            in_flight: 0,
+            proved: 0,
+            failed: 0,
+            reverted: 0,
+            lost: 0,
+        };
         let series =
             [sample("2026-01-01T00:00:00Z", 0), sample("2026-01-01T00:01:00Z", 10), sample("2026-01-01T00:03:00Z", 30)];
         assert_eq!(last_speed(&series).map(|speed| speed.offered), Some(10.0));

@@ -110,7 +110,7 @@ async fn a_device_installs_reports_and_is_up_to_date() {
     assert_eq!(again.exit, Some(NOTHING_TO_OFFER), "{again:?}");
     assert!(again.stderr.starts_with("nothing to offer now: up_to_date"), "{again:?}");
 
-    let expected = "2.0.0 active offered=1 in_flight=0 succeeded=1 failed=0";
+    let expected = "2.0.0 active offered=1 in_flight=0 proved=1 failed=0";
     let watch = || bench.tidegate(&["watch", "2.0.0", "--once"]);
     let watched = Bench::eventually(watch, |watched| watched.stdout.starts_with(expected));
     assert_eq!(watched.exit, Some(DONE), "{watched:?}");

@@ -80,15 +80,15 @@ fn a_rollout_is_played_as_a_table_and_a_picture() {
     assert_eq!(ran.exit, Some(DONE), "{ran:?}");
     let mut lines = ran.stdout.lines();
     let heading = lines.next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
-    assert_eq!(heading, "from (UTC) check-ins offered in flight succeeded failed silent downloaded");
+    assert_eq!(heading, "from (UTC) check-ins offered in flight proved failed overdue downloaded");
     assert!(lines.next().is_some_and(|row| row.starts_with("Mon 2 Mar 06:00 ")), "{ran:?}");
     assert!(ran.stdout.contains("\nlamp 2.0.0: 25,000 devices, 20,000 of them concerned, played for 2 h"), "{ran:?}");
-    assert!(ran.stdout.contains("\nThe health gate stopped it on Mon 2 Mar 06:11,"), "{ran:?}");
+    assert!(ran.stdout.contains("\nThe health gate held it on Mon 2 Mar 06:18,"), "{ran:?}");
     let drawn = std::fs::read_to_string(&svg).expect("the picture");
     assert_eq!(elements(&drawn).into_iter().collect::<Vec<_>>(), ["polygon", "polyline", "rect", "svg", "text"]);
 
     let forecast = tidegate(&[&arguments[..], &["--json"]].concat()).document();
-    assert_eq!(forecast.get("ended"), Some(&Value::from("aborted")));
+    assert_eq!(forecast.get("ended"), Some(&Value::from("held")));
     assert_eq!(forecast.pointer("/hours").and_then(Value::as_array).map(Vec::len), Some(2));
     assert_eq!(forecast.get("eligible"), Some(&Value::from(20_000)));
 }

@@ -2,15 +2,15 @@
 //!
 //! A report of success is a word. Only a check-in that says the expected version proves it, and two check-ins that say
 //! the old version take it back. A place in flight is held until proof, failure, or a word that nothing will come; only a
-//! grant gives one. Start to read at [`table::TABLE`].
-//!
-//! The service still works with the four states of [`Claim`](crate::Claim). This module is what replaces them.
+//! grant gives one. Start to read at [`table::TABLE`]. [`Claim`](crate::Claim) is the record that contains a life.
 
 pub mod retry;
 pub mod table;
 pub mod word;
 
 use jiff::Timestamp;
+
+use crate::cadence::DAY_S;
 use table::{Cell, Event, Row};
 
 /// State of a claim.
@@ -55,6 +55,24 @@ impl State {
         Self::NotTaken,
         Self::Left,
     ];
+
+    /// Name in the API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Installed => "installed",
+            Self::Proved => "proved",
+            Self::Closed => "closed",
+            Self::Failed => "failed",
+            Self::Reverted => "reverted",
+            Self::Lost => "lost",
+            Self::TransferFailed => "transfer_failed",
+            Self::Declined => "declined",
+            Self::NotTaken => "not_taken",
+            Self::Left => "left",
+        }
+    }
 
     /// Returns true if a claim in this state keeps a place that it has.
     #[must_use]
@@ -107,6 +125,35 @@ pub enum Bucket {
 }
 
 impl Bucket {
+    /// Every bucket.
+    pub const ALL: [Self; 9] = [
+        Self::Proved,
+        Self::Failed,
+        Self::Reverted,
+        Self::Lost,
+        Self::NotTaken,
+        Self::TransferFailed,
+        Self::Declined,
+        Self::Left,
+        Self::Voided,
+    ];
+
+    /// Name in the API and in the names of lists.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Proved => "proved",
+            Self::Failed => "failed",
+            Self::Reverted => "reverted",
+            Self::Lost => "lost",
+            Self::NotTaken => "not_taken",
+            Self::TransferFailed => "transfer_failed",
+            Self::Declined => "declined",
+            Self::Left => "left",
+            Self::Voided => "voided",
+        }
+    }
+
     /// Returns true if a device in this bucket says nothing about the image.
     #[must_use]
     pub fn is_no_trial(self) -> bool {
@@ -139,6 +186,8 @@ pub enum Left {
     ThirdVersion,
     /// The device gave the offer back, or the policy admits it no more.
     GivenBack,
+    /// The device gave the offer back because the service asked for it.
+    CalledBack,
     /// Two devices say that they are this one: the expected version, the old one, the expected one.
     ClonedId,
     /// The device came back when its place was given to another one.
@@ -191,6 +240,23 @@ pub struct Rules {
     pub due_after_s: i64,
 }
 
+impl Rules {
+    /// The rules of a campaign that was opened last at `open_since`, for a device that is overdue `due_after_s` seconds
+    /// after its grant. `None` while the campaign is not open.
+    #[must_use]
+    pub fn new(open_since: Option<Timestamp>, due_after_s: i64) -> Self {
+        Self {
+            prove_after_s: 0,
+            boot_grace_s: 3600,
+            watch_s: 10 * DAY_S,
+            soak_s: 3 * DAY_S,
+            apply_within_s: 8 * DAY_S,
+            open_since,
+            due_after_s,
+        }
+    }
+}
+
 /// Effect of an event on a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
@@ -215,7 +281,7 @@ impl Life {
             state: State::Open,
             bucket,
             holds_place: true,
-            granted_at: now,
+            granted_at: to_the_second(now),
             installed_at: None,
             first_sign: None,
             lost_from: None,
@@ -233,7 +299,7 @@ impl Life {
             Cell::Ignored => return Effect::Ignored,
             Cell::Same => return self.heard(rules, now),
             Cell::To(State::Installed) => {
-                let installed_at = self.installed_at.or(Some(now));
+                let installed_at = self.installed_at.or(Some(to_the_second(now)));
                 Self { installed_at, ..self.to(State::Installed) }
             }
             Cell::To(state) => self.to(state),
@@ -250,6 +316,23 @@ impl Life {
             true => self.heard(rules, now),
             false => Effect::Moved(Box::new(moved.marked(rules, now))),
         }
+    }
+
+    /// The claim of a device that gives the offer back because the service asked for it.
+    #[must_use]
+    pub fn called_back(&self) -> Option<Self> {
+        let may = Row::of(self).cell(Event::GivenBack) == Cell::Leaves(Left::GivenBack);
+        may.then(|| self.leave(Left::CalledBack))
+    }
+
+    /// Returns true if `after` differs only by marks, which cost no write of their own.
+    #[must_use]
+    pub fn differs_by_marks(&self, after: &Self) -> bool {
+        let unmarked = |life: &Self| {
+            let state = if life.state == State::Closed { State::Proved } else { life.state };
+            Self { state, soaked: false, mature: false, ..life.clone() }
+        };
+        unmarked(self) == unmarked(after)
     }
 
     /// The claim without the evidence of its device.
@@ -299,7 +382,7 @@ impl Life {
         if self.old_once && self.first_sign.is_some() {
             return self.leave(Left::ClonedId);
         }
-        let sign = self.first_sign.unwrap_or(now);
+        let sign = self.first_sign.unwrap_or(to_the_second(now));
         let is_proved = has_passed(sign, rules.prove_after_s, now);
         let state = if is_proved { State::Proved } else { State::Installed };
         Self { first_sign: Some(sign), old_once: false, ..self.to(state) }
@@ -321,6 +404,11 @@ impl Life {
         let waits = self.state == State::Installed && self.first_sign.is_none();
         waits && self.installed_at.is_some_and(|at| !has_passed(at, rules.boot_grace_s, now))
     }
+}
+
+/// Times of claims are kept to the second.
+pub(crate) fn to_the_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 /// Returns true at `length_s` seconds after `since`, or later.

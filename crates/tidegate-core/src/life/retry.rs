@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::{Left, State};
+use super::{Left, State, to_the_second};
 
 const MINUTE_S: i64 = 60;
 const HOUR_S: i64 = 3600;
@@ -22,6 +22,8 @@ const AFTER_NOT_TAKEN_S: i64 = 7 * DAY_S;
 const AFTER_LEAVING_S: i64 = DAY_S;
 /// Number of times that a device may come back from another version within thirty days.
 const MOST_REENTRIES: usize = 3;
+/// Times that are kept. A claim must stay small, and a device that failed as often is barred.
+const MOST_TIMES: usize = 10;
 /// The most by which a wait is longer or shorter, in a thousand.
 const MOST_SPREAD: i64 = 200;
 
@@ -51,7 +53,44 @@ pub enum Next {
     Never,
 }
 
+impl Next {
+    /// The time from which on a grant may follow.
+    #[must_use]
+    pub fn opens_at(self) -> Option<Timestamp> {
+        match self {
+            Self::At(at) | Self::FailedBefore(at) | Self::KeepsLeaving(at) => Some(at),
+            Self::Never => None,
+        }
+    }
+}
+
 impl History {
+    /// The history after a claim came into `state` at `now`.
+    #[must_use]
+    pub fn with(&self, state: State, now: Timestamp) -> Self {
+        let mut history = self.clone();
+        match state {
+            State::Failed => note(&mut history.failed_at, now),
+            State::TransferFailed => history.transfers_failed = history.transfers_failed.saturating_add(1),
+            State::Declined => history.declined = history.declined.saturating_add(1),
+            State::Installed | State::Proved => history.transfers_failed = 0,
+            State::Open | State::Closed | State::Reverted | State::Lost | State::NotTaken | State::Left => {}
+        }
+        history
+    }
+
+    /// The history of a device that is granted the update again after its claim ended.
+    #[must_use]
+    pub fn granted_again(&self, ended: State, left: Option<Left>, now: Timestamp) -> Self {
+        let mut history = self.clone();
+        let comes_back =
+            matches!((ended, left), (State::Closed, _) | (State::Left, Some(Left::ThirdVersion | Left::GivenBack)));
+        if comes_back {
+            note(&mut history.reentered_at, now);
+        }
+        history
+    }
+
     /// The next attempt of a device whose claim ended at `ended_at`; `None` if it has not ended. `spread` is a fixed number
     /// of the device from -200 to 200, so that devices that failed together do not come back together.
     #[must_use]
@@ -83,12 +122,21 @@ impl History {
             State::Declined => after(AFTER_NO_S.saturating_mul(1 << self.declined.saturating_sub(1).min(MOST_NOS))),
             State::NotTaken => after(AFTER_NOT_TAKEN_S),
             State::Left if left == Some(Left::ClonedId) => Next::Never,
-            State::Left if left == Some(Left::CameBackLate) => Next::At(ended_at),
+            State::Left if matches!(left, Some(Left::CameBackLate | Left::CalledBack)) => Next::At(ended_at),
             State::Left | State::Closed => match forgotten_at(&self.reentered_at, MOST_REENTRIES, ended_at) {
                 Some(forgotten_at) => Next::KeepsLeaving(forgotten_at),
                 None => after(AFTER_LEAVING_S),
             },
         })
+    }
+}
+
+/// Notes a time, and forgets those that do not count any more.
+fn note(times: &mut Vec<Timestamp>, now: Timestamp) {
+    times.retain(|at| now.as_second().saturating_sub(at.as_second()) < FORGOTTEN_AFTER_S);
+    times.push(to_the_second(now));
+    if times.len() > MOST_TIMES {
+        times.remove(0);
     }
 }
 

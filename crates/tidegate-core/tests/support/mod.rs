@@ -5,17 +5,19 @@
 pub(crate) mod policy;
 
 use tidegate_core::attributes::Value;
+use tidegate_core::claim::Grant;
 use tidegate_core::cohort::Share;
 use tidegate_core::decide::{ClaimStatus, Decision, decide};
 use tidegate_core::device::Delivery;
+use tidegate_core::life::Rules;
+use tidegate_core::life::table::Event;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::rollout::{Group, Phase, WhenFull};
-use tidegate_core::update::{Content, Downgrade, File, StoredObject};
+use tidegate_core::update::{Content, Downgrade, File, StoredObject, Test};
 use tidegate_core::window::OpeningWindow;
 use tidegate_core::{
-    Catalog, Claim, ClaimState, Claims, Device, DeviceId, ProductId, Rollout, State, Timestamp, Update, UpdateId,
-    Version, receipt,
+    Catalog, Claim, Claims, Device, DeviceId, ProductId, Rollout, State, Timestamp, Update, UpdateId, Version, receipt,
 };
 
 /// Time at which devices ask, unless a case gives another time.
@@ -164,6 +166,8 @@ impl Draft {
             version,
             state: self.state,
             reason: String::new(),
+            opened_at: None,
+            test: Test::default(),
             generation: 1,
             shards: 1,
             compatible_from: self.compatible_from.iter().map(|text| text.parse().unwrap()).collect(),
@@ -190,11 +194,26 @@ pub(crate) fn lamp_update(text: &str) -> UpdateId {
     UpdateId::of(&product("lamp"), &version(text))
 }
 
-/// Claim of the lamp on `update`, reserved an hour before noon for a day.
-pub(crate) fn claim(update: &str, state: ClaimState, attempts: u32) -> (UpdateId, Claim) {
-    let reserved =
-        Claim::reserve(&version(update), 0, 1, moment("2026-06-15T11:00:00Z"), moment("2026-06-16T11:00:00Z"));
-    (lamp_update(update), Claim { state, holds_place: state == ClaimState::Reserved, attempts, ..reserved })
+/// Claim of a lamp that ran 1.0.0 on `update`, after these events. The first grant was ten days before noon; the events
+/// are one minute apart, and the grants after an end a day.
+pub(crate) fn claim(update: &str, events: &[Event]) -> (UpdateId, Claim) {
+    let (version, rules) = (version(update), Rules::new(None, 90 * 3600));
+    let start = moment(NOON).as_second() - 10 * 86_400;
+    let grant = |before: Option<&Claim>, epoch, second| {
+        let now = Timestamp::from_second(second).unwrap();
+        let grant = Grant { version: &version, was: "1.0.0", shard: 0, epoch, test: 0, hour: 0, now };
+        Claim::granted(before, &grant).unwrap()
+    };
+    let (mut claim, mut second, mut epoch) = (grant(None, 1, start), start, 1);
+    for event in events {
+        if claim.state().has_ended() {
+            (second, epoch) = (second + 86_400, epoch + 2);
+            claim = grant(Some(&claim), epoch, second);
+        }
+        second += 60;
+        claim = claim.after(*event, &rules, Timestamp::from_second(second).unwrap()).unwrap_or(claim);
+    }
+    (lamp_update(update), claim)
 }
 
 pub(crate) fn claims(held: impl IntoIterator<Item = (UpdateId, Claim)>) -> Claims {
@@ -232,7 +251,7 @@ pub(crate) fn check_all(device: &Device, catalog: &Catalog, claims: &Claims, now
     let receipt = receipt::explain(device, catalog, claims, moment(now));
     let answer = answer(&receipt.decision);
     assert_eq!(answer, expected, "device {} on {} at {now}", device.id, device.version);
-    let bare = [" (held)", " (lapsed)"].iter().fold(answer, |text, claim_status| text.replace(claim_status, ""));
+    let bare = [" (held)", " (again)"].iter().fold(answer, |text, claim_status| text.replace(claim_status, ""));
     assert_eq!(receipt.to_string(), bare, "the receipt must tell what was decided");
     let decision = decide(device, catalog, claims, moment(now));
     assert_eq!(told(&decision), told(&receipt.decision), "the index must not change what is told");
@@ -251,7 +270,7 @@ pub(crate) fn answer(decision: &Decision<'_>) -> String {
         let claim_status = match &offer.claim_status {
             ClaimStatus::Unclaimed => "",
             ClaimStatus::Held(_) => " (held)",
-            ClaimStatus::Lapsed(_) => " (lapsed)",
+            ClaimStatus::Ended(_) => " (again)",
         };
         format!("offer {}{claim_status}", offer.update.version)
     });

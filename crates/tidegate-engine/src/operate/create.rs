@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidegate_core::policy::Slots;
+use tidegate_core::update::Test;
 use tidegate_core::{ProductId, State, Update, UpdateId, Version};
 use tidegate_store::PublishStore;
 use tidegate_store::record::{AuditEntry, UpdateRecord};
@@ -93,6 +94,8 @@ fn draft(product: &ProductId, definition: &Definition, actor: &Actor) -> Done<Up
         objects: Vec::new(),
         reason: String::new(),
         is_paused_by_stop: false,
+        opened_at: None,
+        test: Test::default(),
         wanted: None,
         needs_recount: false,
         created_at: actor.now,

@@ -66,16 +66,9 @@ impl<S: PublishStore> Operations<S> {
             return Ok(None);
         };
         let shards = self.store.shards(&RolloutKey::of(&update.product, &update.version), update.shards).await?;
-        let of = match claim_status {
-            ClaimStatus::Unclaimed => None,
-            // A device that lost its place may get one from any shard.
-            ClaimStatus::Held(claim) | ClaimStatus::Lapsed(claim) => {
-                claim.holds_place.then(|| usize::from(claim.shard))
-            }
-        };
         let window = period_of(at, update.rollout.limits.period_s);
         let mut no_room = NoRoom::Paused;
-        for (_, shard) in shards.iter().enumerate().filter(|(index, _)| of.is_none_or(|shard| shard == *index)) {
+        for shard in &shards {
             let refusal =
                 shard.map(|shard| shard.refusal(grant, update.generation, window, update.rollout.limits.period_s));
             match refusal {

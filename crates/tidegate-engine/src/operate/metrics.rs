@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidegate_core::count::Counts;
-use tidegate_core::health::Verdict;
+use tidegate_core::gate::Judgement;
 use tidegate_core::policy::Slots;
 use tidegate_core::{State, Timestamp};
 use tidegate_store::PublishStore;
@@ -24,7 +24,9 @@ pub struct Progress {
     /// Check-ins that were not offered the update, by the code of the objection.
     pub deferred: BTreeMap<String, u64>,
     /// The judgement of the health gate.
-    pub verdict: Verdict,
+    pub judgement: Judgement,
+    /// Least number of devices with which the gate holds.
+    pub min_failures: u64,
 }
 
 impl<S: PublishStore> Operations<S> {
@@ -41,8 +43,10 @@ impl<S: PublishStore> Operations<S> {
         };
         let counts = Counts::of(&shards, &tallied.sums);
         let deferred = self.store.deferrals(&rollout).await?;
-        let verdict = compiled(record, &mut Slots::new())?.rollout.health.judge(&counts);
-        Ok(Progress { state: record.state, counts, as_of: tallied.as_of, deferred, verdict })
+        let gate = compiled(record, &mut Slots::new())?.rollout.health;
+        let judgement = gate.judge(&tallied.sums.outcomes(record.test.number), None);
+        let (state, as_of, min_failures) = (record.state, tallied.as_of, gate.min_failures);
+        Ok(Progress { state, counts, as_of, deferred, judgement, min_failures })
     }
 
     /// The counters of a rollout over time, oldest first.

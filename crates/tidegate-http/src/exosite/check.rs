@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use lambda_http::{Body, Request, RequestExt as _, Response};
 use tidegate_core::device::Delivery;
-use tidegate_core::{Claim, ClaimState, Timestamp, Update, UpdateId};
+use tidegate_core::{Claim, Timestamp, Update, UpdateId};
 use tidegate_engine::device::{seen_again, stored_device};
 use tidegate_engine::files::Access;
 use tidegate_engine::token::Bearer;
-use tidegate_engine::{CheckInResult, DeviceContext, EngineError, Offered};
+use tidegate_engine::{CheckInResult, DeviceContext, EngineError, Offered, Said};
 use tidegate_store::CheckStore;
 use tidegate_store::record::PublishedCatalog;
 use tidegate_store::store::Include;
@@ -54,9 +54,9 @@ impl<S: CheckStore> CheckService<S> {
         loop {
             let seen = self.config_otau(&bearer, now).await?;
             if let Some(Offered { update, claim, .. }) = &seen.offered
-                && since_s.is_none_or(|since_s| since_s < claim.reserved_at.as_second())
+                && since_s.is_none_or(|since_s| since_s < claim.life.granted_at.as_second())
             {
-                return Ok(wire::value(update, claim.reserved_at));
+                return Ok(wire::value(update, claim.life.granted_at));
             }
             match self.changed(&bearer, &seen, &mut now, &mut waited_ms, wait_ms).await? {
                 true => {}
@@ -75,8 +75,8 @@ impl<S: CheckStore> CheckService<S> {
             log_no_version(Dialect::Exosite, product, device);
             return Ok(seen);
         };
-        let again = seen_again(&context.record, now);
-        match self.check_in(Dialect::Exosite, &said, &mut context, again, now).await? {
+        let again = seen_again(&context, now);
+        match self.check_in(Dialect::Exosite, &said, &mut context, Said::Nothing, again, now).await? {
             CheckInResult::Offer(offered) => seen.offered = Some(*offered),
             CheckInResult::Held(_) => {}
             CheckInResult::Nothing(nothing) => seen.until = nothing.opens_at,
@@ -126,17 +126,17 @@ impl<S: CheckStore> CheckService<S> {
         let context = self.context(product, device, *proof, Include::Item, now).await?;
         let query = request.query_string_parameters();
         let Some(id) = query.first("id") else {
-            let contents = contents(&context, now).into_iter();
+            let contents = contents(&context).into_iter();
             let ids = contents.flat_map(|(update, _)| update.content.files.iter().map(move |file| (update, file)));
             let ids = ids.map(|(update, file)| wire::content_id(update, file) + "\r\n").collect::<String>();
             return Ok(wire::plain("text/csv; charset=utf-8", ids));
         };
-        let found = contents(&context, now)
+        let found = contents(&context)
             .into_iter()
             .find_map(|(update, claim)| Some((update, claim, wire::find_file(update, id)?)));
         let (update, claim, file) = found.ok_or_else(unknown_content)?;
         if query.first("info") == Some("true") {
-            let changed_s = claim.reserved_at.as_second();
+            let changed_s = claim.life.granted_at.as_second();
             let info = format!("application/octet-stream,{},{changed_s},{}", file.size_bytes, file.sha256);
             return Ok(wire::plain("text/csv; charset=utf-8", info));
         }
@@ -167,10 +167,8 @@ struct Seen {
 }
 
 /// The updates on which the device holds a live claim, newest first, each with its claim.
-fn contents(context: &DeviceContext, now: Timestamp) -> Vec<(&Update, &Claim)> {
-    let is_live = |(id, claim): &(&UpdateId, &Claim)| {
-        claim.state == ClaimState::Reserved && !claim.has_lapsed(now) && !context.is_stopped(id, claim)
-    };
+fn contents(context: &DeviceContext) -> Vec<(&Update, &Claim)> {
+    let is_live = |(id, claim): &(&UpdateId, &Claim)| claim.is_open() && !context.is_stopped(id, claim);
     let live = context.claims.iter().filter(is_live);
     let mut contents = live
         .filter_map(|(id, claim)| Some((context.catalog.updates.find(id, &claim.version)?, claim)))

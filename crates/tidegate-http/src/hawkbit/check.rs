@@ -9,12 +9,14 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tidegate_core::device::Delivery;
 use tidegate_core::guidance::{OFFERED_S, SOONEST_S};
-use tidegate_core::{Claim, ClaimState, Device, DeviceId, ProductId, Timestamp, Update, UpdateId, Version};
-use tidegate_engine::device::{is_seen_long_ago, seen, stored, stored_device};
+use tidegate_core::life::State as Life;
+use tidegate_core::{Claim, Device, DeviceId, ProductId, Timestamp, Update, UpdateId, Version};
+use tidegate_engine::device::{is_seen_long_ago, seen_again, stored, stored_device};
 use tidegate_engine::files::Access;
 use tidegate_engine::{CheckInResult, DeviceContext, HeldClaim, Offered};
 use tidegate_store::CheckStore;
 use tidegate_store::store::Include;
+use tidegate_wire::device_json::attributes_of;
 use tidegate_wire::hawkbit::{
     HawkbitArtifact, HawkbitCancel, HawkbitConfirmation, HawkbitConfirmations, HawkbitDeployment, HawkbitPoll,
 };
@@ -110,8 +112,7 @@ impl<S: CheckStore> CheckService<S> {
             let links = Links { config_data: true, ..Links::default() };
             return Ok(wire::poll(address, host, &links, after_s));
         };
-        let is_seen_long_ago = is_seen_long_ago(&context.record, *now);
-        let write = is_seen_long_ago.then(|| seen(said.version.to_string(), *now));
+        let (asks, write) = (is_seen_long_ago(context, *now), seen_again(context, *now));
         let result = self.engine.poll_action(&said, context, write, *now).await;
         let result = result.map_err(|error| refusal(product, device, error))?;
         log_check_in(Dialect::HawkBit, &said, &result);
@@ -129,7 +130,8 @@ impl<S: CheckStore> CheckService<S> {
             }
             CheckInResult::Nothing(nothing) => (None, nothing.check_again_after_s),
         };
-        let links = Links { config_data: is_seen_long_ago, action, installed: installed(&said, context) };
+        let config_data = asks || is_unproved(context);
+        let links = Links { config_data, action, installed: installed(&said, context) };
         Ok(wire::poll(address, host, &links, after_s))
     }
 
@@ -140,16 +142,23 @@ impl<S: CheckStore> CheckService<S> {
         let before = context.record.attributes.as_deref().unwrap_or("{}");
         let before: Map<String, Value> = serde_json::from_str(before).unwrap_or_default();
         let attributes = said.applied(before, product, device)?;
-        let version = match said.version(context.head.version_attribute()) {
+        let stated = said.version(context.head.version_attribute());
+        let states_version = stated.is_some();
+        let version = match stated {
             Some(text) => Version::parse(&text).map(|version| version.to_string()).unwrap_or_else(|_| shortened(text)),
             None => context.record.version.clone().unwrap_or_else(|| UNKNOWN_VERSION.into()),
         };
         tracing::info!(%product, %device, version, dialect = "hawkbit", "config_data");
-        let Some(seen) = stored(context, version, &attributes, *now) else {
-            return Ok(());
+        let seen = stored(context, version.clone(), &attributes, *now);
+        let saved = match (states_version, seen) {
+            (true, seen) => {
+                let running = running(product, device, &version, &attributes);
+                self.engine.hear_and_save(device, &version, running.as_ref(), context, seen, *now).await
+            }
+            (false, Some(seen)) => self.engine.save_device(device, context, seen).await,
+            (false, None) => Ok(()),
         };
         // After a conflict with another request of the same device, the device sends its attributes again.
-        let saved = self.engine.save_device(device, context, seen).await;
         saved.map_err(|error| refusal(product, device, error))
     }
 
@@ -169,10 +178,6 @@ impl<S: CheckStore> CheckService<S> {
         }
         let file = update.content.files.iter().find(|file| file.name == name);
         let file = file.ok_or_else(|| ApiError::new(ErrorCode::UnknownRoute, "this action has no such file"))?;
-        if claim.has_lapsed(*now) {
-            // The remaining time is too short for a URL. The next poll renews the claim.
-            return Err(gone());
-        }
         let access = if only_head { Access::Head } else { Access::Read };
         let signed = self.engine.signed_url(context, (update, file), claim, access, *now).await;
         signed.map_err(|error| refusal(product, device, error))
@@ -205,7 +210,7 @@ impl Asked<'_> {
             Resource::Confirmations => {
                 let is_waiting = |(id, claim): &(&UpdateId, &Claim)| {
                     let update = context.catalog.updates.find(id, &claim.version);
-                    let is_live = claim.state == ClaimState::Reserved && !context.is_stopped(id, claim);
+                    let is_live = claim.is_open() && !context.is_stopped(id, claim);
                     is_live && update.is_some_and(|update| is_unanswered(update, claim))
                 };
                 let waiting = context.claims.iter().find(is_waiting);
@@ -213,19 +218,17 @@ impl Asked<'_> {
                 Ok(AnswerBody::Confirmations(wire::confirmations(address, host, waiting)))
             }
             Resource::InstalledBase(action) => match action.find(device, context.claims.iter()) {
-                Found::Present(id, claim) if claim.state == ClaimState::Succeeded => {
+                Found::Present(id, claim) if is_installed(claim) => {
                     let update = context.catalog.updates.find(id, &claim.version).ok_or_else(gone)?;
                     Ok(deployment(*action, update))
                 }
                 _ => Err(unknown_action()),
             },
             Resource::CancelAction(action) => match action.find(device, context.claims.iter()) {
-                Found::Present(id, claim) if claim.state == ClaimState::Reserved => {
-                    match context.is_stopped(id, claim) {
-                        true => Ok(AnswerBody::Cancel(wire::cancel(*action))),
-                        false => Err(unknown_action()),
-                    }
-                }
+                Found::Present(id, claim) if claim.is_open() => match context.is_stopped(id, claim) {
+                    true => Ok(AnswerBody::Cancel(wire::cancel(*action))),
+                    false => Err(unknown_action()),
+                },
                 Found::Present(..) | Found::Earlier => Err(gone()),
                 Found::Nothing => Err(unknown_action()),
             },
@@ -263,7 +266,7 @@ fn under_way<'a>(
     action: ActionId,
 ) -> Result<(&'a Update, &'a Claim), ApiError> {
     match action.find(device, context.claims.iter()) {
-        Found::Present(id, claim) if claim.state == ClaimState::Reserved && !context.is_stopped(id, claim) => {
+        Found::Present(id, claim) if claim.is_open() && !context.is_stopped(id, claim) => {
             let update = context.catalog.updates.find(id, &claim.version).ok_or_else(gone)?;
             Ok((update, claim))
         }
@@ -274,11 +277,37 @@ fn under_way<'a>(
 
 /// The action that installed the version that the device runs.
 fn installed(said: &Device, context: &DeviceContext) -> Option<ActionId> {
-    let is_installed = |(id, claim): &(&UpdateId, &Claim)| {
+    let is_found = |(id, claim): &(&UpdateId, &Claim)| {
         let runs = claim.version.cmp_precedence(&said.version).is_eq();
-        runs && claim.state == ClaimState::Succeeded && context.catalog.updates.find(id, &claim.version).is_some()
+        runs && is_installed(claim) && context.catalog.updates.find(id, &claim.version).is_some()
     };
-    context.claims.iter().find(is_installed).map(|(update, claim)| ActionId::of(&said.id, update, claim))
+    context.claims.iter().find(is_found).map(|(update, claim)| ActionId::of(&said.id, update, claim))
+}
+
+/// Returns true if the device said success, or showed the new version.
+fn is_installed(claim: &Claim) -> bool {
+    matches!(claim.state(), Life::Installed | Life::Proved | Life::Closed)
+}
+
+/// Returns true if the device must show its version: it said success, or it said the old version after that.
+fn is_unproved(context: &DeviceContext) -> bool {
+    let is_unproved = |claim: &Claim| match claim.state() {
+        Life::Installed => true,
+        Life::Proved => claim.life.old_once,
+        _ => false,
+    };
+    context.claims.iter().any(|(_, claim)| is_unproved(claim))
+}
+
+/// The device that sends these attributes; `None` if its version is not SemVer.
+fn running(product: &ProductId, device: &DeviceId, version: &str, attributes: &Map<String, Value>) -> Option<Device> {
+    Some(Device {
+        id: device.clone(),
+        product: product.clone(),
+        version: Version::parse(version).ok()?,
+        attributes: attributes_of(attributes).ok()?,
+        delivery: Delivery::FilesWithSha1,
+    })
 }
 
 fn shortened(text: String) -> String {

@@ -6,7 +6,7 @@
 use lambda_http::{Body, Request, Response};
 use tidegate_core::status::Status;
 use tidegate_core::{DeviceId, Timestamp};
-use tidegate_engine::report::{About, Content, Found as FoundClaim, Report, VersionFrom};
+use tidegate_engine::report::{About, Content, Found as FoundClaim, Report};
 use tidegate_engine::{NotRecorded, Recorded};
 use tidegate_store::ReportStore;
 use tidegate_store::record::KnownDevice;
@@ -41,13 +41,8 @@ impl<S: ReportStore> ReportService<S> {
             _ => return Err(unknown_action()),
         };
         let find = |known: &KnownDevice| find(action, &device, known);
-        let report = Report {
-            product: &product,
-            device: &device,
-            about: About::Found(&find),
-            content: &content,
-            version_from: VersionFrom::Report { running: None },
-        };
+        let report =
+            Report { product: &product, device: &device, about: About::Found(&find), content: &content, running: None };
         let recorded = match self.engine.record(&report, proof, now).await {
             Ok(Recorded::Yes) => Ok(Recorded::Yes),
             Ok(Recorded::No(NotRecorded::NoClaim)) => Err(unknown_action()),

@@ -7,7 +7,7 @@ use tidegate_core::{Device, Timestamp, Version};
 use tidegate_engine::device::{changed, seen_again, stored_device};
 use tidegate_engine::files::SignedFiles;
 use tidegate_engine::token::Bearer;
-use tidegate_engine::{CheckInResult, EngineError, Offered};
+use tidegate_engine::{CheckInResult, EngineError, Offered, Said};
 use tidegate_store::CheckStore;
 use tidegate_store::record::DeviceRecord;
 use tidegate_store::store::Include;
@@ -35,22 +35,22 @@ impl<S: CheckStore> CheckService<S> {
         let running = wire::running(request.body())?;
         let Bearer { product, device, proof } = &bearer;
         let mut context = self.context(product, device, *proof, Include::ItemAndDoc, now).await?;
-        let (said, seen) = match running {
+        let (said, says, seen) = match running {
             Some(version) => {
                 let object = object_of(&bearer, &context.record);
                 let said = running_device(&bearer, version, &object)?;
                 let seen = changed(&context, said.version.to_string(), &object, now);
-                (said, seen)
+                (said, Said::Version, seen)
             }
             None => match stored_device(product, device, &context.record, Delivery::AnythingUnasked) {
-                Some(said) => (said, seen_again(&context.record, now)),
+                Some(said) => (said, Said::Nothing, seen_again(&context, now)),
                 None => {
                     log_no_version(Dialect::Kaa, product, device);
                     return Ok(wire::unchanged());
                 }
             },
         };
-        match self.check_in(Dialect::Kaa, &said, &mut context, seen, now).await? {
+        match self.check_in(Dialect::Kaa, &said, &mut context, says, seen, now).await? {
             CheckInResult::Offer(offered) => {
                 let Offered { update, claim, .. } = *offered;
                 match self.engine.signed_files(&context, &update, &claim, now).await {

@@ -89,7 +89,7 @@ impl Applied {
             device: bearer.device.clone(),
             product: bearer.product.clone(),
             update: UpdateId::of(&bearer.product, &self.version),
-            status: if self.is_applied { Status::InstalledVersion } else { Status::InstallError },
+            status: if self.is_applied { Status::InstallSuccess } else { Status::InstallError },
             message: self.message.clone(),
             progress: None,
         }

@@ -47,10 +47,10 @@ fn view(update: &UpdateId, claim: &Claim) -> ClaimView {
     ClaimView {
         update: update.clone(),
         version: claim.version.to_string(),
-        state: claim.state.into(),
+        state: claim.state().into(),
         attempts: claim.attempts,
-        reserved_at: rounded_down(claim.reserved_at),
-        expires_at: rounded_down(claim.expires_at),
-        backed_out: claim.backed_out,
+        granted_at: claim.life.granted_at,
+        ended_at: claim.ended_at,
+        holds_place: claim.life.holds_place,
     }
 }

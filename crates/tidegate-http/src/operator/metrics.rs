@@ -1,11 +1,12 @@
 //! The counters of a rollout.
 
 use tidegate_core::Version;
-use tidegate_core::health::{Channel, Ruling};
+use tidegate_core::count::Count;
+use tidegate_core::gate::{self, Channel, THRESHOLD};
 use tidegate_engine::operate::Progress;
 use tidegate_store::PublishStore;
 use tidegate_wire::answer::rounded_down;
-use tidegate_wire::operator::{Counters, Evidence, HealthView, Metrics, SeriesPoint, Verdict};
+use tidegate_wire::operator::{ChannelName, ChannelView, Counters, HealthView, Metrics, SeriesPoint, Verdict};
 
 use super::{Answer, Call, PublishService, ok, refused};
 
@@ -17,13 +18,12 @@ impl<S: PublishStore> PublishService<S> {
         let series = self.engine.series(&record).await.map_err(refused)?;
         let points = series.into_iter().map(|point| SeriesPoint {
             at: rounded_down(point.at),
-            counters: Counters {
-                offered: point.offered,
-                in_flight: point.in_flight,
-                succeeded: point.succeeded,
-                failed: point.failed,
-                timed_out: point.timed_out,
-            },
+            offered: point.offered,
+            in_flight: point.in_flight,
+            proved: point.proved,
+            failed: point.failed,
+            reverted: point.reverted,
+            lost: point.lost,
         });
         ok(&Metrics { series: Some(points.collect()), ..metrics(progress) })
     }
@@ -31,34 +31,48 @@ impl<S: PublishStore> PublishService<S> {
 
 /// The progress of a rollout, without its course over time.
 pub(crate) fn metrics(progress: Progress) -> Metrics {
-    let Progress { state, counts, as_of, deferred, verdict } = progress;
-    let strongest = verdict.strongest();
-    let evidence = |channel: Channel| Evidence { failures: channel.failures, evidence: channel.evidence };
+    let Progress { state, counts, as_of, deferred, judgement, min_failures } = progress;
+    let devices = |count| counts.devices(count);
     Metrics {
         state,
         as_of: as_of.map(rounded_down),
         counters: Counters {
             offered: counts.used,
             in_flight: counts.in_flight,
-            succeeded: counts.succeeded,
-            failed: counts.failed,
-            timed_out: counts.timed_out,
+            installed: devices(Count::Installed),
+            proved: devices(Count::Proved),
+            soaked: devices(Count::Soaked),
+            failed: devices(Count::Failed),
+            reverted: devices(Count::Reverted),
+            lost: devices(Count::Lost),
+            not_taken: devices(Count::NotTaken),
+            declined: devices(Count::Declined),
+            transfer_failed: devices(Count::TransferFailed),
+            left: devices(Count::Left),
         },
         deferred,
         health: HealthView {
-            verdict: match verdict.ruling {
-                Ruling::Continue => Verdict::Continue,
-                Ruling::Abort => Verdict::Abort,
-            },
-            failures: strongest.failures,
-            successes: strongest.successes,
-            evidence: strongest.evidence,
-            threshold: verdict.threshold,
-            min_failures: verdict.min_failures,
-            reported: evidence(verdict.reported),
-            reported_or_silent: evidence(verdict.reported_or_silent),
-            sentence: verdict.to_string(),
+            verdict: if judgement.hold().is_some() { Verdict::Hold } else { Verdict::Continue },
+            threshold: THRESHOLD,
+            min_failures,
+            channels: judgement.channels.iter().map(channel).collect(),
+            sentence: judgement.to_string(),
         },
         series: None,
+    }
+}
+
+fn channel(channel: &Channel) -> ChannelView {
+    ChannelView {
+        name: match channel.name {
+            gate::ChannelName::Failed => ChannelName::Failed,
+            gate::ChannelName::Lost => ChannelName::Lost,
+            gate::ChannelName::NotTaken => ChannelName::NotTaken,
+        },
+        bad: channel.bad,
+        of: channel.of,
+        tolerated_percent: (channel.tolerated * 10_000.0).round() / 100.0,
+        evidence: channel.evidence,
+        is_off: channel.is_off,
     }
 }

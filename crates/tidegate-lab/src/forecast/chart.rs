@@ -63,7 +63,7 @@ impl Forecast {
     fn draw(&self, area: &Area<'_>) -> Drawn {
         area.fill(&WHITE).map_err(|error| error.to_string())?;
         let ending = match &self.ended {
-            Ending::Aborted { at, .. } => format!("stopped by the health gate on {}", text::moment(*at)),
+            Ending::Held { at, .. } => format!("held by the health gate on {}", text::moment(*at)),
             Ending::Finished { at } => format!("finished on {}", text::moment(*at)),
             Ending::Running => "still running at the end".to_owned(),
         };
@@ -103,7 +103,7 @@ impl Forecast {
         // Where nearly all succeed at once, the narrow line lies on the wide one and hides none of it.
         panel.draw_curves(&[
             self.curve(&panel, ("offered", BLUE, 7), |point| point.offered),
-            self.curve(&panel, ("succeeded", GREEN, 3), |point| point.succeeded),
+            self.curve(&panel, ("proved", GREEN, 3), |point| point.proved),
         ])?;
         // After the curves, which lie on their limits for long.
         panel.draw_limit(limit, "max_devices")?;
@@ -143,11 +143,11 @@ impl Forecast {
     fn draw_in_flight(&self, area: &Area<'_>, heights: Range<i32>) -> Drawn {
         let in_flight = self.busiest();
         let peak = in_flight.iter().map(|(_, most)| *most).max().unwrap_or(0);
-        let peak = peak.max(self.peak(|point| point.failed)).max(self.peak(|point| point.timed_out));
+        let peak = peak.max(self.peak(|point| point.failed)).max(self.peak(|point| point.lost));
         let limit = self.limits().max_in_flight.filter(|limit| *limit <= peak.saturating_mul(4));
         let panel = self.panel(area, heights, peak, limit);
         let each = text::each(self.plan.bucket_s());
-        self.draw_ground(&panel, &format!("Devices in flight (the most in each {each}), failed, and silent"))?;
+        self.draw_ground(&panel, &format!("Devices in flight (the most in each {each}), failed, and overdue"))?;
         let mut steps = Vec::with_capacity(in_flight.len() * 2);
         for (within, most) in &in_flight {
             steps.extend([within.start, within.end].map(|second| (panel.x(second), panel.y(*most))));
@@ -159,7 +159,7 @@ impl Forecast {
         panel.draw_curves(&[
             Curve { name: "in flight", colour: ORANGE, width: 2, spots: steps, at_the_end },
             self.curve(&panel, ("failed", RED, 3), |point| point.failed),
-            self.curve(&panel, ("silent", PURPLE, 3), |point| point.timed_out),
+            self.curve(&panel, ("overdue", PURPLE, 3), |point| point.lost),
         ])?;
         panel.draw_limit(limit, "max_in_flight")?;
         self.draw_stop(&panel)
@@ -254,8 +254,8 @@ impl Forecast {
     }
 
     fn draw_stop(&self, panel: &Panel<'_, '_>) -> Drawn {
-        match self.aborted_at() {
-            Some(at) => panel.draw_moment(at.as_second(), "stopped", BLACK, 0),
+        match self.held_at() {
+            Some(at) => panel.draw_moment(at.as_second(), "held", BLACK, 0),
             None => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
-use tidegate_core::count::Counts;
+use tidegate_core::count::Count;
 use tidegate_core::limits::Limits;
 use tidegate_core::objection::Cure;
 use tidegate_core::rollout::Rollout;
@@ -63,9 +63,9 @@ pub struct Hour {
     pub check_ins: u64,
     pub offered: u64,
     pub in_flight: u64,
-    pub succeeded: u64,
+    pub proved: u64,
     pub failed: u64,
-    pub timed_out: u64,
+    pub lost: u64,
     /// Bytes downloaded within it.
     pub bytes: u64,
 }
@@ -73,8 +73,8 @@ pub struct Hour {
 /// State of the rollout when the play is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
-    /// The health gate stopped it.
-    Aborted {
+    /// The health gate held it.
+    Held {
         /// When.
         at: Timestamp,
         /// On what evidence.
@@ -127,17 +127,17 @@ pub(crate) struct Point {
     pub(crate) second: u32,
     pub(crate) offered: u64,
     pub(crate) in_flight: u64,
-    pub(crate) succeeded: u64,
+    pub(crate) proved: u64,
     pub(crate) failed: u64,
-    pub(crate) timed_out: u64,
+    pub(crate) lost: u64,
 }
 
 impl Forecast {
-    /// When the health gate stopped the rollout, if it did.
+    /// When the health gate held the rollout, if it did.
     #[must_use]
-    pub fn aborted_at(&self) -> Option<Timestamp> {
+    pub fn held_at(&self) -> Option<Timestamp> {
         match &self.ended {
-            Ending::Aborted { at, .. } => Some(*at),
+            Ending::Held { at, .. } => Some(*at),
             Ending::Finished { .. } | Ending::Running => None,
         }
     }
@@ -168,7 +168,7 @@ pub(crate) struct Recorder {
     first_offers: u32,
     milestones: Vec<Milestone>,
     waits: BTreeMap<ObjectionCode, u64>,
-    aborted: Option<(u32, String)>,
+    held: Option<(u32, String)>,
     moved_s: u32,
 }
 
@@ -187,7 +187,7 @@ impl Recorder {
             first_offers: 0,
             milestones: MILESTONES.iter().map(|percent| Milestone { percent: *percent, at: None }).collect(),
             waits: BTreeMap::new(),
-            aborted: None,
+            held: None,
             moved_s: 0,
         }
     }
@@ -222,37 +222,37 @@ impl Recorder {
         self.moved_s = second;
     }
 
-    pub(crate) fn is_aborted(&self) -> bool {
-        self.aborted.is_some()
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.is_some()
     }
 
-    pub(crate) fn aborted(&mut self, second: u32, why: String) {
-        self.aborted = Some((second, why));
+    pub(crate) fn held(&mut self, second: u32, why: String) {
+        self.held = Some((second, why));
     }
 
-    pub(crate) fn end_second(&mut self, second: u32, total: &Counts) {
-        self.most_in_flight = self.most_in_flight.max(total.in_flight);
+    pub(crate) fn end_second(&mut self, second: u32, shards: &Shards) {
+        self.most_in_flight = self.most_in_flight.max(shards.in_flight);
         let ends = second + 1;
         let is_last = ends == self.play_s;
         if ends.is_multiple_of(self.step_s) || is_last {
             self.curve.push(Point {
                 second: ends,
-                offered: total.used,
+                offered: shards.used,
                 in_flight: std::mem::take(&mut self.most_in_flight),
-                succeeded: total.succeeded,
-                failed: total.failed,
-                timed_out: total.timed_out,
+                proved: shards.devices(&[Count::Proved]),
+                failed: shards.devices(&[Count::Failed, Count::Reverted]),
+                lost: shards.devices(&[Count::Lost]),
             });
         }
         if ends.is_multiple_of(3600) || is_last {
             self.hours.push(Hour {
                 at: moment(self.start_s + i64::from(second - second % 3600)),
                 check_ins: std::mem::take(&mut self.check_ins),
-                offered: total.used,
-                in_flight: total.in_flight,
-                succeeded: total.succeeded,
-                failed: total.failed,
-                timed_out: total.timed_out,
+                offered: shards.used,
+                in_flight: shards.in_flight,
+                proved: shards.devices(&[Count::Proved]),
+                failed: shards.devices(&[Count::Failed, Count::Reverted]),
+                lost: shards.devices(&[Count::Lost]),
                 bytes: 0,
             });
         }
@@ -263,9 +263,9 @@ impl Recorder {
         let peak_bytes = self.spread_bytes(bytes_per_device, file.bandwidth_bytes_per_s);
         let limits = &update.rollout.limits;
         let offers_per_period = limits.offers_per_period(update.content.size_bytes());
-        let is_finished = self.first_offers == self.eligible && shards.total.in_flight == 0;
-        let ended = match self.aborted {
-            Some((second, why)) => Ending::Aborted { at: moment(self.start_s + i64::from(second)), why },
+        let is_finished = self.first_offers == self.eligible && shards.in_flight == 0;
+        let ended = match self.held {
+            Some((second, why)) => Ending::Held { at: moment(self.start_s + i64::from(second)), why },
             None if is_finished => Ending::Finished { at: moment(self.start_s + i64::from(self.moved_s)) },
             None => Ending::Running,
         };
@@ -356,20 +356,17 @@ impl fmt::Display for Forecast {
         };
         writeln!(
             f,
-            "In the end {} were offered it: {} have it, {} failed, {} fell silent, {} are in flight.",
+            "In the end {} were offered it: {} show it, {} failed, {} are overdue, {} are in flight.",
             text::grouped(last.offered),
-            text::grouped(last.succeeded),
+            text::grouped(last.proved),
             text::grouped(last.failed),
-            text::grouped(last.timed_out),
+            text::grouped(last.lost),
             text::grouped(last.in_flight),
         )?;
         match &self.ended {
-            Ending::Aborted { at, why } => writeln!(
-                f,
-                "The health gate stopped it on {}, {} after the start: {why}.",
-                text::moment(*at),
-                since(at)
-            )?,
+            Ending::Held { at, why } => {
+                writeln!(f, "The health gate held it on {}, {} after the start: {why}.", text::moment(*at), since(at))?
+            }
             Ending::Finished { at } => writeln!(f, "The last outcome came in on {}.", text::moment(*at))?,
             Ending::Running => writeln!(f, "It goes on after the play.")?,
         }

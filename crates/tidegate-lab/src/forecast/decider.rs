@@ -7,6 +7,7 @@ use tidegate_core::device::Delivery;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::shard::Grant;
+use tidegate_core::update::Test;
 use tidegate_core::{Catalog, Claims, Device, ObjectionCode, State, Update, decide};
 use tidegate_wire::device_json::attributes_of;
 
@@ -84,6 +85,8 @@ impl Decider {
             Audience::Stated => Policy::parse(STATED, &mut slots).expect("an attribute's name is a policy"),
         };
         update.state = State::Active;
+        update.opened_at = Some(file.starts_at);
+        update.test = Test { number: 0, began_at: Some(file.starts_at) };
         update.generation = GENERATION;
         update.shards = update.rollout.limits.shards(update.content.size_bytes());
         let devices = file.fleet.groups.iter().map(|group| {
@@ -123,10 +126,10 @@ impl Decider {
         self.remembered.fill(0);
     }
 
-    /// The update is stopped.
-    pub(crate) fn abort(&mut self) {
-        let aborted = Update { state: State::Aborted, ..(*self.update).clone() };
-        self.catalog = Catalog::new(aborted.product.clone(), self.slots.clone(), [aborted]);
+    /// The update is held.
+    pub(crate) fn hold(&mut self) {
+        let held = Update { state: State::Held, ..(*self.update).clone() };
+        self.catalog = Catalog::new(held.product.clone(), self.slots.clone(), [held]);
         self.turn();
     }
 
@@ -144,16 +147,16 @@ impl Decider {
             return self.ask(number, row, now_s, None);
         }
         if row.doing == Doing::Rejected {
-            return Answer::Nothing(ObjectionCode::RejectedBefore);
+            return Answer::Nothing(ObjectionCode::Reverted);
         }
-        if row.claim.is_some() && !row.is_updated() {
+        if row.claim.is_some() && !row.is_updated {
             let answer = self.ask(number, row, now_s, None);
-            if answer == Answer::Nothing(ObjectionCode::RejectedBefore) && row.doing == Doing::Idle {
+            if answer == Answer::Nothing(ObjectionCode::Reverted) && row.doing == Doing::Idle {
                 row.doing = Doing::Rejected;
             }
             return answer;
         }
-        let twin = usize::from(row.group) * 2 + usize::from(row.is_updated());
+        let twin = usize::from(row.group) * 2 + usize::from(row.is_updated);
         let cell = twin * PLACES + usize::from(row.cohort.place());
         if let Some(answer) = recall(self.remembered[cell]) {
             return answer;
@@ -174,11 +177,11 @@ impl Decider {
 
     /// Asks the rules about one device.
     fn ask(&mut self, number: u32, row: &Row, now_s: i64, no_room: Option<NoRoom>) -> Answer {
-        let device = &mut self.devices[usize::from(row.group)][usize::from(row.is_updated())];
+        let device = &mut self.devices[usize::from(row.group)][usize::from(row.is_updated)];
         device.id = self.fleet.id(number);
         device.attributes.insert("id", Value::Text(device.id.to_string()));
         let id = &self.update.id;
-        let claim = row.claim(&self.update.version, self.start_s);
+        let claim = row.claim.as_deref().cloned();
         let mut claims = Claims::new(claim.map(|claim| (id.clone(), claim)));
         if let Some(no_room) = no_room {
             claims.note_no_room(id.clone(), no_room);

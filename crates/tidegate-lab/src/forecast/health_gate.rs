@@ -1,10 +1,10 @@
-//! The health gate of a forecast: asks the health rule if the rollout continues.
+//! The health gate of a forecast: asks the gate if the rollout continues.
 
-use tidegate_core::count::Counts;
-use tidegate_core::health::{HealthGate, Ruling};
+use tidegate_core::count::Sums;
+use tidegate_core::gate::Gate;
 
-/// Reason why the outcomes so far stop the rollout, if they do.
-pub(crate) fn reason_to_stop(rule: &HealthGate, counts: &Counts) -> Option<String> {
-    let verdict = rule.judge(counts);
-    (verdict.ruling == Ruling::Abort).then(|| verdict.to_string())
+/// Reason why the outcomes so far hold the rollout, if they do.
+pub(crate) fn reason_to_hold(gate: &Gate, sums: &Sums) -> Option<String> {
+    let judgement = gate.judge(&sums.outcomes(0), None);
+    judgement.hold().map(ToString::to_string)
 }

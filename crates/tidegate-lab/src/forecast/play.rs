@@ -1,28 +1,32 @@
-//! Plays the rollout: every second of virtual time, every check-in, report and expiry.
+//! Plays the rollout: every second of virtual time, every check-in, report and silence.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use jiff::SignedDuration;
-use tidegate_core::count::Counts;
-use tidegate_core::rollout::Rollout;
+use tidegate_core::cadence::{Cadence, DAY_S};
+use tidegate_core::claim::Grant as Granting;
+use tidegate_core::count::Count;
+use tidegate_core::life::table::Event;
+use tidegate_core::life::{Rules, State as Life};
 use tidegate_core::shard::Grant;
-use tidegate_core::status::StatusEffect;
-use tidegate_core::{Claim, Cohort, Update};
+use tidegate_core::{Claim, Cohort, Timestamp, Update, places};
+use tidegate_store::record::POLL_S;
 
 use crate::dice::{Dice, Throw};
 use crate::fleet::{Fate, Fleet};
 use crate::forecast::course::{Forecast, Recorder};
 use crate::forecast::decider::{Answer, Decider, Memory};
 use crate::forecast::fleet_file::FleetFile;
-use crate::forecast::health_gate::reason_to_stop;
+use crate::forecast::health_gate::reason_to_hold;
 use crate::forecast::row::{Doing, EPOCH, Row};
-use crate::forecast::shards::{Shards, counted};
+use crate::forecast::shards::Shards;
 use crate::forecast::timetable::{moment, turning_points};
 
-/// The sweep, which ends claims, runs once a minute.
+/// The sweep, which finds the devices that are overdue, runs once a minute.
 const SWEEP_S: u32 = 60;
+/// Seconds after which a device has restarted with the new version, and checks in.
+const BOOT_S: u32 = 60;
 /// No device.
 const NOBODY: u32 = u32::MAX;
 
@@ -75,7 +79,8 @@ pub(crate) fn play_watched(
 enum Happening {
     Succeeded,
     Failed,
-    Swept,
+    Booted,
+    Due,
 }
 
 struct Play<'a, W> {
@@ -93,8 +98,9 @@ struct Play<'a, W> {
     /// The first device that checks in, by second; the others follow by `Row::next`.
     first: Vec<u32>,
     happenings: BinaryHeap<Reverse<(u32, Happening, u32)>>,
-    /// Devices whose claim's end the sweep has seen and not ended yet.
-    silent: Vec<u32>,
+    /// Lost devices that hold their places.
+    lost: Vec<u32>,
+    cadence: Cadence,
     turns: std::iter::Peekable<std::vec::IntoIter<i64>>,
 }
 
@@ -119,7 +125,8 @@ impl<'a, W: Watch> Play<'a, W> {
             download_s: u32::try_from(download_s).unwrap_or(u32::MAX),
             first: vec![NOBODY; usize::try_from(file.play_s).unwrap_or(0)],
             happenings: BinaryHeap::new(),
-            silent: Vec::new(),
+            lost: Vec::new(),
+            cadence: cadence(file),
             turns: turns.into_iter().peekable(),
             decider,
             rows,
@@ -150,8 +157,8 @@ impl<'a, W: Watch> Play<'a, W> {
             self.happen(second, happening, number);
         }
         let is_swept = (self.start_s + i64::from(second)).rem_euclid(i64::from(SWEEP_S)) == 0;
-        if is_swept && !self.silent.is_empty() {
-            self.sweep(second);
+        if is_swept && !self.lost.is_empty() {
+            self.give_on(second);
         }
         let mut number = self.first[second as usize];
         while number != NOBODY {
@@ -159,14 +166,25 @@ impl<'a, W: Watch> Play<'a, W> {
             self.check_in(second, number);
             number = next;
         }
-        self.recorder.end_second(second, &self.shards.total);
+        self.recorder.end_second(second, &self.shards);
     }
 
     fn check_in(&mut self, second: u32, number: u32) {
+        self.ask(second, number);
+        if self.rows[number as usize].doing != Doing::Silent {
+            let wait = self.file.period_s - self.file.jitter_s
+                + self.dice.up_to(2 * self.file.jitter_s, Throw::Jitter, number, second);
+            self.expect(number, second.saturating_add(wait.max(1)));
+        }
+    }
+
+    /// One check-in: what the device says moves its claim, then the rules decide.
+    fn ask(&mut self, second: u32, number: u32) {
         if self.memory == Memory::None {
             self.shards.forget();
         }
         self.recorder.check_in();
+        self.hear(second, number);
         let now_s = self.start_s + i64::from(second);
         let answer = self.decider.answer(number, &mut self.rows[number as usize], now_s);
         let answer = match answer {
@@ -175,57 +193,70 @@ impl<'a, W: Watch> Play<'a, W> {
         };
         self.recorder.answered(answer);
         self.watch.answered(now_s, number, answer.name());
-        if self.rows[number as usize].doing != Doing::Silent {
-            let wait = self.file.period_s - self.file.jitter_s
-                + self.dice.up_to(2 * self.file.jitter_s, Throw::Jitter, number, second);
-            self.expect(number, second.saturating_add(wait.max(1)));
+    }
+
+    fn hear(&mut self, second: u32, number: u32) {
+        let row = &mut self.rows[number as usize];
+        let event = if row.is_updated { Event::Expected } else { Event::Old };
+        let Some(before) = row.claim.clone() else {
+            return;
+        };
+        let grain_s = self.cadence.grain_s(before.life.holds_place);
+        let is_written = i64::from(second.saturating_sub(row.seen_s)) >= grain_s;
+        if is_written {
+            row.seen_s = second;
+        }
+        let after = before.after(event, &self.rules(), self.moment(second));
+        if let Some(after) = after.filter(|after| is_written || !before.life.differs_by_marks(&after.life)) {
+            self.rows[number as usize].seen_s = second;
+            self.moved(second, number, Some(&before), after);
         }
     }
 
-    /// Gets a slot for the device, as the check-in function does, and lets it begin.
+    fn rules(&self) -> Rules {
+        let open_since = self.update.open_since().filter(|_| !self.recorder.is_held());
+        Rules::new(open_since, self.cadence.due_after_s(true))
+    }
+
+    fn moment(&self, second: u32) -> Timestamp {
+        moment(self.start_s + i64::from(second))
+    }
+
+    /// Gets a place for the device, as the check-in function does, and lets it begin.
     fn reserve(&mut self, second: u32, number: u32, grant: Grant) -> Answer {
         let now_s = self.start_s + i64::from(second);
-        let (now, expires_at) = (moment(now_s), self.expires_at(now_s));
-        let row = &mut self.rows[number as usize];
-        let before = row_claim(row, &self.update, self.start_s);
-        let granted = match &before {
-            None => self
-                .shards
-                .grant_first(row.cohort, now_s)
-                .map(|shard| Claim::reserve(&self.update.version, shard, EPOCH, now, expires_at)),
-            Some(before) => self.shards.grant(grant, before.shard, now_s).map(|()| match grant {
-                Grant::Renewed => before.renew(now, expires_at),
-                Grant::First | Grant::Again => before.reserve_again(before.shard, EPOCH, now, expires_at),
-            }),
+        let row = &self.rows[number as usize];
+        let before = row.claim.clone();
+        let shard = match &before {
+            None => self.shards.grant_first(row.cohort, now_s),
+            Some(before) => self.shards.grant(grant, before.shard, now_s).map(|()| before.shard),
         };
-        let claim = match granted {
-            Ok(claim) => claim,
+        let shard = match shard {
+            Ok(shard) => shard,
             Err(why) => return self.decider.answer_without_room(number, row, now_s, why),
         };
-        row.keep(&claim, self.start_s);
-        self.shards.count(before.as_ref(), &claim);
+        let was = self.file.fleet.groups[usize::from(row.group)].version.to_string();
+        let epoch = before.as_ref().map_or(EPOCH, |before| before.epoch + 1);
+        let (version, now) = (&self.update.version, moment(now_s));
+        let (test, hour) = (0, self.update.test.hour(now));
+        let granting = Granting { version, was: &was, shard, epoch, test, hour, now };
+        let claim = Claim::granted(before.as_deref(), &granting).expect("the rules offered it again");
+        self.rows[number as usize].seen_s = second;
+        self.moved(second, number, before.as_deref(), claim);
         self.recorder.granted(second, grant == Grant::First);
         self.begin(second, number);
         Answer::Offer(grant)
     }
 
-    fn expires_at(&self, now_s: i64) -> tidegate_core::Timestamp {
-        let ttl = SignedDuration::from_secs(i64::from(self.update.rollout.claim_ttl_s));
-        moment(now_s).checked_add(ttl).unwrap_or(tidegate_core::Timestamp::MAX)
-    }
-
     /// The device has the offer: the sweep will look at its claim, and it will report or not. One
     /// that is still busy with an earlier offer of the same update goes on with that.
     fn begin(&mut self, second: u32, number: u32) {
+        self.look_again(number);
         let row = &mut self.rows[number as usize];
-        let ends_s = self.start_s + i64::from(second) + i64::from(self.update.rollout.claim_ttl_s);
-        let swept_s = ends_s.div_euclid(i64::from(SWEEP_S)) + i64::from(ends_s.rem_euclid(i64::from(SWEEP_S)) > 0);
-        let swept = u32::try_from(swept_s * i64::from(SWEEP_S) - self.start_s).unwrap_or(u32::MAX);
-        self.happenings.push(Reverse((swept, Happening::Swept, number)));
         if row.doing != Doing::Idle {
             return;
         }
-        let attempt = u32::from(row.attempts);
+        let attempt = row.claim.as_ref().map_or(0, |claim| claim.attempts);
         let report = match self.file.fleet.outcomes.fate(self.dice, number, attempt) {
             Fate::Succeeds => Happening::Succeeded,
             Fate::Fails => Happening::Failed,
@@ -243,76 +274,99 @@ impl<'a, W: Watch> Play<'a, W> {
         self.happenings.push(Reverse((due, report, number)));
     }
 
+    /// The time at which the device would be overdue, in seconds of the play.
+    fn due_s(&self, number: u32) -> Option<u32> {
+        let row = &self.rows[number as usize];
+        let claim = row.claim.as_ref().filter(|claim| claim.state().is_watched())?;
+        let due_at = self.cadence.due_at(self.moment(row.seen_s), claim.life.holds_place);
+        u32::try_from(due_at.as_second() - self.start_s).ok()
+    }
+
+    fn look_again(&mut self, number: u32) {
+        if let Some(due) = self.due_s(number) {
+            self.happenings.push(Reverse((due.next_multiple_of(SWEEP_S), Happening::Due, number)));
+        }
+    }
+
     fn happen(&mut self, second: u32, happening: Happening, number: u32) {
+        if happening == Happening::Booted {
+            return self.ask(second, number);
+        }
+        if happening == Happening::Due && self.due_s(number).is_some_and(|due| due > second) {
+            return self.look_again(number);
+        }
         let row = &mut self.rows[number as usize];
-        let Some(claim) = row_claim(row, &self.update, self.start_s) else {
+        let Some(claim) = row.claim.clone() else {
             return;
         };
-        if happening != Happening::Swept && row.doing == Doing::Installing {
-            row.doing = Doing::Idle;
-        }
-        let moved = match happening {
-            Happening::Succeeded => claim.settle(StatusEffect::Succeeded),
-            Happening::Failed => claim.settle(StatusEffect::Failed),
-            Happening::Swept => {
-                self.silent.push(number);
-                None
+        let event = match happening {
+            Happening::Succeeded => {
+                row.is_updated = true;
+                self.happenings.push(Reverse((second.saturating_add(BOOT_S), Happening::Booted, number)));
+                Event::Success
             }
+            Happening::Failed => Event::Failure,
+            Happening::Booted | Happening::Due => Event::Due,
         };
-        if let Some(after) = moved {
-            self.moved(second, number, &claim, &after);
-            let counts = self.shards.total;
-            self.stop_if_bad(second, &counts);
+        if event != Event::Due {
+            row.doing = Doing::Idle;
+            row.seen_s = second;
+        }
+        if let Some(after) = claim.after(event, &self.rules(), self.moment(second)) {
+            self.moved(second, number, Some(&claim), after);
         }
     }
 
-    fn moved(&mut self, second: u32, number: u32, before: &Claim, after: &Claim) {
-        self.rows[number as usize].keep(after, self.start_s);
-        self.shards.count(Some(before), after);
-        self.recorder.moved(second);
+    fn moved(&mut self, second: u32, number: u32, before: Option<&Claim>, after: Claim) {
+        self.shards.count(before, &after);
+        let (state, holds_place) = (after.state(), after.life.holds_place);
+        self.rows[number as usize].claim = Some(Box::new(after));
+        if before.is_some() {
+            self.recorder.moved(second);
+        }
+        if state == Life::Lost && holds_place {
+            self.lost.push(number);
+        }
+        let was_watched = before.is_none_or(|before| before.state().is_watched());
+        if !was_watched && state != Life::Open {
+            self.look_again(number);
+        }
+        if matches!(state, Life::Failed | Life::Reverted | Life::Lost | Life::NotTaken) {
+            self.hold_if_bad(second);
+        }
     }
 
-    fn stop_if_bad(&mut self, second: u32, counts: &Counts) {
-        if !self.recorder.is_aborted()
-            && let Some(why) = reason_to_stop(&self.update.rollout.health, counts)
+    fn hold_if_bad(&mut self, second: u32) {
+        if !self.recorder.is_held()
+            && let Some(why) = reason_to_hold(&self.update.rollout.health, &self.shards.sums)
         {
             self.shards.stop();
-            self.decider.abort();
-            self.recorder.aborted(second, why);
+            self.decider.hold();
+            self.recorder.held(second, why);
         }
     }
 
-    /// Ends the claims of devices that fell silent, as the sweep function does: they are evidence
-    /// before their places are given on.
-    fn sweep(&mut self, second: u32) {
-        let now = moment(self.start_s + i64::from(second));
-        let ended = |number: u32| {
-            let before = row_claim(&self.rows[number as usize], &self.update, self.start_s)?;
-            let after = before.expire(now)?;
-            Some((number, before, after))
-        };
-        let silent = self.silent.iter().filter_map(|number| ended(*number)).collect::<Vec<_>>();
-        let counts = silent.iter();
-        let counts = counts.fold(self.shards.total, |counts, (_, before, after)| counted(counts, Some(before), after));
-        self.stop_if_bad(second, &counts);
-        let Rollout { ends_at, health, limits, .. } = &self.update.rollout;
-        let is_over = self.recorder.is_aborted() || ends_at.is_some_and(|end| now >= end);
-        let given_on = match is_over {
-            true => silent.len(),
-            false => {
-                let most = limits.max_in_flight;
-                usize::try_from(health.expirable_claims(&self.shards.total, silent.len() as u64, most)).unwrap_or(0)
+    /// Gives places of lost devices to others, as far as proved devices allow it.
+    fn give_on(&mut self, second: u32) {
+        let sums = &self.shards.sums;
+        let count = places::to_give_on(sums.devices(Count::Proved), sums.devices(Count::GivenOn));
+        let without = |row: &Row| row.claim.as_ref().and_then(|claim| claim.without_place());
+        let rows = &self.rows;
+        self.lost.retain(|number| without(&rows[*number as usize]).is_some());
+        let count = self.lost.len().min(usize::try_from(count).unwrap_or(usize::MAX));
+        for number in self.lost.drain(..count).collect::<Vec<_>>() {
+            let before = self.rows[number as usize].claim.clone();
+            if let Some(after) = without(&self.rows[number as usize]) {
+                self.moved(second, number, before.as_deref(), after);
             }
-        };
-        self.silent = silent.iter().skip(given_on).map(|(number, ..)| *number).collect();
-        for (number, before, after) in silent.into_iter().take(given_on) {
-            self.moved(second, number, &before, &after);
         }
     }
 }
 
-fn row_claim(row: &Row, update: &Update, start_s: i64) -> Option<Claim> {
-    row.claim(&update.version, start_s)
+/// The cadence of every device, as the service has learned it before.
+fn cadence(file: &FleetFile) -> Cadence {
+    let gap_s = i64::from(file.period_s) + i64::from(file.jitter_s);
+    Cadence { poll_s: POLL_S, long_gap_s: if gap_s * 10 > DAY_S * 11 { gap_s } else { 0 } }
 }
 
 /// Size of the image that a device downloads.

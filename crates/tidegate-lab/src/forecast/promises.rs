@@ -89,7 +89,7 @@ fn a_silent_brick_costs_what_may_be_in_flight_and_not_one_device_more() {
     let forecast = play(&update(AT_ONCE), &fleet(SILENT, 5000), 1, |_| {});
     assert_eq!(forecast.most_in_flight, 500);
     assert_eq!(forecast.last().unwrap().offered, 500, "{forecast}");
-    assert!(forecast.aborted_at().is_some(), "{forecast}");
+    assert!(forecast.held_at().is_some(), "{forecast}");
 }
 
 /// P(X ≤ most) for X binomial, summed term by term.
@@ -256,12 +256,12 @@ fn the_pictures_in_the_docs_are_what_the_command_draws_today() {
 }
 
 #[test]
-fn an_update_that_always_fails_is_stopped_at_once() {
+fn an_update_that_always_fails_is_held_at_once() {
     let mut fleet = fleet(BAD, 5000);
     fleet.fleet.outcomes = Outcomes { success: 0.0, failure: 1.0, silence: 0.0 };
     let forecast = play(&update(AT_ONCE), &fleet, 1, |_| {});
-    let stopped = forecast.aborted_at().unwrap().as_second() - fleet.starts_at.as_second();
-    assert!(stopped < 3600, "{forecast}");
+    let held_after = forecast.held_at().unwrap().as_second() - fleet.starts_at.as_second();
+    assert!(held_after < 3600, "{forecast}");
 }
 
 #[test]

@@ -1,10 +1,9 @@
 //! The shards of the rollout, which keep its limits. A check-in asks them as it does in the service.
 
-use tidegate_core::count::{Counts, Held, part};
+use tidegate_core::count::{Count, Held, Sums, part};
 use tidegate_core::limits::Allocation;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::shard::{Gate, Grant, Refusal, Shard, period_of, probe_order};
-use tidegate_core::status::Outcome;
 use tidegate_core::{Claim, Cohort, Update};
 
 use crate::forecast::timetable::moment;
@@ -22,8 +21,12 @@ pub(crate) struct Shards {
     shards: Vec<Shard>,
     period_s: u32,
     is_rated: bool,
-    /// The sum of the shards.
-    pub(crate) total: Counts,
+    /// The sums over all claims.
+    pub(crate) sums: Sums,
+    /// Devices that were ever granted the update.
+    pub(crate) used: u64,
+    /// Places that are held.
+    pub(crate) in_flight: u64,
     /// The most that were in flight at once.
     pub(crate) most_in_flight: u64,
     refuses: Option<Refuses>,
@@ -55,7 +58,9 @@ impl Shards {
             shards: (0..allocation.shards()).map(shard).collect(),
             period_s: limits.period_s,
             is_rated: limits.offers_per_period(bytes).is_some(),
-            total: Counts::default(),
+            sums: Sums::default(),
+            used: 0,
+            in_flight: 0,
             most_in_flight: 0,
             refuses: None,
         }
@@ -94,22 +99,30 @@ impl Shards {
             }
         }
         shard.period_used += u64::from(self.is_rated);
-        shard.granted += u64::from(grant != Grant::Renewed);
+        shard.granted += 1;
         shard.used += u64::from(grant == Grant::First);
-        self.total.used += u64::from(grant == Grant::First);
+        self.used += u64::from(grant == Grant::First);
         Ok(())
     }
 
     /// Counts the change of a claim.
     pub(crate) fn count(&mut self, before: Option<&Claim>, after: &Claim) {
-        let released = before.and_then(|before| part(before).place).filter(|place| part(after).place != Some(*place));
-        if let Some(released) = released {
+        let (was, is) = (before.and_then(|before| part(before).place), part(after).place);
+        if let Some(released) = was.filter(|_| was != is) {
             let ceiling = &mut self.shards[usize::from(released.shard)].ceiling;
             *ceiling = ceiling.map(|ceiling| ceiling.saturating_add(1));
+            self.in_flight = self.in_flight.saturating_sub(1);
             self.refuses = None;
         }
-        self.total = counted(self.total, before, after);
-        self.most_in_flight = self.most_in_flight.max(self.total.in_flight);
+        self.in_flight += u64::from(is.is_some() && was != is);
+        self.sums.count(before, Some(after));
+        self.most_in_flight = self.most_in_flight.max(self.in_flight);
+    }
+
+    /// Devices in one of the counts.
+    pub(crate) fn devices(&self, counts: &[Count]) -> u64 {
+        let sum = counts.iter().map(|count| self.sums.devices(*count)).sum::<i64>();
+        u64::try_from(sum).unwrap_or(0)
     }
 
     /// Nothing is granted any more.
@@ -131,24 +144,6 @@ impl Shards {
             NoRoom::Full | NoRoom::TooManyInFlight | NoRoom::Paused | NoRoom::Aborted | NoRoom::Busy => i64::MAX,
         };
         Refuses { why, until_s }
-    }
-}
-
-/// The counters after the change of a claim.
-pub(crate) fn counted(counts: Counts, before: Option<&Claim>, after: &Claim) -> Counts {
-    let (before, after) = (before.map(part).unwrap_or_default(), part(after));
-    let move_counter = |counter: u64, was: bool, is: bool| {
-        let moved = counter.checked_add_signed(i64::from(is) - i64::from(was));
-        moved.expect("a claim takes back only what it counted before")
-    };
-    let by_outcome =
-        |counter, outcome| move_counter(counter, before.bucket == Some(outcome), after.bucket == Some(outcome));
-    Counts {
-        used: counts.used,
-        in_flight: move_counter(counts.in_flight, before.place.is_some(), after.place.is_some()),
-        succeeded: by_outcome(counts.succeeded, Outcome::Succeeded),
-        failed: by_outcome(counts.failed, Outcome::Failed),
-        timed_out: by_outcome(counts.timed_out, Outcome::TimedOut),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::forecast::text;
 const MOST_ROWS: usize = 48;
 
 const HEADINGS: [&str; 8] =
-    ["from (UTC)", "check-ins", "offered", "in flight", "succeeded", "failed", "silent", "downloaded"];
+    ["from (UTC)", "check-ins", "offered", "in flight", "proved", "failed", "overdue", "downloaded"];
 
 impl Forecast {
     /// A table by the hour, or by several hours for a long play: check-ins and bytes of the row,
@@ -40,9 +40,9 @@ fn cells(hours: &[Hour]) -> Option<[String; HEADINGS.len()]> {
         text::grouped(hours.iter().map(|hour| hour.check_ins).sum()),
         text::grouped(last.offered),
         text::grouped(last.in_flight),
-        text::grouped(last.succeeded),
+        text::grouped(last.proved),
         text::grouped(last.failed),
-        text::grouped(last.timed_out),
+        text::grouped(last.lost),
         ByteSize(hours.iter().map(|hour| hour.bytes).sum()).to_string(),
     ])
 }

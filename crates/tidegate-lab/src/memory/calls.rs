@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidegate_core::count::Sums;
+use tidegate_core::life::Bucket;
 use tidegate_core::shard::{Gate, Shard};
-use tidegate_core::status::Outcome;
 use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 use tidegate_store::record::{
-    AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, OutcomeEntry, Position, RolloutKey, SeriesPoint,
-    Tallied, Tally, UpdateRecord,
+    AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, ListEntry, Position, RolloutKey, SeriesPoint, Tallied,
+    Tally, UpdateRecord,
 };
 use tidegate_store::store::{
     Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, Shut, Stored, VersionCounts, Written,
@@ -159,7 +159,7 @@ impl CountStore for MemoryStore {
         Ok(())
     }
 
-    async fn put_entry(&self, rollout: &RolloutKey, entry: &OutcomeEntry) -> Stored<()> {
+    async fn put_entry(&self, rollout: &RolloutKey, entry: &ListEntry) -> Stored<()> {
         self.state().put_entry(rollout, entry);
         Ok(())
     }
@@ -169,14 +169,8 @@ impl CountStore for MemoryStore {
         Ok(())
     }
 
-    async fn remove_entry(
-        &self,
-        rollout: &RolloutKey,
-        device: &DeviceId,
-        outcome: Outcome,
-        revision: u64,
-    ) -> Stored<()> {
-        self.state().remove_entry(rollout, device, outcome, revision);
+    async fn remove_entry(&self, rollout: &RolloutKey, device: &DeviceId, bucket: Bucket, revision: u64) -> Stored<()> {
+        self.state().remove_entry(rollout, device, bucket, revision);
         Ok(())
     }
 

@@ -48,7 +48,10 @@ impl State {
         let rollouts = rollouts.map(|change| RolloutKey::of(&write.product, &change.before.version));
         let rollouts = rollouts.map(|rollout| self.rollout_number(&rollout)).collect::<Vec<_>>();
         let item = self.device_at(index);
+        let last_seen = item.record.as_ref().and_then(|record| record.last_seen);
+        let is_still_seen = write.still_seen_at.is_none_or(|at| last_seen == Some(at));
         let is_expected = item.record.is_some() == write.is_known
+            && (is_still_seen || !self.keeps(Guard::SeenAsReadForLost))
             && write.claims.iter().zip(&rollouts).all(|(change, rollout)| {
                 self.is_as_read(item.claim(*rollout).map(|stored| &stored.claim), &change.before)
             });
@@ -75,10 +78,9 @@ impl State {
         let Some(held) = held else {
             return false;
         };
-        let is_reservation_as_read = (held.epoch, held.state) == (before.epoch, before.state);
-        let rest = |claim: &Claim| (claim.attempts, claim.holds_place, claim.counted);
-        !self.keeps(Guard::SettleOnce)
-            || is_reservation_as_read && (rest(held) == rest(before) || !self.keeps(Guard::ClaimAsRead))
+        let is_as_read =
+            held.epoch == before.epoch && (held.revision == before.revision || !self.keeps(Guard::ClaimAsRead));
+        is_as_read || !self.keeps(Guard::SettleOnce)
     }
 
     pub(crate) fn grant(&mut self, request: &GrantRequest) -> Granted {
@@ -100,11 +102,7 @@ impl State {
         };
         take(&mut shard, request);
         self.rollouts[rollout as usize].shards[number] = Some(shard);
-        let claim = Claim {
-            reserved_at: to_the_millisecond(request.after.reserved_at),
-            expires_at: to_the_millisecond(request.after.expires_at),
-            ..request.after.clone()
-        };
+        let claim = request.after.clone();
         self.change_device(product, index, |item| {
             let record = revised(item);
             if let Some(seen) = &request.seen {
@@ -128,7 +126,7 @@ impl State {
         match &request.before {
             None => !self.keeps(Guard::ClaimIsNew) || is_revision_as_read && held.is_none(),
             Some(before) => {
-                !self.keeps(Guard::ClaimIsTheOneThatLapsed) || is_revision_as_read && self.is_as_read(held, before)
+                !self.keeps(Guard::ClaimIsTheOneThatEnded) || is_revision_as_read && self.is_as_read(held, before)
             }
         }
     }
@@ -210,6 +208,9 @@ fn see(record: &mut DeviceRecord, seen: &Seen) {
     record.version = Some(seen.version.clone());
     record.last_seen = Some(at);
     record.first_seen.get_or_insert(at);
+    if let Some(long_gap_s) = seen.long_gap_s {
+        record.long_gap_s = long_gap_s;
+    }
     if let Some(doc) = &seen.doc {
         record.stored = Some(doc.digests);
         record.stored_at = Some(at);
@@ -220,25 +221,32 @@ fn see(record: &mut DeviceRecord, seen: &Seen) {
 fn apply(change: &ClaimChange, stored: &mut StoredClaim) {
     let ClaimChange { before, after, note } = change;
     let claim = &mut stored.claim;
-    if before.state != after.state {
-        claim.state = after.state;
-    }
-    if before.holds_place != after.holds_place {
-        claim.holds_place = after.holds_place;
-    }
-    if before.attempts != after.attempts {
-        claim.attempts = after.attempts;
-    }
-    if after.counted.is_some() && before.counted != after.counted {
-        claim.counted = after.counted;
-    }
-    if before.backed_out != after.backed_out {
-        claim.backed_out = after.backed_out;
-    }
-    if before.consented != after.consented {
-        claim.consented = after.consented;
-    }
+    let life = [&before.life, &after.life];
+    set(&mut claim.life.state, life.map(|life| &life.state));
+    set(&mut claim.life.bucket, life.map(|life| &life.bucket));
+    set(&mut claim.life.holds_place, life.map(|life| &life.holds_place));
+    set(&mut claim.life.installed_at, life.map(|life| &life.installed_at));
+    set(&mut claim.life.first_sign, life.map(|life| &life.first_sign));
+    set(&mut claim.life.lost_from, life.map(|life| &life.lost_from));
+    set(&mut claim.life.left, life.map(|life| &life.left));
+    set(&mut claim.life.old_once, life.map(|life| &life.old_once));
+    set(&mut claim.life.soaked, life.map(|life| &life.soaked));
+    set(&mut claim.life.mature, life.map(|life| &life.mature));
+    set(&mut claim.revision, [&before.revision, &after.revision]);
+    set(&mut claim.ended_at, [&before.ended_at, &after.ended_at]);
+    set(&mut claim.consented, [&before.consented, &after.consented]);
+    let history = [&before.history, &after.history];
+    set(&mut claim.history.failed_at, history.map(|history| &history.failed_at));
+    set(&mut claim.history.transfers_failed, history.map(|history| &history.transfers_failed));
+    set(&mut claim.history.declined, history.map(|history| &history.declined));
+    set(&mut claim.history.reentered_at, history.map(|history| &history.reentered_at));
     if let Some(message) = note.as_ref().and_then(|note| note.message.as_ref()) {
         stored.message = Some(message.clone());
+    }
+}
+
+fn set<T: PartialEq + Clone>(field: &mut T, [before, after]: [&T; 2]) {
+    if before != after {
+        field.clone_from(after);
     }
 }

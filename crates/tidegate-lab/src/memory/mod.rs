@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidegate_core::count::Sums;
 use tidegate_core::{DeviceId, ProductId, Timestamp};
-use tidegate_store::record::{Event, OutcomeEntry, RolloutKey, StateChange};
+use tidegate_store::record::{Event, ListEntry, RolloutKey, StateChange};
 use tidegate_store::stream::Batch;
 
 pub(crate) use self::state::State;
@@ -108,7 +108,7 @@ impl MemoryStore {
 
     /// The lists of devices by outcome of a rollout. Only tests read them.
     #[must_use]
-    pub fn entries(&self, rollout: &RolloutKey) -> Vec<OutcomeEntry> {
+    pub fn entries(&self, rollout: &RolloutKey) -> Vec<ListEntry> {
         self.state().rollout(rollout).map(|rollout| rollout.entries.values().cloned().collect()).unwrap_or_default()
     }
 

@@ -12,11 +12,10 @@ use crate::guard::Guard;
 pub(super) fn has_room(shard: &Shard, request: &GrantRequest, removed: Option<Guard>) -> bool {
     let holds = |guard: Guard, condition: bool| condition || removed == Some(guard);
     let is_first = request.grant == Grant::First;
-    let is_renewed = request.grant == Grant::Renewed;
     holds(Guard::Gate, shard.gate == Gate::Open)
         && holds(Guard::Generation, shard.generation == request.generation)
         && holds(Guard::Devices, !is_first || shard.used < shard.caps.devices)
-        && holds(Guard::InFlight, is_renewed || shard.ceiling.is_some_and(|ceiling| shard.granted < ceiling))
+        && holds(Guard::InFlight, shard.ceiling.is_some_and(|ceiling| shard.granted < ceiling))
         && match request.period {
             None => true,
             Some(Period::Same(period)) => {
@@ -30,7 +29,7 @@ pub(super) fn has_room(shard: &Shard, request: &GrantRequest, removed: Option<Gu
 /// Takes one place.
 pub(super) fn take(shard: &mut Shard, request: &GrantRequest) {
     shard.used += u64::from(request.grant == Grant::First);
-    shard.granted += u64::from(request.grant != Grant::Renewed);
+    shard.granted += 1;
     match request.period {
         None => {}
         Some(Period::Same(_)) => shard.period_used += 1,

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tidegate_core::count::Sums;
 use tidegate_core::id::without_build;
+use tidegate_core::life::Bucket;
 use tidegate_core::shard::Shard;
 use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId, Version};
 use tidegate_store::record::{
-    AuditEntry, DeviceRecord, Event, Head, OutcomeEntry, Position, RolloutKey, SeriesPoint, StateChange, Tally,
+    AuditEntry, DeviceRecord, Event, Head, ListEntry, Position, RolloutKey, SeriesPoint, StateChange, Tally,
     UpdateRecord,
 };
 use tidegate_store::store::VersionCounts;
@@ -90,8 +91,8 @@ pub(super) struct Rollout {
     pub(super) tallies: BTreeMap<String, StoredTally>,
     /// By name.
     pub(super) due_pages: BTreeMap<String, Vec<DeviceId>>,
-    /// By outcome and device.
-    pub(super) entries: BTreeMap<(&'static str, DeviceId), OutcomeEntry>,
+    /// By bucket and device.
+    pub(super) entries: BTreeMap<(Bucket, DeviceId), ListEntry>,
     pub(super) deferrals: BTreeMap<&'static str, u64>,
     /// By hour.
     pub(super) series: BTreeMap<i64, SeriesPoint>,

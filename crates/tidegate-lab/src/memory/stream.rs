@@ -142,7 +142,7 @@ impl State {
             (self.rollouts[stored.rollout as usize].claim_key.clone(), counted)
         });
         let claims = claims.collect::<BTreeMap<_, _>>();
-        Some(DeviceImage { version: record.version.clone(), revision: record.revision, claims })
+        Some(DeviceImage { record: record.clone(), claims })
     }
 
     /// Changes a device's item, and appends the change to the stream.
@@ -158,7 +158,7 @@ impl State {
         let (device, after) = (item.id.clone(), self.image(item));
         let change = DeviceChange { product: product.clone(), device, before, after };
         let partition = mixed((u64::from(index.product) << 32) | u64::from(index.device));
-        self.stream.append(partition, self.now, ItemChange::Device(change));
+        self.stream.append(partition, self.now, ItemChange::Device(Box::new(change)));
     }
 
     /// Appends the change of an update's state to the stream. Nothing else of an update counts.
@@ -203,12 +203,13 @@ mod tests {
 
     /// A check-in of a device that runs this version.
     fn see(store: &MemoryStore, device: &str, version: &str, is_known: bool) {
-        let seen = Seen { version: version.into(), doc: None, at: Timestamp::UNIX_EPOCH };
+        let seen = Seen { version: version.into(), doc: None, long_gap_s: None, at: Timestamp::UNIX_EPOCH };
         let write = DeviceWrite {
             product: ProductId::new("lamp").unwrap(),
             device: DeviceId::new(device).unwrap(),
             is_known,
             seen: Some(seen),
+            still_seen_at: None,
             claims: Vec::new(),
         };
         assert_eq!(store.state().write_device(&write), Written::Yes);
@@ -219,7 +220,7 @@ mod tests {
         let records = batch.records.iter().map(|record| {
             let change = record.change.as_ref().unwrap().device().unwrap();
             let version = |image: &Option<super::DeviceImage>| {
-                image.as_ref().and_then(|image| image.version.clone()).unwrap_or("none".into())
+                image.as_ref().and_then(|image| image.record.version.clone()).unwrap_or("none".into())
             };
             format!("{} {} {}", change.device, version(&change.before), version(&change.after))
         });

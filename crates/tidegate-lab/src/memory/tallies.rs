@@ -1,11 +1,11 @@
-//! Tallies, due pages and lists of outcomes: the records of the function `count`.
+//! Tallies, due pages and lists of buckets: the records of the function `count`.
 
 use std::collections::BTreeMap;
 
 use tidegate_core::count::Sums;
-use tidegate_core::status::Outcome;
+use tidegate_core::life::Bucket;
 use tidegate_core::{DeviceId, ProductId, Timestamp};
-use tidegate_store::record::{DuePage, OutcomeEntry, Position, RolloutKey, SeriesPoint, Tallied, Tally};
+use tidegate_store::record::{DuePage, ListEntry, Position, RolloutKey, SeriesPoint, Tallied, Tally};
 use tidegate_store::store::VersionCounts;
 
 use super::state::{State, StoredTally, to_the_millisecond};
@@ -102,16 +102,16 @@ impl State {
         self.rollout_mut(rollout).due_pages.remove(name);
     }
 
-    pub(crate) fn put_entry(&mut self, rollout: &RolloutKey, entry: &OutcomeEntry) {
-        let key = (outcome_name(entry.outcome), entry.device.clone());
+    pub(crate) fn put_entry(&mut self, rollout: &RolloutKey, entry: &ListEntry) {
+        let key = (entry.bucket, entry.device.clone());
         let entries = &mut self.rollout_mut(rollout).entries;
         if entries.get(&key).is_none_or(|before| before.revision < entry.revision) {
             entries.insert(key, entry.clone());
         }
     }
 
-    pub(crate) fn remove_entry(&mut self, rollout: &RolloutKey, device: &DeviceId, outcome: Outcome, revision: u64) {
-        let key = (outcome_name(outcome), device.clone());
+    pub(crate) fn remove_entry(&mut self, rollout: &RolloutKey, device: &DeviceId, bucket: Bucket, revision: u64) {
+        let key = (bucket, device.clone());
         let entries = &mut self.rollout_mut(rollout).entries;
         if entries.get(&key).is_some_and(|before| before.revision < revision) {
             entries.remove(&key);
@@ -122,13 +122,5 @@ impl State {
         let hour = point.at.as_second().div_euclid(3600);
         let point = SeriesPoint { at: to_the_millisecond(point.at), ..*point };
         self.rollout_mut(rollout).series.insert(hour, point);
-    }
-}
-
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Succeeded => "succeeded",
-        Outcome::Failed => "failed",
-        Outcome::TimedOut => "timed_out",
     }
 }

@@ -240,6 +240,8 @@ fn millisecond_times(update: &UpdateRecord) -> UpdateRecord {
     let mut stored = update.clone();
     stored.created_at = to_the_millisecond(update.created_at);
     stored.changed_at = to_the_millisecond(update.changed_at);
+    stored.opened_at = update.opened_at.map(to_the_millisecond);
+    stored.test.began_at = update.test.began_at.map(to_the_millisecond);
     if let Some(wanted) = &mut stored.wanted {
         wanted.at = to_the_millisecond(wanted.at);
     }

@@ -58,8 +58,10 @@ impl FaultyStore {
         if written == Written::Yes {
             let known = self.inner.state().device(&write.product, &write.device, Include::Item);
             let mut control = self.control();
+            let now = control.now;
             for change in &write.claims {
                 control.checker.settled(&write.product, &write.device, change);
+                control.checker.lost(&write.device, change, &known.record_or_default(), now);
             }
             control.checker.device_changed(&write.product, &write.device, &known);
         }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tidegate_core::{State, UpdateId, Version};
+use tidegate_core::life::retry::Next;
+use tidegate_core::{Cohort, State, Timestamp, UpdateId, Version};
 
 use crate::simulator::checker::Asked;
 use crate::simulator::device::Device;
@@ -10,7 +11,7 @@ use crate::simulator::invariant::Invariant;
 use crate::simulator::operators::{Operation, Product, Verb, definition, endless_patience};
 use crate::simulator::requests;
 use crate::simulator::simulation::{MINUTE_MS, Simulation, Violation};
-use crate::simulator::world::{Ask, Done};
+use crate::simulator::world::{Ask, Done, moment};
 use tidegate_engine::recount::recount;
 
 /// Rounds of a calm fleet after which every eligible device must have its update.
@@ -91,7 +92,7 @@ impl Simulation {
         let Some(version) = self.newest_live(place).filter(|_| self.products.get(place).is_some_and(is_certain)) else {
             return Ok(());
         };
-        let body = r#"{"rollout":{"limits":{"max_devices":null,"max_per_period":null,"max_in_flight":500},"max_attempts":4,"claim_ttl_s":300,"health":HEALTH}}"#
+        let body = r#"{"rollout":{"limits":{"max_devices":null,"max_per_period":null,"max_in_flight":500},"max_attempts":4,"health":HEALTH}}"#
             .replace("HEALTH", &endless_patience().to_string());
         // Paused or not: one of these is refused.
         let operation =
@@ -103,16 +104,18 @@ impl Simulation {
         };
         let is_active = matches!(self.world.store().control().checker.in_force(&update), Some((_, State::Active)));
         self.promise(Invariant::Liveness, edited && is_active, || format!("{update} cannot be edited and resumed"));
-        let eligible = self.eligible(place, &version, &update);
+        let eligible = self.eligible(place, &version);
         for _ in 0..CALM_ROUNDS {
             self.calm_round(&eligible, &version).await;
             self.check()?;
         }
+        let now = moment(self.world.now_ms());
         for device in eligible {
             let Some(device) = self.devices.get(device) else {
                 continue;
             };
-            self.promise(Invariant::Liveness, device.version == version, || {
+            let may_try = self.may_try(&update, device, now);
+            self.promise(Invariant::Liveness, device.version == version || !may_try, || {
                 format!("{} is still on {} and not on {version}", device.id, device.version)
             });
         }
@@ -129,32 +132,35 @@ impl Simulation {
         product.live.iter().filter(|version| version.major > 0).filter(is_live).max().cloned()
     }
 
-    /// Devices below `version` that did not have it, decide against it or use up their attempts.
-    fn eligible(&self, place: usize, version: &Version, update: &UpdateId) -> Vec<usize> {
+    /// Devices below `version`.
+    fn eligible(&self, place: usize, version: &Version) -> Vec<usize> {
         let Some(product) = self.products.get(place) else {
             return Vec::new();
         };
-        let control = self.world.store().control();
-        let is_eligible = |device: &Device| {
-            let claim = control.checker.claim(update, &device.id);
-            let is_open = claim.is_none_or(|claim| {
-                claim.state != tidegate_core::ClaimState::Succeeded && !claim.backed_out && claim.attempts < 4
-            });
-            device.product == product.id && device.version < *version && is_open
-        };
+        let is_eligible = |device: &Device| device.product == product.id && device.version < *version;
         (0..self.devices.len()).filter(|place| self.devices.get(*place).is_some_and(is_eligible)).collect()
+    }
+
+    /// True if nothing that the device did before bars it from the update now.
+    fn may_try(&self, update: &UpdateId, device: &Device, now: Timestamp) -> bool {
+        let control = self.world.store().control();
+        let Some(claim) = control.checker.claim(update, &device.id) else {
+            return true;
+        };
+        let next = claim.next(4, Cohort::of(update, &device.id));
+        claim.is_open() || next.and_then(Next::opens_at).is_some_and(|at| at <= now)
     }
 
     /// Time passes, the sweep runs, and each of `devices` that has not got there checks in.
     async fn calm_round(&mut self, devices: &[usize], version: &Version) {
-        // After the end of every claim, by every clock.
-        self.world.pass(70 * MINUTE_MS);
+        // After every wait that is no longer than a day, by every clock.
+        self.world.pass(30 * 60 * MINUTE_MS);
         self.count_everything().await;
         for instance in 0..self.world.instances() {
             self.summary.sweeps += 1;
             let _done = self.world.finish(instance, Ask::Sweep).await;
         }
-        // What the sweep ended is counted, so that the places are free again.
+        // What the sweep found is counted.
         self.count_everything().await;
         for place in devices {
             self.calm_check_in(*place, version).await;
@@ -192,8 +198,12 @@ impl Simulation {
         };
         device.version = Version::parse(offered).unwrap_or_else(|_| device.version.clone());
         let report = requests::device("/v1/report", &device.token, device.report(update, "INSTALL_SUCCESS"));
+        let proof = requests::device("/v1/check", &device.token, device.check_in(&device.version));
         self.summary.reports += 1;
         let _done = self.world.finish(instance, Ask::Report(report)).await;
+        // Only a check-in proves it.
+        self.summary.check_ins += 1;
+        let _done = self.world.finish(instance, Ask::Check(proof)).await;
     }
 
     /// A rollout over many shards with few places: every place is taken, and none twice.

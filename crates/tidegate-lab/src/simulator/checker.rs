@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate_core::claim::SHORTEST_URL_S;
-use tidegate_core::count::{Counts, Sums};
+use tidegate_core::cadence::DAY_S;
+use tidegate_core::count::{Count, Sums};
+use tidegate_core::life::State as Life;
 use tidegate_core::limits::{Allocation, Limits};
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Gate, Grant, Shard, period_of};
-use tidegate_core::status::Outcome;
 use tidegate_core::update::Downgrade;
-use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
-use tidegate_store::record::{Change, ClaimChange, KnownDevice, RolloutKey, UpdateRecord};
+use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
+use tidegate_store::record::{Change, ClaimChange, DeviceRecord, KnownDevice, RolloutKey, UpdateRecord};
 use tidegate_store::store::{GrantRequest, Period};
 use tidegate_wire::definition::Definition;
 
@@ -50,8 +50,8 @@ struct Rollout {
     ledger: Ledger<DeviceId, Claim>,
     /// Grants of places, and places that are held, by shard.
     places: BTreeMap<u16, Places>,
-    /// Only the outcomes; the rest is in the ledger.
-    outcomes: Counts,
+    /// Sums over the claims, without their places.
+    sums: Sums,
 }
 
 /// The stop of a rollout or of a product.
@@ -151,14 +151,14 @@ impl InvariantChecker {
         self.rollouts.get(update).map_or(0, |rollout| rollout.ledger.devices())
     }
 
-    /// The totals of an update: offered, in flight, succeeded, failed, timed out.
+    /// The totals of an update: offered, in flight, proved, failed, lost.
     #[must_use]
     pub fn totals(&self, update: &UpdateId) -> String {
-        let Some(Rollout { ledger, outcomes, .. }) = self.rollouts.get(update) else {
+        let Some(Rollout { ledger, sums, .. }) = self.rollouts.get(update) else {
             return "0 0 0 0 0".to_owned();
         };
-        let Counts { succeeded, failed, timed_out, .. } = outcomes;
-        format!("{} {} {succeeded} {failed} {timed_out}", ledger.devices(), ledger.in_flight())
+        let [proved, failed, lost] = [Count::Proved, Count::Failed, Count::Lost].map(|count| sums.devices(count));
+        format!("{} {} {proved} {failed} {lost}", ledger.devices(), ledger.in_flight())
     }
 
     /// The generation and state in force.
@@ -173,11 +173,11 @@ impl InvariantChecker {
         self.rollouts.values().map(|rollout| RolloutKey::of(&rollout.product, &rollout.version)).collect()
     }
 
-    /// The devices under way in a rollout, by the ledger.
+    /// The devices that are watched in a rollout, by the ledger.
     #[must_use]
     pub fn under_way(&self, update: &UpdateId) -> Vec<DeviceId> {
         let entries = self.rollouts.get(update).into_iter().flat_map(|rollout| rollout.ledger.iter());
-        let under_way = entries.filter(|(_, claim)| claim.state == ClaimState::Reserved);
+        let under_way = entries.filter(|(_, claim)| claim.state().is_watched());
         under_way.map(|(device, _)| device.clone()).collect()
     }
 
@@ -212,7 +212,7 @@ impl InvariantChecker {
             rules: BTreeMap::new(),
             ledger: Ledger::default(),
             places: BTreeMap::new(),
-            outcomes: Counts::default(),
+            sums: Sums::default(),
         });
         rollout.state = record.state;
         rollout.generation = record.generation;
@@ -287,13 +287,11 @@ impl InvariantChecker {
         let follows = match (held, before) {
             (None, None) => *grant == Grant::First && after.epoch == revision,
             (Some(held), Some(before)) => {
-                let is_renewal = held.state == ClaimState::Reserved;
-                is_same_attempt(held, before)
-                    && match is_renewal {
-                        true => (after.epoch, after.shard) == (held.epoch, held.shard),
-                        false => after.epoch == revision && after.epoch > held.epoch,
-                    }
-                    && *grant == if is_renewal { Grant::Renewed } else { Grant::Again }
+                is_same(held, before)
+                    && held.state().has_ended()
+                    && after.epoch == revision
+                    && after.epoch > held.epoch
+                    && *grant == Grant::Again
             }
             _ => false,
         };
@@ -308,12 +306,10 @@ impl InvariantChecker {
         self.check(Invariant::CurrentGeneration, *generation == rollout.generation, || {
             format!("{device} was granted {id} for generation {generation}; in force is {}", rollout.generation)
         });
-        if *grant != Grant::Renewed {
-            rollout.ledger.begin();
-            let places = rollout.places.entry(after.shard).or_default();
-            places.granted += 1;
-            places.held += 1;
-        }
+        rollout.ledger.begin();
+        let places = rollout.places.entry(after.shard).or_default();
+        places.granted += 1;
+        places.held += 1;
         // The ledger has the claim itself when the device is looked at.
         let used = rollout.ledger.devices() + u64::from(*grant == Grant::First);
         if let Some(rules) = rollout.rules.get(generation).cloned() {
@@ -337,13 +333,16 @@ impl InvariantChecker {
                 format!("{id} has {used} claims; max_devices is {:?}", rules.limits.max_devices)
             });
         }
-        if *grant != Grant::Renewed {
-            self.check(Invariant::MaxInFlight, rules.limits.max_in_flight.is_none_or(|most| in_flight <= most), || {
-                format!("{id} has {in_flight} in flight; max_in_flight is {:?}", rules.limits.max_in_flight)
-            });
-        }
-        self.check(Invariant::MaxAttempts, after.attempts <= rules.max_attempts, || {
-            format!("{device} is at attempt {} of {} on {id}", after.attempts, rules.max_attempts)
+        self.check(Invariant::MaxInFlight, rules.limits.max_in_flight.is_none_or(|most| in_flight <= most), || {
+            format!("{id} has {in_flight} in flight; max_in_flight is {:?}", rules.limits.max_in_flight)
+        });
+        // The clocks of functions differ, and so do the days in which a failure counts.
+        let days = 30 * DAY_S - 2 * MOST_SKEW_MS / 1000;
+        let is_recent = |at: &&Timestamp| now.as_second().saturating_sub(at.as_second()) < days;
+        let failures = after.history.failed_at.iter().filter(is_recent).count();
+        let had_failed = request.before.as_ref().is_some_and(|before| before.state() == Life::Failed);
+        self.check(Invariant::MaxAttempts, !had_failed || failures < rules.max_attempts as usize, || {
+            format!("{device} was granted {id} after {failures} failures; {} are allowed", rules.max_attempts)
         });
         let Some(most) = rules.per_period else {
             return;
@@ -371,14 +370,30 @@ impl InvariantChecker {
         let ClaimChange { before, after, .. } = change;
         let id = UpdateId::of(product, &before.version);
         let held = self.rollouts.get(&id).and_then(|rollout| rollout.ledger.entry(device));
-        let is_change = before.state != after.state;
+        let is_change = before.state() != after.state();
         let follows = held.is_some_and(|held| {
-            is_same_attempt(held, before)
+            let gets_a_place = after.life.holds_place && !held.life.holds_place;
+            is_same(held, before)
                 && held.epoch == after.epoch
-                && (!is_change || (held.state != ClaimState::Succeeded && after.state != ClaimState::Reserved))
+                && !gets_a_place
+                && !(is_change && held.state() == Life::Closed)
         });
-        let said = (!follows).then(|| format!("{device} had {held:?} and was settled from {before:?} to {after:?}"));
+        let said = (!follows).then(|| format!("{device} had {held:?} and was moved from {before:?} to {after:?}"));
         self.check(Invariant::OutcomesOnce, follows, || said.unwrap_or_default());
+    }
+
+    /// A claim was changed, perhaps to lost. `record` is that of the device after it; the write of a lost device leaves it
+    /// as it is.
+    pub fn lost(&mut self, device: &DeviceId, change: &ClaimChange, record: &DeviceRecord, now: Timestamp) {
+        if change.after.state() != Life::Lost || change.before.state() == Life::Lost {
+            return;
+        }
+        let seen = record.last_seen.unwrap_or(change.before.life.granted_at);
+        let due_at = record.cadence(now).due_at(seen, change.before.life.holds_place);
+        let latest_ms = now.as_millisecond().saturating_add(MOST_SKEW_MS);
+        self.check(Invariant::LostInTime, due_at.as_millisecond() <= latest_ms, || {
+            format!("{device} was lost at {now}; it was seen at {seen} and is due at {due_at}")
+        });
     }
 
     /// A device's item was written. `known` is the device after that.
@@ -391,8 +406,8 @@ impl InvariantChecker {
             if before.as_ref() == Some(claim) {
                 continue;
             }
-            rollout.recount(before.as_ref(), claim);
-            if let Some(before) = before.filter(|before| before.holds_place && !claim.holds_place) {
+            rollout.sums.count(before.as_ref(), Some(claim));
+            if let Some(before) = before.filter(|before| before.life.holds_place && !claim.life.holds_place) {
                 rollout.ledger.end();
                 let places = rollout.places.entry(before.shard).or_default();
                 places.held = places.held.saturating_sub(1);
@@ -460,9 +475,8 @@ impl InvariantChecker {
         let Some(rollout) = self.rollouts.get(&id).filter(|_| self.is_certain(key.product())) else {
             return;
         };
-        let Counts { succeeded, failed, timed_out, .. } = rollout.outcomes;
-        let expected = [succeeded, failed, timed_out].map(|count| i64::try_from(count).unwrap_or(i64::MAX));
-        let counted = [sums.succeeded, sums.failed, sums.timed_out];
+        let counts = |sums: &Sums| (sums.devices.clone(), sums.granted_in.clone(), sums.lost_in.clone());
+        let (expected, counted) = (counts(&rollout.sums), counts(sums));
         let wrong = rollout.places.iter().find(|(shard, places)| {
             (sums.granted(**shard), sums.released(**shard))
                 != (places.granted, places.granted.saturating_sub(places.held))
@@ -506,43 +520,11 @@ impl InvariantChecker {
         self.check(Invariant::NoDowngrade, moves, || {
             format!("{} on {} was offered {version}", asked.device, asked.version)
         });
-        let ends_s = claim.as_ref().map(|claim| claim.urls_end_at().as_second());
         self.check(Invariant::OfferIsClaimed, claim.is_some(), || format!("{} has no claim on {id}", asked.device));
-        let left_s = ends_s.map_or(0, |ends_s| ends_s.saturating_sub(asked.function_now.as_second()));
-        self.check(Invariant::OfferOutlivesUrl, left_s >= SHORTEST_URL_S, || {
-            format!("{} was offered {id} with {left_s} s left for a URL", asked.device)
-        });
-        if let Some(url_ends) = answer.text("expires_at").and_then(|text| text.parse::<Timestamp>().ok()) {
-            let margin_s = ends_s.unwrap_or(0).saturating_sub(url_ends.as_second());
-            self.check(Invariant::OfferOutlivesUrl, margin_s >= 0, || {
-                format!("{} has a URL for {id} that ends {margin_s} s before the claim allows", asked.device)
-            });
-        }
     }
 }
 
-/// True if both are the same attempt in the same state. A renewal is another attempt, with the same epoch.
-fn is_same_attempt(held: &Claim, read: &Claim) -> bool {
-    let of = |claim: &Claim| (claim.epoch, claim.state, claim.attempts, claim.holds_place, claim.counted);
-    of(held) == of(read)
-}
-
-impl Rollout {
-    fn recount(&mut self, before: Option<&Claim>, after: &Claim) {
-        if let Some(outcome) = before.and_then(|claim| claim.counted) {
-            let counter = self.counter(outcome);
-            *counter = counter.saturating_sub(1);
-        }
-        if let Some(outcome) = after.counted {
-            *self.counter(outcome) += 1;
-        }
-    }
-
-    fn counter(&mut self, outcome: Outcome) -> &mut u64 {
-        match outcome {
-            Outcome::Succeeded => &mut self.outcomes.succeeded,
-            Outcome::Failed => &mut self.outcomes.failed,
-            Outcome::TimedOut => &mut self.outcomes.timed_out,
-        }
-    }
+/// True if both are the same state of the same claim.
+fn is_same(held: &Claim, read: &Claim) -> bool {
+    (held.epoch, held.revision) == (read.epoch, read.revision)
 }

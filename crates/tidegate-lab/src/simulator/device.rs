@@ -108,7 +108,8 @@ impl Device {
             }
             // Bricked, or off the net for a while.
             73..=82 => {
-                self.silent_until_ms = now_ms.saturating_add(random.within(1, 48) * HOUR_MS / 4);
+                let quarters = random.within(1, 48) * random.one_of([1, 1, 20]);
+                self.silent_until_ms = now_ms.saturating_add(quarters * HOUR_MS / 4);
                 Vec::new()
             }
             // Comes back after days, with the update and a late report.

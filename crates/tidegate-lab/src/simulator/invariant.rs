@@ -24,8 +24,10 @@ named! {
         MaxPerPeriod = "grants in a period <= max_per_period",
         /// A grant counts in a period that some clock within the skew is in.
         PeriodIsNow = "a grant counts in a period that is now",
-        /// A claim is settled as it is, each device counts under one outcome, and success stays.
-        OutcomesOnce = "each outcome counts once",
+        /// A claim moves as it is, and only a grant gives it a place.
+        OutcomesOnce = "a claim moves as it is",
+        /// A device that is lost was silent for longer than it may be.
+        LostInTime = "only an overdue device is lost",
         /// The tallies, with the records that none of them contains, are the sums over all devices.
         SumsAreTrue = "tallies + uncounted = devices",
         /// No grant after a stop was acknowledged.
@@ -36,16 +38,14 @@ named! {
         WishStays = "a wish gives way only to a stronger one",
         /// A grant is for the generation of the update that is in force.
         CurrentGeneration = "a grant is of the generation in force",
-        /// Never more attempts than allowed.
-        MaxAttempts = "attempts <= max_attempts",
+        /// No grant to a device that failed as often as allowed.
+        MaxAttempts = "no grant after max_attempts failures",
         /// An offer stands on a claim that is committed.
         OfferIsClaimed = "an offer stands on a claim",
         /// Never an offer at or below the device's version, unless downgrades are allowed.
         NoDowngrade = "no offer at or below the device's version",
         /// Never across products.
         OwnProduct = "no offer across products",
-        /// No offer on a claim that is about to end, and no URL past its margin.
-        OfferOutlivesUrl = "no URL past the claim's margin",
         /// A store that is down is answered with 503, a `Retry-After`, and no offer.
         DownIsDenied = "store down: 503, Retry-After, no offer",
         /// A device cannot act with the token of another device.
@@ -54,8 +54,8 @@ named! {
         NoDrift = "no drift at rest",
         /// After the faults, each change of an update's state has one event.
         EventsOnce = "each change of a state has one event",
-        /// After the faults, every device under way stands on a due page.
-        OnAPage = "everyone under way is on a due page",
+        /// After the faults, every device that is watched stands on a due page.
+        OnAPage = "everyone who is watched is on a due page",
         /// After the faults, every eligible device gets the update.
         Liveness = "every eligible device gets there",
         /// After the faults, every slot can be used.

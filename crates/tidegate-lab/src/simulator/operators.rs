@@ -148,9 +148,9 @@ impl Operation {
 /// An update with a payload and no files, so that no bytes need to be uploaded.
 #[must_use]
 pub fn definition(version: &Version, downgrade: bool, random: &mut Random) -> Value {
-    // Most rollouts are never stopped by the health gate: a stopped one tests little else.
+    // Most rollouts are never held by the health gate: a held one tests little else.
     let health = match random.happens(150) {
-        true => json!({"tolerated_failure_percent": 20.0}),
+        true => json!({"tolerated_failed_percent": 20.0}),
         false => endless_patience(),
     };
     json!({
@@ -160,7 +160,6 @@ pub fn definition(version: &Version, downgrade: bool, random: &mut Random) -> Va
         "allow_downgrade": downgrade,
         "rollout": {
             "limits": if random.happens(400) { wide_limits(random) } else { limits(random) },
-            "claim_ttl_s": random.one_of([300, 420, 900, 3600]),
             "max_attempts": random.within(1, 4),
             "when_full": random.one_of(["next", "wait"]),
             "health": health,
@@ -168,10 +167,10 @@ pub fn definition(version: &Version, downgrade: bool, random: &mut Random) -> Va
     })
 }
 
-/// A health rule that never says stop.
+/// A gate that never holds.
 #[must_use]
 pub fn endless_patience() -> Value {
-    json!({"tolerated_failure_percent": 50.0, "confidence_percent": 99.999, "min_failures": 1_000_000_000_u64})
+    json!({"min_failures": 1_000_000_000_u64})
 }
 
 /// Limits that are split over many shards.

@@ -30,6 +30,8 @@ const START_MS: i64 = 1_767_228_900_000;
 pub(super) const MINUTE_MS: i64 = 60_000;
 /// An operator repeats a call that was answered 503 or 409 so many times before giving up.
 const MOST_REPEATS: u32 = 8;
+/// A write that has not landed after so long never lands.
+const LONGEST_ON_THE_WAY_MS: i64 = 60_000;
 
 /// The plan of a simulation.
 #[derive(Debug, Clone, Copy)]
@@ -162,7 +164,8 @@ impl Simulation {
             jobs: HashMap::new(),
             feed: Feed::new(&mut random, per_mille > 0),
             next_sweep_ms: START_MS,
-            gap_ms: random.one_of([50, 500, 3000, 12_000]),
+            // With the longest, devices are silent for days.
+            gap_ms: random.one_of([50, 500, 3000, 12_000, 900_000]),
             most_at_once: random.one_of([1, 2, 4, 8]),
             operations_per_mille: random.one_of([35, 35, 80]),
             summary: Summary { seeds: 1, ..Summary::default() },
@@ -186,7 +189,12 @@ impl Simulation {
         while self.summary.check_ins < check_ins {
             let full = self.world.under_way() >= self.most_at_once;
             if !full && (self.world.under_way() == 0 || self.random.happens(400)) {
-                let gap_ms = self.random.within(0, 2 * self.gap_ms);
+                // No request lasts for long.
+                let most_ms = if self.world.under_way() == 0 { self.gap_ms } else { self.gap_ms.min(12_000) };
+                let gap_ms = self.random.within(0, 2 * most_ms);
+                if gap_ms > LONGEST_ON_THE_WAY_MS {
+                    self.world.store().land_all();
+                }
                 self.world.pass(gap_ms);
                 self.begin();
             } else {

@@ -81,11 +81,11 @@ impl fmt::Display for Done {
             Self::Answered(answer) => f.write_str(&answer.brief()),
             Self::Swept(Ok(swept)) => write!(
                 f,
-                "expired {} completed {} repaired {} split {} failed {}",
-                swept.expired, swept.completed, swept.repaired, swept.split_again, swept.failed
+                "lost {} completed {} repaired {} split {} failed {}",
+                swept.lost, swept.completed, swept.repaired, swept.split_again, swept.failed
             ),
             Self::Swept(Err(error)) => write!(f, "sweep: {error}"),
-            Self::Counted(Ok(counted)) => write!(f, "counted {} stopped {}", counted.counted, counted.stopped),
+            Self::Counted(Ok(counted)) => write!(f, "counted {} held {}", counted.counted, counted.held),
             Self::Counted(Err(error)) => write!(f, "count: {error}"),
             Self::Unreadable(why) => f.write_str(why),
             Self::Killed => f.write_str("no answer"),

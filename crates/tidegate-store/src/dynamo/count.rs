@@ -2,12 +2,12 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use tidegate_core::count::Sums;
-use tidegate_core::status::Outcome;
+use tidegate_core::life::Bucket;
 use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 
 use super::item::{self, Fields, Item, n, s, time};
 use super::{DynamoStore, Expression, failed_item, key, send};
-use crate::record::{DuePage, Event, OutcomeEntry, Position, RolloutKey, Tally};
+use crate::record::{DuePage, Event, ListEntry, Position, RolloutKey, Tally};
 use crate::store::{CountStore, Stored, VersionCounts};
 
 impl CountStore for DynamoStore {
@@ -62,8 +62,8 @@ impl CountStore for DynamoStore {
         self.write_due_page(rollout, page).await
     }
 
-    async fn put_entry(&self, rollout: &RolloutKey, entry: &OutcomeEntry) -> Stored<()> {
-        let mut item = key::outcome_entry(rollout, entry.outcome, &entry.device);
+    async fn put_entry(&self, rollout: &RolloutKey, entry: &ListEntry) -> Stored<()> {
+        let mut item = key::list_entry(rollout, entry.bucket, &entry.device);
         item.insert("rev".into(), n(entry.revision));
         item.insert("attempts".into(), n(entry.attempts));
         if let Some(message) = &entry.message {
@@ -91,18 +91,12 @@ impl CountStore for DynamoStore {
         send::send("write an event", send::READ, &put).await.map(drop)
     }
 
-    async fn remove_entry(
-        &self,
-        rollout: &RolloutKey,
-        device: &DeviceId,
-        outcome: Outcome,
-        revision: u64,
-    ) -> Stored<()> {
+    async fn remove_entry(&self, rollout: &RolloutKey, device: &DeviceId, bucket: Bucket, revision: u64) -> Stored<()> {
         let delete = self
             .client
             .delete_item()
             .table_name(&self.table)
-            .set_key(Some(key::outcome_entry(rollout, outcome, device)))
+            .set_key(Some(key::list_entry(rollout, bucket, device)))
             .condition_expression("rev < :rev")
             .expression_attribute_values(":rev", n(revision));
         send::send("remove a list entry", send::READ, &delete).await.map(drop)

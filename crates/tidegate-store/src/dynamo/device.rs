@@ -98,6 +98,10 @@ fn device_change(write: &DeviceWrite) -> Expression {
     if let Some(seen) = &write.seen {
         see(&mut change, &write.product, &write.device, seen);
     }
+    if let Some(at) = write.still_seen_at {
+        change.condition("seen = :still");
+        change.value(":still", time(at));
+    }
     for (number, claim) in write.claims.iter().enumerate() {
         change_claim(&mut change, number, claim);
     }
@@ -116,6 +120,9 @@ pub(super) fn see(change: &mut Expression, product: &ProductId, device: &DeviceI
     change.put("seen", time(seen.at));
     change.set("#first", "if_not_exists(#first, :seen)");
     change.name("#first", "first");
+    if let Some(long_gap_s) = seen.long_gap_s {
+        change.put("gap", n(long_gap_s));
+    }
     // The key of the index. Writing the same value again costs nothing there.
     change.put("on", s(key::on_version_of(product, &seen.version, device)));
     change.put("id", s(device.as_str()));
@@ -126,26 +133,12 @@ pub(super) fn see(change: &mut Expression, product: &ProductId, device: &DeviceI
     }
 }
 
-/// The condition that a claim is as it was read: its epoch, attempt, state, place and counted outcome. Epoch and state
-/// alone would let a stale writer put back a place that was released meanwhile. A renewal keeps all of them except the
-/// number of the attempt: without it, a sweep that read the claim before would end the renewed reservation.
+/// The condition that a claim is as it was read: its epoch, and the number of its changes.
 pub(super) fn claim_as_read(change: &mut Expression, number: usize, before: &Claim) {
     let path = claim_path(change, number, &before.version);
-    for (field, placeholder, value) in [
-        ("e", "e", n(before.epoch)),
-        ("a", "a", n(before.attempts)),
-        ("s", "s", s(item::claim_state(before.state))),
-        ("pl", "pl", AttributeValue::Bool(before.holds_place)),
-    ] {
-        change.condition(format!("{path}.{field} = :{placeholder}{number}"));
-        change.value(&format!(":{placeholder}{number}"), value);
-    }
-    match before.counted {
-        Some(counted) => {
-            change.condition(format!("{path}.b = :b{number}"));
-            change.value(&format!(":b{number}"), s(item::outcome(counted)));
-        }
-        None => change.condition(format!("attribute_not_exists({path}.b)")),
+    for (field, value) in [("e", n(before.epoch)), ("r", n(before.revision))] {
+        change.condition(format!("{path}.{field} = :{field}{number}"));
+        change.value(&format!(":{field}{number}"), value);
     }
 }
 
@@ -155,41 +148,24 @@ pub(super) fn claim_path(change: &mut Expression, number: usize, version: &Versi
     format!("claims.#c{number}")
 }
 
-/// The change of one claim: only its fields that differ are set.
+/// The change of one claim: only its fields that differ are set or removed.
 fn change_claim(change: &mut Expression, number: usize, claim: &ClaimChange) {
     let ClaimChange { before, after, note } = claim;
     claim_as_read(change, number, before);
     let path = claim_path(change, number, &before.version);
-    let mut set = |field: &str, value: AttributeValue| {
+    let (before, mut fields) = (item::claim_fields(before), item::claim_fields(after));
+    for field in before.keys().filter(|field| !fields.contains_key(*field)) {
+        change.remove(&format!("{path}.{field}"));
+    }
+    fields.retain(|field, value| before.get(field) != Some(value));
+    if let Some(note) = note {
+        fields.insert("st", s(&note.status));
+        fields.extend(note.progress.map(|progress| ("p", n(progress))));
+        fields.extend(note.message.as_ref().map(|message| ("m", s(message))));
+    }
+    for (field, value) in fields {
         let placeholder = format!(":{field}{number}x");
         change.set(&format!("{path}.{field}"), &placeholder);
         change.value(&placeholder, value);
-    };
-    if before.state != after.state {
-        set("s", s(item::claim_state(after.state)));
-    }
-    if before.holds_place != after.holds_place {
-        set("pl", AttributeValue::Bool(after.holds_place));
-    }
-    if before.attempts != after.attempts {
-        set("a", n(after.attempts));
-    }
-    if let Some(counted) = after.counted.filter(|_| before.counted != after.counted) {
-        set("b", s(item::outcome(counted)));
-    }
-    if before.backed_out != after.backed_out {
-        set("bo", AttributeValue::Bool(after.backed_out));
-    }
-    if before.consented != after.consented {
-        set("co", AttributeValue::Bool(after.consented));
-    }
-    if let Some(note) = note {
-        set("st", s(&note.status));
-        if let Some(progress) = note.progress {
-            set("p", n(progress));
-        }
-        if let Some(message) = &note.message {
-            set("m", s(message));
-        }
     }
 }

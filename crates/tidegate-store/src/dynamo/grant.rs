@@ -140,11 +140,9 @@ fn shard_change(request: &GrantRequest) -> Expression {
         change.set("used", "used + :one");
         change.condition("used < cap");
     }
-    if request.grant != Grant::Renewed {
-        // A shard without a ceiling was never opened: the comparison fails.
-        change.set("granted", "granted + :one");
-        change.condition("granted < ceiling");
-    }
+    // A shard without a ceiling was never opened: the comparison fails.
+    change.set("granted", "granted + :one");
+    change.condition("granted < ceiling");
     match request.period {
         None => {}
         Some(Period::Same(period)) => {
@@ -160,11 +158,6 @@ fn shard_change(request: &GrantRequest) -> Expression {
             change.value(":w", n(period));
         }
     }
-    if change.sets.is_empty() {
-        // A renewal without a rate changes no counter. This update exists only for its conditions.
-        change.set("used", "used");
-    } else {
-        change.value(":one", n(1));
-    }
+    change.value(":one", n(1));
     change
 }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use tidegate_core::count::Sums;
+use tidegate_core::count::{Count, Sums};
 use tidegate_core::id::without_build;
+use tidegate_core::life::retry::History;
+use tidegate_core::life::{Bucket, Left, Life as ClaimLife, State as Life};
 use tidegate_core::limits::{Allocation, Caps};
 use tidegate_core::shard::{Gate, Shard};
-use tidegate_core::status::Outcome;
-use tidegate_core::update::StoredObject;
-use tidegate_core::{Claim, ClaimState, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
+use tidegate_core::update::{StoredObject, Test};
+use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
 
 use super::key;
 use crate::record::{
@@ -60,6 +61,20 @@ impl Fields<'_> {
         Timestamp::from_millisecond(self.number(field)?).map_err(|_| self.corrupt(field, "a time"))
     }
 
+    fn maybe_time(&self, field: &str) -> Stored<Option<Timestamp>> {
+        if self.0.contains_key(field) { self.time(field).map(Some) } else { Ok(None) }
+    }
+
+    /// A list of times; none if there is no list.
+    fn times(&self, field: &str) -> Stored<Vec<Timestamp>> {
+        let Some(list) = self.0.get(field) else {
+            return Ok(Vec::new());
+        };
+        let corrupt = || self.corrupt(field, "a list of times");
+        let time = |value: &AttributeValue| Timestamp::from_millisecond(value.as_n().ok()?.parse().ok()?).ok();
+        list.as_l().map_err(|_| corrupt())?.iter().map(|value| time(value).ok_or_else(corrupt)).collect()
+    }
+
     fn flag(&self, field: &str) -> bool {
         self.0.get(field).and_then(|value| value.as_bool().ok()).copied().unwrap_or(false)
     }
@@ -75,6 +90,20 @@ impl Fields<'_> {
                 Ok((key.parse().map_err(|_| corrupt())?, number))
             })
             .collect()
+    }
+
+    /// Numbers by a test of the gate and something else, such as devices by count.
+    fn by_test<K: Ord>(&self, field: &str, key: impl Fn(&str) -> Option<K>) -> Stored<BTreeMap<(u16, K), i64>> {
+        let numbers = self.numbers_by::<String, i64>(field)?.into_iter();
+        let read = |(name, number): (String, i64)| {
+            let (test, rest) = name.split_once('.')?;
+            Some(((test.parse().ok()?, key(rest)?), number))
+        };
+        numbers.map(|named| read(named).ok_or_else(|| self.corrupt(field, "a map of numbers by test"))).collect()
+    }
+
+    fn maybe_parsed<T>(&self, field: &str, what: &str, parse: impl Fn(&str) -> Option<T>) -> Stored<Option<T>> {
+        if self.0.contains_key(field) { self.parsed(field, what, parse).map(Some) } else { Ok(None) }
     }
 
     fn parsed<T>(&self, field: &str, what: &str, parse: impl Fn(&str) -> Option<T>) -> Stored<T> {
@@ -150,6 +179,11 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
     if update.is_paused_by_stop {
         item.insert("paused_by_stop".into(), AttributeValue::Bool(true));
     }
+    let opened = [("opened_at", update.opened_at), ("test_began_at", update.test.began_at)];
+    item.extend(opened.into_iter().filter_map(|(field, at)| Some((field.to_string(), time(at?)))));
+    if update.test.number > 0 {
+        item.insert("test".into(), n(update.test.number));
+    }
     if let Some(wanted) = &update.wanted {
         item.insert("wanted".into(), wanted_to(wanted));
     }
@@ -160,7 +194,7 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
 pub(super) const OBJECT_ATTRIBUTES: [&str; 3] = ["object_versions", "object_sha1", "object_md5"];
 
 /// Attributes of an update that not every update has: a change of the record removes those that it does not set.
-pub(super) const OPTIONAL_ATTRIBUTES: [&str; 9] = [
+pub(super) const OPTIONAL_ATTRIBUTES: [&str; 12] = [
     "caps_devices",
     "caps_per_period",
     "places",
@@ -169,6 +203,9 @@ pub(super) const OPTIONAL_ATTRIBUTES: [&str; 9] = [
     "object_sha1",
     "object_md5",
     "paused_by_stop",
+    "opened_at",
+    "test",
+    "test_began_at",
     "wanted",
 ];
 
@@ -194,6 +231,8 @@ pub(crate) fn update_from(item: &Item) -> Stored<UpdateRecord> {
         objects: objects_from(item),
         reason: fields.maybe_text("reason").unwrap_or_default().to_string(),
         is_paused_by_stop: fields.flag("paused_by_stop"),
+        opened_at: fields.maybe_time("opened_at")?,
+        test: Test { number: fields.number_or("test", 0)?, began_at: fields.maybe_time("test_began_at")? },
         wanted: match item.get("wanted").and_then(|wanted| wanted.as_m().ok()) {
             Some(wanted) => Some(wanted_from(wanted)?),
             None => None,
@@ -215,17 +254,34 @@ fn objects_from(item: &Item) -> Vec<StoredObject> {
     (0..count).map(object).collect()
 }
 
-const CLAIM_STATES: [(ClaimState, &str); 4] =
-    [(ClaimState::Reserved, "R"), (ClaimState::Expired, "X"), (ClaimState::Succeeded, "S"), (ClaimState::Failed, "F")];
+const LIVES: [(Life, &str); 11] = [
+    (Life::Open, "O"),
+    (Life::Installed, "I"),
+    (Life::Proved, "P"),
+    (Life::Closed, "C"),
+    (Life::Failed, "F"),
+    (Life::Reverted, "R"),
+    (Life::Lost, "L"),
+    (Life::TransferFailed, "T"),
+    (Life::Declined, "D"),
+    (Life::NotTaken, "N"),
+    (Life::Left, "W"),
+];
 
-const OUTCOMES: [(Outcome, &str); 3] = [(Outcome::Succeeded, "S"), (Outcome::Failed, "F"), (Outcome::TimedOut, "T")];
+const LEFT: [(Left, &str); 5] = [
+    (Left::ThirdVersion, "3"),
+    (Left::GivenBack, "G"),
+    (Left::CalledBack, "C"),
+    (Left::ClonedId, "D"),
+    (Left::CameBackLate, "L"),
+];
 
-pub(super) fn claim_state(state: ClaimState) -> &'static str {
-    CLAIM_STATES.iter().find(|(known, _)| *known == state).map_or("", |(_, name)| name)
+fn code<T: PartialEq>(codes: &[(T, &'static str)], value: &T) -> AttributeValue {
+    s(codes.iter().find(|(known, _)| known == value).map_or("", |(_, code)| *code))
 }
 
-pub(super) fn outcome(outcome: Outcome) -> &'static str {
-    OUTCOMES.iter().find(|(known, _)| *known == outcome).map_or("", |(_, name)| name)
+fn coded<T: Copy>(codes: &[(T, &str)], text: &str) -> Option<T> {
+    codes.iter().find(|(_, code)| *code == text).map(|(value, _)| *value)
 }
 
 /// Key of a claim in the map of a device.
@@ -233,55 +289,93 @@ pub(super) fn claim_key(version: &Version) -> String {
     without_build(version).to_string()
 }
 
-/// A claim in the map of its device. Its names are short, because a device's item should stay below 1 KB:
-///
-/// `v` version, if it has build metadata · `s` state · `pl` holds a place · `sh` shard · `e` epoch · `a` attempts ·
-/// `at` reserved at · `x` expires at · `b` counted outcome · `bo` backed out · `co` consented · and of the last report
-/// `st` status, `p` progress, `m` message
+/// A claim in the map of its device.
 pub(super) fn claim_to(claim: &Claim) -> AttributeValue {
-    let mut item = Item::from([
-        ("s".into(), s(claim_state(claim.state))),
-        ("pl".into(), AttributeValue::Bool(claim.holds_place)),
-        ("sh".into(), n(claim.shard)),
-        ("e".into(), n(claim.epoch)),
-        ("a".into(), n(claim.attempts)),
-        ("at".into(), time(claim.reserved_at)),
-        ("x".into(), time(claim.expires_at)),
+    AttributeValue::M(claim_fields(claim).into_iter().map(|(field, value)| (field.to_string(), value)).collect())
+}
+
+/// The fields of a claim. Their names are short, because a device's item should stay below 1 KB:
+///
+/// `v` version, if it has build metadata · `s` state · `b` bucket · `pl` holds a place · `sh` shard · `e` epoch ·
+/// `r` revision · `a` attempts · `t` test · `h` hour · `w` version before · `ga` granted · `ia` installed ·
+/// `fs` first sign · `ea` ended · `lf` state before it was lost · `lw` why it left · `oo` old version once · `so` soaked ·
+/// `ma` mature · `fa` failures · `tf` transfers failed · `dn` declined · `re` came back · `co` consented · and of the last
+/// report `st` status, `p` progress, `m` message
+pub(super) fn claim_fields(claim: &Claim) -> BTreeMap<&'static str, AttributeValue> {
+    let life = &claim.life;
+    let mut fields = BTreeMap::from([
+        ("s", code(&LIVES, &life.state)),
+        ("sh", n(claim.shard)),
+        ("e", n(claim.epoch)),
+        ("r", n(claim.revision)),
+        ("a", n(claim.attempts)),
+        ("h", n(claim.hour)),
+        ("w", s(&claim.was)),
+        ("ga", time(life.granted_at)),
     ]);
+    let flags = [
+        ("pl", life.holds_place),
+        ("oo", life.old_once),
+        ("so", life.soaked),
+        ("ma", life.mature),
+        ("co", claim.consented),
+    ];
+    fields
+        .extend(flags.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| (field, AttributeValue::Bool(true))));
+    let times = [("ia", life.installed_at), ("fs", life.first_sign), ("ea", claim.ended_at)];
+    fields.extend(times.into_iter().filter_map(|(field, at)| Some((field, time(at?)))));
+    let numbers =
+        [("t", u32::from(claim.test)), ("tf", claim.history.transfers_failed), ("dn", claim.history.declined)];
+    fields.extend(numbers.into_iter().filter(|(_, number)| *number > 0).map(|(field, number)| (field, n(number))));
+    for (field, times) in [("fa", &claim.history.failed_at), ("re", &claim.history.reentered_at)] {
+        if !times.is_empty() {
+            fields.insert(field, AttributeValue::L(times.iter().map(|at| time(*at)).collect()));
+        }
+    }
     if !claim.version.build.is_empty() {
-        item.insert("v".into(), s(claim.version.to_string()));
+        fields.insert("v", s(claim.version.to_string()));
     }
-    if let Some(counted) = claim.counted {
-        item.insert("b".into(), s(outcome(counted)));
-    }
-    if claim.backed_out {
-        item.insert("bo".into(), AttributeValue::Bool(true));
-    }
-    if claim.consented {
-        item.insert("co".into(), AttributeValue::Bool(true));
-    }
-    AttributeValue::M(item)
+    fields.extend(life.bucket.map(|bucket| ("b", s(bucket.name()))));
+    fields.extend(life.lost_from.map(|state| ("lf", code(&LIVES, &state))));
+    fields.extend(life.left.map(|left| ("lw", code(&LEFT, &left))));
+    fields
 }
 
 fn claim_from(key: &str, item: &Item) -> Stored<Claim> {
     let fields = Fields(item);
-    let state = |text: &str| CLAIM_STATES.iter().find(|(_, name)| *name == text).map(|(state, _)| *state);
-    let counted = |text: &str| OUTCOMES.iter().find(|(_, name)| *name == text).map(|(outcome, _)| *outcome);
+    let state = |text: &str| coded(&LIVES, text);
     let version = Version::parse(fields.maybe_text("v").unwrap_or(key));
+    let life = ClaimLife {
+        state: fields.parsed("s", "a claim's state", state)?,
+        bucket: fields
+            .maybe_parsed("b", "a bucket", |text| Bucket::ALL.into_iter().find(|bucket| bucket.name() == text))?,
+        holds_place: fields.flag("pl"),
+        granted_at: fields.time("ga")?,
+        installed_at: fields.maybe_time("ia")?,
+        first_sign: fields.maybe_time("fs")?,
+        lost_from: fields.maybe_parsed("lf", "a claim's state", state)?,
+        left: fields.maybe_parsed("lw", "a reason", |text| coded(&LEFT, text))?,
+        old_once: fields.flag("oo"),
+        soaked: fields.flag("so"),
+        mature: fields.flag("ma"),
+    };
     Ok(Claim {
         version: version.map_err(|_| fields.corrupt("v", "a version"))?,
-        state: fields.parsed("s", "a claim's state", state)?,
-        holds_place: fields.flag("pl"),
+        life,
         shard: fields.number("sh")?,
         epoch: fields.number("e")?,
+        revision: fields.number("r")?,
         attempts: fields.number("a")?,
-        reserved_at: fields.time("at")?,
-        expires_at: fields.time("x")?,
-        counted: match fields.maybe_text("b") {
-            Some(_) => Some(fields.parsed("b", "an outcome", counted)?),
-            None => None,
+        test: fields.number_or("t", 0)?,
+        hour: fields.number("h")?,
+        was: fields.text("w")?.to_string(),
+        ended_at: fields.maybe_time("ea")?,
+        history: History {
+            failed_at: fields.times("fa")?,
+            transfers_failed: fields.number_or("tf", 0)?,
+            declined: fields.number_or("dn", 0)?,
+            reentered_at: fields.times("re")?,
         },
-        backed_out: fields.flag("bo"),
         consented: fields.flag("co"),
     })
 }
@@ -321,8 +415,7 @@ pub(crate) fn image_from(item: &Item) -> Stored<DeviceImage> {
             claims.insert(key.clone(), CountedClaim { claim: claim_from(key, claim)?, message });
         }
     }
-    let version = fields.maybe_text("version").map(str::to_string);
-    Ok(DeviceImage { version, revision: fields.number("rev")?, claims })
+    Ok(DeviceImage { record: device_from(item)?, claims })
 }
 
 const GATES: [(Gate, &str); 3] = [(Gate::Open, "OPEN"), (Gate::Paused, "PAUSED"), (Gate::Stopped, "STOPPED")];
@@ -365,6 +458,7 @@ fn device_from(item: &Item) -> Stored<DeviceRecord> {
         attributes: None,
         first_seen: fields.time("first").ok(),
         last_seen: fields.time("seen").ok(),
+        long_gap_s: fields.number_or("gap", 0)?,
         token_generation: fields.number_or("tok", 0)?,
     })
 }
@@ -373,21 +467,33 @@ pub(super) fn sums_to(sums: &Sums) -> Vec<(&'static str, AttributeValue)> {
     let by_shard = |counts: &BTreeMap<u16, u64>| {
         AttributeValue::M(counts.iter().map(|(shard, count)| (shard.to_string(), n(count))).collect())
     };
-    let outcomes = [("S", sums.succeeded), ("F", sums.failed), ("T", sums.timed_out)];
-    let outcomes = outcomes.into_iter().map(|(name, count)| (name.to_string(), n(count))).collect();
-    vec![("gr", by_shard(&sums.granted)), ("rel", by_shard(&sums.released)), ("out", AttributeValue::M(outcomes))]
+    let by_name = |counts: &BTreeMap<(u16, &str), i64>| {
+        let counts = counts.iter().map(|((test, name), count)| (format!("{test}.{name}"), n(count)));
+        AttributeValue::M(counts.collect())
+    };
+    let by_hour = |counts: &BTreeMap<(u16, u8), i64>| {
+        let counts = counts.iter().map(|((test, hour), count)| (format!("{test}.{hour}"), n(count)));
+        AttributeValue::M(counts.collect())
+    };
+    let devices = sums.devices.iter().map(|((test, count), devices)| ((*test, count.name()), *devices)).collect();
+    vec![
+        ("gr", by_shard(&sums.granted)),
+        ("rel", by_shard(&sums.released)),
+        ("out", by_name(&devices)),
+        ("tb", by_hour(&sums.granted_in)),
+        ("lb", by_hour(&sums.lost_in)),
+    ]
 }
 
 pub(super) fn sums_from(item: &Item) -> Stored<Sums> {
     let fields = Fields(item);
-    let out = item.get("out").and_then(|out| out.as_m().ok()).ok_or_else(|| fields.corrupt("out", "a map"))?;
-    let outcomes = Fields(out);
+    let count = |name: &str| Count::ALL.iter().copied().find(|count| count.name() == name);
     Ok(Sums {
         granted: fields.numbers_by("gr")?,
         released: fields.numbers_by("rel")?,
-        succeeded: outcomes.number("S")?,
-        failed: outcomes.number("F")?,
-        timed_out: outcomes.number("T")?,
+        devices: fields.by_test("out", count)?,
+        granted_in: fields.by_test("tb", |hour| hour.parse().ok())?,
+        lost_in: fields.by_test("lb", |hour| hour.parse().ok())?,
     })
 }
 
@@ -504,9 +610,10 @@ pub(super) fn series_to(rollout: &RolloutKey, point: &SeriesPoint) -> Item {
         ("at".into(), time(point.at)),
         ("offered".into(), n(point.offered)),
         ("in_flight".into(), n(point.in_flight)),
-        ("succeeded".into(), n(point.succeeded)),
+        ("proved".into(), n(point.proved)),
         ("failed".into(), n(point.failed)),
-        ("timed_out".into(), n(point.timed_out)),
+        ("reverted".into(), n(point.reverted)),
+        ("lost".into(), n(point.lost)),
     ]);
     item
 }
@@ -517,8 +624,9 @@ pub(super) fn series_from(item: &Item) -> Stored<SeriesPoint> {
         at: fields.time("at")?,
         offered: fields.number("offered")?,
         in_flight: fields.number("in_flight")?,
-        succeeded: fields.number("succeeded")?,
+        proved: fields.number("proved")?,
         failed: fields.number("failed")?,
-        timed_out: fields.number("timed_out")?,
+        reverted: fields.number("reverted")?,
+        lost: fields.number("lost")?,
     })
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use sha2::{Digest, Sha256};
 use tidegate_core::id::without_build;
-use tidegate_core::status::Outcome;
+use tidegate_core::life::Bucket;
 use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 
 use super::item::s;
@@ -14,8 +14,8 @@ use crate::record::{Position, RolloutKey};
 
 /// Number of parts of the list of the devices on one version. A part of an index takes about 1,000 writes a second.
 pub(super) const VERSION_PARTS: u8 = 16;
-/// Number of parts of the list of the devices with one outcome.
-const OUTCOME_PARTS: u8 = 8;
+/// Number of parts of the list of the devices with one bucket.
+const BUCKET_PARTS: u8 = 8;
 
 pub(super) type Key = HashMap<String, AttributeValue>;
 
@@ -121,13 +121,9 @@ pub(super) fn due_page(rollout: &RolloutKey, name: &str) -> Key {
     key(due_pages(rollout), name)
 }
 
-pub(super) fn outcome_entry(rollout: &RolloutKey, outcome: Outcome, device: &DeviceId) -> Key {
-    let name = match outcome {
-        Outcome::Succeeded => "succeeded",
-        Outcome::Failed => "failed",
-        Outcome::TimedOut => "timed_out",
-    };
-    let part = part(device, OUTCOME_PARTS);
+pub(super) fn list_entry(rollout: &RolloutKey, bucket: Bucket, device: &DeviceId) -> Key {
+    let name = bucket.name();
+    let part = part(device, BUCKET_PARTS);
     key(format!("{}#{name}#{part}", of_rollout('l', rollout)), device.as_str())
 }
 

@@ -10,8 +10,8 @@
 //! | `s#`product`#`version`#`shard | `shard` | a shard of a rollout |
 //! | `t#`product`#`version | stream shard | a tally over the claims of a rollout |
 //! | `t#`product | stream shard | a tally over the versions of a product's devices |
-//! | `u#`product`#`version | time`#`writer | a page of devices whose reservations end about then |
-//! | `l#`product`#`version`#`outcome`#`part | device | a device with this outcome |
+//! | `u#`product`#`version | time`#`writer | a page of devices that are due about then |
+//! | `l#`product`#`version`#`bucket`#`part | device | a device in this bucket |
 //! | `o#`product | position`#`stream shard | events, for those who are to be told |
 //! | `x#`product | time`#`subject`#`generation | changes with their actors |
 //! | `q#`product`#`version | `deferred` | number of deferrals, by objection |

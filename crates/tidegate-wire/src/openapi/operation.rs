@@ -315,9 +315,10 @@ fn of_report(route: ReportRoute) -> Operation {
     match route {
         ReportRoute::Report => Operation::about(
             "Statuses may be skipped and repeated; an outcome counts once. `INSTALL_SUCCESS` and `INSTALLED_VERSION` are a \
-             success, accepted at any time. `TEST_ERROR`, `DOWNLOAD_ERROR` and `INSTALL_ERROR` are a failure of this attempt. \
-             `INSTALL_ABORTED` says that the device decided against the update, and it is not offered again. Every other \
-             status is progress.",
+             word of success, accepted at any time; a check-in with the new version proves it. `TEST_ERROR` and \
+             `INSTALL_ERROR` are a failure of this attempt. `DOWNLOAD_ERROR` is no evidence against the update; the device \
+             is offered it again soon. `INSTALL_ABORTED` says that the device decided against it; it is asked again a week \
+             later, and four times at most. Every other status is progress.",
         )
         .takes("Report", [
             ("success", json!({"id": "lamp-1", "product": "lamp", "version": "1.1.0", "status": "INSTALL_SUCCESS"})),
@@ -331,7 +332,7 @@ fn of_report(route: ReportRoute) -> Operation {
         ])
         .answers("ReportAnswer", "The report is handled.", [
             ("recorded", json!({"recorded": true})),
-            ("again", json!({"recorded": false, "reason": "succeeded_before"})),
+            ("again", json!({"recorded": false, "reason": "said_before"})),
         ])
         .fails(&[BadJson, BadField, BadVersion, Unauthorized, BodyTooLarge, Unavailable]),
         ReportRoute::ReportIoto => Operation::about(
@@ -544,28 +545,44 @@ fn of_publish(route: PublishRoute) -> Operation {
             "From `active` to `paused`. Once this has answered 200, no device gets the update or a URL, also one that had \
              the offer. The URLs that devices have end within fifteen minutes.",
         ),
-        PublishRoute::ResumeUpdate => transition("From `paused` to `active`."),
-        PublishRoute::CompleteUpdate => transition("From `active` or `paused` to `completed`."),
+        PublishRoute::ResumeUpdate => transition(
+            "From `paused` or `held` to `active`. After a hold, the devices that are offered the update from then on are another \
+             test of the health gate.",
+        ),
+        PublishRoute::CompleteUpdate => transition("From `active`, `paused` or `held` to `completed`."),
         PublishRoute::AbortUpdate => transition(
-            "From `active` or `paused` to `aborted`. Once this has answered 200, no device gets the update or a URL.",
+            "From `active`, `paused` or `held` to `aborted`. Once this has answered 200, no device gets the update or a URL.",
         ),
         PublishRoute::WithdrawUpdate => transition("From every state but `withdrawn`, which is final."),
         PublishRoute::ShowMetrics => Operation::about("")
             .answers("Metrics", "The counters, the health gate's evidence, and the counters over time.", [(
                 "running",
                 json!({
-                    "state": "active", "as_of": "2026-01-02T03:04:00Z", "offered": 12, "in_flight": 3, "succeeded": 8, "failed": 1, "timed_out": 0,
+                    "state": "active", "as_of": "2026-01-02T03:04:00Z", "offered": 12, "in_flight": 3, "installed": 1,
+                    "proved": 8, "soaked": 5, "failed": 1, "reverted": 0, "lost": 0, "not_taken": 0, "declined": 0,
+                    "transfer_failed": 0, "left": 0,
                     "deferred": {"not_targeted": 40},
                     "health": {
-                        "verdict": "continue", "failures": 1, "successes": 8, "evidence": 2.3571, "threshold": 200.0,
-                        "min_failures": 3,
-                        "reported": {"failures": 1, "evidence": 2.3571},
-                        "reported_or_silent": {"failures": 1, "evidence": 2.3571},
-                        "sentence": "1 of 9 finished devices failed; evidence 2.4 of 200",
+                        "verdict": "continue", "threshold": 200.0, "min_failures": 3,
+                        "channels": [
+                            {
+                                "name": "failed", "bad": 1, "of": 12, "tolerated_percent": 1.0, "evidence": 3.2,
+                                "is_off": false,
+                            },
+                            {
+                                "name": "lost", "bad": 0, "of": 12, "tolerated_percent": 2.0, "evidence": 0.6,
+                                "is_off": false,
+                            },
+                            {
+                                "name": "not_taken", "bad": 0, "of": 12, "tolerated_percent": 20.0, "evidence": 0.2,
+                                "is_off": false,
+                            },
+                        ],
+                        "sentence": "1 of 12 devices failed; tolerated 1 %; evidence 3.2 of 200",
                     },
                     "series": [{
-                        "at": "2026-01-02T03:04:00Z", "offered": 12, "in_flight": 3, "succeeded": 8, "failed": 1,
-                        "timed_out": 0,
+                        "at": "2026-01-02T03:04:00Z", "offered": 12, "in_flight": 3, "proved": 8, "failed": 1,
+                        "reverted": 0, "lost": 0,
                     }],
                 }),
             )])
@@ -684,7 +701,7 @@ fn definitions() -> Examples {
                         {"starts_at": "2026-01-07T08:00:00Z", "percent": 100},
                     ],
                     "limits": {"max_devices": 10000, "max_per_period": 1000, "period_s": 3600, "max_in_flight": 500},
-                    "health": {"tolerated_failure_percent": 1, "confidence_percent": 99, "min_failures": 3},
+                    "health": {"tolerated_failed_percent": 1, "min_failures": 3},
                 },
             }),
         ),

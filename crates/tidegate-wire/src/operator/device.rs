@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tidegate_core::life::State;
 use tidegate_core::{DeviceId, ProductId, Timestamp, UpdateId};
 
 use crate::word::words;
@@ -47,37 +48,58 @@ pub struct ClaimView {
     /// How often the update was offered to this device.
     #[cfg_attr(feature = "schema", schema(minimum = 1))]
     pub attempts: u32,
-    /// The time of the last offer.
+    /// The time of the last grant.
     #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Time))]
-    pub reserved_at: Timestamp,
-    /// The time at which the claim expires, or has expired.
-    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Time))]
-    pub expires_at: Timestamp,
-    /// Whether the device decided against the update.
-    pub backed_out: bool,
+    pub granted_at: Timestamp,
+    /// The time at which the attempt ended; `null` while it goes on.
+    #[cfg_attr(feature = "schema", schema(required, value_type = Option<crate::schema::Time>))]
+    pub ended_at: Option<Timestamp>,
+    /// Whether the device holds a place of `max_in_flight`.
+    pub holds_place: bool,
 }
 
 words! {
     /// The state of a claim.
     ClaimState {
-        /// The device has the offer.
-        Reserved "reserved",
-        /// The device reported no outcome in time.
-        Expired "expired",
-        /// The device has installed the update.
-        Succeeded "succeeded",
-        /// The device failed, or decided against the update.
+        /// The device has the offer, and runs the old version.
+        Open "open",
+        /// The device said success, and has not shown the new version.
+        Installed "installed",
+        /// The device said the new version.
+        Proved "proved",
+        /// The device was proved, and its watch is over.
+        Closed "closed",
+        /// The device said that the installation failed.
         Failed "failed",
+        /// The device fell back after a success.
+        Reverted "reverted",
+        /// The device is overdue.
+        Lost "lost",
+        /// The device could not fetch the files.
+        TransferFailed "transfer_failed",
+        /// The device or its user said no.
+        Declined "declined",
+        /// The device did not apply the update in time.
+        NotTaken "not_taken",
+        /// The device went elsewhere, or gave the offer back.
+        Left "left",
     }
 }
 
-impl From<tidegate_core::ClaimState> for ClaimState {
-    fn from(state: tidegate_core::ClaimState) -> Self {
+impl From<State> for ClaimState {
+    fn from(state: State) -> Self {
         match state {
-            tidegate_core::ClaimState::Reserved => Self::Reserved,
-            tidegate_core::ClaimState::Expired => Self::Expired,
-            tidegate_core::ClaimState::Succeeded => Self::Succeeded,
-            tidegate_core::ClaimState::Failed => Self::Failed,
+            State::Open => Self::Open,
+            State::Installed => Self::Installed,
+            State::Proved => Self::Proved,
+            State::Closed => Self::Closed,
+            State::Failed => Self::Failed,
+            State::Reverted => Self::Reverted,
+            State::Lost => Self::Lost,
+            State::TransferFailed => Self::TransferFailed,
+            State::Declined => Self::Declined,
+            State::NotTaken => Self::NotTaken,
+            State::Left => Self::Left,
         }
     }
 }

@@ -33,69 +33,104 @@ pub struct Metrics {
 }
 
 /// The counters of a rollout. Each is a number of devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Counters {
     /// Devices that were ever offered the update.
     pub offered: u64,
-    /// Devices that have the offer and have not reported an outcome.
+    /// Devices that hold a place of `max_in_flight`.
     pub in_flight: u64,
-    /// Devices that have installed the update.
-    pub succeeded: u64,
-    /// Devices that failed, or decided against the update.
+    /// Devices that said success, and have not shown the new version.
+    pub installed: u64,
+    /// Devices that said the new version.
+    pub proved: u64,
+    /// Devices that said the new version for three days.
+    pub soaked: u64,
+    /// Devices that said that the installation failed.
     pub failed: u64,
-    /// Devices that reported no outcome before their claim expired.
-    pub timed_out: u64,
+    /// Devices that fell back after a success.
+    pub reverted: u64,
+    /// Devices that are overdue.
+    pub lost: u64,
+    /// Devices that did not apply the update in time.
+    pub not_taken: u64,
+    /// Devices that said no.
+    pub declined: u64,
+    /// Devices that could not fetch the files.
+    pub transfer_failed: u64,
+    /// Devices that went elsewhere, or gave the offer back.
+    pub left: u64,
 }
 
-/// The counters of a rollout at one time.
+/// Some counters of a rollout at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SeriesPoint {
     /// The time.
     #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Time))]
     pub at: Timestamp,
-    /// The counters then.
-    #[serde(flatten)]
-    pub counters: Counters,
+    /// Devices that were ever offered the update.
+    pub offered: u64,
+    /// Devices that held a place of `max_in_flight`.
+    pub in_flight: u64,
+    /// Devices that said the new version.
+    pub proved: u64,
+    /// Devices that said that the installation failed.
+    pub failed: u64,
+    /// Devices that fell back after a success.
+    pub reverted: u64,
+    /// Devices that were overdue.
+    pub lost: u64,
 }
 
-/// The judgement of the health gate. It stops the rollout when, in one of the two channels, `evidence`
-/// reaches `threshold` and `failures` reach `min_failures`.
+/// The judgement of the health gate on the devices that were granted the update since the last acknowledgement. It holds
+/// the rollout when, in one of the channels, `evidence` reaches `threshold` and `bad` reaches `min_failures`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Health))]
 pub struct HealthView {
     /// The judgement.
     pub verdict: Verdict,
-    /// Failures in the channel with the most evidence.
-    pub failures: u64,
-    /// Successes in the channel with the most evidence.
-    pub successes: u64,
-    /// Evidence in the channel with the most evidence.
-    #[cfg_attr(feature = "schema", schema(minimum = 0))]
-    pub evidence: f64,
-    /// The evidence at which the rollout is stopped.
-    #[cfg_attr(feature = "schema", schema(minimum = 2))]
+    /// The evidence at which the rollout is held.
+    #[cfg_attr(feature = "schema", schema(minimum = 200))]
     pub threshold: f64,
-    /// The number of failures below which nothing is stopped.
+    /// The number of devices below which nothing is held.
     pub min_failures: u64,
-    /// The channel of reported failures.
-    pub reported: Evidence,
-    /// The channel of reported failures and of devices that were silent until their claim expired.
-    pub reported_or_silent: Evidence,
+    /// What the gate watches.
+    pub channels: Vec<ChannelView>,
     /// The judgement as a sentence.
     pub sentence: String,
 }
 
-/// The evidence in one channel.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// One channel of the health gate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = HealthChannel))]
-pub struct Evidence {
-    /// Devices that failed.
-    pub failures: u64,
-    /// How many times likelier the outcomes are at a worse failure rate than at the tolerated one.
+pub struct ChannelView {
+    /// What it watches.
+    pub name: ChannelName,
+    /// Devices that count against the update.
+    pub bad: u64,
+    /// Devices whose outcome says something about the update, or will.
+    pub of: u64,
+    /// The share that is tolerated, in percent.
+    #[cfg_attr(feature = "schema", schema(minimum = 0))]
+    pub tolerated_percent: f64,
+    /// How many times likelier the outcomes are at a worse rate than at the tolerated one.
     #[cfg_attr(feature = "schema", schema(minimum = 0))]
     pub evidence: f64,
+    /// The channel says nothing, because too many devices are silent also without the update.
+    pub is_off: bool,
+}
+
+words! {
+    /// What a channel of the health gate watches.
+    ChannelName {
+        /// Devices that failed or fell back.
+        Failed "failed",
+        /// Devices that are overdue.
+        Lost "lost",
+        /// Devices that did not apply the update in time.
+        NotTaken "not_taken",
+    }
 }
 
 words! {
@@ -103,7 +138,7 @@ words! {
     Verdict {
         /// The rollout goes on.
         Continue "continue",
-        /// The rollout is stopped.
-        Abort "abort",
+        /// The rollout is held.
+        Hold "hold",
     }
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 pub use audit::{AuditEntry, AuditLog};
 pub use device::{ClaimState, ClaimView, DeviceList, DeviceView, VersionCount, VersionList};
-pub use metrics::{Counters, Evidence, HealthView, Metrics, SeriesPoint, Verdict};
+pub use metrics::{ChannelName, ChannelView, Counters, HealthView, Metrics, SeriesPoint, Verdict};
 pub use product::{Product, ProductChange, ProductResumed, ProductStopped, ProductTokens, Registration};
 pub use receipt::{ClauseVerdict, ConsideredClause, ConsideredUpdate, Receipt, ReceiptObjection, ReceiptOffer};
 pub use software::{RolloutStrategy, Software, SoftwareDefinition, SoftwareFilter};

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use indicatif::HumanCount;
 use serde_json::{Map, Value, json};
-use tidegate_core::rollout::SHORTEST_CLAIM_TTL_S;
 
 use tidegate_lab::load::{Failure, Finding, Limits, Pace, Progress, Row, Seen, Times, findings};
 
@@ -49,23 +48,20 @@ impl Summary<'_> {
     fn findings_of(&self, id: &str) -> Vec<Finding> {
         let watched = self.watcher.as_ref().and_then(|watcher| watcher.updates().get(id));
         let sighting = self.progress.devices.seen().of(id);
-        let limits = self.args.expect.or(watched.map(|update| update.watched.allowed())).unwrap_or_default();
-        let version = watched.map(|update| update.watched.version()).or(sighting.map(|seen| seen.version()));
+        let limits = self.args.expect.or(watched.map(|update| update.allowed())).unwrap_or_default();
+        let version = watched.map(|update| update.version()).or(sighting.map(|seen| seen.version()));
         // The fleet of a given seed may hold offers of an earlier run.
         let is_new = self.args.seed.is_none();
-        // A claim that ended while its device did not report is no longer in flight.
-        let claim_ttl_s = watched.and_then(|update| update.claim_ttl_s).unwrap_or(SHORTEST_CLAIM_TTL_S.into());
-        let claims_end = Duration::from_secs(claim_ttl_s) <= self.elapsed;
         let fleet = sighting.map_or_else(
             || Seen { devices: Some(0), in_flight: Some(0), in_period: None },
             |sighting| Seen {
                 devices: Some(sighting.devices()),
-                in_flight: Some(sighting.most_held()).filter(|_| is_new && !claims_end),
+                in_flight: Some(sighting.most_held()).filter(|_| is_new),
                 in_period: limits.period_s.filter(|_| is_new).map(|period_s| sighting.most_in_a_period(period_s)),
             },
         );
         let limits = Limits { max_per_period: limits.max_per_period.filter(|_| limits.period_s.is_some()), ..limits };
-        findings(version.unwrap_or(id), limits, watched.map(|update| update.watched.seen()).unwrap_or_default(), fleet)
+        findings(version.unwrap_or(id), limits, watched.map(|update| update.seen()).unwrap_or_default(), fleet)
     }
 
     /// Success if the limits held.
@@ -237,7 +233,7 @@ impl Summary<'_> {
         match &self.watcher {
             None => output.line("no operator key or --profile: the service was not asked about its limits")?,
             Some(watcher) => {
-                let updates = watcher.updates().values().map(|update| &update.watched);
+                let updates = watcher.updates().values();
                 for watched in updates.filter(|watched| watched.state() != "active") {
                     let state = output.paint_state(&clean(watched.state()));
                     output.line(format!("{} is now {state}", clean(watched.version())))?;

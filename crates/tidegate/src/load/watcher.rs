@@ -17,21 +17,12 @@ use tidegate_wire::route::PublishRoute;
 /// before and after the load.
 const MOST_WATCHED: usize = 8;
 
-/// An update of the service under load.
-#[derive(Debug, Clone)]
-pub(super) struct WatchedUpdate {
-    /// Its limits and counts.
-    pub watched: Watched,
-    /// Time that a device may take to report before another device gets its place.
-    pub claim_ttl_s: Option<u64>,
-}
-
 /// Looks at the live updates of a product.
 #[derive(Debug)]
 pub(super) struct Watcher {
     client: ApiClient,
     product: String,
-    updates: BTreeMap<String, WatchedUpdate>,
+    updates: BTreeMap<String, Watched>,
     looks: u64,
     last_failure: Option<CommandError>,
 }
@@ -49,7 +40,7 @@ impl Watcher {
     }
 
     /// The updates, by id.
-    pub(super) fn updates(&self) -> &BTreeMap<String, WatchedUpdate> {
+    pub(super) fn updates(&self) -> &BTreeMap<String, Watched> {
         &self.updates
     }
 
@@ -71,7 +62,7 @@ impl Watcher {
 
     /// Looks at the newest of the updates that were live before.
     pub(super) fn look(&mut self) {
-        let mut versions = self.updates.values().map(|update| update.watched.version().to_owned()).collect::<Vec<_>>();
+        let mut versions = self.updates.values().map(|update| update.version().to_owned()).collect::<Vec<_>>();
         versions.sort_by_cached_key(|version| std::cmp::Reverse(semver::Version::parse(version).ok()));
         versions.truncate(MOST_WATCHED);
         self.last_failure = self.look_at(versions).err();
@@ -94,11 +85,9 @@ impl Watcher {
             let at = date.map(|date| Between::working(date, asked.elapsed()));
             let update: UpdateView = update::read(&document, "update")?;
             let look = look_of(&update);
-            let watched = self.updates.entry(update.id.to_string()).or_insert_with(|| WatchedUpdate {
-                watched: Watched::new(update.version(), &look),
-                claim_ttl_s: update.definition().map(|definition| definition.rollout.claim_ttl_s.into()),
-            });
-            watched.watched.look(&look, at);
+            let watched =
+                self.updates.entry(update.id.to_string()).or_insert_with(|| Watched::new(update.version(), &look));
+            watched.look(&look, at);
         }
         self.looks += 1;
         Ok(())

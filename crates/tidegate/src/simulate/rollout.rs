@@ -54,7 +54,7 @@ fn read<T, E: Display>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, E>) -
 
 fn document(forecast: &tidegate_lab::forecast::Forecast, args: &Forecast<'_>) -> Value {
     let (ended, at, why) = match &forecast.ended {
-        Ending::Aborted { at, why } => ("aborted", Some(at), Some(why)),
+        Ending::Held { at, why } => ("held", Some(at), Some(why)),
         Ending::Finished { at } => ("finished", Some(at), None),
         Ending::Running => ("running", None, None),
     };
@@ -82,9 +82,9 @@ fn hour(hour: &Hour) -> Value {
         "check_ins": hour.check_ins,
         "offered": hour.offered,
         "in_flight": hour.in_flight,
-        "succeeded": hour.succeeded,
+        "proved": hour.proved,
         "failed": hour.failed,
-        "timed_out": hour.timed_out,
+        "overdue": hour.lost,
         "bytes": hour.bytes,
     })
 }
