@@ -135,6 +135,24 @@ async fn a_device_that_reports_success_and_says_the_old_version_twice_fell_back(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_falls_back_to_the_image_of_its_factory_fell_back() {
+    let world = started(json!({})).await;
+    for (device, proves) in [("lamp-1", false), ("lamp-2", true)] {
+        offered(&world, device, "1.0.0", "2026-01-01T00:00:00Z").await;
+        world.report(device, "2.0.0", "INSTALL_SUCCESS", at("2026-01-01T00:01:00Z")).await;
+        if proves {
+            offered(&world, device, "2.0.0", "2026-01-01T00:02:00Z").await;
+        }
+        for hour in 2..4 {
+            offered(&world, device, "0.9.0", &format!("2026-01-01T0{hour}:00:00Z")).await;
+        }
+        assert_eq!(offered(&world, device, "0.9.0", "2026-01-01T04:00:00Z").await, "reverted");
+    }
+    let metrics = world.metrics("2.0.0", at("2026-01-01T04:01:00Z")).await;
+    assert_eq!((&metrics["reverted"], &metrics["in_flight"]), (&json!(2), &json!(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failure_after_a_success_is_believed() {
     let world = started(json!({})).await;
     offered(&world, "lamp-1", "1.0.0", "2026-01-01T00:00:00Z").await;

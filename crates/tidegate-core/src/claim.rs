@@ -107,15 +107,22 @@ impl Claim {
         self.life.state == State::Open
     }
 
-    /// The event of a version that the device says. `all` are the claims of the device: an old version that it was granted
-    /// after this one is where the service brought it back to.
+    /// The event of a version that the device says. `all` are the claims of the device: a version that it was granted after
+    /// this one is where the service brought it to. Any other lower version after a success is a fall-back, for example to
+    /// the image of the factory.
     #[must_use]
     pub fn said<'a>(&self, version: &str, all: impl IntoIterator<Item = &'a Self>) -> Event {
-        let is_later = |other: &Self| other.epoch > self.epoch && is_same(&other.version.to_string(), version);
+        let mut later = all.into_iter().filter(|other| other.epoch > self.epoch);
+        let is_granted_later = later.any(|other| is_same(&other.version.to_string(), version));
         match said(version, [self.version.to_string().as_str()], &self.was) {
-            Event::Old if all.into_iter().any(is_later) => Event::Third,
+            Event::Old if is_granted_later => Event::Third,
+            Event::Third if !is_granted_later && self.life.has_succeeded() && self.is_above(version) => Event::Old,
             event => event,
         }
+    }
+
+    fn is_above(&self, version: &str) -> bool {
+        Version::parse(version).is_ok_and(|version| version.cmp_precedence(&self.version).is_lt())
     }
 
     /// The claim after an event; `None` if it stays as it is.
@@ -285,6 +292,13 @@ mod tests {
         let back = Claim { version: Version::new(1, 0, 0), epoch: 2, was: "2.0.0".into(), ..claim.clone() };
         assert_eq!(claim.said("1.0.0", [&claim, &back]), Event::Third, "the service brought it back");
         assert_eq!(back.said("1.0.0", [&claim, &back]), Event::Expected);
+        let installed = claim.after(Event::Success, &rules(), at(30)).unwrap();
+        assert_eq!(
+            ["0.9.0", "2.0.1", "factory"].map(|version| installed.said(version, [&installed])),
+            [Event::Old, Event::Third, Event::Third]
+        );
+        let other = Claim { version: Version::new(0, 9, 0), ..back };
+        assert_eq!(installed.said("0.9.0", [&installed, &other]), Event::Third);
         assert_eq!(claim.after(Event::Old, &rules(), at(60)), None);
         let proved = claim.after(Event::Expected, &rules(), at(60)).unwrap();
         assert_eq!((proved.state(), proved.ended_at), (State::Proved, None));

@@ -318,6 +318,12 @@ impl Life {
         }
     }
 
+    /// Returns true if the device said success or an expected version, and nothing else since.
+    #[must_use]
+    pub fn has_succeeded(&self) -> bool {
+        matches!(Row::of(self), Row::In(State::Installed | State::Proved) | Row::LostAfterSuccess)
+    }
+
     /// The claim of a device that gives the offer back because the service asked for it.
     #[must_use]
     pub fn called_back(&self) -> Option<Self> {
