@@ -14,6 +14,7 @@ use tidegate::stack::{BUCKET, TABLE};
 use tidegate_cloud::{LocalCloud, TableStream};
 use tidegate_core::claim::Grant as Granting;
 use tidegate_core::count::{Count, Sums};
+use tidegate_core::gate::{ChannelName, HeldFor};
 use tidegate_core::id::without_build;
 use tidegate_core::life::table::Event;
 use tidegate_core::life::{Bucket, Rules};
@@ -154,7 +155,7 @@ const COVERAGE: [(&str, u32); 79] = [
     ("record_change: conflict", 1470),
     ("record_change: ok", 474),
     ("record_series: ok", 936),
-    ("remove_due_page: ok", 270),
+    ("remove_due_page: ok", 120),
     ("remove_entry: ok", 594),
     ("revoke_tokens: ok", 942),
     ("scan: ok", 50),
@@ -1009,6 +1010,8 @@ impl History {
                 number: u16::try_from(self.dice.below(3)).unwrap(),
                 began_at: self.dice.chance(50).then(|| self.dice.moment()),
             },
+            held_for: self.dice.chance(20).then(|| self.held_for()),
+            lifts: u8::try_from(self.dice.below(3)).unwrap(),
             wanted: None,
             needs_recount: false,
             created_at: self.dice.moment(),
@@ -1016,13 +1019,23 @@ impl History {
         }
     }
 
+    fn held_for(&mut self) -> HeldFor {
+        HeldFor { channel: self.dice.pick(&ChannelName::ALL), bad: self.dice.below(100) }
+    }
+
     fn wanted(&mut self, generation: u64) -> Wanted {
         let edit = || Change::Edit { definition: r#"{"name":"Spring"}"#.into(), settings: "{}".into() };
-        let change = match self.dice.below(4) {
+        let change = match self.dice.below(6) {
             0 => Change::Stop,
             1 => Change::Split,
             2 => edit(),
-            _ => Change::Transition(self.dice.pick(&Transition::ALL)),
+            3 => Change::Lift,
+            4 => Change::Hold(self.held_for()),
+            // The gate's own transition is a change of its own.
+            _ => Change::Transition(self.dice.pick(&Transition::ALL.map(|transition| match transition {
+                Transition::Hold => Transition::Pause,
+                other => other,
+            }))),
         };
         Wanted {
             change,

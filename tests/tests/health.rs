@@ -119,3 +119,44 @@ async fn failures_within_what_is_tolerated_stop_nothing() {
     assert_eq!(state(&world).await.0, "active");
     assert_eq!(world.counts("2.0.0", now).await, "20 0 15 5 0");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_for_silence_lifts_itself_when_the_devices_are_back() {
+    let world = started(json!({"rollout": {"limits": {"max_in_flight": 25}}})).await;
+    let silent = offered(&world, 0..100, "2026-01-01T00:01:00Z").await;
+    world.count().await;
+    let swept = world.services.sweep.sweep(at("2026-01-04T18:05:00Z")).await.unwrap();
+    assert_eq!(swept.lost, 25);
+    world.count().await;
+    assert_eq!(state(&world).await.0, "held");
+    // Three of four are back.
+    for (number, device) in silent.iter().enumerate() {
+        if number == 18 {
+            world.count().await;
+            let swept = world.services.sweep.sweep(at("2026-01-05T00:01:00Z")).await.unwrap();
+            assert_eq!((swept.lifted, state(&world).await.0.as_str()), (0, "held"), "seven of 25 are still overdue");
+        }
+        world.check(&lamp(device, "1.0.0"), at("2026-01-05T00:00:00Z")).await;
+    }
+    world.count().await;
+    let swept = world.services.sweep.sweep(at("2026-01-05T00:02:00Z")).await.unwrap();
+    assert_eq!((swept.lifted, state(&world).await.0.as_str()), (1, "active"));
+    let log = world.operator("GET", "lamp/audit?version=2.0.0", Value::Null, at("2026-01-05T00:03:00Z")).await.body;
+    let lifted = log["entries"].as_array().unwrap().iter().find(|entry| entry["action"] == "lift").unwrap();
+    assert_eq!(
+        (&lifted["who"], &lifted["from"], &lifted["to"]),
+        (&json!("health rule"), &json!("held"), &json!("active"))
+    );
+    // Failures do not come back, whoever waits.
+    for device in &silent {
+        world.report(device, "2.0.0", "INSTALL_ERROR", at("2026-01-05T00:04:00Z")).await;
+    }
+    world.count().await;
+    assert_eq!(state(&world).await.0, "held");
+    for device in &silent {
+        world.check(&lamp(device, "1.0.0"), at("2026-01-06T00:00:00Z")).await;
+    }
+    world.count().await;
+    let swept = world.services.sweep.sweep(at("2026-01-06T00:01:00Z")).await.unwrap();
+    assert_eq!((swept.lifted, state(&world).await.0.as_str()), (0, "held"));
+}

@@ -130,6 +130,30 @@ pub enum ChannelName {
     NotTaken,
 }
 
+impl ChannelName {
+    /// Every channel.
+    pub const ALL: [Self; 3] = [Self::Failed, Self::Lost, Self::NotTaken];
+
+    /// Name in the API and in storage.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+            Self::NotTaken => "not_taken",
+        }
+    }
+}
+
+/// What a campaign is held for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldFor {
+    /// The channel.
+    pub channel: ChannelName,
+    /// Devices in it when the hold began.
+    pub bad: u64,
+}
+
 /// Judgement of one channel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Channel {
@@ -163,6 +187,19 @@ impl Judgement {
         self.channels.iter().find(|channel| channel.holds)
     }
 
+    /// What the campaign is to be held for, if it is.
+    #[must_use]
+    pub fn held_for(&self) -> Option<HeldFor> {
+        self.hold().map(|channel| HeldFor { channel: channel.name, bad: channel.bad })
+    }
+
+    /// Returns true if a hold lifts itself: no channel holds, and most of the devices for which it began are back.
+    #[must_use]
+    pub fn lifts(&self, held_for: &HeldFor) -> bool {
+        let mut channels = self.channels.iter().filter(|channel| channel.name == held_for.channel);
+        self.hold().is_none() && channels.any(|channel| channel.lifts(held_for.bad))
+    }
+
     /// The channel that holds, or else the one with the most evidence.
     #[must_use]
     pub fn strongest(&self) -> &Channel {
@@ -183,9 +220,9 @@ impl fmt::Display for Judgement {
 
 impl Channel {
     /// Returns true if a hold lifts itself: most of the devices that were silent, or did not take the update, are back.
-    /// `most` is the largest number of them during the hold. Devices that failed do not come back.
+    /// `most` is the number of them when the hold began. Devices that failed do not come back.
     #[must_use]
-    pub fn lifts(&self, most: u64) -> bool {
+    fn lifts(&self, most: u64) -> bool {
         self.name != ChannelName::Failed && self.evidence < 1.0 && self.bad.saturating_mul(4) <= most
     }
 }

@@ -32,6 +32,11 @@ use crate::metrics;
 /// began before the wish may sign a URL for at most another second. The rest is for the clocks.
 pub const ACKNOWLEDGED_AFTER: Duration = Duration::from_millis(2500);
 
+/// The principal of the health gate.
+const HEALTH_RULE: &str = "health rule";
+/// Number of holds of a rollout that lift themselves.
+const MOST_LIFTS: u8 = 3;
+
 /// Author, reason and time of a change.
 #[derive(Debug, Clone)]
 pub struct Actor {
@@ -105,7 +110,7 @@ pub async fn want(
 ) -> Done<UpdateRecord> {
     must_be_allowed(record, &change)?;
     if let Some(wanted) = &record.wanted {
-        if wanted.change == change {
+        if is_same(&wanted.change, &change) {
             return Ok(record.clone());
         }
         if change.force() <= wanted.change.force() {
@@ -132,6 +137,11 @@ pub async fn want(
     Ok(wishing)
 }
 
+/// Returns true if the changes lead to the same. The evidence for a hold grows while it is under way.
+fn is_same(one: &Change, other: &Change) -> bool {
+    one == other || matches!((one, other), (Change::Hold(_), Change::Hold(_)))
+}
+
 fn must_be_allowed(record: &UpdateRecord, change: &Change) -> Done<()> {
     match change {
         // It stops an opening that is under way, or makes the pause the operator's own.
@@ -143,7 +153,9 @@ fn must_be_allowed(record: &UpdateRecord, change: &Change) -> Done<()> {
         Change::Stop if may_open(record) => Ok(()),
         Change::Transition(transition) => record.state.after(*transition).map(drop).map_err(EngineError::WrongState),
         Change::Stop => record.state.after(Transition::Pause).map(drop).map_err(EngineError::WrongState),
-        Change::Edit { .. } | Change::Split => match record.state {
+        Change::Hold(_) => record.state.after(Transition::Hold).map(drop).map_err(EngineError::WrongState),
+        Change::Lift if record.state != State::Held => Err(EngineError::NotEditable(record.state)),
+        Change::Edit { .. } | Change::Split | Change::Lift => match record.state {
             State::Draft | State::Active | State::Paused | State::Held => Ok(()),
             state => Err(EngineError::NotEditable(state)),
         },
@@ -372,15 +384,15 @@ pub async fn hold_if_bad(
     now: Timestamp,
 ) -> Done<Option<Judgement>> {
     let judgement = update.rollout.health.judge(&sums.outcomes(update.test.number), None);
-    if judgement.hold().is_none() || record.state.after(Transition::Hold).is_err() {
+    let Some(held_for) = judgement.held_for().filter(|_| record.state.after(Transition::Hold).is_ok()) else {
         return Ok(None);
-    }
-    let hold = Change::Transition(Transition::Hold);
+    };
+    let hold = Change::Hold(held_for);
     if record.wanted.as_ref().is_some_and(|wanted| wanted.change.force() > hold.force()) {
         return Ok(None);
     }
-    let actor = Actor { who: "health rule".into(), reason: judgement.to_string(), now };
-    let is_new = record.wanted.as_ref().is_none_or(|wanted| wanted.change != hold);
+    let actor = Actor { who: HEALTH_RULE.into(), reason: judgement.to_string(), now };
+    let is_new = record.wanted.as_ref().is_none_or(|wanted| !is_same(&wanted.change, &hold));
     let wishing = want(store, record, hold, &actor).await?;
     if is_new {
         tracing::warn!(product = %record.product, version = %record.version, %judgement, "held_by_health_rule");
@@ -389,6 +401,33 @@ pub async fn hold_if_bad(
     // The wish is in force. A shard that is left is shut by the next batch or the sweep.
     stop(store, &wishing, now).await?;
     Ok(Some(judgement))
+}
+
+/// Lifts the hold of a rollout if most of the devices for which it began are back; returns true if it did. Devices that
+/// failed do not come back.
+///
+/// # Errors
+/// `Conflict`, when somebody else changed the update, or its product is stopped; or the store cannot be reached.
+pub async fn lift_if_back(
+    store: &impl OpenRollouts,
+    record: &UpdateRecord,
+    update: &Update,
+    sums: &Sums,
+    now: Timestamp,
+) -> Done<bool> {
+    let may_lift = record.state == State::Held && record.wanted.is_none() && record.lifts < MOST_LIFTS;
+    let Some(held_for) = record.held_for.filter(|_| may_lift) else {
+        return Ok(false);
+    };
+    let judgement = update.rollout.health.judge(&sums.outcomes(update.test.number), None);
+    if !judgement.lifts(&held_for) {
+        return Ok(false);
+    }
+    let reason = format!("it was held for {} devices, and most are back; now: {judgement}", held_for.bad);
+    let actor = Actor { who: HEALTH_RULE.into(), reason, now };
+    let wishing = want(store, record, Change::Lift, &actor).await?;
+    carry_out(store, &wishing, now).await?;
+    Ok(true)
 }
 
 /// Returns true if a new split would allow grants that the present caps refuse.
@@ -417,7 +456,7 @@ fn held(shards: &[Option<Shard>], sums: &Sums) -> Vec<Held> {
 fn changed(record: &UpdateRecord, change: &Change) -> UpdateRecord {
     let definition = match change {
         Change::Edit { definition, .. } => definition.clone(),
-        Change::Transition(_) | Change::Stop | Change::Split => record.definition.clone(),
+        _ => record.definition.clone(),
     };
     UpdateRecord { definition, ..record.clone() }
 }
@@ -426,12 +465,18 @@ fn changed(record: &UpdateRecord, change: &Change) -> UpdateRecord {
 fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord {
     let state = wanted.change.leads_to(record.state);
     let (reason, is_paused_by_stop) = match &wanted.change {
-        Change::Transition(_) => (wanted.reason.clone(), false),
+        Change::Transition(_) | Change::Hold(_) | Change::Lift => (wanted.reason.clone(), false),
         Change::Stop if record.state == State::Active => (wanted.reason.clone(), true),
         Change::Stop | Change::Edit { .. } | Change::Split => (record.reason.clone(), record.is_paused_by_stop),
     };
-    let opens = matches!(wanted.change, Change::Transition(Transition::Activate | Transition::Resume));
-    let test = match (opens, record.state) {
+    let opens = matches!(wanted.change, Change::Transition(Transition::Activate | Transition::Resume) | Change::Lift);
+    let (held_for, lifts) = match &wanted.change {
+        Change::Hold(held_for) => (Some(*held_for), record.lifts),
+        Change::Lift => (None, record.lifts.saturating_add(1)),
+        Change::Transition(_) => (None, record.lifts),
+        Change::Stop | Change::Edit { .. } | Change::Split => (record.held_for, record.lifts),
+    };
+    let test = match (opens && wanted.change != Change::Lift, record.state) {
         (true, State::Draft) => Test { number: 0, began_at: Some(now) },
         // What is resumed was acknowledged: the devices that are granted the update from now on are another test.
         (true, State::Held) => Test { number: record.test.number.saturating_add(1), began_at: Some(now) },
@@ -443,6 +488,8 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
         is_paused_by_stop,
         opened_at: if opens { Some(now) } else { record.opened_at },
         test,
+        held_for,
+        lifts,
         generation: wanted.generation,
         wanted: None,
         changed_at: now,
@@ -454,6 +501,8 @@ fn gate(change: &Change) -> Gate {
     match change {
         Change::Transition(Transition::Complete | Transition::Abort | Transition::Withdraw) => Gate::Stopped,
         Change::Transition(Transition::Activate | Transition::Pause | Transition::Hold | Transition::Resume)
+        | Change::Hold(_)
+        | Change::Lift
         | Change::Stop
         | Change::Edit { .. }
         | Change::Split => Gate::Paused,
@@ -468,6 +517,8 @@ pub fn name(change: &Change) -> &'static str {
         Change::Stop => "pause",
         Change::Edit { .. } => "edit",
         Change::Split => "split limits",
+        Change::Hold(_) => "hold",
+        Change::Lift => "lift",
     }
 }
 

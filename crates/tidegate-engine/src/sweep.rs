@@ -54,6 +54,8 @@ pub struct Swept {
     pub given_on: u64,
     /// Rollouts that were held because their update is bad.
     pub held: u64,
+    /// Rollouts whose hold lifted itself.
+    pub lifted: u64,
     /// Rollouts that were finished.
     pub completed: u64,
     /// Rollouts whose shards did not agree with their record.
@@ -104,6 +106,7 @@ impl<S: SweepStore> SweepService<S> {
             lost = swept.lost,
             given_on = swept.given_on,
             held = swept.held,
+            lifted = swept.lifted,
             completed = swept.completed,
             repaired = swept.repaired,
             split_again = swept.split_again,
@@ -200,6 +203,16 @@ impl<S: SweepStore> SweepService<S> {
         self.store.record_series(&rollout, &point(&counts, now)).await?;
         if record.wanted.is_some() {
             return Ok(counts);
+        }
+        match control::lift_if_back(&self.store, record, &update, &tallied.sums, now).await {
+            Ok(false) => {}
+            Ok(true) => {
+                swept.lifted += 1;
+                return Ok(counts);
+            }
+            // The product is stopped, or an operator was faster.
+            Err(EngineError::Store(StoreError::Conflict)) => return Ok(counts),
+            Err(error) => return Err(error),
         }
         if let Some(reason) = is_over(&update, &counts, now) {
             self.change(record, Change::Transition(Transition::Complete), &actor(reason, now), now).await?;

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use tidegate_core::cadence::{Cadence, DAY_S};
 use tidegate_core::claim::Halted;
 use tidegate_core::count::Sums;
+use tidegate_core::gate::HeldFor;
 use tidegate_core::id::without_build;
 use tidegate_core::life::Bucket;
 use tidegate_core::lifecycle::Force;
@@ -151,6 +152,10 @@ pub enum Change {
     },
     /// The same limits, split over the shards anew.
     Split,
+    /// A hold by the health gate.
+    Hold(HeldFor),
+    /// The end of a hold whose devices came back. The test goes on.
+    Lift,
 }
 
 impl Change {
@@ -160,7 +165,8 @@ impl Change {
         match self {
             Self::Transition(transition) => transition.force(),
             Self::Stop => Transition::Pause.force(),
-            Self::Edit { .. } | Self::Split => Force::Edit,
+            Self::Hold(_) => Transition::Hold.force(),
+            Self::Edit { .. } | Self::Split | Self::Lift => Force::Edit,
         }
     }
 
@@ -171,6 +177,8 @@ impl Change {
             Self::Transition(Transition::Pause) if state == State::Draft => State::Draft,
             Self::Transition(transition) => transition.leads_to(),
             Self::Stop if state == State::Active => State::Paused,
+            Self::Hold(_) => State::Held,
+            Self::Lift => State::Active,
             Self::Stop | Self::Edit { .. } | Self::Split => state,
         }
     }
@@ -180,8 +188,8 @@ impl Change {
     pub fn halts(&self) -> bool {
         match self {
             Self::Transition(transition) => transition.halts(),
-            Self::Stop => true,
-            Self::Edit { .. } | Self::Split => false,
+            Self::Stop | Self::Hold(_) => true,
+            Self::Edit { .. } | Self::Split | Self::Lift => false,
         }
     }
 }
@@ -213,6 +221,10 @@ pub struct UpdateRecord {
     pub opened_at: Option<Timestamp>,
     /// The present test of the gate.
     pub test: Test,
+    /// What the health gate holds it for.
+    pub held_for: Option<HeldFor>,
+    /// Number of holds that lifted themselves.
+    pub lifts: u8,
     /// The change that is under way.
     pub wanted: Option<Wanted>,
     /// True if a change of a claim could not be counted. Nothing more is granted than now until a recount.

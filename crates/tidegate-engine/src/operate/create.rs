@@ -95,6 +95,8 @@ fn draft(product: &ProductId, definition: &Definition, actor: &Actor) -> Done<Up
         reason: String::new(),
         is_paused_by_stop: false,
         opened_at: None,
+        held_for: None,
+        lifts: 0,
         test: Test::default(),
         wanted: None,
         needs_recount: false,

@@ -239,7 +239,7 @@ impl InvariantChecker {
         let ends_its_own = wanted.is_some_and(|wanted| wanted.generation == update.generation);
         let opens = update.state == State::Active && before.is_some_and(|before| before.state != State::Active);
         let may_open = wanted.is_some_and(|wanted| {
-            matches!(wanted.change, Change::Transition(Transition::Activate | Transition::Resume))
+            matches!(wanted.change, Change::Transition(Transition::Activate | Transition::Resume) | Change::Lift)
         });
         self.check(Invariant::WishStays, ends_its_own && (may_open || !opens), || {
             format!(

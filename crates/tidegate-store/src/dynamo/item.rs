@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use tidegate_core::count::{Count, Sums};
+use tidegate_core::gate::{ChannelName, HeldFor};
 use tidegate_core::id::without_build;
 use tidegate_core::life::retry::History;
 use tidegate_core::life::{Bucket, Left, Life as ClaimLife, State as Life};
@@ -184,6 +185,12 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
     if update.test.number > 0 {
         item.insert("test".into(), n(update.test.number));
     }
+    if let Some(held_for) = &update.held_for {
+        item.extend(held_for_to(held_for));
+    }
+    if update.lifts > 0 {
+        item.insert("lifts".into(), n(update.lifts));
+    }
     if let Some(wanted) = &update.wanted {
         item.insert("wanted".into(), wanted_to(wanted));
     }
@@ -194,7 +201,7 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
 pub(super) const OBJECT_ATTRIBUTES: [&str; 3] = ["object_versions", "object_sha1", "object_md5"];
 
 /// Attributes of an update that not every update has: a change of the record removes those that it does not set.
-pub(super) const OPTIONAL_ATTRIBUTES: [&str; 12] = [
+pub(super) const OPTIONAL_ATTRIBUTES: [&str; 15] = [
     "caps_devices",
     "caps_per_period",
     "places",
@@ -206,6 +213,9 @@ pub(super) const OPTIONAL_ATTRIBUTES: [&str; 12] = [
     "opened_at",
     "test",
     "test_began_at",
+    "held_for",
+    "held_bad",
+    "lifts",
     "wanted",
 ];
 
@@ -233,6 +243,8 @@ pub(crate) fn update_from(item: &Item) -> Stored<UpdateRecord> {
         is_paused_by_stop: fields.flag("paused_by_stop"),
         opened_at: fields.maybe_time("opened_at")?,
         test: Test { number: fields.number_or("test", 0)?, began_at: fields.maybe_time("test_began_at")? },
+        held_for: item.contains_key("held_for").then(|| held_for_from(item)).transpose()?,
+        lifts: fields.number_or("lifts", 0)?,
         wanted: match item.get("wanted").and_then(|wanted| wanted.as_m().ok()) {
             Some(wanted) => Some(wanted_from(wanted)?),
             None => None,
@@ -511,7 +523,17 @@ pub(super) fn due_page_from(item: &Item) -> Stored<DuePage> {
     Ok(DuePage { name: fields.text("sk")?.to_string(), devices })
 }
 
-/// A change that is under way: `change`, and `definition` and `settings` of an edit.
+fn held_for_to(held_for: &HeldFor) -> [(String, AttributeValue); 2] {
+    [("held_for".into(), s(held_for.channel.name())), ("held_bad".into(), n(held_for.bad))]
+}
+
+fn held_for_from(item: &Item) -> Stored<HeldFor> {
+    let fields = Fields(item);
+    let channel = |name: &str| ChannelName::ALL.into_iter().find(|channel| channel.name() == name);
+    Ok(HeldFor { channel: fields.parsed("held_for", "a channel", channel)?, bad: fields.number("held_bad")? })
+}
+
+/// A change that is under way: `change`; `definition` and `settings` of an edit; `held_for` and `held_bad` of a hold.
 fn wanted_to(wanted: &Wanted) -> AttributeValue {
     let mut item = Item::from([
         ("change".into(), s(change_name(&wanted.change))),
@@ -525,6 +547,9 @@ fn wanted_to(wanted: &Wanted) -> AttributeValue {
         item.insert("definition".into(), s(definition));
         item.insert("settings".into(), s(settings));
     }
+    if let Change::Hold(held_for) = &wanted.change {
+        item.extend(held_for_to(held_for));
+    }
     AttributeValue::M(item)
 }
 
@@ -534,6 +559,8 @@ fn change_name(change: &Change) -> &'static str {
         Change::Stop => "stop",
         Change::Edit { .. } => "edit",
         Change::Split => "split",
+        Change::Hold(_) => "hold",
+        Change::Lift => "lift",
     }
 }
 
@@ -542,6 +569,8 @@ fn wanted_from(item: &Item) -> Stored<Wanted> {
     let change = match fields.text("change")? {
         "stop" => Change::Stop,
         "split" => Change::Split,
+        "lift" => Change::Lift,
+        "hold" => Change::Hold(held_for_from(item)?),
         "edit" => Change::Edit {
             definition: fields.text("definition")?.to_string(),
             settings: fields.text("settings")?.to_string(),
