@@ -17,6 +17,7 @@ locals {
     publisher = concat(local.view_calls, local.stop_calls, [
       "POST/v1/products/*/updates",
       "PATCH/v1/products/*/updates/*",
+      "POST/v1/products/*/devices/*/retry",
       "POST/otao/api/v1/applications/*/software",
     ])
 
@@ -27,6 +28,7 @@ locals {
       "POST/v1/products/*/updates/*/withdraw",
       "POST/v1/products/*/resume-stopped",
       "PUT/v1/products/*/token",
+      "POST/v1/products/*/devices/*/retry",
       "DELETE/v1/products/*/devices/*/token",
       # A product's settings of device authentication; IAM cannot separate them from an update's settings.
       "PATCH/v1/products/*",
@@ -38,7 +40,7 @@ locals {
 
   operator_descriptions = {
     viewer    = "Looks at updates, devices, metrics and the audit log."
-    publisher = "Viewer who creates drafts, edits rollouts, and may pause, abort and stop."
+    publisher = "Viewer who creates drafts, edits rollouts, gives devices another try, and may pause, abort and stop."
     approver  = "Viewer who activates and steers rollouts, issues tokens, and sets what a product allows."
   }
 }

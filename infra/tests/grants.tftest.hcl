@@ -326,6 +326,7 @@ run "a_publisher_may_call_this_and_nothing_else" {
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/stop",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PATCH/v1/products/*/updates/*",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/devices/*/retry",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/otao/api/v1/applications/*/software",
     ])
     error_message = "the publisher may call something else: ${output.operator_policies["publisher"].json}"
@@ -353,6 +354,7 @@ run "an_approver_may_call_this_and_nothing_else" {
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/resume-stopped",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PUT/v1/products/*/token",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/v1/products/*/devices/*/token",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/devices/*/retry",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PATCH/v1/products/*",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PUT/otao/api/v1/applications/*/software/*",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/otao/api/v1/applications/*/software/*",

@@ -429,6 +429,9 @@ def tokens_are_revoked_and_shared(world):
     checks.equal(
         "for reports too", world.device("/v1/report", report, shared), {"recorded": False, "reason": "no_claim"}
     )
+    for operator in ("publisher", "approver"):
+        retried = world.operator(operator, "POST", "/devices/lamp-2/retry", {"reason": "another cable"})
+        checks.equal(f"nothing to retry for {operator}", retried, {"retried": []})
     revoked = world.operator("approver", "DELETE", "/devices/lamp-2/token", {"reason": "stolen"})
     checks.equal("revoked", revoked, {"revoked": True})
     world.check_in("lamp-2", "1.1.0", 401, region="eu")

@@ -153,6 +153,33 @@ async fn a_device_that_falls_back_to_the_image_of_its_factory_fell_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operator_gives_a_device_that_fell_back_another_try() {
+    let world = started(json!({})).await;
+    offered(&world, "lamp-1", "1.0.0", "2026-01-01T00:00:00Z").await;
+    world.report("lamp-1", "2.0.0", "INSTALL_SUCCESS", at("2026-01-01T00:01:00Z")).await;
+    let retry = async |now: &str| {
+        let body = json!({"reason": "its cable was bad"});
+        world.operator("POST", "lamp/devices/lamp-1/retry", body, at(now)).await.body["retried"].clone()
+    };
+    assert_eq!(retry("2026-01-01T00:02:00Z").await, json!([]), "it has not ended");
+    for hour in 2..4 {
+        offered(&world, "lamp-1", "1.0.0", &format!("2026-01-01T0{hour}:00:00Z")).await;
+    }
+    assert_eq!(offered(&world, "lamp-1", "1.0.0", "2026-01-01T04:00:00Z").await, "reverted");
+    assert_eq!(retry("2026-01-01T05:00:00Z").await, json!(["2.0.0"]));
+    assert_eq!(retry("2026-01-01T05:01:00Z").await, json!([]));
+    let counts = world.metrics("2.0.0", at("2026-01-01T05:02:00Z")).await;
+    assert_eq!((&counts["offered"], &counts["reverted"]), (&json!(1), &json!(1)), "it stays counted");
+    assert_eq!(offered(&world, "lamp-1", "1.0.0", "2026-01-01T06:00:00Z").await, "2.0.0");
+    assert_eq!(offered(&world, "lamp-1", "2.0.0", "2026-01-01T07:00:00Z").await, "up_to_date");
+    let counts = world.metrics("2.0.0", at("2026-01-01T07:01:00Z")).await;
+    assert_eq!((&counts["offered"], &counts["reverted"], &counts["proved"]), (&json!(1), &json!(0), &json!(1)));
+    let log = world.operator("GET", "lamp/audit", Value::Null, at("2026-01-01T08:00:00Z")).await.body;
+    let retries = log["entries"].as_array().unwrap().iter().filter(|entry| entry["action"] == "retry");
+    assert_eq!(retries.map(|entry| entry["version"].clone()).collect::<Vec<_>>(), [json!("lamp-1")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failure_after_a_success_is_believed() {
     let world = started(json!({})).await;
     offered(&world, "lamp-1", "1.0.0", "2026-01-01T00:00:00Z").await;

@@ -560,6 +560,8 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     walk.call("withdrawUpdate", &["lamp", "2.4.0"], reason("not yet"), 200).await;
     walk.call("listUpdates", &["lamp"], Body::Nothing, 200).await;
     walk.call("why", &["lamp", "lamp-3"], Body::Nothing, 200).await;
+    walk.call("retryDevice", &["lamp", "lamp-3"], reason("the cable was bad"), 200).await;
+    walk.call("retryDevice", &["lamp", "nobody"], reason("a slip"), 404).await;
     walk.call("revokeToken", &["lamp", "lamp-3"], reason("lost"), 200).await;
     let log = walk.call("showAudit", &["lamp"], Body::Nothing, 200).await;
     let part = walk.ask("showAudit", &["lamp"], "?version=1.1.0", Body::Nothing, 200).await;

@@ -39,6 +39,8 @@ pub struct Claim {
     pub ended_at: Option<Timestamp>,
     /// Earlier attempts.
     pub history: History,
+    /// Time from which on the device may have another attempt, because an operator said so.
+    pub retry_at: Option<Timestamp>,
     /// The user gave consent, if the update needs it. The consent is valid for later attempts too.
     pub consented: bool,
 }
@@ -79,6 +81,7 @@ impl Claim {
             was: grant.was.to_string(),
             ended_at: None,
             history: History::default(),
+            retry_at: None,
             consented: false,
         };
         Some(match before {
@@ -147,6 +150,19 @@ impl Claim {
         self.life.without_place().map(|life| Self { life, revision, ..self.clone() })
     }
 
+    /// The claim of a device that an operator gives another try. What it did before is forgotten, and stays counted. `None`
+    /// if it has not ended, the device has the update, or it may try again already.
+    #[must_use]
+    pub fn retried(&self, now: Timestamp) -> Option<Self> {
+        let has_ended = self.life.state.has_ended() && self.life.state != State::Closed;
+        (has_ended && self.retry_at.is_none()).then(|| Self {
+            history: History::default(),
+            retry_at: Some(to_the_second(now)),
+            revision: self.revision.saturating_add(1),
+            ..self.clone()
+        })
+    }
+
     /// The claim after the user gave consent. `None` if no consent is expected.
     #[must_use]
     pub fn consent(&self) -> Option<Self> {
@@ -159,6 +175,9 @@ impl Claim {
     #[must_use]
     pub fn next(&self, max_attempts: u32, cohort: Cohort) -> Option<Next> {
         let ended_at = self.ended_at.unwrap_or(self.life.granted_at);
+        if let Some(at) = self.retry_at.filter(|_| self.life.state.has_ended()) {
+            return Some(Next::At(at));
+        }
         self.history.next(self.life.state, self.life.left, ended_at, max_attempts, spread(cohort))
     }
 
@@ -168,11 +187,11 @@ impl Claim {
             true => Some(to_the_second(now)),
             false => None,
         };
-        let history = match life.state == self.life.state {
-            true => self.history.clone(),
-            false => self.history.with(life.state, now),
+        let (history, retry_at) = match life.state == self.life.state {
+            true => (self.history.clone(), self.retry_at),
+            false => (self.history.with(life.state, now), None),
         };
-        Self { life, ended_at, history, revision: self.revision.saturating_add(1), ..self.clone() }
+        Self { life, ended_at, history, retry_at, revision: self.revision.saturating_add(1), ..self.clone() }
     }
 }
 
@@ -303,6 +322,23 @@ mod tests {
         let proved = claim.after(Event::Expected, &rules(), at(60)).unwrap();
         assert_eq!((proved.state(), proved.ended_at), (State::Proved, None));
         assert_eq!(proved.consent(), None);
+    }
+
+    #[test]
+    fn a_device_gets_another_try_from_an_operator_and_what_it_did_stays_counted() {
+        let cohort = Cohort::of(&UpdateId::new("u").unwrap(), &crate::DeviceId::new("d").unwrap());
+        let open = Claim::granted(None, &grant(1, 0)).unwrap();
+        let success = open.after(Event::Success, &rules(), at(1)).unwrap();
+        assert_eq!([&open, &success].map(|claim| claim.retried(at(2))), [None, None], "it has not ended");
+        let reverted = [5000, 6000].iter().fold(success, |claim, s| claim.after(Event::Old, &rules(), at(*s)).unwrap());
+        assert_eq!(reverted.next(3, cohort), Some(Next::Never));
+        let retried = reverted.retried(at(7000)).unwrap();
+        assert_eq!((retried.next(3, cohort), retried.life.bucket), (Some(Next::At(at(7000))), Some(Bucket::Reverted)));
+        assert_eq!(retried.retried(at(7001)), None, "once is enough");
+        let again = Claim::granted(Some(&retried), &grant(9, 7002)).unwrap();
+        assert_eq!((again.retry_at, again.life.bucket), (None, Some(Bucket::Reverted)));
+        let late = retried.after(Event::Success, &rules(), at(7003)).unwrap();
+        assert_eq!(late.retry_at, None, "it goes on from here by itself");
     }
 
     #[test]

@@ -430,7 +430,7 @@ pub trait CountStore: CloseRollouts + RaiseCeilings {
 pub type VersionCounts = BTreeMap<String, i64>;
 
 /// The rights of `publish`.
-pub trait PublishStore: ReadCatalog + ReadDevices + OpenRollouts {
+pub trait PublishStore: ReadCatalog + WriteDevices + OpenRollouts {
     /// Creates a draft, and its product with the first one. `false` when the version exists.
     fn create_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> impl Future<Output = Stored<bool>> + Send;
 

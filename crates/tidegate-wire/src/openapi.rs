@@ -426,6 +426,7 @@ fn schemas() -> Value {
         operator::ProductResumed,
         operator::DeviceView,
         operator::DeviceList,
+        operator::Retried,
         operator::VersionList,
         operator::AuditLog,
         operator::Receipt,

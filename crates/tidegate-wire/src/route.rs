@@ -265,6 +265,8 @@ routes! {
         ShowDevice GET "/v1/products/{product}/devices/{device}" Operator Fleet,
         /// Explains what a device's next check-in is answered.
         Why GET "/v1/products/{product}/devices/{device}/why" Operator Fleet,
+        /// Gives a device another try of the updates that it did not get.
+        RetryDevice POST "/v1/products/{product}/devices/{device}/retry" Operator Fleet,
         /// Issues a device's token.
         IssueToken PUT "/v1/products/{product}/devices/{device}/token" Operator Fleet,
         /// Revokes all tokens of a device.

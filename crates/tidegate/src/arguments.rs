@@ -45,6 +45,8 @@ pub enum Command {
     Versions,
     /// List devices, or show one
     Devices(crate::devices::DevicesArgs),
+    /// Give a device another try of the updates that it did not get
+    Retry(crate::retry::RetryArgs),
     /// Act as a device once: check in, and download if asked
     Check(crate::check::CheckArgs),
     /// Run a well-behaved reference device

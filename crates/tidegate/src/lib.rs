@@ -27,6 +27,7 @@ pub mod progress;
 pub mod publish;
 pub mod reason;
 pub mod repair;
+pub mod retry;
 pub mod rollout_options;
 pub mod rollout_view;
 pub mod settings;
@@ -95,6 +96,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> CommandResult {
         Command::Why(args) => why::run(args, &common, output),
         Command::Versions => versions::run(&common, output),
         Command::Devices(args) => devices::run(args, &common, output),
+        Command::Retry(args) => retry::run(&args, &common, output),
         Command::Check(args) => check::run(args, &common, output),
         Command::Device(args) => device::run(*args, &common, output),
         Command::Token(command) => token::run(command, &common, output),

@@ -5,7 +5,7 @@ use tidegate_core::{Claim, DeviceId, UpdateId};
 use tidegate_store::PublishStore;
 use tidegate_wire::ApiError;
 use tidegate_wire::answer::rounded_down;
-use tidegate_wire::operator::{ClaimView, DeviceList, DeviceView, VersionCount, VersionList};
+use tidegate_wire::operator::{ClaimView, DeviceList, DeviceView, Retried, VersionCount, VersionList};
 
 use super::{Answer, Call, PublishService, ok, parse_device, refused};
 
@@ -40,6 +40,13 @@ impl<S: PublishStore> PublishService<S> {
             last_seen: record.last_seen.map(rounded_down),
             claims: claims.iter().map(|(update, claim)| view(update, claim)).collect(),
         })
+    }
+
+    /// Gives a device another try.
+    pub(crate) async fn retry_device(&self, call: &Call<'_>, device: &DeviceId) -> Answer {
+        let actor = call.actor_with_reason()?;
+        let versions = self.engine.retry(&call.product, device, &actor).await.map_err(refused)?;
+        ok(&Retried { retried: versions.iter().map(ToString::to_string).collect() })
     }
 }
 

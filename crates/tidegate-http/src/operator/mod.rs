@@ -129,6 +129,7 @@ impl<S: PublishStore> PublishService<S> {
             PublishRoute::ListDevices => self.list_devices(call).await,
             PublishRoute::ShowDevice => self.show_device(call, &device()?).await,
             PublishRoute::Why => self.why(call, &device()?).await,
+            PublishRoute::RetryDevice => self.retry_device(call, &device()?).await,
             PublishRoute::IssueToken => self.issue_token(call, &device()?).await,
             PublishRoute::RevokeToken => self.revoke_token(call, &device()?).await,
             PublishRoute::ListSoftware => self.list_software(call).await,

@@ -234,6 +234,7 @@ fn apply(change: &ClaimChange, stored: &mut StoredClaim) {
     set(&mut claim.life.mature, life.map(|life| &life.mature));
     set(&mut claim.revision, [&before.revision, &after.revision]);
     set(&mut claim.ended_at, [&before.ended_at, &after.ended_at]);
+    set(&mut claim.retry_at, [&before.retry_at, &after.retry_at]);
     set(&mut claim.consented, [&before.consented, &after.consented]);
     let history = [&before.history, &after.history];
     set(&mut claim.history.failed_at, history.map(|history| &history.failed_at));

@@ -311,7 +311,8 @@ pub(super) fn claim_to(claim: &Claim) -> AttributeValue {
 /// `v` version, if it has build metadata · `s` state · `b` bucket · `pl` holds a place · `sh` shard · `e` epoch ·
 /// `r` revision · `a` attempts · `t` test · `h` hour · `w` version before · `ga` granted · `ia` installed ·
 /// `fs` first sign · `ea` ended · `lf` state before it was lost · `lw` why it left · `oo` old version once · `so` soaked ·
-/// `ma` mature · `fa` failures · `tf` transfers failed · `dn` declined · `re` came back · `co` consented · and of the last
+/// `ma` mature · `fa` failures · `tf` transfers failed · `dn` declined · `re` came back · `ra` try again from ·
+/// `co` consented · and of the last
 /// report `st` status, `p` progress, `m` message
 pub(super) fn claim_fields(claim: &Claim) -> BTreeMap<&'static str, AttributeValue> {
     let life = &claim.life;
@@ -334,7 +335,7 @@ pub(super) fn claim_fields(claim: &Claim) -> BTreeMap<&'static str, AttributeVal
     ];
     fields
         .extend(flags.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| (field, AttributeValue::Bool(true))));
-    let times = [("ia", life.installed_at), ("fs", life.first_sign), ("ea", claim.ended_at)];
+    let times = [("ia", life.installed_at), ("fs", life.first_sign), ("ea", claim.ended_at), ("ra", claim.retry_at)];
     fields.extend(times.into_iter().filter_map(|(field, at)| Some((field, time(at?)))));
     let numbers =
         [("t", u32::from(claim.test)), ("tf", claim.history.transfers_failed), ("dn", claim.history.declined)];
@@ -388,6 +389,7 @@ fn claim_from(key: &str, item: &Item) -> Stored<Claim> {
             declined: fields.number_or("dn", 0)?,
             reentered_at: fields.times("re")?,
         },
+        retry_at: fields.maybe_time("ra")?,
         consented: fields.flag("co"),
     })
 }

@@ -620,6 +620,16 @@ fn of_publish(route: PublishRoute) -> Operation {
             .answers("Receipt", "The receipt.", [])
             .fails(NAMED)
             .fails(&[BadVersion, UnknownDevice]),
+        PublishRoute::RetryDevice => Operation::about(
+            "Whatever the device did before no longer keeps an update from it: failures, a fall-back, a no of its user, a cloned \
+             id. It stays counted as it was until the new attempt has an outcome. A claim that is under way, or that has proved \
+             the update, stays as it is.",
+        )
+        .may_take("Reason", reasons())
+        .answers("Retried", "The device may try these updates again.", [("one", json!({"retried": ["1.1.0"]}))])
+        .fails(NAMED)
+        .fails(REASON)
+        .fails(&[UnknownDevice, Unavailable]),
         PublishRoute::IssueToken => Operation::about(
             "The token is computed, so issuing it again gives the same one until it is revoked. The device need not be known \
              yet.",

@@ -58,6 +58,15 @@ pub struct ClaimView {
     pub holds_place: bool,
 }
 
+/// The updates of which a device gets another try.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Retried {
+    /// Their versions.
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<crate::schema::Version>))]
+    pub retried: Vec<String>,
+}
+
 words! {
     /// The state of a claim.
     ClaimState {

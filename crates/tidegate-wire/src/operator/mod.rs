@@ -12,7 +12,7 @@ mod update;
 use std::collections::BTreeMap;
 
 pub use audit::{AuditEntry, AuditLog};
-pub use device::{ClaimState, ClaimView, DeviceList, DeviceView, VersionCount, VersionList};
+pub use device::{ClaimState, ClaimView, DeviceList, DeviceView, Retried, VersionCount, VersionList};
 pub use metrics::{ChannelName, ChannelView, Counters, HealthView, Metrics, SeriesPoint, Verdict};
 pub use product::{Product, ProductChange, ProductResumed, ProductStopped, ProductTokens, Registration};
 pub use receipt::{ClauseVerdict, ConsideredClause, ConsideredUpdate, Receipt, ReceiptObjection, ReceiptOffer};
