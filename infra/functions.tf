@@ -2,10 +2,11 @@ locals {
   table_arn    = aws_dynamodb_table.this.arn
   images_arn   = "${aws_s3_bucket.images.arn}/images/*"
   catalogs_arn = "${aws_s3_bucket.images.arn}/catalogs/*"
+  fleet_arn    = "${aws_s3_bucket.images.arn}/fleet/*"
   secret_arns  = { token_keys = aws_secretsmanager_secret.token_keys.arn, cdn_key = one(aws_secretsmanager_secret.cdn_key[*].arn) }
 
   # What each function may do with which kinds of items: a list of keys for each list of actions. Each partition key
-  # begins with its kind (crates/tidegate-store/src/dynamo/key.rs): d device, l list of devices by state, o outbox,
+  # begins with its kind (crates/tidegate-store/src/dynamo/key.rs): c control group, d device, l list of devices by state, o outbox,
   # p product with its updates, q deferrals, r series, s shard, t tally, u due page, x audit. A transaction needs the
   # actions of its items.
   table_access = {
@@ -30,15 +31,15 @@ locals {
       Put    = { actions = ["PutItem"], keys = ["#products", "p#*", "x#*"] }
     }
     sweep = {
-      Read   = { actions = ["BatchGetItem", "GetItem", "Query"], keys = ["#products", "d#*", "p#*", "s#*", "t#*", "u#*"] }
+      Read   = { actions = ["BatchGetItem", "GetItem", "Query"], keys = ["#products", "c#*", "d#*", "p#*", "s#*", "t#*", "u#*"] }
       Update = { actions = ["UpdateItem"], keys = ["d#*", "p#*", "s#*"] }
-      Put    = { actions = ["PutItem"], keys = ["r#*", "u#*", "x#*"] }
+      Put    = { actions = ["PutItem"], keys = ["c#*", "r#*", "u#*", "x#*"] }
       Delete = { actions = ["DeleteItem"], keys = ["u#*"] }
     }
   }
 
   # ForAllValues also holds for a request without leading keys. Only Scan and PartiQL are such requests: no function may
-  # make them, except for the scan of the weekly recount.
+  # make them, except for the scans of the sweep.
   table_statements = { for function, access in local.table_access : function => [for name, access in access : {
     Sid       = name
     Action    = [for action in access.actions : "dynamodb:${action}"]
@@ -58,9 +59,9 @@ locals {
     }
   }
 
-  # The weekly recount reads every device.
-  recount_statement = {
-    Sid      = "Recount"
+  # The weekly recount and the daily fleet snapshot read every device.
+  scan_statement = {
+    Sid      = "Scan"
     Action   = ["dynamodb:Scan"]
     Resource = [local.table_arn]
   }
@@ -94,13 +95,22 @@ locals {
       Action   = ["s3:GetObject", "s3:PutObject"]
       Resource = [local.images_arn]
     },
-    # Without this action S3 answers 403 instead of 404 for an image that is not uploaded yet.
-    {
-      Sid      = "MissingImages"
-      Action   = ["s3:ListBucket"]
-      Resource = [aws_s3_bucket.images.arn]
-    },
+    local.missing_objects_statement,
   ]
+
+  # Without this action S3 answers 403 instead of 404 for an object that is not there yet: an image, or the first fleet
+  # snapshot.
+  missing_objects_statement = {
+    Sid      = "MissingObjects"
+    Action   = ["s3:ListBucket"]
+    Resource = [aws_s3_bucket.images.arn]
+  }
+
+  fleet_statement = {
+    Sid      = "FleetSnapshot"
+    Action   = ["s3:GetObject", "s3:PutObject"]
+    Resource = [local.fleet_arn]
+  }
 
   # Heads name the published catalog, so readers need no list.
   catalogs_statement = {
@@ -180,7 +190,7 @@ locals {
       # and a new account with a quota of 10 may reserve nothing.
       reserved_concurrency = null
       environment          = local.store_environment
-      statements           = concat(local.table_statements.sweep, [local.recount_statement, local.compile_statement, local.dead_letters_statement])
+      statements           = concat(local.table_statements.sweep, [local.scan_statement, local.compile_statement, local.fleet_statement, local.missing_objects_statement, local.dead_letters_statement])
     }
   }
 }

@@ -120,6 +120,20 @@ resource "aws_s3_bucket_lifecycle_configuration" "images" {
     }
   }
 
+  # The sweep replaces the state of the fleet snapshot.
+  rule {
+    id     = "old-fleet-snapshots"
+    status = "Enabled"
+
+    filter {
+      prefix = "fleet/"
+    }
+
+    noncurrent_version_expiration {
+      noncurrent_days = 1
+    }
+  }
+
   depends_on = [aws_s3_bucket_versioning.images]
 }
 

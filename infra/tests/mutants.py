@@ -31,7 +31,7 @@ MUTANTS = [
     ("the API's own address stays open", "api.tf", "disable_execute_api_endpoint = var.domain != null", "disable_execute_api_endpoint = false", "stack"),
     ("a sweep that stopped is no alarm", "alarms.tf", 'treat_missing_data = "breaching"', 'treat_missing_data = "notBreaching"', "stack"),
     ("the weekly schedule starts a sweep like the others", "schedule.tf", "jsonencode({ recount = true })", "jsonencode({ recount = false })", "stack"),
-    ("check may scan", "functions.tf", "concat(local.table_statements.check, [local.ask_for_catalog_statement,", "concat(local.table_statements.check, [local.recount_statement, local.ask_for_catalog_statement,", "grants"),
+    ("check may scan", "functions.tf", "concat(local.table_statements.check, [local.ask_for_catalog_statement,", "concat(local.table_statements.check, [local.scan_statement, local.ask_for_catalog_statement,", "grants"),
     ("old versions of images expire", "images.tf", "    abort_incomplete_multipart_upload {", "    noncurrent_version_expiration {\n      noncurrent_days = 90\n    }\n\n    abort_incomplete_multipart_upload {", "stack"),
     ("images expire as catalogs do", "images.tf", 'prefix = "catalogs/"', 'prefix = "images/"', "stack"),
     ("the sweep does not know the bucket", "functions.tf", "environment          = local.store_environment\n      statements           = concat(local.table_statements.sweep", 'environment          = { for name, value in local.store_environment : name => value if name != "TIDEGATE_BUCKET" }\n      statements           = concat(local.table_statements.sweep', "stack"),

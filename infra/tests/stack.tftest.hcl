@@ -241,8 +241,9 @@ run "the_bucket_is_private_and_keeps_every_version" {
     condition = jsonencode({ for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.id => [
       one(rule.filter).prefix == "catalogs/", rule.abort_incomplete_multipart_upload[*].days_after_initiation, rule.noncurrent_version_expiration[*].noncurrent_days, rule.expiration[*].days, rule.expiration[*].expired_object_delete_marker
       ] }) == jsonencode({
-      abandoned-uploads = [false, [1], [], [], []]
-      old-catalogs      = [true, [], [1], [0], [true]]
+      abandoned-uploads   = [false, [1], [], [], []]
+      old-catalogs        = [true, [], [1], [0], [true]]
+      old-fleet-snapshots = [false, [], [1], [], []]
     })
     error_message = "a version that a live update names could expire, or a catalog that is in force, or old catalogs never do: ${jsonencode(aws_s3_bucket_lifecycle_configuration.images.rule)}"
   }
@@ -393,7 +394,7 @@ run "operators_sign_and_devices_do_not" {
   command = plan
 
   assert {
-    condition     = length(aws_apigatewayv2_route.this) == 55 && alltrue([for route in aws_apigatewayv2_route.this : (route.authorization_type == "AWS_IAM") == can(regex(" /(v1/products|otao)/", route.route_key))])
+    condition     = length(aws_apigatewayv2_route.this) == 56 && alltrue([for route in aws_apigatewayv2_route.this : (route.authorization_type == "AWS_IAM") == can(regex(" /(v1/products|otao)/", route.route_key))])
     error_message = "a route has the wrong authorization: ${jsonencode(output.routes)}"
   }
 

@@ -190,6 +190,7 @@ def play(world):
         the_command_line_signs,
         the_logs_are_in_cloudwatch,
         no_more_than_two_catalogs_are_kept,
+        a_control_group_is_held_out,
         a_recount_finds_no_drift,
         the_counts_are_those_of_the_table,
     ):
@@ -665,6 +666,46 @@ def the_stream_is_read(world):
     world.eventually("the stream is read", lambda: send("GET", f"{world.endpoint}/standin/stream").json["waiting"] == 0)
 
 
+def a_control_group_is_held_out(world):
+    """A thousand devices that were known before: the last ones of the queue are served last, and read once a day."""
+    checks, table, name = world.checks, world.account.client("dynamodb"), world.outputs["table_name"]
+    now_ms = int(time.time() * 1000)
+    for start in range(0, 1000, 25):
+        puts = [{"PutRequest": {"Item": known_device(f"yard-{number}", now_ms)}} for number in range(start, start + 25)]
+        left = table.batch_write_item(RequestItems={name: puts})["UnprocessedItems"]
+        checks.equal("all are written", left, {})
+    world.publish("1.9.0", b"yard", compatible_from=["=0.9.0"])
+    update = {"pk": {"S": f"p#{PRODUCT}"}, "sk": {"S": "update#1.9.0"}}
+
+    def shown():
+        return world.operator("viewer", "GET", "/updates/1.9.0").get("control_group")
+
+    def tomorrow():
+        """The next sweep makes another snapshot."""
+        world.account.client("s3").delete_object(Bucket=world.outputs["bucket_name"], Key="fleet/snapshot")
+        table.update_item(TableName=name, Key=update, UpdateExpression="REMOVE audience")
+
+    tomorrow()
+    swept_until(world, "a control group is held out", shown)
+    key = {"pk": {"S": f"c#{PRODUCT}#1.9.0"}, "sk": {"S": "members"}}
+    members = table.get_item(TableName=name, Key=key)["Item"]["ids"]["L"]
+    checks.equal("members", len(members), 200)
+    time.sleep(CATALOG_AGE_S)
+    answer = world.check_in(members[0]["S"], "0.9.0")
+    checks.equal("the last of the queue", (answer.get("version"), answer.get("reason")), (None, "not_in_phase"))
+    tomorrow()
+    swept_until(world, "it is read", lambda: shown()["reading"])
+    reading = shown()["reading"]
+    checks.equal("all are well", (reading["members"], reading["overdue"]), (200, 0))
+
+
+def known_device(device, now_ms):
+    """The item of a device that checks in daily."""
+    first_ms, seen_ms = now_ms - 3 * 86_400_000, now_ms - 3_600_000
+    item = {"pk": {"S": f"d#{PRODUCT}#{device}"}, "sk": {"S": "device"}, "version": {"S": "0.9.0"}, "claims": {"M": {}}}
+    return {**item, "rev": {"N": "1"}, "first": {"N": str(first_ms)}, "seen": {"N": str(seen_ms)}}
+
+
 def a_recount_finds_no_drift(world):
     """The weekly schedule, and the same event again for the function's answer: Lambda gives none to a schedule."""
     checks, scheduler = world.checks, world.account.client("scheduler")
@@ -929,7 +970,7 @@ def the_roles_can_do_no_more(world):
     }
     for name in outputs["functions"]:
         of_one[name] += of_other_items(name, table)
-        # The sweep scans the table for the recount, and nothing else.
+        # The sweep scans the table, and nothing else.
         scanned = {"TableName": table, "IndexName": "versions"} if name == "sweep" else {"TableName": table}
         of_one[name].append(("dynamodb", "scan", scanned))
     for name, function in outputs["functions"].items():
@@ -948,17 +989,17 @@ WRITES = {
     "report": ("d", "", ""),
     "count": ("p s t", "l u x", "l"),
     "publish": ("d p s", "# p x", ""),
-    "sweep": ("d p s", "r u x", "u"),
+    "sweep": ("d p s", "c r u x", "u"),
 }
-# The kinds that a function may not even read. The sweep may scan, for the recount.
+# The kinds that a function may not even read. The sweep may scan, for the recount and the fleet snapshot.
 UNREAD = {
-    "check": "l q r t u x",
-    "report": "# l q r s t u x",
-    "count": "# d l q r s u x",
-    "publish": "# l u",
+    "check": "c l q r t u x",
+    "report": "# c l q r s t u x",
+    "count": "# c d l q r s u x",
+    "publish": "# c l u",
     "sweep": "l q r x",
 }
-KINDS = "# d l p q r s t u x"
+KINDS = "# c d l p q r s t u x"
 
 
 def of_other_items(name, table):

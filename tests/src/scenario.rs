@@ -135,7 +135,15 @@ impl Scenario {
 
     async fn transition(&mut self, verb: &str, version: &str, reason: &str) {
         let path = format!("{}/updates/{version}/{verb}", self.product);
-        let moved = self.world.operator("POST", &path, json!({"reason": reason}), self.now).await;
+        let mut body = json!({"reason": reason});
+        if verb == "resume" {
+            // The operator has looked at the metrics.
+            let path = format!("{}/updates/{version}/metrics", self.product);
+            let metrics = self.world.operator("GET", &path, Value::Null, self.now).await.body;
+            let seen = ["failed", "reverted", "lost", "not_taken", "transfer_failed"];
+            body["acknowledge"] = seen.map(|name| (name.to_string(), metrics[name].clone())).into_iter().collect();
+        }
+        let moved = self.world.operator("POST", &path, body, self.now).await;
         self.say_state(version, &moved);
     }
 

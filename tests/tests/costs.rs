@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
 use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{Capacity, ConsumedCapacity};
@@ -47,7 +48,7 @@ struct Call {
 
 impl Call {
     fn is_read(&self) -> bool {
-        matches!(self.name, "BatchGetItem" | "GetItem" | "Query")
+        matches!(self.name, "BatchGetItem" | "GetItem" | "Query" | "Scan")
     }
 }
 
@@ -107,6 +108,8 @@ impl Intercept for Meter {
             call("GetItem", answer.consumed_capacity())
         } else if let Some(answer) = answer.downcast_ref::<QueryOutput>() {
             call("Query", answer.consumed_capacity())
+        } else if let Some(answer) = answer.downcast_ref::<ScanOutput>() {
+            call("Scan", answer.consumed_capacity())
         } else if let Some(answer) = answer.downcast_ref::<PutItemOutput>() {
             call("PutItem", answer.consumed_capacity())
         } else if let Some(answer) = answer.downcast_ref::<DeleteItemOutput>() {
@@ -400,6 +403,7 @@ const NEW_VERSION: &str = "… with the new version";
 const BELIEVED: &str = "… with the new version, never reported";
 const SWEEP: &str = "A sweep with nothing live";
 const SWEEP_PRODUCT: &str = "… more for a product with a live update (7 shards)";
+const SWEEP_SNAPSHOT: &str = "… more once a day, for the fleet snapshot of a page of devices and one live update";
 const SWEEP_UPDATE: &str = "… more for each further live update (7 shards)";
 const SWEEP_CLAIMS: &str = "… more for a page of devices of which two were silent";
 const COUNT_FAILURE: &str = "The count of one failure";
@@ -477,7 +481,9 @@ async fn measured() -> Measurements {
     let now = at("2026-01-01T12:00:00Z");
     let sweep = measured.sweep(SWEEP, now).await;
     measured.world.publish(LAMP, "1.0.0", json!({}), now).await;
+    let snapshot = measured.sweep(SWEEP_SNAPSHOT, now).await;
     let one_live = measured.sweep(SWEEP_PRODUCT, now).await;
+    let snapshot = snapshot.without(&one_live);
     measured.warm(now).await;
 
     let first_seen = measured.check(UNSEEN, "lamp-0017", "1.0.0", &none, now).await;
@@ -496,6 +502,7 @@ async fn measured() -> Measurements {
     }
 
     measured.world.publish(LAMP, "2.0.0", json!({}), tomorrow).await;
+    let _snapshot = measured.sweep("", tomorrow).await;
     let two_live = measured.sweep(SWEEP_UPDATE, tomorrow).await;
     let now = at("2026-01-02T12:00:05Z");
     measured.warm(now).await;
@@ -518,6 +525,7 @@ async fn measured() -> Measurements {
     let _before = measured.count("").await;
 
     // Four days later two devices are overdue.
+    let _snapshot = measured.sweep("", at("2026-01-06T05:00:00Z")).await;
     let silent = measured.sweep("", at("2026-01-06T09:00:00Z")).await.without(&two_live);
     let claims = Event { name: SWEEP_CLAIMS, ..silent };
     let day_after = at("2026-01-03T12:30:00Z");
@@ -546,7 +554,7 @@ async fn measured() -> Measurements {
             again,
             failure,
         ],
-        sweeps: vec![sweep, one_more, two_more, claims],
+        sweeps: vec![sweep, one_more, two_more, claims, snapshot],
         counts: [vec![count_failure], counts].concat(),
     }
 }

@@ -60,7 +60,13 @@ async fn a_fatal_update_is_held_when_its_fourth_failure_is_counted_and_everyone_
     assert_eq!((edited.status, &edited.body["state"]), (200, &json!("held")), "{edited:?}");
     assert!(offered(&world, 20..40, "2026-01-01T00:06:30Z").await.is_empty());
     // An operator who has seen them goes on: another test begins.
-    let body = json!({"reason": "a known defect of the first batch"});
+    let body = json!({"reason": "a known defect of the first batch", "acknowledge": {"failed": 6}});
+    let refused = world.operator("POST", "lamp/updates/2.0.0/resume", body, now).await;
+    assert_eq!((refused.status, refused.code()), (409, "evidence_moved"), "a seventh has failed since");
+    let present = "failed=7,reverted=0,lost=0,not_taken=0,transfer_failed=0";
+    assert!(refused.body["error"]["message"].as_str().unwrap().contains(present), "{refused:?}");
+    assert_eq!(state(&world).await.0, "held");
+    let body = json!({"reason": "a known defect of the first batch", "acknowledge": {"failed": 7}});
     let resumed = world.operator("POST", "lamp/updates/2.0.0/resume", body, now).await;
     assert_eq!(resumed.body["state"], "active", "{resumed:?}");
     let later = offered(&world, 20..40, "2026-01-01T00:07:00Z").await;

@@ -803,6 +803,21 @@ async fn every_error_but_a_conflict_is_provoked_and_comes_as_the_file_says() {
     )
     .await;
 
+    // A held update is resumed only by those who have seen what happened.
+    let of_the_first = walk.device_token.clone();
+    for id in ["lamp-11", "lamp-12", "lamp-13"] {
+        let token = walk.call("issueToken", &["lamp", id], Body::Nothing, 200).await;
+        walk.device_token = token["token"].as_str().unwrap_or_default().to_string();
+        walk.call("check", &[], says(id, "1.0.0", "eu"), 200).await;
+        let failed = json!({"id": id, "product": "lamp", "version": "1.1.0", "status": "INSTALL_ERROR"});
+        walk.call("report", &[], Body::Good(failed), 200).await;
+    }
+    walk.device_token = of_the_first;
+    tidegate_tests::count(&walk.stack).await;
+    let acknowledged = |failed: u64| Body::Good(json!({"acknowledge": {"failed": failed}}));
+    walk.call("resumeUpdate", &["lamp", "1.1.0"], acknowledged(2), 409).await;
+    walk.call("resumeUpdate", &["lamp", "1.1.0"], acknowledged(3), 200).await;
+
     // A stop of the whole product, and a stop that was cut off after its wish.
     walk.call("stopProduct", &["nothing"], Body::Nothing, 404).await;
     walk.call("stopProduct", &["lamp"], Body::Nothing, 200).await;

@@ -57,6 +57,14 @@ impl Cadence {
         Timestamp::from_second(due_s).unwrap_or(Timestamp::MAX)
     }
 
+    /// Time at which a device of a control group is overdue. It is watched closely since `since`, and not before.
+    #[must_use]
+    pub fn due_in_group(&self, seen: Timestamp, since: Timestamp) -> Timestamp {
+        // From this time on, every check-in would have written the record.
+        let written_from = seen.as_second().saturating_add(self.grain_s(true)).max(since.as_second());
+        Timestamp::from_second(written_from.saturating_add(self.allowed_s())).unwrap_or(Timestamp::MAX)
+    }
+
     /// Longest gap to remember after a check-in, at the daily write of the record. A long gap is forgotten slowly, 3 % a
     /// day; a gap that the product expects is none.
     #[must_use]
@@ -87,6 +95,16 @@ mod tests {
         let hourly = Cadence { poll_s: 3600, long_gap_s: 0 };
         assert_eq!((hourly.due_after_s(true), hourly.due_after_s(false)), (13_500, 27 * 3600));
         assert_eq!(Cadence { poll_s: 60, long_gap_s: 0 }.allowed_s(), 3600);
+    }
+
+    #[test]
+    fn a_member_of_a_control_group_has_its_time_from_when_it_was_watched() {
+        let hourly = Cadence { poll_s: 3600, long_gap_s: 0 };
+        let due = |seen, since| hourly.due_in_group(at(seen), at(since)).as_second();
+        assert_eq!(due(0, 0), 13_500, "as a device with a place");
+        // It may have checked in at any time of the day before, and nothing was written.
+        assert_eq!(due(0, DAY_S), DAY_S + 3 * 3600);
+        assert_eq!(due(DAY_S, 0), DAY_S + 13_500);
     }
 
     #[test]

@@ -6,8 +6,10 @@ use std::sync::{Arc, OnceLock};
 
 use semver::Version;
 
+use crate::claim::Claims;
+use crate::cohort::Cohort;
 use crate::device::Device;
-use crate::id::{ProductId, UpdateId};
+use crate::id::{DeviceId, ProductId, UpdateId};
 use crate::index::Index;
 use crate::lifecycle::State;
 use crate::policy::{Candidate, Facts, Screen, Slots};
@@ -21,6 +23,8 @@ pub struct Catalog {
     pub(crate) index: Index,
     pub(crate) screen: Screen,
     pub(crate) stopped_updates: Vec<UpdateId>,
+    /// Updates with a control group, and the lowest place of each.
+    pub(crate) held_out: Vec<(UpdateId, Cohort)>,
     pub(crate) newest_first: Vec<Entry>,
     /// Bytes from which entries are decoded.
     pub(crate) encoded: Arc<[u8]>,
@@ -44,9 +48,20 @@ impl Catalog {
         let indexed = |update: &Update| (update.policy.needs(), update.downgrade == Downgrade::Allowed);
         let index = Index::new(&newest_first.iter().map(indexed).collect::<Vec<_>>());
         let screen = Screen::new(newest_first.iter().map(|update| &update.policy));
+        let held_out =
+            newest_first.iter().filter_map(|update| Some((update.id.clone(), update.held_out_from?))).collect();
         let whole = |update| Entry { encoded: 0..0, update: OnceLock::from(Some(Box::new(update))) };
         let newest_first = newest_first.into_iter().map(whole).collect();
-        Self { product, slots, index, screen, stopped_updates: Vec::new(), newest_first, encoded: Arc::default() }
+        Self {
+            product,
+            slots,
+            index,
+            screen,
+            stopped_updates: Vec::new(),
+            held_out,
+            newest_first,
+            encoded: Arc::default(),
+        }
     }
 
     /// Adds the updates that were aborted or withdrawn. A device must cancel such an update.
@@ -99,6 +114,15 @@ impl Catalog {
         let is_paused =
             self.find(id, version).is_some_and(|update| matches!(update.state, State::Paused | State::Held));
         is_paused || self.stopped_updates.binary_search(id).is_ok()
+    }
+
+    /// Returns true if a device has the place of a control group and no claim. Its policy is not asked: a device more that
+    /// is watched closely does no harm.
+    #[must_use]
+    pub fn is_held_out(&self, device: &DeviceId, claims: &Claims) -> bool {
+        let is_held_out =
+            |(update, from): &(UpdateId, Cohort)| Cohort::of(update, device) >= *from && claims.on(update).is_none();
+        self.held_out.iter().any(is_held_out)
     }
 
     pub(crate) fn at(&self, position: usize) -> Option<&Update> {

@@ -11,7 +11,7 @@ use crate::id::{DeviceId, UpdateId};
 pub const PLACES: u16 = 10_000;
 
 /// Place in the queue of one rollout, from 0 to 9,999. A phase of 5 % admits the places below 500.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cohort(u16);
 
 impl Cohort {
@@ -22,10 +22,20 @@ impl Cohort {
     /// file pins its values.
     #[must_use]
     pub fn of(update: &UpdateId, device: &DeviceId) -> Self {
-        let digest =
-            Sha256::new().chain_update(update.as_str()).chain_update(b"\0").chain_update(device.as_str()).finalize();
-        let number = digest.iter().take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+        let number = numbers(update, device)[0];
         Self(u16::try_from(number.rem_euclid(u64::from(PLACES))).unwrap_or(PLACES))
+    }
+
+    /// A number that orders the devices of one place, and says nothing of their ids.
+    #[must_use]
+    pub fn order_of(update: &UpdateId, device: &DeviceId) -> u64 {
+        numbers(update, device)[1]
+    }
+
+    /// The cohort with this place; `None` if a queue has no such place.
+    #[must_use]
+    pub fn at(place: u16) -> Option<Self> {
+        (place < PLACES).then_some(Self(place))
     }
 
     /// The place as a number.
@@ -33,6 +43,15 @@ impl Cohort {
     pub fn place(self) -> u16 {
         self.0
     }
+}
+
+/// Two numbers of the hash of an update and a device.
+fn numbers(update: &UpdateId, device: &DeviceId) -> [u64; 2] {
+    let digest =
+        Sha256::new().chain_update(update.as_str()).chain_update(b"\0").chain_update(device.as_str()).finalize();
+    let number =
+        |start: usize| digest.iter().skip(start).take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+    [number(0), number(8)]
 }
 
 /// Percentage that is not a [`Share`].

@@ -193,6 +193,8 @@ fn admit(
         return Err(Objection::Paused);
     }
     update.rollout.admits(facts, &candidate, &|| *cohort, now)?;
+    let is_named = || update.rollout.names(facts, &candidate);
+    is_served_now(update, &claim_status, &|| *cohort, &is_named)?;
     has_room(update, &claim_status, claims)?;
     Ok(claim_status)
 }
@@ -244,6 +246,21 @@ fn is_not_over(update: &Update, now: Timestamp) -> Result<(), Objection> {
             Some(at) if now >= at => Err(Objection::Ended { at: Some(at) }),
             _ => Ok(()),
         },
+    }
+}
+
+/// A control group is served last. A device that was offered the update before, or is in a group of the rollout, is no
+/// member.
+fn is_served_now(
+    update: &Update,
+    claim_status: &ClaimStatus,
+    cohort: &dyn Fn() -> Cohort,
+    is_named: &dyn Fn() -> bool,
+) -> Result<(), Objection> {
+    let is_new = *claim_status == ClaimStatus::Unclaimed;
+    match update.held_out_from {
+        Some(from) if is_new && cohort() >= from && !is_named() => Err(Objection::HeldOut),
+        _ => Ok(()),
     }
 }
 

@@ -67,7 +67,7 @@ pub fn hour_bucket(hours: u64) -> usize {
 }
 
 /// Reading of the control group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
     /// Members that are overdue.
     pub overdue: u64,
@@ -96,6 +96,8 @@ pub struct Gate {
     pub tolerated_not_taken_percent: f64,
     /// Least number of devices in a channel that holds. Two liars must not hold a campaign.
     pub min_failures: u64,
+    /// A part of a large audience is held out, to tell what silence is not the update's fault.
+    pub control_group: bool,
 }
 
 /// Number of a gate that is out of its range.
@@ -115,6 +117,7 @@ impl Default for Gate {
             tolerated_lost_percent: 2.0,
             tolerated_not_taken_percent: 20.0,
             min_failures: 3,
+            control_group: true,
         }
     }
 }
@@ -191,6 +194,12 @@ impl Judgement {
     #[must_use]
     pub fn held_for(&self) -> Option<HeldFor> {
         self.hold().map(|channel| HeldFor { channel: channel.name, bad: channel.bad })
+    }
+
+    /// Returns true if a control group could change it: silence holds, and failures do not.
+    #[must_use]
+    pub fn holds_for_silence(&self) -> bool {
+        self.hold().is_some_and(|channel| channel.name != ChannelName::Failed)
     }
 
     /// Returns true if a hold lifts itself: no channel holds, and most of the devices for which it began are back.

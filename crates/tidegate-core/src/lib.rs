@@ -13,6 +13,7 @@
 )]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+pub mod acknowledged;
 pub mod attributes;
 pub mod breaker;
 pub mod byte_size;
@@ -21,6 +22,7 @@ pub mod campaign;
 pub mod catalog;
 pub mod claim;
 pub mod cohort;
+pub mod control_group;
 pub mod count;
 pub mod decide;
 pub mod device;

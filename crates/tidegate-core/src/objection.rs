@@ -257,6 +257,8 @@ pub enum Objection {
         /// Time at which a phase reaches the cohort, if one does.
         opens_at: Option<Timestamp>,
     },
+    /// The device is in the control group, which is served last.
+    HeldOut,
     /// `max_devices` devices were offered the update.
     Full {
         /// The limit.
@@ -297,7 +299,7 @@ impl Objection {
             Self::Ended { .. } => ObjectionCode::Ended,
             Self::NotStarted { .. } => ObjectionCode::NotStarted,
             Self::OutsideWindow { .. } => ObjectionCode::OutsideWindow,
-            Self::NotInPhase { .. } => ObjectionCode::NotInPhase,
+            Self::NotInPhase { .. } | Self::HeldOut => ObjectionCode::NotInPhase,
             Self::Full { .. } => ObjectionCode::Full,
             Self::RateLimited { .. } => ObjectionCode::RateLimited,
             Self::TooManyInFlight { .. } => ObjectionCode::TooManyInFlight,
@@ -337,6 +339,7 @@ impl Objection {
             | Self::NotStarted { .. }
             | Self::OutsideWindow { .. }
             | Self::NotInPhase { .. }
+            | Self::HeldOut
             | Self::Full { .. }
             | Self::RateLimited { .. } => None,
         }
@@ -365,6 +368,7 @@ impl Objection {
             | Self::Held { .. }
             | Self::Aborted { .. }
             | Self::Ended { .. }
+            | Self::HeldOut
             | Self::Full { .. }
             | Self::TooManyInFlight { .. }
             | Self::Busy => None,
@@ -426,6 +430,7 @@ impl fmt::Display for Objection {
                     None => write!(f, "; no phase reaches it"),
                 }
             }
+            Self::HeldOut => write!(f, "the device is in the control group, which is served last"),
             Self::Full { max_devices: Some(limit) } => {
                 write!(f, "its limit of {limit} devices is reached")
             }

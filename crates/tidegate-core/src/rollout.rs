@@ -188,6 +188,12 @@ impl Rollout {
         Ok(())
     }
 
+    /// Returns true if the device is in a group: it has a start of its own.
+    #[must_use]
+    pub fn names(&self, facts: &Facts<'_>, candidate: &Candidate<'_>) -> bool {
+        self.group_starts(facts, candidate).0.is_some()
+    }
+
     /// Earliest start of the groups that admit the device, and latest start of the groups whose policy cannot be
     /// evaluated for it. A device in no group that may belong to a late group waits for that group: an unclear policy
     /// never lets a device in earlier.

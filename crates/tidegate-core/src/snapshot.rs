@@ -11,13 +11,14 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, Entry};
+use crate::cohort::Cohort;
 use crate::id::{ProductId, UpdateId};
 use crate::index::Index;
 use crate::policy::{Policy, Screen, Slots};
 use crate::update::Update;
 
 /// Number of the format. No other format is read.
-pub const FORMAT: u8 = 2;
+pub const FORMAT: u8 = 3;
 
 const MAGIC: &[u8; 8] = b"tidegate";
 /// Length of the magic, the format and the checksum.
@@ -51,6 +52,7 @@ struct Contents {
     index: Index,
     screen: Screen,
     stopped_updates: Vec<UpdateId>,
+    held_out: Vec<(UpdateId, Cohort)>,
     /// Length of each update in bytes, newest first.
     lengths: Vec<u32>,
 }
@@ -68,6 +70,7 @@ impl Catalog {
             index: self.index.clone(),
             screen: self.screen.clone(),
             stopped_updates: self.stopped_updates.clone(),
+            held_out: self.held_out.clone(),
             lengths,
         };
         let body = [postcard::to_stdvec(&contents).ok()?, updates.concat()].concat();
@@ -104,6 +107,7 @@ impl Catalog {
             index: contents.index,
             screen: contents.screen,
             stopped_updates: contents.stopped_updates,
+            held_out: contents.held_out,
             newest_first,
             encoded: bytes,
         })

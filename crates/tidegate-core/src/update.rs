@@ -11,7 +11,7 @@ use crate::gate::hour_bucket;
 use crate::id::{DeviceId, ProductId, UpdateId};
 use crate::lifecycle::State;
 use crate::objection::{Objection, Undeliverable};
-use crate::policy::{Candidate, Policy, Truth};
+use crate::policy::{Candidate, Policy, Slots, Truth};
 use crate::rollout::Rollout;
 
 /// Permission to install an update over a higher version.
@@ -115,6 +115,8 @@ pub struct Publication {
     pub opened_at: Option<Timestamp>,
     /// The present test of the gate.
     pub test: Test,
+    /// Lowest place of the queue that is held out as a control group.
+    pub held_out_from: Option<Cohort>,
 }
 
 /// A test of the gate: the devices that are first granted the update between two acknowledgements.
@@ -149,6 +151,7 @@ impl Publication {
             reason: String::new(),
             opened_at: None,
             test: Test::default(),
+            held_out_from: None,
         }
     }
 }
@@ -172,6 +175,8 @@ pub struct Update {
     pub opened_at: Option<Timestamp>,
     /// The present test of the gate.
     pub test: Test,
+    /// Lowest place of the queue that is held out as a control group.
+    pub held_out_from: Option<Cohort>,
     /// Number of shards over which the limits are split.
     pub shards: u16,
     /// Versions over which the update can be installed; any version if the list is empty.
@@ -197,6 +202,17 @@ impl Update {
     #[must_use]
     pub fn open_since(&self) -> Option<Timestamp> {
         self.opened_at.filter(|_| self.state == State::Active)
+    }
+
+    /// Returns true if a device without an offer belongs to the audience.
+    #[must_use]
+    pub fn is_for(&self, device: &Device, slots: &Slots) -> bool {
+        let facts = slots.bind(&device.version, &device.attributes);
+        let place = || self.cohort_of(&device.id).place();
+        let candidate = Candidate { new_version: &self.version, cohort: &place };
+        self.moves(device).is_ok()
+            && self.reaches(device).is_ok()
+            && self.policy.evaluate(&facts, &candidate) == Truth::Yes
     }
 
     /// Returns true if the policy is certain not to admit the device. In doubt it is not.

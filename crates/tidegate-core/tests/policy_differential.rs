@@ -500,6 +500,7 @@ fn paused(product: &ProductId, major: u64, policy: &Policy) -> Update {
         state: State::Paused,
         reason: String::new(),
         opened_at: None,
+        held_out_from: None,
         test: tidegate_core::update::Test::default(),
         generation: 1,
         shards: 1,

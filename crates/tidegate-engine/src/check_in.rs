@@ -56,6 +56,8 @@ pub struct DeviceContext {
     pub record: DeviceRecord,
     /// Its claims.
     pub claims: Claims,
+    /// True if it is in the control group of an update.
+    pub is_held_out: bool,
     /// The start of the request, by the monotonic clock.
     pub started: Instant,
 }
@@ -186,7 +188,8 @@ impl<S: CheckStore> CheckIns<S> {
             return Err(EngineError::TokenRefused);
         }
         let claims = Claims::new(known.claims).with_halted(head.halted(product));
-        Ok(DeviceContext { catalog, head, is_known: known.record.is_some(), record, claims, started })
+        let (is_known, is_held_out) = (known.record.is_some(), catalog.updates.is_held_out(device, &claims));
+        Ok(DeviceContext { catalog, head, is_known, record, claims, is_held_out, started })
     }
 
     /// Takes in what the device says, decides, asks for a place, and writes `seen` into the device's record.

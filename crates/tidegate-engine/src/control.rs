@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tidegate_core::count::{Held, Sums};
-use tidegate_core::gate::Judgement;
 use tidegate_core::lifecycle::Force;
 use tidegate_core::limits::{Allocation, Limits};
 use tidegate_core::policy::Slots;
@@ -25,6 +24,7 @@ use tidegate_store::store::{Expected, Opening, Shut, StoreError, Stored};
 use tidegate_store::{CloseRollouts, OpenRollouts, RaiseCeilings};
 
 use crate::compile::update_of;
+use crate::control_group;
 use crate::error::{Done, EngineError};
 use crate::metrics;
 
@@ -155,7 +155,7 @@ fn must_be_allowed(record: &UpdateRecord, change: &Change) -> Done<()> {
         Change::Stop => record.state.after(Transition::Pause).map(drop).map_err(EngineError::WrongState),
         Change::Hold(_) => record.state.after(Transition::Hold).map(drop).map_err(EngineError::WrongState),
         Change::Lift if record.state != State::Held => Err(EngineError::NotEditable(record.state)),
-        Change::Edit { .. } | Change::Split | Change::Lift => match record.state {
+        Change::Edit { .. } | Change::Split | Change::Lift | Change::ControlGroup(_) => match record.state {
             State::Draft | State::Active | State::Paused | State::Held => Ok(()),
             state => Err(EngineError::NotEditable(state)),
         },
@@ -288,8 +288,15 @@ async fn open(
     let tallied = store.tallied(&rollout).await?;
     let update = update_of(&after, &mut Slots::new())?;
     // Who raises a ceiling has judged the same sums.
-    if record.state.is_live() && hold_if_bad(store, record, &update, &tallied.sums, now).await?.is_some() {
-        return Err(StoreError::Conflict.into());
+    let verdict = match record.state.is_live() {
+        true => hold_if_bad(store, record, &update, &tallied.sums, now).await?,
+        false => Verdict::GoOn,
+    };
+    match verdict {
+        Verdict::GoOn => {}
+        Verdict::Held => return Err(StoreError::Conflict.into()),
+        // The sweep reads the control group and finishes the change.
+        Verdict::Open => return Ok(Changed { record: record.clone(), shards_left: wanted.shards }),
     }
     let allocation = Measure::of(&update).split(&held(&shards, &tallied.sums), now);
     after.allocation = Some(allocation.clone());
@@ -371,6 +378,17 @@ pub fn may_raise(record: &UpdateRecord) -> bool {
     record.state == State::Active && record.wanted.is_none() && !record.needs_recount
 }
 
+/// Verdict over a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    GoOn,
+    /// It is held.
+    Held,
+    /// The sweep must read the control group first. Until then, no ceiling is raised.
+    Open,
+}
+
 /// Holds a rollout whose outcomes are worse than its gate tolerates. The function that sees them first does it. A second
 /// call changes nothing. `update` has the test that is judged.
 ///
@@ -382,14 +400,16 @@ pub async fn hold_if_bad(
     update: &Update,
     sums: &Sums,
     now: Timestamp,
-) -> Done<Option<Judgement>> {
-    let judgement = update.rollout.health.judge(&sums.outcomes(update.test.number), None);
+) -> Done<Verdict> {
+    let Some(judgement) = control_group::judge(record, update, sums, now) else {
+        return Ok(Verdict::Open);
+    };
     let Some(held_for) = judgement.held_for().filter(|_| record.state.after(Transition::Hold).is_ok()) else {
-        return Ok(None);
+        return Ok(Verdict::GoOn);
     };
     let hold = Change::Hold(held_for);
     if record.wanted.as_ref().is_some_and(|wanted| wanted.change.force() > hold.force()) {
-        return Ok(None);
+        return Ok(Verdict::GoOn);
     }
     let actor = Actor { who: HEALTH_RULE.into(), reason: judgement.to_string(), now };
     let is_new = record.wanted.as_ref().is_none_or(|wanted| !is_same(&wanted.change, &hold));
@@ -400,7 +420,7 @@ pub async fn hold_if_bad(
     }
     // The wish is in force. A shard that is left is shut by the next batch or the sweep.
     stop(store, &wishing, now).await?;
-    Ok(Some(judgement))
+    Ok(Verdict::Held)
 }
 
 /// Lifts the hold of a rollout if most of the devices for which it began are back; returns true if it did. Devices that
@@ -419,10 +439,10 @@ pub async fn lift_if_back(
     let Some(held_for) = record.held_for.filter(|_| may_lift) else {
         return Ok(false);
     };
-    let judgement = update.rollout.health.judge(&sums.outcomes(update.test.number), None);
-    if !judgement.lifts(&held_for) {
+    let judgement = control_group::judge(record, update, sums, now);
+    let Some(judgement) = judgement.filter(|judgement| judgement.lifts(&held_for)) else {
         return Ok(false);
-    }
+    };
     let reason = format!("it was held for {} devices, and most are back; now: {judgement}", held_for.bad);
     let actor = Actor { who: HEALTH_RULE.into(), reason, now };
     let wishing = want(store, record, Change::Lift, &actor).await?;
@@ -467,14 +487,20 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
     let (reason, is_paused_by_stop) = match &wanted.change {
         Change::Transition(_) | Change::Hold(_) | Change::Lift => (wanted.reason.clone(), false),
         Change::Stop if record.state == State::Active => (wanted.reason.clone(), true),
-        Change::Stop | Change::Edit { .. } | Change::Split => (record.reason.clone(), record.is_paused_by_stop),
+        Change::Stop | Change::Edit { .. } | Change::Split | Change::ControlGroup(_) => {
+            (record.reason.clone(), record.is_paused_by_stop)
+        }
     };
     let opens = matches!(wanted.change, Change::Transition(Transition::Activate | Transition::Resume) | Change::Lift);
     let (held_for, lifts) = match &wanted.change {
         Change::Hold(held_for) => (Some(*held_for), record.lifts),
         Change::Lift => (None, record.lifts.saturating_add(1)),
         Change::Transition(_) => (None, record.lifts),
-        Change::Stop | Change::Edit { .. } | Change::Split => (record.held_for, record.lifts),
+        Change::Stop | Change::Edit { .. } | Change::Split | Change::ControlGroup(_) => (record.held_for, record.lifts),
+    };
+    let control_group = match &wanted.change {
+        Change::ControlGroup(group) => Some(*group),
+        _ => record.control_group,
     };
     let test = match (opens && wanted.change != Change::Lift, record.state) {
         (true, State::Draft) => Test { number: 0, began_at: Some(now) },
@@ -490,6 +516,7 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
         test,
         held_for,
         lifts,
+        control_group,
         generation: wanted.generation,
         wanted: None,
         changed_at: now,
@@ -505,7 +532,8 @@ fn gate(change: &Change) -> Gate {
         | Change::Lift
         | Change::Stop
         | Change::Edit { .. }
-        | Change::Split => Gate::Paused,
+        | Change::Split
+        | Change::ControlGroup(_) => Gate::Paused,
     }
 }
 
@@ -519,6 +547,8 @@ pub fn name(change: &Change) -> &'static str {
         Change::Split => "split limits",
         Change::Hold(_) => "hold",
         Change::Lift => "lift",
+        Change::ControlGroup(group) if group.is_over => "serve the control group",
+        Change::ControlGroup(_) => "hold out a control group",
     }
 }
 

@@ -18,7 +18,7 @@ use tidegate_store::stream::{Batch, CountedClaim, DeviceChange, ItemChange, Stre
 use tidegate_store::{CountStore, StoreError};
 
 use crate::compile::update_of;
-use crate::control;
+use crate::control::{self, Verdict};
 use crate::due;
 use crate::error::EngineError;
 use crate::metrics;
@@ -232,14 +232,15 @@ impl<S: CountStore> CountService<S> {
             };
             let tallied = self.store.tallied(rollout).await?;
             match self.judge(&record, &tallied.sums, now).await {
-                Ok(false) => {
+                Ok(Verdict::GoOn) => {
                     let raised = shards_to_raise(&record, records, moved, &tallied.sums);
                     return control::raise(&self.store, &record, &tallied.sums, raised).await;
                 }
-                Ok(true) => {
+                Ok(Verdict::Held) => {
                     counted.held = counted.held.saturating_add(1);
                     return Ok(());
                 }
+                Ok(Verdict::Open) => return Ok(()),
                 // Somebody else changed the update at the same time.
                 Err(EngineError::Store(StoreError::Conflict)) => {}
                 // The batch comes again.
@@ -256,14 +257,14 @@ impl<S: CountStore> CountService<S> {
         Err(StoreError::Conflict)
     }
 
-    /// Holds a rollout whose outcomes are bad, or finishes a stop that is under way; returns whether it is stopped.
-    async fn judge(&self, record: &UpdateRecord, sums: &Sums, now: Timestamp) -> Result<bool, EngineError> {
+    /// Holds a rollout whose outcomes are bad, or finishes a stop that is under way.
+    async fn judge(&self, record: &UpdateRecord, sums: &Sums, now: Timestamp) -> Result<Verdict, EngineError> {
         if record.wanted.as_ref().is_some_and(|wanted| wanted.change.halts()) {
             control::stop(&self.store, record, now).await?;
-            return Ok(true);
+            return Ok(Verdict::Held);
         }
         let update = update_of(record, &mut Slots::new())?;
-        Ok(control::hold_if_bad(&self.store, record, &update, sums, now).await?.is_some())
+        control::hold_if_bad(&self.store, record, &update, sums, now).await
     }
 
     /// Writes the devices that are watched from now on on the pages of the times at which they would be overdue.

@@ -83,15 +83,16 @@ pub fn seen_again(context: &DeviceContext, now: Timestamp) -> Option<Seen> {
     Some(seen(&context.record, version, now))
 }
 
-/// Returns true if the record is older than its grain: a day, or less while the device holds a place.
+/// Returns true if the record is older than its grain: a day, or less while the device holds a place or is in a control
+/// group.
 #[must_use]
 pub fn is_seen_long_ago(context: &DeviceContext, now: Timestamp) -> bool {
-    is_older_than_grain(&context.record, context.claims.holds_place(), now)
+    is_older_than_grain(&context.record, context.is_held_out || context.claims.holds_place(), now)
 }
 
 /// As [`is_seen_long_ago`], for a device whose record was read alone.
-pub(crate) fn is_older_than_grain(record: &DeviceRecord, holds_place: bool, now: Timestamp) -> bool {
-    has_passed(record.cadence(now).grain_s(holds_place), record.last_seen, now)
+pub(crate) fn is_older_than_grain(record: &DeviceRecord, is_watched: bool, now: Timestamp) -> bool {
+    has_passed(record.cadence(now).grain_s(is_watched), record.last_seen, now)
 }
 
 fn has_passed(length_s: i64, at: Option<Timestamp>, now: Timestamp) -> bool {

@@ -1,5 +1,6 @@
 //! Reasons why a use case was not carried out.
 
+use tidegate_core::acknowledged::Acknowledged;
 use tidegate_core::lifecycle::TransitionError;
 use tidegate_core::update::File;
 use tidegate_core::{DeviceId, ProductId, State, Version};
@@ -91,6 +92,16 @@ pub enum EngineError {
     /// A stronger change replaced this one before it was done. Nothing of it is in force.
     #[error("another change of {0} replaced this one; look at its state")]
     Replaced(Version),
+    /// More happened to a held update than the operator has seen.
+    #[error(
+        "{version} is held, and more happened than was acknowledged: {present}; look at it, and acknowledge these numbers"
+    )]
+    EvidenceMoved {
+        /// The version.
+        version: Version,
+        /// The present numbers.
+        present: Acknowledged,
+    },
     /// The whole product is stopped, so no update of it can be opened.
     #[error("the product {0} is stopped; resume it first")]
     ProductStopped(ProductId),

@@ -25,9 +25,11 @@ use tidegate_store::{StoreError, SweepStore};
 use tokio::time::Instant;
 
 use crate::compile::{self, update_of};
-use crate::control::{self, Actor, Changed};
+use crate::control::{self, Actor, Changed, Verdict};
+use crate::control_group;
 use crate::due;
 use crate::error::{Done, EngineError};
+use crate::fleet;
 use crate::metrics::TARGET as METRICS;
 
 /// The time of one sweep. The next one begins a minute after this one began.
@@ -91,16 +93,24 @@ impl<S: SweepStore> SweepService<S> {
             let first = products.iter().position(|product| *product == next).unwrap_or(0);
             products.rotate_left(first);
         }
+        let mut is_snapshot_due = false;
         for (number, product) in products.iter().enumerate() {
             if started.elapsed() > LONGEST_SWEEP {
                 swept.left = products.len().saturating_sub(number) as u64;
                 *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(product.clone());
                 break;
             }
-            if let Err(error) = self.sweep_product(product, started, now, &mut swept).await {
-                tracing::error!(%product, %error, "product_not_swept");
-                swept.failed += 1;
+            match self.sweep_product(product, started, now, &mut swept).await {
+                Ok(is_due) => is_snapshot_due |= is_due,
+                Err(error) => {
+                    tracing::error!(%product, %error, "product_not_swept");
+                    swept.failed += 1;
+                }
             }
+        }
+        if is_snapshot_due && let Err(error) = fleet::go_on(&self.store, started, LONGEST_SWEEP, now).await {
+            tracing::error!(%error, "fleet_snapshot_failed");
+            swept.failed += 1;
         }
         tracing::info!(
             lost = swept.lost,
@@ -128,20 +138,25 @@ impl<S: SweepStore> SweepService<S> {
         Ok(swept)
     }
 
+    /// Sweeps a product; returns whether a fleet snapshot is due for one of its updates.
     async fn sweep_product(
         &self,
         product: &ProductId,
         started: Instant,
         now: Timestamp,
         swept: &mut Swept,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let records = self.store.updates(product).await?;
         let head = self.store.head(product, Freshness::Strong).await?;
         let is_stopped = head.is_some_and(|head| head.is_stopped);
-        let (mut total, mut live_updates) = (Counts::default(), 0_u64);
+        let (mut total, mut live_updates, mut is_snapshot_due) = (Counts::default(), 0_u64, false);
         for record in &records {
             match self.sweep_update(record, is_stopped, started, now, swept).await {
-                Ok(counts) => total = total.plus(&counts),
+                Ok(counts) => {
+                    total = total.plus(&counts);
+                    // One that cannot be read is not counted either.
+                    is_snapshot_due |= fleet::is_due(record, now);
+                }
                 Err(error) => {
                     tracing::error!(%product, version = %record.version, %error, "sweep_failed");
                     swept.failed += 1;
@@ -166,7 +181,7 @@ impl<S: SweepStore> SweepService<S> {
             reverted = devices(Count::Reverted),
             lost = devices(Count::Lost)
         );
-        Ok(())
+        Ok(is_snapshot_due)
     }
 
     /// Sweeps one update; returns its counters if it is live.
@@ -178,6 +193,9 @@ impl<S: SweepStore> SweepService<S> {
         now: Timestamp,
         swept: &mut Swept,
     ) -> Done<Counts> {
+        // The change is judged by the gate that it brings.
+        let is_opening = record.wanted.as_ref().is_some_and(|wanted| !wanted.change.halts());
+        let record = &self.with_reading(record, is_opening && record.state.is_live(), now).await?;
         let changed = self.finish(record, is_stopped, now, swept).await?;
         let record = changed.as_ref().unwrap_or(record);
         let Some(allocation) = &record.allocation else {
@@ -196,7 +214,9 @@ impl<S: SweepStore> SweepService<S> {
             return Ok(Counts::default());
         }
         let counts = Counts::of(&shards, &tallied.sums);
-        if control::hold_if_bad(&self.store, record, &update, &tallied.sums, now).await?.is_some() {
+        let is_unjudged = control_group::judge(record, &update, &tallied.sums, now).is_none();
+        let record = &self.with_reading(record, is_unjudged, now).await?;
+        if control::hold_if_bad(&self.store, record, &update, &tallied.sums, now).await? == Verdict::Held {
             swept.held += 1;
             return Ok(counts);
         }
@@ -231,6 +251,16 @@ impl<S: SweepStore> SweepService<S> {
             }
         }
         Ok(counts)
+    }
+
+    /// The record, with a new reading of its control group if it takes one to judge the rollout, or to finish a change
+    /// that opens it.
+    async fn with_reading(&self, record: &UpdateRecord, is_needed: bool, now: Timestamp) -> Stored<UpdateRecord> {
+        let mut record = record.clone();
+        if is_needed && let Some(reading) = control_group::reading_for(&self.store, &record, now).await? {
+            record.reading = Some(reading);
+        }
+        Ok(record)
     }
 
     /// Finishes a change that is under way; returns the record after it. While the whole product is stopped, an update is

@@ -50,6 +50,7 @@ pub(crate) fn refusal(product: &ProductId, device: &DeviceId, error: EngineError
         | EngineError::NotEditable(_)
         | EngineError::ChangeUnderWay { .. }
         | EngineError::Replaced(_)
+        | EngineError::EvidenceMoved { .. }
         | EngineError::ProductStopped(_)
         | EngineError::UnknownUpdate { .. }
         | EngineError::UnknownDevice(_)

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tidegate_core::cadence::{Cadence, DAY_S};
 use tidegate_core::claim::Halted;
+use tidegate_core::control_group::ControlGroup;
 use tidegate_core::count::Sums;
-use tidegate_core::gate::HeldFor;
+use tidegate_core::gate::{Control, HeldFor};
 use tidegate_core::id::without_build;
 use tidegate_core::life::Bucket;
 use tidegate_core::lifecycle::Force;
@@ -156,6 +158,8 @@ pub enum Change {
     Hold(HeldFor),
     /// The end of a hold whose devices came back. The test goes on.
     Lift,
+    /// The beginning of a control group, or its end.
+    ControlGroup(ControlGroup),
 }
 
 impl Change {
@@ -166,7 +170,7 @@ impl Change {
             Self::Transition(transition) => transition.force(),
             Self::Stop => Transition::Pause.force(),
             Self::Hold(_) => Transition::Hold.force(),
-            Self::Edit { .. } | Self::Split | Self::Lift => Force::Edit,
+            Self::Edit { .. } | Self::Split | Self::Lift | Self::ControlGroup(_) => Force::Edit,
         }
     }
 
@@ -179,7 +183,7 @@ impl Change {
             Self::Stop if state == State::Active => State::Paused,
             Self::Hold(_) => State::Held,
             Self::Lift => State::Active,
-            Self::Stop | Self::Edit { .. } | Self::Split => state,
+            Self::Stop | Self::Edit { .. } | Self::Split | Self::ControlGroup(_) => state,
         }
     }
 
@@ -189,7 +193,7 @@ impl Change {
         match self {
             Self::Transition(transition) => transition.halts(),
             Self::Stop | Self::Hold(_) => true,
-            Self::Edit { .. } | Self::Split | Self::Lift => false,
+            Self::Edit { .. } | Self::Split | Self::Lift | Self::ControlGroup(_) => false,
         }
     }
 }
@@ -225,6 +229,12 @@ pub struct UpdateRecord {
     pub held_for: Option<HeldFor>,
     /// Number of holds that lifted themselves.
     pub lifts: u8,
+    /// Its control group, once it has one.
+    pub control_group: Option<ControlGroup>,
+    /// The last reading of the control group. A change of the record does not write it.
+    pub reading: Option<Reading>,
+    /// The devices that it is for, as the last fleet snapshot counted them. A change of the record does not write it.
+    pub audience: Option<Audience>,
     /// The change that is under way.
     pub wanted: Option<Wanted>,
     /// True if a change of a claim could not be counted. Nothing more is granted than now until a recount.
@@ -253,8 +263,35 @@ impl UpdateRecord {
             reason: self.reason.clone(),
             opened_at: self.opened_at,
             test: self.test,
+            held_out_from: self.control_group.and_then(|group| group.held_out_from()),
         }
     }
+}
+
+/// A reading of a control group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Its members, and how many of them are overdue.
+    pub control: Control,
+    /// The time of the reading.
+    pub at: Timestamp,
+}
+
+/// The devices that an update is for, as a fleet snapshot counted them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audience {
+    /// All of them.
+    pub size: u64,
+    /// Those that were offered the update.
+    pub reached: u64,
+    /// Those that were heard from in time, were not offered it yet, and are not in the control group.
+    pub left: u64,
+    /// The time of the first snapshot since which nearly all were offered it.
+    pub served_since: Option<Timestamp>,
+    /// The time of the first snapshot since which no more were offered it.
+    pub unchanged_since: Timestamp,
+    /// The time at which the snapshot began.
+    pub at: Timestamp,
 }
 
 /// Seconds between two requests of a device, as its product expects it.

@@ -13,8 +13,8 @@ use tidegate_core::shard::{Gate, Grant, Shard};
 use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, Version};
 
 use crate::record::{
-    AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, ListEntry, Position, RolloutKey, Seen, SeriesPoint,
-    Tallied, Tally, UpdateRecord,
+    Audience, AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, ListEntry, Position, Reading, RolloutKey,
+    Seen, SeriesPoint, Tallied, Tally, UpdateRecord,
 };
 
 /// Error of a store call.
@@ -493,6 +493,28 @@ pub trait SweepStore: ReadCatalog + WriteDevices + OpenRollouts {
 
     /// Stores the counters of a rollout. A later point of the same hour replaces an earlier one.
     fn record_series(&self, rollout: &RolloutKey, point: &SeriesPoint) -> impl Future<Output = Stored<()>> + Send;
+
+    /// A page of all devices of all products with their attributes, and where the next page starts. It may miss the
+    /// writes of the last second.
+    fn scan_fleet(&self, after: Option<&str>) -> impl Future<Output = Stored<ScannedDevices>> + Send;
+
+    /// The state of the fleet snapshot; `None` if there was none yet.
+    fn fleet_snapshot(&self) -> impl Future<Output = Stored<Option<Vec<u8>>>> + Send;
+
+    /// Replaces the state of the fleet snapshot.
+    fn put_fleet_snapshot(&self, bytes: Vec<u8>) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Writes the size of an audience into the record of its update.
+    fn put_audience(&self, rollout: &RolloutKey, audience: &Audience) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Writes the members of a control group. It is not in force before its update says so.
+    fn put_members(&self, rollout: &RolloutKey, members: &[DeviceId]) -> impl Future<Output = Stored<()>> + Send;
+
+    /// The members of a control group.
+    fn members(&self, rollout: &RolloutKey) -> impl Future<Output = Stored<Vec<DeviceId>>> + Send;
+
+    /// Writes a reading of a control group into the record of its update.
+    fn put_reading(&self, rollout: &RolloutKey, reading: &Reading) -> impl Future<Output = Stored<()>> + Send;
 }
 
 /// A page of a scan: devices with their claims, and where the next page starts.

@@ -265,6 +265,9 @@ pub struct HealthField {
     /// The number of devices below which nothing is held.
     #[cfg_attr(feature = "schema", schema(minimum = 1))]
     pub min_failures: u64,
+    /// True if a part of an audience of 1,000 devices or more is offered the update last. Its silence shows how much
+    /// silence is not the update's fault.
+    pub control_group: bool,
 }
 
 impl Default for RolloutField {
@@ -297,9 +300,14 @@ impl Default for LimitsField {
 
 impl Default for HealthField {
     fn default() -> Self {
-        let Gate { tolerated_failed_percent, tolerated_lost_percent, tolerated_not_taken_percent, min_failures } =
-            Gate::default();
-        Self { tolerated_failed_percent, tolerated_lost_percent, tolerated_not_taken_percent, min_failures }
+        let gate = Gate::default();
+        Self {
+            tolerated_failed_percent: gate.tolerated_failed_percent,
+            tolerated_lost_percent: gate.tolerated_lost_percent,
+            tolerated_not_taken_percent: gate.tolerated_not_taken_percent,
+            min_failures: gate.min_failures,
+            control_group: gate.control_group,
+        }
     }
 }
 
@@ -399,6 +407,7 @@ impl Definition {
             reason: publication.reason.clone(),
             opened_at: publication.opened_at,
             test: publication.test,
+            held_out_from: publication.held_out_from.filter(|_| self.rollout.health.control_group),
             shards: publication.shards,
             compatible_from: self.requirements()?,
             policy,
@@ -528,6 +537,7 @@ impl RolloutField {
             tolerated_lost_percent: self.health.tolerated_lost_percent,
             tolerated_not_taken_percent: self.health.tolerated_not_taken_percent,
             min_failures: self.health.min_failures,
+            control_group: self.health.control_group,
         };
         health.validate().map_err(rollout_error)?;
         let rollout = Rollout {

@@ -65,6 +65,7 @@ error_codes! {
     WrongState "wrong_state" 409 "the transition is not allowed from the update's state",
     Conflict "conflict" 409 "another operator changed the update at the same time",
     ChangeUnderWay "change_under_way" 409 "another change of the update is under way and at least as strong",
+    EvidenceMoved "evidence_moved" 409 "more happened to the devices of a held update than was acknowledged",
     ProductStopped "product_stopped" 409 "the whole product is stopped; resume it first",
     ContentImmutable "content_immutable" 409 "only the rollout of an update may change",
     ImageMissing "image_missing" 409 "the bytes of a file have not been uploaded",

@@ -419,6 +419,7 @@ fn schemas() -> Value {
         operator::Created,
         operator::UpdateChange,
         operator::Reason,
+        operator::Resume,
         operator::Metrics,
         operator::Product,
         operator::ProductChange,

@@ -71,11 +71,17 @@ fn limits_in_words(limits: &LimitsField) -> String {
 }
 
 fn health_in_words(health: &HealthField) -> String {
-    let HealthField { tolerated_failed_percent, tolerated_lost_percent, tolerated_not_taken_percent, min_failures } =
-        health;
+    let HealthField {
+        tolerated_failed_percent,
+        tolerated_lost_percent,
+        tolerated_not_taken_percent,
+        min_failures,
+        control_group,
+    } = health;
+    let without = if *control_group { "" } else { "; without a control group" };
     format!(
         "when more than {tolerated_failed_percent} % fail, {tolerated_lost_percent} % are overdue or \
-         {tolerated_not_taken_percent} % do not apply it, and at least {min_failures} devices"
+         {tolerated_not_taken_percent} % do not apply it, and at least {min_failures} devices{without}"
     )
 }
 

@@ -15,7 +15,9 @@ use crate::time;
 use crate::update;
 use tidegate_core::State;
 use tidegate_wire::definition::Definition;
-use tidegate_wire::operator::{AuditLog, Counters, Metrics, UpdateList, UpdateView};
+use tidegate_wire::operator::{
+    AcknowledgeField, AudienceView, AuditLog, ControlGroupView, Counters, Metrics, ReadingView, UpdateList, UpdateView,
+};
 use tidegate_wire::route::PublishRoute;
 
 /// Commands about updates.
@@ -32,8 +34,8 @@ pub enum UpdatesCommand {
     Activate(TransitionArgs),
     /// Stop the offers for now
     Pause(TransitionArgs),
-    /// Offer it again after a pause
-    Resume(TransitionArgs),
+    /// Offer it again after a pause or a hold
+    Resume(ResumeArgs),
     /// Stop the offers for good, because the update is bad
     Abort(TransitionArgs),
     /// Take the update back, because it is not needed any more
@@ -59,6 +61,36 @@ pub struct TransitionArgs {
     pub reason: String,
 }
 
+/// Options of `tidegate updates resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The update and the reason.
+    #[command(flatten)]
+    pub transition: TransitionArgs,
+    /// After a hold: the numbers of devices that you have seen, such as failed=4,lost=1
+    #[arg(long, value_name = "COUNTS", value_parser = parse_counts, default_value = "")]
+    pub acknowledge: AcknowledgeField,
+}
+
+/// Reads numbers of devices, such as `failed=4,lost=1`. One that is not named is 0.
+fn parse_counts(text: &str) -> Result<AcknowledgeField, String> {
+    let mut counts = AcknowledgeField::default();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (name, number) = part.split_once('=').unwrap_or((part, ""));
+        let count = match name.trim() {
+            "failed" => &mut counts.failed,
+            "reverted" => &mut counts.reverted,
+            "lost" => &mut counts.lost,
+            "not_taken" => &mut counts.not_taken,
+            "transfer_failed" => &mut counts.transfer_failed,
+            _ => return Err(format!("`{name}` is none of failed, reverted, lost, not_taken, transfer_failed")),
+        };
+        *count =
+            number.trim().parse().map_err(|_| format!("`{part}` must be a name and a number, such as failed=4"))?;
+    }
+    Ok(counts)
+}
+
 /// Options of `tidegate updates edit`.
 #[derive(Debug, Args)]
 pub struct EditArgs {
@@ -79,7 +111,7 @@ pub fn run(command: UpdatesCommand, common: &Common, output: &Output) -> Command
         UpdatesCommand::Show { version } => show(&version, common, output),
         UpdatesCommand::Activate(args) => transition(PublishRoute::ActivateUpdate, &args, common, output),
         UpdatesCommand::Pause(args) => transition(PublishRoute::PauseUpdate, &args, common, output),
-        UpdatesCommand::Resume(args) => transition(PublishRoute::ResumeUpdate, &args, common, output),
+        UpdatesCommand::Resume(args) => resume(&args, common, output),
         UpdatesCommand::Abort(args) => transition(PublishRoute::AbortUpdate, &args, common, output),
         UpdatesCommand::Withdraw(args) => transition(PublishRoute::WithdrawUpdate, &args, common, output),
         UpdatesCommand::Complete(args) => transition(PublishRoute::CompleteUpdate, &args, common, output),
@@ -133,10 +165,30 @@ fn show_facts(update: &UpdateView, output: &Output) -> CommandResult {
         Some(definition) => facts.extend(definition_facts(definition)),
         None => facts.push(("definition", "the service cannot read what is stored".into())),
     }
+    facts.extend(update.audience.as_ref().map(|audience| ("audience", audience_in_words(audience))));
+    facts.extend(update.control_group.as_ref().map(|group| ("held out", held_out_in_words(group))));
     for (label, fact) in facts.iter().filter(|(_, fact)| !fact.is_empty()) {
         output.line(format!("  {label:<13}{fact}"))?;
     }
     Ok(())
+}
+
+fn audience_in_words(audience: &AudienceView) -> String {
+    let AudienceView { size, reached, left, as_of } = audience;
+    format!("{size} devices: {reached} were offered it, {left} are left ({})", time::show_at(*as_of))
+}
+
+fn held_out_in_words(group: &ControlGroupView) -> String {
+    let held_out = match group.is_served {
+        true => "none any more: all others were offered it".to_string(),
+        false => format!("a control group, places {} to 9999 of the queue", group.from_place),
+    };
+    match &group.reading {
+        None => held_out,
+        Some(ReadingView { members, overdue, at }) => {
+            format!("{held_out}; {overdue} of {members} were overdue ({})", time::show_at(*at))
+        }
+    }
 }
 
 fn definition_facts(definition: &Definition) -> Vec<(&'static str, String)> {
@@ -188,9 +240,19 @@ fn show_metrics(metrics: &Metrics, output: &Output) -> CommandResult {
 }
 
 fn transition(route: PublishRoute, args: &TransitionArgs, common: &Common, output: &Output) -> CommandResult {
+    steer(route, args, &json!({"reason": args.reason}), common, output)
+}
+
+fn resume(args: &ResumeArgs, common: &Common, output: &Output) -> CommandResult {
+    let ResumeArgs { transition, acknowledge } = args;
+    let body = json!({"reason": transition.reason, "acknowledge": acknowledge});
+    steer(PublishRoute::ResumeUpdate, transition, &body, common, output)
+}
+
+fn steer(route: PublishRoute, args: &TransitionArgs, body: &Value, common: &Common, output: &Output) -> CommandResult {
     let client = common.operator()?;
     let path = ApiPath::update(route, common.product()?, &args.version);
-    let changed = client.post(&path, &json!({"reason": args.reason}))?;
+    let changed = client.post(&path, body)?;
     let update = done(&client, &args.version, changed, common, output)?;
     let opens = matches!(route, PublishRoute::ActivateUpdate | PublishRoute::ResumeUpdate);
     if opens != (update.state == State::Active) {
@@ -333,6 +395,11 @@ mod tests {
     #[test]
     fn every_answer_of_the_service_can_be_shown() {
         let mut update = answer();
+        update["audience"] = json!({"size": 1200, "reached": 3, "left": 997, "as_of": "2026-01-02T03:04:05Z"});
+        let reading = json!({"members": 200, "overdue": 4, "at": "2026-01-02T03:04:05Z"});
+        update["control_group"] = json!({
+            "from_place": 8123, "since": "2026-01-02T03:04:05Z", "is_served": false, "reading": reading,
+        });
         update["metrics"] = json!({
             "state": "active", "offered": 3, "in_flight": 1, "installed": 0, "proved": 1, "soaked": 0, "failed": 1,
             "reverted": 0, "lost": 0, "not_taken": 0, "declined": 0, "transfer_failed": 0, "left": 0,
@@ -355,6 +422,16 @@ mod tests {
         assert_eq!(list(&common, &output), Ok(()));
         assert_eq!(show("2.0.0", &common, &output), Ok(()));
         assert_eq!(audit(Some("2.0.0"), &common, &output), Ok(()));
+    }
+
+    #[test]
+    fn counts_are_names_and_numbers() {
+        let counts = AcknowledgeField { failed: 4, lost: 1, ..AcknowledgeField::default() };
+        assert_eq!(parse_counts("failed=4, lost=1"), Ok(counts));
+        assert_eq!(parse_counts(""), Ok(AcknowledgeField::default()));
+        assert_eq!(parse_counts("failed"), Err("`failed` must be a name and a number, such as failed=4".into()));
+        let unknown = "`proved` is none of failed, reverted, lost, not_taken, transfer_failed";
+        assert_eq!(parse_counts("proved=1"), Err(unknown.into()));
     }
 
     #[test]

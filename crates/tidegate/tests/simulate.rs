@@ -83,7 +83,7 @@ fn a_rollout_is_played_as_a_table_and_a_picture() {
     assert_eq!(heading, "from (UTC) check-ins offered in flight proved failed overdue downloaded");
     assert!(lines.next().is_some_and(|row| row.starts_with("Mon 2 Mar 06:00 ")), "{ran:?}");
     assert!(ran.stdout.contains("\nlamp 2.0.0: 25,000 devices, 20,000 of them concerned, played for 2 h"), "{ran:?}");
-    assert!(ran.stdout.contains("\nThe health gate held it on Mon 2 Mar 06:18,"), "{ran:?}");
+    assert!(ran.stdout.contains("\nThe health gate held it on Mon 2 Mar 06:19,"), "{ran:?}");
     let drawn = std::fs::read_to_string(&svg).expect("the picture");
     assert_eq!(elements(&drawn).into_iter().collect::<Vec<_>>(), ["polygon", "polyline", "rect", "svg", "text"]);
 

@@ -168,6 +168,7 @@ impl Draft {
             reason: String::new(),
             opened_at: None,
             test: Test::default(),
+            held_out_from: None,
             generation: 1,
             shards: 1,
             compatible_from: self.compatible_from.iter().map(|text| text.parse().unwrap()).collect(),

@@ -1,5 +1,6 @@
 //! One change of an update, from the wish to the acknowledgement.
 
+use tidegate_core::acknowledged::Acknowledged;
 use tidegate_core::lifecycle::Force;
 use tidegate_core::{ProductId, State, Transition, Version};
 use tidegate_store::record::{Change, UpdateRecord};
@@ -17,8 +18,8 @@ pub(super) const MOST_TRIES: usize = 4;
 /// A change that an operator asks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Asked<'a> {
-    /// Another state.
-    Transition(Transition),
+    /// Another state. What an operator has seen matters only to a resume.
+    Transition(Transition, Acknowledged),
     /// Another rollout.
     Edit(Edit<'a>),
 }
@@ -37,17 +38,18 @@ impl<S: PublishStore> Operations<S> {
             let record = self.update(product, version).await?;
             let (record, change) = match asked {
                 Asked::Edit(edit) => edit.of(record)?,
-                Asked::Transition(transition) if is_done(&record, transition) => {
+                Asked::Transition(transition, _) if is_done(&record, transition) => {
                     // Somebody else may have stopped it a moment ago.
                     sleep(self.acknowledged_after).await;
                     return Ok(Changed { record, shards_left: 0 });
                 }
                 // Another function has finished the opening that this call wanted.
-                Asked::Transition(transition) if is_wanted && is_in(&record, transition) => {
+                Asked::Transition(transition, _) if is_wanted && is_in(&record, transition) => {
                     return Ok(Changed { record, shards_left: 0 });
                 }
-                Asked::Transition(transition) => {
-                    (self.ready_for(record, transition).await?, Change::Transition(transition))
+                Asked::Transition(transition, acknowledged) => {
+                    let record = self.ready_for(record, transition, &acknowledged).await?;
+                    (record, Change::Transition(transition))
                 }
             };
             let started = Instant::now();

@@ -10,6 +10,7 @@ use tidegate_store::PublishStore;
 use tidegate_store::record::{SeriesPoint, UpdateRecord};
 
 use super::{Operations, compiled};
+use crate::control_group;
 use crate::error::Done;
 
 /// The progress of a rollout.
@@ -43,9 +44,9 @@ impl<S: PublishStore> Operations<S> {
         };
         let counts = Counts::of(&shards, &tallied.sums);
         let deferred = self.store.deferrals(&rollout).await?;
-        let gate = compiled(record, &mut Slots::new())?.rollout.health;
-        let judgement = gate.judge(&tallied.sums.outcomes(record.test.number), None);
-        let (state, as_of, min_failures) = (record.state, tallied.as_of, gate.min_failures);
+        let update = compiled(record, &mut Slots::new())?;
+        let judgement = control_group::shown(record, &update, &tallied.sums);
+        let (state, as_of, min_failures) = (record.state, tallied.as_of, update.rollout.health.min_failures);
         Ok(Progress { state, counts, as_of, deferred, judgement, min_failures })
     }
 

@@ -83,7 +83,7 @@ impl<S: PublishStore> Operations<S> {
         }
         let mut result = Resumed { resumed: Vec::new(), left: Vec::new() };
         for record in self.store.updates(product).await? {
-            match self.resume(&record, actor).await {
+            match self.resume_stopped_one(&record, actor).await {
                 Ok(None) => {}
                 Ok(Some(record)) if record.state == State::Active => result.resumed.push(record.version),
                 Ok(Some(record)) if record.is_paused_by_stop => result.left.push(record.version),
@@ -100,7 +100,7 @@ impl<S: PublishStore> Operations<S> {
     }
 
     /// Resumes one rollout, and returns its record; `None` if the stop had not paused it.
-    async fn resume(&self, record: &UpdateRecord, actor: &Actor) -> Done<Option<UpdateRecord>> {
+    async fn resume_stopped_one(&self, record: &UpdateRecord, actor: &Actor) -> Done<Option<UpdateRecord>> {
         let mut record = record.clone();
         for _ in 0..MOST_TRIES {
             match control::resume_after_stop(&self.store, &record, actor).await {

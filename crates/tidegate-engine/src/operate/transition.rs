@@ -1,11 +1,12 @@
 //! Moves an update to another state: activate, pause, resume, complete, abort, withdraw.
 
+use tidegate_core::acknowledged::Acknowledged;
 use tidegate_core::policy::Slots;
 use tidegate_core::update::StoredObject;
 use tidegate_core::{ProductId, State, Transition, Update, Version};
 use tidegate_store::PublishStore;
 use tidegate_store::images::Verified;
-use tidegate_store::record::UpdateRecord;
+use tidegate_store::record::{Change, UpdateRecord};
 
 use super::change::Asked;
 use super::{Operations, compiled};
@@ -30,11 +31,40 @@ impl<S: PublishStore> Operations<S> {
         if transition.leads_to() == State::Active {
             self.must_not_be_stopped(product).await?;
         }
-        self.change(product, version, actor, Asked::Transition(transition)).await
+        self.change(product, version, actor, Asked::Transition(transition, Acknowledged::default())).await
     }
 
-    /// The record of an update that may make a transition. Before it is activated, its files are verified.
-    pub(super) async fn ready_for(&self, mut record: UpdateRecord, transition: Transition) -> Done<UpdateRecord> {
+    /// Resumes an update. A held one only if the operator has seen what happened to its devices: a test of the devices
+    /// that are granted it from then on begins.
+    ///
+    /// # Errors
+    /// As [`transition`](Self::transition), and `EvidenceMoved` when more happened than is acknowledged.
+    pub async fn resume(
+        &self,
+        product: &ProductId,
+        version: &Version,
+        acknowledged: Acknowledged,
+        actor: &Actor,
+    ) -> Done<Changed> {
+        self.must_not_be_stopped(product).await?;
+        self.change(product, version, actor, Asked::Transition(Transition::Resume, acknowledged)).await
+    }
+
+    /// The record of an update that may make a transition. Before it is activated, its files are verified; before it is
+    /// resumed after a hold, what happened must be acknowledged.
+    pub(super) async fn ready_for(
+        &self,
+        mut record: UpdateRecord,
+        transition: Transition,
+        acknowledged: &Acknowledged,
+    ) -> Done<UpdateRecord> {
+        let is_wanted = record.wanted.as_ref().is_some_and(|wanted| wanted.change == Change::Transition(transition));
+        if transition == Transition::Resume && record.state == State::Held && !is_wanted {
+            let present = Acknowledged::present(&self.store.tallied(&record.rollout()).await?.sums);
+            if !acknowledged.covers(&present) {
+                return Err(EngineError::EvidenceMoved { version: record.version, present });
+            }
+        }
         if transition == Transition::Activate {
             record.state.after(transition).map_err(EngineError::WrongState)?;
             let update = compiled(&record, &mut Slots::new())?;

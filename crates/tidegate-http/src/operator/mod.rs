@@ -120,7 +120,7 @@ impl<S: PublishStore> PublishService<S> {
             PublishRoute::EditUpdate => self.edit(call, &version()?).await,
             PublishRoute::ActivateUpdate => self.transition(call, &version()?, Transition::Activate).await,
             PublishRoute::PauseUpdate => self.transition(call, &version()?, Transition::Pause).await,
-            PublishRoute::ResumeUpdate => self.transition(call, &version()?, Transition::Resume).await,
+            PublishRoute::ResumeUpdate => self.resume(call, &version()?).await,
             PublishRoute::CompleteUpdate => self.transition(call, &version()?, Transition::Complete).await,
             PublishRoute::AbortUpdate => self.transition(call, &version()?, Transition::Abort).await,
             PublishRoute::WithdrawUpdate => self.transition(call, &version()?, Transition::Withdraw).await,
@@ -207,6 +207,7 @@ fn refused(error: EngineError) -> ApiError {
         EngineError::RegistrationClosed => ErrorCode::RegistrationClosed,
         EngineError::WrongState(_) | EngineError::NotEditable(_) => ErrorCode::WrongState,
         EngineError::ChangeUnderWay { .. } | EngineError::Replaced(_) => ErrorCode::ChangeUnderWay,
+        EngineError::EvidenceMoved { .. } => ErrorCode::EvidenceMoved,
         EngineError::ProductStopped(_) => ErrorCode::ProductStopped,
         EngineError::Store(StoreError::Conflict) => {
             let message = "another operator changed this at the same time; look at it and try again";

@@ -1,12 +1,14 @@
 //! An update in its present state.
 
 use tidegate_core::Version;
+use tidegate_core::control_group::ControlGroup;
+use tidegate_core::gate::Control;
 use tidegate_engine::control::{self, Changed};
 use tidegate_store::PublishStore;
-use tidegate_store::record::UpdateRecord;
+use tidegate_store::record::{Audience, Reading, UpdateRecord};
 use tidegate_wire::answer::rounded_down;
 use tidegate_wire::definition::Definition;
-use tidegate_wire::operator::{DefinitionView, UpdateList, UpdateView};
+use tidegate_wire::operator::{AudienceView, ControlGroupView, DefinitionView, ReadingView, UpdateList, UpdateView};
 
 use super::metrics::metrics;
 use super::{Answer, Call, PublishService, ok, refused, respond_to_change};
@@ -55,6 +57,27 @@ pub(crate) fn view(record: UpdateRecord) -> UpdateView {
         created_at: rounded_down(record.created_at),
         changed_at: rounded_down(record.changed_at),
         definition,
+        audience: record.audience.as_ref().map(audience),
+        control_group: record.control_group.as_ref().map(|group| control_group(group, record.reading.as_ref())),
         metrics: None,
+    }
+}
+
+fn audience(audience: &Audience) -> AudienceView {
+    let Audience { size, reached, left, served_since: _, unchanged_since: _, at } = *audience;
+    AudienceView { size, reached, left, as_of: rounded_down(at) }
+}
+
+fn control_group(group: &ControlGroup, reading: Option<&Reading>) -> ControlGroupView {
+    let reading = reading.map(|Reading { control: Control { overdue, members }, at }| ReadingView {
+        members: *members,
+        overdue: *overdue,
+        at: rounded_down(*at),
+    });
+    ControlGroupView {
+        from_place: group.from.place(),
+        since: rounded_down(group.since),
+        is_served: group.is_over,
+        reading,
     }
 }

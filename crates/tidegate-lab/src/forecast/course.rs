@@ -218,6 +218,14 @@ impl Recorder {
         }
     }
 
+    pub(crate) fn eligible(&self) -> u32 {
+        self.eligible
+    }
+
+    pub(crate) fn first_offers(&self) -> u32 {
+        self.first_offers
+    }
+
     pub(crate) fn moved(&mut self, second: u32) {
         self.moved_s = second;
     }
@@ -435,6 +443,7 @@ impl Forecast {
             ObjectionCode::RateLimited => {
                 format!("{} offers per {}", number(self.plan.offers_per_period), text::span(limits.period_s.into()))
             }
+            ObjectionCode::NotInPhase if self.plan.rollout.phases.is_empty() => "the control group".to_owned(),
             ObjectionCode::TooManyInFlight => format!("{} {}", code.setting(), number(limits.max_in_flight)),
             other => other.setting().to_owned(),
         }

@@ -8,7 +8,7 @@ use tidegate_core::objection::NoRoom;
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::shard::Grant;
 use tidegate_core::update::Test;
-use tidegate_core::{Catalog, Claims, Device, ObjectionCode, State, Update, decide};
+use tidegate_core::{Catalog, Claims, Cohort, Device, ObjectionCode, State, Update, decide};
 use tidegate_wire::device_json::attributes_of;
 
 use crate::fleet::Fleet;
@@ -128,8 +128,18 @@ impl Decider {
 
     /// The update is held.
     pub(crate) fn hold(&mut self) {
-        let held = Update { state: State::Held, ..(*self.update).clone() };
-        self.catalog = Catalog::new(held.product.clone(), self.slots.clone(), [held]);
+        self.change(Update { state: State::Held, ..(*self.update).clone() });
+    }
+
+    /// The devices from this place on are held out; none, if there is no place.
+    pub(crate) fn hold_out(&mut self, from: Option<Cohort>) {
+        let update = Update { held_out_from: from, ..(*self.update).clone() };
+        self.update = Arc::new(update.clone());
+        self.change(update);
+    }
+
+    fn change(&mut self, update: Update) {
+        self.catalog = Catalog::new(update.product.clone(), self.slots.clone(), [update]);
         self.turn();
     }
 

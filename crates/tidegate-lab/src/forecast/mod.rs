@@ -5,6 +5,7 @@
 //! gives the same forecast.
 
 mod chart;
+mod control_group;
 mod course;
 mod decider;
 mod fleet_file;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tidegate_core::cadence::{Cadence, DAY_S};
 use tidegate_core::claim::Grant as Granting;
 use tidegate_core::count::Count;
+use tidegate_core::gate::Control;
 use tidegate_core::life::table::Event;
 use tidegate_core::life::{Rules, State as Life};
 use tidegate_core::shard::Grant;
@@ -15,6 +16,7 @@ use tidegate_store::record::POLL_S;
 
 use crate::dice::{Dice, Throw};
 use crate::fleet::{Fate, Fleet};
+use crate::forecast::control_group::HeldOut;
 use crate::forecast::course::{Forecast, Recorder};
 use crate::forecast::decider::{Answer, Decider, Memory};
 use crate::forecast::fleet_file::FleetFile;
@@ -102,6 +104,7 @@ struct Play<'a, W> {
     lost: Vec<u32>,
     cadence: Cadence,
     turns: std::iter::Peekable<std::vec::IntoIter<i64>>,
+    held_out: Option<HeldOut>,
 }
 
 impl<'a, W: Watch> Play<'a, W> {
@@ -110,8 +113,12 @@ impl<'a, W: Watch> Play<'a, W> {
         let update = decider.update();
         let start_s = file.starts_at.as_second();
         let mut rows = rows(&update, &file.fleet);
-        let eligible = (0_u32..).zip(&mut rows).filter_map(|(number, row)| decider.is_for(number, row).then_some(()));
-        let eligible = u32::try_from(eligible.count()).unwrap_or(u32::MAX);
+        let eligible =
+            (0_u32..).zip(&mut rows).filter_map(|(number, row)| decider.is_for(number, row).then_some(number));
+        let eligible = eligible.collect::<Vec<_>>();
+        let held_out = HeldOut::choose(&file.fleet, &rows, &eligible, &update, start_s);
+        decider.hold_out(held_out.as_ref().map(|held_out| held_out.group.from));
+        let eligible = u32::try_from(eligible.len()).unwrap_or(u32::MAX);
         let turns = turning_points(&update.rollout, start_s, start_s + i64::from(file.play_s));
         let download_s = image_bytes(&update, file).div_ceil(file.bandwidth_bytes_per_s.unwrap_or(u64::MAX));
         let mut play = Self {
@@ -131,6 +138,7 @@ impl<'a, W: Watch> Play<'a, W> {
             decider,
             rows,
             update,
+            held_out,
         };
         for number in 0..file.fleet.devices() {
             let second = play.dice.up_to(file.period_s - 1, Throw::FirstCheckIn, number, 0);
@@ -156,6 +164,7 @@ impl<'a, W: Watch> Play<'a, W> {
         {
             self.happen(second, happening, number);
         }
+        self.serve_held_out(second);
         let is_swept = (self.start_s + i64::from(second)).rem_euclid(i64::from(SWEEP_S)) == 0;
         if is_swept && !self.lost.is_empty() {
             self.give_on(second);
@@ -198,14 +207,16 @@ impl<'a, W: Watch> Play<'a, W> {
     fn hear(&mut self, second: u32, number: u32) {
         let row = &mut self.rows[number as usize];
         let event = if row.is_updated { Event::Expected } else { Event::Old };
-        let Some(before) = row.claim.clone() else {
-            return;
-        };
-        let grain_s = self.cadence.grain_s(before.life.holds_place);
+        let is_held_out = row.claim.is_none() && self.held_out.as_ref().is_some_and(|group| group.holds(row.cohort));
+        let holds_place = row.claim.as_ref().is_some_and(|claim| claim.life.holds_place);
+        let grain_s = self.cadence.grain_s(is_held_out || holds_place);
         let is_written = i64::from(second.saturating_sub(row.seen_s)) >= grain_s;
         if is_written {
             row.seen_s = second;
         }
+        let Some(before) = row.claim.clone() else {
+            return;
+        };
         let after = before.after(event, &self.rules(), self.moment(second));
         if let Some(after) = after.filter(|after| is_written || !before.life.differs_by_marks(&after.life)) {
             self.rows[number as usize].seen_s = second;
@@ -338,11 +349,31 @@ impl<'a, W: Watch> Play<'a, W> {
 
     fn hold_if_bad(&mut self, second: u32) {
         if !self.recorder.is_held()
-            && let Some(why) = reason_to_hold(&self.update.rollout.health, &self.shards.sums)
+            && let Some(why) = reason_to_hold(&self.update.rollout.health, &self.shards.sums, || self.control(second))
         {
             self.shards.stop();
             self.decider.hold();
             self.recorder.held(second, why);
+        }
+    }
+
+    /// The silence of the control group, if it counts.
+    fn control(&self, second: u32) -> Option<Control> {
+        self.held_out.as_ref()?.control(&self.rows, &self.cadence, self.start_s, second)
+    }
+
+    /// Serves the control group when the others were served, and had the time to become silent.
+    fn serve_held_out(&mut self, second: u32) {
+        let Some(held_out) = self.held_out.as_mut().filter(|_| !self.recorder.is_held()) else {
+            return;
+        };
+        let (offers, ends_at) = ([self.recorder.eligible(), self.recorder.first_offers()], self.update.rollout.ends_at);
+        let (rows, cadence, start_s) = (&self.rows, &self.cadence, self.start_s);
+        let read = |held_out: &HeldOut| held_out.read(rows, cadence, start_s, second);
+        if held_out.is_served(second, offers, start_s, ends_at, read) {
+            let last = read(held_out);
+            held_out.serve(last);
+            self.decider.hold_out(None);
         }
     }
 

@@ -28,6 +28,13 @@ fn update(text: &[u8]) -> Update {
     read_update(text, &ProductId::new("lamp").unwrap()).unwrap()
 }
 
+/// An update that is offered to everybody in turn.
+fn update_without_control_group(text: &[u8]) -> Update {
+    let mut update = update(text);
+    update.rollout.health.control_group = false;
+    update
+}
+
 /// A fleet file with another number of devices.
 fn fleet(text: &str, devices: u32) -> FleetFile {
     let mut file = serde_json::from_str::<serde_json::Value>(text).unwrap();
@@ -104,7 +111,7 @@ fn binomial_up_to(most: u64, trials: u32, chance: f64) -> f64 {
 
 #[test]
 fn at_each_boundary_the_share_offered_is_the_announced_one_and_never_above_it() {
-    let mut update = update(PHASED);
+    let mut update = update_without_control_group(PHASED);
     update.rollout.limits.max_per_period = None;
     update.rollout.limits.max_in_flight = None;
     let fleet = fleet(HEALTHY, 25_000);
@@ -129,7 +136,7 @@ fn at_each_boundary_the_share_offered_is_the_announced_one_and_never_above_it() 
 /// on the wall, and is six hours long all the same.
 #[test]
 fn windows_and_groups_are_what_the_rules_say_asked_afresh() {
-    let update = update(NIGHT);
+    let update = update_without_control_group(NIGHT);
     let mut slots = Slots::new();
     let mut asked = update.clone();
     asked.policy = Policy::parse(update.policy.text(), &mut slots).unwrap();
@@ -207,7 +214,7 @@ fn labels(svg: &str) -> Vec<(f64, f64, String)> {
 /// Reads the plotted curve off its own axes, as a person with a ruler would.
 #[test]
 fn the_plotted_curve_keeps_to_the_announced_timetable() {
-    let (update, fleet) = (update(PHASED), fleet(HEALTHY, 25_000));
+    let (update, fleet) = (update_without_control_group(PHASED), fleet(HEALTHY, 25_000));
     let svg = play(&update, &fleet, 1, |_| {}).svg();
     let labels = labels(&svg);
     let label = |shown: &str| labels.iter().find(|(.., text)| text == shown).unwrap();
@@ -262,6 +269,28 @@ fn an_update_that_always_fails_is_held_at_once() {
     let forecast = play(&update(AT_ONCE), &fleet, 1, |_| {});
     let held_after = forecast.held_at().unwrap().as_second() - fleet.starts_at.as_second();
     assert!(held_after < 3600, "{forecast}");
+}
+
+#[test]
+fn the_control_group_is_served_when_all_others_had_the_time_to_become_silent() {
+    let (update, mut fleet) = (update(AT_ONCE), fleet(BAD, 2500));
+    fleet.fleet.outcomes = Outcomes::ALL_SUCCEED;
+    fleet.play_s = 7 * 24 * 3600;
+    let mut answers = Answers::default();
+    let forecast = play_watched(&update, &fleet, 1, Memory::Kept, &mut answers);
+    let offers = answers.0.iter().filter(|(_, _, answer)| *answer == "offer");
+    // 2,000 devices are concerned, and the last 200 of the queue are the group.
+    let mut by_place = offers.map(|(at_s, device, _)| (Cohort::of(&update.id, &device_id(*device)), *at_s));
+    let from = by_place.clone().filter(|(_, at_s)| at_s - fleet.starts_at.as_second() > 24 * 3600);
+    let from = from.map(|(place, _)| place).min().unwrap();
+    let in_group = by_place.clone().filter(|(place, _)| *place >= from).count();
+    assert!((200..210).contains(&in_group), "{in_group}");
+    assert!(by_place.all(|(place, at_s)| {
+        let hours = (at_s - fleet.starts_at.as_second()) / 3600;
+        // A count after a day, and four more until 90 hours have passed.
+        if place >= from { (120..122).contains(&hours) } else { hours < 24 }
+    }));
+    assert_eq!((forecast.eligible, forecast.last().unwrap().proved), (2000, 2000), "{forecast}");
 }
 
 #[test]

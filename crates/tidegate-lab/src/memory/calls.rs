@@ -8,11 +8,12 @@ use tidegate_core::life::Bucket;
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 use tidegate_store::record::{
-    AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, ListEntry, Position, RolloutKey, SeriesPoint, Tallied,
-    Tally, UpdateRecord,
+    Audience, AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, ListEntry, Position, Reading, RolloutKey,
+    SeriesPoint, Tallied, Tally, UpdateRecord,
 };
 use tidegate_store::store::{
-    Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, Shut, Stored, VersionCounts, Written,
+    Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, ScannedDevices, Shut, Stored,
+    VersionCounts, Written,
 };
 use tidegate_store::{
     CheckStore, CloseRollouts, CountStore, OpenRollouts, PublishStore, RaiseCeilings, ReadCatalog, ReadDevices,
@@ -248,22 +249,51 @@ impl SweepStore for MemoryStore {
         Ok(())
     }
 
+    async fn members(&self, rollout: &RolloutKey) -> Stored<Vec<DeviceId>> {
+        Ok(self.state().members(rollout))
+    }
+
     async fn devices(&self, product: &ProductId, devices: &[DeviceId]) -> Stored<Vec<(DeviceId, KnownDevice)>> {
         Ok(self.state().devices(product, devices))
+    }
+
+    async fn put_reading(&self, rollout: &RolloutKey, reading: &Reading) -> Stored<()> {
+        self.state().put_reading(rollout, reading);
+        Ok(())
     }
 
     async fn record_series(&self, rollout: &RolloutKey, point: &SeriesPoint) -> Stored<()> {
         self.state().record_series(rollout, point);
         Ok(())
     }
+
+    async fn scan_fleet(&self, after: Option<&str>) -> Stored<ScannedDevices> {
+        Ok(self.state().scan_devices(after, Include::ItemAndDoc))
+    }
+
+    async fn fleet_snapshot(&self) -> Stored<Option<Vec<u8>>> {
+        Ok(self.state().fleet_snapshot())
+    }
+
+    async fn put_fleet_snapshot(&self, bytes: Vec<u8>) -> Stored<()> {
+        self.state().put_fleet_snapshot(bytes);
+        Ok(())
+    }
+
+    async fn put_audience(&self, rollout: &RolloutKey, audience: &Audience) -> Stored<()> {
+        self.state().put_audience(rollout, audience);
+        Ok(())
+    }
+
+    async fn put_members(&self, rollout: &RolloutKey, members: &[DeviceId]) -> Stored<()> {
+        self.state().put_members(rollout, members);
+        Ok(())
+    }
 }
 
 impl RecountStore for MemoryStore {
-    async fn scan_devices(
-        &self,
-        after: Option<&str>,
-    ) -> Stored<(Vec<(ProductId, DeviceId, KnownDevice)>, Option<String>)> {
-        Ok(self.state().scan_devices(after))
+    async fn scan_devices(&self, after: Option<&str>) -> Stored<ScannedDevices> {
+        Ok(self.state().scan_devices(after, Include::Item))
     }
 
     async fn version_counts(&self, product: &ProductId) -> Stored<VersionCounts> {

@@ -2,7 +2,7 @@
 
 use tidegate_core::{Claim, DeviceId, ProductId};
 use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, Doc, KnownDevice, RolloutKey, Seen};
-use tidegate_store::store::{GrantRequest, Granted, Include, Written};
+use tidegate_store::store::{GrantRequest, Granted, Include, ScannedDevices, Written};
 
 use super::shards::{has_room, take};
 use super::state::{DeviceIndex, DeviceItem, State, StoredClaim, numbered, to_the_millisecond};
@@ -18,6 +18,10 @@ impl State {
         let Some(item) = self.device_item(product, device) else {
             return KnownDevice::default();
         };
+        self.including(item, include)
+    }
+
+    fn including(&self, item: &DeviceItem, include: Include) -> KnownDevice {
         let mut known = self.known(item);
         if let Some(record) = known.record.as_mut().filter(|_| include == Include::ItemAndDoc) {
             record.attributes.clone_from(&item.doc);
@@ -179,17 +183,15 @@ impl State {
     }
 
     /// A page of all devices, and where the next page starts.
-    pub(crate) fn scan_devices(
-        &self,
-        after: Option<&str>,
-    ) -> (Vec<(ProductId, DeviceId, KnownDevice)>, Option<String>) {
+    pub(crate) fn scan_devices(&self, after: Option<&str>, include: Include) -> ScannedDevices {
         let start = after.and_then(|after| after.parse().ok()).unwrap_or(0_usize);
         let all = self.product_numbers.iter().flat_map(|(product, number)| {
             self.products[*number as usize].devices.iter().map(move |item| (product, item))
         });
         let all = all.filter(|(_, item)| item.record.is_some());
         let page = all.skip(start).take(SCANNED_AT_A_TIME);
-        let page = page.map(|(product, item)| (product.clone(), item.id.clone(), self.known(item))).collect::<Vec<_>>();
+        let known = |item: &DeviceItem| self.including(item, include);
+        let page = page.map(|(product, item)| (product.clone(), item.id.clone(), known(item))).collect::<Vec<_>>();
         let next = (page.len() == SCANNED_AT_A_TIME).then(|| (start + SCANNED_AT_A_TIME).to_string());
         (page, next)
     }

@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(super) rollouts: Vec<Rollout>,
     pub(super) rollout_numbers: HashMap<RolloutKey, u32>,
     pub(super) stream: Stream,
+    /// The state of the fleet snapshot.
+    pub(super) fleet_snapshot: Option<Vec<u8>>,
     pub(super) now: Timestamp,
     /// The condition that is removed, if one is.
     pub(super) removed: Option<Guard>,
@@ -93,6 +95,8 @@ pub(super) struct Rollout {
     pub(super) due_pages: BTreeMap<String, Vec<DeviceId>>,
     /// By bucket and device.
     pub(super) entries: BTreeMap<(Bucket, DeviceId), ListEntry>,
+    /// The members of the control group.
+    pub(super) members: Vec<DeviceId>,
     pub(super) deferrals: BTreeMap<&'static str, u64>,
     /// By hour.
     pub(super) series: BTreeMap<i64, SeriesPoint>,
@@ -159,6 +163,7 @@ impl State {
             tallies: BTreeMap::new(),
             due_pages: BTreeMap::new(),
             entries: BTreeMap::new(),
+            members: Vec::new(),
             deferrals: BTreeMap::new(),
             series: BTreeMap::new(),
         });

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidegate_core::{ObjectionCode, ProductId, State as UpdateState, Version};
+use tidegate_core::{DeviceId, ObjectionCode, ProductId, State as UpdateState, Version};
 use tidegate_store::record::{
-    AuditEntry, Change, Event, Head, PublishedCatalog, RolloutKey, StateChange, UpdateRecord,
+    Audience, AuditEntry, Change, Event, Head, PublishedCatalog, Reading, RolloutKey, StateChange, UpdateRecord,
 };
 use tidegate_store::store::{Expected, StoreError, Stored};
 
@@ -73,7 +73,12 @@ impl State {
         {
             return Err(StoreError::Conflict);
         }
-        let changed = UpdateRecord { needs_recount: stored.needs_recount, ..millisecond_times(update) };
+        let changed = UpdateRecord {
+            needs_recount: stored.needs_recount,
+            reading: stored.reading,
+            audience: stored.audience,
+            ..millisecond_times(update)
+        };
         let before = items.updates.insert(key, changed.clone());
         if let Some(entry) = audit {
             items.put_audit(entry);
@@ -85,6 +90,43 @@ impl State {
         }
         self.changed_update(before.as_ref(), &changed);
         Ok(())
+    }
+
+    pub(crate) fn put_reading(&mut self, rollout: &RolloutKey, reading: &Reading) {
+        if let Some(stored) = self.stored_update(rollout) {
+            stored.reading = Some(Reading { at: to_the_millisecond(reading.at), ..*reading });
+        }
+    }
+
+    pub(crate) fn put_audience(&mut self, rollout: &RolloutKey, audience: &Audience) {
+        if let Some(stored) = self.stored_update(rollout) {
+            stored.audience = Some(Audience {
+                at: to_the_millisecond(audience.at),
+                served_since: audience.served_since.map(to_the_millisecond),
+                unchanged_since: to_the_millisecond(audience.unchanged_since),
+                ..*audience
+            });
+        }
+    }
+
+    fn stored_update(&mut self, rollout: &RolloutKey) -> Option<&mut UpdateRecord> {
+        self.product_mut(rollout.product()).updates.get_mut(&precedence(rollout.version()))
+    }
+
+    pub(crate) fn members(&self, rollout: &RolloutKey) -> Vec<DeviceId> {
+        self.rollout(rollout).map(|rollout| rollout.members.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn put_members(&mut self, rollout: &RolloutKey, members: &[DeviceId]) {
+        self.rollout_mut(rollout).members = members.to_vec();
+    }
+
+    pub(crate) fn fleet_snapshot(&self) -> Option<Vec<u8>> {
+        self.fleet_snapshot.clone()
+    }
+
+    pub(crate) fn put_fleet_snapshot(&mut self, bytes: Vec<u8>) {
+        self.fleet_snapshot = Some(bytes);
     }
 
     pub(crate) fn mark_for_recount(&mut self, product: &ProductId, version: &Version) {
@@ -242,7 +284,13 @@ fn millisecond_times(update: &UpdateRecord) -> UpdateRecord {
     stored.changed_at = to_the_millisecond(update.changed_at);
     stored.opened_at = update.opened_at.map(to_the_millisecond);
     stored.test.began_at = update.test.began_at.map(to_the_millisecond);
+    if let Some(group) = &mut stored.control_group {
+        group.since = to_the_millisecond(group.since);
+    }
     if let Some(wanted) = &mut stored.wanted {
+        if let Change::ControlGroup(group) = &mut wanted.change {
+            group.since = to_the_millisecond(group.since);
+        }
         wanted.at = to_the_millisecond(wanted.at);
     }
     stored

@@ -8,7 +8,7 @@ use tidegate_core::{Cohort, State, Timestamp, UpdateId, Version};
 use crate::simulator::checker::Asked;
 use crate::simulator::device::Device;
 use crate::simulator::invariant::Invariant;
-use crate::simulator::operators::{Operation, Product, Verb, definition, endless_patience};
+use crate::simulator::operators::{Operation, Product, Verb, acknowledging, definition, endless_patience};
 use crate::simulator::requests;
 use crate::simulator::simulation::{MINUTE_MS, Simulation, Violation};
 use crate::simulator::world::{Ask, Done, moment};
@@ -97,7 +97,7 @@ impl Simulation {
         // Paused or not: one of these is refused.
         let operation =
             |verb, body: &str| Operation { product: place, version: version.clone(), verb, body: body.into() };
-        self.insist(operation(Verb::Resume, "{}")).await;
+        self.insist(operation(Verb::Resume, &acknowledging().to_string())).await;
         let edited = self.insist(operation(Verb::Edit, &body)).await;
         let Some(update) = self.products.get(place).map(|product| product.update(&version)) else {
             return Ok(());

@@ -48,6 +48,12 @@ named! {
         Devices = "devices",
         /// Scans all devices.
         ScanDevices = "scan_devices",
+        /// Scans all devices with their attributes.
+        ScanFleet = "scan_fleet",
+        /// Reads the state of the fleet snapshot.
+        FleetSnapshot = "fleet_snapshot",
+        /// Reads the members of a control group.
+        Members = "members",
         /// Grants a place.
         Grant = "grant",
         /// Writes a device.
@@ -98,6 +104,14 @@ named! {
         RemoveDuePage = "remove_due_page",
         /// Writes counters over time.
         RecordSeries = "record_series",
+        /// Replaces the state of the fleet snapshot.
+        PutFleetSnapshot = "put_fleet_snapshot",
+        /// Writes the size of an audience.
+        PutAudience = "put_audience",
+        /// Writes the members of a control group.
+        PutMembers = "put_members",
+        /// Writes a reading of a control group.
+        PutReading = "put_reading",
     }
 }
 
@@ -242,7 +256,10 @@ impl Call {
             | Self::Series
             | Self::DuePages
             | Self::Devices
-            | Self::ScanDevices => READ,
+            | Self::ScanDevices
+            | Self::ScanFleet
+            | Self::FleetSnapshot
+            | Self::Members => READ,
             Self::Grant | Self::WriteDevice | Self::OpenShard => TWO_WRITES,
             Self::RaiseCeiling
             | Self::Want
@@ -254,7 +271,9 @@ impl Call {
             | Self::CreateUpdate
             | Self::SetStopped
             | Self::RevokeTokens
-            | Self::SetProduct => CONTENDED_WRITE,
+            | Self::SetProduct
+            | Self::PutAudience
+            | Self::PutReading => CONTENDED_WRITE,
             Self::AddDeferrals
             | Self::PutTally
             | Self::PutVersionTally
@@ -265,7 +284,9 @@ impl Call {
             | Self::Audit
             | Self::MoveDuePage
             | Self::RemoveDuePage
-            | Self::RecordSeries => WRITE,
+            | Self::RecordSeries
+            | Self::PutFleetSnapshot
+            | Self::PutMembers => WRITE,
         }
     }
 }

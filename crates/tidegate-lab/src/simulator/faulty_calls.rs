@@ -8,11 +8,12 @@ use tidegate_core::life::Bucket;
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 use tidegate_store::record::{
-    AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, ListEntry, Position, RolloutKey, SeriesPoint, Tallied,
-    Tally, UpdateRecord,
+    Audience, AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, ListEntry, Position, Reading, RolloutKey,
+    SeriesPoint, Tallied, Tally, UpdateRecord,
 };
 use tidegate_store::store::{
-    Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, Shut, Stored, VersionCounts, Written,
+    Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, ScannedDevices, Shut, Stored,
+    VersionCounts, Written,
 };
 use tidegate_store::{
     CheckStore, CloseRollouts, CountStore, OpenRollouts, PublishStore, RaiseCeilings, ReadCatalog, ReadDevices,
@@ -382,8 +383,20 @@ impl SweepStore for FaultyStore {
         .await
     }
 
+    async fn members(&self, rollout: &RolloutKey) -> Stored<Vec<DeviceId>> {
+        self.read(Call::Members, || self.inner.state().members(rollout)).await
+    }
+
     async fn devices(&self, product: &ProductId, devices: &[DeviceId]) -> Stored<Vec<(DeviceId, KnownDevice)>> {
         self.read(Call::Devices, || self.inner.state().devices(product, devices)).await
+    }
+
+    async fn put_reading(&self, rollout: &RolloutKey, reading: &Reading) -> Stored<()> {
+        self.write(Call::PutReading, (rollout.clone(), *reading), |store, (rollout, reading)| {
+            store.inner.state().put_reading(rollout, reading);
+            Ok(())
+        })
+        .await
     }
 
     async fn record_series(&self, rollout: &RolloutKey, point: &SeriesPoint) -> Stored<()> {
@@ -393,14 +406,43 @@ impl SweepStore for FaultyStore {
         })
         .await
     }
+
+    async fn scan_fleet(&self, after: Option<&str>) -> Stored<ScannedDevices> {
+        self.read(Call::ScanFleet, || self.inner.state().scan_devices(after, Include::ItemAndDoc)).await
+    }
+
+    async fn fleet_snapshot(&self) -> Stored<Option<Vec<u8>>> {
+        self.read(Call::FleetSnapshot, || self.inner.state().fleet_snapshot()).await
+    }
+
+    async fn put_fleet_snapshot(&self, bytes: Vec<u8>) -> Stored<()> {
+        self.write(Call::PutFleetSnapshot, bytes, |store, bytes| {
+            store.inner.state().put_fleet_snapshot(bytes.clone());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn put_audience(&self, rollout: &RolloutKey, audience: &Audience) -> Stored<()> {
+        self.write(Call::PutAudience, (rollout.clone(), *audience), |store, (rollout, audience)| {
+            store.inner.state().put_audience(rollout, audience);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn put_members(&self, rollout: &RolloutKey, members: &[DeviceId]) -> Stored<()> {
+        self.write(Call::PutMembers, (rollout.clone(), members.to_vec()), |store, (rollout, members)| {
+            store.inner.state().put_members(rollout, members);
+            Ok(())
+        })
+        .await
+    }
 }
 
 impl RecountStore for FaultyStore {
-    async fn scan_devices(
-        &self,
-        after: Option<&str>,
-    ) -> Stored<(Vec<(ProductId, DeviceId, KnownDevice)>, Option<String>)> {
-        self.read(Call::ScanDevices, || self.inner.state().scan_devices(after)).await
+    async fn scan_devices(&self, after: Option<&str>) -> Stored<ScannedDevices> {
+        self.read(Call::ScanDevices, || self.inner.state().scan_devices(after, Include::Item)).await
     }
 
     async fn version_counts(&self, product: &ProductId) -> Stored<VersionCounts> {

@@ -97,7 +97,7 @@ impl Product {
         match random.below(10) {
             0 | 1 => operation(&version, Verb::Activate, reason()),
             2 | 3 => operation(&version, Verb::Pause, reason()),
-            4 | 5 => operation(&version, Verb::Resume, reason()),
+            4 | 5 => operation(&version, Verb::Resume, acknowledging()),
             6..=8 => {
                 operation(&version, Verb::Edit, json!({"rollout": {"limits": limits(random)}, "reason": "simulated"}))
             }
@@ -165,6 +165,14 @@ pub fn definition(version: &Version, downgrade: bool, random: &mut Random) -> Va
             "health": health,
         },
     })
+}
+
+/// A resume by an operator who goes on whatever happened.
+#[must_use]
+pub fn acknowledging() -> Value {
+    let any = 1_000_000_000_u64;
+    let all = json!({"failed": any, "reverted": any, "lost": any, "not_taken": any, "transfer_failed": any});
+    json!({"reason": "simulated", "acknowledge": all})
 }
 
 /// A gate that never holds.

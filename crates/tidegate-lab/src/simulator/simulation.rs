@@ -279,11 +279,23 @@ impl Simulation {
         self.operate(operation, MOST_REPEATS);
     }
 
+    /// Lets the time pass until a device is up, if none is and nothing is under way. Otherwise operators would be alone for
+    /// tens of thousands of calls.
+    fn wait_for_a_device(&mut self) {
+        let now_ms = self.world.now_ms();
+        let first_ms = self.devices.iter().map(|device| device.silent_until_ms).min().unwrap_or(now_ms);
+        if first_ms > now_ms && self.world.under_way() == 0 {
+            self.world.store().land_all();
+            self.world.pass(first_ms.saturating_sub(now_ms));
+        }
+    }
+
     fn send_check_in(&mut self) {
         let now_ms = self.world.now_ms();
         let (random, devices) = (&mut self.random, &self.devices);
         let is_up = |place: &usize| devices.get(*place).is_some_and(|device| device.silent_until_ms <= now_ms);
         let Some(place) = (0..8).map(|_| random.place(devices.len())).find(is_up) else {
+            self.wait_for_a_device();
             return;
         };
         let instance = self.any_instance();

@@ -154,8 +154,7 @@ impl DynamoStore {
 
     pub(super) async fn write_due_page(&self, rollout: &RolloutKey, page: &DuePage) -> Stored<()> {
         let mut item = key::due_page(rollout, &page.name);
-        let ids = page.devices.iter().map(|device| s(device.as_str())).collect();
-        item.insert("ids".into(), AttributeValue::L(ids));
+        item.insert("ids".into(), item::ids_to(&page.devices));
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
         send::send_plain("write a due page", send::READ, &put).await.map(drop)
     }

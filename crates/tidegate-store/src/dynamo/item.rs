@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use tidegate_core::cohort::Cohort;
+use tidegate_core::control_group::ControlGroup;
 use tidegate_core::count::{Count, Sums};
-use tidegate_core::gate::{ChannelName, HeldFor};
+use tidegate_core::gate::{ChannelName, Control, HeldFor};
 use tidegate_core::id::without_build;
 use tidegate_core::life::retry::History;
 use tidegate_core::life::{Bucket, Left, Life as ClaimLife, State as Life};
@@ -16,8 +18,8 @@ use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Up
 
 use super::key;
 use crate::record::{
-    AuditEntry, Change, DeviceRecord, DocDigests, DuePage, Event, Head, KnownDevice, Position, PublishedCatalog,
-    RolloutKey, SeriesPoint, UpdateRecord, Wanted,
+    Audience, AuditEntry, Change, DeviceRecord, DocDigests, DuePage, Event, Head, KnownDevice, Position,
+    PublishedCatalog, Reading, RolloutKey, SeriesPoint, UpdateRecord, Wanted,
 };
 use crate::store::{StoreError, Stored};
 use crate::stream::{CountedClaim, DeviceImage};
@@ -191,6 +193,9 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
     if update.lifts > 0 {
         item.insert("lifts".into(), n(update.lifts));
     }
+    if let Some(group) = &update.control_group {
+        item.insert("control_group".into(), AttributeValue::M(control_group_to(group)));
+    }
     if let Some(wanted) = &update.wanted {
         item.insert("wanted".into(), wanted_to(wanted));
     }
@@ -201,7 +206,7 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
 pub(super) const OBJECT_ATTRIBUTES: [&str; 3] = ["object_versions", "object_sha1", "object_md5"];
 
 /// Attributes of an update that not every update has: a change of the record removes those that it does not set.
-pub(super) const OPTIONAL_ATTRIBUTES: [&str; 15] = [
+pub(super) const OPTIONAL_ATTRIBUTES: [&str; 16] = [
     "caps_devices",
     "caps_per_period",
     "places",
@@ -216,6 +221,7 @@ pub(super) const OPTIONAL_ATTRIBUTES: [&str; 15] = [
     "held_for",
     "held_bad",
     "lifts",
+    "control_group",
     "wanted",
 ];
 
@@ -245,6 +251,9 @@ pub(crate) fn update_from(item: &Item) -> Stored<UpdateRecord> {
         test: Test { number: fields.number_or("test", 0)?, began_at: fields.maybe_time("test_began_at")? },
         held_for: item.contains_key("held_for").then(|| held_for_from(item)).transpose()?,
         lifts: fields.number_or("lifts", 0)?,
+        control_group: map(item, "control_group").map(control_group_from).transpose()?,
+        reading: map(item, "reading").map(reading_from).transpose()?,
+        audience: map(item, "audience").map(audience_from).transpose()?,
         wanted: match item.get("wanted").and_then(|wanted| wanted.as_m().ok()) {
             Some(wanted) => Some(wanted_from(wanted)?),
             None => None,
@@ -252,6 +261,63 @@ pub(crate) fn update_from(item: &Item) -> Stored<UpdateRecord> {
         needs_recount: fields.flag("needs_recount"),
         created_at: fields.time("created_at")?,
         changed_at: fields.time("changed_at")?,
+    })
+}
+
+/// An attribute that is a map.
+fn map<'a>(item: &'a Item, field: &str) -> Option<&'a Item> {
+    item.get(field)?.as_m().ok()
+}
+
+fn control_group_to(group: &ControlGroup) -> Item {
+    Item::from([
+        ("from".into(), n(group.from.place())),
+        ("since".into(), time(group.since)),
+        ("over".into(), AttributeValue::Bool(group.is_over)),
+    ])
+}
+
+fn control_group_from(item: &Item) -> Stored<ControlGroup> {
+    let fields = Fields(item);
+    let from = Cohort::at(fields.number("from")?).ok_or_else(|| fields.corrupt("from", "a place of a queue"))?;
+    Ok(ControlGroup { from, since: fields.time("since")?, is_over: fields.flag("over") })
+}
+
+pub(super) fn reading_to(reading: &Reading) -> AttributeValue {
+    AttributeValue::M(Item::from([
+        ("overdue".into(), n(reading.control.overdue)),
+        ("members".into(), n(reading.control.members)),
+        ("at".into(), time(reading.at)),
+    ]))
+}
+
+fn reading_from(item: &Item) -> Stored<Reading> {
+    let fields = Fields(item);
+    let control = Control { overdue: fields.number("overdue")?, members: fields.number("members")? };
+    Ok(Reading { control, at: fields.time("at")? })
+}
+
+pub(super) fn audience_to(audience: &Audience) -> AttributeValue {
+    let mut item = Item::from([
+        ("size".into(), n(audience.size)),
+        ("reached".into(), n(audience.reached)),
+        ("left".into(), n(audience.left)),
+        ("unchanged".into(), time(audience.unchanged_since)),
+        ("at".into(), time(audience.at)),
+    ]);
+    item.extend(audience.served_since.map(|since| ("served".into(), time(since))));
+    AttributeValue::M(item)
+}
+
+fn audience_from(item: &Item) -> Stored<Audience> {
+    let fields = Fields(item);
+    Ok(Audience {
+        size: fields.number("size")?,
+        reached: fields.number("reached")?,
+        left: fields.number("left")?,
+        served_since: fields.maybe_time("served")?,
+        unchanged_since: fields.time("unchanged")?,
+        at: fields.time("at")?,
     })
 }
 
@@ -518,11 +584,25 @@ pub(super) fn position_from(item: &Item) -> Stored<Option<Position>> {
     }
 }
 
-pub(super) fn due_page_from(item: &Item) -> Stored<DuePage> {
+/// The device whose item, or `device.json`, this is.
+pub(super) fn device_of(item: &Item) -> Stored<(ProductId, DeviceId)> {
     let fields = Fields(item);
-    let ids = item.get("ids").and_then(|ids| ids.as_l().ok()).ok_or_else(|| fields.corrupt("ids", "a list"))?;
-    let devices = ids.iter().filter_map(|id| DeviceId::new(id.as_s().ok()?).ok()).collect();
-    Ok(DuePage { name: fields.text("sk")?.to_string(), devices })
+    let pk = fields.text("pk")?;
+    key::parse_device(pk).ok_or_else(|| StoreError::Corrupt(format!("{pk} is not a device").into()))
+}
+
+pub(super) fn ids_to(devices: &[DeviceId]) -> AttributeValue {
+    AttributeValue::L(devices.iter().map(|device| s(device.as_str())).collect())
+}
+
+pub(super) fn ids_from(item: &Item) -> Stored<Vec<DeviceId>> {
+    let ids = item.get("ids").and_then(|ids| ids.as_l().ok());
+    let ids = ids.ok_or_else(|| Fields(item).corrupt("ids", "a list"))?;
+    Ok(ids.iter().filter_map(|id| DeviceId::new(id.as_s().ok()?).ok()).collect())
+}
+
+pub(super) fn due_page_from(item: &Item) -> Stored<DuePage> {
+    Ok(DuePage { name: Fields(item).text("sk")?.to_string(), devices: ids_from(item)? })
 }
 
 fn held_for_to(held_for: &HeldFor) -> [(String, AttributeValue); 2] {
@@ -535,7 +615,8 @@ fn held_for_from(item: &Item) -> Stored<HeldFor> {
     Ok(HeldFor { channel: fields.parsed("held_for", "a channel", channel)?, bad: fields.number("held_bad")? })
 }
 
-/// A change that is under way: `change`; `definition` and `settings` of an edit; `held_for` and `held_bad` of a hold.
+/// A change that is under way: `change`; `definition` and `settings` of an edit; `held_for` and `held_bad` of a hold;
+/// `from`, `since` and `over` of a control group.
 fn wanted_to(wanted: &Wanted) -> AttributeValue {
     let mut item = Item::from([
         ("change".into(), s(change_name(&wanted.change))),
@@ -552,6 +633,9 @@ fn wanted_to(wanted: &Wanted) -> AttributeValue {
     if let Change::Hold(held_for) = &wanted.change {
         item.extend(held_for_to(held_for));
     }
+    if let Change::ControlGroup(group) = &wanted.change {
+        item.extend(control_group_to(group));
+    }
     AttributeValue::M(item)
 }
 
@@ -563,6 +647,7 @@ fn change_name(change: &Change) -> &'static str {
         Change::Split => "split",
         Change::Hold(_) => "hold",
         Change::Lift => "lift",
+        Change::ControlGroup(_) => "control_group",
     }
 }
 
@@ -573,6 +658,7 @@ fn wanted_from(item: &Item) -> Stored<Wanted> {
         "split" => Change::Split,
         "lift" => Change::Lift,
         "hold" => Change::Hold(held_for_from(item)?),
+        "control_group" => Change::ControlGroup(control_group_from(item)?),
         "edit" => Change::Edit {
             definition: fields.text("definition")?.to_string(),
             settings: fields.text("settings")?.to_string(),

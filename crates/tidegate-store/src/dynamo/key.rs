@@ -121,6 +121,10 @@ pub(super) fn due_page(rollout: &RolloutKey, name: &str) -> Key {
     key(due_pages(rollout), name)
 }
 
+pub(super) fn members(rollout: &RolloutKey) -> Key {
+    key(of_rollout('c', rollout), "members")
+}
+
 pub(super) fn list_entry(rollout: &RolloutKey, bucket: Bucket, device: &DeviceId) -> Key {
     let name = bucket.name();
     let part = part(device, BUCKET_PARTS);

@@ -1,4 +1,5 @@
-//! Store in one DynamoDB table. Compiled catalogs are in S3, because they are too large for an item.
+//! Store in one DynamoDB table. Compiled catalogs and the state of the fleet snapshot are in S3, because they
+//! are too large for an item.
 //!
 //! | pk | sk | what |
 //! |---|---|---|
@@ -10,6 +11,7 @@
 //! | `s#`product`#`version`#`shard | `shard` | a shard of a rollout |
 //! | `t#`product`#`version | stream shard | a tally over the claims of a rollout |
 //! | `t#`product | stream shard | a tally over the versions of a product's devices |
+//! | `c#`product`#`version | `members` | the members of a control group |
 //! | `u#`product`#`version | time`#`writer | a page of devices that are due about then |
 //! | `l#`product`#`version`#`bucket`#`part | device | a device in this bucket |
 //! | `o#`product | position`#`stream shard | events, for those who are to be told |
@@ -19,13 +21,13 @@
 //!
 //! The index `versions` lists devices by their version: `on` is product`#`version`#`part, and `id` is the device.
 
-mod catalogs;
 mod changes;
 mod count;
 mod device;
 mod grant;
 pub(crate) mod item;
 pub(crate) mod key;
+mod objects;
 mod publish;
 mod read;
 mod recount;
@@ -41,8 +43,8 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Put, TransactWriteItem, Update};
 
-use crate::dynamo::catalogs::Catalogs;
 use crate::dynamo::item::Item;
+use crate::dynamo::objects::Objects;
 use crate::dynamo::send::Refusal as _;
 use crate::store::StoreError;
 
@@ -51,14 +53,14 @@ use crate::store::StoreError;
 pub struct DynamoStore {
     client: Client,
     table: String,
-    catalogs: Catalogs,
+    objects: Objects,
 }
 
 impl DynamoStore {
     /// A store in `table`, with its compiled catalogs in `bucket`.
     #[must_use]
     pub fn new(client: Client, table: &str, s3: aws_sdk_s3::Client, bucket: &str) -> Self {
-        Self { client, table: table.to_string(), catalogs: Catalogs::new(s3, bucket) }
+        Self { client, table: table.to_string(), objects: Objects::new(s3, bucket) }
     }
 
     fn update(&self, key: key::Key) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {

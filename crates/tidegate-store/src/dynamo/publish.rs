@@ -9,7 +9,9 @@ use tidegate_core::{DeviceId, ObjectionCode, ProductId, Version};
 use super::changes::versions;
 use super::item::{self, Fields, Item, n, s};
 use super::read::readable;
-use super::{DynamoStore, Expression, failed_condition, failed_item, key, put_item, send, unbuilt, update_item};
+use super::{
+    DynamoStore, Expression, failed_condition, failed_item, key, objects, put_item, send, unbuilt, update_item,
+};
 use crate::record::{AuditEntry, Head, PublishedCatalog, RolloutKey, SeriesPoint, UpdateRecord};
 use crate::schema::INDEX;
 use crate::store::{Freshness, OpenRollouts, Opening, PublishStore, RecountStore as _, StoreError, Stored};
@@ -24,7 +26,7 @@ impl OpenRollouts for DynamoStore {
 
     async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>, ended: &[Version]) -> Stored<bool> {
         let PublishedCatalog { name, .. } = PublishedCatalog::of(revision, &bytes);
-        self.catalogs.write(product, &name, bytes).await?;
+        self.objects.write(&objects::catalog(product, &name), bytes).await?;
         let mut change = Expression::default();
         // Another function may have read the older head, and may read the older catalog after this.
         change.set("catalog_before", "if_not_exists(catalog_name, :none)");
@@ -65,7 +67,7 @@ impl OpenRollouts for DynamoStore {
             }
         };
         if let Some(unused) = unused {
-            self.catalogs.remove(product, &unused).await;
+            self.objects.remove(&objects::catalog(product, &unused)).await;
         }
         Ok(is_in_force)
     }

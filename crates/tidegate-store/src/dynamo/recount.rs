@@ -2,38 +2,24 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use tidegate_core::ProductId;
 
 use super::item::{self, Fields, s};
 use super::{DynamoStore, key, send};
-use crate::store::{Freshness, RecountStore, ScannedDevices, StoreError, Stored, VersionCounts};
+use crate::store::{Freshness, RecountStore, ScannedDevices, Stored, VersionCounts};
 
 impl RecountStore for DynamoStore {
     async fn scan_devices(&self, after: Option<&str>) -> Stored<ScannedDevices> {
-        let start = after.and_then(|after| after.split_once('\n'));
-        let start = start.map(|(pk, sk)| HashMap::from([("pk".to_string(), s(pk)), ("sk".to_string(), s(sk))]));
-        let scan = self
-            .client
-            .scan()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .filter_expression("attribute_exists(claims)")
-            .set_exclusive_start_key(start);
+        let scan = self.scan(after).consistent_read(true).filter_expression("attribute_exists(claims)");
         let page = send::send_plain("scan", send::READ, &scan).await?;
         let mut devices = Vec::new();
         for item in page.items.unwrap_or_default() {
-            let fields = Fields(&item);
-            let pk = fields.text("pk")?;
-            let (product, device) =
-                key::parse_device(pk).ok_or_else(|| StoreError::Corrupt(format!("{pk} is not a device").into()))?;
+            let (product, device) = item::device_of(&item)?;
             let known = item::known_from(&product, &item)?;
             devices.push((product, device, known));
         }
-        let next = page.last_evaluated_key.and_then(|last| {
-            let text = |name| last.get(name)?.as_s().ok();
-            Some(format!("{}\n{}", text("pk")?, text("sk")?))
-        });
-        Ok((devices, next))
+        Ok((devices, next_of(page.last_evaluated_key.as_ref())))
     }
 
     async fn version_counts(&self, product: &ProductId) -> Stored<VersionCounts> {
@@ -46,4 +32,19 @@ impl RecountStore for DynamoStore {
         counts.retain(|_, devices| *devices != 0);
         Ok(counts)
     }
+}
+
+impl DynamoStore {
+    /// A scan of the table that starts after a page.
+    pub(super) fn scan(&self, after: Option<&str>) -> ScanFluentBuilder {
+        let start = after.and_then(|after| after.split_once('\n'));
+        let start = start.map(|(pk, sk)| HashMap::from([("pk".to_string(), s(pk)), ("sk".to_string(), s(sk))]));
+        self.client.scan().table_name(&self.table).set_exclusive_start_key(start)
+    }
+}
+
+/// Where the next page of a scan starts.
+pub(super) fn next_of(last: Option<&key::Key>) -> Option<String> {
+    let text = |name| last?.get(name)?.as_s().ok();
+    Some(format!("{}\n{}", text("pk")?, text("sk")?))
 }

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use crate::error::ErrorCode;
 use crate::error::ErrorCode::{
-    BadField, BadJson, BadRange, BadVersion, BodyTooLarge, ChangeUnderWay, Conflict, ContentImmutable, Forbidden, Gone,
-    ImageMismatch, ImageMissing, PolicyInvalid, ProductStopped, RegistrationClosed, Unauthorized, Unavailable,
-    UnknownAction, UnknownContent, UnknownDevice, UnknownField, UnknownProduct, UnknownUpdate, VersionExists,
-    WrongState,
+    BadField, BadJson, BadRange, BadVersion, BodyTooLarge, ChangeUnderWay, Conflict, ContentImmutable, EvidenceMoved,
+    Forbidden, Gone, ImageMismatch, ImageMissing, PolicyInvalid, ProductStopped, RegistrationClosed, Unauthorized,
+    Unavailable, UnknownAction, UnknownContent, UnknownDevice, UnknownField, UnknownProduct, UnknownUpdate,
+    VersionExists, WrongState,
 };
 use crate::route::{CheckRoute, PublishRoute, ReportRoute, RouteId};
 
@@ -417,8 +417,7 @@ const REASON: &[ErrorCode] = &[BadJson, UnknownField, BodyTooLarge];
 #[allow(clippy::too_many_lines, reason = "one entry for each route")]
 fn of_publish(route: PublishRoute) -> Operation {
     let update = |operation: Operation| operation.answers("Update", "The update in its present state.", []);
-    let transition = |description: &'static str| {
-        let operation = Operation::about(description).may_take("Reason", reasons());
+    let steered = |operation: Operation| {
         let left = Content::Json { schema: "Update", examples: Vec::new() };
         update(operation)
             .answers_with(202, "The change is wanted, and some shards are not shut yet. The service goes on.", left)
@@ -426,6 +425,7 @@ fn of_publish(route: PublishRoute) -> Operation {
             .fails(REASON)
             .fails(&[WrongState, Conflict, ChangeUnderWay, ProductStopped])
     };
+    let transition = |description: &'static str| steered(Operation::about(description).may_take("Reason", reasons()));
     match route {
         PublishRoute::ShowProduct => Operation::about("A product needs no creation; it exists with its first update.")
             .answers("Product", "The product's settings.", products())
@@ -545,10 +545,15 @@ fn of_publish(route: PublishRoute) -> Operation {
             "From `active` to `paused`. Once this has answered 200, no device gets the update or a URL, also one that had \
              the offer. The URLs that devices have end within fifteen minutes.",
         ),
-        PublishRoute::ResumeUpdate => transition(
-            "From `paused` or `held` to `active`. After a hold, the devices that are offered the update from then on are another \
-             test of the health gate.",
-        ),
+        PublishRoute::ResumeUpdate => steered(
+            Operation::about(
+                "From `paused` or `held` to `active`. A held update takes `acknowledge`: the numbers of devices in the metrics that \
+                 the operator has seen. If one of them is larger by now, nothing is changed. The devices that are offered the \
+                 update from then on are another test of the health gate.",
+            )
+            .may_take("Resume", resumes()),
+        )
+        .fails(&[EvidenceMoved]),
         PublishRoute::CompleteUpdate => transition("From `active`, `paused` or `held` to `completed`."),
         PublishRoute::AbortUpdate => transition(
             "From `active`, `paused` or `held` to `aborted`. Once this has answered 200, no device gets the update or a URL.",
@@ -679,6 +684,13 @@ fn of_publish(route: PublishRoute) -> Operation {
 
 fn reasons() -> Examples {
     vec![("reason", json!({"reason": "two lamps went dark"}))]
+}
+
+fn resumes() -> Examples {
+    vec![
+        ("paused", json!({"reason": "the licence server is up again"})),
+        ("held", json!({"reason": "a known defect of the first batch", "acknowledge": {"failed": 4, "lost": 1}})),
+    ]
 }
 
 fn products() -> Examples {

@@ -18,7 +18,10 @@ pub use product::{Product, ProductChange, ProductResumed, ProductStopped, Produc
 pub use receipt::{ClauseVerdict, ConsideredClause, ConsideredUpdate, Receipt, ReceiptObjection, ReceiptOffer};
 pub use software::{RolloutStrategy, Software, SoftwareDefinition, SoftwareFilter};
 pub use token::{Revoked, Token};
-pub use update::{Created, DefinitionView, Reason, UpdateChange, UpdateList, UpdateView, Upload, UploadMethod};
+pub use update::{
+    AcknowledgeField, AudienceView, ControlGroupView, Created, DefinitionView, ReadingView, Reason, Resume,
+    UpdateChange, UpdateList, UpdateView, Upload, UploadMethod,
+};
 
 /// Numbers by the code of an objection.
 pub type CountsByObjection = BTreeMap<String, u64>;

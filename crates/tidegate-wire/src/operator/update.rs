@@ -45,9 +45,59 @@ pub struct UpdateView {
     /// The definition.
     #[serde(flatten)]
     pub definition: DefinitionView,
+    /// The devices that it is for, once a fleet snapshot has counted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<AudienceView>,
+    /// Its control group, once it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_group: Option<ControlGroupView>,
     /// The rollout's counters. Only in the answer about one update, once it has been activated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
+}
+
+/// The devices that an update is for, as a fleet snapshot counted them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Audience))]
+pub struct AudienceView {
+    /// All of them.
+    pub size: u64,
+    /// Those that were offered the update.
+    pub reached: u64,
+    /// Those that were heard from in time, were not offered it yet, and are not in the control group.
+    pub left: u64,
+    /// The time at which the snapshot began.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Time))]
+    pub as_of: Timestamp,
+}
+
+/// Devices that are offered an update last. Their silence is not the update's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ControlGroup))]
+pub struct ControlGroupView {
+    /// The lowest place of a member in the queue of 10,000 places.
+    #[cfg_attr(feature = "schema", schema(maximum = 9999))]
+    pub from_place: u16,
+    /// The time of its choice.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Time))]
+    pub since: Timestamp,
+    /// True once all other devices were offered the update, so that it is offered to these too.
+    pub is_served: bool,
+    /// The last time at which its members were looked at: when silence would have held the rollout.
+    pub reading: Option<ReadingView>,
+}
+
+/// A look at the members of a control group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = ControlGroupReading))]
+pub struct ReadingView {
+    /// The members that were looked at.
+    pub members: u64,
+    /// Those of them that were overdue.
+    pub overdue: u64,
+    /// The time of the look.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Time))]
+    pub at: Timestamp,
 }
 
 /// The definition of an update, if the service can read what is stored.
@@ -163,3 +213,35 @@ pub struct Reason {
 }
 
 impl OperatorInput for Reason {}
+
+/// A resume. A held update needs the numbers of devices that the operator has seen.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Resume {
+    /// The reason, for the audit log. At most 1,000 bytes.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_length = 1000))]
+    pub reason: Option<String>,
+    /// What the operator has seen. It matters only to a held update.
+    #[serde(default)]
+    pub acknowledge: AcknowledgeField,
+}
+
+impl OperatorInput for Resume {}
+
+/// Numbers of devices, as in the metrics. One that is not named is 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Acknowledge, default))]
+#[serde(default)]
+pub struct AcknowledgeField {
+    /// Devices that failed.
+    pub failed: u64,
+    /// Devices that fell back.
+    pub reverted: u64,
+    /// Devices that are overdue.
+    pub lost: u64,
+    /// Devices that did not apply the update in time.
+    pub not_taken: u64,
+    /// Devices that could not transfer it.
+    pub transfer_failed: u64,
+}

@@ -1,0 +1,262 @@
+//! The fleet snapshot: a pass over all devices, a step in each sweep. It counts the audience of each live update, and
+//! chooses and ends its control group.
+//!
+//! The state of a pass is one object, with its position and everything that it has counted so far. So a step that is
+//! repeated, or that two sweeps do at the same time, counts no device twice.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+use tidegate_core::cadence::{Cadence, DAY_S};
+use tidegate_core::control_group::{ControlGroup, LastInQueue, Others, are_served, is_served, is_too_short};
+use tidegate_core::device::Delivery;
+use tidegate_core::policy::Slots;
+use tidegate_core::update::Downgrade;
+use tidegate_core::{DeviceId, ProductId, State, Timestamp, Update, Version};
+use tidegate_store::record::{Audience, Change, KnownDevice, POLL_S, UpdateRecord};
+use tidegate_store::store::Stored;
+use tidegate_store::{StoreError, SweepStore};
+use tokio::time::Instant;
+
+use crate::compile::{self, update_of};
+use crate::control::{self, Actor};
+use crate::control_group;
+use crate::device::stored_device;
+use crate::error::{Done, EngineError};
+
+/// Seconds between two passes, at the least. A new campaign waits for the next one.
+const BETWEEN_PASSES_S: i64 = 3600;
+/// Seconds after which a pass that is not finished is begun anew.
+const LONGEST_PASS_S: i64 = 7 * DAY_S;
+/// The least time that a sweep gives to the pass, whatever else there is to do.
+const LEAST_STEP: Duration = Duration::from_secs(10);
+/// Seconds that a device must have been known before a campaign to be a member. Nobody makes a control group of devices
+/// that did not exist.
+const KNOWN_BEFORE_S: i64 = DAY_S;
+
+/// A pass over all devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Pass {
+    began_at: Timestamp,
+    /// The position of the scan; `None` at its beginning.
+    after: Option<String>,
+    is_finished: bool,
+    campaigns: Vec<Counted>,
+}
+
+/// What a pass has counted for one campaign.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Counted {
+    product: ProductId,
+    version: Version,
+    size: u64,
+    reached: u64,
+    left: u64,
+    last: LastInQueue,
+}
+
+/// A campaign whose audience is counted.
+struct Campaign {
+    record: UpdateRecord,
+    update: Update,
+    slots: Slots,
+    counted: Counted,
+}
+
+/// Returns true if the audience of an update was not counted for a day, or since the update was opened.
+pub(crate) fn is_due(record: &UpdateRecord, now: Timestamp) -> bool {
+    let is_old =
+        |at: Timestamp| now.duration_since(at) >= SignedDuration::from_secs(DAY_S) || record.opened_at > Some(at);
+    record.state.is_live() && record.audience.is_none_or(|audience| is_old(audience.at))
+}
+
+/// Goes on with the pass over all devices, or begins one, until `started` is `longest` ago.
+///
+/// # Errors
+/// When the store cannot be reached. The next sweep goes on from the last step that was stored.
+pub(crate) async fn go_on(store: &impl SweepStore, started: Instant, longest: Duration, now: Timestamp) -> Done<()> {
+    let step = Instant::now();
+    let stored = store.fleet_snapshot().await?;
+    // A pass that cannot be read is begun anew.
+    let stored = stored.and_then(|bytes| serde_json::from_slice::<Pass>(&bytes).ok());
+    let age = |pass: &Pass| now.duration_since(pass.began_at);
+    let mut pass = match stored {
+        Some(pass) if !pass.is_finished && age(&pass) < SignedDuration::from_secs(LONGEST_PASS_S) => pass,
+        Some(pass) if age(&pass) < SignedDuration::from_secs(BETWEEN_PASSES_S) => return Ok(()),
+        _ => begun(store, now).await?,
+    };
+    let mut campaigns = campaigns(store, std::mem::take(&mut pass.campaigns)).await?;
+    loop {
+        let (devices, next) = store.scan_fleet(pass.after.as_deref()).await?;
+        for (product, device, known) in &devices {
+            for campaign in campaigns.iter_mut().filter(|campaign| campaign.record.product == *product) {
+                campaign.count(device, known, now);
+            }
+        }
+        pass.is_finished = next.is_none();
+        pass.after = next;
+        if pass.is_finished || (started.elapsed() > longest && step.elapsed() > LEAST_STEP) {
+            break;
+        }
+    }
+    // The results are written before the end of the pass, so that none is lost.
+    for campaign in campaigns.iter().filter(|_| pass.is_finished) {
+        if let Err(error) = campaign.finish(store, &pass, now).await {
+            let record = &campaign.record;
+            tracing::error!(product = %record.product, version = %record.version, %error, "audience_not_recorded");
+        }
+    }
+    pass.campaigns = campaigns.into_iter().map(|campaign| campaign.counted).collect();
+    let bytes = serde_json::to_vec(&pass).map_err(StoreError::corrupt)?;
+    Ok(store.put_fleet_snapshot(bytes).await?)
+}
+
+/// A new pass, for every live update.
+async fn begun(store: &impl SweepStore, now: Timestamp) -> Stored<Pass> {
+    let mut campaigns = Vec::new();
+    for product in store.products().await? {
+        let records = store.updates(&product).await?;
+        campaigns.extend(records.into_iter().filter(|record| record.state.is_live()).map(|record| Counted {
+            product: record.product,
+            version: record.version,
+            size: 0,
+            reached: 0,
+            left: 0,
+            last: LastInQueue::default(),
+        }));
+    }
+    Ok(Pass { began_at: now, after: None, is_finished: false, campaigns })
+}
+
+/// The campaigns of a pass as they are now. One that is not live any more, or cannot be read, is left out.
+async fn campaigns(store: &impl SweepStore, counted: Vec<Counted>) -> Stored<Vec<Campaign>> {
+    let mut campaigns = Vec::with_capacity(counted.len());
+    for counted in counted {
+        let record = store.update(&counted.product, &counted.version).await?;
+        let Some(record) = record.filter(|record| record.state.is_live()) else {
+            continue;
+        };
+        let mut slots = Slots::new();
+        match update_of(&record, &mut slots) {
+            Ok(update) => campaigns.push(Campaign { record, update, slots, counted }),
+            Err(error) => {
+                tracing::error!(product = %record.product, version = %record.version, %error, "audience_not_counted");
+            }
+        }
+    }
+    Ok(campaigns)
+}
+
+impl Campaign {
+    /// Counts a device of the product.
+    fn count(&mut self, device: &DeviceId, known: &KnownDevice, now: Timestamp) {
+        let counted = &mut self.counted;
+        if known.claim(&self.record.id).is_some() {
+            counted.size = counted.size.saturating_add(1);
+            counted.reached = counted.reached.saturating_add(1);
+            return;
+        }
+        let record = known.record_or_default();
+        let stored = stored_device(&self.record.product, device, &record, Delivery::Anything);
+        if !stored.is_some_and(|stored| self.update.is_for(&stored, &self.slots)) {
+            return;
+        }
+        counted.size = counted.size.saturating_add(1);
+        let due_at = record.last_seen.map(|seen| record.cadence(now).due_at(seen, false));
+        if due_at.is_none_or(|due_at| due_at <= now) {
+            return;
+        }
+        let is_left = self.update.held_out_from.is_none_or(|from| self.update.cohort_of(device) < from);
+        counted.left = counted.left.saturating_add(u64::from(is_left));
+        let age_s = |opened: Timestamp, first: Timestamp| opened.as_second().saturating_sub(first.as_second());
+        let known_s = record.first_seen.zip(self.record.opened_at).map(|(first, opened)| age_s(opened, first));
+        if self.record.control_group.is_none() && known_s.is_some_and(|known_s| known_s >= KNOWN_BEFORE_S) {
+            counted.last.add(&self.record.id, device.clone());
+        }
+    }
+
+    /// Records what was counted, and chooses or ends the control group.
+    async fn finish(&self, store: &impl SweepStore, pass: &Pass, now: Timestamp) -> Done<()> {
+        let Self { record, .. } = self;
+        if record.wanted.is_some() {
+            // The next pass comes back to it.
+            return Ok(());
+        }
+        let audience = self.audience(pass);
+        store.put_audience(&record.rollout(), &audience).await?;
+        if record.state != State::Active {
+            return Ok(());
+        }
+        let rollout = &self.update.rollout;
+        match &record.control_group {
+            None if self.may_have_group(now) => self.choose(store, now).await,
+            Some(group) if !group.is_over && !rollout.health.control_group => {
+                self.serve(store, group, "the control group was turned off", now).await
+            }
+            Some(group) if !group.is_over => {
+                let Audience { served_since, unchanged_since, .. } = audience;
+                let others = Others { served_since, unchanged_since, ends_at: rollout.ends_at };
+                let due_after_s = Cadence { poll_s: POLL_S, long_gap_s: 0 }.due_after_s(true);
+                let reading = control_group::read(store, record, group, now).await?;
+                match is_served(&others, &reading.control, SignedDuration::from_secs(due_after_s), now) {
+                    true => self.serve(store, group, "the others were offered the update", now).await,
+                    false => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn audience(&self, pass: &Pass) -> Audience {
+        let Counted { size, reached, left, .. } = self.counted;
+        let before = self.record.audience;
+        let served_since = before.and_then(|before| before.served_since).or(Some(pass.began_at));
+        let unchanged = before.filter(|before| before.reached >= reached).map(|before| before.unchanged_since);
+        Audience {
+            size,
+            reached,
+            left,
+            served_since: served_since.filter(|_| are_served(size, left)),
+            unchanged_since: unchanged.unwrap_or(pass.began_at),
+            at: pass.began_at,
+        }
+    }
+
+    /// A way back is for all at once, and a short campaign has no time for a group.
+    fn may_have_group(&self, now: Timestamp) -> bool {
+        let rollout = &self.update.rollout;
+        let is_upgrade = self.update.downgrade == Downgrade::Refused;
+        rollout.health.control_group && is_upgrade && !is_too_short(rollout.ends_at, now)
+    }
+
+    /// Offers the update to the control group. Its last reading stays in force.
+    async fn serve(&self, store: &impl SweepStore, group: &ControlGroup, reason: &str, now: Timestamp) -> Done<()> {
+        self.change(store, ControlGroup { is_over: true, ..*group }, reason, now).await
+    }
+
+    async fn choose(&self, store: &impl SweepStore, now: Timestamp) -> Done<()> {
+        let size = self.counted.size;
+        let Some((from, members)) = self.counted.last.choose(size) else {
+            return Ok(());
+        };
+        store.put_members(&self.record.rollout(), &members).await?;
+        let reason = format!("the last {} of {size} devices", members.len());
+        self.change(store, ControlGroup { from, since: now, is_over: false }, &reason, now).await
+    }
+
+    /// Changes the control group, and compiles, so that check-ins know it.
+    async fn change(&self, store: &impl SweepStore, group: ControlGroup, reason: &str, now: Timestamp) -> Done<()> {
+        let actor = Actor { who: "sweep".into(), reason: reason.into(), now };
+        let changed = match control::want(store, &self.record, Change::ControlGroup(group), &actor).await {
+            Ok(wishing) => control::carry_out(store, &wishing, now).await,
+            Err(error) => Err(error),
+        };
+        compile::compile_or_leave_it(store, &self.record.product).await;
+        match changed {
+            // An operator was faster. The next pass comes back to it.
+            Ok(_) | Err(EngineError::Store(StoreError::Conflict)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
