@@ -1,4 +1,4 @@
-//! What an operator has seen of a held campaign, and goes on in spite of.
+//! Numbers of devices that an operator has seen, and in spite of which a held campaign goes on.
 
 use std::fmt;
 

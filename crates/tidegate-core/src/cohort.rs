@@ -22,14 +22,19 @@ impl Cohort {
     /// file pins its values.
     #[must_use]
     pub fn of(update: &UpdateId, device: &DeviceId) -> Self {
-        let number = numbers(update, device)[0];
-        Self(u16::try_from(number.rem_euclid(u64::from(PLACES))).unwrap_or(PLACES))
+        Self::with_order(update, device).0
     }
 
-    /// A number that orders the devices of one place, and says nothing of their ids.
+    /// The cohort, and a number that orders the devices of one cohort. The number says nothing of their ids.
     #[must_use]
-    pub fn order_of(update: &UpdateId, device: &DeviceId) -> u64 {
-        numbers(update, device)[1]
+    pub fn with_order(update: &UpdateId, device: &DeviceId) -> (Self, u64) {
+        let digest =
+            Sha256::new().chain_update(update.as_str()).chain_update(b"\0").chain_update(device.as_str()).finalize();
+        let number = |start: usize| {
+            digest.iter().skip(start).take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte))
+        };
+        let place = u16::try_from(number(0).rem_euclid(u64::from(PLACES))).unwrap_or(PLACES);
+        (Self(place), number(8))
     }
 
     /// The cohort with this place; `None` if a queue has no such place.
@@ -43,15 +48,6 @@ impl Cohort {
     pub fn place(self) -> u16 {
         self.0
     }
-}
-
-/// Two numbers of the hash of an update and a device.
-fn numbers(update: &UpdateId, device: &DeviceId) -> [u64; 2] {
-    let digest =
-        Sha256::new().chain_update(update.as_str()).chain_update(b"\0").chain_update(device.as_str()).finalize();
-    let number =
-        |start: usize| digest.iter().skip(start).take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
-    [number(0), number(8)]
 }
 
 /// Percentage that is not a [`Share`].

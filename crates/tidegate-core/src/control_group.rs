@@ -1,4 +1,4 @@
-//! Control group: devices that are offered an update last. What makes them silent is not the update.
+//! Control group: devices that are offered an update last. The update is not the cause of their silence.
 //!
 //! The group is a hold-out of the audience: the devices at the end of the campaign's queue. A device stays a member when
 //! it becomes silent. Check-ins know the members by their places, without a read.
@@ -70,7 +70,7 @@ pub fn members_of(audience: u64) -> u64 {
     }
 }
 
-/// What is known of the others when it is asked whether the group is served.
+/// State of the audience without the group, for the question whether the group is served.
 #[derive(Debug, Clone, Copy)]
 pub struct Others {
     /// Time since which nearly all of them were offered the update; `None` while they were not.
@@ -98,8 +98,7 @@ pub fn is_served(others: &Others, reading: &Control, due_after: SignedDuration, 
 }
 
 /// Returns true if a campaign is too short for a group.
-#[must_use]
-pub fn is_too_short(ends_at: Option<Timestamp>, now: Timestamp) -> bool {
+pub(crate) fn is_too_short(ends_at: Option<Timestamp>, now: Timestamp) -> bool {
     ends_within(ends_at, LONGEST, now)
 }
 
@@ -114,9 +113,9 @@ pub struct LastInQueue(BTreeSet<(Cohort, u64, DeviceId)>);
 impl LastInQueue {
     /// Takes in a device of the queue of `update`.
     pub fn add(&mut self, update: &UpdateId, device: DeviceId) {
-        let cohort = Cohort::of(update, &device);
         // A place of a large fleet has many devices. Their ids say where and when they were made.
-        self.0.insert((cohort, Cohort::order_of(update, &device), device));
+        let (cohort, order) = Cohort::with_order(update, &device);
+        self.0.insert((cohort, order, device));
         if self.0.len() as u64 > MOST_MEMBERS {
             self.0.pop_first();
         }
@@ -191,7 +190,7 @@ mod tests {
         let of_last_place = (0..).map(device).filter(|device| Cohort::of(&update(), device).place() == 9999);
         let devices = of_last_place.take(12).collect::<Vec<_>>();
         let mut ordered = devices.clone();
-        ordered.sort_by_key(|device| Cohort::order_of(&update(), device));
+        ordered.sort_by_key(|device| Cohort::with_order(&update(), device));
         assert_ne!(ordered, devices);
     }
 

@@ -148,7 +148,7 @@ impl ChannelName {
     }
 }
 
-/// What a campaign is held for.
+/// Cause of a hold: a channel, and the devices in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeldFor {
     /// The channel.
@@ -190,7 +190,7 @@ impl Judgement {
         self.channels.iter().find(|channel| channel.holds)
     }
 
-    /// What the campaign is to be held for, if it is.
+    /// The cause of a hold, if the campaign is to be held.
     #[must_use]
     pub fn held_for(&self) -> Option<HeldFor> {
         self.hold().map(|channel| HeldFor { channel: channel.name, bad: channel.bad })

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::Catalog;
 use crate::cohort::Cohort;
+use crate::control_group::is_too_short;
 use crate::device::{Delivery, Device};
 use crate::gate::hour_bucket;
 use crate::id::{DeviceId, ProductId, UpdateId};
@@ -202,6 +203,14 @@ impl Update {
     #[must_use]
     pub fn open_since(&self) -> Option<Timestamp> {
         self.opened_at.filter(|_| self.state == State::Active)
+    }
+
+    /// Returns true if a part of the audience may be held out. A way back is for all at once, and a short campaign has no
+    /// time for it.
+    #[must_use]
+    pub fn may_hold_out(&self, now: Timestamp) -> bool {
+        let is_upgrade = self.downgrade == Downgrade::Refused;
+        self.rollout.health.control_group && is_upgrade && !is_too_short(self.rollout.ends_at, now)
     }
 
     /// Returns true if a device without an offer belongs to the audience.

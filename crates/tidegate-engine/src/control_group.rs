@@ -1,6 +1,6 @@
 //! The control group of a campaign, read on demand: when silence would hold it, or holds it.
 //!
-//! What makes devices silent that were not offered the update is not the update. So the gate tolerates as much silence as
+//! The update is not the cause of silence among devices that were not offered it. So the gate tolerates as much silence as
 //! they show. Only the sweep reads them. Until it has, nobody else can tell, and no ceiling is raised.
 
 use jiff::SignedDuration;

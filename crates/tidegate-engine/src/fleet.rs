@@ -9,10 +9,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use tidegate_core::cadence::{Cadence, DAY_S};
-use tidegate_core::control_group::{ControlGroup, LastInQueue, Others, are_served, is_served, is_too_short};
+use tidegate_core::control_group::{ControlGroup, LastInQueue, Others, are_served, is_served};
 use tidegate_core::device::Delivery;
 use tidegate_core::policy::Slots;
-use tidegate_core::update::Downgrade;
 use tidegate_core::{DeviceId, ProductId, State, Timestamp, Update, Version};
 use tidegate_store::record::{Audience, Change, KnownDevice, POLL_S, UpdateRecord};
 use tidegate_store::store::Stored;
@@ -45,7 +44,7 @@ struct Pass {
     campaigns: Vec<Counted>,
 }
 
-/// What a pass has counted for one campaign.
+/// Counts of a pass for one campaign.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Counted {
     product: ProductId,
@@ -190,7 +189,7 @@ impl Campaign {
         }
         let rollout = &self.update.rollout;
         match &record.control_group {
-            None if self.may_have_group(now) => self.choose(store, now).await,
+            None if self.update.may_hold_out(now) => self.choose(store, now).await,
             Some(group) if !group.is_over && !rollout.health.control_group => {
                 self.serve(store, group, "the control group was turned off", now).await
             }
@@ -221,13 +220,6 @@ impl Campaign {
             unchanged_since: unchanged.unwrap_or(pass.began_at),
             at: pass.began_at,
         }
-    }
-
-    /// A way back is for all at once, and a short campaign has no time for a group.
-    fn may_have_group(&self, now: Timestamp) -> bool {
-        let rollout = &self.update.rollout;
-        let is_upgrade = self.update.downgrade == Downgrade::Refused;
-        rollout.health.control_group && is_upgrade && !is_too_short(rollout.ends_at, now)
     }
 
     /// Offers the update to the control group. Its last reading stays in force.

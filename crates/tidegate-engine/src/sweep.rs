@@ -195,7 +195,11 @@ impl<S: SweepStore> SweepService<S> {
     ) -> Done<Counts> {
         // The change is judged by the gate that it brings.
         let is_opening = record.wanted.as_ref().is_some_and(|wanted| !wanted.change.halts());
-        let record = &self.with_reading(record, is_opening && record.state.is_live(), now).await?;
+        let read = match is_opening && record.state.is_live() {
+            true => self.with_reading(record, now).await?,
+            false => None,
+        };
+        let record = read.as_ref().unwrap_or(record);
         let changed = self.finish(record, is_stopped, now, swept).await?;
         let record = changed.as_ref().unwrap_or(record);
         let Some(allocation) = &record.allocation else {
@@ -214,8 +218,11 @@ impl<S: SweepStore> SweepService<S> {
             return Ok(Counts::default());
         }
         let counts = Counts::of(&shards, &tallied.sums);
-        let is_unjudged = control_group::judge(record, &update, &tallied.sums, now).is_none();
-        let record = &self.with_reading(record, is_unjudged, now).await?;
+        let read = match control_group::judge(record, &update, &tallied.sums, now) {
+            None => self.with_reading(record, now).await?,
+            Some(_) => None,
+        };
+        let record = read.as_ref().unwrap_or(record);
         if control::hold_if_bad(&self.store, record, &update, &tallied.sums, now).await? == Verdict::Held {
             swept.held += 1;
             return Ok(counts);
@@ -253,14 +260,10 @@ impl<S: SweepStore> SweepService<S> {
         Ok(counts)
     }
 
-    /// The record, with a new reading of its control group if it takes one to judge the rollout, or to finish a change
-    /// that opens it.
-    async fn with_reading(&self, record: &UpdateRecord, is_needed: bool, now: Timestamp) -> Stored<UpdateRecord> {
-        let mut record = record.clone();
-        if is_needed && let Some(reading) = control_group::reading_for(&self.store, &record, now).await? {
-            record.reading = Some(reading);
-        }
-        Ok(record)
+    /// The record with a new reading of its control group; `None` if it has no group that is read.
+    async fn with_reading(&self, record: &UpdateRecord, now: Timestamp) -> Stored<Option<UpdateRecord>> {
+        let reading = control_group::reading_for(&self.store, record, now).await?;
+        Ok(reading.map(|reading| UpdateRecord { reading: Some(reading), ..record.clone() }))
     }
 
     /// Finishes a change that is under way; returns the record after it. While the whole product is stopped, an update is

@@ -225,7 +225,7 @@ pub struct UpdateRecord {
     pub opened_at: Option<Timestamp>,
     /// The present test of the gate.
     pub test: Test,
-    /// What the health gate holds it for.
+    /// The cause of its hold by the health gate.
     pub held_for: Option<HeldFor>,
     /// Number of holds that lifted themselves.
     pub lifts: u8,

@@ -12,13 +12,13 @@ use super::edit::Edit;
 use crate::control::{self, Actor, Changed};
 use crate::error::{Done, EngineError};
 
-/// Tries of a change when another operator changes the same update at the same time.
+/// Tries of a change when others write the same update or device at the same time.
 pub(super) const MOST_TRIES: usize = 4;
 
 /// A change that an operator asks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Asked<'a> {
-    /// Another state. What an operator has seen matters only to a resume.
+    /// Another state. The numbers that an operator has seen matter only to a resume.
     Transition(Transition, Acknowledged),
     /// Another rollout.
     Edit(Edit<'a>),

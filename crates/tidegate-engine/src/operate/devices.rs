@@ -6,11 +6,9 @@ use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite};
 use tidegate_store::store::{Freshness, Include, StoreError, Written};
 
 use super::Operations;
+use super::change::MOST_TRIES;
 use crate::control::Actor;
 use crate::error::{Done, EngineError};
-
-/// Tries of a write that other requests of the same device may come before.
-const MOST_TRIES: u32 = 4;
 
 impl<S: PublishStore> Operations<S> {
     /// The number of devices on each version.

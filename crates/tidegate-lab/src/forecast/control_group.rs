@@ -2,9 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::cadence::{Cadence, DAY_S};
-use tidegate_core::control_group::{ControlGroup, LastInQueue, Others, are_served, is_served, is_too_short};
+use tidegate_core::control_group::{ControlGroup, LastInQueue, Others, are_served, is_served};
 use tidegate_core::gate::Control;
-use tidegate_core::update::Downgrade;
 use tidegate_core::{Cohort, Update};
 use tidegate_store::record::POLL_S;
 
@@ -32,9 +31,7 @@ pub(crate) struct HeldOut {
 impl HeldOut {
     /// The group out of the devices that the update is for; `None` if they are too few.
     pub(crate) fn choose(fleet: &Fleet, rows: &[Row], eligible: &[u32], update: &Update, start_s: i64) -> Option<Self> {
-        let rollout = &update.rollout;
-        let is_upgrade = update.downgrade == Downgrade::Refused;
-        if !rollout.health.control_group || !is_upgrade || is_too_short(rollout.ends_at, moment(start_s)) {
+        if !update.may_hold_out(moment(start_s)) {
             return None;
         }
         let mut last = LastInQueue::default();
@@ -76,8 +73,9 @@ impl HeldOut {
         control
     }
 
-    /// Counts the audience once a day; true if the group is served from now on.
-    pub(crate) fn is_served(
+    /// Counts the audience once a day, and serves the group when it is time; true if it is served from now on. The reading
+    /// of that moment stays in force.
+    pub(crate) fn serve_when_due(
         &mut self,
         second: u32,
         [eligible, first_offers]: [u32; 2],
@@ -99,12 +97,8 @@ impl HeldOut {
             Others { served_since: self.served_since_s.map(at), unchanged_since: at(self.unchanged_since_s), ends_at };
         let due_after_s = Cadence { poll_s: POLL_S, long_gap_s: 0 }.due_after_s(true);
         let reading = reading(self);
-        is_served(&others, &reading, SignedDuration::from_secs(due_after_s), at(second))
-    }
-
-    /// Serves the group. Its last reading stays in force.
-    pub(crate) fn serve(&mut self, last: Control) {
-        self.group.is_over = true;
-        self.last = Some(last);
+        self.group.is_over = is_served(&others, &reading, SignedDuration::from_secs(due_after_s), at(second));
+        self.last = self.group.is_over.then_some(reading);
+        self.group.is_over
     }
 }

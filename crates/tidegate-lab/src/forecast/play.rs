@@ -370,9 +370,7 @@ impl<'a, W: Watch> Play<'a, W> {
         let (offers, ends_at) = ([self.recorder.eligible(), self.recorder.first_offers()], self.update.rollout.ends_at);
         let (rows, cadence, start_s) = (&self.rows, &self.cadence, self.start_s);
         let read = |held_out: &HeldOut| held_out.read(rows, cadence, start_s, second);
-        if held_out.is_served(second, offers, start_s, ends_at, read) {
-            let last = read(held_out);
-            held_out.serve(last);
+        if held_out.serve_when_due(second, offers, start_s, ends_at, read) {
             self.decider.hold_out(None);
         }
     }

@@ -222,7 +222,7 @@ pub struct Resume {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(max_length = 1000))]
     pub reason: Option<String>,
-    /// What the operator has seen. It matters only to a held update.
+    /// Numbers of devices that the operator has seen. They matter only to a held update.
     #[serde(default)]
     pub acknowledge: AcknowledgeField,
 }
