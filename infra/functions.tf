@@ -29,6 +29,7 @@ locals {
       Read   = { actions = ["GetItem", "Query"], keys = ["d#*", "p#*", "q#*", "r#*", "s#*", "t#*", "x#*"] }
       Update = { actions = ["UpdateItem"], keys = ["d#*", "p#*", "s#*"] }
       Put    = { actions = ["PutItem"], keys = ["#products", "p#*", "x#*"] }
+      Delete = { actions = ["DeleteItem"], keys = ["p#*"] }
     }
     sweep = {
       Read   = { actions = ["BatchGetItem", "GetItem", "Query"], keys = ["#products", "c#*", "d#*", "p#*", "s#*", "t#*", "u#*"] }

@@ -17,6 +17,7 @@ locals {
     publisher = concat(local.view_calls, local.stop_calls, [
       "POST/v1/products/*/updates",
       "PATCH/v1/products/*/updates/*",
+      "DELETE/v1/products/*/updates/*",
       "POST/v1/products/*/devices/*/retry",
       "POST/otao/api/v1/applications/*/software",
     ])
@@ -26,6 +27,8 @@ locals {
       "POST/v1/products/*/updates/*/resume",
       "POST/v1/products/*/updates/*/complete",
       "POST/v1/products/*/updates/*/withdraw",
+      "POST/v1/products/*/updates/*/reopen",
+      "POST/v1/products/*/updates/*/rollback",
       "POST/v1/products/*/resume-stopped",
       "PUT/v1/products/*/token",
       "POST/v1/products/*/devices/*/retry",
@@ -40,8 +43,8 @@ locals {
 
   operator_descriptions = {
     viewer    = "Looks at updates, devices, metrics and the audit log."
-    publisher = "Viewer who creates drafts, edits rollouts, gives devices another try, and may pause, abort and stop."
-    approver  = "Viewer who activates and steers rollouts, issues tokens, and sets what a product allows."
+    publisher = "Viewer who creates and deletes drafts, edits rollouts, gives devices another try, and may pause, abort and stop."
+    approver  = "Viewer who activates, steers, reopens and rolls back, issues tokens, and sets what a product allows."
   }
 }
 

@@ -102,5 +102,5 @@ pub fn definitions(count: u64) -> Vec<String> {
 /// The id of an update.
 #[must_use]
 pub fn id(number: u64) -> UpdateId {
-    UpdateId::of(&product(), &version(number))
+    UpdateId::of(&product(), &version(number), 1)
 }

@@ -211,6 +211,7 @@ run "publish_may_do_this_and_nothing_else" {
       "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#* q#* r#* s#* t#* x#*",
       "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#* s#*",
       "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products p#* x#*",
+      "Allow dynamodb:DeleteItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#*",
       "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/index/versions",
       "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf",
       "Allow s3:DeleteObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
@@ -329,6 +330,7 @@ run "a_publisher_may_call_this_and_nothing_else" {
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/stop",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PATCH/v1/products/*/updates/*",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/v1/products/*/updates/*",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/devices/*/retry",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/otao/api/v1/applications/*/software",
     ])
@@ -354,6 +356,8 @@ run "an_approver_may_call_this_and_nothing_else" {
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/resume",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/complete",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/withdraw",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/reopen",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/rollback",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/resume-stopped",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PUT/v1/products/*/token",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/v1/products/*/devices/*/token",
@@ -371,7 +375,7 @@ run "a_publisher_cannot_start_what_they_wrote" {
 
   assert {
     condition = !anytrue([
-      for call in local.operator_calls.publisher : anytrue([for verb in ["activate", "resume", "resume-stopped", "withdraw", "complete", "token"] : endswith(call, verb)])
+      for call in local.operator_calls.publisher : anytrue([for verb in ["activate", "resume", "resume-stopped", "withdraw", "complete", "reopen", "rollback", "token"] : endswith(call, verb)])
     ])
     error_message = "a publisher may call ${jsonencode(local.operator_calls.publisher)}"
   }

@@ -70,8 +70,19 @@ impl Scenario {
             ["fleet", range, "runs", version, rest @ ..] => self.fleet(range, version, &rest.join(" ")),
             ["publish", version, rest @ ..] => self.publish(version, &rest.join(" ")).await,
             ["edit", version, rest @ ..] => self.edit(version, &rest.join(" ")).await,
-            [verb @ ("pause" | "resume" | "abort" | "complete" | "withdraw"), version, "because", rest @ ..] => {
+            [
+                verb @ ("pause" | "resume" | "abort" | "complete" | "withdraw" | "reopen"),
+                version,
+                "because",
+                rest @ ..,
+            ] => {
                 self.transition(verb, version, &rest.join(" ")).await;
+            }
+            ["roll", "back", from, "to", version, "because", rest @ ..] => {
+                let path = format!("{}/updates/{version}/rollback", self.product);
+                let body = json!({"from": from.split(',').collect::<Vec<_>>(), "reason": rest.join(" ")});
+                let begun = self.world.operator("POST", &path, body, self.now).await;
+                self.say_state(version, &begun);
             }
             ["everyone", "checks", "in"] => self.check_in(None).await,
             [range, "check" | "checks", "in"] => self.check_in(Some(range)).await,

@@ -102,7 +102,7 @@ async fn a_device_that_an_operator_brings_back_did_not_fall_back() {
     let world = started(json!({})).await;
     offered(&world, "lamp-1", "1.0.0", "2026-01-01T00:00:00Z").await;
     offered(&world, "lamp-1", "2.0.0", "2026-01-01T01:00:00Z").await;
-    let back = json!({"allow_downgrade": true, "policy": "version == \"2.0.0\""});
+    let back = json!({"rollback_from": ["2.0.0"]});
     world.publish(LAMP, "1.0.0", back, at("2026-01-01T02:00:00Z")).await;
     assert_eq!(offered(&world, "lamp-1", "2.0.0", "2026-01-01T03:00:00Z").await, "1.0.0");
     for hour in 4..8 {

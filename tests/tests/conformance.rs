@@ -63,6 +63,8 @@ enum Operation {
     WriteDevice(Box<DeviceWrite>),
     AddDeferrals(RolloutKey, BTreeMap<&'static str, u64>),
     CreateUpdate(Box<(UpdateRecord, AuditEntry)>),
+    BeginCampaign(Box<(UpdateRecord, UpdateRecord, u64, AuditEntry)>),
+    DeleteDraft(Box<(UpdateRecord, AuditEntry)>),
     Want(Box<(UpdateRecord, Expected, Option<AuditEntry>)>),
     RecordChange(Box<(UpdateRecord, Expected, Option<AuditEntry>)>),
     ShutShard(RolloutKey, u16, Gate, u64),
@@ -113,16 +115,20 @@ enum Operation {
 }
 
 /// Every kind of answer that the histories must have had, and how often at least.
-const COVERAGE: [(&str, u32); 79] = [
+const COVERAGE: [(&str, u32); 83] = [
     ("add_deferrals: ok", 864),
     ("ask_for_catalog: ok", 354),
     ("audit: ok", 456),
     ("audit_log: ok", 3720),
+    ("begin_campaign: conflict", 240),
+    ("begin_campaign: ok", 54),
     ("catalog: none", 432),
     ("catalog: some", 306),
     ("create_update: no", 474),
     ("create_update: yes", 3258),
     ("deferrals: ok", 1992),
+    ("delete_draft: no", 108),
+    ("delete_draft: yes", 30),
     ("device: known", 6942),
     ("device: unknown", 1770),
     ("devices: ok", 6594),
@@ -318,7 +324,7 @@ async fn a_scan_of_the_fleet_finds_the_attributes_of_every_device() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_due_pages_is_cut_at_250_in_the_order_of_their_times_and_names() {
     let stores = Stores::new().await;
-    let rollout = RolloutKey::of(&ProductId::new("lamp").unwrap(), &Version::new(2, 0, 0));
+    let rollout = RolloutKey::of(&ProductId::new("lamp").unwrap(), &Version::new(2, 0, 0), 1);
     for number in 0..260_i64 {
         // Thirty of the last are due in the same millisecond, across the cut.
         let seconds = if (235..255).contains(&number) { 235 } else { number };
@@ -478,8 +484,9 @@ fn collect(changes: &mut Changes, batch: Batch) {
 }
 
 /// The first claim of a device.
-fn claim(version: &Version, shard: u16, epoch: u64, now: Timestamp) -> Claim {
-    let granting = Granting { version, was: "1.0.0", shard, epoch, test: 0, hour: 0, now };
+fn claim(rollout: &RolloutKey, shard: u16, epoch: u64, now: Timestamp) -> Claim {
+    let (version, campaign) = (rollout.version(), rollout.campaign());
+    let granting = Granting { version, campaign, was: "1.0.0", shard, epoch, test: 0, hour: 0, now };
     Claim::granted(None, &granting).unwrap()
 }
 
@@ -488,7 +495,7 @@ fn to_the_millisecond(at: Timestamp) -> Timestamp {
 }
 
 fn list_of(rollout: &RolloutKey, bucket: Bucket) -> String {
-    format!("l#{}#{}#{}", rollout.product(), rollout.version(), bucket.name())
+    format!("l#{}#{}#{}", rollout.product(), rollout.name(), bucket.name())
 }
 
 fn shown(entry: &ListEntry) -> String {
@@ -520,6 +527,13 @@ async fn apply<S: EveryStore>(store: &S, operation: &Operation) -> Answer {
         }
         Operation::CreateUpdate(created) => {
             answer("create_update", store.create_update(&created.0, &created.1).await, yes_or_no)
+        }
+        Operation::BeginCampaign(begun) => {
+            let (last, next, revision, audit) = &**begun;
+            answer("begin_campaign", store.begin_campaign(last, next, *revision, audit).await, ok)
+        }
+        Operation::DeleteDraft(deleted) => {
+            answer("delete_draft", store.delete_draft(&deleted.0, &deleted.1).await, yes_or_no)
         }
         Operation::Want(wanted) => {
             let (update, expected, audit) = &**wanted;
@@ -752,8 +766,8 @@ impl History {
 
     /// Every rollout that it can be about, once.
     fn rollouts(&self) -> BTreeSet<RolloutKey> {
-        let of = |product| self.versions.iter().map(move |version| RolloutKey::of(product, version));
-        self.products.iter().flat_map(of).collect()
+        let all = self.products.iter().flat_map(|product| self.versions.iter().map(move |version| (product, version)));
+        all.flat_map(|(product, version)| [1, 2].map(|campaign| RolloutKey::of(product, version, campaign))).collect()
     }
 
     /// The next operation. The first ones make something that the others can be about.
@@ -765,7 +779,8 @@ impl History {
             (_, 0..29) => self.grant(memory).await,
             (_, 29..45) => self.write_device(memory).await,
             (_, 45..47) => self.add_deferrals(),
-            (_, 47..50) => self.create(),
+            (_, 47..49) => self.create(),
+            (_, 49..50) => self.begin_or_delete(memory).await,
             (_, 50..54) => self.want(memory).await,
             (_, 54..58) => self.record_change(memory).await,
             (_, 58..62) => self.shut(memory).await,
@@ -878,11 +893,12 @@ impl History {
     }
 
     fn rollout(&mut self) -> RolloutKey {
-        RolloutKey::of(&self.product(), &self.version())
+        let campaign = self.dice.pick(&[1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
+        RolloutKey::of(&self.product(), &self.version(), campaign)
     }
 
     fn first_rollout(&self) -> RolloutKey {
-        RolloutKey::of(&self.products[0], &self.versions[0])
+        RolloutKey::of(&self.products[0], &self.versions[0], 1)
     }
 
     fn shard(&mut self) -> u16 {
@@ -910,7 +926,8 @@ impl History {
             true => self.held(memory).await,
             false => (self.product(), self.device(), self.version()),
         };
-        let rollout = RolloutKey::of(&product, &version);
+        let campaign = if self.dice.chance(10) { 2 } else { 1 };
+        let rollout = RolloutKey::of(&product, &version, campaign);
         let known = memory.device(&product, &device, Include::Item, Freshness::Strong).await.unwrap();
         let (now, number) = (self.dice.moment(), self.shard());
         let revision = known.record.as_ref().map(|record| record.revision);
@@ -924,14 +941,15 @@ impl History {
             // A device that was never seen has no claim.
             _ if revision.is_none() => None,
             Some(claim) if self.dice.chance(15) => Some(self.other(claim)).filter(|_| self.dice.chance(60)),
-            None if self.dice.chance(10) => Some(claim(&version, number, epoch, now)),
+            None if self.dice.chance(10) => Some(claim(&rollout, number, epoch, now)),
             held => held,
         };
         let test = u16::try_from(self.dice.below(2)).unwrap();
-        let granting = Granting { version: &version, was: "1.0.0", shard: number, epoch, test, hour: 3, now };
+        let shard = number;
+        let granting = Granting { version: &version, campaign, was: "1.0.0", shard, epoch, test, hour: 3, now };
         // A claim that has not ended is granted again all the same: the stores must agree on that too.
         let after = Claim::granted(before.as_ref(), &granting);
-        let mut after = after.unwrap_or_else(|| claim(&version, number, epoch, now));
+        let mut after = after.unwrap_or_else(|| claim(&rollout, number, epoch, now));
         if self.dice.chance(6) {
             after.shard = u16::try_from(self.dice.below(3)).unwrap();
         }
@@ -990,7 +1008,7 @@ impl History {
         };
         let mut held = known.claims.into_iter().map(|(_, claim)| claim).collect::<Vec<_>>();
         if held.is_empty() && self.dice.chance(10) {
-            held.push(claim(&version, 0, 1, moment(0, 0)));
+            held.push(claim(&RolloutKey::of(&product, &version, 1), 0, 1, moment(0, 0)));
         }
         let mut claims = Vec::new();
         // A device that was never seen has no claim that could change.
@@ -1042,10 +1060,13 @@ impl History {
 
     fn record(&mut self, product: ProductId, version: Version, generation: u64) -> UpdateRecord {
         let allocation = self.dice.chance(60).then(|| self.allocation());
+        let campaign = self.dice.pick(&[1, 1, 2]);
         UpdateRecord {
-            id: UpdateId::of(&product, &version),
+            id: UpdateId::of(&product, &version, campaign),
             product,
             version,
+            campaign,
+            is_earlier: false,
             state: self.dice.pick(&State::ALL),
             generation,
             definition: self.dice.pick(&["{}", r#"{"name":"Spring"}"#]).into(),
@@ -1128,9 +1149,13 @@ impl History {
     /// What a change expects of a record, and sometimes something else.
     async fn expected(&mut self, memory: &MemoryStore, product: &ProductId, version: &Version) -> Expected {
         let stored = memory.update(product, version).await.unwrap();
-        let mut expected = stored.as_ref().map_or(Expected { generation: 0, wanted: None }, Expected::of);
+        let mut expected =
+            stored.as_ref().map_or(Expected { generation: 0, wanted: None, revision: None }, Expected::of);
         if self.dice.chance(10) {
             expected.generation += 1;
+        }
+        if self.dice.chance(10) {
+            expected.revision = Some(self.dice.below(4));
         }
         if self.dice.chance(10) {
             expected.wanted = self.dice.pick(&[None, Some(1), Some(2)]);
@@ -1146,6 +1171,28 @@ impl History {
         let wanted = Some(self.wanted(generation));
         let update = UpdateRecord { wanted, ..self.record(product, version, expected.generation) };
         Operation::Want(Box::new((update, expected, audit)))
+    }
+
+    /// Another campaign, or the end of a draft: of the record as it is, or nearly so.
+    async fn begin_or_delete(&mut self, memory: &MemoryStore) -> Operation {
+        let (product, version) = (self.product(), self.version());
+        let stored = memory.update(&product, &version).await.unwrap();
+        let mut last = stored.unwrap_or_else(|| self.record(product.clone(), version.clone(), 1));
+        if self.dice.chance(15) {
+            last.generation += 1;
+        }
+        let generation = last.generation + 1;
+        let audit = self.audit(&version.to_string(), generation);
+        if self.dice.chance(30) {
+            return Operation::DeleteDraft(Box::new((last, audit)));
+        }
+        let head = memory.head(&product, Freshness::Strong).await.unwrap();
+        let revision = head.map_or(0, |head| head.revision) + u64::from(self.dice.chance(15));
+        let campaign = last.campaign + 1;
+        let id = UpdateId::of(&product, &version, campaign);
+        let mut next = UpdateRecord { id, campaign, ..self.record(product, version, generation) };
+        next.wanted = Some(self.wanted(generation + 1));
+        Operation::BeginCampaign(Box::new((last, next, revision, audit)))
     }
 
     async fn record_change(&mut self, memory: &MemoryStore) -> Operation {

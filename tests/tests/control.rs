@@ -23,9 +23,10 @@ async fn transition(world: &World, verb: &str) -> String {
 /// A grant as a function with an old catalog would make it.
 async fn late_grant(world: &World, device: &str, generation: u64) -> Granted {
     let version = Version::new(2, 0, 0);
-    let granting = Granting { version: &version, was: "1.0.0", shard: 0, epoch: 1, test: 0, hour: 0, now: at(START) };
+    let granting =
+        Granting { version: &version, campaign: 1, was: "1.0.0", shard: 0, epoch: 1, test: 0, hour: 0, now: at(START) };
     let request = GrantRequest {
-        rollout: RolloutKey::of(&ProductId::new(LAMP).unwrap(), &version),
+        rollout: RolloutKey::of(&ProductId::new(LAMP).unwrap(), &version, 1),
         device: DeviceId::new(device).unwrap(),
         revision: None,
         generation,

@@ -32,7 +32,7 @@ async fn sweep(world: &World, now: &str) -> tidegate_engine::sweep::Swept {
 
 /// The devices in the order of the queue, the last one first.
 fn last_first() -> Vec<String> {
-    let update = UpdateId::of(&ProductId::new(LAMP).unwrap(), &Version::new(2, 0, 0));
+    let update = UpdateId::of(&ProductId::new(LAMP).unwrap(), &Version::new(2, 0, 0), 1);
     let mut devices = (0..FLEET).map(|number| format!("lamp-{number}")).collect::<Vec<_>>();
     devices.sort_by_key(|device| {
         let device = DeviceId::new(device.clone()).unwrap();

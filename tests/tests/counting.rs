@@ -31,7 +31,7 @@ fn product() -> ProductId {
 }
 
 fn rollout() -> RolloutKey {
-    RolloutKey::of(&product(), &Version::new(2, 0, 0))
+    RolloutKey::of(&product(), &Version::new(2, 0, 0), 1)
 }
 
 /// Everything that the stream holds, without counting it.

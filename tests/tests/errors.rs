@@ -103,7 +103,7 @@ async fn what_an_operator_can_do_wrong() {
     check(call("GET", "lamp/devices", Value::Null).await, "bad_field", "version is missing");
     check(call("POST", "lamp/updates/2.0.0/resume", json!({})).await, "wrong_state", "it must be paused");
     check(call("POST", "lamp/updates/2.0.0/pause", json!({"reasn": "x"})).await, "unknown_field", "there is reason");
-    check(call("DELETE", "lamp/updates/2.0.0", Value::Null).await, "wrong_method", "not with DELETE");
+    check(call("PUT", "lamp/updates/2.0.0", Value::Null).await, "wrong_method", "not with PUT");
     check(call("GET", "lamp/nothing", Value::Null).await, "unknown_route", "/v1/products/lamp/nothing");
     check(
         call("PATCH", "lamp/updates/2.0.0", json!({"rollout": {}, "name": "x"})).await,

@@ -28,7 +28,7 @@ fn limits() -> Value {
 async fn counts(world: &World) -> (Counts, u64) {
     let (product, version) = (ProductId::new(LAMP).unwrap(), Version::new(2, 0, 0));
     let update = world.store.update(&product, &version).await.unwrap().unwrap();
-    let rollout = RolloutKey::of(&product, &version);
+    let rollout = RolloutKey::of(&product, &version, 1);
     // The shards come first: a place that was released later must not count as held.
     let shards = world.store.shards(&rollout, update.allocation.unwrap().shards()).await.unwrap();
     let tallied = world.store.tallied(&rollout).await.unwrap();

@@ -558,6 +558,15 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     walk.call("completeUpdate", &["lamp", "1.1.0"], reason("everybody has it"), 200).await;
     walk.call("abortUpdate", &["lamp", "1.2.0"], reason("too bright"), 200).await;
     walk.call("withdrawUpdate", &["lamp", "2.4.0"], reason("not yet"), 200).await;
+    let draft = json!({"version": "1.9.0", "kind": "json", "payload": 9});
+    walk.call("createUpdate", &["lamp"], Body::Good(draft), 201).await;
+    let deleted = walk.call("deleteUpdate", &["lamp", "1.9.0"], reason("a slip"), 200).await;
+    assert_eq!(deleted, json!({"deleted": "1.9.0"}));
+    let again = json!({"rollout": {"include_failed": true}, "reason": "dimmed"});
+    walk.call("reopenUpdate", &["lamp", "1.2.0"], Body::Good(again), 200).await;
+    let back = json!({"from": ["1.2.0"], "policy": "true", "reason": "still too bright"});
+    let back = walk.call("rollBackTo", &["lamp", "1.1.0"], Body::Good(back), 200).await;
+    assert_eq!((&back["campaign"], &back["state"]), (&json!(2), &json!("active")), "{back}");
     walk.call("listUpdates", &["lamp"], Body::Nothing, 200).await;
     walk.call("why", &["lamp", "lamp-3"], Body::Nothing, 200).await;
     walk.call("retryDevice", &["lamp", "lamp-3"], reason("the cable was bad"), 200).await;
@@ -763,9 +772,13 @@ async fn every_error_but_a_conflict_is_provoked_and_comes_as_the_file_says() {
         walk.call(id, &["lamp", "newest"], Body::Nothing, 400).await;
         walk.call(id, &["la mp".replace(' ', "%20").as_str(), "1.1.0"], Body::Nothing, 400).await;
     }
-    for id in ["resumeUpdate", "activateUpdate"] {
+    for id in ["resumeUpdate", "activateUpdate", "deleteUpdate", "reopenUpdate"] {
         walk.call(id, &["lamp", "1.1.0"], Body::Nothing, 409).await;
     }
+    for (from, status) in [(json!(["9.9.9"]), 404), (json!([]), 400), (json!(["1.1"]), 400), (json!("1.1.0"), 400)] {
+        walk.call("rollBackTo", &["lamp", "1.1.0"], bad(json!({"from": from})), status).await;
+    }
+    walk.call("reopenUpdate", &["lamp", "1.1.0"], bad(json!({"policy": " "})), 400).await;
     walk.call("editUpdate", &["lamp", "3.0.0"], Body::Good(json!({"rollout": {}})), 404).await;
     walk.call("editUpdate", &["lamp", "1.1.0"], bad(json!({"rollout": {}, "name": "new"})), 409).await;
     walk.call("editUpdate", &["lamp", "1.1.0"], bad(json!({"rollout": {"speed": 9}})), 400).await;
@@ -828,6 +841,15 @@ async fn every_error_but_a_conflict_is_provoked_and_comes_as_the_file_says() {
     walk.call("pauseUpdate", &["lamp", "1.1.0"], Body::Nothing, 409).await;
     walk.call("editUpdate", &["lamp", "1.1.0"], Body::Good(json!({"rollout": {}})), 409).await;
     walk.call("abortUpdate", &["lamp", "1.1.0"], Body::Nothing, 200).await;
+
+    // Two ways that would send devices round in a circle.
+    for version in ["1.3.0", "1.4.0"] {
+        let update = json!({"version": version, "kind": "json", "payload": version});
+        walk.call("createUpdate", &["lamp"], Body::Good(update), 201).await;
+        walk.call("activateUpdate", &["lamp", version], Body::Nothing, 200).await;
+    }
+    walk.call("rollBackTo", &["lamp", "1.3.0"], Body::Good(json!({"from": ["1.4.0"]})), 200).await;
+    walk.call("reopenUpdate", &["lamp", "1.4.0"], Body::Nothing, 409).await;
 
     // What is not in the file, what the front door says by itself, and a function that is called around it.
     let door = walk.stack.door.url();

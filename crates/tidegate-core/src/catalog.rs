@@ -6,14 +6,14 @@ use std::sync::{Arc, OnceLock};
 
 use semver::Version;
 
-use crate::claim::Claims;
+use crate::claim::{Claim, Claims};
 use crate::cohort::Cohort;
 use crate::device::Device;
 use crate::id::{DeviceId, ProductId, UpdateId};
 use crate::index::Index;
 use crate::lifecycle::State;
 use crate::policy::{Candidate, Facts, Screen, Slots};
-use crate::update::{Downgrade, Update};
+use crate::update::Update;
 
 /// Live updates of one product in descending precedence, with the attribute names that their policies use, and an
 /// index by the attribute values that the policies need.
@@ -45,7 +45,7 @@ impl Catalog {
     pub fn new(product: ProductId, slots: Slots, updates: impl IntoIterator<Item = Update>) -> Self {
         let mut newest_first: Vec<Update> = updates.into_iter().filter(|update| update.product == product).collect();
         newest_first.sort_by(|a, b| b.version.cmp_precedence(&a.version).then_with(|| a.id.cmp(&b.id)));
-        let indexed = |update: &Update| (update.policy.needs(), update.downgrade == Downgrade::Allowed);
+        let indexed = |update: &Update| (update.policy.needs(), update.is_rollback());
         let index = Index::new(&newest_first.iter().map(indexed).collect::<Vec<_>>());
         let screen = Screen::new(newest_first.iter().map(|update| &update.policy));
         let held_out =
@@ -96,7 +96,17 @@ impl Catalog {
         self.newest_first.is_empty()
     }
 
-    /// Updates in the order in which a decision considers them.
+    /// Rollbacks, newest first.
+    pub(crate) fn rollbacks(&self) -> impl Iterator<Item = &Update> {
+        self.index.rollbacks().filter_map(|position| self.at(position))
+    }
+
+    /// Updates in the order in which a decision considers them: the rollbacks before the upgrades.
+    pub(crate) fn in_turn(&self) -> impl Iterator<Item = &Update> {
+        self.rollbacks().chain(self.newest_first().filter(|update| !update.is_rollback()))
+    }
+
+    /// Updates, newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Update> {
         (0..self.len()).filter_map(|position| self.at(position))
     }
@@ -105,6 +115,16 @@ impl Catalog {
     #[must_use]
     pub fn find(&self, id: &UpdateId, version: &Version) -> Option<&Update> {
         self.at(self.newer_than(version)).filter(|update| update.id == *id)
+    }
+
+    /// Returns true if the update of a claim is offered by a later campaign now.
+    #[must_use]
+    pub fn is_offered_anew(&self, claim: &Claim) -> bool {
+        let offered = self.at(self.newer_than(&claim.version));
+        offered.is_some_and(|update| {
+            let is_same = update.version.cmp_precedence(&claim.version).is_eq();
+            is_same && update.campaign > claim.campaign && update.state == State::Active
+        })
     }
 
     /// `true` if a device must cancel an update that it has started: the update is paused, held, aborted or withdrawn. Devices
@@ -146,7 +166,7 @@ impl Catalog {
         newer
     }
 
-    /// Updates whose policy admits the device, newest first, out of the first `newer` and the possible downgrades.
+    /// Upgrades whose policy admits the device, newest first, out of the first `newer`.
     pub(crate) fn targeting<'c, 'd>(
         &'c self,
         device: &'d Device,

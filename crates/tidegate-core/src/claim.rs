@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use semver::Version;
 
 use crate::cohort::Cohort;
-use crate::id::UpdateId;
+use crate::id::{UpdateId, without_build};
 use crate::life::retry::{History, Next};
 use crate::life::table::Event;
 use crate::life::word::{is_same, said};
@@ -18,6 +18,8 @@ use crate::objection::NoRoom;
 pub struct Claim {
     /// The offered version.
     pub version: Version,
+    /// Number of the campaign that offered it.
+    pub campaign: u32,
     /// What became of the offer.
     pub life: Life,
     /// Shard of the latest grant.
@@ -50,6 +52,8 @@ pub struct Claim {
 pub struct Grant<'a> {
     /// The offered version.
     pub version: &'a Version,
+    /// Number of the campaign.
+    pub campaign: u32,
     /// The version that the device says.
     pub was: &'a str,
     /// The shard that gives the place.
@@ -71,6 +75,7 @@ impl Claim {
         let life = Life::granted(before.map(|before| &before.life), grant.now)?;
         let first = Self {
             version: grant.version.clone(),
+            campaign: grant.campaign,
             life,
             shard: grant.shard,
             epoch: grant.epoch,
@@ -213,8 +218,16 @@ pub struct Claims {
 pub struct Halted {
     /// Every rollout of the product.
     pub all: bool,
-    /// The rollouts of these updates.
-    pub updates: BTreeSet<UpdateId>,
+    /// The rollouts of these versions.
+    pub versions: BTreeSet<Version>,
+}
+
+impl Halted {
+    /// Returns true if the rollout of a version was stopped.
+    #[must_use]
+    pub fn contains(&self, version: &Version) -> bool {
+        self.all || (!self.versions.is_empty() && self.versions.contains(&without_build(version)))
+    }
 }
 
 impl Claims {
@@ -230,16 +243,26 @@ impl Claims {
         Self { halted, ..self }
     }
 
-    /// Returns true if the rollout of an update was stopped.
+    /// Returns true if the rollout of a version was stopped.
     #[must_use]
-    pub fn is_halted(&self, update: &UpdateId) -> bool {
-        self.halted.all || self.halted.updates.contains(update)
+    pub fn is_halted(&self, version: &Version) -> bool {
+        self.halted.contains(version)
     }
 
     /// The claim on an update.
     #[must_use]
     pub fn on(&self, update: &UpdateId) -> Option<&Claim> {
         self.claims.get(update)
+    }
+
+    /// The last claim in which the device failed an earlier campaign of an update. Another try by an operator forgives it.
+    #[must_use]
+    pub fn failed_before(&self, version: &Version, campaign: u32) -> Option<&Claim> {
+        let is_bad = |claim: &&Claim| {
+            let is_earlier = claim.campaign < campaign && claim.version.cmp_precedence(version).is_eq();
+            is_earlier && claim.retry_at.is_none() && matches!(claim.state(), State::Failed | State::Reverted)
+        };
+        self.claims.values().filter(is_bad).max_by_key(|claim| claim.campaign)
     }
 
     /// Every claim, by update.
@@ -282,7 +305,7 @@ mod tests {
 
     fn grant(epoch: u64, second: i64) -> Grant<'static> {
         static VERSION: Version = Version::new(2, 0, 0);
-        Grant { version: &VERSION, was: "1.0.0", shard: 3, epoch, test: 0, hour: 2, now: at(second) }
+        Grant { version: &VERSION, campaign: 1, was: "1.0.0", shard: 3, epoch, test: 0, hour: 2, now: at(second) }
     }
 
     fn rules() -> Rules {

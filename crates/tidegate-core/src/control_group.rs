@@ -141,7 +141,7 @@ mod tests {
     use crate::id::ProductId;
 
     fn update() -> UpdateId {
-        UpdateId::of(&ProductId::new("lamp").unwrap(), &semver::Version::new(2, 0, 0))
+        UpdateId::of(&ProductId::new("lamp").unwrap(), &semver::Version::new(2, 0, 0), 1)
     }
 
     fn device(number: u32) -> DeviceId {

@@ -354,7 +354,8 @@ mod tests {
     fn granted(before: Option<&Claim>, shard: u16, epoch: u64) -> Claim {
         let version = Version::new(2, 0, 0);
         let (was, now) = ("1.0.0", Timestamp::UNIX_EPOCH);
-        Claim::granted(before, &Grant { version: &version, was, shard, epoch, test: 1, hour: 4, now }).unwrap()
+        Claim::granted(before, &Grant { version: &version, campaign: 1, was, shard, epoch, test: 1, hour: 4, now })
+            .unwrap()
     }
 
     fn after(claim: &Claim, event: Event) -> Claim {

@@ -64,13 +64,14 @@ impl ClaimStatus {
 impl<'a> Decision<'a> {
     /// The objection that a device is told if there is no offer.
     ///
-    /// It is the newest objection that can end, because the device waits for that. If there is none, it is the newest
-    /// one that is not about the device's own version.
+    /// It is the first objection that can end, because the device waits for that. If there is none, it is the first one
+    /// that is not about the device's own version.
     #[must_use]
     pub fn reason(&self) -> Option<&(&'a Update, Objection)> {
         let first = |fits: &dyn Fn(&Objection) -> bool| self.passed_over.iter().find(|(_, objection)| fits(objection));
         first(&|objection| objection.cure() != Cure::Never)
-            .or_else(|| first(&|objection| !matches!(objection, Objection::UpToDate { .. })))
+            .or_else(|| first(&|objection| !objection.is_about_version()))
+            .or_else(|| first(&|objection| objection.code() == ObjectionCode::UpToDate))
             .or_else(|| self.passed_over.first())
     }
 
@@ -97,7 +98,7 @@ pub fn decide<'a>(device: &Device, catalog: &'a Catalog, claims: &Claims, now: T
     let newer = catalog.newer_than(&device.version);
     // An update that is left out here would be passed over with an objection that never ends.
     let suits = |update: &&Update| update.moves(device).is_ok() && update.reaches(device).is_ok();
-    let candidates = catalog.targeting(device, &facts, newer).filter(suits);
+    let candidates = catalog.rollbacks().chain(catalog.targeting(device, &facts, newer)).filter(suits);
     let mut decision = consider(device, &facts, candidates, claims, now);
     if decision.offer.is_none() && decision.passed_over.iter().all(|(_, objection)| objection.cure() == Cure::Never) {
         let told = newest_not_for(device, &facts, catalog, newer, claims, now);
@@ -119,18 +120,18 @@ pub(crate) fn decide_on_all<'a>(
         return Decision { offer: None, passed_over: Vec::new() };
     }
     let facts = catalog.slots().bind(&device.version, &device.attributes);
-    consider(device, &facts, catalog.newest_first(), claims, now)
+    consider(device, &facts, catalog.in_turn(), claims, now)
 }
 
 fn consider<'a>(
     device: &Device,
     facts: &Facts<'_>,
-    newest_first: impl Iterator<Item = &'a Update>,
+    in_turn: impl Iterator<Item = &'a Update>,
     claims: &Claims,
     now: Timestamp,
 ) -> Decision<'a> {
     let mut passed_over = Vec::new();
-    for update in newest_first {
+    for update in in_turn {
         match admit(device, facts, update, claims, now) {
             Ok(claim_status) => return Decision { offer: Some(Offer { update, claim_status }), passed_over },
             Err(objection) => {
@@ -145,7 +146,8 @@ fn consider<'a>(
     Decision { offer: None, passed_over }
 }
 
-/// The newest update with an objection other than "up to date". If there is none, the newest update.
+/// The first update, in the order of a decision, whose objection is not about the device's version. If there is none, the
+/// first one that is "up to date", or else the first one.
 fn newest_not_for<'a>(
     device: &Device,
     facts: &Facts<'_>,
@@ -158,11 +160,14 @@ fn newest_not_for<'a>(
         let update = catalog.at(position)?;
         Some((update, admit(device, facts, update, claims, now).err()?))
     };
-    let movable = (0..newer).chain(catalog.index.downgrades());
-    movable
+    let rollbacks = || catalog.index.rollbacks();
+    let is_up_to_date = |found: &(&Update, Objection)| found.1.code() == ObjectionCode::UpToDate;
+    rollbacks()
+        .chain(0..newer)
         .filter_map(objection)
-        .find(|(_, objection)| !matches!(objection, Objection::UpToDate { .. }))
-        .or_else(|| objection(0))
+        .find(|(_, objection)| !objection.is_about_version())
+        .or_else(|| rollbacks().chain(newer..catalog.len()).filter_map(objection).find(is_up_to_date))
+        .or_else(|| rollbacks().find_map(objection))
 }
 
 /// Asks every rule about one update. The first objection wins, so objections that never end come before objections
@@ -186,10 +191,10 @@ fn admit(
     match update.state {
         State::Paused => return Err(Objection::Paused),
         State::Held => return Err(Objection::Held { why: update.reason.clone() }),
-        State::Draft | State::Active | State::Completed | State::Aborted | State::Withdrawn => {}
+        State::Draft | State::Scheduled | State::Active | State::Completed | State::Aborted | State::Withdrawn => {}
     }
     // Also a device that holds a claim gets nothing from a stopped rollout.
-    if claims.is_halted(&update.id) {
+    if claims.is_halted(&update.version) {
         return Err(Objection::Paused);
     }
     update.rollout.admits(facts, &candidate, &|| *cohort, now)?;
@@ -216,7 +221,12 @@ fn claim_status(
     now: Timestamp,
 ) -> Result<ClaimStatus, Objection> {
     let Some(claim) = claims.on(&update.id) else {
-        return Ok(ClaimStatus::Unclaimed);
+        return match claims.failed_before(&update.version, update.campaign) {
+            Some(claim) if !update.rollout.include_failed => {
+                Err(Objection::FailedBefore { attempts: claim.attempts, opens_at: None })
+            }
+            _ => Ok(ClaimStatus::Unclaimed),
+        };
     };
     if claim.is_open() {
         return Ok(ClaimStatus::Held(claim.clone()));
@@ -227,7 +237,9 @@ fn claim_status(
     }
     Err(match next {
         Some(Next::At(opens_at)) => Objection::RetryLater { opens_at: Some(opens_at) },
-        Some(Next::FailedBefore(opens_at)) => Objection::FailedBefore { attempts: claim.attempts, opens_at },
+        Some(Next::FailedBefore(opens_at)) => {
+            Objection::FailedBefore { attempts: claim.attempts, opens_at: Some(opens_at) }
+        }
         Some(Next::KeepsLeaving(opens_at)) => Objection::KeepsLeaving { opens_at },
         Some(Next::Never) if claim.life.left == Some(Left::ClonedId) => Objection::ClonedId,
         Some(Next::Never) if claim.state() == Life::Declined => Objection::Declined,
@@ -240,8 +252,8 @@ fn claim_status(
 fn is_not_over(update: &Update, now: Timestamp) -> Result<(), Objection> {
     match update.state {
         State::Aborted => Err(Objection::Aborted { why: update.reason.clone() }),
-        // Nobody was offered a draft; the other rollouts are over.
-        State::Draft | State::Completed | State::Withdrawn => Err(Objection::Ended { at: None }),
+        // These two have not begun; the other rollouts are over.
+        State::Draft | State::Scheduled | State::Completed | State::Withdrawn => Err(Objection::Ended { at: None }),
         State::Active | State::Paused | State::Held => match update.rollout.ends_at {
             Some(at) if now >= at => Err(Objection::Ended { at: Some(at) }),
             _ => Ok(()),

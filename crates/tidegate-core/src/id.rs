@@ -59,7 +59,7 @@ id!(
     DeviceId, "a device id", 128, "._:@+=-"
 );
 id!(
-    /// Id of an update: the product's id, a dot, and a hash.
+    /// Id of an update in one of its campaigns: the product's id, a dot, and a hash.
     UpdateId, "an update id", 85, "._-"
 );
 
@@ -70,22 +70,23 @@ pub fn without_build(version: &Version) -> Version {
 }
 
 impl UpdateId {
-    /// The id of a product's update to `version`.
+    /// The id of a product's update to `version` in the campaign of this number. The first campaign has the number 1.
     ///
-    /// The id is computed, not random: a repeated create names the same update, and a report that states only the
-    /// version needs no look-up. Build metadata has no part in it, because two versions that differ only in build
+    /// The id is computed, not random: a repeated create names the same update. Build metadata has no part in it, because two versions that differ only in build
     /// metadata have the same precedence and could not both be live. The product is in front of the hash, because some
     /// agents report only the device id and the update id.
     #[must_use]
-    pub fn of(product: &ProductId, version: &Version) -> Self {
+    pub fn of(product: &ProductId, version: &Version, campaign: u32) -> Self {
         let precedence = without_build(version);
-        let digest = Sha256::new()
+        let mut hash = Sha256::new()
             .chain_update(b"tidegate update\0")
             .chain_update(product.as_str())
             .chain_update(b"\0")
-            .chain_update(precedence.to_string())
-            .finalize();
-        let hex = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect::<String>();
+            .chain_update(precedence.to_string());
+        if campaign > 1 {
+            hash.update(format!("\0{campaign}"));
+        }
+        let hex = hash.finalize().iter().take(10).map(|byte| format!("{byte:02x}")).collect::<String>();
         Self(format!("{product}.{hex}"))
     }
 
@@ -112,14 +113,15 @@ mod tests {
     }
 
     #[test]
-    fn an_update_id_differs_by_product_and_version_but_not_by_build_metadata() {
+    fn an_update_id_differs_by_product_version_and_campaign_but_not_by_build_metadata() {
         let (lamp, door) = (ProductId::new("lamp").unwrap(), ProductId::new("door").unwrap());
         let version = |text: &str| Version::parse(text).unwrap();
-        let id = UpdateId::of(&lamp, &version("1.2.0"));
+        let id = UpdateId::of(&lamp, &version("1.2.0"), 1);
         assert_eq!(id.as_str().len(), "lamp.".len() + 20);
         assert_eq!(id.product(), Some(lamp.clone()));
-        assert_eq!(id, UpdateId::of(&lamp, &version("1.2.0+build.7")));
-        assert_ne!(id, UpdateId::of(&lamp, &version("1.2.1")));
-        assert_ne!(id, UpdateId::of(&door, &version("1.2.0")));
+        assert_eq!(id, UpdateId::of(&lamp, &version("1.2.0+build.7"), 1));
+        assert_ne!(id, UpdateId::of(&lamp, &version("1.2.1"), 1));
+        assert_ne!(id, UpdateId::of(&door, &version("1.2.0"), 1));
+        assert_ne!(id, UpdateId::of(&lamp, &version("1.2.0"), 2));
     }
 }

@@ -14,8 +14,8 @@ const MOST_COLUMNS: usize = 8;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Index {
     columns: Vec<Column>,
-    /// Updates that a device on a higher version may get too.
-    downgrades: Vec<u32>,
+    /// Updates that take devices back.
+    rollbacks: Vec<u32>,
 }
 
 /// Index of one attribute.
@@ -36,7 +36,7 @@ enum Posting {
 }
 
 impl Index {
-    /// The index of these updates, in the order of their positions. The boolean is `true` for a possible downgrade.
+    /// The index of these updates, in the order of their positions. The boolean is `true` for a rollback.
     pub(crate) fn new(updates: &[(Needs, bool)]) -> Self {
         let count_needing = |slot: usize| updates.iter().filter(|(needs, _)| needs.contains_key(&slot)).count();
         let mut slots = updates.iter().flat_map(|(needs, _)| needs.keys().copied()).collect::<Vec<_>>();
@@ -44,31 +44,29 @@ impl Index {
         slots.dedup();
         slots.sort_by_cached_key(|slot| std::cmp::Reverse(count_needing(*slot)));
         let columns = slots.into_iter().take(MOST_COLUMNS).map(|slot| Column::new(slot, updates)).collect();
-        let downgrades = numbered(updates).filter(|(_, (_, is_downgrade))| *is_downgrade).map(|(position, _)| position);
-        Self { columns, downgrades: downgrades.collect() }
+        let rollbacks = numbered(updates).filter(|(_, (_, is_rollback))| *is_rollback).map(|(position, _)| position);
+        Self { columns, rollbacks: rollbacks.collect() }
     }
 
-    /// Positions of the possible downgrades.
-    pub(crate) fn downgrades(&self) -> impl Iterator<Item = usize> {
-        self.downgrades.iter().map(|position| *position as usize)
+    /// Positions of the rollbacks, newest first.
+    pub(crate) fn rollbacks(&self) -> impl Iterator<Item = usize> {
+        self.rollbacks.iter().map(|position| *position as usize)
     }
 
     /// Positions of the updates that can match a device, newest first, out of the first `newer`, which are above the
-    /// device's version, and the possible downgrades.
+    /// device's version.
     pub(crate) fn candidates(&self, newer: usize, facts: &Facts<'_>) -> Candidates<'_> {
         let mut filters = [const { None }; MOST_COLUMNS];
         for (filter, column) in filters.iter_mut().zip(&self.columns) {
             *filter = Some(column.filter(facts));
         }
-        let end = self.downgrades.last().map_or(newer, |last| newer.max((*last as usize).saturating_add(1)));
-        Candidates { newer, downgrades: Few::new(&self.downgrades), filters, bits: 0, word: 0, words: end.div_ceil(64) }
+        Candidates { newer, filters, bits: 0, word: 0, words: newer.div_ceil(64) }
     }
 }
 
 /// Iterator over positions. It reads 64 of them at a time.
 pub(crate) struct Candidates<'i> {
     newer: usize,
-    downgrades: Few<'i>,
     filters: [Option<Filter<'i>>; MOST_COLUMNS],
     /// Remaining bits of the word before `word`.
     bits: u64,
@@ -84,7 +82,7 @@ impl Iterator for Candidates<'_> {
             if self.word == self.words {
                 return None;
             }
-            self.bits = below(self.newer, self.word) | self.downgrades.word(self.word);
+            self.bits = below(self.newer, self.word);
             for filter in self.filters.iter_mut().map_while(Option::as_mut) {
                 self.bits &= filter.word(self.word);
             }

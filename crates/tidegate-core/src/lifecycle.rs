@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum State {
     /// Created, not yet offered.
     Draft,
+    /// Published before; its next campaign is about to be opened.
+    Scheduled,
     /// Offered as its rollout allows.
     Active,
     /// Not offered now; can be resumed.
@@ -53,7 +55,7 @@ pub enum Force {
     Withdraw,
 }
 
-use State::{Aborted, Active, Completed, Draft, Held, Paused, Withdrawn};
+use State::{Aborted, Active, Completed, Draft, Held, Paused, Scheduled, Withdrawn};
 
 impl Transition {
     /// Every transition.
@@ -107,12 +109,13 @@ impl Transition {
     #[must_use]
     pub fn allowed_from(self) -> &'static [State] {
         match self {
-            Self::Activate => &[Draft],
+            Self::Activate => &[Draft, Scheduled],
             Self::Pause => &[Active],
             Self::Hold => &[Active, Paused],
             Self::Resume => &[Paused, Held],
-            Self::Complete | Self::Abort => &[Active, Paused, Held],
-            Self::Withdraw => &[Draft, Active, Paused, Held, Completed, Aborted],
+            Self::Complete => &[Active, Paused, Held],
+            Self::Abort => &[Scheduled, Active, Paused, Held],
+            Self::Withdraw => &[Draft, Scheduled, Active, Paused, Held, Completed, Aborted],
         }
     }
 
@@ -132,7 +135,7 @@ impl Transition {
 
 impl State {
     /// Every state.
-    pub const ALL: [State; 7] = [Draft, Active, Paused, Held, Completed, Aborted, Withdrawn];
+    pub const ALL: [State; 8] = [Draft, Scheduled, Active, Paused, Held, Completed, Aborted, Withdrawn];
 
     /// The state with this name.
     #[must_use]
@@ -145,6 +148,7 @@ impl State {
     pub fn name(self) -> &'static str {
         match self {
             Draft => "draft",
+            Scheduled => "scheduled",
             Active => "active",
             Paused => "paused",
             Held => "held",
@@ -158,6 +162,12 @@ impl State {
     #[must_use]
     pub fn is_live(self) -> bool {
         matches!(self, Active | Paused | Held)
+    }
+
+    /// `true` if the update was published, and has no campaign: another one may begin.
+    #[must_use]
+    pub fn may_reopen(self) -> bool {
+        matches!(self, Completed | Aborted | Withdrawn)
     }
 
     /// The state after `transition`.
@@ -213,6 +223,7 @@ mod tests {
             [
                 // activate pause hold resume complete abort withdraw
                 "draft: active - - - - - withdrawn",
+                "scheduled: active - - - - aborted withdrawn",
                 "active: - paused held - completed aborted withdrawn",
                 "paused: - - held active completed aborted withdrawn",
                 "held: - - - active completed aborted withdrawn",
@@ -227,7 +238,7 @@ mod tests {
     fn a_refused_transition_says_from_where_it_is_allowed() {
         assert_eq!(
             Draft.after(Transition::Abort).unwrap_err().to_string(),
-            "cannot abort an update that is draft; it must be active or paused or held"
+            "cannot abort an update that is draft; it must be scheduled or active or paused or held"
         );
     }
 }

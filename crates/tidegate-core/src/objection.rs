@@ -176,6 +176,13 @@ pub enum Objection {
         /// Version that the device runs.
         device: Version,
     },
+    /// The update takes devices back from other versions.
+    NotRolledBack {
+        /// Version that the device runs.
+        device: Version,
+        /// Versions from which it takes devices back.
+        from: Vec<Version>,
+    },
     /// The update cannot be installed over the version that the device runs.
     Incompatible {
         /// Version that the device runs.
@@ -206,8 +213,8 @@ pub enum Objection {
     FailedBefore {
         /// Number of times the update was offered.
         attempts: u32,
-        /// Time at which a failure is forgotten.
-        opens_at: Timestamp,
+        /// Time at which a failure is forgotten; `None` if it was in an earlier campaign.
+        opens_at: Option<Timestamp>,
     },
     /// The device or its user said no as often as it is asked.
     Declined,
@@ -285,7 +292,7 @@ impl Objection {
         match self {
             Self::UpToDate { .. } => ObjectionCode::UpToDate,
             Self::Incompatible { .. } | Self::Undeliverable { .. } => ObjectionCode::Incompatible,
-            Self::NotTargeted { .. } => ObjectionCode::NotTargeted,
+            Self::NotTargeted { .. } | Self::NotRolledBack { .. } => ObjectionCode::NotTargeted,
             Self::PolicyUnclear { .. } => ObjectionCode::PolicyUnclear,
             Self::ClonedId => ObjectionCode::ClonedId,
             Self::Reverted => ObjectionCode::Reverted,
@@ -307,6 +314,12 @@ impl Objection {
         }
     }
 
+    /// Returns true if only the version that the device runs is the reason.
+    #[must_use]
+    pub fn is_about_version(&self) -> bool {
+        matches!(self, Self::UpToDate { .. } | Self::NotRolledBack { .. })
+    }
+
     /// Way in which this objection ends.
     #[must_use]
     pub fn cure(&self) -> Cure {
@@ -323,6 +336,7 @@ impl Objection {
             Self::RetryLater { opens_at: None } => Some(UNPROVED_S),
             Self::RetryLater { opens_at: Some(_) }
             | Self::UpToDate { .. }
+            | Self::NotRolledBack { .. }
             | Self::Incompatible { .. }
             | Self::Undeliverable { .. }
             | Self::NotTargeted { .. }
@@ -349,14 +363,14 @@ impl Objection {
     #[must_use]
     pub fn opens_at(&self) -> Option<Timestamp> {
         match self {
-            Self::NotStarted { opens_at } | Self::FailedBefore { opens_at, .. } | Self::KeepsLeaving { opens_at } => {
-                Some(*opens_at)
-            }
+            Self::NotStarted { opens_at } | Self::KeepsLeaving { opens_at } => Some(*opens_at),
             Self::OutsideWindow { opens_at }
+            | Self::FailedBefore { opens_at, .. }
             | Self::NotInPhase { opens_at, .. }
             | Self::RateLimited { opens_at }
             | Self::RetryLater { opens_at } => *opens_at,
             Self::UpToDate { .. }
+            | Self::NotRolledBack { .. }
             | Self::Incompatible { .. }
             | Self::Undeliverable { .. }
             | Self::NotTargeted { .. }
@@ -380,6 +394,10 @@ impl fmt::Display for Objection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UpToDate { device } => write!(f, "the device already runs {device}"),
+            Self::NotRolledBack { device, from } => {
+                let from = from.iter().map(Version::to_string).collect::<Vec<_>>().join(" and ");
+                write!(f, "it takes devices back from {from}, and the device runs {device}")
+            }
             Self::Incompatible { device, from } => {
                 let from = from.iter().map(VersionReq::to_string).collect::<Vec<_>>().join(" or ");
                 write!(f, "it can only be installed over {from}, and the device runs {device}")
@@ -400,9 +418,10 @@ impl fmt::Display for Objection {
             Self::PolicyUnclear { why } => write!(f, "its policy could not be evaluated: {why}"),
             Self::ClonedId => write!(f, "two devices say that they are this one"),
             Self::Reverted => write!(f, "the device installed it and fell back"),
-            Self::FailedBefore { attempts, opens_at } => {
-                write!(f, "the device was offered it {attempts} times and failed; it may try again at {opens_at}")
+            Self::FailedBefore { attempts, opens_at: Some(at) } => {
+                write!(f, "the device was offered it {attempts} times and failed; it may try again at {at}")
             }
+            Self::FailedBefore { opens_at: None, .. } => write!(f, "the device failed in an earlier campaign of it"),
             Self::Declined => write!(f, "the device or its user said no to it too often"),
             Self::KeepsLeaving { opens_at } => {
                 write!(f, "the device came back from other versions too often; it may come back at {opens_at}")

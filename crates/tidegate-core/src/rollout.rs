@@ -55,6 +55,8 @@ pub struct Rollout {
     pub limits: Limits,
     /// Number of times that one device may fail within thirty days.
     pub max_attempts: u32,
+    /// Devices that failed in an earlier campaign of the update may have it again.
+    pub include_failed: bool,
     /// Answer to a device that must wait for its turn.
     pub when_full: WhenFull,
     /// Gate of the rollout.
@@ -101,6 +103,7 @@ impl Default for Rollout {
             phases: Vec::new(),
             limits: Limits::default(),
             max_attempts: DEFAULT_MAX_ATTEMPTS,
+            include_failed: false,
             when_full: WhenFull::default(),
             health: Gate::default(),
         }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
+use crate::campaign::Way;
 use crate::catalog::Catalog;
 use crate::cohort::Cohort;
 use crate::control_group::is_too_short;
@@ -14,16 +15,6 @@ use crate::lifecycle::State;
 use crate::objection::{Objection, Undeliverable};
 use crate::policy::{Candidate, Policy, Slots, Truth};
 use crate::rollout::Rollout;
-
-/// Permission to install an update over a higher version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Downgrade {
-    /// Only devices on a lower version may get the update.
-    #[default]
-    Refused,
-    /// Devices on a higher version may get the update too.
-    Allowed,
-}
 
 /// One file of an update.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +93,8 @@ impl Content {
 /// Facts about a published update that are not in its definition.
 #[derive(Debug, Clone)]
 pub struct Publication {
+    /// Number of its campaign.
+    pub campaign: u32,
     /// State of the update.
     pub state: State,
     /// Generation of the update.
@@ -145,6 +138,7 @@ impl Publication {
     #[must_use]
     pub fn draft() -> Self {
         Self {
+            campaign: 1,
             state: State::Draft,
             generation: 0,
             shards: 1,
@@ -166,6 +160,8 @@ pub struct Update {
     pub product: ProductId,
     /// Version that a device runs after the installation.
     pub version: Version,
+    /// Number of its campaign.
+    pub campaign: u32,
     /// State of the update.
     pub state: State,
     /// Number that increases with every change. A shard grants only for its own generation.
@@ -184,8 +180,8 @@ pub struct Update {
     pub compatible_from: Vec<VersionReq>,
     /// Policy that admits devices.
     pub policy: Policy,
-    /// Permission to install the update over a higher version.
-    pub downgrade: Downgrade,
+    /// The higher versions from which it takes devices back. If there is one, it is a rollback: for these devices only.
+    pub rollback_from: Vec<Version>,
     /// Rollout of the update.
     pub rollout: Rollout,
     /// Content of the update.
@@ -199,6 +195,22 @@ impl Update {
         Cohort::of(&self.id, device)
     }
 
+    /// Returns true if it takes devices back to a lower version.
+    #[must_use]
+    pub fn is_rollback(&self) -> bool {
+        !self.rollback_from.is_empty()
+    }
+
+    /// The devices that the campaign moves.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        let to = self.version.clone();
+        match self.is_rollback() {
+            true => Way::Back { to, from: self.rollback_from.clone() },
+            false => Way::Up { to },
+        }
+    }
+
     /// The time since which devices could apply the update; `None` while it is not active.
     #[must_use]
     pub fn open_since(&self) -> Option<Timestamp> {
@@ -209,8 +221,7 @@ impl Update {
     /// time for it.
     #[must_use]
     pub fn may_hold_out(&self, now: Timestamp) -> bool {
-        let is_upgrade = self.downgrade == Downgrade::Refused;
-        self.rollout.health.control_group && is_upgrade && !is_too_short(self.rollout.ends_at, now)
+        self.rollout.health.control_group && !self.is_rollback() && !is_too_short(self.rollout.ends_at, now)
     }
 
     /// Returns true if a device without an offer belongs to the audience.
@@ -233,15 +244,21 @@ impl Update {
         self.policy.evaluate(&facts, &candidate) == Truth::No
     }
 
-    /// Rule: the version must be higher than the device's version, or lower if downgrades are allowed. Build metadata is
-    /// not part of precedence (SemVer 2.0, rule 10).
+    /// Rule: the version must be higher than the device's version. A rollback is for devices that run a version that it
+    /// names. Build metadata is not part of precedence (SemVer 2.0, rule 10).
     pub(crate) fn moves(&self, device: &Device) -> Result<(), Objection> {
-        let is_allowed = match self.version.cmp_precedence(&device.version) {
-            std::cmp::Ordering::Greater => true,
-            std::cmp::Ordering::Less => self.downgrade == Downgrade::Allowed,
-            std::cmp::Ordering::Equal => false,
+        let runs = |version: &Version| version.cmp_precedence(&device.version).is_eq();
+        let is_moved = match self.is_rollback() {
+            true => self.rollback_from.iter().any(runs),
+            false => self.version.cmp_precedence(&device.version).is_gt(),
         };
-        if is_allowed { Ok(()) } else { Err(Objection::UpToDate { device: device.version.clone() }) }
+        match is_moved {
+            true => Ok(()),
+            false if self.is_rollback() && !runs(&self.version) => {
+                Err(Objection::NotRolledBack { device: device.version.clone(), from: self.rollback_from.clone() })
+            }
+            false => Err(Objection::UpToDate { device: device.version.clone() }),
+        }
     }
 
     /// Rule: the protocol must carry the content, and the device's version must be compatible.

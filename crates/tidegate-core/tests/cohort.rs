@@ -64,7 +64,7 @@ fn ten_thousand_devices_keep_their_places() {
 
 #[test]
 fn an_update_keeps_its_id() {
-    let id = UpdateId::of(&ProductId::new("lamp").unwrap(), &Version::new(2, 0, 0));
+    let id = UpdateId::of(&ProductId::new("lamp").unwrap(), &Version::new(2, 0, 0), 1);
     assert_eq!(
         id.as_str(),
         UPDATE,

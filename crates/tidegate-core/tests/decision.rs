@@ -11,7 +11,7 @@ use tidegate_core::objection::NoRoom;
 use tidegate_core::receipt::explain;
 use tidegate_core::rollout::WhenFull;
 use tidegate_core::shard::Grant;
-use tidegate_core::{Claims, Device, State, UpdateId, decide};
+use tidegate_core::{Claims, Device, ObjectionCode, State, UpdateId, decide};
 
 const NIGHT: (&str, u32, &str) = ("0 22 * * *", 6 * 3600, "UTC");
 const ROOM_LIMITS: [NoRoom; 3] = [NoRoom::Full, NoRoom::RateLimited { opens_at: None }, NoRoom::TooManyInFlight];
@@ -51,8 +51,9 @@ fn build_metadata_is_not_a_newer_version() {
     check(&lamp("2.0.0+build.6"), &same, "nothing; not 2.0.0+build.7: the device already runs 2.0.0+build.6");
     check(&lamp("2.0.0-rc.1+build.9"), &same, "offer 2.0.0+build.7");
     check(&lamp("1.9.9+build.9"), &same, "offer 2.0.0+build.7");
-    let back = catalog([update("2.0.0+build.7").downgrade()]);
+    let back = catalog([update("2.0.0+build.7").back_from("2.1.0+build.1")]);
     check(&lamp("2.0.0+build.8"), &back, "nothing; not 2.0.0+build.7: the device already runs 2.0.0+build.8");
+    check(&lamp("2.1.0+build.2"), &back, "offer 2.0.0+build.7");
 }
 
 #[test]
@@ -73,23 +74,59 @@ fn the_newest_is_offered_in_whatever_order_updates_were_written() {
 }
 
 #[test]
-fn only_an_update_that_allows_it_sends_devices_back_and_never_to_their_own_version() {
+fn only_a_rollback_takes_devices_back_and_only_from_the_versions_that_it_names() {
     let device = lamp("2.0.0");
     check(&device, &catalog([update("1.9.0")]), "nothing; not 1.9.0: the device already runs 2.0.0");
-    check(&device, &catalog([update("1.9.0").downgrade()]), "offer 1.9.0");
-    check(&device, &catalog([update("2.0.0").downgrade()]), "nothing; not 2.0.0: the device already runs 2.0.0");
-    check(&device, &catalog([update("2.0.0-rc.1").downgrade()]), "offer 2.0.0-rc.1");
-    check(&lamp("1.0.0"), &catalog([update("1.9.0").downgrade()]), "offer 1.9.0");
-    let both = catalog([update("1.9.0").downgrade(), update("2.0.0")]);
-    check(&device, &both, "offer 1.9.0; not 2.0.0: the device already runs 2.0.0");
+    let back = catalog([update("1.9.0").back_from("2.0.0").back_from("2.0.1")]);
+    check(&device, &back, "offer 1.9.0");
+    check(&lamp("2.0.1"), &back, "offer 1.9.0");
+    check(&lamp("1.9.0"), &back, "nothing; not 1.9.0: the device already runs 1.9.0");
+    for other in ["1.0.0", "2.0.0-rc.1", "2.1.0"] {
+        let expected =
+            format!("nothing; not 1.9.0: it takes devices back from 2.0.0 and 2.0.1, and the device runs {other}");
+        check(&lamp(other), &back, &expected);
+    }
+    let newest = catalog([update("1.9.0").back_from("2.0.0"), update("3.0.0")]);
+    let told = decide(&lamp("3.0.0"), &newest, &Claims::default(), moment(NOON)).reason_code();
+    assert_eq!(told, ObjectionCode::UpToDate, "the way back does not concern it");
+    check(&device, &catalog([update("2.0.0-rc.1").back_from("2.0.0")]), "offer 2.0.0-rc.1");
+}
+
+#[test]
+fn a_rollback_comes_before_every_upgrade() {
+    let both = catalog([update("3.0.0"), update("1.9.0").back_from("2.0.0").policy(r#"region == "eu""#)]);
+    let bad = lamp("2.0.0");
+    check(&saying("region", Value::Text("eu".into()), bad.clone()), &both, "offer 1.9.0");
+    let elsewhere = saying("region", Value::Text("us".into()), bad);
+    check(&elsewhere, &both, "offer 3.0.0; not 1.9.0: its policy is not for this device");
+    let expected = "offer 3.0.0; not 1.9.0: it takes devices back from 2.0.0, and the device runs 1.0.0";
+    check(&saying("region", Value::Text("eu".into()), lamp("1.0.0")), &both, expected);
+}
+
+#[test]
+fn who_failed_in_an_earlier_campaign_is_left_out_of_the_next_one() {
+    let again = catalog([update("2.0.0").campaign(2)]);
+    for end in [vec![Failure], vec![Expected, Old, Old]] {
+        let before = claims([claim("2.0.0", &end)]);
+        let expected = "nothing; not 2.0.0: the device failed in an earlier campaign of it";
+        check_with(&lamp("1.0.0"), &again, &before, expected);
+        check_with(&lamp("1.0.0"), &catalog([update("2.0.0").campaign(2).include_failed()]), &before, "offer 2.0.0");
+        check_with(&lamp("1.0.0"), &catalog([update("2.1.0").campaign(2)]), &before, "offer 2.1.0");
+        let (id, bad) = claim("2.0.0", &end);
+        let forgiven = bad.retried(moment(NOON)).unwrap();
+        check_with(&lamp("1.0.0"), &again, &claims([(id, forgiven)]), "offer 2.0.0");
+    }
+    for end in [vec![Transfer], vec![Declined], vec![Expected]] {
+        check_with(&lamp("1.0.0"), &again, &claims([claim("2.0.0", &end)]), "offer 2.0.0");
+    }
 }
 
 #[test]
 fn a_device_that_was_sent_back_is_not_sent_forward_again() {
-    let both = catalog([update("1.9.0").downgrade(), update("2.0.0")]);
+    let both = catalog([update("1.9.0").back_from("2.0.0"), update("2.0.0")]);
     let had_it = claims([claim("2.0.0", &[Expected, Old, Old]), claim("1.9.0", &[Expected])]);
-    let expected = "nothing; not 2.0.0: the device installed it and fell back; \
-                    not 1.9.0: the device already runs 1.9.0";
+    let expected = "nothing; not 1.9.0: the device already runs 1.9.0; \
+                    not 2.0.0: the device installed it and fell back";
     check_with(&lamp("1.9.0"), &both, &had_it, expected);
 }
 
@@ -240,7 +277,7 @@ fn a_claim_on_one_update_says_nothing_of_another() {
     let two = catalog([update("2.0.0")]);
     check_with(&lamp("1.0.0"), &two, &claims([claim("1.5.0", &[Expected])]), "offer 2.0.0");
     let (_, spent) = claim("2.0.0", &[Expected, Failure]);
-    let door = UpdateId::of(&product("door"), &version("2.0.0"));
+    let door = UpdateId::of(&product("door"), &version("2.0.0"), 1);
     check_with(&lamp("1.0.0"), &two, &claims([(door, spent)]), "offer 2.0.0");
 }
 

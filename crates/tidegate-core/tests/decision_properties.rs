@@ -91,13 +91,13 @@ fn any_draft() -> impl Strategy<Value = Draft> {
         state,
         prop::sample::select(&POLICIES[..]),
         prop::collection::vec(prop::sample::select(&REQUIREMENTS[..]), 0..2),
-        any::<bool>(),
+        prop::option::of(any_version()),
         prop::bool::weighted(0.2),
     )
-        .prop_map(|(draft, state, policy, requirements, downgrade, is_foreign)| {
+        .prop_map(|(draft, state, policy, requirements, back_from, is_foreign)| {
             let draft = draft.state(state).policy(policy);
             let draft = requirements.iter().fold(draft, |draft, requirement| draft.from(requirement));
-            let draft = if downgrade { draft.downgrade() } else { draft };
+            let draft = back_from.iter().fold(draft, |draft, version| draft.back_from(version));
             if is_foreign { draft.of("door") } else { draft }
         })
 }
@@ -148,17 +148,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_offer_is_of_this_product_and_another_version_and_newer_unless_downgrades_are_allowed(
+    fn an_offer_is_of_this_product_and_newer_or_of_a_rollback_that_names_the_version(
         device in any_device(), drafts in any_drafts(), claims in any_claims(), now in any_moment()
     ) {
         let catalog = catalog(drafts);
         if let Some(offer) = decide(&device, &catalog, &claims, now).offer {
             prop_assert_eq!(&offer.update.product, &device.product);
-            let precedence = offer.update.version.cmp_precedence(&device.version);
-            prop_assert_ne!(precedence, Ordering::Equal);
-            if offer.update.downgrade == tidegate_core::update::Downgrade::Refused {
-                prop_assert_eq!(precedence, Ordering::Greater);
-            }
+            prop_assert!(offer.update.way().leads_from(&device.version));
             prop_assert_eq!(offer.update.state, State::Active);
         }
     }

@@ -17,7 +17,7 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use tidegate_core::attributes::{Attributes, Value};
 use tidegate_core::device::Delivery;
 use tidegate_core::policy::{Candidate, Facts, Policy, Slots, Truth};
-use tidegate_core::update::{Content, Downgrade};
+use tidegate_core::update::Content;
 use tidegate_core::{
     Catalog, Claims, Cohort, Device, DeviceId, Objection, ProductId, Rollout, State, Timestamp, Update, UpdateId,
     decide,
@@ -494,9 +494,10 @@ fn a_catalog_targets_whom_its_policies_admit() {
 fn paused(product: &ProductId, major: u64, policy: &Policy) -> Update {
     let version = semver::Version::new(major, 0, 0);
     Update {
-        id: UpdateId::of(product, &version),
+        id: UpdateId::of(product, &version, 1),
         product: product.clone(),
         version,
+        campaign: 1,
         state: State::Paused,
         reason: String::new(),
         opened_at: None,
@@ -506,7 +507,7 @@ fn paused(product: &ProductId, major: u64, policy: &Policy) -> Update {
         shards: 1,
         compatible_from: Vec::new(),
         policy: policy.clone(),
-        downgrade: Downgrade::Refused,
+        rollback_from: Vec::new(),
         rollout: Rollout::default(),
         content: Content::default(),
     }

@@ -19,7 +19,7 @@ fn every_kind() -> Catalog {
             .state(State::Paused)
             .policy(r#"semver_matches(version, "^1") && !matches(model, "x*")"#),
         update("3.0.0").window("0 22 * * *", 3600, "Europe/Berlin").policy("cohort < 5000 || memory * 2 - 1 > 3.5"),
-        update("2.0.0").downgrade().from(">=1.0.0, <3.0.0").phase("2026-06-01T00:00:00Z", 12.5),
+        update("2.0.0").back_from("2.5.0").from(">=1.0.0, <3.0.0").phase("2026-06-01T00:00:00Z", 12.5),
         update("1.0.0").group(r#"starts_with(lower(stage), "t") && exists(memory)"#, "2026-06-20T00:00:00Z"),
     ];
     catalog(updates).with_stopped_updates([lamp_update("0.9.0")])

@@ -66,7 +66,7 @@ impl DeviceContext {
     /// `true` if the device must cancel an update that it has started.
     #[must_use]
     pub fn is_stopped(&self, update: &UpdateId, claim: &Claim) -> bool {
-        self.claims.is_halted(update) || self.catalog.updates.is_stopped(update, &claim.version)
+        self.claims.is_halted(&claim.version) || self.catalog.updates.is_stopped(update, &claim.version)
     }
 
     /// The rules for a claim of the device.
@@ -83,7 +83,7 @@ impl DeviceContext {
 
     /// Replaces the data of the device by what a later read found.
     fn adopt(&mut self, known: KnownDevice) {
-        let halted = self.head.halted(self.catalog.updates.product());
+        let halted = self.head.halted();
         self.is_known = known.record.is_some();
         let attributes = self.record.attributes.take();
         self.record = DeviceRecord { attributes, ..known.record_or_default() };
@@ -187,7 +187,7 @@ impl<S: CheckStore> CheckIns<S> {
         if !proof.is_accepted(record.token_generation, head.accepts_product_tokens) {
             return Err(EngineError::TokenRefused);
         }
-        let claims = Claims::new(known.claims).with_halted(head.halted(product));
+        let claims = Claims::new(known.claims).with_halted(head.halted());
         let (is_known, is_held_out) = (known.record.is_some(), catalog.updates.is_held_out(device, &claims));
         Ok(DeviceContext { catalog, head, is_known, record, claims, is_held_out, started })
     }
@@ -289,7 +289,7 @@ impl<S: CheckStore> CheckIns<S> {
         if let Some(head) = &context.catalog.head {
             context.head = head.clone();
             let claims = std::mem::take(&mut context.claims);
-            context.claims = claims.with_halted(head.halted(&decided.product));
+            context.claims = claims.with_halted(head.halted());
         }
         let found = context.catalog.updates.find(&decided.id, &decided.version);
         if found.is_some_and(|update| update.generation == decided.generation) {
@@ -326,7 +326,7 @@ impl<S: CheckStore> CheckIns<S> {
                 context.record.revision = context.record.revision.saturating_add(1);
                 context.record.last_seen = Some(now);
                 for ClaimChange { after, .. } in write.claims {
-                    context.claims.record(UpdateId::of(&device.product, &after.version), after);
+                    context.claims.record(UpdateId::of(&device.product, &after.version, after.campaign), after);
                 }
             }
             // Another request was faster.
@@ -449,6 +449,7 @@ fn heard(
         let event = match version.map(|version| before.said(version, context.claims.iter().map(|(_, claim)| claim))) {
             Some(Event::Old) if before.is_open() && !admitted(update, before) => Event::GivenBack,
             Some(event) => event,
+            None if before.is_open() && context.catalog.updates.is_offered_anew(before) => Event::GivenBack,
             // It has the offer, and has not said that it runs anything else.
             None if before.is_open() => Event::Old,
             None => Event::Progress,
@@ -460,10 +461,12 @@ fn heard(
     moved.collect()
 }
 
-/// Returns false if the policy of a claim's update is certain not to admit the device any more.
+/// Returns false if the policy of a claim's update is certain not to admit the device any more, or a later campaign
+/// offers the update.
 fn admits(device: &Device, context: &DeviceContext, update: &UpdateId, claim: &Claim) -> bool {
-    let found = context.catalog.updates.find(update, &claim.version);
-    found.is_none_or(|update| !update.excludes(device, &context.catalog.updates))
+    let updates = &context.catalog.updates;
+    let found = updates.find(update, &claim.version);
+    !updates.is_offered_anew(claim) && found.is_none_or(|update| !update.excludes(device, updates))
 }
 
 /// The claim under way that comes before any new offer.

@@ -34,8 +34,7 @@ pub async fn compile(store: &(impl ReadCatalog + OpenRollouts), product: &Produc
 /// The halted versions that the catalog does not contain.
 fn ended(head: &Head, records: &[UpdateRecord]) -> Vec<Version> {
     let is_live = |halted: &&Version| {
-        let record = records.iter().find(|record| record.rollout().version() == *halted);
-        record.is_some_and(|record| record.state.is_live())
+        records.iter().any(|record| record.rollout().version() == *halted && record.state.is_live())
     };
     head.halted.iter().filter(|halted| !is_live(halted)).cloned().collect()
 }

@@ -108,6 +108,21 @@ pub async fn want(
     change: Change,
     actor: &Actor,
 ) -> Done<UpdateRecord> {
+    want_at(store, record, change, actor, None).await
+}
+
+/// Writes the wish for a change, as [`want`] does, but only if the head of the product still has this revision: nothing
+/// else has changed in the product.
+///
+/// # Errors
+/// As [`want`].
+pub async fn want_at(
+    store: &impl CloseRollouts,
+    record: &UpdateRecord,
+    change: Change,
+    actor: &Actor,
+    revision: Option<u64>,
+) -> Done<UpdateRecord> {
     must_be_allowed(record, &change)?;
     if let Some(wanted) = &record.wanted {
         if is_same(&wanted.change, &change) {
@@ -118,23 +133,32 @@ pub async fn want(
             return Err(EngineError::ChangeUnderWay { version, what });
         }
     }
+    let wanted = wish(record, change, actor)?;
+    // A stop is in force with its wish; anything else with its record. The stop of a product has its own entry.
+    let is_stop = wanted.change.force() > Force::Edit;
+    let is_cancelled = wanted.change == Change::Stop && record.state != State::Active;
+    let entry = (is_stop && !is_cancelled).then(|| audit(record, &wanted));
+    let wishing = UpdateRecord { wanted: Some(wanted), ..record.clone() };
+    let expected = Expected { revision, ..Expected::of(record) };
+    store.want(&wishing, expected, entry.as_ref()).await?;
+    Ok(wishing)
+}
+
+/// The wish for a change of `record`, for the next generation.
+///
+/// # Errors
+/// When the stored definition cannot be understood.
+pub fn wish(record: &UpdateRecord, change: Change, actor: &Actor) -> Stored<Wanted> {
     let shards = shards_of(record, &change)?;
     let before = record.wanted.as_ref().map_or(0, |wanted| wanted.generation);
-    let wanted = Wanted {
+    Ok(Wanted {
         change,
         generation: record.generation.max(before).saturating_add(1),
         shards,
         who: actor.who.clone(),
         reason: actor.reason.clone(),
         at: actor.now,
-    };
-    // A stop is in force with its wish; anything else with its record. The stop of a product has its own entry.
-    let is_stop = wanted.change.force() > Force::Edit;
-    let is_cancelled = wanted.change == Change::Stop && record.state != State::Active;
-    let entry = (is_stop && !is_cancelled).then(|| audit(record, &wanted));
-    let wishing = UpdateRecord { wanted: Some(wanted), ..record.clone() };
-    store.want(&wishing, Expected::of(record), entry.as_ref()).await?;
-    Ok(wishing)
+    })
 }
 
 /// Returns true if the changes lead to the same. The evidence for a hold grows while it is under way.
@@ -156,7 +180,7 @@ fn must_be_allowed(record: &UpdateRecord, change: &Change) -> Done<()> {
         Change::Hold(_) => record.state.after(Transition::Hold).map(drop).map_err(EngineError::WrongState),
         Change::Lift if record.state != State::Held => Err(EngineError::NotEditable(record.state)),
         Change::Edit { .. } | Change::Split | Change::Lift | Change::ControlGroup(_) => match record.state {
-            State::Draft | State::Active | State::Paused | State::Held => Ok(()),
+            State::Draft | State::Scheduled | State::Active | State::Paused | State::Held => Ok(()),
             state => Err(EngineError::NotEditable(state)),
         },
     }
@@ -231,11 +255,45 @@ pub async fn carry_out(store: &impl OpenRollouts, record: &UpdateRecord, now: Ti
     if after.state != State::Active {
         return stop(store, record, now).await;
     }
+    let bad_left = abort_rolled_back(store, record, wanted, now).await?;
+    if bad_left > 0 {
+        return Ok(Changed { record: record.clone(), shards_left: bad_left });
+    }
     let shards_left = shut(store, record, wanted).await?;
     if shards_left > 0 {
         return Ok(Changed { record: record.clone(), shards_left });
     }
     open(store, record, wanted, after, now).await
+}
+
+/// Aborts the rollouts of the versions from which a rollback takes devices, before it begins; returns the number of their
+/// shards that are left.
+async fn abort_rolled_back(
+    store: &impl OpenRollouts,
+    record: &UpdateRecord,
+    wanted: &Wanted,
+    now: Timestamp,
+) -> Done<u16> {
+    if wanted.change != Change::Transition(Transition::Activate) {
+        return Ok(0);
+    }
+    let mut left = 0_u16;
+    for version in update_of(record, &mut Slots::new())?.rollback_from {
+        let Some(bad) = store.update(&record.product, &version).await? else {
+            continue;
+        };
+        if bad.state.after(Transition::Abort).is_err() {
+            continue;
+        }
+        let is_ending = bad.wanted.as_ref().is_some_and(|wanted| wanted.change.force() >= Force::Abort);
+        let actor = Actor { who: wanted.who.clone(), reason: wanted.reason.clone(), now };
+        let wishing = match is_ending {
+            true => bad,
+            false => want(store, &bad, Change::Transition(Transition::Abort), &actor).await?,
+        };
+        left = left.saturating_add(stop(store, &wishing, now).await?.shards_left);
+    }
+    Ok(left)
 }
 
 /// Finishes a change that does not open the rollout.
@@ -503,7 +561,7 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
         _ => record.control_group,
     };
     let test = match (opens && wanted.change != Change::Lift, record.state) {
-        (true, State::Draft) => Test { number: 0, began_at: Some(now) },
+        (true, State::Draft | State::Scheduled) => Test { number: 0, began_at: Some(now) },
         // What is resumed was acknowledged: the devices that are granted the update from now on are another test.
         (true, State::Held) => Test { number: record.test.number.saturating_add(1), began_at: Some(now) },
         _ => record.test,

@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use tidegate_core::count::{MOST_UNJUDGED, Sums};
 use tidegate_core::life::Bucket;
 use tidegate_core::policy::Slots;
-use tidegate_core::{Claim, ProductId, Timestamp, Version};
+use tidegate_core::{Claim, ProductId, Timestamp};
 use tidegate_store::record::{Event, ListEntry, Position, RolloutKey, Tally, UpdateRecord};
 use tidegate_store::store::{Stored, VersionCounts};
 use tidegate_store::stream::{Batch, CountedClaim, DeviceChange, ItemChange, StreamRecord};
@@ -227,7 +227,8 @@ impl<S: CountStore> CountService<S> {
     ) -> Stored<()> {
         for _ in 0..MOST_TRIES {
             let record = self.store.update(rollout.product(), rollout.version()).await?;
-            let Some(record) = record.filter(|record| record.state.is_live()) else {
+            let is_live = |record: &UpdateRecord| record.state.is_live() && record.rollout() == *rollout;
+            let Some(record) = record.filter(is_live) else {
                 return Ok(());
             };
             let tallied = self.store.tallied(rollout).await?;
@@ -381,8 +382,8 @@ fn claims_of(
     keys.into_iter().filter_map(move |key| {
         let before = change.before.as_ref().and_then(|image| image.claims.get(&key));
         let after = change.after.as_ref().and_then(|image| image.claims.get(&key));
-        let version = Version::parse(&key).ok()?;
-        (before != after).then(|| (RolloutKey::of(&change.product, &version), before, after))
+        let claim = &after.or(before)?.claim;
+        (before != after).then(|| (RolloutKey::of_claim(&change.product, claim), before, after))
     })
 }
 

@@ -27,8 +27,7 @@ impl Deferrals {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waits = |(_, objection): &&(_, Objection)| objection.cure() == Cure::Turn;
         for (update, objection) in decision.passed_over.iter().filter(waits) {
-            *counted.counts.entry((RolloutKey::of(&update.product, &update.version), objection.code())).or_default() +=
-                1;
+            *counted.counts.entry((RolloutKey::of_update(update), objection.code())).or_default() += 1;
         }
         counted.since.get_or_insert(now);
     }

@@ -1,6 +1,7 @@
 //! Reasons why a use case was not carried out.
 
 use tidegate_core::acknowledged::Acknowledged;
+use tidegate_core::campaign::Circle;
 use tidegate_core::lifecycle::TransitionError;
 use tidegate_core::update::File;
 use tidegate_core::{DeviceId, ProductId, State, Version};
@@ -102,6 +103,21 @@ pub enum EngineError {
         /// The present numbers.
         present: Acknowledged,
     },
+    /// The campaign would send devices round in a circle.
+    #[error("{version} cannot be opened: {circle}")]
+    Circle {
+        /// The version that it offers.
+        version: Version,
+        /// The other campaign.
+        #[source]
+        circle: Box<Circle>,
+    },
+    /// The update has a campaign, or was never published.
+    #[error("cannot begin another campaign of an update that is {0}; it must be completed, aborted or withdrawn")]
+    NotReopenable(State),
+    /// The update was published.
+    #[error("cannot delete an update that is {0}; only a draft can be deleted")]
+    NotDeletable(State),
     /// The whole product is stopped, so no update of it can be opened.
     #[error("the product {0} is stopped; resume it first")]
     ProductStopped(ProductId),
@@ -109,7 +125,7 @@ pub enum EngineError {
     #[error(transparent)]
     WrongState(#[from] TransitionError),
     /// The update is over: its rollout cannot be edited.
-    #[error("cannot edit an update that is {0}; it must be draft, active, paused or held")]
+    #[error("cannot edit an update that is {0}; it must be draft, scheduled, active, paused or held")]
     NotEditable(State),
     /// The store failed.
     #[error(transparent)]

@@ -112,8 +112,8 @@ impl<S: CheckStore> CheckIns<S> {
             return Ok(());
         }
         let current = self.catalogs.refreshed(&self.store, &update.product, now).await?;
-        let halted = current.head.map(|head| head.halted(&update.product)).unwrap_or_default();
-        match halted.all || halted.updates.contains(&update.id) {
+        let halted = current.head.map(|head| head.halted()).unwrap_or_default();
+        match halted.contains(&update.version) {
             true => Err(EngineError::Busy),
             false => Ok(()),
         }

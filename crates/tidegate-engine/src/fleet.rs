@@ -49,6 +49,7 @@ struct Pass {
 struct Counted {
     product: ProductId,
     version: Version,
+    campaign: u32,
     size: u64,
     reached: u64,
     left: u64,
@@ -119,6 +120,7 @@ async fn begun(store: &impl SweepStore, now: Timestamp) -> Stored<Pass> {
         campaigns.extend(records.into_iter().filter(|record| record.state.is_live()).map(|record| Counted {
             product: record.product,
             version: record.version,
+            campaign: record.campaign,
             size: 0,
             reached: 0,
             left: 0,
@@ -133,7 +135,8 @@ async fn campaigns(store: &impl SweepStore, counted: Vec<Counted>) -> Stored<Vec
     let mut campaigns = Vec::with_capacity(counted.len());
     for counted in counted {
         let record = store.update(&counted.product, &counted.version).await?;
-        let Some(record) = record.filter(|record| record.state.is_live()) else {
+        let is_same = |record: &UpdateRecord| record.state.is_live() && record.campaign == counted.campaign;
+        let Some(record) = record.filter(is_same) else {
             continue;
         };
         let mut slots = Slots::new();

@@ -76,7 +76,7 @@ pub async fn recount(store: &impl RecountStore, counted_after: Duration) -> Stor
         for (product, _, known) in devices {
             result.devices = result.devices.saturating_add(1);
             for (_, claim) in &known.claims {
-                let found = found.entry(RolloutKey::of(&product, &claim.version)).or_default();
+                let found = found.entry(RolloutKey::of_claim(&product, claim)).or_default();
                 found.devices = found.devices.saturating_add(1);
                 found.sums.count(None, Some(claim));
             }
@@ -97,7 +97,7 @@ pub async fn recount(store: &impl RecountStore, counted_after: Duration) -> Stor
     tokio::time::sleep(counted_after).await;
     let (end, versions_end) = (counted(store).await?, version_counts(store).await?);
     for (rollout, counted) in before {
-        let name = format!("{} {}", rollout.product(), rollout.version());
+        let name = format!("{} {}", rollout.product(), rollout.name());
         if end.get(&rollout) != Some(&counted) {
             result.moving.push(name);
             continue;

@@ -12,7 +12,7 @@ use tidegate_store::{ReportStore, StoreError};
 use crate::device;
 use crate::error::{Done, EngineError};
 use crate::token::Proof;
-pub use tidegate_wire::report::NotRecorded;
+pub use tidegate_wire::report::{NotRecorded, Subject};
 
 /// Tries per report, when other requests move the same claim at the same time.
 const MOST_TRIES: usize = 4;
@@ -39,8 +39,8 @@ pub struct Report<'a> {
 
 /// Selects the claim that a report is about.
 pub enum About<'a> {
-    /// The claim on this update.
-    Update(&'a UpdateId),
+    /// The claim that it names.
+    Named(&'a Subject),
     /// The claim that the dialect finds among those of the device.
     Found(&'a (dyn Fn(&KnownDevice) -> Found + Sync)),
 }
@@ -135,9 +135,9 @@ impl<S: ReportStore> Reports<S> {
         // A word of success says nothing of what runs; any other report that names a version is like a check-in.
         let running = report.running.filter(|_| found.is_err() || !is_success(report.content)).map(Version::to_string);
         if let Some(running) = &running {
-            let about = found.ok().map(|claim| &claim.version);
+            let about = found.ok().map(|claim| claim.epoch);
             let all = || known.claims.iter().map(|(_, claim)| claim);
-            changes.extend(all().filter(|claim| Some(&claim.version) != about).filter_map(|before| {
+            changes.extend(all().filter(|claim| Some(claim.epoch) != about).filter_map(|before| {
                 let after = before.after(before.said(running, all()), &rules(&record, now), now)?;
                 Some(ClaimChange { before: before.clone(), after, note: None })
             }));
@@ -212,7 +212,7 @@ impl<S: ReportStore> Reports<S> {
         let update = self.store.update(report.product, &claim.version).await?;
         let is_on = update.is_some_and(|update| {
             let is_halted = update.wanted.is_some_and(|wanted| wanted.change.halts());
-            !is_halted && matches!(update.state, State::Active | State::Completed)
+            !is_halted && update.campaign == claim.campaign && matches!(update.state, State::Active | State::Completed)
         });
         Ok(if is_on { given_back } else { claim.called_back(now) })
     }
@@ -245,13 +245,14 @@ fn seen(
 
 /// The claim that a report is about.
 fn find<'a>(report: &Report<'_>, known: &'a KnownDevice) -> Result<&'a Claim, NotRecorded> {
-    let update = match report.about {
-        About::Update(update) => update.clone(),
+    let claim = match report.about {
+        About::Named(Subject::Update(update)) => known.claim(update),
+        About::Named(Subject::Version(version)) => known.last_claim(version),
         About::Found(find) => match find(known) {
-            Found::Present(update) => update,
+            Found::Present(update) => known.claim(&update),
             Found::Earlier => return Err(NotRecorded::EarlierAttempt),
-            Found::Nothing => return Err(NotRecorded::NoClaim),
+            Found::Nothing => None,
         },
     };
-    known.claim(&update).ok_or(NotRecorded::NoClaim)
+    claim.ok_or(NotRecorded::NoClaim)
 }

@@ -152,7 +152,7 @@ impl<S: CheckStore> CheckIns<S> {
         grant: Grant,
         now: Timestamp,
     ) -> Stored<Option<ReserveOutcome>> {
-        let rollout = RolloutKey::of(&update.product, &update.version);
+        let rollout = RolloutKey::of_update(update);
         let found = match self.store.shard(&rollout, shard).await {
             // An eventually consistent read may not see the shard of a new rollout yet.
             Ok(found) => found,
@@ -253,7 +253,8 @@ fn request(
     };
     let was = device.version.to_string();
     let (test, hour) = (update.test.number, update.test.hour(now));
-    let granted = Granting { version: &update.version, was: &was, shard, epoch, test, hour, now };
+    let granted =
+        Granting { version: &update.version, campaign: update.campaign, was: &was, shard, epoch, test, hour, now };
     let after = Claim::granted(before.as_ref(), &granted)?;
     let limits = &update.rollout.limits;
     let is_rated = limits.offers_per_period(update.content.size_bytes()).is_some();
@@ -263,7 +264,7 @@ fn request(
         device::seen(&context.record, version, now)
     });
     Some(GrantRequest {
-        rollout: RolloutKey::of(&update.product, &update.version),
+        rollout: RolloutKey::of_update(update),
         device: device.id.clone(),
         revision,
         generation: update.generation,

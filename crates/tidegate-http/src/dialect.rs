@@ -4,7 +4,7 @@ use std::fmt;
 
 use lambda_http::Request;
 use tidegate_core::guidance::NoOffer;
-use tidegate_core::{Device, DeviceId, ProductId, UpdateId};
+use tidegate_core::{Device, DeviceId, ProductId};
 use tidegate_engine::{CheckInResult, EngineError, Recorded};
 use tidegate_store::StoreError;
 use tidegate_wire::answer::opens;
@@ -51,6 +51,9 @@ pub(crate) fn refusal(product: &ProductId, device: &DeviceId, error: EngineError
         | EngineError::ChangeUnderWay { .. }
         | EngineError::Replaced(_)
         | EngineError::EvidenceMoved { .. }
+        | EngineError::Circle { .. }
+        | EngineError::NotReopenable(_)
+        | EngineError::NotDeletable(_)
         | EngineError::ProductStopped(_)
         | EngineError::UnknownUpdate { .. }
         | EngineError::UnknownDevice(_)
@@ -110,7 +113,7 @@ pub(crate) struct ReportLog<'a> {
     pub(crate) dialect: Dialect,
     pub(crate) product: &'a ProductId,
     pub(crate) device: &'a DeviceId,
-    /// The update, or the number that the dialect gives the action.
+    /// The update or the version, or the number that the dialect gives the action.
     pub(crate) about: &'a dyn fmt::Display,
     pub(crate) status: &'a str,
     pub(crate) message: Option<&'a str>,
@@ -132,18 +135,17 @@ impl ReportLog<'_> {
     }
 }
 
-/// The update and the text of a status, as [`ReportLog`] takes them.
+/// What a report is about and the text of a status, as [`ReportLog`] takes them.
 pub(crate) fn log_of_update<'a>(
     dialect: Dialect,
     report: &'a tidegate_wire::report::Report,
     status: &'a str,
 ) -> ReportLog<'a> {
-    let about: &UpdateId = &report.update;
     ReportLog {
         dialect,
         product: &report.product,
         device: &report.device,
-        about,
+        about: &report.about,
         status,
         message: report.message.as_deref(),
     }

@@ -70,9 +70,9 @@ impl<S: ReportStore> ReportService<S> {
         proof: Proof,
         now: Timestamp,
     ) -> Result<Recorded, ApiError> {
-        let ReportJson { product, device, update, status, message, progress } = report;
+        let ReportJson { product, device, about, status, message, progress } = report;
         let content = Content::Status { status: *status, message: message.clone(), progress: *progress };
-        let said = Report { product, device, about: About::Update(update), content: &content, running };
+        let said = Report { product, device, about: About::Named(about), content: &content, running };
         let recorded = self.engine.record(&said, proof, now).await.map_err(|error| refusal(product, device, error));
         log_of_update(dialect, report, &status.to_string()).write(&recorded);
         recorded

@@ -59,8 +59,8 @@ fn policy(record: &mut Record, fields: &mut Fields<'_>) -> Result<()> {
             if let (Some(pinned), Some(own)) = (translation.pinned_version, own)
                 && pinned.cmp_precedence(&own).is_gt()
             {
-                record.set("allow_downgrade", true);
-                record.remark(format!("policy: takes devices back from {pinned}, so allow_downgrade is set"));
+                record.set("rollback_from", [pinned.to_string()]);
+                record.remark(format!("policy: takes devices back from {pinned}, so rollback_from is set"));
             }
             record.remarks.extend(translation.remarks.into_iter().map(|remark| format!("policy: {remark}")));
         }
@@ -225,8 +225,8 @@ mod tests {
 
     #[test]
     fn a_roll_back_stays_one() {
-        check(json!({"policy": "version == '2.1.0'"}), "/allow_downgrade", json!(true), &[]);
-        check(json!({"policy": "version == '1.0.0'"}), "/allow_downgrade", Value::Null, &[]);
+        check(json!({"policy": "version == '2.1.0'"}), "/rollback_from", json!(["2.1.0"]), &[]);
+        check(json!({"policy": "version == '1.0.0'"}), "/rollback_from", Value::Null, &[]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ const PRODUCT: &str = "lamp";
 const MINUTE_MS: i64 = 60_000;
 const STREAM_SHARD: &str = "shardId-00000";
 /// Cells of the grid: a handler, one of its calls, and a fault that can happen to it.
-const CELLS: usize = 3011;
+const CELLS: usize = 3941;
 
 /// One handler in one situation.
 struct Scenario {
@@ -57,6 +57,11 @@ const ACTIVATE: Step = Operate("POST", "/2.0.0/activate", "{}");
 const PAUSE: Step = Operate("POST", "/2.0.0/pause", "{}");
 const RESUME: Step = Operate("POST", "/2.0.0/resume", "{}");
 const ABORT: Step = Operate("POST", "/2.0.0/abort", "{}");
+const REOPEN: Step = Operate("POST", "/2.0.0/reopen", r#"{"rollout":{"include_failed":true},"reason":"a test"}"#);
+const CREATE_OLDER: Step = Operate("POST", "", r#"{"version":"1.5.0","kind":"json","payload":{"level":2}}"#);
+const ACTIVATE_OLDER: Step = Operate("POST", "/1.5.0/activate", "{}");
+const ROLL_BACK: Step = Operate("POST", "/1.5.0/rollback", r#"{"from":["2.0.0"],"reason":"a test"}"#);
+const DELETE: Step = Operate("DELETE", "/2.0.0", r#"{"reason":"a test"}"#);
 const STOP: Step = Operate("POST", "../stop", r#"{"reason":"a test"}"#);
 const RESUME_STOPPED: Step = Operate("POST", "../resume-stopped", r#"{"reason":"a test"}"#);
 const EDIT: Step = Operate("PATCH", "/2.0.0", r#"{"rollout":{"limits":{"max_devices":500}}}"#);
@@ -135,6 +140,13 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "publish: edit", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: EDIT },
     Scenario { name: "publish: resume", given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), PAUSE], when: RESUME },
     Scenario { name: "publish: abort", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: ABORT },
+    Scenario { name: "publish: delete", given: &[CREATE], when: DELETE },
+    Scenario { name: "publish: reopen", given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), ABORT], when: REOPEN },
+    Scenario {
+        name: "publish: rollback",
+        given: &[CREATE_OLDER, ACTIVATE_OLDER, CREATE, ACTIVATE, CheckIn("1.0.0"), CheckIn("2.0.0")],
+        when: ROLL_BACK,
+    },
     Scenario { name: "publish: stop", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: STOP },
     Scenario {
         name: "publish: resume stopped",
@@ -177,7 +189,7 @@ impl Cell {
         let store = FaultyStore::new(MemoryStore::new(), calm(), 7, moment(START_MS));
         let mut world = World::new(store, Timing::default(), START_MS);
         world.add_instance(0);
-        let update = UpdateId::of(&ProductId::new(PRODUCT).unwrap(), &Version::new(2, 0, 0));
+        let update = UpdateId::of(&ProductId::new(PRODUCT).unwrap(), &Version::new(2, 0, 0), 1);
         Self { world, update, violations: Vec::new() }
     }
 
@@ -353,7 +365,7 @@ async fn settle_down(cell: &mut Cell, scenario: &Scenario) {
     }
     cell.go(Sweep).await;
     cell.count_everything().await;
-    let rollout = RolloutKey::of(&ProductId::new(PRODUCT).unwrap(), &Version::new(2, 0, 0));
+    let rollout = RolloutKey::of(&ProductId::new(PRODUCT).unwrap(), &Version::new(2, 0, 0), 1);
     cell.world.store().compare_sums(&rollout);
     let counts = recount(cell.world.store().inner(), Duration::ZERO).await.unwrap();
     cell.violations.extend(counts.drift.into_iter().map(|drift| format!("{drift:?}")));

@@ -90,7 +90,7 @@ impl Bench {
         world.add_instance(0);
         world.add_instance(0);
         let (product, version) = (ProductId::new(PRODUCT).unwrap(), Version::new(2, 0, 0));
-        let rollout = RolloutKey::of(&product, &version);
+        let rollout = RolloutKey::of(&product, &version, 1);
         let mut bench = Self { world, product, version, rollout };
         let create = r#"{"version":"2.0.0","kind":"json","payload":{},"rollout":{"limits":LIMITS}}"#;
         assert_eq!(bench.operate("POST", "/updates", &create.replace("LIMITS", limits)).await, Some(201));
@@ -167,7 +167,8 @@ impl Bench {
     /// A device that was never seen is granted a place, as a function would that decided by this generation.
     async fn grant(&self, device: &str, shard: u16, generation: u64) -> bool {
         let now = self.world.clock(0);
-        let granting = Granting { version: &self.version, was: "1.0.0", shard, epoch: 1, test: 0, hour: 0, now };
+        let granting =
+            Granting { version: &self.version, campaign: 1, was: "1.0.0", shard, epoch: 1, test: 0, hour: 0, now };
         let request = GrantRequest {
             rollout: self.rollout.clone(),
             device: DeviceId::new(device).unwrap(),
@@ -345,7 +346,7 @@ fn a_wish_over_one_that_was_not_read_is_noticed() {
         let wished = bench.store().want(&wishing, Expected::of(&record), None).await;
         if wished.is_ok() {
             let opened = UpdateRecord { generation: 3, ..record };
-            let expected = Expected { generation: 3, wanted: Some(3) };
+            let expected = Expected { generation: 3, wanted: Some(3), revision: None };
             bench.store().record_change(&opened, expected, None).await.unwrap();
         }
     });

@@ -14,7 +14,7 @@ use tidegate_core::life::Bucket;
 use tidegate_core::lifecycle::Force;
 use tidegate_core::limits::Allocation;
 use tidegate_core::update::{Publication, StoredObject, Test};
-use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
+use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Update, UpdateId, Version};
 
 /// The head of a product: a small item with the name of its current catalog and its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -76,9 +76,8 @@ impl Head {
 
     /// The rollouts that were stopped.
     #[must_use]
-    pub fn halted(&self, product: &ProductId) -> Halted {
-        let updates = self.halted.iter().map(|version| UpdateId::of(product, version)).collect();
-        Halted { all: self.is_stopped, updates }
+    pub fn halted(&self) -> Halted {
+        Halted { all: self.is_stopped, versions: self.halted.clone() }
     }
 
     /// The attribute of hawkBit's configData with the device's version.
@@ -88,18 +87,53 @@ impl Head {
     }
 }
 
-/// Key of a rollout: a product and the version of one of its updates.
+/// Key of a rollout: a product, the version of one of its updates, and the number of the campaign.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RolloutKey {
     product: ProductId,
     version: Version,
+    campaign: u32,
 }
 
 impl RolloutKey {
-    /// The rollout of the update with this version. Build metadata is not part of the key.
+    /// The rollout of the update with this version in a campaign. Build metadata is not part of the key.
     #[must_use]
-    pub fn of(product: &ProductId, version: &Version) -> Self {
-        Self { product: product.clone(), version: without_build(version) }
+    pub fn of(product: &ProductId, version: &Version, campaign: u32) -> Self {
+        Self { product: product.clone(), version: without_build(version), campaign }
+    }
+
+    /// The rollout of an update.
+    #[must_use]
+    pub fn of_update(update: &Update) -> Self {
+        Self::of(&update.product, &update.version, update.campaign)
+    }
+
+    /// The rollout of a claim.
+    #[must_use]
+    pub fn of_claim(product: &ProductId, claim: &Claim) -> Self {
+        Self::of(product, &claim.version, claim.campaign)
+    }
+
+    /// Its name among the rollouts of the product.
+    #[must_use]
+    pub fn name(&self) -> String {
+        rollout_name(&self.version, self.campaign)
+    }
+
+    /// The name of its update's record once a later campaign has followed: with the number also for the first one.
+    #[must_use]
+    pub fn name_as_earlier(&self) -> String {
+        format!("{}/{}", self.version, self.campaign)
+    }
+
+    /// The version and the number of the campaign in a [`name`](Self::name).
+    #[must_use]
+    pub fn parse_name(name: &str) -> Option<(Version, u32)> {
+        let (version, campaign) = match name.split_once('/') {
+            None => (name, 1),
+            Some((version, campaign)) => (version, campaign.parse().ok().filter(|campaign| *campaign > 1)?),
+        };
+        Some((Version::parse(version).ok()?, campaign))
     }
 
     /// The product.
@@ -114,11 +148,25 @@ impl RolloutKey {
         &self.version
     }
 
+    /// The number of the campaign.
+    #[must_use]
+    pub fn campaign(&self) -> u32 {
+        self.campaign
+    }
+
     /// The id of the update.
     #[must_use]
     pub fn update_id(&self) -> UpdateId {
-        UpdateId::of(&self.product, &self.version)
+        UpdateId::of(&self.product, &self.version, self.campaign)
     }
+}
+
+/// The name of a rollout among those of its product: the version without build metadata, and from the second campaign on
+/// its number.
+#[must_use]
+pub fn rollout_name(version: &Version, campaign: u32) -> String {
+    let version = without_build(version);
+    if campaign == 1 { version.to_string() } else { format!("{version}/{campaign}") }
 }
 
 /// Change of a rollout that is under way. It is written before the shards are shut, so that any function can finish it.
@@ -207,6 +255,10 @@ pub struct UpdateRecord {
     pub product: ProductId,
     /// The version it gives.
     pub version: Version,
+    /// Number of the campaign. The first one has the number 1.
+    pub campaign: u32,
+    /// True if a later campaign has followed. Its claims still change.
+    pub is_earlier: bool,
     /// Its state.
     pub state: State,
     /// Number that increases with every change.
@@ -249,13 +301,14 @@ impl UpdateRecord {
     /// Key of its rollout.
     #[must_use]
     pub fn rollout(&self) -> RolloutKey {
-        RolloutKey::of(&self.product, &self.version)
+        RolloutKey::of(&self.product, &self.version, self.campaign)
     }
 
     /// The part of the record that the rules need beside the definition.
     #[must_use]
     pub fn publication(&self) -> Publication {
         Publication {
+            campaign: self.campaign,
             state: self.state,
             generation: self.generation,
             shards: self.allocation.as_ref().map_or(1, Allocation::shards),
@@ -362,6 +415,13 @@ impl KnownDevice {
         self.record.clone().unwrap_or_default()
     }
 
+    /// The last claim on a version, in whichever campaign.
+    #[must_use]
+    pub fn last_claim(&self, version: &Version) -> Option<&Claim> {
+        let claims = self.claims.iter().map(|(_, claim)| claim);
+        claims.filter(|claim| claim.version.cmp_precedence(version).is_eq()).max_by_key(|claim| claim.campaign)
+    }
+
     /// The claim on an update.
     #[must_use]
     pub fn claim(&self, update: &UpdateId) -> Option<&Claim> {
@@ -449,7 +509,7 @@ impl StateChange {
     /// The change of an update's state; `None` if the state stays.
     #[must_use]
     pub fn between(before: Option<&UpdateRecord>, after: Option<&UpdateRecord>) -> Option<Self> {
-        let (from, after) = (before.map(|before| before.state), after?);
+        let (from, after) = (before.map(|before| before.state), after.filter(|after| !after.is_earlier)?);
         (from != Some(after.state)).then(|| Self {
             product: after.product.clone(),
             version: after.version.clone(),

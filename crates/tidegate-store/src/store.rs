@@ -216,13 +216,16 @@ pub struct Expected {
     pub generation: u64,
     /// The generation of the change that is under way, if one is.
     pub wanted: Option<u64>,
+    /// The revision of the head, if nothing else in the product may have changed. Only a wish asks for it.
+    pub revision: Option<u64>,
 }
 
 impl Expected {
     /// The state of `record`.
     #[must_use]
     pub fn of(record: &UpdateRecord) -> Self {
-        Self { generation: record.generation, wanted: record.wanted.as_ref().map(|wanted| wanted.generation) }
+        let wanted = record.wanted.as_ref().map(|wanted| wanted.generation);
+        Self { generation: record.generation, wanted, revision: None }
     }
 }
 
@@ -433,6 +436,24 @@ pub type VersionCounts = BTreeMap<String, i64>;
 pub trait PublishStore: ReadCatalog + WriteDevices + OpenRollouts {
     /// Creates a draft, and its product with the first one. `false` when the version exists.
     fn create_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> impl Future<Output = Stored<bool>> + Send;
+
+    /// Begins another campaign of an update: `next`, with the change that opens it, takes the place of its record, and
+    /// `last` is kept beside it as an earlier campaign. It raises the revision of the head and writes the audit entry, in
+    /// one transaction.
+    ///
+    /// # Errors
+    /// `Conflict`, when the record is not as `last`, something else in the product has changed since `revision`, or the
+    /// product is stopped; nothing is written then.
+    fn begin_campaign(
+        &self,
+        last: &UpdateRecord,
+        next: &UpdateRecord,
+        revision: u64,
+        audit: &AuditEntry,
+    ) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Deletes a draft, and writes the audit entry, in one transaction; `false` when the record is not as `draft`.
+    fn delete_draft(&self, draft: &UpdateRecord, audit: &AuditEntry) -> impl Future<Output = Stored<bool>> + Send;
 
     /// Sets or removes the flag that stops a whole product, and writes the audit entry, in one transaction; `false` when
     /// the product does not exist.

@@ -12,7 +12,7 @@ use tidegate_core::gate::Gate;
 use tidegate_core::limits::{DEFAULT_MAX_IN_FLIGHT, Limits};
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::rollout::{DEFAULT_MAX_ATTEMPTS, Group, Phase, Rollout, WhenFull};
-use tidegate_core::update::{Content, Downgrade, File, Kind, Publication, StoredObject};
+use tidegate_core::update::{Content, File, Kind, Publication, StoredObject};
 use tidegate_core::window::OpeningWindow;
 use tidegate_core::{ProductId, Timestamp, Update, UpdateId, Version, VersionReq};
 
@@ -70,9 +70,11 @@ pub struct Definition {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(max_length = 4096, examples("region == \"eu\" && memory >= 256")))]
     pub policy: String,
-    /// Whether devices on a later version may be sent back to this one.
+    /// The later versions from which it takes devices back: at most 32. If there are any, the update is a rollback. It is
+    /// for devices that run one of them, and for no others; their own rollouts are aborted before it begins.
     #[serde(default)]
-    pub allow_downgrade: bool,
+    #[cfg_attr(feature = "schema", schema(max_items = 32, examples("1.7.0")))]
+    pub rollback_from: Vec<String>,
     /// Whether the user must agree before a device installs the update. hawkBit clients are asked through
     /// `confirmationBase`; a native answer says so, and the device asks. A dialect that cannot ask never offers it.
     #[serde(default)]
@@ -163,6 +165,8 @@ pub struct RolloutField {
     /// How often one device may fail within thirty days.
     #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 100))]
     pub max_attempts: u32,
+    /// True if devices that failed in an earlier campaign of the update may have it again.
+    pub include_failed: bool,
     /// What a device that must wait may have meanwhile.
     pub when_full: WhenFullField,
     /// When outcomes hold the rollout.
@@ -280,6 +284,7 @@ impl Default for RolloutField {
             phases: Vec::new(),
             limits: LimitsField::default(),
             max_attempts: DEFAULT_MAX_ATTEMPTS,
+            include_failed: false,
             when_full: WhenFullField::Next,
             health: HealthField::default(),
         }
@@ -398,10 +403,13 @@ impl Definition {
         let content = self.content(&publication.objects)?;
         let policy = parse_policy("policy", &self.policy, slots)?;
         let rollout = self.rollout.rollout(content.size_bytes(), slots)?;
+        let compatible_from = self.requirements()?;
+        let rollback_from = self.rollback_from(&version, &compatible_from)?;
         Ok(Update {
-            id: UpdateId::of(product, &version),
+            id: UpdateId::of(product, &version, publication.campaign),
             product: product.clone(),
             version,
+            campaign: publication.campaign,
             state: publication.state,
             generation: publication.generation,
             reason: publication.reason.clone(),
@@ -409,9 +417,9 @@ impl Definition {
             test: publication.test,
             held_out_from: publication.held_out_from.filter(|_| self.rollout.health.control_group),
             shards: publication.shards,
-            compatible_from: self.requirements()?,
+            compatible_from,
             policy,
-            downgrade: if self.allow_downgrade { Downgrade::Allowed } else { Downgrade::Refused },
+            rollback_from,
             rollout,
             content,
         })
@@ -436,9 +444,28 @@ impl Definition {
         self.compatible_from.iter().map(parse).collect()
     }
 
+    /// The versions from which it takes devices back. It must be lower than each, and installable over each.
+    fn rollback_from(&self, to: &Version, compatible_from: &[VersionReq]) -> Result<Vec<Version>, ApiError> {
+        let parse = |text: &String| {
+            let from = parse_version(text).map_err(|error| ApiError::bad_field(format!("rollback_from: {error}")))?;
+            if from.cmp_precedence(to).is_le() {
+                let message = format!("rollback_from must name versions above {to}; got {from}");
+                return Err(ApiError::bad_field(message));
+            }
+            if !compatible_from.is_empty() && !compatible_from.iter().any(|range| range.matches(&from)) {
+                let message =
+                    format!("rollback_from names {from}, over which {to} cannot be installed (compatible_from)");
+                return Err(ApiError::bad_field(message));
+            }
+            Ok(from)
+        };
+        self.rollback_from.iter().map(parse).collect()
+    }
+
     fn check_sizes(&self) -> Result<(), ApiError> {
         let lists = [
             ("compatible_from", self.compatible_from.len(), MOST_OF_EACH),
+            ("rollback_from", self.rollback_from.len(), MOST_OF_EACH),
             ("labels", self.labels.len(), MOST_OF_EACH),
             ("files", self.files.len(), MOST_FILES),
             ("rollout.windows", self.rollout.windows.len(), MOST_OF_EACH),
@@ -554,6 +581,7 @@ impl RolloutField {
                 max_bytes_per_period: self.limits.max_bytes_per_period,
             },
             max_attempts: self.max_attempts,
+            include_failed: self.include_failed,
             when_full: match self.when_full {
                 WhenFullField::Next => WhenFull::Next,
                 WhenFullField::Wait => WhenFull::Wait,

@@ -66,6 +66,7 @@ error_codes! {
     Conflict "conflict" 409 "another operator changed the update at the same time",
     ChangeUnderWay "change_under_way" 409 "another change of the update is under way and at least as strong",
     EvidenceMoved "evidence_moved" 409 "more happened to the devices of a held update than was acknowledged",
+    Circle "circle" 409 "the campaign would send devices round in a circle with one that is open",
     ProductStopped "product_stopped" 409 "the whole product is stopped; resume it first",
     ContentImmutable "content_immutable" 409 "only the rollout of an update may change",
     ImageMissing "image_missing" 409 "the bytes of a file have not been uploaded",

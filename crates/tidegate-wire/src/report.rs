@@ -1,9 +1,11 @@
 //! A report of a device: a progress status or an outcome.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tidegate_core::status::Status;
-use tidegate_core::{DeviceId, ProductId, UpdateId};
+use tidegate_core::{DeviceId, ProductId, UpdateId, Version};
 
 use crate::device_json::parse_version;
 use crate::error::ApiError;
@@ -70,6 +72,24 @@ words! {
     }
 }
 
+/// What a report is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// The update of this id.
+    Update(UpdateId),
+    /// The last offer of this version.
+    Version(Version),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Update(update) => write!(f, "{update}"),
+            Self::Version(version) => write!(f, "{version}"),
+        }
+    }
+}
+
 /// A report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
@@ -77,8 +97,8 @@ pub struct Report {
     pub device: DeviceId,
     /// The device's product.
     pub product: ProductId,
-    /// The update it is about.
-    pub update: UpdateId,
+    /// What it is about.
+    pub about: Subject,
     /// What the device says.
     pub status: Status,
     /// A free text, cut to 256 bytes.
@@ -97,14 +117,14 @@ impl Report {
         let device = device(&object)?;
         let product = ProductId::new(text(&object, "product")?)
             .map_err(|error| ApiError::bad_field(format!("product: {error}")))?;
-        let update = match (object.get("update"), object.get("version")) {
-            (Some(_), _) => update_id(text(&object, "update")?)?,
-            (None, Some(_)) => UpdateId::of(&product, &parse_version(text(&object, "version")?)?),
+        let about = match (object.get("update"), object.get("version")) {
+            (Some(_), _) => Subject::Update(update_id(text(&object, "update")?)?),
+            (None, Some(_)) => Subject::Version(parse_version(text(&object, "version")?)?),
             (None, None) => {
                 return Err(ApiError::bad_field("update or version is missing; a report says which it is about"));
             }
         };
-        if update.product().as_ref() != Some(&product) {
+        if matches!(&about, Subject::Update(update) if update.product().as_ref() != Some(&product)) {
             return Err(ApiError::bad_field("update must be one of the device's own product"));
         }
         let name = text(&object, "status")?;
@@ -123,7 +143,7 @@ impl Report {
                 Some(percent as u8)
             }
         };
-        Ok(Self { device, product, update, status, message: message_of(&object), progress })
+        Ok(Self { device, product, about, status, message: message_of(&object), progress })
     }
 
     /// Reads an Ioto `updateReport`. It does not say the product: the update's id does.
@@ -142,7 +162,8 @@ impl Report {
             Some(Value::String(word)) if word == "false" => Status::InstallError,
             _ => return Err(ApiError::bad_field("success must be true or false")),
         };
-        Ok(Self { device: device(&object)?, product, update, status, message: None, progress: None })
+        let about = Subject::Update(update);
+        Ok(Self { device: device(&object)?, product, about, status, message: None, progress: None })
     }
 }
 
@@ -180,17 +201,19 @@ mod tests {
 
     fn check(report: Result<Report, ApiError>, expected: &str) {
         let got = match report {
-            Ok(report) => format!("{} {} {} {}", report.product, report.device, report.update, report.status),
+            Ok(report) => format!("{} {} {} {}", report.product, report.device, report.about, report.status),
             Err(error) => error.to_string(),
         };
         assert!(got.starts_with(expected), "{got}");
     }
 
     #[test]
-    fn a_version_names_the_same_update_as_its_id() {
-        let by_version = Report::native(br#"{"id":"a","product":"lamp","version":"1.2.0","status":"INIT"}"#).unwrap();
-        let text = format!(r#"{{"id":"a","product":"lamp","update":"{}","status":"INIT"}}"#, by_version.update);
-        assert_eq!(Report::native(text.as_bytes()).unwrap(), by_version);
+    fn a_report_names_an_update_or_a_version() {
+        let report = |about: &str| {
+            Report::native(format!(r#"{{"id":"a","product":"lamp",{about},"status":"INIT"}}"#).as_bytes())
+        };
+        check(report(r#""version":"1.2.0""#), "lamp a 1.2.0 INIT");
+        check(report(r#""update":"lamp.00","version":"1.2.0""#), "lamp a lamp.00 INIT");
     }
 
     #[test]

@@ -242,6 +242,8 @@ routes! {
         ShowUpdate GET "/v1/products/{product}/updates/{version}" Operator Updates,
         /// Changes the rollout of a draft or of an update under way.
         EditUpdate PATCH "/v1/products/{product}/updates/{version}" Operator Updates,
+        /// Deletes a draft.
+        DeleteUpdate DELETE "/v1/products/{product}/updates/{version}" Operator Updates,
         /// Verifies the files and starts offering.
         ActivateUpdate POST "/v1/products/{product}/updates/{version}/activate" Operator Updates,
         /// Stops offering until it is resumed.
@@ -254,6 +256,10 @@ routes! {
         AbortUpdate POST "/v1/products/{product}/updates/{version}/abort" Operator Updates,
         /// Takes an update back.
         WithdrawUpdate POST "/v1/products/{product}/updates/{version}/withdraw" Operator Updates,
+        /// Offers a published update again, in another campaign.
+        ReopenUpdate POST "/v1/products/{product}/updates/{version}/reopen" Operator Updates,
+        /// Takes devices back to an update from later versions.
+        RollBackTo POST "/v1/products/{product}/updates/{version}/rollback" Operator Updates,
         /// Shows a rollout's counters, now and over time.
         ShowMetrics GET "/v1/products/{product}/updates/{version}/metrics" Operator Updates,
 
@@ -642,8 +648,8 @@ mod tests {
             "405 Some(Hawkbit) Some(Report): this path exists, but not with GET; it takes POST",
         );
         check(
-            "DELETE /v1/products/lamp/updates/1.0.0",
-            "405 Some(Operator) Some(Publish): this path exists, but not with DELETE; it takes GET and PATCH",
+            "PUT /v1/products/lamp/updates/1.0.0",
+            "405 Some(Operator) Some(Publish): this path exists, but not with PUT; it takes GET and PATCH and DELETE",
         );
     }
 

@@ -153,6 +153,11 @@ impl ApiClient {
         self.call(Method::DELETE, path, None)
     }
 
+    /// Removes something, for a reason that the service keeps.
+    pub fn delete_with(&self, path: &ApiPath, body: &Value) -> CommandResult<Value> {
+        self.call(Method::DELETE, path, Some(body.to_string().into_bytes()))
+    }
+
     fn call(&self, method: Method, path: &ApiPath, body: Option<Vec<u8>>) -> CommandResult<Value> {
         self.call_dated(method, path, body).map(|(document, _)| document)
     }

@@ -31,6 +31,8 @@ pub enum Command {
     /// List, show and change updates
     #[command(subcommand)]
     Updates(crate::updates::UpdatesCommand),
+    /// Take devices back from bad versions
+    Rollback(Box<crate::rollback::RollbackArgs>),
     /// Emergency stop: no device gets anything of a product any more
     Stop(crate::stop::StopArgs),
     /// Undo a stop: the updates that it paused go on

@@ -114,10 +114,11 @@ fn show(client: &ApiClient, product: &str, device: &str, output: &Output) -> Com
     if device.claims.is_empty() {
         return output.line("it has not been offered anything yet");
     }
-    let mut table = output::table(&["VERSION", "CLAIM", "ATTEMPTS", "GRANTED"], &[2]);
+    let mut table = output::table(&["VERSION", "CAMPAIGN", "CLAIM", "ATTEMPTS", "GRANTED"], &[1, 3]);
     for claim in &device.claims {
         table.add_row([
             clean(&claim.version),
+            claim.campaign.to_string(),
             claim.state.to_string(),
             claim.attempts.to_string(),
             time::show_at(claim.granted_at),

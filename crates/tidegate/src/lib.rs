@@ -28,6 +28,7 @@ pub mod publish;
 pub mod reason;
 pub mod repair;
 pub mod retry;
+pub mod rollback;
 pub mod rollout_options;
 pub mod rollout_view;
 pub mod settings;
@@ -96,6 +97,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> CommandResult {
         Command::Why(args) => why::run(args, &common, output),
         Command::Versions => versions::run(&common, output),
         Command::Devices(args) => devices::run(args, &common, output),
+        Command::Rollback(args) => rollback::run(&args, &common, output),
         Command::Retry(args) => retry::run(&args, &common, output),
         Command::Check(args) => check::run(args, &common, output),
         Command::Device(args) => device::run(*args, &common, output),

@@ -55,9 +55,9 @@ pub struct PublishArgs {
     /// Versions from which it can be installed, such as ^2.0; repeatable
     #[arg(long, value_name = "REQUIREMENT")]
     pub compatible_from: Vec<String>,
-    /// Also offer it to devices with a higher version
-    #[arg(long)]
-    pub allow_downgrade: bool,
+    /// Take devices back from this higher version, and offer it to no others; repeatable
+    #[arg(long, value_name = "VERSION")]
+    pub rollback_from: Vec<String>,
     /// The whole update as JSON; the other options override it
     #[arg(long, value_name = "FILE.json")]
     pub update_file: Option<PathBuf>,
@@ -195,8 +195,8 @@ fn body(args: &PublishArgs) -> CommandResult<Map<String, Value>> {
     if !args.compatible_from.is_empty() {
         body.insert("compatible_from".into(), json!(args.compatible_from));
     }
-    if args.allow_downgrade {
-        body.insert("allow_downgrade".into(), json!(true));
+    if !args.rollback_from.is_empty() {
+        body.insert("rollback_from".into(), json!(args.rollback_from));
     }
     if args.rollout.any() {
         let current = body.remove("rollout").unwrap_or(Value::Null);
@@ -353,7 +353,7 @@ mod tests {
             vendor: None,
             labels: vec![("commit".into(), "abc".into())],
             compatible_from: vec!["^1.0".into()],
-            allow_downgrade: false,
+            rollback_from: Vec::new(),
             update_file: None,
             activate: true,
             reason: Some("tested".into()),

@@ -16,7 +16,8 @@ use crate::update;
 use tidegate_core::State;
 use tidegate_wire::definition::Definition;
 use tidegate_wire::operator::{
-    AcknowledgeField, AudienceView, AuditLog, ControlGroupView, Counters, Metrics, ReadingView, UpdateList, UpdateView,
+    AcknowledgeField, AudienceView, AuditLog, ControlGroupView, Counters, Deleted, Metrics, ReadingView, UpdateList,
+    UpdateView,
 };
 use tidegate_wire::route::PublishRoute;
 
@@ -42,6 +43,10 @@ pub enum UpdatesCommand {
     Withdraw(TransitionArgs),
     /// Close the rollout: every device that should have the update has it
     Complete(TransitionArgs),
+    /// Offer a completed, aborted or withdrawn update again, in another campaign
+    Reopen(Box<ReopenArgs>),
+    /// Delete a draft; its version is free again
+    Delete(TransitionArgs),
     /// Change the rollout; the content of an update never changes
     Edit(Box<EditArgs>),
     /// Show the audit log: who changed what, when and why
@@ -91,6 +96,20 @@ fn parse_counts(text: &str) -> Result<AcknowledgeField, String> {
     Ok(counts)
 }
 
+/// Options of `tidegate updates reopen`.
+#[derive(Debug, Args)]
+pub struct ReopenArgs {
+    /// The update and the reason.
+    #[command(flatten)]
+    pub transition: TransitionArgs,
+    /// Devices that the campaign is for, if not those of the last one
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<String>,
+    /// The rollout, if it is not as in the last campaign.
+    #[command(flatten)]
+    pub rollout: RolloutOptions,
+}
+
 /// Options of `tidegate updates edit`.
 #[derive(Debug, Args)]
 pub struct EditArgs {
@@ -115,6 +134,8 @@ pub fn run(command: UpdatesCommand, common: &Common, output: &Output) -> Command
         UpdatesCommand::Abort(args) => transition(PublishRoute::AbortUpdate, &args, common, output),
         UpdatesCommand::Withdraw(args) => transition(PublishRoute::WithdrawUpdate, &args, common, output),
         UpdatesCommand::Complete(args) => transition(PublishRoute::CompleteUpdate, &args, common, output),
+        UpdatesCommand::Reopen(args) => reopen(&args, common, output),
+        UpdatesCommand::Delete(args) => delete(&args, common, output),
         UpdatesCommand::Edit(args) => edit(&args, common, output),
         UpdatesCommand::Audit { version } => audit(version.as_deref(), common, output),
     }
@@ -159,7 +180,8 @@ fn show(version: &str, common: &Common, output: &Output) -> CommandResult {
 
 fn show_facts(update: &UpdateView, output: &Output) -> CommandResult {
     let version = output.paint(Tone::Strong, &clean(update.version()));
-    output.line(format!("{version} is {}", output.state(update.state.name())))?;
+    let campaign = if update.campaign > 1 { format!(", in campaign {}", update.campaign) } else { String::new() };
+    output.line(format!("{version} is {}{campaign}", output.state(update.state.name())))?;
     let mut facts = vec![("update", clean(update.id.as_str())), ("created", time::show_at(update.created_at))];
     match update.definition() {
         Some(definition) => facts.extend(definition_facts(definition)),
@@ -203,9 +225,7 @@ fn definition_facts(definition: &Definition) -> Vec<(&'static str, String)> {
         ("policy", clean(&definition.policy)),
         ("kind", definition.kind.to_string()),
     ];
-    if definition.allow_downgrade {
-        facts.push(("downgrade", "offered to devices on a higher version, too".into()));
-    }
+    facts.push(("back from", clean(&definition.rollback_from.join("  and  "))));
     facts.extend(definition.payload.as_ref().map(|payload| ("payload", output::plain(payload))));
     for file in &definition.files {
         let size = output::bytes(file.size);
@@ -249,12 +269,32 @@ fn resume(args: &ResumeArgs, common: &Common, output: &Output) -> CommandResult 
     steer(PublishRoute::ResumeUpdate, transition, &body, common, output)
 }
 
+fn reopen(args: &ReopenArgs, common: &Common, output: &Output) -> CommandResult {
+    let ReopenArgs { transition, policy, rollout } = args;
+    let mut body = json!({"reason": transition.reason});
+    if let Some(policy) = policy {
+        body["policy"] = json!(policy);
+    }
+    if rollout.any() {
+        body["rollout"] = rollout.applied_to(Value::Null)?;
+    }
+    steer(PublishRoute::ReopenUpdate, transition, &body, common, output)
+}
+
+fn delete(args: &TransitionArgs, common: &Common, output: &Output) -> CommandResult {
+    let path = ApiPath::update(PublishRoute::DeleteUpdate, common.product()?, &args.version);
+    let document = common.operator()?.delete_with(&path, &json!({"reason": args.reason}))?;
+    output.document(&document)?;
+    let Deleted { deleted } = update::read(&document, "deleted draft")?;
+    output.line(format!("{} is deleted; its version is free again", clean(&deleted)))
+}
+
 fn steer(route: PublishRoute, args: &TransitionArgs, body: &Value, common: &Common, output: &Output) -> CommandResult {
     let client = common.operator()?;
     let path = ApiPath::update(route, common.product()?, &args.version);
     let changed = client.post(&path, body)?;
     let update = done(&client, &args.version, changed, common, output)?;
-    let opens = matches!(route, PublishRoute::ActivateUpdate | PublishRoute::ResumeUpdate);
+    let opens = matches!(route, PublishRoute::ActivateUpdate | PublishRoute::ResumeUpdate | PublishRoute::ReopenUpdate);
     if opens != (update.state == State::Active) {
         return Err(replaced(&update));
     }
@@ -278,7 +318,7 @@ fn contains(present: &Value, asked: &Value) -> bool {
 }
 
 /// The update when its change is done, which is shown.
-fn done(
+pub fn done(
     client: &ApiClient,
     version: &str,
     changed: Value,

@@ -14,7 +14,7 @@ use tidegate_core::life::table::Event;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::rollout::{Group, Phase, WhenFull};
-use tidegate_core::update::{Content, Downgrade, File, StoredObject, Test};
+use tidegate_core::update::{Content, File, StoredObject, Test};
 use tidegate_core::window::OpeningWindow;
 use tidegate_core::{
     Catalog, Claim, Claims, Device, DeviceId, ProductId, Rollout, State, Timestamp, Update, UpdateId, Version, receipt,
@@ -68,10 +68,11 @@ pub(crate) fn files_only(device: Device) -> Device {
 pub(crate) struct Draft {
     product: &'static str,
     pub(crate) version: String,
+    campaign: u32,
     state: State,
     compatible_from: Vec<String>,
     policy: String,
-    downgrade: Downgrade,
+    rollback_from: Vec<String>,
     groups: Vec<(String, String)>,
     pub(crate) rollout: Rollout,
     content: Content,
@@ -82,10 +83,11 @@ pub(crate) fn update(version: &str) -> Draft {
     Draft {
         product: "lamp",
         version: version.to_owned(),
+        campaign: 1,
         state: State::Active,
         compatible_from: Vec::new(),
         policy: String::new(),
-        downgrade: Downgrade::Refused,
+        rollback_from: Vec::new(),
         groups: Vec::new(),
         rollout: Rollout::default(),
         content: Content::default(),
@@ -95,6 +97,13 @@ pub(crate) fn update(version: &str) -> Draft {
 impl Draft {
     pub(crate) fn of(self, product: &'static str) -> Self {
         Self { product, ..self }
+    }
+    pub(crate) fn campaign(self, campaign: u32) -> Self {
+        Self { campaign, ..self }
+    }
+    pub(crate) fn include_failed(mut self) -> Self {
+        self.rollout.include_failed = true;
+        self
     }
     pub(crate) fn state(self, state: State) -> Self {
         Self { state, ..self }
@@ -107,8 +116,10 @@ impl Draft {
     pub(crate) fn policy(self, policy: &str) -> Self {
         Self { policy: policy.to_owned(), ..self }
     }
-    pub(crate) fn downgrade(self) -> Self {
-        Self { downgrade: Downgrade::Allowed, ..self }
+    /// Adds a version from which it takes devices back.
+    pub(crate) fn back_from(mut self, version: &str) -> Self {
+        self.rollback_from.push(version.to_owned());
+        self
     }
     pub(crate) fn starts(mut self, at: &str) -> Self {
         self.rollout.starts_at = Some(moment(at));
@@ -161,9 +172,10 @@ impl Draft {
             .map(|(policy, starts_at)| Group { policy: compile(policy), starts_at: moment(starts_at) })
             .collect();
         Update {
-            id: UpdateId::of(&product, &version),
+            id: UpdateId::of(&product, &version, self.campaign),
             product,
             version,
+            campaign: self.campaign,
             state: self.state,
             reason: String::new(),
             opened_at: None,
@@ -173,7 +185,7 @@ impl Draft {
             shards: 1,
             compatible_from: self.compatible_from.iter().map(|text| text.parse().unwrap()).collect(),
             policy: compile(&self.policy),
-            downgrade: self.downgrade,
+            rollback_from: self.rollback_from.iter().map(|text| text.parse().unwrap()).collect(),
             rollout: Rollout { groups, ..self.rollout.clone() },
             content: self.content.clone(),
         }
@@ -192,7 +204,7 @@ pub(crate) fn catalog_of(product_id: &str, drafts: impl IntoIterator<Item = Draf
 }
 
 pub(crate) fn lamp_update(text: &str) -> UpdateId {
-    UpdateId::of(&product("lamp"), &version(text))
+    UpdateId::of(&product("lamp"), &version(text), 1)
 }
 
 /// Claim of a lamp that ran 1.0.0 on `update`, after these events. The first grant was ten days before noon; the events
@@ -202,7 +214,7 @@ pub(crate) fn claim(update: &str, events: &[Event]) -> (UpdateId, Claim) {
     let start = moment(NOON).as_second() - 10 * 86_400;
     let grant = |before: Option<&Claim>, epoch, second| {
         let now = Timestamp::from_second(second).unwrap();
-        let grant = Grant { version: &version, was: "1.0.0", shard: 0, epoch, test: 0, hour: 0, now };
+        let grant = Grant { version: &version, campaign: 1, was: "1.0.0", shard: 0, epoch, test: 0, hour: 0, now };
         Claim::granted(before, &grant).unwrap()
     };
     let (mut claim, mut second, mut epoch) = (grant(None, 1, start), start, 1);

@@ -54,7 +54,11 @@ impl<S: PublishStore> Operations<S> {
             };
             let started = Instant::now();
             let opens = change.leads_to(record.state) == State::Active;
-            let wishing = match control::want(&self.store, &record, change, actor).await {
+            let revision = match change {
+                Change::Transition(Transition::Activate) => Some(self.must_make_no_circle(&record).await?),
+                _ => None,
+            };
+            let wishing = match control::want_at(&self.store, &record, change, actor, revision).await {
                 Err(EngineError::Store(StoreError::Conflict)) => {
                     if opens {
                         self.must_not_be_stopped(product).await?;
@@ -64,8 +68,8 @@ impl<S: PublishStore> Operations<S> {
                 wishing => wishing?,
             };
             is_wanted = true;
-            // A draft is offered to nobody.
-            let was_live = record.state != State::Draft;
+            // Nothing is offered yet, unless the rollouts are ended from which a rollback takes devices.
+            let was_live = !matches!(record.state, State::Draft | State::Scheduled);
             let changed = match control::carry_out(&self.store, &wishing, actor.now).await {
                 // A stronger change has taken over, or another function finished this one.
                 Err(EngineError::Store(StoreError::Conflict)) => match self.overtaken(&wishing, opens, actor).await? {

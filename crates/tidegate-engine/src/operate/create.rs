@@ -84,9 +84,11 @@ impl<S: PublishStore> Operations<S> {
 fn draft(product: &ProductId, definition: &Definition, actor: &Actor) -> Done<UpdateRecord> {
     let version = definition.semver()?;
     Ok(UpdateRecord {
-        id: UpdateId::of(product, &version),
+        id: UpdateId::of(product, &version, 1),
         product: product.clone(),
         version,
+        campaign: 1,
+        is_earlier: false,
         state: State::Draft,
         generation: 1,
         definition: definition.to_store(),

@@ -40,7 +40,7 @@ pub(super) struct Edit<'a> {
 impl Edit<'_> {
     /// The change of an update by this edit.
     pub(super) fn of(self, record: UpdateRecord) -> Done<(UpdateRecord, Change)> {
-        if !matches!(record.state, State::Draft | State::Active | State::Paused | State::Held) {
+        if !matches!(record.state, State::Draft | State::Scheduled | State::Active | State::Paused | State::Held) {
             return Err(EngineError::NotEditable(record.state));
         }
         let before = Definition::from_store(&record.definition).map_err(|error| EngineError::UnreadableUpdate {

@@ -33,7 +33,7 @@ impl<S: PublishStore> Operations<S> {
         let device = device(product, id, &record)?;
         let catalog = self.catalog(product).await?;
         let head = self.store.head(product, Freshness::Strong).await?.unwrap_or_default();
-        let mut claims = Claims::new(known.claims).with_halted(head.halted(product));
+        let mut claims = Claims::new(known.claims).with_halted(head.halted());
         // Each round finds one more rollout without room, so the number of updates limits the rounds.
         for _ in 0..=catalog.newest_first().count() {
             let decision = decide(&device, &catalog, &claims, at);
@@ -54,7 +54,7 @@ impl<S: PublishStore> Operations<S> {
         let mut slots = Slots::new();
         let updates = records
             .iter()
-            .filter(|record| record.state != State::Draft)
+            .filter(|record| !record.is_earlier && !matches!(record.state, State::Draft | State::Scheduled))
             .filter_map(|record| compiled(record, &mut slots).ok())
             .collect::<Vec<_>>();
         Ok(Catalog::new(product.clone(), slots, updates))
@@ -65,7 +65,7 @@ impl<S: PublishStore> Operations<S> {
         let Some(grant) = claim_status.needs() else {
             return Ok(None);
         };
-        let shards = self.store.shards(&RolloutKey::of(&update.product, &update.version), update.shards).await?;
+        let shards = self.store.shards(&RolloutKey::of_update(update), update.shards).await?;
         let window = period_of(at, update.rollout.limits.period_s);
         let mut no_room = NoRoom::Paused;
         for shard in &shards {

@@ -3,6 +3,7 @@
 //!
 //! Each file is one noun. A use case takes and returns domain values. The door converts them to and from JSON.
 
+mod campaign;
 mod change;
 mod create;
 mod devices;
@@ -22,6 +23,7 @@ use tidegate_store::record::{AuditEntry, UpdateRecord};
 use tidegate_store::store::{Cause, Freshness};
 use tidegate_store::{Images, PublishStore};
 
+pub use self::campaign::NewCampaign;
 pub use self::create::{Draft, FileUpload};
 pub use self::metrics::Progress;
 pub use self::stop::{Resumed, Stopped};
@@ -60,6 +62,7 @@ impl<S: PublishStore> Operations<S> {
     pub async fn updates(&self, product: &ProductId) -> Done<Vec<UpdateRecord>> {
         self.must_exist(product).await?;
         let mut records = self.store.updates(product).await?;
+        records.retain(|record| !record.is_earlier);
         records.sort_by(|a, b| b.version.cmp_precedence(&a.version));
         Ok(records)
     }

@@ -65,7 +65,7 @@ impl<S: PublishStore> Operations<S> {
                 return Err(EngineError::EvidenceMoved { version: record.version, present });
             }
         }
-        if transition == Transition::Activate {
+        if transition == Transition::Activate && !is_wanted {
             record.state.after(transition).map_err(EngineError::WrongState)?;
             let update = compiled(&record, &mut Slots::new())?;
             record.objects = self.verify(&update).await?;
@@ -74,7 +74,7 @@ impl<S: PublishStore> Operations<S> {
     }
 
     /// Reads every file's bytes back and hashes them, because the announced digests are not trusted.
-    async fn verify(&self, update: &Update) -> Done<Vec<StoredObject>> {
+    pub(super) async fn verify(&self, update: &Update) -> Done<Vec<StoredObject>> {
         let mut objects = Vec::with_capacity(update.content.files.len());
         for file in &update.content.files {
             match self.images.verify(&update.product, file).await? {

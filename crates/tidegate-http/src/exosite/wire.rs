@@ -9,13 +9,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde_json::{Map, Value};
 use tidegate_core::status::Status;
 use tidegate_core::update::{File, Kind};
-use tidegate_core::{DeviceId, ProductId, Timestamp, Update, UpdateId, Version};
+use tidegate_core::{DeviceId, ProductId, Timestamp, Update, Version};
 
 use tidegate_engine::token::{Bearer, TokenKeys};
 use tidegate_wire::body_limits;
 use tidegate_wire::device_json::parse_version;
 use tidegate_wire::exosite::{ExositeConfig, ExositeFile, ExositeKind};
-use tidegate_wire::report::{Report, message_of};
+use tidegate_wire::report::{Report, Subject, message_of};
 use tidegate_wire::strict_json;
 use tidegate_wire::{ApiError, ErrorCode};
 
@@ -190,7 +190,7 @@ impl Said {
         Report {
             device: device.clone(),
             product: product.clone(),
-            update: UpdateId::of(product, &self.version),
+            about: Subject::Version(self.version.clone()),
             status: self.status,
             message: self.message.clone(),
             progress: None,

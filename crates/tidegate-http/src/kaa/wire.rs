@@ -8,7 +8,7 @@ use lambda_http::{Body, Response};
 use serde_json::{Map, Value};
 use tidegate_core::status::Status;
 use tidegate_core::update::Kind;
-use tidegate_core::{Update, UpdateId, Version};
+use tidegate_core::{Update, Version};
 
 use tidegate_engine::token::{Bearer, TokenKeys};
 use tidegate_wire::ApiError;
@@ -17,7 +17,7 @@ use tidegate_wire::body_limits;
 use tidegate_wire::device_json::parse_version;
 use tidegate_wire::ioto::Empty;
 use tidegate_wire::kaa::{KaaAnswer, KaaConfig, KaaStatus};
-use tidegate_wire::report::{Report, shortened};
+use tidegate_wire::report::{Report, Subject, shortened};
 use tidegate_wire::route::Found;
 use tidegate_wire::strict_json;
 
@@ -88,7 +88,7 @@ impl Applied {
         Report {
             device: bearer.device.clone(),
             product: bearer.product.clone(),
-            update: UpdateId::of(&bearer.product, &self.version),
+            about: Subject::Version(self.version.clone()),
             status: if self.is_applied { Status::InstallSuccess } else { Status::InstallError },
             message: self.message.clone(),
             progress: None,

@@ -30,7 +30,8 @@ impl<S: PublishStore> PublishService<S> {
 
     /// One device and its claims.
     pub(crate) async fn show_device(&self, call: &Call<'_>, device: &DeviceId) -> Answer {
-        let (record, claims) = self.engine.device(&call.product, device).await.map_err(refused)?;
+        let (record, mut claims) = self.engine.device(&call.product, device).await.map_err(refused)?;
+        claims.sort_by_key(|(_, claim)| claim.epoch);
         ok(&DeviceView {
             id: device.clone(),
             product: call.product.clone(),
@@ -54,6 +55,7 @@ fn view(update: &UpdateId, claim: &Claim) -> ClaimView {
     ClaimView {
         update: update.clone(),
         version: claim.version.to_string(),
+        campaign: claim.campaign,
         state: claim.state().into(),
         attempts: claim.attempts,
         granted_at: claim.life.granted_at,

@@ -148,8 +148,18 @@ impl Reading {
             self.conditions.push(NOBODY.into());
             return Ok(());
         }
-        if from.iter().any(|older| older.cmp_precedence(version).is_gt()) {
-            self.definition.insert("allow_downgrade".into(), json!(true));
+        let (back, up): (Vec<_>, Vec<_>) = from.iter().partition(|from| from.cmp_precedence(version).is_gt());
+        if let Some(higher) = back.first() {
+            // A way back is for the versions that it names, and for no others.
+            match up.is_empty() {
+                true => {
+                    let back = back.iter().map(ToString::to_string).collect::<Vec<_>>();
+                    self.definition.insert("rollback_from".into(), json!(back));
+                }
+                false => self.notes.push(format!(
+                    "upgradableFrom lists {higher}, which is higher: the way back from it is a rollback of its own"
+                )),
+            }
         }
         // A requirement ignores build metadata; Kaa's list is of exact texts.
         let exact = from.len() <= MOST_OF_EACH && from.iter().all(|older| older.build.is_empty());
@@ -305,7 +315,9 @@ mod tests {
     fn the_upgrade_graph_is_carried_exactly() {
         check(json!({}), "/compatible_from", json!(["=1.0.0", "=1.1.0"]), &[]);
         check(json!({}), "/policy", json!(""), &[]);
-        check(json!({"upgradableFrom": ["2.1.0"]}), "/allow_downgrade", json!(true), &[]);
+        check(json!({"upgradableFrom": ["2.1.0"]}), "/rollback_from", json!(["2.1.0"]), &[]);
+        let both = json!({"upgradableFrom": ["1.0.0", "2.1.0"]});
+        check(both, "/rollback_from", Value::Null, &["lists 2.1.0, which is higher"]);
         check(json!({"upgradableFrom": ["1.0.0+a"]}), "/policy", json!(r#"in(version, "1.0.0+a")"#), &[]);
         check(json!({"upgradableFrom": []}), "/policy", json!("false"), &["lists no version"]);
         let many = |count: u32| (0..count).map(|n| format!("1.{n}.0")).collect::<Vec<_>>();

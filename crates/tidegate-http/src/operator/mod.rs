@@ -4,6 +4,7 @@
 //! without an operator is refused before anything is read.
 
 mod audit;
+mod campaign;
 mod create;
 mod devices;
 mod edit;
@@ -118,6 +119,9 @@ impl<S: PublishStore> PublishService<S> {
             PublishRoute::ListUpdates => self.list(call).await,
             PublishRoute::ShowUpdate => self.show(call, &version()?).await,
             PublishRoute::EditUpdate => self.edit(call, &version()?).await,
+            PublishRoute::DeleteUpdate => self.delete(call, &version()?).await,
+            PublishRoute::ReopenUpdate => self.reopen(call, &version()?).await,
+            PublishRoute::RollBackTo => self.roll_back_to(call, &version()?).await,
             PublishRoute::ActivateUpdate => self.transition(call, &version()?, Transition::Activate).await,
             PublishRoute::PauseUpdate => self.transition(call, &version()?, Transition::Pause).await,
             PublishRoute::ResumeUpdate => self.resume(call, &version()?).await,
@@ -205,7 +209,11 @@ fn refused(error: EngineError) -> ApiError {
         EngineError::UnreadableUpdate { .. } => ErrorCode::BadField,
         EngineError::TokenRefused => return ApiError::unauthorized(),
         EngineError::RegistrationClosed => ErrorCode::RegistrationClosed,
-        EngineError::WrongState(_) | EngineError::NotEditable(_) => ErrorCode::WrongState,
+        EngineError::WrongState(_)
+        | EngineError::NotEditable(_)
+        | EngineError::NotReopenable(_)
+        | EngineError::NotDeletable(_) => ErrorCode::WrongState,
+        EngineError::Circle { .. } => ErrorCode::Circle,
         EngineError::ChangeUnderWay { .. } | EngineError::Replaced(_) => ErrorCode::ChangeUnderWay,
         EngineError::EvidenceMoved { .. } => ErrorCode::EvidenceMoved,
         EngineError::ProductStopped(_) => ErrorCode::ProductStopped,

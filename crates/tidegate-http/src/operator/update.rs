@@ -49,6 +49,7 @@ pub(crate) fn view(record: UpdateRecord) -> UpdateView {
     UpdateView {
         id: record.id,
         product: record.product,
+        campaign: record.campaign,
         state: record.state,
         wanted: record.wanted.as_ref().map(|wanted| control::name(&wanted.change).to_string()),
         shards_left: None,

@@ -248,9 +248,9 @@ impl<'a, W: Watch> Play<'a, W> {
         };
         let was = self.file.fleet.groups[usize::from(row.group)].version.to_string();
         let epoch = before.as_ref().map_or(EPOCH, |before| before.epoch + 1);
-        let (version, now) = (&self.update.version, moment(now_s));
+        let (version, campaign, now) = (&self.update.version, self.update.campaign, moment(now_s));
         let (test, hour) = (0, self.update.test.hour(now));
-        let granting = Granting { version, was: &was, shard, epoch, test, hour, now };
+        let granting = Granting { version, campaign, was: &was, shard, epoch, test, hour, now };
         let claim = Claim::granted(before.as_deref(), &granting).expect("the rules offered it again");
         self.rows[number as usize].seen_s = second;
         self.moved(second, number, before.as_deref(), claim);

@@ -186,6 +186,20 @@ impl PublishStore for MemoryStore {
         Ok(self.state().create_update(update, audit))
     }
 
+    async fn begin_campaign(
+        &self,
+        last: &UpdateRecord,
+        next: &UpdateRecord,
+        revision: u64,
+        audit: &AuditEntry,
+    ) -> Stored<()> {
+        self.state().begin_campaign(last, next, revision, audit)
+    }
+
+    async fn delete_draft(&self, draft: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
+        Ok(self.state().delete_draft(draft, audit))
+    }
+
     async fn set_stopped(&self, product: &ProductId, is_stopped: bool, audit: &AuditEntry) -> Stored<bool> {
         Ok(self.state().set_stopped(product, is_stopped, audit))
     }

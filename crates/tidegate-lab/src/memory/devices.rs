@@ -49,7 +49,7 @@ impl State {
         }
         let index = self.index_of(&write.product, &write.device);
         let rollouts = write.claims.iter();
-        let rollouts = rollouts.map(|change| RolloutKey::of(&write.product, &change.before.version));
+        let rollouts = rollouts.map(|change| RolloutKey::of_claim(&write.product, &change.before));
         let rollouts = rollouts.map(|rollout| self.rollout_number(&rollout)).collect::<Vec<_>>();
         let item = self.device_at(index);
         let last_seen = item.record.as_ref().and_then(|record| record.last_seen);

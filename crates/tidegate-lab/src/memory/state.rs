@@ -158,7 +158,7 @@ impl State {
         let number = numbered(self.rollouts.len());
         self.rollouts.push(Rollout {
             update: rollout.update_id(),
-            claim_key: rollout.version().to_string(),
+            claim_key: rollout.name(),
             shards: Vec::new(),
             tallies: BTreeMap::new(),
             due_pages: BTreeMap::new(),

@@ -22,7 +22,12 @@ impl State {
         let Some(stored) = items.updates.get(&key) else {
             return Err(StoreError::Conflict);
         };
-        if (is_guarded && Expected::of(stored) != expected) || audit.is_some_and(|entry| items.has_audit(entry)) {
+        let as_read = Expected { revision: None, ..expected };
+        if (is_guarded && Expected::of(stored) != as_read) || audit.is_some_and(|entry| items.has_audit(entry)) {
+            return Err(StoreError::Conflict);
+        }
+        let revision = items.head.as_ref().map_or(0, |head| head.revision);
+        if expected.revision.is_some_and(|expected| expected != revision) {
             return Err(StoreError::Conflict);
         }
         let wanted = millisecond_times(update).wanted;
@@ -62,7 +67,7 @@ impl State {
             return Err(StoreError::Conflict);
         };
         let is_expected = match is_guarded {
-            true => Expected::of(stored) == expected,
+            true => Expected::of(stored) == Expected { revision: None, ..expected },
             false => stored.generation == expected.generation,
         };
         let is_active = update.state == UpdateState::Active;
@@ -110,7 +115,8 @@ impl State {
     }
 
     fn stored_update(&mut self, rollout: &RolloutKey) -> Option<&mut UpdateRecord> {
-        self.product_mut(rollout.product()).updates.get_mut(&precedence(rollout.version()))
+        let stored = self.product_mut(rollout.product()).updates.get_mut(&precedence(rollout.version()));
+        stored.filter(|stored| stored.rollout() == *rollout)
     }
 
     pub(crate) fn members(&self, rollout: &RolloutKey) -> Vec<DeviceId> {
@@ -192,11 +198,46 @@ impl State {
         if items.updates.contains_key(&key) || items.has_audit(audit) {
             return false;
         }
-        let created = UpdateRecord { needs_recount: false, ..millisecond_times(update) };
+        let created = without_notes(update);
         items.updates.insert(key, created.clone());
         items.put_audit(audit);
         items.head.get_or_insert_default();
         self.changed_update(None, &created);
+        true
+    }
+
+    pub(crate) fn begin_campaign(
+        &mut self,
+        last: &UpdateRecord,
+        next: &UpdateRecord,
+        revision: u64,
+        audit: &AuditEntry,
+    ) -> Stored<()> {
+        let items = self.product_mut(&next.product);
+        let (key, earlier) = (precedence(&next.version), last.rollout().name_as_earlier());
+        let is_as_read = items.updates.get(&key).is_some_and(|stored| Expected::of(stored) == Expected::of(last));
+        let may_open = items.head.as_ref().is_some_and(|head| head.revision == revision && !head.is_stopped);
+        if !is_as_read || !may_open || items.updates.contains_key(&earlier) || items.has_audit(audit) {
+            return Err(StoreError::Conflict);
+        }
+        items.updates.insert(earlier, UpdateRecord { is_earlier: true, ..without_notes(last) });
+        let begun = without_notes(next);
+        let before = items.updates.insert(key, begun.clone());
+        items.put_audit(audit);
+        items.head.get_or_insert_default().revision += 1;
+        self.changed_update(before.as_ref(), &begun);
+        Ok(())
+    }
+
+    pub(crate) fn delete_draft(&mut self, draft: &UpdateRecord, audit: &AuditEntry) -> bool {
+        let items = self.product_mut(&draft.product);
+        let key = precedence(&draft.version);
+        let is_as_read = items.updates.get(&key).is_some_and(|stored| Expected::of(stored) == Expected::of(draft));
+        if !is_as_read || items.has_audit(audit) {
+            return false;
+        }
+        items.updates.remove(&key);
+        items.put_audit(audit);
         true
     }
 
@@ -276,6 +317,11 @@ impl ProductItems {
 /// An entry of the same time, subject and generation is the same entry.
 fn audit_key(entry: &AuditEntry) -> String {
     format!("{:020}#{}#{:010}", entry.at.as_nanosecond(), entry.subject, entry.generation)
+}
+
+/// An update as a write of its whole record stores it: without what others note in it.
+fn without_notes(update: &UpdateRecord) -> UpdateRecord {
+    UpdateRecord { reading: None, audience: None, needs_recount: false, ..millisecond_times(update) }
 }
 
 fn millisecond_times(update: &UpdateRecord) -> UpdateRecord {

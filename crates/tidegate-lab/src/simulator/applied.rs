@@ -111,6 +111,28 @@ impl FaultyStore {
         Ok(is_created)
     }
 
+    pub(super) fn apply_campaign(
+        &self,
+        last: &UpdateRecord,
+        next: &UpdateRecord,
+        revision: u64,
+        audit: &AuditEntry,
+    ) -> Stored<()> {
+        self.remember_head(&next.product);
+        self.inner.state().begin_campaign(last, next, revision, audit)?;
+        self.control().checker.changed(next);
+        Ok(())
+    }
+
+    pub(super) fn apply_delete(&self, draft: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
+        self.remember_head(&draft.product);
+        let is_deleted = self.inner.state().delete_draft(draft, audit);
+        if is_deleted {
+            self.control().checker.deleted(&draft.id);
+        }
+        Ok(is_deleted)
+    }
+
     pub(super) fn apply_stopped(&self, product: &ProductId, is_stopped: bool, audit: &AuditEntry) -> Stored<bool> {
         self.remember_head(product);
         let is_set = self.inner.state().set_stopped(product, is_stopped, audit);

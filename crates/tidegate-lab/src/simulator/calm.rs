@@ -92,6 +92,10 @@ impl Simulation {
         let Some(version) = self.newest_live(place).filter(|_| self.products.get(place).is_some_and(is_certain)) else {
             return Ok(());
         };
+        for rollback in self.live_rollbacks(place) {
+            let body = r#"{"reason":"simulated"}"#.into();
+            self.insist(Operation { product: place, version: rollback, verb: Verb::Abort, body }).await;
+        }
         let body = r#"{"rollout":{"limits":{"max_devices":null,"max_per_period":null,"max_in_flight":500},"max_attempts":4,"health":HEALTH}}"#
             .replace("HEALTH", &endless_patience().to_string());
         // Paused or not: one of these is refused.
@@ -99,7 +103,7 @@ impl Simulation {
             |verb, body: &str| Operation { product: place, version: version.clone(), verb, body: body.into() };
         self.insist(operation(Verb::Resume, &acknowledging().to_string())).await;
         let edited = self.insist(operation(Verb::Edit, &body)).await;
-        let Some(update) = self.products.get(place).map(|product| product.update(&version)) else {
+        let Some(update) = self.products.get(place).map(|product| self.last_update(product, &version)) else {
             return Ok(());
         };
         let is_active = matches!(self.world.store().control().checker.in_force(&update), Some((_, State::Active)));
@@ -122,14 +126,32 @@ impl Simulation {
         self.check()
     }
 
-    /// The newest update that is live and no downgrade.
+    /// The newest update that is live and no rollback.
     fn newest_live(&self, place: usize) -> Option<Version> {
-        let product = self.products.get(place)?;
-        let control = self.world.store().control();
-        let is_live = |version: &&Version| {
-            control.checker.in_force(&product.update(version)).is_some_and(|(_, state)| state.is_live())
+        self.live(place, false).max()
+    }
+
+    fn live_rollbacks(&self, place: usize) -> Vec<Version> {
+        self.live(place, true).collect()
+    }
+
+    fn live(&self, place: usize, is_rollback: bool) -> impl Iterator<Item = Version> {
+        let product = self.products.get(place);
+        let versions =
+            product.into_iter().flat_map(|product| product.live.iter().map(move |version| (product, version)));
+        let is_live = move |(product, version): &(&Product, &Version)| {
+            let update = self.last_update(product, version);
+            let control = self.world.store().control();
+            let is_live = control.checker.in_force(&update).is_some_and(|(_, state)| state.is_live());
+            is_live && control.checker.is_rollback(&update) == is_rollback
         };
-        product.live.iter().filter(|version| version.major > 0).filter(is_live).max().cloned()
+        versions.filter(is_live).map(|(_, version)| version.clone())
+    }
+
+    /// The id of an update in its last campaign.
+    pub(super) fn last_update(&self, product: &Product, version: &Version) -> UpdateId {
+        let campaign = self.world.store().control().checker.last_campaign(&product.id, version);
+        product.update(version, campaign)
     }
 
     /// Devices below `version`.
@@ -216,7 +238,7 @@ impl Simulation {
             .filter(|place| self.devices.get(*place).is_some_and(|device| device.product == product))
             .collect::<Vec<_>>();
         let places = fleet.len().div_ceil(2) as u64;
-        let mut body = definition(&version, false, &mut self.random);
+        let mut body = definition(&version, &mut self.random);
         if let Some(rollout) = body.get_mut("rollout") {
             *rollout = serde_json::json!({"health": endless_patience(), "limits": {"max_in_flight": null}});
         }
@@ -225,7 +247,7 @@ impl Simulation {
         self.insist(operation(Verb::Activate, "{}".into())).await;
         let edit = format!(r#"{{"rollout":{{"limits":{{"max_devices":{places}}}}}}}"#);
         self.insist(operation(Verb::Edit, edit)).await;
-        let update = UpdateId::of(&product, &version);
+        let update = UpdateId::of(&product, &version, 1);
         let mut claims = 0;
         for _ in 0..ROUNDS_TO_FIND_A_SLOT {
             self.calm_round(&fleet, &version).await;

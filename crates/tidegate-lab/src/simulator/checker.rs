@@ -8,7 +8,6 @@ use tidegate_core::life::State as Life;
 use tidegate_core::limits::{Allocation, Limits};
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Gate, Grant, Shard, period_of};
-use tidegate_core::update::Downgrade;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
 use tidegate_store::record::{Change, ClaimChange, DeviceRecord, KnownDevice, RolloutKey, UpdateRecord};
 use tidegate_store::store::{GrantRequest, Period};
@@ -42,7 +41,8 @@ pub type Moment = u64;
 struct Rollout {
     product: ProductId,
     version: Version,
-    downgrade: Downgrade,
+    campaign: u32,
+    rollback_from: Vec<Version>,
     state: State,
     generation: u64,
     stop: Stop,
@@ -170,7 +170,28 @@ impl InvariantChecker {
     /// Every rollout.
     #[must_use]
     pub fn rollouts(&self) -> Vec<RolloutKey> {
-        self.rollouts.values().map(|rollout| RolloutKey::of(&rollout.product, &rollout.version)).collect()
+        self.rollouts
+            .values()
+            .map(|rollout| RolloutKey::of(&rollout.product, &rollout.version, rollout.campaign))
+            .collect()
+    }
+
+    /// A draft was deleted.
+    pub fn deleted(&mut self, draft: &UpdateId) {
+        self.rollouts.remove(draft);
+    }
+
+    /// The last campaign of an update.
+    #[must_use]
+    pub fn last_campaign(&self, product: &ProductId, version: &Version) -> u32 {
+        let of = self.rollouts.values().filter(|rollout| rollout.product == *product && rollout.version == *version);
+        of.map(|rollout| rollout.campaign).max().unwrap_or(1)
+    }
+
+    /// True if it takes devices back.
+    #[must_use]
+    pub fn is_rollback(&self, update: &UpdateId) -> bool {
+        self.rollouts.get(update).is_some_and(|rollout| !rollout.rollback_from.is_empty())
     }
 
     /// The devices that are watched in a rollout, by the ledger.
@@ -205,7 +226,8 @@ impl InvariantChecker {
         let rollout = self.rollouts.entry(record.id.clone()).or_insert_with(|| Rollout {
             product: record.product.clone(),
             version: record.version.clone(),
-            downgrade: update.downgrade,
+            campaign: update.campaign,
+            rollback_from: update.rollback_from.clone(),
             state: record.state,
             generation: record.generation,
             stop: Stop::default(),
@@ -368,7 +390,7 @@ impl InvariantChecker {
     /// A claim was changed by a write that is no grant.
     pub fn settled(&mut self, product: &ProductId, device: &DeviceId, change: &ClaimChange) {
         let ClaimChange { before, after, .. } = change;
-        let id = UpdateId::of(product, &before.version);
+        let id = UpdateId::of(product, &before.version, before.campaign);
         let held = self.rollouts.get(&id).and_then(|rollout| rollout.ledger.entry(device));
         let is_change = before.state() != after.state();
         let follows = held.is_some_and(|held| {
@@ -507,7 +529,8 @@ impl InvariantChecker {
             self.check(Invariant::OfferIsClaimed, false, || format!("{id} was never written"));
             return;
         };
-        let (product, version, downgrade) = (rollout.product.clone(), rollout.version.clone(), rollout.downgrade);
+        let (product, version) = (rollout.product.clone(), rollout.version.clone());
+        let rollback_from = rollout.rollback_from.clone();
         let claim = rollout.ledger.entry(&asked.device).cloned();
         let stops = [rollout.stop.acknowledged_at, self.product_stopped_at(&product)];
         let was_stopped = stops.into_iter().flatten().any(|stopped_at| stopped_at < asked.arrived);
@@ -515,8 +538,10 @@ impl InvariantChecker {
             format!("{} was offered {id}, whose stop was acknowledged before it checked in", asked.device)
         });
         self.check(Invariant::OwnProduct, product == asked.product, || format!("{id} went to {}", asked.device));
-        let order = version.cmp_precedence(&asked.version);
-        let moves = order.is_gt() || (order.is_lt() && downgrade == Downgrade::Allowed);
+        let moves = match rollback_from.is_empty() {
+            true => version.cmp_precedence(&asked.version).is_gt(),
+            false => rollback_from.contains(&asked.version),
+        };
         self.check(Invariant::NoDowngrade, moves, || {
             format!("{} on {} was offered {version}", asked.device, asked.version)
         });

@@ -90,6 +90,10 @@ named! {
         MarkForRecount = "mark_for_recount",
         /// Creates an update.
         CreateUpdate = "create_update",
+        /// Begins another campaign.
+        BeginCampaign = "begin_campaign",
+        /// Deletes a draft.
+        DeleteDraft = "delete_draft",
         /// Stops or resumes a product.
         SetStopped = "set_stopped",
         /// Writes an audit entry.
@@ -269,6 +273,8 @@ impl Call {
             | Self::AskForCatalog
             | Self::MarkForRecount
             | Self::CreateUpdate
+            | Self::BeginCampaign
+            | Self::DeleteDraft
             | Self::SetStopped
             | Self::RevokeTokens
             | Self::SetProduct

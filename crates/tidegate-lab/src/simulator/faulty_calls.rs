@@ -307,6 +307,27 @@ impl PublishStore for FaultyStore {
         .await
     }
 
+    async fn begin_campaign(
+        &self,
+        last: &UpdateRecord,
+        next: &UpdateRecord,
+        revision: u64,
+        audit: &AuditEntry,
+    ) -> Stored<()> {
+        let write = (last.clone(), next.clone(), revision, audit.clone());
+        self.write(Call::BeginCampaign, write, |store, (last, next, revision, audit)| {
+            store.apply_campaign(last, next, *revision, audit)
+        })
+        .await
+    }
+
+    async fn delete_draft(&self, draft: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
+        self.write(Call::DeleteDraft, (draft.clone(), audit.clone()), |store, (draft, audit)| {
+            store.apply_delete(draft, audit)
+        })
+        .await
+    }
+
     async fn set_stopped(&self, product: &ProductId, is_stopped: bool, audit: &AuditEntry) -> Stored<bool> {
         let write = (product.clone(), is_stopped, audit.clone());
         self.write(Call::SetStopped, write, |store, (product, is_stopped, audit)| {

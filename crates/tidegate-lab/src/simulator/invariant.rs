@@ -42,7 +42,7 @@ named! {
         MaxAttempts = "no grant after max_attempts failures",
         /// An offer stands on a claim that is committed.
         OfferIsClaimed = "an offer stands on a claim",
-        /// Never an offer at or below the device's version, unless downgrades are allowed.
+        /// Never an offer at or below the device's version, but by a rollback that names it.
         NoDowngrade = "no offer at or below the device's version",
         /// Never across products.
         OwnProduct = "no offer across products",

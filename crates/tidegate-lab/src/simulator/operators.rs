@@ -21,6 +21,8 @@ pub struct Product {
     pub id: ProductId,
     /// Its updates that were not ended, oldest first.
     pub live: Vec<Version>,
+    /// Its updates that were ended.
+    pub ended: Vec<Version>,
     /// True if an operator stopped it, and none has resumed it.
     pub is_stopped: bool,
     next: u64,
@@ -49,6 +51,8 @@ pub enum Verb {
     Resume,
     Abort,
     Withdraw,
+    Reopen,
+    Rollback,
     Edit,
     Show,
     Stop,
@@ -59,13 +63,13 @@ impl Product {
     /// A product without updates.
     #[must_use]
     pub fn new(id: ProductId) -> Self {
-        Self { id, live: Vec::new(), is_stopped: false, next: 1 }
+        Self { id, live: Vec::new(), ended: Vec::new(), is_stopped: false, next: 1 }
     }
 
-    /// The id of its update to `version`.
+    /// The id of its update to `version` in a campaign.
     #[must_use]
-    pub fn update(&self, version: &Version) -> UpdateId {
-        UpdateId::of(&self.id, version)
+    pub fn update(&self, version: &Version, campaign: u32) -> UpdateId {
+        UpdateId::of(&self.id, version, campaign)
     }
 
     /// The next thing that an operator does with this product, the `place`-th.
@@ -84,9 +88,9 @@ impl Product {
         }
         let Some(version) = random.pick(&self.live).cloned().filter(|_| !self.may_publish() || !random.happens(250))
         else {
-            let (version, downgrade) = self.new_version(random);
+            let version = self.new_version();
             self.live.push(version.clone());
-            return operation(&version, Verb::Create, definition(&version, downgrade, random));
+            return operation(&version, Verb::Create, definition(&version, random));
         };
         if self.is_stopped && random.happens(500) {
             return operation(&version, Verb::ResumeStopped, reason());
@@ -101,8 +105,19 @@ impl Product {
             6..=8 => {
                 operation(&version, Verb::Edit, json!({"rollout": {"limits": limits(random)}, "reason": "simulated"}))
             }
-            _ => match random.below(4) {
-                0 => operation(&version, Verb::Abort, reason()),
+            _ => match random.below(8) {
+                0 | 1 => operation(&version, Verb::Abort, reason()),
+                2 => match random.pick(&self.ended) {
+                    Some(ended) => operation(ended, Verb::Reopen, again()),
+                    None => operation(&version, Verb::Show, Value::Null),
+                },
+                3 => {
+                    let mut body = again();
+                    body["from"] = json!([version.to_string()]);
+                    let lower = self.live.iter().chain(&self.ended).filter(|other| **other < version);
+                    let to = random.pick(&lower.cloned().collect::<Vec<_>>()).cloned();
+                    operation(&to.unwrap_or(Version::new(1, 0, 0)), Verb::Rollback, body)
+                }
                 _ => operation(&version, Verb::Show, Value::Null),
             },
         }
@@ -112,14 +127,11 @@ impl Product {
         self.next <= MOST_UPDATES
     }
 
-    /// The next version, and whether it may be a downgrade.
-    pub fn new_version(&mut self, random: &mut Random) -> (Version, bool) {
+    /// The next version.
+    pub fn new_version(&mut self) -> Version {
         let number = self.next;
         self.next += 1;
-        match random.happens(120) {
-            true => (Version::new(0, number, 0), true),
-            false => (Version::new(1, number, 0), false),
-        }
+        Version::new(1, number, 0)
     }
 }
 
@@ -137,6 +149,8 @@ impl Operation {
             Verb::Resume => requests::operator("POST", &of("resume"), &self.body),
             Verb::Abort => requests::operator("POST", &of("abort"), &self.body),
             Verb::Withdraw => requests::operator("POST", &of("withdraw"), &self.body),
+            Verb::Reopen => requests::operator("POST", &of("reopen"), &self.body),
+            Verb::Rollback => requests::operator("POST", &of("rollback"), &self.body),
             Verb::Edit => requests::operator("PATCH", &format!("{updates}/{}", self.version), &self.body),
             Verb::Show => requests::operator("GET", &of("metrics"), ""),
             Verb::Stop => requests::operator("POST", &format!("{whole}/stop"), &self.body),
@@ -147,7 +161,7 @@ impl Operation {
 
 /// An update with a payload and no files, so that no bytes need to be uploaded.
 #[must_use]
-pub fn definition(version: &Version, downgrade: bool, random: &mut Random) -> Value {
+pub fn definition(version: &Version, random: &mut Random) -> Value {
     // Most rollouts are never held by the health gate: a held one tests little else.
     let health = match random.happens(150) {
         true => json!({"tolerated_failed_percent": 20.0}),
@@ -157,7 +171,6 @@ pub fn definition(version: &Version, downgrade: bool, random: &mut Random) -> Va
         "version": version.to_string(),
         "kind": "json",
         "payload": {"level": 3},
-        "allow_downgrade": downgrade,
         "rollout": {
             "limits": if random.happens(400) { wide_limits(random) } else { limits(random) },
             "max_attempts": random.within(1, 4),
@@ -165,6 +178,11 @@ pub fn definition(version: &Version, downgrade: bool, random: &mut Random) -> Va
             "health": health,
         },
     })
+}
+
+/// Another campaign, also for devices that failed in an earlier one.
+fn again() -> Value {
+    json!({"rollout": {"include_failed": true}, "reason": "simulated"})
 }
 
 /// A resume by an operator who goes on whatever happened.

@@ -178,9 +178,9 @@ impl Simulation {
             let Some(product) = self.products.get_mut(place) else {
                 continue;
             };
-            let (version, downgrade) = product.new_version(&mut self.random);
+            let version = product.new_version();
             product.live.push(version.clone());
-            let body = definition(&version, downgrade, &mut self.random).to_string();
+            let body = definition(&version, &mut self.random).to_string();
             self.insist(Operation { product: place, version: version.clone(), verb: Verb::Create, body }).await;
             let body = "{}".to_string();
             self.insist(Operation { product: place, version, verb: Verb::Activate, body }).await;
@@ -357,7 +357,7 @@ impl Simulation {
             return;
         }
         let ask = if self.random.happens(500) {
-            let body = victim.report(UpdateId::of(&victim.product, &version).as_str(), "INSTALL_SUCCESS");
+            let body = victim.report(UpdateId::of(&victim.product, &version, 1).as_str(), "INSTALL_SUCCESS");
             self.summary.reports += 1;
             Ask::Report(requests::device("/v1/report", &liar.token, body))
         } else {
@@ -444,10 +444,20 @@ impl Simulation {
             return;
         };
         let ends = matches!(operation.verb, Verb::Abort | Verb::Withdraw);
-        let in_force = self.world.store().control().checker.in_force(&product.update(&operation.version));
+        let control = self.world.store().control();
+        let update = product.update(&operation.version, control.checker.last_campaign(&product.id, &operation.version));
+        let in_force = control.checker.in_force(&update);
+        drop(control);
         let is_over = in_force.is_some_and(|(_, state)| !state.is_live() && state != State::Draft);
         if ends && ((answer.status == 409 && is_over) || [200, 404].contains(&answer.status)) {
             product.live.retain(|version| *version != operation.version);
+            product.ended.retain(|version| *version != operation.version);
+            product.ended.push(operation.version.clone());
+        }
+        let opens = matches!(operation.verb, Verb::Reopen | Verb::Rollback) && [200, 202].contains(&answer.status);
+        if opens && !product.live.contains(&operation.version) {
+            product.ended.retain(|version| *version != operation.version);
+            product.live.push(operation.version.clone());
         }
         match operation.verb {
             Verb::Stop if [200, 202].contains(&answer.status) => product.is_stopped = true,
@@ -455,7 +465,6 @@ impl Simulation {
             _ => {}
         }
         if answer.status == 200 && (ends || operation.verb == Verb::Pause) {
-            let update = product.update(&operation.version);
             self.world.store().control().checker.acknowledged_stop(&update, asked_at);
         }
         if answer.status == 200 && operation.verb == Verb::Stop {

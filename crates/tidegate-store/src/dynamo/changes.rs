@@ -23,6 +23,10 @@ impl CloseRollouts for DynamoStore {
         let mut head = Expression::default();
         head.value(":one", n(1));
         let mut text = "ADD revision :one".to_string();
+        if let Some(revision) = expected.revision {
+            head.condition("revision = :revision");
+            head.value(":revision", n(revision));
+        }
         if let Some(wanted) = &update.wanted {
             if wanted.change.halts() {
                 head.value(":halted", versions([update.rollout().version()]));
@@ -70,7 +74,7 @@ impl CloseRollouts for DynamoStore {
 }
 
 /// The record must be as it was read.
-fn expect(change: &mut Expression, expected: Expected) {
+pub(super) fn expect(change: &mut Expression, expected: Expected) {
     change.condition("generation = :expected");
     change.value(":expected", n(expected.generation));
     match expected.wanted {
@@ -88,7 +92,7 @@ pub(super) fn versions<'a>(versions: impl IntoIterator<Item = &'a Version>) -> A
 }
 
 impl DynamoStore {
-    fn head_update(&self, update: &UpdateRecord, text: String, head: &Expression) -> Stored<Update> {
+    pub(super) fn head_update(&self, update: &UpdateRecord, text: String, head: &Expression) -> Stored<Update> {
         let update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(key::head(&update.product)))

@@ -1,7 +1,7 @@
 //! A device's item, and its `device.json` beside it.
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure as OnFailure};
-use tidegate_core::{Claim, DeviceId, ProductId, Version};
+use tidegate_core::{Claim, DeviceId, ProductId};
 
 use super::item::{self, Fields, Item, n, s, time};
 use super::{DynamoStore, Expression, failed_item, key, send};
@@ -135,7 +135,7 @@ pub(super) fn see(change: &mut Expression, product: &ProductId, device: &DeviceI
 
 /// The condition that a claim is as it was read: its epoch, and the number of its changes.
 pub(super) fn claim_as_read(change: &mut Expression, number: usize, before: &Claim) {
-    let path = claim_path(change, number, &before.version);
+    let path = claim_path(change, number, before);
     for (field, value) in [("e", n(before.epoch)), ("r", n(before.revision))] {
         change.condition(format!("{path}.{field} = :{field}{number}"));
         change.value(&format!(":{field}{number}"), value);
@@ -143,8 +143,8 @@ pub(super) fn claim_as_read(change: &mut Expression, number: usize, before: &Cla
 }
 
 /// Path of a claim in the item.
-pub(super) fn claim_path(change: &mut Expression, number: usize, version: &Version) -> String {
-    change.name(&format!("#c{number}"), item::claim_key(version));
+pub(super) fn claim_path(change: &mut Expression, number: usize, claim: &Claim) -> String {
+    change.name(&format!("#c{number}"), item::claim_key(claim));
     format!("claims.#c{number}")
 }
 
@@ -152,7 +152,7 @@ pub(super) fn claim_path(change: &mut Expression, number: usize, version: &Versi
 fn change_claim(change: &mut Expression, number: usize, claim: &ClaimChange) {
     let ClaimChange { before, after, note } = claim;
     claim_as_read(change, number, before);
-    let path = claim_path(change, number, &before.version);
+    let path = claim_path(change, number, before);
     let (before, mut fields) = (item::claim_fields(before), item::claim_fields(after));
     for field in before.keys().filter(|field| !fields.contains_key(*field)) {
         change.remove(&format!("{path}.{field}"));

@@ -104,7 +104,7 @@ fn device_change(request: &GrantRequest) -> Expression {
     match (request.revision, &request.before) {
         (None, _) => {
             change.condition("attribute_not_exists(pk)");
-            let claims = Item::from([(item::claim_key(&request.after.version), claim)]);
+            let claims = Item::from([(item::claim_key(&request.after), claim)]);
             device::create(&mut change, AttributeValue::M(claims));
         }
         (Some(revision), before) => {
@@ -112,14 +112,14 @@ fn device_change(request: &GrantRequest) -> Expression {
             change.value(":rev", n(revision));
             match before {
                 None => {
-                    let path = device::claim_path(&mut change, 0, &request.after.version);
+                    let path = device::claim_path(&mut change, 0, &request.after);
                     change.condition(format!("attribute_not_exists({path})"));
                 }
                 Some(before) => device::claim_as_read(&mut change, 0, before),
             }
             change.set("rev", "rev + :one");
             change.value(":one", n(1));
-            let path = device::claim_path(&mut change, 0, &request.after.version);
+            let path = device::claim_path(&mut change, 0, &request.after);
             change.set(&path, ":claim");
             change.value(":claim", claim);
         }

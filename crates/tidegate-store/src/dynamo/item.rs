@@ -8,7 +8,6 @@ use tidegate_core::cohort::Cohort;
 use tidegate_core::control_group::ControlGroup;
 use tidegate_core::count::{Count, Sums};
 use tidegate_core::gate::{ChannelName, Control, HeldFor};
-use tidegate_core::id::without_build;
 use tidegate_core::life::retry::History;
 use tidegate_core::life::{Bucket, Left, Life as ClaimLife, State as Life};
 use tidegate_core::limits::{Allocation, Caps};
@@ -19,7 +18,7 @@ use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Up
 use super::key;
 use crate::record::{
     Audience, AuditEntry, Change, DeviceRecord, DocDigests, DuePage, Event, Head, KnownDevice, Position,
-    PublishedCatalog, Reading, RolloutKey, SeriesPoint, UpdateRecord, Wanted,
+    PublishedCatalog, Reading, RolloutKey, SeriesPoint, UpdateRecord, Wanted, rollout_name,
 };
 use crate::store::{StoreError, Stored};
 use crate::stream::{CountedClaim, DeviceImage};
@@ -157,6 +156,7 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
         ("product".into(), s(update.product.as_str())),
         ("version".into(), s(update.version.to_string())),
         ("state".into(), s(update.state.name())),
+        ("campaign".into(), n(update.campaign)),
         ("generation".into(), n(update.generation)),
         ("definition".into(), s(&update.definition)),
         ("reason".into(), s(&update.reason)),
@@ -178,6 +178,9 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
         item.insert("object_versions".into(), list(|object| object.version.as_ref()));
         item.insert("object_sha1".into(), list(|object| object.sha1.as_ref()));
         item.insert("object_md5".into(), list(|object| object.md5.as_ref()));
+    }
+    if update.is_earlier {
+        item.insert("earlier".into(), AttributeValue::Bool(true));
     }
     if update.is_paused_by_stop {
         item.insert("paused_by_stop".into(), AttributeValue::Bool(true));
@@ -240,6 +243,8 @@ pub(crate) fn update_from(item: &Item) -> Stored<UpdateRecord> {
         id: fields.parsed("id", "an update id", |text| UpdateId::new(text).ok())?,
         product: fields.parsed("product", "a product id", |text| ProductId::new(text).ok())?,
         version: fields.parsed("version", "a version", |text| Version::parse(text).ok())?,
+        campaign: fields.number("campaign")?,
+        is_earlier: fields.flag("earlier"),
         state: fields.parsed("state", "a state", State::parse)?,
         generation: fields.number("generation")?,
         definition: fields.text("definition")?.to_string(),
@@ -363,8 +368,8 @@ fn coded<T: Copy>(codes: &[(T, &str)], text: &str) -> Option<T> {
 }
 
 /// Key of a claim in the map of a device.
-pub(super) fn claim_key(version: &Version) -> String {
-    without_build(version).to_string()
+pub(super) fn claim_key(claim: &Claim) -> String {
+    rollout_name(&claim.version, claim.campaign)
 }
 
 /// A claim in the map of its device.
@@ -423,7 +428,9 @@ pub(super) fn claim_fields(claim: &Claim) -> BTreeMap<&'static str, AttributeVal
 fn claim_from(key: &str, item: &Item) -> Stored<Claim> {
     let fields = Fields(item);
     let state = |text: &str| coded(&LIVES, text);
-    let version = Version::parse(fields.maybe_text("v").unwrap_or(key));
+    let corrupt = || fields.corrupt("claims", "the name of a rollout");
+    let (version, campaign) = RolloutKey::parse_name(key).ok_or_else(corrupt)?;
+    let version = fields.maybe_parsed("v", "a version", |text| Version::parse(text).ok())?.unwrap_or(version);
     let life = ClaimLife {
         state: fields.parsed("s", "a claim's state", state)?,
         bucket: fields
@@ -439,7 +446,8 @@ fn claim_from(key: &str, item: &Item) -> Stored<Claim> {
         mature: fields.flag("ma"),
     };
     Ok(Claim {
-        version: version.map_err(|_| fields.corrupt("v", "a version"))?,
+        version,
+        campaign,
         life,
         shard: fields.number("sh")?,
         epoch: fields.number("e")?,
@@ -475,7 +483,7 @@ fn claims_from(product: &ProductId, item: &Item) -> Vec<(UpdateId, Claim)> {
             let claim = claim.as_m().map_err(|_| Fields(item).corrupt("claims", "a map of claims"));
             let claim = claim.and_then(|claim| claim_from(key, claim));
             let claim = claim.inspect_err(|error| tracing::error!(%error, "record_skipped")).ok()?;
-            Some((UpdateId::of(product, &claim.version), claim))
+            Some((UpdateId::of(product, &claim.version, claim.campaign), claim))
         })
         .collect::<Vec<_>>();
     // The order of a map differs from read to read.

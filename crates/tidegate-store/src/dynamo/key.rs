@@ -45,6 +45,11 @@ pub(super) fn update(product: &ProductId, version: &Version) -> Key {
     key(product_partition(product), format!("{UPDATE}{}", without_build(version)))
 }
 
+/// Key of an update's item in a campaign that another one has followed.
+pub(super) fn earlier_campaign(rollout: &RolloutKey) -> Key {
+    key(product_partition(rollout.product()), format!("{UPDATE}{}", rollout.name_as_earlier()))
+}
+
 pub(super) fn audit(product: &ProductId, at: Timestamp, subject: &str, generation: u64) -> Key {
     key(audit_list(product), format!("{:020}#{subject}#{generation:010}", at.as_nanosecond()))
 }
@@ -77,7 +82,7 @@ pub(crate) fn parse_device(pk: &str) -> Option<(ProductId, DeviceId)> {
 }
 
 fn of_rollout(kind: char, rollout: &RolloutKey) -> String {
-    format!("{kind}#{}#{}", rollout.product(), rollout.version())
+    format!("{kind}#{}#{}", rollout.product(), rollout.name())
 }
 
 pub(super) fn shard(rollout: &RolloutKey, shard: u16) -> Key {

@@ -5,19 +5,22 @@
 //! |---|---|---|
 //! | `#products` | product | the products |
 //! | `p#`product | `head` | [`Head`](crate::record::Head) |
-//! | `p#`product | `update#`version | an update |
+//! | `p#`product | `update#`version | an update in its last campaign |
+//! | `p#`product | `update#`version`/`campaign | the same in a campaign before |
 //! | `d#`product`#`device | `device` | a device with its claims |
 //! | `d#`product`#`device | `doc` | its `device.json` without the version |
-//! | `s#`product`#`version`#`shard | `shard` | a shard of a rollout |
-//! | `t#`product`#`version | stream shard | a tally over the claims of a rollout |
+//! | `s#`product`#`rollout`#`shard | `shard` | a shard of a rollout |
+//! | `t#`product`#`rollout | stream shard | a tally over the claims of a rollout |
 //! | `t#`product | stream shard | a tally over the versions of a product's devices |
-//! | `c#`product`#`version | `members` | the members of a control group |
-//! | `u#`product`#`version | time`#`writer | a page of devices that are due about then |
-//! | `l#`product`#`version`#`bucket`#`part | device | a device in this bucket |
+//! | `c#`product`#`rollout | `members` | the members of a control group |
+//! | `u#`product`#`rollout | time`#`writer | a page of devices that are due about then |
+//! | `l#`product`#`rollout`#`bucket`#`part | device | a device in this bucket |
 //! | `o#`product | position`#`stream shard | events, for those who are to be told |
 //! | `x#`product | time`#`subject`#`generation | changes with their actors |
-//! | `q#`product`#`version | `deferred` | number of deferrals, by objection |
-//! | `r#`product`#`version | hour | counters over time |
+//! | `q#`product`#`rollout | `deferred` | number of deferrals, by objection |
+//! | `r#`product`#`rollout | hour | counters over time |
+//!
+//! A rollout is named by its version, and from the second campaign on by version`/`campaign.
 //!
 //! The index `versions` lists devices by their version: `on` is product`#`version`#`part, and `id` is the device.
 

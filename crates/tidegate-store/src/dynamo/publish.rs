@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, Update};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Delete, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
 use futures_util::future::try_join_all;
 use tidegate_core::{DeviceId, ObjectionCode, ProductId, Version};
 
-use super::changes::versions;
+use super::changes::{expect, versions};
 use super::item::{self, Fields, Item, n, s};
 use super::read::readable;
 use super::{
@@ -14,7 +16,7 @@ use super::{
 };
 use crate::record::{AuditEntry, Head, PublishedCatalog, RolloutKey, SeriesPoint, UpdateRecord};
 use crate::schema::INDEX;
-use crate::store::{Freshness, OpenRollouts, Opening, PublishStore, RecountStore as _, StoreError, Stored};
+use crate::store::{Expected, Freshness, OpenRollouts, Opening, PublishStore, RecountStore as _, StoreError, Stored};
 
 /// Number of devices on one page of a list.
 const PAGE: i32 = 500;
@@ -93,6 +95,57 @@ impl PublishStore for DynamoStore {
             self.audit_put(&update.product, audit)?,
         ];
         self.transact("create an update", writes).await
+    }
+
+    async fn begin_campaign(
+        &self,
+        last: &UpdateRecord,
+        next: &UpdateRecord,
+        revision: u64,
+        audit: &AuditEntry,
+    ) -> Stored<()> {
+        let earlier = UpdateRecord { is_earlier: true, ..last.clone() };
+        let mut kept = key::earlier_campaign(&last.rollout());
+        kept.extend(item::update_to(&earlier));
+        let kept = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(kept))
+            .condition_expression("attribute_not_exists(pk)");
+        let mut item = key::update(&next.product, &next.version);
+        item.extend(item::update_to(next));
+        let mut as_read = Expression::default();
+        expect(&mut as_read, Expected::of(last));
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .set_condition_expression(as_read.condition_text())
+            .set_expression_attribute_values(as_read.values());
+        let mut head = Expression::default();
+        head.value(":one", n(1));
+        head.condition("revision = :revision AND attribute_not_exists(stopped)");
+        head.value(":revision", n(revision));
+        let writes = vec![
+            put_item(kept.build().map_err(unbuilt)?),
+            put_item(put.build().map_err(unbuilt)?),
+            update_item(self.head_update(next, "ADD revision :one".into(), &head)?),
+            self.audit_put(&next.product, audit)?,
+        ];
+        match self.transact("begin a campaign", writes).await? {
+            true => Ok(()),
+            false => Err(StoreError::Conflict),
+        }
+    }
+
+    async fn delete_draft(&self, draft: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
+        let mut as_read = Expression::default();
+        expect(&mut as_read, Expected::of(draft));
+        let delete = Delete::builder()
+            .table_name(&self.table)
+            .set_key(Some(key::update(&draft.product, &draft.version)))
+            .set_condition_expression(as_read.condition_text())
+            .set_expression_attribute_values(as_read.values());
+        let delete = TransactWriteItem::builder().delete(delete.build().map_err(unbuilt)?).build();
+        self.transact("delete a draft", vec![delete, self.audit_put(&draft.product, audit)?]).await
     }
 
     async fn set_stopped(&self, product: &ProductId, is_stopped: bool, audit: &AuditEntry) -> Stored<bool> {

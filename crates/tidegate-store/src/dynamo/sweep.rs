@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use tidegate_core::{DeviceId, ProductId, Timestamp};
 
-use super::item::{self, Fields, s};
+use super::item::{self, Fields, n, s};
 use super::read::{readable, readable_one};
 use super::recount::next_of;
 use super::{DynamoStore, failed_item, key, send, unbuilt};
@@ -140,8 +140,9 @@ impl DynamoStore {
         let update = self
             .update(key::update(rollout.product(), rollout.version()))
             .update_expression("SET #note = :note")
-            .condition_expression("attribute_exists(pk)")
+            .condition_expression("campaign = :campaign")
             .expression_attribute_names("#note", attribute)
+            .expression_attribute_values(":campaign", n(rollout.campaign()))
             .expression_attribute_values(":note", value);
         match send::send("note in an update", send::READ, &update).await? {
             Ok(_) => Ok(()),

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use crate::error::ErrorCode;
 use crate::error::ErrorCode::{
-    BadField, BadJson, BadRange, BadVersion, BodyTooLarge, ChangeUnderWay, Conflict, ContentImmutable, EvidenceMoved,
-    Forbidden, Gone, ImageMismatch, ImageMissing, PolicyInvalid, ProductStopped, RegistrationClosed, Unauthorized,
-    Unavailable, UnknownAction, UnknownContent, UnknownDevice, UnknownField, UnknownProduct, UnknownUpdate,
-    VersionExists, WrongState,
+    BadField, BadJson, BadRange, BadVersion, BodyTooLarge, ChangeUnderWay, Circle, Conflict, ContentImmutable,
+    EvidenceMoved, Forbidden, Gone, ImageMismatch, ImageMissing, PolicyInvalid, ProductStopped, RegistrationClosed,
+    Unauthorized, Unavailable, UnknownAction, UnknownContent, UnknownDevice, UnknownField, UnknownProduct,
+    UnknownUpdate, VersionExists, WrongState,
 };
 use crate::route::{CheckRoute, PublishRoute, ReportRoute, RouteId};
 
@@ -536,8 +536,14 @@ fn of_publish(route: PublishRoute) -> Operation {
             examples: Vec::new(),
         })
         .fails(&[PolicyInvalid, WrongState, ContentImmutable, Conflict, ChangeUnderWay, ProductStopped]),
+        PublishRoute::DeleteUpdate => Operation::about("Only a draft can be deleted. Its version is free again.")
+            .may_take("Reason", reasons())
+            .answers("Deleted", "The draft is deleted.", [("deleted", json!({"deleted": "1.1.0"}))])
+            .fails(VERSIONED)
+            .fails(REASON)
+            .fails(&[WrongState, ChangeUnderWay, Conflict]),
         PublishRoute::ActivateUpdate => transition(
-            "From `draft` to `active`. Every file is first read back from storage and hashed, which takes a time that depends \
+            "From `draft` or `scheduled` to `active`. Every file is first read back from storage and hashed, which takes a time that depends \
              on its size.",
         )
         .fails(&[ImageMissing, ImageMismatch]),
@@ -558,7 +564,25 @@ fn of_publish(route: PublishRoute) -> Operation {
         PublishRoute::AbortUpdate => transition(
             "From `active`, `paused` or `held` to `aborted`. Once this has answered 200, no device gets the update or a URL.",
         ),
-        PublishRoute::WithdrawUpdate => transition("From every state but `withdrawn`, which is final."),
+        PublishRoute::WithdrawUpdate => transition("From every state but `withdrawn`. It can be reopened."),
+        PublishRoute::ReopenUpdate => steered(
+            Operation::about(
+                "From `completed`, `aborted` or `withdrawn` to `active`, in another campaign: devices are offered the update anew, \
+                 and its counters begin at 0. Devices that failed in an earlier campaign are left out, unless \
+                 `rollout.include_failed` is true.",
+            )
+            .may_take("Reopen", reopens()),
+        )
+        .fails(&[BadVersion, PolicyInvalid, Circle, ImageMissing, ImageMismatch]),
+        PublishRoute::RollBackTo => steered(
+            Operation::about(
+                "Another campaign of a published update, which takes devices back to it: only devices that run one of the \
+                 versions in `from`, and these before any upgrade. The rollouts of those versions are aborted, and the update's \
+                 own one is completed, before it opens. Repeating the call goes on with it.",
+            )
+            .takes("Rollback", rollbacks()),
+        )
+        .fails(&[BadVersion, PolicyInvalid, Circle, ImageMissing, ImageMismatch]),
         PublishRoute::ShowMetrics => Operation::about("")
             .answers("Metrics", "The counters, the health gate's evidence, and the counters over time.", [(
                 "running",
@@ -691,6 +715,17 @@ fn resumes() -> Examples {
         ("paused", json!({"reason": "the licence server is up again"})),
         ("held", json!({"reason": "a known defect of the first batch", "acknowledge": {"failed": 4, "lost": 1}})),
     ]
+}
+
+fn reopens() -> Examples {
+    vec![
+        ("again", json!({"reason": "the boot loader is mended"})),
+        ("europe", json!({"policy": "region == \"eu\"", "rollout": {"phases": []}, "reason": "only here it is good"})),
+    ]
+}
+
+fn rollbacks() -> Examples {
+    vec![("back", json!({"from": ["1.2.0"], "reason": "1.2.0 loses the clock"}))]
 }
 
 fn products() -> Examples {

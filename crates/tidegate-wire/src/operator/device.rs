@@ -43,6 +43,10 @@ pub struct ClaimView {
     /// The update's version.
     #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Version))]
     pub version: String,
+    /// The number of the campaign that offered it.
+    #[serde(default = "super::update::first")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1))]
+    pub campaign: u32,
     /// The state of the claim.
     pub state: ClaimState,
     /// How often the update was offered to this device.

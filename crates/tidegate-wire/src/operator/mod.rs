@@ -19,8 +19,8 @@ pub use receipt::{ClauseVerdict, ConsideredClause, ConsideredUpdate, Receipt, Re
 pub use software::{RolloutStrategy, Software, SoftwareDefinition, SoftwareFilter};
 pub use token::{Revoked, Token};
 pub use update::{
-    AcknowledgeField, AudienceView, ControlGroupView, Created, DefinitionView, ReadingView, Reason, Resume,
-    UpdateChange, UpdateList, UpdateView, Upload, UploadMethod,
+    AcknowledgeField, AudienceView, ControlGroupView, Created, DefinitionView, Deleted, ReadingView, Reason, Reopen,
+    Resume, Rollback, UpdateChange, UpdateList, UpdateView, Upload, UploadMethod,
 };
 
 /// Numbers by the code of an objection.

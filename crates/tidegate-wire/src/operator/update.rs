@@ -20,6 +20,10 @@ pub struct UpdateView {
     /// The product's id.
     #[cfg_attr(feature = "schema", schema(value_type = crate::schema::ProductId))]
     pub product: ProductId,
+    /// The number of its campaign: 1 for the first.
+    #[serde(default = "first")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1))]
+    pub campaign: u32,
     /// The present state.
     #[serde(with = "crate::word::state")]
     #[cfg_attr(feature = "schema", schema(value_type = crate::schema::State))]
@@ -54,6 +58,11 @@ pub struct UpdateView {
     /// The rollout's counters. Only in the answer about one update, once it has been activated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
+}
+
+/// The number of the first campaign.
+pub(super) fn first() -> u32 {
+    1
 }
 
 /// The devices that an update is for, as a fleet snapshot counted them.
@@ -228,6 +237,61 @@ pub struct Resume {
 }
 
 impl OperatorInput for Resume {}
+
+/// Another campaign of a published update. What is not given is as in the last campaign.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Reopen {
+    /// The devices that the campaign is for.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_length = 4096))]
+    pub policy: Option<String>,
+    /// The fields of the rollout that change. Objects are merged field by field; any other value, lists and `null` too,
+    /// replaces the one of the last campaign.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(value_type = crate::definition::RolloutField))]
+    pub rollout: serde_json::Map<String, serde_json::Value>,
+    /// The reason, for the audit log. At most 1,000 bytes.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_length = 1000))]
+    pub reason: Option<String>,
+}
+
+impl OperatorInput for Reopen {}
+
+/// A campaign that takes devices back to this update. Its rollout has no phases, groups, start and end unless they are
+/// given; everything else that is not given is as in the last campaign.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Rollback {
+    /// The later versions from which devices are taken back: at least one, at most 32. Their own rollouts are aborted first.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<crate::schema::Version>, min_items = 1, max_items = 32))]
+    pub from: Vec<String>,
+    /// The devices that the campaign is for.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_length = 4096))]
+    pub policy: Option<String>,
+    /// The fields of the rollout that change.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(value_type = crate::definition::RolloutField))]
+    pub rollout: serde_json::Map<String, serde_json::Value>,
+    /// The reason, for the audit log. At most 1,000 bytes.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_length = 1000))]
+    pub reason: Option<String>,
+}
+
+impl OperatorInput for Rollback {}
+
+/// An update that was deleted. Its version is free again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Deleted {
+    /// The version.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Version))]
+    pub deleted: String,
+}
 
 /// Numbers of devices, as in the metrics. One that is not named is 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

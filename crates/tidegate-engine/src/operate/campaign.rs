@@ -1,0 +1,214 @@
+//! Another campaign of a published update: it is offered again, or takes devices back from bad versions. No version is
+//! ever used up.
+
+use serde_json::{Map, Value};
+use tidegate_core::acknowledged::Acknowledged;
+use tidegate_core::policy::Slots;
+use tidegate_core::update::{StoredObject, Test};
+use tidegate_core::{ProductId, State, Timestamp, Transition, Update, UpdateId, Version};
+use tidegate_store::record::{AuditEntry, Change, UpdateRecord};
+use tidegate_store::store::Cause;
+use tidegate_store::{PublishStore, StoreError};
+use tidegate_wire::ApiError;
+use tidegate_wire::definition::Definition;
+
+use super::change::{Asked, MOST_TRIES};
+use super::{Operations, compiled};
+use crate::control::{self, Actor, Changed};
+use crate::error::{Done, EngineError};
+
+/// Another campaign, as an operator asks for it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NewCampaign {
+    /// The versions from which it takes devices back; none for an upgrade.
+    pub rollback_from: Vec<Version>,
+    /// Its policy, if it has another than the last campaign.
+    pub policy: Option<String>,
+    /// The fields of its rollout that are not as in the last campaign.
+    pub rollout: Map<String, Value>,
+}
+
+impl<S: PublishStore> Operations<S> {
+    /// Begins another campaign of an update. A rollback first ends the campaign of its own update, and those of the
+    /// versions from which it takes devices.
+    ///
+    /// # Errors
+    /// When there is no such update, its state does not allow it, the campaign would send devices round in a circle, its
+    /// definition cannot be used, bytes of a file are missing, or the store cannot be reached.
+    pub async fn begin_campaign(
+        &self,
+        product: &ProductId,
+        version: &Version,
+        asked: &NewCampaign,
+        actor: &Actor,
+    ) -> Done<Changed> {
+        self.must_not_be_stopped(product).await?;
+        for bad in &asked.rollback_from {
+            if self.update(product, bad).await?.state == State::Draft {
+                return Err(EngineError::UnknownUpdate { product: product.clone(), version: bad.clone() });
+            }
+        }
+        for _ in 0..MOST_TRIES {
+            let last = self.update(product, version).await?;
+            let definition = asked.definition(&last, actor.now)?;
+            let is_begun = last.definition == definition && last.campaign > 1;
+            match last.state {
+                // An earlier call has begun it.
+                State::Scheduled if is_begun => return self.open(product, version, actor).await,
+                State::Active if is_begun && last.wanted.is_none() => {
+                    return Ok(Changed { record: last, shards_left: 0 });
+                }
+                state if state.may_reopen() => {}
+                state if state.is_live() && !asked.rollback_from.is_empty() => {
+                    let next = next(&last, definition, Vec::new(), actor);
+                    self.must_make_no_circle(&next).await?;
+                    let ended = self.transition(product, version, Transition::Complete, actor).await?;
+                    if ended.shards_left > 0 {
+                        return Ok(ended);
+                    }
+                    continue;
+                }
+                state => return Err(EngineError::NotReopenable(state)),
+            }
+            match self.begin(&last, definition, actor).await {
+                Ok(()) => return self.open(product, version, actor).await,
+                Err(EngineError::Store(StoreError::Conflict)) => self.must_not_be_stopped(product).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// Replaces the record of the last campaign by that of the next one, which wants to be opened.
+    async fn begin(&self, last: &UpdateRecord, definition: String, actor: &Actor) -> Done<()> {
+        let mut next = next(last, definition, last.objects.clone(), actor);
+        next.objects = self.verify(&compiled(&next, &mut Slots::new())?).await?;
+        let revision = self.must_make_no_circle(&next).await?;
+        next.wanted = Some(control::wish(&next, Change::Transition(Transition::Activate), actor)?);
+        let action = if compiled(&next, &mut Slots::new())?.is_rollback() { "rollback" } else { "reopen" };
+        let entry = AuditEntry {
+            from: Some(last.state),
+            to: Some(next.state),
+            ..actor.entry(action, next.version.to_string(), next.generation)
+        };
+        Ok(self.store.begin_campaign(last, &next, revision, &entry).await?)
+    }
+
+    /// Opens a campaign that has begun.
+    async fn open(&self, product: &ProductId, version: &Version, actor: &Actor) -> Done<Changed> {
+        self.change(product, version, actor, Asked::Transition(Transition::Activate, Acknowledged::default())).await
+    }
+
+    /// Checks that a campaign sends no device round in a circle with those that are open; returns the revision of the head
+    /// for which this is so. The campaigns that a rollback ends do not count.
+    pub(super) async fn must_make_no_circle(&self, record: &UpdateRecord) -> Done<u64> {
+        // The head is read first, so that a change after it is noticed.
+        let head = self.settings(&record.product).await?;
+        let update = compiled(record, &mut Slots::new())?;
+        let is_ended =
+            |other: &Update| update.rollback_from.iter().any(|from| from.cmp_precedence(&other.version).is_eq());
+        let mut open = Vec::new();
+        for other in self.store.updates(&record.product).await? {
+            if !(other.state.is_live() || control::may_open(&other))
+                || other.rollout().version() == record.rollout().version()
+            {
+                continue;
+            }
+            let is_draft = other.state == State::Draft;
+            let other = compiled(&other, &mut Slots::new())?;
+            if is_draft || !is_ended(&other) {
+                open.push(other.way());
+            }
+        }
+        match update.way().may_open(&open) {
+            Ok(()) => Ok(head.revision),
+            Err(circle) => Err(EngineError::Circle { version: record.version.clone(), circle: Box::new(circle) }),
+        }
+    }
+
+    /// Deletes a draft. Its version is free again.
+    ///
+    /// # Errors
+    /// When there is no such update, it was published, another change is under way, or the store cannot be reached.
+    pub async fn delete(&self, product: &ProductId, version: &Version, actor: &Actor) -> Done<()> {
+        for _ in 0..MOST_TRIES {
+            let record = self.update(product, version).await?;
+            if record.state != State::Draft {
+                return Err(EngineError::NotDeletable(record.state));
+            }
+            if let Some(wanted) = &record.wanted {
+                let what = control::name(&wanted.change).to_string();
+                return Err(EngineError::ChangeUnderWay { version: record.version, what });
+            }
+            let entry = actor.entry("delete", record.version.to_string(), record.generation);
+            let entry = AuditEntry { from: Some(State::Draft), ..entry };
+            if self.store.delete_draft(&record, &entry).await? {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+}
+
+impl NewCampaign {
+    /// The definition of the campaign after `last`: the same content for the devices that it asks for. A rollback reaches
+    /// all of them at once, unless its rollout says otherwise.
+    fn definition(&self, last: &UpdateRecord, now: Timestamp) -> Done<String> {
+        let before = Definition::from_store(&last.definition)
+            .map_err(|error| EngineError::UnreadableUpdate { version: last.version.clone(), why: Cause::of(error) })?;
+        let is_rollback = !self.rollback_from.is_empty();
+        let mut rollout = before.rollout.clone();
+        if is_rollback {
+            (rollout.starts_at, rollout.ends_at) = (None, None);
+            rollout.phases.clear();
+            rollout.groups.clear();
+        }
+        let has_begun = rollout.phases.last().is_some_and(|phase| phase.starts_at <= now);
+        if has_begun && last.state.may_reopen() && !self.rollout.contains_key("phases") {
+            let message = "rollout.phases: the last campaign's have begun, so all devices would be reached at once; give those \
+                           of this campaign, or [] for all at once";
+            return Err(ApiError::bad_field(message).into());
+        }
+        let next = Definition {
+            rollback_from: self.rollback_from.iter().map(Version::to_string).collect(),
+            policy: self.policy.clone().unwrap_or_else(|| before.policy.clone()),
+            rollout,
+            ..before
+        };
+        let next = next.with_rollout(&Value::Object(self.rollout.clone()), &last.product)?;
+        if next.rollout.ends_at.is_some_and(|end| end <= now) {
+            return Err(ApiError::bad_field("rollout.ends_at must be in the future; null is no end").into());
+        }
+        Ok(next.to_store())
+    }
+}
+
+/// The record of the campaign after `last`, before it wants to be opened.
+fn next(last: &UpdateRecord, definition: String, objects: Vec<StoredObject>, actor: &Actor) -> UpdateRecord {
+    let campaign = last.campaign.saturating_add(1);
+    UpdateRecord {
+        id: UpdateId::of(&last.product, &last.version, campaign),
+        product: last.product.clone(),
+        version: last.version.clone(),
+        campaign,
+        is_earlier: false,
+        state: State::Scheduled,
+        generation: last.generation.saturating_add(1),
+        definition,
+        allocation: None,
+        objects,
+        reason: actor.reason.clone(),
+        is_paused_by_stop: false,
+        opened_at: None,
+        test: Test::default(),
+        held_for: None,
+        lifts: 0,
+        control_group: None,
+        reading: None,
+        audience: None,
+        wanted: None,
+        needs_recount: false,
+        created_at: last.created_at,
+        changed_at: actor.now,
+    }
+}
