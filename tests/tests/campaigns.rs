@@ -279,3 +279,85 @@ async fn two_openings_at_once_cannot_both_pass() {
     }
     assert!(back + again > 0, "one of them passes");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_has_a_rollout_of_its_own_and_reaches_who_failed_before() {
+    let world = World::new(0).await;
+    let limits = json!({"limits": {"max_devices": 1}, "windows": [{"cron": "0 22 * * *", "duration_s": 60}]});
+    world
+        .publish(
+            LAMP,
+            "1.5.0",
+            json!({"policy": "version != \"1.7.0\"", "rollout": limits}),
+            at("2026-01-01T21:00:00Z"),
+        )
+        .await;
+    assert_eq!(told(&world, "lamp-1", "1.2.0", "2026-01-01T22:00:10Z").await, "1.5.0");
+    world.report("lamp-1", "1.5.0", "INSTALL_ERROR", at("2026-01-01T22:00:20Z")).await;
+    world.publish(LAMP, "1.7.0", json!({}), at("2026-01-02T00:00:00Z")).await;
+    let back = |body: Value| steer(&world, "1.5.0", "rollback", body, "2026-01-03T00:00:00Z");
+    let refused = back(json!({"from": ["1.7.0"]})).await;
+    let said = refused.body["error"]["message"].as_str().unwrap_or_default();
+    assert!(refused.status == 400 && said.contains("admits no device that runs 1.7.0"), "{refused:?}");
+    let begun = back(json!({"from": ["1.7.0"], "policy": "true"})).await;
+    assert_eq!(begun.status, 200, "{begun:?}");
+    assert_eq!(begun.body["rollout"]["limits"]["max_devices"], Value::Null);
+    for device in ["lamp-1", "lamp-2"] {
+        assert_eq!(told(&world, device, "1.7.0", "2026-01-03T01:00:00Z").await, "1.5.0");
+    }
+    // Another bad version: the devices of the first one must not be left behind.
+    world.publish(LAMP, "1.8.0", json!({}), at("2026-01-04T00:00:00Z")).await;
+    let refused = steer(&world, "1.5.0", "rollback", json!({"from": ["1.8.0"]}), "2026-01-04T01:00:00Z").await;
+    let said = refused.body["error"]["message"].as_str().unwrap_or_default();
+    assert!(refused.status == 400 && said.contains("from must name 1.7.0 too"), "{refused:?}");
+    steered(&world, "1.5.0", "rollback", json!({"from": ["1.8.0", "1.7.0"]}), "2026-01-04T02:00:00Z").await;
+    // What is offered to all again after a rollback says how.
+    steered(&world, "1.5.0", "abort", json!({}), "2026-01-05T00:00:00Z").await;
+    let refused = steer(&world, "1.5.0", "reopen", json!({}), "2026-01-05T01:00:00Z").await;
+    let said = refused.body["error"]["message"].as_str().unwrap_or_default();
+    assert!(refused.status == 400 && said.contains("rollout.phases"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_somebody_paused_is_not_begun_anew_by_a_repeated_call() {
+    let world = bad(json!({})).await;
+    let back = json!({"from": ["1.7.0"]});
+    steered(&world, "1.5.0", "rollback", back.clone(), "2026-01-03T00:00:00Z").await;
+    steered(&world, "1.5.0", "pause", json!({}), "2026-01-03T01:00:00Z").await;
+    let refused = steer(&world, "1.5.0", "rollback", back, "2026-01-03T02:00:00Z").await;
+    assert_eq!((refused.status, refused.code()), (409, "wrong_state"), "{refused:?}");
+    let resumed = steered(&world, "1.5.0", "resume", json!({}), "2026-01-03T03:00:00Z").await;
+    assert_eq!(resumed["campaign"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_completed_can_be_aborted_and_a_rollback_does_that() {
+    let world = bad(json!({})).await;
+    steered(&world, "1.7.0", "complete", json!({}), "2026-01-03T00:00:00Z").await;
+    assert_eq!(told(&world, "lamp-6", "1.5.0", "2026-01-03T01:00:00Z").await, "up_to_date");
+    steered(&world, "1.5.0", "rollback", json!({"from": ["1.7.0"]}), "2026-01-03T02:00:00Z").await;
+    let path = format!("{LAMP}/updates/1.7.0");
+    let shown = world.operator("GET", &path, Value::Null, at("2026-01-03T03:00:00Z")).await;
+    assert_eq!(shown.body["state"], "aborted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draft_with_the_version_of_a_deleted_one_can_be_opened() {
+    let world = World::new(0).await;
+    world.draft(LAMP, "2.0.0", json!({})).await;
+    for hour in 1..4 {
+        let edit = json!({"rollout": {"max_attempts": hour}, "reason": "a test"});
+        let path = format!("{LAMP}/updates/2.0.0");
+        assert_eq!(world.operator("PATCH", &path, edit, at("2026-01-01T00:00:00Z")).await.status, 200);
+    }
+    let path = format!("{LAMP}/updates/2.0.0");
+    let shown = async || {
+        world.operator("GET", &path, Value::Null, at("2026-01-01T00:30:00Z")).await.body["generation"].as_u64()
+    };
+    let before = shown().await;
+    let deleted = world.operator("DELETE", &path, json!({"reason": "a slip"}), at("2026-01-01T01:00:00Z")).await;
+    assert_eq!(deleted.status, 200);
+    world.draft(LAMP, "2.0.0", json!({"name": "another"})).await;
+    assert!(shown().await > before, "its shards may have been shut for the generation of the first one");
+    steered(&world, "2.0.0", "activate", json!({}), "2026-01-01T02:00:00Z").await;
+}

@@ -1358,7 +1358,7 @@ impl History {
             0 => Operation::Catalog(product, name),
             1 => Operation::AskForCatalog(product, name),
             _ => {
-                let ended = self.versions.iter().filter(|_| self.dice.chance(40)).map(without_build);
+                let ended = self.versions.iter().filter(|_| self.dice.chance(6)).map(without_build);
                 let ended = ended.collect::<BTreeSet<_>>().into_iter().collect();
                 Operation::PutCatalog(product, revision, bytes, ended)
             }

@@ -118,7 +118,7 @@ async fn a_stop_that_cannot_shut_a_shard_says_so_and_the_sweep_finishes_it() {
 async fn no_report_and_no_check_in_fails_when_four_of_ten_writes_meet_a_transaction() {
     let trouble = Trouble { conflict_chance: 0.4, ..Trouble::default() };
     let (world, dynamodb) = World::troubled(1000, Trouble::default()).await;
-    world.publish(LAMP, "2.0.0", json!({}), now()).await;
+    world.publish(LAMP, "2.0.0", json!({"rollout": {"limits": {"max_in_flight": 500}}}), now()).await;
     dynamodb.play(trouble);
     let (mut offered, mut busy) = (0, 0);
     for number in 0..150 {

@@ -80,7 +80,7 @@ const OTHER_END: [(&str, u16); 9] = [
     ("publish-activate", 200),
     ("publish-issue-token", 200),
     ("publish-complete", 200),
-    ("publish-abort", 409), // wrong_state
+    ("publish-resume", 409), // wrong_state
     ("check", 200),
     ("publish-revoke-token", 200),
     ("check", 401),
@@ -210,7 +210,7 @@ async fn the_events_tell_the_story_of_an_update() {
 async fn an_update_ends_once_and_a_revoked_token_is_refused() {
     let last = Stage::new().await.tell(&OTHER_END).await;
     assert_eq!(last["publish-complete"]["state"], "completed");
-    assert_eq!(last["publish-abort"]["error"]["code"], "wrong_state");
+    assert_eq!(last["publish-resume"]["error"]["code"], "wrong_state");
     assert_eq!(last["check"]["error"]["code"], "unauthorized");
 }
 

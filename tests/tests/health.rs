@@ -27,7 +27,7 @@ async fn state(world: &World) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fatal_update_is_held_when_its_fourth_failure_is_counted_and_everyone_is_told_why() {
-    let world = started(json!({})).await;
+    let world = started(json!({"rollout": {"limits": {"max_in_flight": 500}}})).await;
     let devices = offered(&world, 0..20, "2026-01-01T00:01:00Z").await;
     assert_eq!(devices.len(), 20);
     let now = at("2026-01-01T00:05:00Z");
@@ -109,8 +109,8 @@ async fn an_update_that_bricks_in_silence_costs_what_may_be_in_flight_also_after
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_within_what_is_tolerated_stop_nothing() {
-    let tolerant = json!({"rollout": {"health": {"tolerated_failed_percent": 30}}});
-    let world = started(tolerant).await;
+    let health = json!({"tolerated_failed_percent": 30});
+    let world = started(json!({"rollout": {"health": health, "limits": {"max_in_flight": 500}}})).await;
     let devices = offered(&world, 0..20, "2026-01-01T00:01:00Z").await;
     let now = at("2026-01-01T00:05:00Z");
     for (number, device) in devices.iter().enumerate() {

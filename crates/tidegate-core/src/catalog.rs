@@ -96,14 +96,14 @@ impl Catalog {
         self.newest_first.is_empty()
     }
 
-    /// Rollbacks, newest first.
+    /// Rollbacks that are live, newest first.
     pub(crate) fn rollbacks(&self) -> impl Iterator<Item = &Update> {
-        self.index.rollbacks().filter_map(|position| self.at(position))
+        self.index.rollbacks().filter_map(|position| self.at(position)).filter(|update| update.comes_first())
     }
 
     /// Updates in the order in which a decision considers them: the rollbacks before the upgrades.
     pub(crate) fn in_turn(&self) -> impl Iterator<Item = &Update> {
-        self.rollbacks().chain(self.newest_first().filter(|update| !update.is_rollback()))
+        self.rollbacks().chain(self.newest_first().filter(|update| !update.comes_first()))
     }
 
     /// Updates, newest first.
@@ -117,13 +117,14 @@ impl Catalog {
         self.at(self.newer_than(version)).filter(|update| update.id == *id)
     }
 
-    /// Returns true if the update of a claim is offered by a later campaign now.
+    /// Returns true if the update of a claim is offered to the device by a later campaign now.
     #[must_use]
-    pub fn is_offered_anew(&self, claim: &Claim) -> bool {
+    pub fn is_offered_anew(&self, device: &Device, claim: &Claim) -> bool {
         let offered = self.at(self.newer_than(&claim.version));
         offered.is_some_and(|update| {
             let is_same = update.version.cmp_precedence(&claim.version).is_eq();
-            is_same && update.campaign > claim.campaign && update.state == State::Active
+            let is_later = is_same && update.campaign > claim.campaign && update.state == State::Active;
+            is_later && update.is_for(device, &self.slots)
         })
     }
 

@@ -168,6 +168,13 @@ impl Claim {
         })
     }
 
+    /// Returns true if the device failed an earlier campaign of this version, and no operator has forgiven it.
+    #[must_use]
+    pub fn failed_before(&self, version: &Version, campaign: u32) -> bool {
+        let is_earlier = self.campaign < campaign && self.version.cmp_precedence(version).is_eq();
+        is_earlier && self.retry_at.is_none() && matches!(self.state(), State::Failed | State::Reverted)
+    }
+
     /// The claim after the user gave consent. `None` if no consent is expected.
     #[must_use]
     pub fn consent(&self) -> Option<Self> {
@@ -258,11 +265,7 @@ impl Claims {
     /// The last claim in which the device failed an earlier campaign of an update. Another try by an operator forgives it.
     #[must_use]
     pub fn failed_before(&self, version: &Version, campaign: u32) -> Option<&Claim> {
-        let is_bad = |claim: &&Claim| {
-            let is_earlier = claim.campaign < campaign && claim.version.cmp_precedence(version).is_eq();
-            is_earlier && claim.retry_at.is_none() && matches!(claim.state(), State::Failed | State::Reverted)
-        };
-        self.claims.values().filter(is_bad).max_by_key(|claim| claim.campaign)
+        self.claims.values().filter(|claim| claim.failed_before(version, campaign)).max_by_key(|claim| claim.campaign)
     }
 
     /// Every claim, by update.

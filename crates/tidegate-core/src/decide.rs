@@ -156,18 +156,22 @@ fn newest_not_for<'a>(
     claims: &Claims,
     now: Timestamp,
 ) -> Option<(&'a Update, Objection)> {
-    let objection = |position| {
-        let update = catalog.at(position)?;
-        Some((update, admit(device, facts, update, claims, now).err()?))
-    };
-    let rollbacks = || catalog.index.rollbacks();
+    let objection = |update| Some((update, admit(device, facts, update, claims, now).err()?));
     let is_up_to_date = |found: &(&Update, Objection)| found.1.code() == ObjectionCode::UpToDate;
-    rollbacks()
-        .chain(0..newer)
+    let at = |position| catalog.at(position);
+    // Ended rollbacks that could move the device are below its version.
+    let ended = || catalog.index.rollbacks().filter_map(at).filter(|update| !update.comes_first());
+    catalog
+        .rollbacks()
+        .chain((0..newer).filter_map(at))
+        .chain(ended())
         .filter_map(objection)
         .find(|(_, objection)| !objection.is_about_version())
-        .or_else(|| rollbacks().chain(newer..catalog.len()).filter_map(objection).find(is_up_to_date))
-        .or_else(|| rollbacks().find_map(objection))
+        .or_else(|| {
+            let rest = (newer..catalog.len()).filter_map(at);
+            catalog.rollbacks().chain(rest).filter_map(objection).find(is_up_to_date)
+        })
+        .or_else(|| catalog.rollbacks().chain(ended()).find_map(objection))
 }
 
 /// Asks every rule about one update. The first objection wins, so objections that never end come before objections

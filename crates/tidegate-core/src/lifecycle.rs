@@ -114,7 +114,7 @@ impl Transition {
             Self::Hold => &[Active, Paused],
             Self::Resume => &[Paused, Held],
             Self::Complete => &[Active, Paused, Held],
-            Self::Abort => &[Scheduled, Active, Paused, Held],
+            Self::Abort => &[Scheduled, Active, Paused, Held, Completed],
             Self::Withdraw => &[Draft, Scheduled, Active, Paused, Held, Completed, Aborted],
         }
     }
@@ -184,12 +184,21 @@ impl State {
 
 /// Transition that is not allowed in the state of the update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("cannot {transition} an update that is {state}; it must be {}", names(transition.allowed_from()))]
+#[error("cannot {transition} an update that is {state}; it must be {}{}", names(transition.allowed_from()), self.hint())]
 pub struct TransitionError {
     /// The refused transition.
     pub transition: Transition,
     /// State of the update.
     pub state: State,
+}
+
+impl TransitionError {
+    fn hint(&self) -> &'static str {
+        match self.transition {
+            Transition::Activate if self.state.may_reopen() => "; reopen it",
+            _ => "",
+        }
+    }
 }
 
 fn names(states: &[State]) -> String {
@@ -227,7 +236,7 @@ mod tests {
                 "active: - paused held - completed aborted withdrawn",
                 "paused: - - held active completed aborted withdrawn",
                 "held: - - - active completed aborted withdrawn",
-                "completed: - - - - - - withdrawn",
+                "completed: - - - - - aborted withdrawn",
                 "aborted: - - - - - - withdrawn",
                 "withdrawn: - - - - - - -",
             ]
@@ -237,8 +246,12 @@ mod tests {
     #[test]
     fn a_refused_transition_says_from_where_it_is_allowed() {
         assert_eq!(
+            Aborted.after(Transition::Activate).unwrap_err().to_string(),
+            "cannot activate an update that is aborted; it must be draft or scheduled; reopen it"
+        );
+        assert_eq!(
             Draft.after(Transition::Abort).unwrap_err().to_string(),
-            "cannot abort an update that is draft; it must be scheduled or active or paused or held"
+            "cannot abort an update that is draft; it must be scheduled or active or paused or held or completed"
         );
     }
 }

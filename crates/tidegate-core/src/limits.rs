@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::count::Held;
+use crate::places;
 
 /// Cap that no rollout reaches. DynamoDB compares it like any other number.
 pub const UNLIMITED: u64 = 1 << 53;
@@ -28,12 +29,14 @@ pub struct Limits {
     pub period_s: u32,
     /// Number of devices that may have the offer without having reported an outcome.
     pub max_in_flight: Option<u64>,
+    /// `max_in_flight` follows the audience, and grows with devices that are well for long.
+    pub grows: bool,
     /// Number of bytes offered in one period.
     pub max_bytes_per_period: Option<u64>,
 }
 
-/// Default of `max_in_flight`. An update that bricks silently costs the devices in flight, so their number is limited
-/// unless an operator removes the limit. With 500, simulations lose 501 devices; without a limit they lose thousands.
+/// The most places of a rollout that grows, before it has grown. An update that bricks silently costs the devices in
+/// flight, so their number is limited unless an operator removes the limit.
 pub const DEFAULT_MAX_IN_FLIGHT: u64 = 500;
 
 impl Default for Limits {
@@ -43,6 +46,7 @@ impl Default for Limits {
             max_per_period: None,
             period_s: 3600,
             max_in_flight: Some(DEFAULT_MAX_IN_FLIGHT),
+            grows: true,
             max_bytes_per_period: None,
         }
     }
@@ -55,6 +59,16 @@ impl Limits {
     pub fn offers_per_period(&self, bytes_per_device: u64) -> Option<u64> {
         let by_bytes = self.max_bytes_per_period.and_then(|bytes| bytes.checked_div(bytes_per_device));
         self.max_per_period.into_iter().chain(by_bytes).min()
+    }
+
+    /// The limits in force for an audience of this size, if it is known, and this number of mature devices.
+    #[must_use]
+    pub fn in_force(&self, audience: Option<u64>, mature: i64) -> Self {
+        let max_in_flight = match self.grows {
+            true => Some(places::in_force(places::default_max_in_flight(audience.unwrap_or(0)), 100, mature)),
+            false => self.max_in_flight,
+        };
+        Self { max_in_flight, ..self.clone() }
     }
 
     /// Number of shards over which the limits are split.
@@ -160,13 +174,29 @@ impl Allocation {
     /// `true` if a limit was below the sum of the counters, so that no shard grants until the limits are split again.
     #[must_use]
     pub fn is_draining(&self, limits: &Limits, bytes_per_device: u64) -> bool {
-        let falls_short = |column: &[u64], limit: Option<u64>| {
-            limit.is_some_and(|limit| column.iter().fold(0_u64, |sum, cap| sum.saturating_add(*cap)) < limit)
-        };
+        let falls_short = |column: &[u64], limit: Option<u64>| limit.is_some_and(|limit| sum(column) < limit);
         falls_short(&self.devices, limits.max_devices)
             || falls_short(&self.per_period, limits.offers_per_period(bytes_per_device))
-            || falls_short(&self.places, limits.max_in_flight)
+            || falls_short(&self.places, limits.max_in_flight.filter(|_| !limits.grows))
     }
+
+    /// `true` if a quarter more places than were split are in force. Each split shuts the shards for a moment.
+    #[must_use]
+    pub fn has_grown(&self, in_force: &Limits) -> bool {
+        let places = sum(&self.places);
+        let next = places.saturating_add(places.div_euclid(4).max(1));
+        in_force.grows && in_force.max_in_flight.is_some_and(|in_force| in_force >= next)
+    }
+
+    /// The places of all shards; `None` if there is no limit.
+    #[must_use]
+    pub fn all_places(&self) -> Option<u64> {
+        self.places.iter().all(|places| *places < UNLIMITED).then(|| sum(&self.places))
+    }
+}
+
+fn sum(column: &[u64]) -> u64 {
+    column.iter().fold(0, |sum, cap| sum.saturating_add(*cap))
 }
 
 /// Splits one limit. The remaining places go evenly to the first `spread` shards.
@@ -198,6 +228,21 @@ mod tests {
         assert_eq!(shards(Some(1000), Some(200)), 3);
         assert_eq!(shards(Some(1_000_000), None), 64);
         assert_eq!(shards(None, None), 16);
+    }
+
+    #[test]
+    fn places_follow_the_audience_and_grow_in_steps() {
+        let in_force = |audience, mature| Limits::default().in_force(audience, mature).max_in_flight;
+        assert_eq!(
+            [in_force(None, 0), in_force(Some(2000), 0), in_force(Some(2000), 130)],
+            [Some(10), Some(100), Some(130)]
+        );
+        let exact = Limits { max_in_flight: Some(7), grows: false, ..Limits::default() };
+        assert_eq!(exact.in_force(Some(2000), 130).max_in_flight, Some(7));
+        let allocation = Allocation::split(&Limits::default().in_force(Some(2000), 0), 1, &[Held::default(); 2], 0);
+        let has_grown = |mature| allocation.has_grown(&Limits::default().in_force(Some(2000), mature));
+        assert_eq!([has_grown(0), has_grown(124), has_grown(125)], [false, false, true]);
+        assert_eq!((allocation.all_places(), allocation.is_draining(&Limits::default(), 1)), (Some(100), false));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Update: a version with its content, its policy, its compatibility and its rollout.
 
+use std::cell::Cell;
+
 use jiff::Timestamp;
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::Attributes;
 use crate::campaign::Way;
 use crate::catalog::Catalog;
 use crate::cohort::Cohort;
@@ -101,6 +104,8 @@ pub struct Publication {
     pub generation: u64,
     /// Number of shards over which the limits are split.
     pub shards: u16,
+    /// Places of all shards, once the limits are split; `None` if there is no limit.
+    pub places: Option<u64>,
     /// Stored objects of the files, in the order of the files; empty for a draft.
     pub objects: Vec<StoredObject>,
     /// Reason for the last change of state.
@@ -142,6 +147,7 @@ impl Publication {
             state: State::Draft,
             generation: 0,
             shards: 1,
+            places: None,
             objects: Vec::new(),
             reason: String::new(),
             opened_at: None,
@@ -201,6 +207,11 @@ impl Update {
         !self.rollback_from.is_empty()
     }
 
+    /// Returns true if a decision considers it before every upgrade.
+    pub(crate) fn comes_first(&self) -> bool {
+        self.is_rollback() && self.state.is_live()
+    }
+
     /// The devices that the campaign moves.
     #[must_use]
     pub fn way(&self) -> Way {
@@ -233,6 +244,20 @@ impl Update {
         self.moves(device).is_ok()
             && self.reaches(device).is_ok()
             && self.policy.evaluate(&facts, &candidate) == Truth::Yes
+    }
+
+    /// Returns true if the policy is certain to admit no device that runs `version`, whatever else it says.
+    #[must_use]
+    pub fn excludes_all_on(&self, version: &Version, slots: &Slots) -> bool {
+        let nothing = Attributes::default();
+        let facts = slots.bind(version, &nothing);
+        let depends_on_place = Cell::new(false);
+        let place = || {
+            depends_on_place.set(true);
+            0
+        };
+        let candidate = Candidate { new_version: &self.version, cohort: &place };
+        self.policy.evaluate(&facts, &candidate) == Truth::No && !depends_on_place.get()
     }
 
     /// Returns true if the policy is certain not to admit the device. In doubt it is not.

@@ -445,11 +445,18 @@ fn heard(
 ) -> Vec<ClaimChange> {
     let admitted =
         |update: &UpdateId, claim: &Claim| running.is_none_or(|device| admits(device, context, update, claim));
+    let updates = &context.catalog.updates;
+    let is_offered_anew = |claim: &Claim| running.is_some_and(|device| updates.is_offered_anew(device, claim));
     let moved = context.claims.iter().filter_map(|(update, before)| {
         let event = match version.map(|version| before.said(version, context.claims.iter().map(|(_, claim)| claim))) {
-            Some(Event::Old) if before.is_open() && !admitted(update, before) => Event::GivenBack,
+            Some(Event::Old) if before.is_open() && (!admitted(update, before) || is_offered_anew(before)) => {
+                Event::GivenBack
+            }
             Some(event) => event,
-            None if before.is_open() && context.catalog.updates.is_offered_anew(before) => Event::GivenBack,
+            // A device that must be told to cancel it comes back after that.
+            None if before.is_open() && is_offered_anew(before) && !context.is_stopped(update, before) => {
+                Event::GivenBack
+            }
             // It has the offer, and has not said that it runs anything else.
             None if before.is_open() => Event::Old,
             None => Event::Progress,
@@ -461,12 +468,10 @@ fn heard(
     moved.collect()
 }
 
-/// Returns false if the policy of a claim's update is certain not to admit the device any more, or a later campaign
-/// offers the update.
+/// Returns false if the policy of a claim's update is certain not to admit the device any more.
 fn admits(device: &Device, context: &DeviceContext, update: &UpdateId, claim: &Claim) -> bool {
-    let updates = &context.catalog.updates;
-    let found = updates.find(update, &claim.version);
-    !updates.is_offered_anew(claim) && found.is_none_or(|update| !update.excludes(device, updates))
+    let found = context.catalog.updates.find(update, &claim.version);
+    found.is_none_or(|update| !update.excludes(device, &context.catalog.updates))
 }
 
 /// The claim under way that comes before any new offer.

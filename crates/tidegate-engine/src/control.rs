@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tidegate_core::count::{Held, Sums};
+use tidegate_core::count::{Count, Held, Sums};
 use tidegate_core::lifecycle::Force;
 use tidegate_core::limits::{Allocation, Limits};
 use tidegate_core::policy::Slots;
@@ -74,26 +74,25 @@ pub struct Changed {
 }
 
 /// Input for the split of a rollout's limits over its shards.
-#[derive(Debug, Clone, Copy)]
-struct Measure<'a> {
-    limits: &'a Limits,
+#[derive(Debug, Clone)]
+struct Measure {
+    limits: Limits,
     bytes_per_device: u64,
 }
 
-impl<'a> Measure<'a> {
-    fn of(update: &'a Update) -> Self {
-        Self { limits: &update.rollout.limits, bytes_per_device: update.content.size_bytes() }
-    }
-
-    fn shards(&self) -> u16 {
-        self.limits.shards(self.bytes_per_device)
+impl Measure {
+    /// The limits in force, by what was counted.
+    fn of(record: &UpdateRecord, update: &Update, sums: &Sums) -> Self {
+        let audience = record.audience.as_ref().map(|audience| audience.size);
+        let limits = update.rollout.limits.in_force(audience, sums.devices(Count::Mature));
+        Self { limits, bytes_per_device: update.content.size_bytes() }
     }
 
     fn split(&self, held: &[Held], now: Timestamp) -> Allocation {
         // A shard may have been opened by a faster clock. Its period is over for nobody before it is over for this shard.
         let latest = held.iter().filter_map(|held| Timestamp::from_second(held.period).ok()).fold(now, Timestamp::max);
         let period = period_of(latest, self.limits.period_s);
-        Allocation::split(self.limits, self.bytes_per_device, held, period)
+        Allocation::split(&self.limits, self.bytes_per_device, held, period)
     }
 }
 
@@ -201,7 +200,7 @@ fn shards_of(record: &UpdateRecord, change: &Change) -> Stored<u16> {
         return Ok(present);
     }
     let update = update_of(&changed(record, change), &mut Slots::new())?;
-    Ok(present.max(Measure::of(&update).shards()))
+    Ok(present.max(update.rollout.limits.shards(update.content.size_bytes())))
 }
 
 /// Pauses an update because its whole product is stopped, or stops what would open it; `None` if there is nothing to stop.
@@ -255,7 +254,7 @@ pub async fn carry_out(store: &impl OpenRollouts, record: &UpdateRecord, now: Ti
     if after.state != State::Active {
         return stop(store, record, now).await;
     }
-    let bad_left = abort_rolled_back(store, record, wanted, now).await?;
+    let bad_left = before_a_rollback(store, record, wanted, now).await?;
     if bad_left > 0 {
         return Ok(Changed { record: record.clone(), shards_left: bad_left });
     }
@@ -268,7 +267,7 @@ pub async fn carry_out(store: &impl OpenRollouts, record: &UpdateRecord, now: Ti
 
 /// Aborts the rollouts of the versions from which a rollback takes devices, before it begins; returns the number of their
 /// shards that are left.
-async fn abort_rolled_back(
+async fn before_a_rollback(
     store: &impl OpenRollouts,
     record: &UpdateRecord,
     wanted: &Wanted,
@@ -277,21 +276,38 @@ async fn abort_rolled_back(
     if wanted.change != Change::Transition(Transition::Activate) {
         return Ok(0);
     }
+    let update = update_of(record, &mut Slots::new())?;
+    if !update.is_rollback() {
+        return Ok(0);
+    }
+    // The record may have been read a while ago. Nothing is aborted for a rollback that is not wanted any more.
+    let present = store.update(&record.product, &record.version).await?;
+    if present.map(|present| Expected::of(&present)) != Some(Expected::of(record)) {
+        return Err(StoreError::Conflict.into());
+    }
+    abort_rolled_back(store, &update, &Actor { who: wanted.who.clone(), reason: wanted.reason.clone(), now }).await
+}
+
+/// Aborts the rollouts of the versions from which `rollback` takes devices; returns the number of their shards that are
+/// left.
+///
+/// # Errors
+/// `Conflict`, when somebody else changes one of them; or the store cannot be reached.
+pub async fn abort_rolled_back(store: &impl CloseRollouts, rollback: &Update, actor: &Actor) -> Done<u16> {
     let mut left = 0_u16;
-    for version in update_of(record, &mut Slots::new())?.rollback_from {
-        let Some(bad) = store.update(&record.product, &version).await? else {
+    for version in &rollback.rollback_from {
+        let Some(bad) = store.update(&rollback.product, version).await? else {
             continue;
         };
         if bad.state.after(Transition::Abort).is_err() {
             continue;
         }
         let is_ending = bad.wanted.as_ref().is_some_and(|wanted| wanted.change.force() >= Force::Abort);
-        let actor = Actor { who: wanted.who.clone(), reason: wanted.reason.clone(), now };
         let wishing = match is_ending {
             true => bad,
-            false => want(store, &bad, Change::Transition(Transition::Abort), &actor).await?,
+            false => want(store, &bad, Change::Transition(Transition::Abort), actor).await?,
         };
-        left = left.saturating_add(stop(store, &wishing, now).await?.shards_left);
+        left = left.saturating_add(stop(store, &wishing, actor.now).await?.shards_left);
     }
     Ok(left)
 }
@@ -356,7 +372,7 @@ async fn open(
         // The sweep reads the control group and finishes the change.
         Verdict::Open => return Ok(Changed { record: record.clone(), shards_left: wanted.shards }),
     }
-    let allocation = Measure::of(&update).split(&held(&shards, &tallied.sums), now);
+    let allocation = Measure::of(&after, &update, &tallied.sums).split(&held(&shards, &tallied.sums), now);
     after.allocation = Some(allocation.clone());
     let entry = audit(record, wanted);
     store.record_change(&after, Expected::of(record), Some(&entry)).await?;
@@ -520,9 +536,10 @@ pub fn can_split_again(
     let Some(allocation) = record.allocation.as_ref().filter(|_| record.state == State::Active) else {
         return false;
     };
-    let (measure, held) = (Measure::of(update), held(shards, sums));
-    let is_draining = allocation.is_draining(measure.limits, measure.bytes_per_device);
-    (is_draining || allocation.is_lopsided(&held)) && !measure.split(&held, now).has_caps_of(allocation)
+    let (measure, held) = (Measure::of(record, update, sums), held(shards, sums));
+    let is_draining = allocation.is_draining(&measure.limits, measure.bytes_per_device);
+    let has_grown = allocation.has_grown(&measure.limits);
+    (is_draining || has_grown || allocation.is_lopsided(&held)) && !measure.split(&held, now).has_caps_of(allocation)
 }
 
 /// Part of the limits that each shard has given out.
@@ -561,7 +578,7 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
         _ => record.control_group,
     };
     let test = match (opens && wanted.change != Change::Lift, record.state) {
-        (true, State::Draft | State::Scheduled) => Test { number: 0, began_at: Some(now) },
+        (true, _) if record.test.began_at.is_none() => Test { number: 0, began_at: Some(now) },
         // What is resumed was acknowledged: the devices that are granted the update from now on are another test.
         (true, State::Held) => Test { number: record.test.number.saturating_add(1), began_at: Some(now) },
         _ => record.test,

@@ -113,7 +113,8 @@ pub enum EngineError {
         circle: Box<Circle>,
     },
     /// The update has a campaign, or was never published.
-    #[error("cannot begin another campaign of an update that is {0}; it must be completed, aborted or withdrawn")]
+    #[error("cannot begin another campaign of an update that is {0}; it must be completed, aborted or withdrawn{hint}",
+        hint = if *_0 == State::Scheduled { "; this one can be activated or aborted" } else { "" })]
     NotReopenable(State),
     /// The update was published.
     #[error("cannot delete an update that is {0}; only a draft can be deleted")]

@@ -12,7 +12,7 @@ use tidegate_core::cadence::{Cadence, DAY_S};
 use tidegate_core::control_group::{ControlGroup, LastInQueue, Others, are_served, is_served};
 use tidegate_core::device::Delivery;
 use tidegate_core::policy::Slots;
-use tidegate_core::{DeviceId, ProductId, State, Timestamp, Update, Version};
+use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Update, Version};
 use tidegate_store::record::{Audience, Change, KnownDevice, POLL_S, UpdateRecord};
 use tidegate_store::store::Stored;
 use tidegate_store::{StoreError, SweepStore};
@@ -157,6 +157,10 @@ impl Campaign {
         if known.claim(&self.record.id).is_some() {
             counted.size = counted.size.saturating_add(1);
             counted.reached = counted.reached.saturating_add(1);
+            return;
+        }
+        let has_failed = |(_, claim): &(_, Claim)| claim.failed_before(&self.record.version, self.record.campaign);
+        if !self.update.rollout.include_failed && known.claims.iter().any(has_failed) {
             return;
         }
         let record = known.record_or_default();

@@ -252,7 +252,7 @@ impl<S: SweepStore> SweepService<S> {
             }
             self.raise(record, &shards, &tallied.sums).await?;
             if control::can_split_again(record, &update, &shards, &tallied.sums, now) {
-                let actor = actor("what was held has fallen below the limits", now);
+                let actor = actor("the limits allow more than the shards", now);
                 self.change(record, Change::Split, &actor, now).await?;
                 swept.split_again += 1;
             }

@@ -226,7 +226,7 @@ impl Change {
     #[must_use]
     pub fn leads_to(&self, state: State) -> State {
         match self {
-            Self::Transition(Transition::Pause) if state == State::Draft => State::Draft,
+            Self::Transition(Transition::Pause) if matches!(state, State::Draft | State::Scheduled) => state,
             Self::Transition(transition) => transition.leads_to(),
             Self::Stop if state == State::Active => State::Paused,
             Self::Hold(_) => State::Held,
@@ -312,6 +312,7 @@ impl UpdateRecord {
             state: self.state,
             generation: self.generation,
             shards: self.allocation.as_ref().map_or(1, Allocation::shards),
+            places: self.allocation.as_ref().and_then(Allocation::all_places),
             objects: self.objects.clone(),
             reason: self.reason.clone(),
             opened_at: self.opened_at,

@@ -341,7 +341,7 @@ pub trait OpenRollouts: CloseRollouts + RaiseCeilings {
     ) -> impl Future<Output = Stored<bool>> + Send;
 
     /// Stores a compiled catalog that contains every change up to `revision`, and puts it in force; `false` when a
-    /// catalog of this revision or a later one is in force already. The versions in `ended` leave the head's halted
+    /// catalog of this revision or a later one is in force already, or versions ended and the head has changed since. The versions in `ended` leave the head's halted
     /// ones, because the catalog does not contain them. The previous catalog stays readable.
     fn put_catalog(
         &self,

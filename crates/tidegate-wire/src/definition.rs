@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use tidegate_core::cohort::Share;
 use tidegate_core::gate::Gate;
@@ -231,12 +232,60 @@ pub struct LimitsField {
     /// The period in seconds. Periods start at multiples of it since 1970.
     #[cfg_attr(feature = "schema", schema(minimum = 60, maximum = 2592000))]
     pub period_s: u32,
-    /// Devices that may have the offer and have not reported an outcome.
-    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 1125899906842624_u64))]
-    pub max_in_flight: Option<u64>,
+    /// Devices that may have the offer and have not proved it: a number, `null` for no limit, or `auto`. With `auto` it is
+    /// one in twenty devices of the audience, at least 10 and at most 500, and grows with the devices that are well for
+    /// longer than a dead one would stay unnoticed. It is 10 until the audience was counted, within an hour.
+    #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::max_in_flight))]
+    pub max_in_flight: InFlightField,
     /// Bytes offered in one period; at least the bytes of one device.
     #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 1125899906842624_u64))]
     pub max_bytes_per_period: Option<u64>,
+}
+
+/// A limit on the devices in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InFlightField {
+    /// It follows the audience and the devices that are well.
+    Auto,
+    /// Exactly this many.
+    AtMost(u64),
+    /// No limit.
+    Unlimited,
+}
+
+const AUTO: &str = "auto";
+
+impl InFlightField {
+    /// The limit as a number, if it is one.
+    #[must_use]
+    pub fn number(self) -> Option<u64> {
+        match self {
+            Self::AtMost(number) => Some(number),
+            Self::Auto | Self::Unlimited => None,
+        }
+    }
+}
+
+impl Serialize for InFlightField {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str(AUTO),
+            Self::AtMost(number) => serializer.serialize_u64(*number),
+            Self::Unlimited => serializer.serialize_none(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for InFlightField {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        match (value.as_u64(), value.as_str()) {
+            (Some(number), _) => Ok(Self::AtMost(number)),
+            (_, Some(AUTO)) => Ok(Self::Auto),
+            _ if value.is_null() => Ok(Self::Unlimited),
+            _ => Err(D::Error::custom(format!("expected a number, \"{AUTO}\" or null; got {value}"))),
+        }
+    }
 }
 
 words! {
@@ -297,7 +346,7 @@ impl Default for LimitsField {
             max_devices: None,
             max_per_period: None,
             period_s: Limits::default().period_s,
-            max_in_flight: Some(DEFAULT_MAX_IN_FLIGHT),
+            max_in_flight: InFlightField::Auto,
             max_bytes_per_period: None,
         }
     }
@@ -402,7 +451,10 @@ impl Definition {
         self.check_sizes()?;
         let content = self.content(&publication.objects)?;
         let policy = parse_policy("policy", &self.policy, slots)?;
-        let rollout = self.rollout.rollout(content.size_bytes(), slots)?;
+        let mut rollout = self.rollout.rollout(content.size_bytes(), slots)?;
+        if let Some(places) = publication.places.filter(|_| rollout.limits.grows) {
+            rollout.limits.max_in_flight = Some(places);
+        }
         let compatible_from = self.requirements()?;
         let rollback_from = self.rollback_from(&version, &compatible_from)?;
         Ok(Update {
@@ -577,7 +629,12 @@ impl RolloutField {
                 max_devices: self.limits.max_devices,
                 max_per_period: self.limits.max_per_period,
                 period_s: self.limits.period_s,
-                max_in_flight: self.limits.max_in_flight,
+                max_in_flight: match self.limits.max_in_flight {
+                    InFlightField::Auto => Some(DEFAULT_MAX_IN_FLIGHT),
+                    InFlightField::AtMost(number) => Some(number),
+                    InFlightField::Unlimited => None,
+                },
+                grows: self.limits.max_in_flight == InFlightField::Auto,
                 max_bytes_per_period: self.limits.max_bytes_per_period,
             },
             max_attempts: self.max_attempts,
@@ -641,7 +698,8 @@ mod tests {
 
     #[test]
     fn what_an_operator_leaves_out_has_a_default_and_null_is_no_limit() {
-        check(json!({}), r#""max_in_flight":500"#);
+        check(json!({}), r#""max_in_flight":"auto""#);
+        check(json!({"rollout": {"limits": {"max_in_flight": 7}}}), r#""max_in_flight":7"#);
         check(json!({"rollout": {"limits": {"max_in_flight": null}}}), r#""max_in_flight":null"#);
     }
 
@@ -681,7 +739,10 @@ mod tests {
     fn knobs_are_merged_and_null_takes_a_limit_away() {
         let first = Definition::from_value(base(), &lamp()).unwrap();
         let second = first.with_rollout(&json!({"limits": {"max_devices": 7}}), &lamp()).unwrap();
-        assert_eq!((second.rollout.limits.max_devices, second.rollout.limits.max_in_flight), (Some(7), Some(500)));
+        assert_eq!(
+            (second.rollout.limits.max_devices, second.rollout.limits.max_in_flight),
+            (Some(7), InFlightField::Auto)
+        );
         let third = second.with_rollout(&json!({"limits": {"max_devices": null}}), &lamp()).unwrap();
         assert_eq!(third.rollout.limits.max_devices, None);
         assert!(first.with_rollout(&json!({"limit": 7}), &lamp()).is_err());

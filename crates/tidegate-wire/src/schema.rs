@@ -107,6 +107,18 @@ pub(crate) fn counts_by_objection() -> RefOr<Schema> {
     object.additional_properties(Some(AdditionalProperties::RefOr(count.into()))).into()
 }
 
+/// A number of devices, `auto`, or `null`.
+pub(crate) fn max_in_flight() -> RefOr<Schema> {
+    let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(1_u64 << 50));
+    let auto = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["auto"]));
+    let description = "Devices that may have the offer and have not proved it: a number, `null` for no limit, or `auto`. With \
+                       `auto` it is one in twenty devices of the audience, at least 10 and at most 500, and grows with the \
+                       devices that are well for longer than a dead one would stay unnoticed. It is 10 until the audience was \
+                       counted, within an hour.";
+    let any = OneOfBuilder::new().item(number).item(auto).item(ObjectBuilder::new().schema_type(Type::Null));
+    any.description(Some(description)).default(Some(json!("auto"))).into()
+}
+
 /// `offer`, or the code of an objection.
 pub(crate) fn offer_or_objection() -> RefOr<Schema> {
     let offer = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["offer"]));

@@ -13,7 +13,7 @@ use crate::rollout_options::RolloutOptions;
 use crate::updates;
 
 /// Calls until the rollback is open: its own update's rollout ends first.
-const MOST_CALLS: usize = 3;
+const MOST_CALLS: usize = 2;
 
 /// Options of `tidegate rollback`.
 #[derive(Debug, Args)]
@@ -49,9 +49,15 @@ pub fn run(args: &RollbackArgs, common: &Common, output: &Output) -> CommandResu
     for _ in 0..MOST_CALLS {
         let changed = client.post(&path, &body)?;
         let update = updates::done(&client, &args.to, changed, common, output)?;
-        if update.state == State::Active {
-            let from = clean(&args.from.join(", "));
-            return output.line(format!("devices on {from} are now offered {}", clean(update.version())));
+        let is_begun = update.definition().is_some_and(|definition| definition.rollback_from == args.from);
+        match update.state {
+            State::Active if is_begun => {
+                let from = clean(&args.from.join(", "));
+                return output.line(format!("devices on {from} are now offered {}", clean(update.version())));
+            }
+            // The rollout before has ended, and the rollback has not begun.
+            State::Completed if !is_begun => {}
+            _ => return Err(updates::replaced(&update)),
         }
     }
     let message = format!("the rollback to {} is not open yet; call it again", args.to);

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use tidegate_wire::definition::InFlightField;
 
 use crate::error::{CommandError, CommandResult};
 
@@ -32,20 +34,31 @@ pub struct RolloutOptions {
     /// Length of the period in seconds
     #[arg(long, value_name = "N")]
     pub period_s: Option<u64>,
-    /// At most this many devices with the update in progress at the same time
-    #[arg(long, value_name = "N")]
-    pub max_in_flight: Option<u64>,
+    /// At most this many devices with the update in progress at the same time; auto follows the fleet
+    #[arg(long, value_name = "N|auto", value_parser = in_flight)]
+    pub max_in_flight: Option<InFlightField>,
     /// If there is no room for a device: offer it the next older update, or let it wait
     #[arg(long, value_name = "next|wait", hide_possible_values = true)]
     pub when_full: Option<WhenFull>,
+}
+
+/// Reads a number of devices, or `auto`.
+fn in_flight(text: &str) -> Result<InFlightField, String> {
+    match text {
+        "auto" => Ok(InFlightField::Auto),
+        _ => text.parse().map(InFlightField::AtMost).map_err(|_| "expected a number of devices, or auto".into()),
+    }
 }
 
 impl RolloutOptions {
     /// Returns true if any option is given.
     pub fn any(&self) -> bool {
         let Self { rollout, max_devices, max_per_period, period_s, max_in_flight, when_full } = self;
-        let numbers = [max_devices, max_per_period, period_s, max_in_flight];
-        rollout.is_some() || when_full.is_some() || numbers.iter().any(|number| number.is_some())
+        let numbers = [max_devices, max_per_period, period_s];
+        rollout.is_some()
+            || max_in_flight.is_some()
+            || when_full.is_some()
+            || numbers.iter().any(|number| number.is_some())
     }
 
     /// The rollout with these options: they override `current`, or the file if one is given.
@@ -56,16 +69,16 @@ impl RolloutOptions {
         };
         let mut rollout = start;
         let limits = [
-            ("max_devices", self.max_devices),
-            ("max_per_period", self.max_per_period),
-            ("period_s", self.period_s),
-            ("max_in_flight", self.max_in_flight),
+            ("max_devices", self.max_devices.map(Value::from)),
+            ("max_per_period", self.max_per_period.map(Value::from)),
+            ("period_s", self.period_s.map(Value::from)),
+            ("max_in_flight", self.max_in_flight.map(|limit| json!(limit))),
         ];
         if limits.iter().any(|(_, limit)| limit.is_some()) {
             let current = rollout.remove("limits").unwrap_or(Value::Null);
             let mut fields = object(current, "`limits` of the rollout")?;
             for (name, limit) in limits {
-                fields.extend(limit.map(|limit| (name.to_owned(), Value::from(limit))));
+                fields.extend(limit.map(|limit| (name.to_owned(), limit)));
             }
             rollout.insert("limits".into(), Value::Object(fields));
         }
@@ -127,7 +140,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("rollout.json");
         std::fs::write(&path, r#"{"max_attempts":2}"#).expect("writable");
-        let options = RolloutOptions { rollout: Some(path), max_in_flight: Some(3), ..RolloutOptions::default() };
+        let options = RolloutOptions {
+            rollout: Some(path),
+            max_in_flight: Some(InFlightField::AtMost(3)),
+            ..RolloutOptions::default()
+        };
         let after = options.applied_to(json!({"limits": {"max_devices": 5}}));
         assert_eq!(after, Ok(json!({"max_attempts": 2, "limits": {"max_in_flight": 3}})));
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tidegate_wire::definition::{HealthField, LimitsField, RolloutField, WhenFullField, WindowField};
+use tidegate_wire::definition::{HealthField, InFlightField, LimitsField, RolloutField, WhenFullField, WindowField};
 
 use crate::duration;
 use crate::output::{self, clean};
@@ -56,7 +56,8 @@ fn window_in_words(window: &WindowField) -> String {
 
 fn has_limit(limits: &LimitsField) -> bool {
     let LimitsField { max_devices, max_per_period, max_bytes_per_period, max_in_flight, period_s: _ } = limits;
-    [max_devices, max_per_period, max_bytes_per_period, max_in_flight].iter().any(|limit| limit.is_some())
+    *max_in_flight != InFlightField::Unlimited
+        || [max_devices, max_per_period, max_bytes_per_period].iter().any(|limit| limit.is_some())
 }
 
 fn limits_in_words(limits: &LimitsField) -> String {
@@ -65,7 +66,11 @@ fn limits_in_words(limits: &LimitsField) -> String {
         limits.max_devices.map(|count| format!("{count} devices")),
         limits.max_per_period.map(|count| format!("{count} new ones in {period}")),
         limits.max_bytes_per_period.map(|size_bytes| format!("{} in {period}", output::bytes(size_bytes))),
-        limits.max_in_flight.map(|count| format!("{count} in flight")),
+        match limits.max_in_flight {
+            InFlightField::Auto => Some("in flight as the fleet allows".into()),
+            InFlightField::AtMost(count) => Some(format!("{count} in flight")),
+            InFlightField::Unlimited => None,
+        },
     ];
     limits.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -248,6 +248,9 @@ fn show_metrics(metrics: &Metrics, output: &Output) -> CommandResult {
     let Counters { offered, in_flight, proved, failed, reverted, lost, .. } = metrics.counters;
     let mut row: Vec<String> =
         [offered, in_flight, proved, failed, reverted, lost].iter().map(u64::to_string).collect();
+    if let (Some(in_flight), Some(places)) = (row.get_mut(1), metrics.places) {
+        *in_flight = format!("{in_flight} of {places}");
+    }
     row.push(crate::watch::health(&metrics.health));
     table.add_row(row);
     output.table(&table)?;
@@ -302,7 +305,7 @@ fn steer(route: PublishRoute, args: &TransitionArgs, body: &Value, common: &Comm
 }
 
 /// The service finished another change than the one that was asked for.
-fn replaced(update: &UpdateView) -> CommandError {
+pub fn replaced(update: &UpdateView) -> CommandError {
     let message = format!("{} is {}: another change has replaced this one", update.version(), update.state);
     CommandError::failed("replaced", message)
 }

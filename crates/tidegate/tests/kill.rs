@@ -126,7 +126,7 @@ fn fifty_kills_lose_nothing_and_the_counts_equal_a_recount() {
     let service = Service::start(folder.path(), port);
     let definition = json!({
         "version": "2.0.0", "kind": "json", "payload": {"brightness": 7},
-        "rollout": {"max_attempts": 1, "health": {"min_failures": 1_000_000}},
+        "rollout": {"limits": {"max_in_flight": 500}, "max_attempts": 1, "health": {"min_failures": 1_000_000}},
     });
     service.operator("POST", "lamp/updates", &definition).expect("the draft is created");
     let active =

@@ -4,13 +4,13 @@
 use serde_json::{Map, Value};
 use tidegate_core::acknowledged::Acknowledged;
 use tidegate_core::policy::Slots;
-use tidegate_core::update::{StoredObject, Test};
+use tidegate_core::update::Test;
 use tidegate_core::{ProductId, State, Timestamp, Transition, Update, UpdateId, Version};
 use tidegate_store::record::{AuditEntry, Change, UpdateRecord};
 use tidegate_store::store::Cause;
 use tidegate_store::{PublishStore, StoreError};
 use tidegate_wire::ApiError;
-use tidegate_wire::definition::Definition;
+use tidegate_wire::definition::{Definition, RolloutField};
 
 use super::change::{Asked, MOST_TRIES};
 use super::{Operations, compiled};
@@ -48,30 +48,38 @@ impl<S: PublishStore> Operations<S> {
                 return Err(EngineError::UnknownUpdate { product: product.clone(), version: bad.clone() });
             }
         }
+        let (mut objects, mut is_prepared) = (None, !asked.is_rollback());
         for _ in 0..MOST_TRIES {
             let last = self.update(product, version).await?;
             let definition = asked.definition(&last, actor.now)?;
-            let is_begun = last.definition == definition && last.campaign > 1;
+            let is_begun = last.campaign > 1 && last.definition == definition;
             match last.state {
                 // An earlier call has begun it.
                 State::Scheduled if is_begun => return self.open(product, version, actor).await,
-                State::Active if is_begun && last.wanted.is_none() => {
-                    return Ok(Changed { record: last, shards_left: 0 });
-                }
-                state if state.may_reopen() => {}
-                state if state.is_live() && !asked.rollback_from.is_empty() => {
-                    let next = next(&last, definition, Vec::new(), actor);
-                    self.must_make_no_circle(&next).await?;
-                    let ended = self.transition(product, version, Transition::Complete, actor).await?;
-                    if ended.shards_left > 0 {
-                        return Ok(ended);
-                    }
-                    continue;
-                }
+                State::Active if is_begun => return Ok(Changed { record: last, shards_left: 0 }),
+                state if state.may_reopen() || (state.is_live() && asked.is_rollback() && !is_begun) => {}
                 state => return Err(EngineError::NotReopenable(state)),
             }
-            match self.begin(&last, definition, actor).await {
-                Ok(()) => return self.open(product, version, actor).await,
+            let next = next(&last, definition, actor);
+            let update = compiled(&next, &mut Slots::new())?;
+            let verified = match objects.take() {
+                Some(verified) => verified,
+                None => self.verify(&update).await?,
+            };
+            let next = UpdateRecord { objects: objects.insert(verified).clone(), ..next };
+            let revision = self.must_make_no_circle(&next).await?;
+            if let Some(wanted) = last.wanted.as_ref().filter(|_| last.state.may_reopen()) {
+                let what = control::name(&wanted.change).to_string();
+                return Err(EngineError::ChangeUnderWay { version: last.version, what });
+            }
+            let prepared = match is_prepared {
+                true => self.begin(&last, next, revision, asked, actor).await.map(Some),
+                false => self.make_way(&last, &update, actor).await,
+            };
+            match prepared {
+                Ok(Some(changed)) if changed.shards_left > 0 => return Ok(changed),
+                Ok(_) if is_prepared => return self.open(product, version, actor).await,
+                Ok(_) => is_prepared = true,
                 Err(EngineError::Store(StoreError::Conflict)) => self.must_not_be_stopped(product).await?,
                 Err(error) => return Err(error),
             }
@@ -79,19 +87,33 @@ impl<S: PublishStore> Operations<S> {
         Err(StoreError::Conflict.into())
     }
 
+    /// Aborts the rollouts from which a rollback takes devices, and completes that of its own update.
+    async fn make_way(&self, last: &UpdateRecord, rollback: &Update, actor: &Actor) -> Done<Option<Changed>> {
+        // What is left is finished before the rollback opens.
+        control::abort_rolled_back(&self.store, rollback, actor).await?;
+        match last.state.is_live() {
+            true => self.transition(&last.product, &last.version, Transition::Complete, actor).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
     /// Replaces the record of the last campaign by that of the next one, which wants to be opened.
-    async fn begin(&self, last: &UpdateRecord, definition: String, actor: &Actor) -> Done<()> {
-        let mut next = next(last, definition, last.objects.clone(), actor);
-        next.objects = self.verify(&compiled(&next, &mut Slots::new())?).await?;
-        let revision = self.must_make_no_circle(&next).await?;
+    async fn begin(
+        &self,
+        last: &UpdateRecord,
+        mut next: UpdateRecord,
+        revision: u64,
+        asked: &NewCampaign,
+        actor: &Actor,
+    ) -> Done<Changed> {
         next.wanted = Some(control::wish(&next, Change::Transition(Transition::Activate), actor)?);
-        let action = if compiled(&next, &mut Slots::new())?.is_rollback() { "rollback" } else { "reopen" };
         let entry = AuditEntry {
             from: Some(last.state),
             to: Some(next.state),
-            ..actor.entry(action, next.version.to_string(), next.generation)
+            ..actor.entry(asked.in_words(), next.version.to_string(), next.generation)
         };
-        Ok(self.store.begin_campaign(last, &next, revision, &entry).await?)
+        self.store.begin_campaign(last, &next, revision, &entry).await?;
+        Ok(Changed { record: next, shards_left: 0 })
     }
 
     /// Opens a campaign that has begun.
@@ -151,26 +173,39 @@ impl<S: PublishStore> Operations<S> {
 }
 
 impl NewCampaign {
-    /// The definition of the campaign after `last`: the same content for the devices that it asks for. A rollback reaches
-    /// all of them at once, unless its rollout says otherwise.
+    fn is_rollback(&self) -> bool {
+        !self.rollback_from.is_empty()
+    }
+
+    /// What it is and what it changes, for the audit log.
+    fn in_words(&self) -> String {
+        let mut words = match self.is_rollback() {
+            true => format!("rollback from {}", texts(&self.rollback_from).join(" and ")),
+            false => "reopen".to_string(),
+        };
+        if let Some(policy) = &self.policy {
+            words = format!("{words}, policy {policy}");
+        }
+        match self.rollout.is_empty() {
+            true => words,
+            false => format!("{words}, rollout {}", Value::Object(self.rollout.clone())),
+        }
+    }
+
+    /// The definition of the campaign after `last`: the same content for the devices that it asks for. The rollout of a
+    /// rollback is a new one, also for devices that failed the version before; only the health gate stays.
     fn definition(&self, last: &UpdateRecord, now: Timestamp) -> Done<String> {
         let before = Definition::from_store(&last.definition)
             .map_err(|error| EngineError::UnreadableUpdate { version: last.version.clone(), why: Cause::of(error) })?;
-        let is_rollback = !self.rollback_from.is_empty();
-        let mut rollout = before.rollout.clone();
-        if is_rollback {
-            (rollout.starts_at, rollout.ends_at) = (None, None);
-            rollout.phases.clear();
-            rollout.groups.clear();
-        }
-        let has_begun = rollout.phases.last().is_some_and(|phase| phase.starts_at <= now);
-        if has_begun && last.state.may_reopen() && !self.rollout.contains_key("phases") {
-            let message = "rollout.phases: the last campaign's have begun, so all devices would be reached at once; give those \
-                           of this campaign, or [] for all at once";
-            return Err(ApiError::bad_field(message).into());
-        }
+        self.must_be_clear(&before, last.state, now)?;
+        let rollout = match self.is_rollback() {
+            true => {
+                RolloutField { include_failed: true, health: before.rollout.health.clone(), ..RolloutField::default() }
+            }
+            false => before.rollout.clone(),
+        };
         let next = Definition {
-            rollback_from: self.rollback_from.iter().map(Version::to_string).collect(),
+            rollback_from: texts(&self.rollback_from),
             policy: self.policy.clone().unwrap_or_else(|| before.policy.clone()),
             rollout,
             ..before
@@ -179,12 +214,59 @@ impl NewCampaign {
         if next.rollout.ends_at.is_some_and(|end| end <= now) {
             return Err(ApiError::bad_field("rollout.ends_at must be in the future; null is no end").into());
         }
+        self.must_reach_somebody(&next, last)?;
         Ok(next.to_store())
+    }
+
+    /// Whom the campaign is for must not follow silently from the last one.
+    fn must_be_clear(&self, before: &Definition, state: State, now: Timestamp) -> Done<()> {
+        if self.is_rollback() {
+            let dropped = before.rollback_from.iter().find(|from| !texts(&self.rollback_from).contains(from));
+            return match dropped.filter(|_| state.is_live()) {
+                None => Ok(()),
+                Some(from) => {
+                    let message = format!("from must name {from} too: the open rollback takes devices back from it");
+                    Err(ApiError::bad_field(message).into())
+                }
+            };
+        }
+        let why = match before.rollout.phases.last() {
+            Some(phase) if phase.starts_at <= now => "the last campaign's have begun",
+            None if !before.rollback_from.is_empty() => "the last campaign was a rollback and had none",
+            _ => return Ok(()),
+        };
+        match self.rollout.contains_key("phases") || !state.may_reopen() {
+            true => Ok(()),
+            false => {
+                let message = format!(
+                    "rollout.phases: {why}, so all devices would be reached at once; give those of this campaign, or [] for \
+                     all at once"
+                );
+                Err(ApiError::bad_field(message).into())
+            }
+        }
+    }
+
+    /// A rollback whose policy refuses every device on one of its versions would open and do nothing.
+    fn must_reach_somebody(&self, next: &Definition, last: &UpdateRecord) -> Done<()> {
+        let mut slots = Slots::new();
+        let update = next.update(&last.product, &last.publication(), &mut slots)?;
+        match self.rollback_from.iter().find(|from| update.excludes_all_on(from, &slots)) {
+            None => Ok(()),
+            Some(from) => {
+                let message = format!("policy `{}` admits no device that runs {from}; give a policy", next.policy);
+                Err(ApiError::bad_field(message).into())
+            }
+        }
     }
 }
 
+fn texts(versions: &[Version]) -> Vec<String> {
+    versions.iter().map(Version::to_string).collect()
+}
+
 /// The record of the campaign after `last`, before it wants to be opened.
-fn next(last: &UpdateRecord, definition: String, objects: Vec<StoredObject>, actor: &Actor) -> UpdateRecord {
+fn next(last: &UpdateRecord, definition: String, actor: &Actor) -> UpdateRecord {
     let campaign = last.campaign.saturating_add(1);
     UpdateRecord {
         id: UpdateId::of(&last.product, &last.version, campaign),
@@ -196,7 +278,7 @@ fn next(last: &UpdateRecord, definition: String, objects: Vec<StoredObject>, act
         generation: last.generation.saturating_add(1),
         definition,
         allocation: None,
-        objects,
+        objects: Vec::new(),
         reason: actor.reason.clone(),
         is_paused_by_stop: false,
         opened_at: None,

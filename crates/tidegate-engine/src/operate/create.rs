@@ -7,6 +7,7 @@ use tidegate_core::update::Test;
 use tidegate_core::{ProductId, State, Update, UpdateId, Version};
 use tidegate_store::PublishStore;
 use tidegate_store::record::{AuditEntry, UpdateRecord};
+use tidegate_store::store::Freshness;
 use tidegate_wire::definition::Definition;
 
 use super::Operations;
@@ -44,7 +45,8 @@ impl<S: PublishStore> Operations<S> {
     /// # Errors
     /// When the definition cannot be used, the version exists with other content, or the store cannot be reached.
     pub async fn create(&self, product: &ProductId, definition: &Definition, actor: &Actor) -> Done<Draft> {
-        let record = draft(product, definition, actor)?;
+        let head = self.store.head(product, Freshness::Strong).await?;
+        let record = draft(product, definition, head.map_or(0, |head| head.revision), actor)?;
         let update = definition.update(product, &record.publication(), &mut Slots::new())?;
         let entry = actor.entry("create", record.version.to_string(), record.generation);
         let entry = AuditEntry { to: Some(State::Draft), ..entry };
@@ -81,7 +83,9 @@ impl<S: PublishStore> Operations<S> {
     }
 }
 
-fn draft(product: &ProductId, definition: &Definition, actor: &Actor) -> Done<UpdateRecord> {
+/// A draft. Its generation is above that of a draft of the same version that was deleted: each change of one has raised
+/// the revision of the head.
+fn draft(product: &ProductId, definition: &Definition, revision: u64, actor: &Actor) -> Done<UpdateRecord> {
     let version = definition.semver()?;
     Ok(UpdateRecord {
         id: UpdateId::of(product, &version, 1),
@@ -90,7 +94,7 @@ fn draft(product: &ProductId, definition: &Definition, actor: &Actor) -> Done<Up
         campaign: 1,
         is_earlier: false,
         state: State::Draft,
-        generation: 1,
+        generation: revision.saturating_add(1),
         definition: definition.to_store(),
         allocation: None,
         objects: Vec::new(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tidegate_core::count::Counts;
 use tidegate_core::gate::Judgement;
+use tidegate_core::limits::Allocation;
 use tidegate_core::policy::Slots;
 use tidegate_core::{State, Timestamp};
 use tidegate_store::PublishStore;
@@ -20,6 +21,8 @@ pub struct Progress {
     pub state: State,
     /// The counters of all shards together.
     pub counts: Counts,
+    /// The places of `max_in_flight`; `None` if there is no limit.
+    pub places: Option<u64>,
     /// The time at which the last change of a claim was counted.
     pub as_of: Option<Timestamp>,
     /// Check-ins that were not offered the update, by the code of the objection.
@@ -47,7 +50,8 @@ impl<S: PublishStore> Operations<S> {
         let update = compiled(record, &mut Slots::new())?;
         let judgement = control_group::shown(record, &update, &tallied.sums);
         let (state, as_of, min_failures) = (record.state, tallied.as_of, update.rollout.health.min_failures);
-        Ok(Progress { state, counts, as_of, deferred, judgement, min_failures })
+        let places = record.allocation.as_ref().and_then(Allocation::all_places);
+        Ok(Progress { state, counts, places, as_of, deferred, judgement, min_failures })
     }
 
     /// The counters of a rollout over time, oldest first.

@@ -151,13 +151,14 @@ impl Reading {
         let (back, up): (Vec<_>, Vec<_>) = from.iter().partition(|from| from.cmp_precedence(version).is_gt());
         if let Some(higher) = back.first() {
             // A way back is for the versions that it names, and for no others.
-            match up.is_empty() {
+            match up.is_empty() && back.len() <= MOST_OF_EACH {
                 true => {
                     let back = back.iter().map(ToString::to_string).collect::<Vec<_>>();
                     self.definition.insert("rollback_from".into(), json!(back));
                 }
                 false => self.notes.push(format!(
-                    "upgradableFrom lists {higher}, which is higher: the way back from it is a rollback of its own"
+                    "upgradableFrom lists {higher}, which is higher: the way back from it is a rollback of its own, from \
+                     at most {MOST_OF_EACH} versions"
                 )),
             }
         }

@@ -31,7 +31,7 @@ impl<S: PublishStore> PublishService<S> {
 
 /// The progress of a rollout, without its course over time.
 pub(crate) fn metrics(progress: Progress) -> Metrics {
-    let Progress { state, counts, as_of, deferred, judgement, min_failures } = progress;
+    let Progress { state, counts, places, as_of, deferred, judgement, min_failures } = progress;
     let devices = |count| counts.devices(count);
     Metrics {
         state,
@@ -50,6 +50,7 @@ pub(crate) fn metrics(progress: Progress) -> Metrics {
             transfer_failed: devices(Count::TransferFailed),
             left: devices(Count::Left),
         },
+        places,
         deferred,
         health: HealthView {
             verdict: if judgement.hold().is_some() { Verdict::Hold } else { Verdict::Continue },

@@ -169,6 +169,9 @@ impl<'a, W: Watch> Play<'a, W> {
         if is_swept && !self.lost.is_empty() {
             self.give_on(second);
         }
+        if is_swept && !self.recorder.is_held() {
+            self.shards.grow(self.recorder.eligible().into(), self.start_s + i64::from(second));
+        }
         let mut number = self.first[second as usize];
         while number != NOBODY {
             let next = self.rows[number as usize].next;

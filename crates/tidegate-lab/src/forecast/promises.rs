@@ -113,7 +113,7 @@ fn binomial_up_to(most: u64, trials: u32, chance: f64) -> f64 {
 fn at_each_boundary_the_share_offered_is_the_announced_one_and_never_above_it() {
     let mut update = update_without_control_group(PHASED);
     update.rollout.limits.max_per_period = None;
-    update.rollout.limits.max_in_flight = None;
+    (update.rollout.limits.max_in_flight, update.rollout.limits.grows) = (None, false);
     let fleet = fleet(HEALTHY, 25_000);
     let forecast = play(&update, &fleet, 1, |_| {});
     let below =
@@ -136,7 +136,8 @@ fn at_each_boundary_the_share_offered_is_the_announced_one_and_never_above_it() 
 /// on the wall, and is six hours long all the same.
 #[test]
 fn windows_and_groups_are_what_the_rules_say_asked_afresh() {
-    let update = update_without_control_group(NIGHT);
+    let mut update = update_without_control_group(NIGHT);
+    (update.rollout.limits.max_in_flight, update.rollout.limits.grows) = (None, false);
     let mut slots = Slots::new();
     let mut asked = update.clone();
     asked.policy = Policy::parse(update.policy.text(), &mut slots).unwrap();
@@ -145,7 +146,8 @@ fn windows_and_groups_are_what_the_rules_say_asked_afresh() {
     }
     asked.state = State::Active;
     // Without limits, what the rules say of a device without a claim is all that it can be told.
-    asked.rollout.limits = Limits { max_devices: None, max_per_period: None, max_in_flight: None, ..Limits::default() };
+    asked.rollout.limits =
+        Limits { max_devices: None, max_per_period: None, max_in_flight: None, grows: false, ..Limits::default() };
     let catalog = Catalog::new(asked.product.clone(), slots, [asked.clone()]);
     let mut fleet = fleet(NIGHTLY, 1200);
     fleet.fleet.outcomes = Outcomes::ALL_SUCCEED;

@@ -1,7 +1,7 @@
 //! The shards of the rollout, which keep its limits. A check-in asks them as it does in the service.
 
 use tidegate_core::count::{Count, Held, Sums, part};
-use tidegate_core::limits::Allocation;
+use tidegate_core::limits::{Allocation, Limits};
 use tidegate_core::objection::NoRoom;
 use tidegate_core::shard::{Gate, Grant, Refusal, Shard, period_of, probe_order};
 use tidegate_core::{Claim, Cohort, Update};
@@ -11,6 +11,9 @@ use crate::forecast::timetable::moment;
 /// The generation of the one update that is played; it is edited only by stopping it.
 pub(crate) const GENERATION: u64 = 1;
 
+/// Seconds after which the service has counted the audience.
+const COUNTED_AFTER_S: i64 = 3600;
+
 /// All shards, with their sum. Every claim is counted at once, so a shard may grant a place again in the same second in
 /// which it was released.
 ///
@@ -19,7 +22,9 @@ pub(crate) const GENERATION: u64 = 1;
 #[derive(Debug)]
 pub(crate) struct Shards {
     shards: Vec<Shard>,
-    period_s: u32,
+    allocation: Allocation,
+    limits: Limits,
+    start_s: i64,
     is_rated: bool,
     /// The sums over all claims.
     pub(crate) sums: Sums,
@@ -41,9 +46,9 @@ struct Refuses {
 
 impl Shards {
     pub(crate) fn new(update: &Update, now_s: i64) -> Self {
-        let (limits, bytes) = (&update.rollout.limits, update.content.size_bytes());
+        let (limits, bytes) = (update.rollout.limits.in_force(None, 0), update.content.size_bytes());
         let none = vec![Held::default(); usize::from(update.shards)];
-        let allocation = Allocation::split(limits, bytes, &none, period_of(moment(now_s), limits.period_s));
+        let allocation = Allocation::split(&limits, bytes, &none, period_of(moment(now_s), limits.period_s));
         let shard = |number| Shard {
             gate: Gate::Open,
             generation: GENERATION,
@@ -56,8 +61,10 @@ impl Shards {
         };
         Self {
             shards: (0..allocation.shards()).map(shard).collect(),
-            period_s: limits.period_s,
             is_rated: limits.offers_per_period(bytes).is_some(),
+            allocation,
+            limits,
+            start_s: now_s,
             sums: Sums::default(),
             used: 0,
             in_flight: 0,
@@ -87,10 +94,11 @@ impl Shards {
 
     /// Asks one shard, and counts the grant in it.
     pub(crate) fn grant(&mut self, grant: Grant, number: u16, now_s: i64) -> Result<(), NoRoom> {
-        let mut period = period_of(moment(now_s), self.period_s);
+        let period_s = self.limits.period_s;
+        let mut period = period_of(moment(now_s), period_s);
         let shard = &mut self.shards[usize::from(number)];
         loop {
-            match shard.refusal(grant, GENERATION, period, self.period_s) {
+            match shard.refusal(grant, GENERATION, period, period_s) {
                 None => break,
                 Some(Refusal::NoRoom(why)) => return Err(why),
                 Some(Refusal::EarlierPeriod) => (shard.period, shard.period_used) = (period, 0),
@@ -117,6 +125,23 @@ impl Shards {
         self.in_flight += u64::from(is.is_some() && was != is);
         self.sums.count(before, Some(after));
         self.most_in_flight = self.most_in_flight.max(self.in_flight);
+    }
+
+    /// Gives out the places that have come into force, as the sweep does.
+    pub(crate) fn grow(&mut self, audience: u64, now_s: i64) {
+        let audience = (now_s - self.start_s >= COUNTED_AFTER_S).then_some(audience);
+        let limits = self.limits.in_force(audience, self.sums.devices(Count::Mature));
+        if !self.allocation.has_grown(&limits) {
+            return;
+        }
+        let before = std::mem::take(&mut self.allocation.places);
+        let held = before.iter().map(|places| Held { in_flight: *places, ..Held::default() }).collect::<Vec<_>>();
+        self.allocation.places = Allocation::split(&limits, 0, &held, 0).places;
+        for (shard, (before, after)) in self.shards.iter_mut().zip(before.iter().zip(&self.allocation.places)) {
+            shard.ceiling = shard.ceiling.map(|ceiling| ceiling.saturating_add(after.saturating_sub(*before)));
+        }
+        self.limits = limits;
+        self.refuses = None;
     }
 
     /// Devices in one of the counts.

@@ -149,6 +149,10 @@ impl State {
         if is_guarded && head.catalog.as_ref().is_some_and(|catalog| catalog.revision >= revision) {
             return false;
         }
+        // One of the ended updates may have been opened and stopped again since.
+        if !ended.is_empty() && head.revision != revision {
+            return false;
+        }
         let in_force = PublishedCatalog::of(revision, bytes);
         catalogs.truncate(1);
         catalogs.retain(|(name, _)| *name != in_force.name);

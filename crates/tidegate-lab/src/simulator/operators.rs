@@ -182,7 +182,7 @@ pub fn definition(version: &Version, random: &mut Random) -> Value {
 
 /// Another campaign, also for devices that failed in an earlier one.
 fn again() -> Value {
-    json!({"rollout": {"include_failed": true}, "reason": "simulated"})
+    json!({"rollout": {"include_failed": true, "phases": []}, "reason": "simulated"})
 }
 
 /// A resume by an operator who goes on whatever happened.

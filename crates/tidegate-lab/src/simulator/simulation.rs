@@ -471,7 +471,10 @@ impl Simulation {
             self.world.store().control().checker.acknowledged_product_stop(&product.id, asked_at);
         }
         let status = answer.status;
-        let fine = [200, 201, 202, 404, 409].contains(&status) || (status == 503 && answer.retry_after_s.is_some());
+        // A rollback must also name the versions of the one that is open.
+        let is_refused = status == 400 && operation.verb == Verb::Rollback;
+        let is_down = status == 503 && answer.retry_after_s.is_some();
+        let fine = [200, 201, 202, 404, 409].contains(&status) || is_refused || is_down;
         self.promise(Invariant::DownIsDenied, fine, || format!("{operation:?} was answered {}", answer.brief()));
     }
 

@@ -36,7 +36,12 @@ impl OpenRollouts for DynamoStore {
         change.put("catalog_name", s(&name));
         change.put("catalog_revision", n(revision));
         let mut text = change.text();
+        let mut condition =
+            "attribute_exists(pk) AND (attribute_not_exists(catalog_revision) OR catalog_revision < :catalog_revision)"
+                .to_string();
         if !ended.is_empty() {
+            // One of them may have been opened and stopped again since. Whoever did that compiles too.
+            condition.push_str(" AND revision = :catalog_revision");
             // An older catalog may still offer the updates that are not halted any more.
             text.push_str(", oldest_catalog = :catalog_revision DELETE halted :ended");
             change.value(":ended", versions(ended));
@@ -44,9 +49,7 @@ impl OpenRollouts for DynamoStore {
         let update = self
             .update(key::head(product))
             .update_expression(text)
-            .condition_expression(
-                "attribute_exists(pk) AND (attribute_not_exists(catalog_revision) OR catalog_revision < :catalog_revision)",
-            )
+            .condition_expression(condition)
             .set_expression_attribute_names(change.names())
             .set_expression_attribute_values(change.values())
             .return_values(ReturnValue::UpdatedOld)

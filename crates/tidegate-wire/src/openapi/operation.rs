@@ -562,7 +562,7 @@ fn of_publish(route: PublishRoute) -> Operation {
         .fails(&[EvidenceMoved]),
         PublishRoute::CompleteUpdate => transition("From `active`, `paused` or `held` to `completed`."),
         PublishRoute::AbortUpdate => transition(
-            "From `active`, `paused` or `held` to `aborted`. Once this has answered 200, no device gets the update or a URL.",
+            "From `scheduled`, `active`, `paused`, `held` or `completed` to `aborted`. Once this has answered 200, no device gets the update or a URL.",
         ),
         PublishRoute::WithdrawUpdate => transition("From every state but `withdrawn`. It can be reopened."),
         PublishRoute::ReopenUpdate => steered(
@@ -589,7 +589,7 @@ fn of_publish(route: PublishRoute) -> Operation {
                 json!({
                     "state": "active", "as_of": "2026-01-02T03:04:00Z", "offered": 12, "in_flight": 3, "installed": 1,
                     "proved": 8, "soaked": 5, "failed": 1, "reverted": 0, "lost": 0, "not_taken": 0, "declined": 0,
-                    "transfer_failed": 0, "left": 0,
+                    "transfer_failed": 0, "left": 0, "places": 500,
                     "deferred": {"not_targeted": 40},
                     "health": {
                         "verdict": "continue", "threshold": 200.0, "min_failures": 3,

@@ -21,6 +21,10 @@ pub struct Metrics {
     /// The counters now.
     #[serde(flatten)]
     pub counters: Counters,
+    /// The places of `max_in_flight`: what it is now, if it is `auto`; `null` if there is no limit.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
+    pub places: Option<u64>,
     /// The number of check-ins that were not offered the update, by objection. At most a minute old.
     #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::counts_by_objection))]
     pub deferred: CountsByObjection,

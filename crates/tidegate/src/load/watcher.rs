@@ -100,17 +100,18 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 fn look_of(update: &UpdateView) -> Look {
     let (offered, in_flight) =
         update.metrics.as_ref().map_or((0, 0), |metrics| (metrics.counters.offered, metrics.counters.in_flight));
-    let limits = update.definition().map(limits_of).unwrap_or_default();
+    let places = update.metrics.as_ref().and_then(|metrics| metrics.places);
+    let limits = update.definition().map(|definition| limits_of(definition, places)).unwrap_or_default();
     Look { state: update.state.to_string(), limits, offered, in_flight }
 }
 
-/// The limits of an update. A limit on bytes is one on devices: each gets the same bytes.
-fn limits_of(definition: &Definition) -> Limits {
+/// The limits of an update with these places. A limit on bytes is one on devices: each gets the same bytes.
+fn limits_of(definition: &Definition, places: Option<u64>) -> Limits {
     let limits = &definition.rollout.limits;
     let by_bytes = limits.max_bytes_per_period.and_then(|bytes| bytes.checked_div(update::size_bytes(definition)));
     Limits {
         max_devices: limits.max_devices,
-        max_in_flight: limits.max_in_flight,
+        max_in_flight: limits.max_in_flight.number().or(places),
         max_per_period: limits.max_per_period.into_iter().chain(by_bytes).min(),
         period_s: Some(limits.period_s.into()),
     }
@@ -131,6 +132,6 @@ mod tests {
         let definition = json!({"version": "2.0.0", "rollout": {"limits": limits}, "files": files});
         let definition = serde_json::from_value::<Definition>(definition).expect("a definition");
         let expected = Limits { max_per_period: Some(25), period_s: Some(60), ..Limits::default() };
-        assert_eq!(limits_of(&definition), expected);
+        assert_eq!(limits_of(&definition, None), expected);
     }
 }
