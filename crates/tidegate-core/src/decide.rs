@@ -248,6 +248,7 @@ fn claim_status(
         Some(Next::Never) if claim.life.left == Some(Left::ClonedId) => Objection::ClonedId,
         Some(Next::Never) if claim.state() == Life::Declined => Objection::Declined,
         Some(Next::Never) => Objection::Reverted,
+        None if claim.life.old_once => Objection::SaidOld,
         // The device said success, or a later check-in writes what it says now.
         None => Objection::RetryLater { opens_at: None },
     })

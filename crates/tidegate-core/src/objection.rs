@@ -228,6 +228,9 @@ pub enum Objection {
         /// Time of the next attempt, if it is known.
         opens_at: Option<Timestamp>,
     },
+    /// The device said the old version once after its success. It is not asked to come again soon: if another device has its
+    /// id too, that one would say the old version twice in a row.
+    SaidOld,
     /// An operator paused the rollout.
     Paused,
     /// The rollout is held because of what became of its devices.
@@ -299,7 +302,7 @@ impl Objection {
             Self::FailedBefore { .. } => ObjectionCode::FailedBefore,
             Self::Declined => ObjectionCode::Declined,
             Self::KeepsLeaving { .. } => ObjectionCode::KeepsLeaving,
-            Self::RetryLater { .. } => ObjectionCode::RetryLater,
+            Self::RetryLater { .. } | Self::SaidOld => ObjectionCode::RetryLater,
             Self::Held { .. } => ObjectionCode::Held,
             Self::Paused => ObjectionCode::Paused,
             Self::Aborted { .. } => ObjectionCode::Aborted,
@@ -335,6 +338,7 @@ impl Objection {
             Self::Busy => Some(BUSY_S),
             Self::RetryLater { opens_at: None } => Some(UNPROVED_S),
             Self::RetryLater { opens_at: Some(_) }
+            | Self::SaidOld
             | Self::UpToDate { .. }
             | Self::NotRolledBack { .. }
             | Self::Incompatible { .. }
@@ -378,6 +382,7 @@ impl Objection {
             | Self::ClonedId
             | Self::Reverted
             | Self::Declined
+            | Self::SaidOld
             | Self::Paused
             | Self::Held { .. }
             | Self::Aborted { .. }
@@ -428,6 +433,9 @@ impl fmt::Display for Objection {
             }
             Self::RetryLater { opens_at: Some(at) } => write!(f, "the device tries it again at {at}"),
             Self::RetryLater { opens_at: None } => write!(f, "the device has it, and has not shown yet what it runs"),
+            Self::SaidOld => {
+                write!(f, "the device said the old version after its success; said again, it is a fall-back")
+            }
             Self::Held { why } if why.is_empty() => write!(f, "its rollout is held"),
             Self::Held { why } => write!(f, "its rollout is held: {why}"),
             Self::Paused => write!(f, "its rollout is paused"),

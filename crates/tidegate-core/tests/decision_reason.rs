@@ -6,8 +6,9 @@ mod support;
 
 use support::*;
 use tidegate_core::guidance::check_again_after_s;
+use tidegate_core::life::table::Event;
 use tidegate_core::objection::NoRoom;
-use tidegate_core::{Claims, Device, State, decide};
+use tidegate_core::{Claims, Device, ObjectionCode, State, decide};
 
 const NIGHT: (&str, u32, &str) = ("0 22 * * *", 6 * 3600, "UTC");
 
@@ -137,4 +138,18 @@ fn nothing_opens_once_the_rollout_is_over() {
         let device = lamp("1.0.0");
         assert_eq!(decide(&device, &catalog, &Claims::default(), now).may_change_at(), None);
     }
+}
+
+/// The other device with its id would come instead, and say the old version twice in a row.
+#[test]
+fn a_device_that_said_the_old_version_once_is_not_asked_to_come_soon() {
+    let catalog = catalog([update("2.0.0")]);
+    let after_s = |events: &[Event]| {
+        let (device, claims) = (lamp("1.0.0"), claims([claim("2.0.0", events)]));
+        let decision = decide(&device, &catalog, &claims, moment(NOON));
+        assert_eq!(decision.reason_code(), ObjectionCode::RetryLater);
+        check_again_after_s(&device, &decision, moment(NOON))
+    };
+    assert!(after_s(&[Event::Success]) < 1200, "it boots");
+    assert!(after_s(&[Event::Expected, Event::Old]) > 3600);
 }

@@ -7,7 +7,7 @@ mod dice;
 mod fleet;
 mod rollout;
 
-use fleet::{FAST, HOLIDAY, HOUR, MIXED};
+use fleet::{CLONED, DAILY, FAST, HOLIDAY, HOUR, MIXED, Mix, OFFICES, SUMMER};
 use rollout::{Image, Played, Setup, play};
 
 const NORMAL: Setup = Setup {
@@ -81,6 +81,44 @@ fn a_healthy_update_goes_on() {
     let weekly = Setup { weekly_window: true, days: 21, ..NORMAL };
     healthy("a window once a week", weekly, 5, 500);
     healthy("... and places that grow", Setup { ramp_percent: 100, ..weekly }, 5, 850);
+}
+
+/// The second set of `outcomes.md`, which the rule was not tuned on at first: other cadences, offices, and devices that
+/// vanish. New devices are not played.
+const SECOND: Setup =
+    Setup { mix: OFFICES, devices: 2000, places: 100, ramp_percent: 100, days: 30, control: 200, ..NORMAL };
+
+#[test]
+fn a_healthy_update_goes_on_in_another_fleet() {
+    healthy("0.3 % fail", SECOND, 5, 1700);
+    healthy("0.9 % fail", Setup { image: Image::Fails(0.009), ..SECOND }, 5, 1700);
+    healthy("one in five away for three weeks", Setup { mix: SUMMER, ..SECOND }, 250, 1000);
+    healthy("one id in ten is used twice", Setup { mix: CLONED, ..SECOND }, 5, 1500);
+}
+
+#[test]
+fn a_bad_update_is_held_in_another_fleet() {
+    let image = |image| Setup { image, ..SECOND };
+    bad("all fail", image(Image::Fails(1.0)), 1000, (106, 106), 12);
+    bad("all fall back after success", image(Image::FallsBack(1.0)), 1000, (110, 115), 24);
+    bad("all are bricked", image(Image::Bricks(1.0)), 1000, (100, 100), 130);
+    bad("all are bricked after success", image(Image::BricksAfterSuccess(1.0)), 1000, (100, 100), 130);
+    bad("10 % are bricked, places grow", image(Image::Bricks(0.1)), 900, (200, 220), 400);
+}
+
+/// A hundred thousand devices that ask once a day, with the places that nobody has set.
+#[test]
+fn a_large_fleet_is_done_in_days() {
+    let large = Setup { mix: DAILY, devices: 100_000, places: 500, ramp_percent: 100, days: 20, control: 0, ..NORMAL };
+    let hours = |name: &str, mix: Mix| {
+        let played = play(Setup { mix, ..large }, 1);
+        let hours = played.ninety_h.unwrap_or(i64::MAX);
+        println!("{name:<44} 90 % after {hours} h, held: {:?}", played.held_h);
+        assert_eq!(played.held_h, None, "{name}");
+        hours
+    };
+    assert!(hours("100,000 daily, no check-in after the boot", DAILY) <= 18 * 24);
+    assert!(hours("100,000 daily, a check-in after the boot", Mix { after_boot: 1.0, ..DAILY }) <= 6 * 24);
 }
 
 /// Silence has common causes. Without a control group they look like a bad update.

@@ -76,6 +76,8 @@ struct Device {
     hours: u64,
     runs_new: bool,
     is_dead: bool,
+    /// The other device with this id spoke last.
+    other_spoke: bool,
 }
 
 struct Rollout {
@@ -86,7 +88,14 @@ struct Rollout {
     turns: BinaryHeap<Reverse<(i64, Turn, usize)>>,
     held_places: u64,
     given_on: i64,
+    mature: i64,
     played: Played,
+}
+
+/// Mature devices count only while they are well.
+fn counts_as_mature(life: &Life) -> bool {
+    let is_well = matches!(life.state, State::Open | State::Installed | State::Proved | State::Closed);
+    life.mature && is_well
 }
 
 fn at(second: i64) -> Timestamp {
@@ -104,6 +113,7 @@ pub(crate) fn play(setup: Setup, seed: u64) -> Played {
         hours: 0,
         runs_new: false,
         is_dead: false,
+        other_spoke: false,
     });
     let devices = devices.collect::<Vec<_>>();
     let mut rollout = Rollout {
@@ -113,6 +123,7 @@ pub(crate) fn play(setup: Setup, seed: u64) -> Played {
         turns: BinaryHeap::new(),
         held_places: 0,
         given_on: 0,
+        mature: 0,
         played: Played::default(),
         dice,
     };
@@ -135,10 +146,10 @@ pub(crate) fn play(setup: Setup, seed: u64) -> Played {
 
 impl Rollout {
     fn cadence(&self, habits: &Habits) -> Cadence {
-        let expected_s = self.setup.poll_s.max(DAY);
-        let is_long = habits.every_s * 10 > expected_s * 11;
+        let (expected_s, long_gap_s) = (self.setup.poll_s.max(DAY), habits.long_gap_s());
+        let is_long = long_gap_s * 10 > expected_s * 11;
         // What the record has learned before.
-        Cadence { poll_s: self.setup.poll_s, long_gap_s: if is_long { habits.every_s } else { 0 } }
+        Cadence { poll_s: self.setup.poll_s, long_gap_s: if is_long { long_gap_s } else { 0 } }
     }
 
     fn rules(&self, habits: &Habits) -> Rules {
@@ -166,8 +177,13 @@ impl Rollout {
             let again = habits.silent.1 + self.dice.within(0, habits.every_s);
             return self.later(again, Turn::CheckIn, number);
         }
+        if habits.awake(now) > now {
+            let again = habits.awake(now) + self.dice.within(0, habits.every_s.min(HOUR));
+            return self.later(again, Turn::CheckIn, number);
+        }
         match self.devices[number].life.as_ref().map(|life| life.state) {
             None => self.ask(number, now),
+            Some(_) if habits.is_cloned && self.other_speaks(number) => self.heard(number, Event::Old, now),
             Some(_) => self.heard(number, if runs_new { Event::Expected } else { Event::Old }, now),
         }
         let Some(life) = &self.devices[number].life else {
@@ -175,13 +191,19 @@ impl Rollout {
             return self.later(now + habits.every_s.max(HOUR), Turn::CheckIn, number);
         };
         let next_s = match life.state {
-            state if state.is_watched() && life.old_once => 600,
             State::Open | State::Installed | State::Lost => habits.every_s,
             // Its record is written once a day.
             State::Proved => habits.every_s.max(DAY),
             _ => return,
         };
         self.later(now + next_s, Turn::CheckIn, number);
+    }
+
+    /// Two devices with one id have one rhythm, so they speak in turn.
+    fn other_speaks(&mut self, number: usize) -> bool {
+        let device = &mut self.devices[number];
+        device.other_spoke ^= true;
+        device.other_spoke
     }
 
     fn ask(&mut self, number: usize, now: i64) {
@@ -203,8 +225,7 @@ impl Rollout {
         if ramp_percent == 0 {
             return places;
         }
-        let mature = self.devices.iter().filter(|device| device.life.as_ref().is_some_and(|life| life.mature)).count();
-        places::in_force(places, ramp_percent, i64::try_from(mature).unwrap())
+        places::in_force(places, ramp_percent, self.mature)
     }
 
     fn set_due(&mut self, number: usize, now: i64) {
@@ -246,7 +267,7 @@ impl Rollout {
             self.heard(number, Event::Success, now);
         }
         self.devices[number].runs_new = true;
-        if habits.reports {
+        if habits.asks_after_boot {
             self.heard(number, Event::Expected, now + 60);
         }
     }
@@ -283,6 +304,7 @@ impl Rollout {
             return;
         };
         let (before, is_back) = (life.bucket, life.state == State::Lost);
+        self.mature += i64::from(counts_as_mature(&moved)) - i64::from(counts_as_mature(life));
         if life.holds_place && !moved.holds_place {
             self.held_places -= 1;
         }

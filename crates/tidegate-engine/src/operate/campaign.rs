@@ -42,6 +42,9 @@ impl<S: PublishStore> Operations<S> {
         asked: &NewCampaign,
         actor: &Actor,
     ) -> Done<Changed> {
+        // As it is stored, so that the entries of one call are in their order in the audit log.
+        let now = Timestamp::from_millisecond(actor.now.as_millisecond()).unwrap_or(actor.now);
+        let actor = &Actor { now, ..actor.clone() };
         self.must_not_be_stopped(product).await?;
         for bad in &asked.rollback_from {
             if self.update(product, bad).await?.state == State::Draft {
@@ -53,11 +56,12 @@ impl<S: PublishStore> Operations<S> {
             let last = self.update(product, version).await?;
             let definition = asked.definition(&last, actor.now)?;
             let is_begun = last.campaign > 1 && last.definition == definition;
+            let may_end = last.state.is_live() && last.state != State::Held;
             match last.state {
                 // An earlier call has begun it.
                 State::Scheduled if is_begun => return self.open(product, version, actor).await,
                 State::Active if is_begun => return Ok(Changed { record: last, shards_left: 0 }),
-                state if state.may_reopen() || (state.is_live() && asked.is_rollback() && !is_begun) => {}
+                state if state.may_reopen() || (may_end && asked.is_rollback() && !is_begun) => {}
                 state => return Err(EngineError::NotReopenable(state)),
             }
             let next = next(&last, definition, actor);
