@@ -124,7 +124,7 @@ const COVERAGE: [(&str, u32); 83] = [
     ("begin_campaign: ok", 54),
     ("catalog: none", 432),
     ("catalog: some", 306),
-    ("create_update: no", 474),
+    ("create_update: no", 360),
     ("create_update: yes", 3258),
     ("deferrals: ok", 1992),
     ("delete_draft: no", 108),
