@@ -73,9 +73,8 @@ impl UpdateId {
     /// The id of a product's update to `version` in the campaign of this number. The first campaign has the number 1.
     ///
     /// The id is computed, not random: a repeated create names the same update. Build metadata has no part in it, because
-    /// two versions that differ only in build
-    /// metadata have the same precedence and could not both be live. The product is in front of the hash, because some
-    /// agents report only the device id and the update id.
+    /// two versions that differ only in build metadata have the same precedence and could not both be live. The product is
+    /// in front of the hash, because some agents report only the device id and the update id.
     #[must_use]
     pub fn of(product: &ProductId, version: &Version, campaign: u32) -> Self {
         let precedence = without_build(version);
