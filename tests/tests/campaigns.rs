@@ -255,7 +255,7 @@ async fn a_deleted_draft_leaves_its_version_free() {
     assert_eq!(deletes.count(), 1);
 }
 
-/// Whoever of the two is second sees the first one: the wish expects that nothing else in the product has changed.
+/// A wish to open a campaign expects that nothing else in the product has changed since the rule was asked.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_openings_at_once_cannot_both_pass() {
     let (mut back, mut again) = (0, 0);

@@ -164,6 +164,18 @@ impl State {
         matches!(self, Active | Paused | Held)
     }
 
+    /// `true` once devices could be offered the update in its present campaign.
+    #[must_use]
+    pub fn has_begun(self) -> bool {
+        !matches!(self, Draft | Scheduled)
+    }
+
+    /// `true` if its rollout can still be changed.
+    #[must_use]
+    pub fn is_editable(self) -> bool {
+        !self.has_begun() || self.is_live()
+    }
+
     /// `true` if the update was published, and has no campaign: another one may begin.
     #[must_use]
     pub fn may_reopen(self) -> bool {

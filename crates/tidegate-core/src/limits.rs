@@ -166,7 +166,7 @@ impl Allocation {
         let spare = || self.places.iter().zip(held).map(|(places, held)| places.saturating_sub(held.in_flight));
         let total = spare().fold(0_u64, |sum, spare| sum.saturating_add(spare));
         let even = total.checked_div(u64::from(self.shards())).unwrap_or(total);
-        self.places.iter().all(|places| *places < UNLIMITED)
+        self.all_places().is_some()
             && spare().any(|spare| spare == 0)
             && spare().any(|spare| spare > even.saturating_add(even.div_euclid(2)).saturating_add(PLACES_PER_SHARD))
     }

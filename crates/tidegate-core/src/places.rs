@@ -1,9 +1,11 @@
 //! Places of a campaign: how many devices may have the update and not be done with it.
 
+use crate::limits::DEFAULT_MAX_IN_FLIGHT;
+
 /// Audience share of the default, as one in so many.
 const DEFAULT_PART: u64 = 20;
 /// Least and most of the default.
-const DEFAULT_RANGE: (u64, u64) = (10, 500);
+const DEFAULT_RANGE: (u64, u64) = (10, DEFAULT_MAX_IN_FLIGHT);
 /// One place of a lost device is given on for so many devices that are proved.
 const PROVED_FOR_A_PLACE: u64 = 20;
 

@@ -179,7 +179,7 @@ fn must_be_allowed(record: &UpdateRecord, change: &Change) -> Done<()> {
         Change::Hold(_) => record.state.after(Transition::Hold).map(drop).map_err(EngineError::WrongState),
         Change::Lift if record.state != State::Held => Err(EngineError::NotEditable(record.state)),
         Change::Edit { .. } | Change::Split | Change::Lift | Change::ControlGroup(_) => match record.state {
-            State::Draft | State::Scheduled | State::Active | State::Paused | State::Held => Ok(()),
+            state if state.is_editable() => Ok(()),
             state => Err(EngineError::NotEditable(state)),
         },
     }

@@ -135,7 +135,7 @@ impl ReportLog<'_> {
     }
 }
 
-/// What a report is about and the text of a status, as [`ReportLog`] takes them.
+/// The subject of a report and the text of its status, as [`ReportLog`] takes them.
 pub(crate) fn log_of_update<'a>(
     dialect: Dialect,
     report: &'a tidegate_wire::report::Report,

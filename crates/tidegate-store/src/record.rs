@@ -226,7 +226,7 @@ impl Change {
     #[must_use]
     pub fn leads_to(&self, state: State) -> State {
         match self {
-            Self::Transition(Transition::Pause) if matches!(state, State::Draft | State::Scheduled) => state,
+            Self::Transition(Transition::Pause) if !state.has_begun() => state,
             Self::Transition(transition) => transition.leads_to(),
             Self::Stop if state == State::Active => State::Paused,
             Self::Hold(_) => State::Held,

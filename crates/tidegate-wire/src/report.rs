@@ -72,7 +72,7 @@ words! {
     }
 }
 
-/// What a report is about.
+/// The subject of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// The update of this id.
@@ -97,7 +97,7 @@ pub struct Report {
     pub device: DeviceId,
     /// The device's product.
     pub product: ProductId,
-    /// What it is about.
+    /// Its subject.
     pub about: Subject,
     /// What the device says.
     pub status: Status,

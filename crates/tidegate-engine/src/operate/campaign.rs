@@ -181,7 +181,7 @@ impl NewCampaign {
         !self.rollback_from.is_empty()
     }
 
-    /// What it is and what it changes, for the audit log.
+    /// The kind of the campaign and its changes, for the audit log.
     fn in_words(&self) -> String {
         let mut words = match self.is_rollback() {
             true => format!("rollback from {}", texts(&self.rollback_from).join(" and ")),

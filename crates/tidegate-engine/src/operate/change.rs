@@ -55,7 +55,10 @@ impl<S: PublishStore> Operations<S> {
             let started = Instant::now();
             let opens = change.leads_to(record.state) == State::Active;
             let revision = match change {
-                Change::Transition(Transition::Activate) => Some(self.must_make_no_circle(&record).await?),
+                // The wish for it that is under way was written under this rule.
+                Change::Transition(Transition::Activate) if record.wanted.is_none() => {
+                    Some(self.must_make_no_circle(&record).await?)
+                }
                 _ => None,
             };
             let wishing = match control::want_at(&self.store, &record, change, actor, revision).await {
@@ -69,7 +72,7 @@ impl<S: PublishStore> Operations<S> {
             };
             is_wanted = true;
             // Nothing is offered yet, unless the rollouts are ended from which a rollback takes devices.
-            let was_live = !matches!(record.state, State::Draft | State::Scheduled);
+            let was_live = record.state.has_begun();
             let changed = match control::carry_out(&self.store, &wishing, actor.now).await {
                 // A stronger change has taken over, or another function finished this one.
                 Err(EngineError::Store(StoreError::Conflict)) => match self.overtaken(&wishing, opens, actor).await? {

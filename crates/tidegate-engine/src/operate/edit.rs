@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use tidegate_core::policy::Slots;
-use tidegate_core::{ProductId, State, Version};
+use tidegate_core::{ProductId, Version};
 use tidegate_store::PublishStore;
 use tidegate_store::record::{Change, UpdateRecord};
 use tidegate_store::store::Cause;
@@ -40,7 +40,7 @@ pub(super) struct Edit<'a> {
 impl Edit<'_> {
     /// The change of an update by this edit.
     pub(super) fn of(self, record: UpdateRecord) -> Done<(UpdateRecord, Change)> {
-        if !matches!(record.state, State::Draft | State::Scheduled | State::Active | State::Paused | State::Held) {
+        if !record.state.is_editable() {
             return Err(EngineError::NotEditable(record.state));
         }
         let before = Definition::from_store(&record.definition).map_err(|error| EngineError::UnreadableUpdate {

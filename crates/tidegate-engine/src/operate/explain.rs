@@ -5,7 +5,7 @@ use tidegate_core::objection::NoRoom;
 use tidegate_core::policy::Slots;
 use tidegate_core::receipt::{Receipt, explain};
 use tidegate_core::shard::{Refusal, period_of};
-use tidegate_core::{Catalog, ClaimStatus, Claims, Device, DeviceId, ProductId, State, Timestamp, Update, decide};
+use tidegate_core::{Catalog, ClaimStatus, Claims, Device, DeviceId, ProductId, Timestamp, Update, decide};
 use tidegate_store::PublishStore;
 use tidegate_store::record::{DeviceRecord, RolloutKey};
 use tidegate_store::store::{Freshness, Include};
@@ -54,7 +54,7 @@ impl<S: PublishStore> Operations<S> {
         let mut slots = Slots::new();
         let updates = records
             .iter()
-            .filter(|record| !record.is_earlier && !matches!(record.state, State::Draft | State::Scheduled))
+            .filter(|record| !record.is_earlier && record.state.has_begun())
             .filter_map(|record| compiled(record, &mut slots).ok())
             .collect::<Vec<_>>();
         Ok(Catalog::new(product.clone(), slots, updates))
