@@ -22,6 +22,7 @@ use tidegate_core::life::table::Event;
 use tidegate_core::life::{Bucket, Rules};
 use tidegate_core::limits::{Allocation, Caps, UNLIMITED};
 use tidegate_core::shard::{Gate, Grant, Shard};
+use tidegate_core::times::Times;
 use tidegate_core::update::{StoredObject, Test};
 use tidegate_core::{Claim, DeviceId, ObjectionCode, ProductId, State, Timestamp, Transition, UpdateId, Version};
 use tidegate_lab::{MemoryStore, Random};
@@ -78,6 +79,7 @@ enum Operation {
     PutAudience(RolloutKey, Audience),
     PutReading(RolloutKey, Reading),
     PutMembers(RolloutKey, Vec<DeviceId>),
+    PutUsualGap(ProductId, i64),
     PutFleetSnapshot(Vec<u8>),
     MarkForRecount(ProductId, Version),
     PutTally(RolloutKey, &'static str, Option<Position>, Tally<Sums>, Timestamp),
@@ -247,7 +249,7 @@ async fn a_full_page_of_devices_says_that_there_may_be_more_even_where_it_is_the
             product: product.clone(),
             device: DeviceId::new(format!("lamp-{number}")).unwrap(),
             is_known: false,
-            seen: Some(Seen { version: "1.0.0".into(), doc: None, long_gap_s: None, at: moment(0, 0) }),
+            seen: Some(Seen { version: "1.0.0".into(), doc: None, long_gap_s: None, poll_s: None, at: moment(0, 0) }),
             still_seen_at: None,
             claims: Vec::new(),
         };
@@ -273,7 +275,7 @@ async fn a_full_part_of_a_list_of_devices_says_that_there_may_be_more() {
     let devices = (0..).map(|number| DeviceId::new(format!("lamp-{number}")).unwrap());
     let in_part = devices.filter(|device| Sha256::digest(device.as_str())[0] % 16 == 7).take(501);
     for (number, device) in in_part.enumerate() {
-        let seen = Some(Seen { version: "1.0.0".into(), doc: None, long_gap_s: None, at: moment(0, 0) });
+        let seen = Some(Seen { version: "1.0.0".into(), doc: None, long_gap_s: None, poll_s: None, at: moment(0, 0) });
         let write = DeviceWrite {
             product: product.clone(),
             device,
@@ -302,8 +304,13 @@ async fn a_scan_of_the_fleet_finds_the_attributes_of_every_device() {
         // More than a page of 1 MB in all; every fifth has none.
         let json = format!(r#"{{"site":"{}"}}"#, "a".repeat(3000 + number * 7));
         let doc = Doc { json, digests: DocDigests { all: number as u64, named: 0 } };
-        let seen =
-            Seen { version: "1.0.0".into(), doc: (number % 5 > 0).then_some(doc), long_gap_s: None, at: moment(0, 0) };
+        let seen = Seen {
+            version: "1.0.0".into(),
+            doc: (number % 5 > 0).then_some(doc),
+            long_gap_s: None,
+            poll_s: None,
+            at: moment(0, 0),
+        };
         let write = DeviceWrite {
             product: product.clone(),
             device: DeviceId::new(format!("lamp-{number}")).unwrap(),
@@ -572,6 +579,9 @@ async fn apply<S: EveryStore>(store: &S, operation: &Operation) -> Answer {
             answer("put_audience", store.put_audience(rollout, audience).await, ok)
         }
         Operation::PutReading(rollout, reading) => answer("put_reading", store.put_reading(rollout, reading).await, ok),
+        Operation::PutUsualGap(product, gap_s) => {
+            answer("put_usual_gap", store.put_usual_gap(product, *gap_s).await, ok)
+        }
         Operation::PutMembers(rollout, members) => answer("put_members", store.put_members(rollout, members).await, ok),
         Operation::PutFleetSnapshot(bytes) => {
             answer("put_fleet_snapshot", store.put_fleet_snapshot(bytes.clone()).await, ok)
@@ -989,7 +999,8 @@ impl History {
             Doc { json: json.to_string(), digests }
         });
         let long_gap_s = self.dice.pick(&[None, Some(0), Some(700_000)]);
-        Seen { version: self.dice.pick(&DEVICE_VERSIONS).into(), doc, long_gap_s, at: self.dice.moment() }
+        let poll_s = self.dice.pick(&[None, Some(300), Some(86_400)]);
+        Seen { version: self.dice.pick(&DEVICE_VERSIONS).into(), doc, long_gap_s, poll_s, at: self.dice.moment() }
     }
 
     async fn write_device(&mut self, memory: &MemoryStore) -> Operation {
@@ -1022,7 +1033,8 @@ impl History {
 
     fn claim_change(&mut self, stored: Claim) -> ClaimChange {
         let before = if self.dice.chance(20) { self.other(stored) } else { stored };
-        let (rules, now) = (Rules::new(Some(moment(0, 0)), 300), self.dice.moment());
+        let rules = Rules { open_since: Some(moment(0, 0)), ..Rules::new(&Times::default(), 300) };
+        let now = self.dice.moment();
         let after = match self.dice.below(20) {
             4 => before.called_back(now),
             5 => before.without_place(),
@@ -1257,6 +1269,7 @@ impl History {
             registration_is_open: self.dice.chance(50),
             version_attribute: self.dice.pick(&[None, Some("firmware".to_string())]),
             is_stopped: self.dice.chance(50),
+            times: Times { poll_s: self.dice.pick(&[300, 86_400]), ..Times::default() },
             ..Head::default()
         };
         Operation::SetProduct(self.product(), Box::new(head))
@@ -1273,7 +1286,7 @@ impl History {
     fn note(&mut self) -> Operation {
         let [size, reached, left, overdue, members] = [0; 5].map(|_| self.dice.below(50));
         let at = self.dice.moment();
-        match self.dice.below(4) {
+        match self.dice.below(5) {
             0 => {
                 let served_since = self.dice.chance(50).then(|| self.dice.moment());
                 let unchanged_since = self.dice.moment();
@@ -1282,6 +1295,7 @@ impl History {
             }
             1 => Operation::PutReading(self.rollout(), Reading { control: Control { overdue, members }, at }),
             2 => Operation::PutMembers(self.rollout(), self.devices.clone()),
+            3 => Operation::PutUsualGap(self.product(), self.dice.pick(&[0, 7 * 86_400])),
             _ => Operation::PutFleetSnapshot(self.dice.pick(&[b"one".to_vec(), b"another".to_vec()])),
         }
     }

@@ -204,7 +204,7 @@ async fn no_key_but_a_devices_own_becomes_hot_when_a_fleet_appears() {
             product: product(),
             device: DeviceId::new(format!("lamp-{number}")).unwrap(),
             is_known: false,
-            seen: Some(Seen { version: "1.0.0".into(), doc: None, long_gap_s: None, at: now() }),
+            seen: Some(Seen { version: "1.0.0".into(), doc: None, long_gap_s: None, poll_s: None, at: now() }),
             still_seen_at: None,
             claims: Vec::new(),
         };

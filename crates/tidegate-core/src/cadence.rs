@@ -3,34 +3,33 @@
 //! A device is measured by its own rhythm. Its record is written when it is older than the grain, so the time at which a
 //! device is due contains one grain: a device that was heard from in time is never overdue.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// A day, in seconds.
 pub const DAY_S: i64 = 86_400;
 /// Shortest silence that is allowed, in seconds.
 const SHORTEST_SILENCE_S: i64 = 3600;
-/// Days in which the gaps of a new device say little.
-const YOUNG_DAYS: i64 = 14;
 
 /// Cadence of one device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cadence {
     /// Seconds between two check-ins, as the product expects it.
     pub poll_s: i64,
-    /// The longest gap between two check-ins of this device that is remembered, in seconds.
+    /// The longest gap between two check-ins of this device that is remembered, in seconds. A new device begins with the
+    /// usual gap of its product, because its own gaps say little yet.
     pub long_gap_s: i64,
 }
 
-impl Cadence {
-    /// The cadence of a device. A young one has the gap of the product's devices, of which 95 in 100 have a shorter one,
-    /// if that is longer than its own.
-    #[must_use]
-    pub fn of(poll_s: i64, long_gap_s: i64, first_seen: Timestamp, usual_gap_s: i64, now: Timestamp) -> Self {
-        let age_s = now.as_second().saturating_sub(first_seen.as_second());
-        let is_young = age_s < YOUNG_DAYS.saturating_mul(DAY_S);
-        Self { poll_s, long_gap_s: if is_young { long_gap_s.max(usual_gap_s) } else { long_gap_s } }
+impl Default for Cadence {
+    fn default() -> Self {
+        Self { poll_s: DAY_S, long_gap_s: 0 }
     }
+}
 
+impl Cadence {
     /// Seconds for which the device may be silent.
     #[must_use]
     pub fn allowed_s(&self) -> i64 {
@@ -77,6 +76,39 @@ impl Cadence {
     }
 }
 
+/// Longest gap that [`Gaps`] tells from longer ones, in days.
+const LONGEST_GAP_DAYS: i64 = 90;
+
+/// The long gaps of the devices of a product.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gaps {
+    /// Number of devices by the days of their gap, rounded up.
+    by_days: BTreeMap<i64, u64>,
+}
+
+impl Gaps {
+    /// Counts a device.
+    pub fn count(&mut self, long_gap_s: i64) {
+        let days = long_gap_s.max(0).saturating_add(DAY_S).saturating_sub(1).div_euclid(DAY_S).min(LONGEST_GAP_DAYS);
+        let devices = self.by_days.entry(days).or_default();
+        *devices = devices.saturating_add(1);
+    }
+
+    /// The gap that 95 of 100 devices stay below, in seconds.
+    #[must_use]
+    pub fn usual_s(&self) -> i64 {
+        let all = self.by_days.values().fold(0_u64, |sum, devices| sum.saturating_add(*devices));
+        let mut below = 0_u64;
+        for (days, devices) in &self.by_days {
+            below = below.saturating_add(*devices);
+            if below.saturating_mul(100) >= all.saturating_mul(95) {
+                return days.saturating_mul(DAY_S);
+            }
+        }
+        0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -119,9 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn a_young_device_has_the_gap_of_its_product() {
-        let gap = |now| Cadence::of(8640, 10, at(0), 5000, at(now)).long_gap_s;
-        assert_eq!((gap(13 * DAY_S), gap(15 * DAY_S)), (5000, 10));
+    fn the_usual_gap_is_that_of_nearly_all_devices() {
+        let usual = |weekly: u64| {
+            let mut gaps = Gaps::default();
+            (0..100).for_each(|device| gaps.count(if device < weekly { 7 * DAY_S - 10 } else { 0 }));
+            gaps.usual_s()
+        };
+        assert_eq!([usual(0), usual(5), usual(6)], [0, 0, 7 * DAY_S]);
+        assert_eq!(Gaps::default().usual_s(), 0);
     }
 
     proptest! {

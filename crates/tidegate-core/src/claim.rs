@@ -301,6 +301,7 @@ impl Claims {
 mod tests {
     use super::*;
     use crate::life::Bucket;
+    use crate::times::Times;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -312,7 +313,7 @@ mod tests {
     }
 
     fn rules() -> Rules {
-        Rules::new(Some(at(0)), 90 * 3600)
+        Rules { open_since: Some(at(0)), ..Rules::new(&Times::default(), 90 * 3600) }
     }
 
     #[test]

@@ -348,6 +348,7 @@ mod tests {
     use crate::claim::Grant;
     use crate::life::Rules;
     use crate::life::table::Event;
+    use crate::times::Times;
     use jiff::Timestamp;
     use semver::Version;
 
@@ -359,7 +360,7 @@ mod tests {
     }
 
     fn after(claim: &Claim, event: Event) -> Claim {
-        claim.after(event, &Rules::new(None, 0), Timestamp::UNIX_EPOCH).unwrap()
+        claim.after(event, &Rules::new(&Times::default(), 0), Timestamp::UNIX_EPOCH).unwrap()
     }
 
     #[test]

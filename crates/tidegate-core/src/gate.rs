@@ -13,6 +13,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rollout::Applies;
+
 /// Evidence at which a channel holds: one over the chance of a false hold.
 pub const THRESHOLD: f64 = 200.0;
 /// Worse rates that the evidence compares with, as multiples of the tolerated one.
@@ -98,6 +100,8 @@ pub struct Gate {
     pub min_failures: u64,
     /// A part of a large audience is held out, to tell what silence is not the update's fault.
     pub control_group: bool,
+    /// A hold for silent devices, or for devices that do not take the update, lifts itself when they come back.
+    pub auto_resume: bool,
 }
 
 /// Number of a gate that is out of its range.
@@ -115,9 +119,10 @@ impl Default for Gate {
         Self {
             tolerated_failed_percent: 1.0,
             tolerated_lost_percent: 2.0,
-            tolerated_not_taken_percent: 20.0,
+            tolerated_not_taken_percent: Applies::Later.tolerated_not_taken_percent(),
             min_failures: 3,
             control_group: true,
+            auto_resume: true,
         }
     }
 }

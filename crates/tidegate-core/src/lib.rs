@@ -41,6 +41,7 @@ pub mod rollout;
 pub mod shard;
 pub mod snapshot;
 pub mod status;
+pub mod times;
 pub mod update;
 pub mod window;
 

@@ -3,11 +3,13 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::cadence::DAY_S;
 use crate::cohort::{Cohort, Share};
 use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::objection::Objection;
 use crate::policy::{Candidate, Facts, Policy, Truth};
+use crate::times::Times;
 use crate::window::{Opening, OpeningWindow, any_open};
 
 /// Group of devices with its own start time.
@@ -38,6 +40,36 @@ pub enum WhenFull {
     Wait,
 }
 
+/// When devices apply an update that they were offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Applies {
+    /// In a window of their own, or when a user says so.
+    #[default]
+    Later,
+    /// When they have it. A device that still runs the old version at its second check-in has failed to.
+    AtOnce,
+}
+
+impl Applies {
+    /// Seconds in which a device applies the update.
+    #[must_use]
+    pub fn within_s(self, times: &Times) -> i64 {
+        match self {
+            Self::Later => times.apply_within_s,
+            Self::AtOnce => times.poll_s.saturating_mul(2).saturating_add(DAY_S),
+        }
+    }
+
+    /// Share of devices that may not take the update, in percent, if nothing else is said.
+    #[must_use]
+    pub fn tolerated_not_taken_percent(self) -> f64 {
+        match self {
+            Self::Later => 20.0,
+            Self::AtOnce => 2.0,
+        }
+    }
+}
+
 /// Time and number of devices of an update.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rollout {
@@ -59,6 +91,8 @@ pub struct Rollout {
     pub include_failed: bool,
     /// Answer to a device that must wait for its turn.
     pub when_full: WhenFull,
+    /// When devices apply it.
+    pub applies: Applies,
     /// Gate of the rollout.
     pub health: Gate,
 }
@@ -105,6 +139,7 @@ impl Default for Rollout {
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             include_failed: false,
             when_full: WhenFull::default(),
+            applies: Applies::default(),
             health: Gate::default(),
         }
     }

@@ -70,9 +70,25 @@ impl DeviceContext {
     }
 
     /// The rules for a claim of the device.
-    fn rules(&self, update: &UpdateId, claim: &Claim, now: Timestamp) -> Rules {
-        let open_since = self.catalog.updates.find(update, &claim.version).and_then(Update::open_since);
-        Rules::new(open_since, self.record.cadence(now).due_after_s(true))
+    fn rules(&self, update: &UpdateId, claim: &Claim) -> Rules {
+        let (times, update) = (&self.head.times, self.catalog.updates.find(update, &claim.version));
+        let rules = Rules::new(times, self.record.cadence().due_after_s(true));
+        match update {
+            Some(update) => Rules {
+                open_since: update.open_since(),
+                apply_within_s: update.rollout.applies.within_s(times),
+                ..rules
+            },
+            None => rules,
+        }
+    }
+
+    /// The time after which the device should check in again. One that is watched is not told to come later than its
+    /// product expects it: its silence would look like the update's fault.
+    fn at_most_a_poll(&self, seconds: u32) -> u32 {
+        let is_watched = self.is_held_out || self.claims.iter().any(|(_, claim)| claim.state().is_watched());
+        let poll_s = u32::try_from(self.head.times.poll_s).unwrap_or(u32::MAX);
+        if is_watched { seconds.min(poll_s) } else { seconds }
     }
 
     /// A write of the device's item, for the device as it was read.
@@ -248,7 +264,9 @@ impl<S: CheckStore> CheckIns<S> {
                 _ => {
                     self.save(device, context, seen, now).await;
                     self.deferrals.count(&decision, now);
-                    return Ok(CheckInResult::Nothing(NoOffer::of(device, &decision, now)));
+                    let nothing = NoOffer::of(device, &decision, now);
+                    let check_again_after_s = context.at_most_a_poll(nothing.check_again_after_s);
+                    return Ok(CheckInResult::Nothing(NoOffer { check_again_after_s, ..nothing }));
                 }
             };
             reservations += 1;
@@ -268,6 +286,8 @@ impl<S: CheckStore> CheckIns<S> {
                         false => self.save(device, context, seen, now).await,
                     }
                     let check_again_after_s = check_again_after_s(device, &decision, now);
+                    context.claims.record(offer.update.id.clone(), (*claim).clone());
+                    let check_again_after_s = context.at_most_a_poll(check_again_after_s);
                     let offered = Offered { update: offer.update.clone(), claim: *claim, check_again_after_s };
                     return Ok(CheckInResult::Offer(Box::new(offered)));
                 }
@@ -318,7 +338,7 @@ impl<S: CheckStore> CheckIns<S> {
             (Said::Nothing, Some(version)) => version.clone(),
             _ => device.version.to_string(),
         };
-        let heard = seen.clone().unwrap_or_else(|| device::seen(&context.record, running(), now));
+        let heard = seen.clone().unwrap_or_else(|| device::checked_in(context, running(), now));
         let write = context.write(&device.id, Some(heard), moved);
         match self.store.write_device(&write).await {
             Ok(Written::Yes) => {
@@ -355,7 +375,7 @@ impl<S: CheckStore> CheckIns<S> {
         if moved.is_empty() && seen.is_none() {
             return Ok(());
         }
-        let seen = seen.unwrap_or_else(|| device::seen(&context.record, version.to_owned(), now));
+        let seen = seen.unwrap_or_else(|| device::checked_in(context, version.to_owned(), now));
         match self.store.write_device(&context.write(device, Some(seen), moved)).await? {
             Written::Yes => Ok(()),
             Written::OtherDevice(_) => Err(StoreError::Conflict.into()),
@@ -461,7 +481,7 @@ fn heard(
             None if before.is_open() => Event::Old,
             None => Event::Progress,
         };
-        let after = before.after(event, &context.rules(update, before, now), now)?;
+        let after = before.after(event, &context.rules(update, before), now)?;
         let is_worth_it = is_written || !before.life.differs_by_marks(&after.life);
         is_worth_it.then(|| ClaimChange { before: before.clone(), after, note: None })
     });
@@ -478,7 +498,7 @@ fn admits(device: &Device, context: &DeviceContext, update: &UpdateId, claim: &C
 fn held_claim(device: &Device, context: &DeviceContext, decision: &Decision<'_>, now: Timestamp) -> Option<HeldClaim> {
     let reserved = || context.claims.iter().filter(|(_, claim)| claim.is_open());
     reserved().next()?;
-    let check_again_after_s = check_again_after_s(device, decision, now);
+    let check_again_after_s = context.at_most_a_poll(check_again_after_s(device, decision, now));
     let stopped = reserved().find(|(id, claim)| context.is_stopped(id, claim));
     if let Some((update, claim)) = stopped {
         return Some(HeldClaim::Stopped {

@@ -509,7 +509,8 @@ pub async fn lift_if_back(
     sums: &Sums,
     now: Timestamp,
 ) -> Done<bool> {
-    let may_lift = record.state == State::Held && record.wanted.is_none() && record.lifts < MOST_LIFTS;
+    let may_lift = update.rollout.health.auto_resume && record.lifts < MOST_LIFTS;
+    let may_lift = may_lift && record.state == State::Held && record.wanted.is_none();
     let Some(held_for) = record.held_for.filter(|_| may_lift) else {
         return Ok(false);
     };

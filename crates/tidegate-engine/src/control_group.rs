@@ -94,7 +94,7 @@ pub(crate) async fn read(
         let Some(seen) = device.last_seen.filter(|_| is_silent_by_itself) else {
             continue;
         };
-        let is_overdue = device.cadence(now).due_in_group(seen, group.since) <= now;
+        let is_overdue = device.cadence().due_in_group(seen, group.since) <= now;
         control.members = control.members.saturating_add(1);
         control.overdue = control.overdue.saturating_add(u64::from(is_overdue));
     }

@@ -14,7 +14,7 @@ use tidegate_core::policy::Slots;
 use tidegate_core::{Claim, ProductId, Timestamp};
 use tidegate_store::record::{Event, ListEntry, Position, RolloutKey, Tally, UpdateRecord};
 use tidegate_store::store::{Stored, VersionCounts};
-use tidegate_store::stream::{Batch, CountedClaim, DeviceChange, ItemChange, StreamRecord};
+use tidegate_store::stream::{Batch, CountedClaim, DeviceChange, DeviceImage, ItemChange, StreamRecord};
 use tidegate_store::{CountStore, StoreError};
 
 use crate::compile::update_of;
@@ -172,9 +172,7 @@ impl<S: CountStore> CountService<S> {
     ) -> Stored<()> {
         let mut by_product: BTreeMap<&ProductId, Vec<VersionMove<'_>>> = BTreeMap::new();
         for (record, change) in changes {
-            let version = |image: &Option<tidegate_store::stream::DeviceImage>| {
-                image.as_ref().and_then(|image| image.record.version.clone())
-            };
+            let version = |image: &Option<DeviceImage>| image.as_ref().and_then(|image| image.record.version.clone());
             let (before, after) = (version(&change.before), version(&change.after));
             if before != after {
                 let moved = VersionMove { position: &record.position, before, after };
@@ -275,8 +273,8 @@ impl<S: CountStore> CountService<S> {
             let (before, after) = record.claims();
             let (after, image) = (after?, record.change.after.as_ref()?);
             let epoch = watched(after)?;
-            (before.and_then(watched) != Some(epoch))
-                .then(|| (due::due_at(&image.record, after, now), record.change.device.clone()))
+            (before.and_then(watched) != Some(epoch) || is_due_earlier(record.change, after))
+                .then(|| (due::due_at(&image.record, after), record.change.device.clone()))
         });
         for pages in due::pages(due, now).chunks(WRITES_AT_A_TIME) {
             let mut writes = Vec::with_capacity(pages.len());
@@ -375,7 +373,7 @@ fn split(batch: &Batch) -> (Vec<(&StreamRecord, &DeviceChange)>, BTreeMap<Produc
 fn claims_of(
     change: &DeviceChange,
 ) -> impl Iterator<Item = (RolloutKey, Option<&CountedClaim>, Option<&CountedClaim>)> {
-    let claims = |image: &'_ Option<tidegate_store::stream::DeviceImage>| {
+    let claims = |image: &'_ Option<DeviceImage>| {
         image.as_ref().map(|image| image.claims.keys().cloned().collect::<BTreeSet<_>>()).unwrap_or_default()
     };
     let keys = claims(&change.before).into_iter().chain(claims(&change.after)).collect::<BTreeSet<_>>();
@@ -383,8 +381,17 @@ fn claims_of(
         let before = change.before.as_ref().and_then(|image| image.claims.get(&key));
         let after = change.after.as_ref().and_then(|image| image.claims.get(&key));
         let claim = &after.or(before)?.claim;
-        (before != after).then(|| (RolloutKey::of_claim(&change.product, claim), before, after))
+        let has_news = before != after || is_due_earlier(change, claim);
+        has_news.then(|| (RolloutKey::of_claim(&change.product, claim), before, after))
     })
+}
+
+/// Returns true if a watched device is overdue earlier than before: its product expects it more often, or it has lost a
+/// long rhythm. Its page is too late then.
+fn is_due_earlier(change: &DeviceChange, claim: &Claim) -> bool {
+    let due_at = |image: &Option<DeviceImage>| image.as_ref().map(|image| due::due_at(&image.record, claim));
+    claim.state().is_watched()
+        && due_at(&change.after).zip(due_at(&change.before)).is_some_and(|(now, then)| now < then)
 }
 
 /// The shards whose ceilings are raised after a batch: those with news, if the news matters.

@@ -41,12 +41,23 @@ pub(crate) fn stored_object(
     Ok(object)
 }
 
-/// The change of the record of a device that is seen now and runs `version`. Its attributes stay as they are.
+/// The change of the record of a device that checks in and runs `version`. Its attributes stay as they are.
+#[must_use]
+pub fn checked_in(context: &DeviceContext, version: String, now: Timestamp) -> Seen {
+    let (record, head) = (&context.record, &context.head);
+    let poll_s = Some(head.times.poll_s).filter(|poll_s| *poll_s != record.cadence().poll_s);
+    let usual_gap_s = Some(head.usual_gap_s).filter(|gap_s| record.first_seen.is_none() && *gap_s > 0);
+    let seen = seen(record, version, now);
+    Seen { poll_s, long_gap_s: usual_gap_s.or(seen.long_gap_s), ..seen }
+}
+
+/// The change of the record of a device that is seen now and runs `version`, by a request without the settings of its
+/// product.
 #[must_use]
 pub fn seen(record: &DeviceRecord, version: String, now: Timestamp) -> Seen {
     let learned = record.last_seen.filter(|seen| has_passed(DAY_S, Some(*seen), now));
-    let learned = learned.map(|seen| record.cadence(now).learn(seen, now));
-    Seen { version, doc: None, long_gap_s: learned.filter(|gap_s| *gap_s != record.long_gap_s), at: now }
+    let learned = learned.map(|seen| record.cadence().learn(seen, now));
+    Seen { version, doc: None, long_gap_s: learned.filter(|gap_s| *gap_s != record.long_gap_s), poll_s: None, at: now }
 }
 
 /// The change of the record of a device that sends its version and attributes. `None` if there is nothing to write.
@@ -62,7 +73,7 @@ pub fn changed(context: &DeviceContext, version: String, object: &Map<String, Va
         Some(stored) => stored.all != doc.digests.all && has_passed(DAY_S, record.stored_at, now),
     };
     let is_other = record.version.as_ref() != Some(&version) || must_be_stored || is_seen_long_ago(context, now);
-    is_other.then(|| Seen { doc: must_be_stored.then_some(doc), ..seen(record, version, now) })
+    is_other.then(|| Seen { doc: must_be_stored.then_some(doc), ..checked_in(context, version, now) })
 }
 
 /// The change of the record of a device that sends its attributes to be stored, whatever names them.
@@ -72,7 +83,7 @@ pub fn stored(context: &DeviceContext, version: String, object: &Map<String, Val
     let doc = doc_of(context, object);
     let is_other = record.stored.is_none_or(|stored| stored != doc.digests);
     let is_seen = record.version.as_ref() == Some(&version) && !is_seen_long_ago(context, now);
-    (is_other || !is_seen).then(|| Seen { doc: is_other.then_some(doc), ..seen(record, version, now) })
+    (is_other || !is_seen).then(|| Seen { doc: is_other.then_some(doc), ..checked_in(context, version, now) })
 }
 
 /// The change of the record of a device that sends neither version nor attributes: the time, if the record is older than
@@ -80,19 +91,20 @@ pub fn stored(context: &DeviceContext, version: String, object: &Map<String, Val
 #[must_use]
 pub fn seen_again(context: &DeviceContext, now: Timestamp) -> Option<Seen> {
     let version = context.record.version.clone().filter(|_| is_seen_long_ago(context, now))?;
-    Some(seen(&context.record, version, now))
+    Some(checked_in(context, version, now))
 }
 
 /// Returns true if the record is older than its grain: a day, or less while the device holds a place or is in a control
-/// group.
+/// group. A record with another `poll_s` than its product has is too old at once.
 #[must_use]
 pub fn is_seen_long_ago(context: &DeviceContext, now: Timestamp) -> bool {
-    is_older_than_grain(&context.record, context.is_held_out || context.claims.holds_place(), now)
+    context.head.times.poll_s != context.record.cadence().poll_s
+        || is_older_than_grain(&context.record, context.is_held_out || context.claims.holds_place(), now)
 }
 
 /// As [`is_seen_long_ago`], for a device whose record was read alone.
 pub(crate) fn is_older_than_grain(record: &DeviceRecord, is_watched: bool, now: Timestamp) -> bool {
-    has_passed(record.cadence(now).grain_s(is_watched), record.last_seen, now)
+    has_passed(record.cadence().grain_s(is_watched), record.last_seen, now)
 }
 
 fn has_passed(length_s: i64, at: Option<Timestamp>, now: Timestamp) -> bool {

@@ -12,9 +12,9 @@ use tidegate_store::record::{DeviceRecord, DuePage};
 const WIDTH_S: i64 = 60;
 
 /// The time at which a device with this claim is overdue.
-pub(crate) fn due_at(record: &DeviceRecord, claim: &Claim, now: Timestamp) -> Timestamp {
+pub(crate) fn due_at(record: &DeviceRecord, claim: &Claim) -> Timestamp {
     let seen = record.last_seen.unwrap_or(claim.life.granted_at);
-    record.cadence(now).due_at(seen, claim.life.holds_place)
+    record.cadence().due_at(seen, claim.life.holds_place)
 }
 
 /// The pages of devices, each with the time at which it is due. A page is named after them: a writer never overwrites the

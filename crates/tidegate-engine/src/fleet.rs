@@ -4,16 +4,17 @@
 //! The state of a pass is one object, with its position and everything that it has counted so far. So a step that is
 //! repeated, or that two sweeps do at the same time, counts no device twice.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
-use tidegate_core::cadence::{Cadence, DAY_S};
+use tidegate_core::cadence::{Cadence, DAY_S, Gaps};
 use tidegate_core::control_group::{ControlGroup, LastInQueue, Others, are_served, is_served};
 use tidegate_core::device::Delivery;
 use tidegate_core::policy::Slots;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Update, Version};
-use tidegate_store::record::{Audience, Change, KnownDevice, POLL_S, UpdateRecord};
+use tidegate_store::record::{Audience, Change, KnownDevice, UpdateRecord};
 use tidegate_store::store::Stored;
 use tidegate_store::{StoreError, SweepStore};
 use tokio::time::Instant;
@@ -42,6 +43,8 @@ struct Pass {
     after: Option<String>,
     is_finished: bool,
     campaigns: Vec<Counted>,
+    /// The long gaps of the devices, by product.
+    gaps: BTreeMap<ProductId, Gaps>,
 }
 
 /// Counts of a pass for one campaign.
@@ -53,6 +56,8 @@ struct Counted {
     size: u64,
     reached: u64,
     left: u64,
+    /// The time after which a device without a rhythm of its own is overdue, in seconds.
+    due_after_s: i64,
     last: LastInQueue,
 }
 
@@ -90,6 +95,11 @@ pub(crate) async fn go_on(store: &impl SweepStore, started: Instant, longest: Du
     loop {
         let (devices, next) = store.scan_fleet(pass.after.as_deref()).await?;
         for (product, device, known) in &devices {
+            let record = known.record_or_default();
+            let is_heard_from = record.last_seen.is_some_and(|seen| record.cadence().due_at(seen, false) > now);
+            if is_heard_from {
+                pass.gaps.entry(product.clone()).or_default().count(record.long_gap_s);
+            }
             for campaign in campaigns.iter_mut().filter(|campaign| campaign.record.product == *product) {
                 campaign.count(device, known, now);
             }
@@ -106,6 +116,9 @@ pub(crate) async fn go_on(store: &impl SweepStore, started: Instant, longest: Du
             let record = &campaign.record;
             tracing::error!(product = %record.product, version = %record.version, %error, "audience_not_recorded");
         }
+    }
+    for (product, gaps) in pass.gaps.iter().filter(|_| pass.is_finished) {
+        store.put_usual_gap(product, gaps.usual_s()).await?;
     }
     pass.campaigns = campaigns.into_iter().map(|campaign| campaign.counted).collect();
     let bytes = serde_json::to_vec(&pass).map_err(StoreError::corrupt)?;
@@ -124,10 +137,11 @@ async fn begun(store: &impl SweepStore, now: Timestamp) -> Stored<Pass> {
             size: 0,
             reached: 0,
             left: 0,
+            due_after_s: Cadence::default().due_after_s(true),
             last: LastInQueue::default(),
         }));
     }
-    Ok(Pass { began_at: now, after: None, is_finished: false, campaigns })
+    Ok(Pass { began_at: now, after: None, is_finished: false, campaigns, gaps: BTreeMap::new() })
 }
 
 /// The campaigns of a pass as they are now. One that is not live any more, or cannot be read, is left out.
@@ -169,7 +183,9 @@ impl Campaign {
             return;
         }
         counted.size = counted.size.saturating_add(1);
-        let due_at = record.last_seen.map(|seen| record.cadence(now).due_at(seen, false));
+        let poll_s = record.cadence().poll_s;
+        counted.due_after_s = counted.due_after_s.max(Cadence { poll_s, long_gap_s: 0 }.due_after_s(true));
+        let due_at = record.last_seen.map(|seen| record.cadence().due_at(seen, false));
         if due_at.is_none_or(|due_at| due_at <= now) {
             return;
         }
@@ -203,7 +219,7 @@ impl Campaign {
             Some(group) if !group.is_over => {
                 let Audience { served_since, unchanged_since, .. } = audience;
                 let others = Others { served_since, unchanged_since, ends_at: rollout.ends_at };
-                let due_after_s = Cadence { poll_s: POLL_S, long_gap_s: 0 }.due_after_s(true);
+                let due_after_s = self.counted.due_after_s;
                 let reading = control_group::read(store, record, group, now).await?;
                 match is_served(&others, &reading.control, SignedDuration::from_secs(due_after_s), now) {
                     true => self.serve(store, group, "the others were offered the update", now).await,

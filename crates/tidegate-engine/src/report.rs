@@ -124,9 +124,10 @@ impl<S: ReportStore> Reports<S> {
 
     async fn record_once(&self, report: &Report<'_>, known: &KnownDevice, now: Timestamp) -> Done<Recorded> {
         let record = known.record_or_default();
+        let rules = self.rules(report, &record).await?;
         let found = find(report, known);
         let (mut changes, recorded) = match &found {
-            Ok(claim) => match self.change(claim, report, &record, now).await? {
+            Ok(claim) => match self.change(claim, report, &rules, now).await? {
                 Ok(change) => (change.into_iter().collect::<Vec<_>>(), Recorded::Yes),
                 Err(why) => (Vec::new(), Recorded::No(why)),
             },
@@ -138,7 +139,7 @@ impl<S: ReportStore> Reports<S> {
             let about = found.ok().map(|claim| claim.epoch);
             let all = || known.claims.iter().map(|(_, claim)| claim);
             changes.extend(all().filter(|claim| Some(claim.epoch) != about).filter_map(|before| {
-                let after = before.after(before.said(running, all()), &rules(&record, now), now)?;
+                let after = before.after(before.said(running, all()), &rules, now)?;
                 Some(ClaimChange { before: before.clone(), after, note: None })
             }));
         }
@@ -166,15 +167,25 @@ impl<S: ReportStore> Reports<S> {
         }
     }
 
+    /// The rules for a report. Only one that says what runs needs the times of the product, and none needs the time to
+    /// apply an update.
+    async fn rules(&self, report: &Report<'_>, record: &DeviceRecord) -> Stored<Rules> {
+        let head = match report.running {
+            Some(_) => self.store.head(report.product, Freshness::Eventual).await?,
+            None => None,
+        };
+        let times = head.map(|head| head.times).unwrap_or_default();
+        Ok(Rules::new(&times, record.cadence().due_after_s(true)))
+    }
+
     /// The change of a claim by a report. `None` if the claim is already as the report says.
     async fn change(
         &self,
         before: &Claim,
         report: &Report<'_>,
-        record: &DeviceRecord,
+        rules: &Rules,
         now: Timestamp,
     ) -> Stored<Result<Option<ClaimChange>, NotRecorded>> {
-        let rules = rules(record, now);
         let (after, note) = match report.content {
             Content::Status { status, message, progress } => {
                 // Only a report that says what runs proves it. It is about the claim on this version.
@@ -182,16 +193,16 @@ impl<S: ReportStore> Reports<S> {
                     Some(_) => Event::Expected,
                     None => Event::Success,
                 });
-                let after = match before.life.after(event, &rules, now) {
+                let after = match before.life.after(event, rules, now) {
                     Effect::Ignored => None,
                     Effect::Heard if event != Event::Progress => return Ok(Err(NotRecorded::SaidBefore)),
                     Effect::Heard => Some(before.clone()),
-                    Effect::Moved(_) => before.after(event, &rules, now),
+                    Effect::Moved(_) => before.after(event, rules, now),
                 };
                 let (message, progress) = (message.clone(), *progress);
                 (after, Some(Note { status: status.to_string(), progress, message }))
             }
-            Content::LetGo => (self.let_go(report, before, &rules, now).await?, None),
+            Content::LetGo => (self.let_go(report, before, rules, now).await?, None),
             Content::Consent => match before.consent() {
                 None if before.is_open() => return Ok(Ok(None)),
                 after => (after, None),
@@ -216,11 +227,6 @@ impl<S: ReportStore> Reports<S> {
         });
         Ok(if is_on { given_back } else { claim.called_back(now) })
     }
-}
-
-/// The rules for a report. It says nothing of the old version, so the time to apply the update does not matter.
-fn rules(record: &DeviceRecord, now: Timestamp) -> Rules {
-    Rules::new(None, record.cadence(now).due_after_s(true))
 }
 
 fn is_success(content: &Content) -> bool {

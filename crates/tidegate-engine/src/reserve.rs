@@ -261,7 +261,7 @@ fn request(
     // From the grant on the device is watched closely, so its record must be new.
     let seen = seen.cloned().unwrap_or_else(|| {
         let version = context.record.version.clone().unwrap_or_else(|| was.clone());
-        device::seen(&context.record, version, now)
+        device::checked_in(context, version, now)
     });
     Some(GrantRequest {
         rollout: RolloutKey::of_update(update),

@@ -16,6 +16,7 @@ use tidegate_core::life::table::Event;
 use tidegate_core::places;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Gate, Shard};
+use tidegate_core::times::Times;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Update};
 use tidegate_store::record::{
     Change, ClaimChange, DeviceRecord, DeviceWrite, KnownDevice, RolloutKey, SeriesPoint, UpdateRecord,
@@ -423,9 +424,9 @@ enum Look {
 /// Looks at a claim of a device that stands on a due page.
 fn look_at(record: &DeviceRecord, claim: &Claim, to_give_on: u64, now: Timestamp) -> Look {
     if claim.state().is_watched() {
-        let due_at = due::due_at(record, claim, now);
+        let due_at = due::due_at(record, claim);
         // Only the silence matters here, so any rules do.
-        let lost = claim.after(Event::Due, &Rules::new(None, 0), now).filter(|_| due_at <= now);
+        let lost = claim.after(Event::Due, &Rules::new(&Times::default(), 0), now).filter(|_| due_at <= now);
         return lost.map_or(Look::At(due_at), |lost| Look::Due(Box::new(lost)));
     }
     match claim.without_place() {

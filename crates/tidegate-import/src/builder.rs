@@ -118,15 +118,15 @@ fn rollout(record: &mut Record, fields: &mut Fields<'_>) -> Result<()> {
         record.remark("period: says nothing without rate");
     }
     let mut rollout = serde_json::Map::new();
+    rollout.insert("applies".into(), json!("at_once"));
     if !limits.is_empty() {
         rollout.insert("limits".into(), Value::Object(limits));
     }
     if let Some(percent) = percentage(record, fields)? {
         rollout.insert("phases".into(), json!([{"starts_at": ALWAYS, "percent": percent}]));
     }
-    if !rollout.is_empty() {
-        record.set("rollout", Value::Object(rollout));
-    }
+    record.set("rollout", Value::Object(rollout));
+    record.remark("applies: at_once; Ioto's agent applies what it fetched unless its device.json has a schedule");
     Ok(())
 }
 

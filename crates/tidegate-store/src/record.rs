@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tidegate_core::cadence::{Cadence, DAY_S};
+use tidegate_core::cadence::Cadence;
 use tidegate_core::claim::Halted;
 use tidegate_core::control_group::ControlGroup;
 use tidegate_core::count::Sums;
@@ -13,6 +13,7 @@ use tidegate_core::id::without_build;
 use tidegate_core::life::Bucket;
 use tidegate_core::lifecycle::Force;
 use tidegate_core::limits::Allocation;
+use tidegate_core::times::Times;
 use tidegate_core::update::{Publication, StoredObject, Test};
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Update, UpdateId, Version};
 
@@ -27,6 +28,11 @@ pub struct Head {
     pub registration_is_open: bool,
     /// The attribute of hawkBit's configData with the device's version; `None` is [`VERSION_ATTRIBUTE`].
     pub version_attribute: Option<String>,
+    /// How its devices live with updates.
+    pub times: Times,
+    /// The gap between two check-ins that 95 of 100 devices stay below, in seconds, by the last fleet snapshot. A change
+    /// of the settings does not write it.
+    pub usual_gap_s: i64,
     /// The compiled catalog in force, once there is one.
     pub catalog: Option<PublishedCatalog>,
     /// True if an operator stopped the whole product.
@@ -348,9 +354,6 @@ pub struct Audience {
     pub at: Timestamp,
 }
 
-/// Seconds between two requests of a device, as its product expects it.
-pub const POLL_S: i64 = DAY_S;
-
 /// A device as it is stored.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DeviceRecord {
@@ -370,6 +373,9 @@ pub struct DeviceRecord {
     pub last_seen: Option<Timestamp>,
     /// The longest gap between its requests that is remembered, in seconds.
     pub long_gap_s: i64,
+    /// The `poll_s` of its product at the last write of the record; `None` is the default. It applies until the next write,
+    /// because the next write was due by it.
+    pub poll_s: Option<i64>,
     /// The first generation of tokens that is not revoked.
     pub token_generation: u32,
 }
@@ -402,10 +408,11 @@ pub struct KnownDevice {
 }
 
 impl DeviceRecord {
-    /// The cadence of the device at `now`.
+    /// The cadence of the device.
     #[must_use]
-    pub fn cadence(&self, now: Timestamp) -> Cadence {
-        Cadence::of(POLL_S, self.long_gap_s, self.first_seen.unwrap_or(now), 0, now)
+    pub fn cadence(&self) -> Cadence {
+        let poll_s = self.poll_s.unwrap_or(Cadence::default().poll_s);
+        Cadence { poll_s, long_gap_s: self.long_gap_s }
     }
 }
 
@@ -439,6 +446,8 @@ pub struct Seen {
     pub doc: Option<Doc>,
     /// The longest gap to remember, in seconds, if it is to be written.
     pub long_gap_s: Option<i64>,
+    /// The `poll_s` of its product, if it is to be written.
+    pub poll_s: Option<i64>,
     /// The time of the request.
     pub at: Timestamp,
 }

@@ -528,6 +528,9 @@ pub trait SweepStore: ReadCatalog + WriteDevices + OpenRollouts {
     /// Writes the size of an audience into the record of its update.
     fn put_audience(&self, rollout: &RolloutKey, audience: &Audience) -> impl Future<Output = Stored<()>> + Send;
 
+    /// Writes the usual gap between two check-ins of a product's devices into its head.
+    fn put_usual_gap(&self, product: &ProductId, gap_s: i64) -> impl Future<Output = Stored<()>> + Send;
+
     /// Writes the members of a control group. It is not in force before its update says so.
     fn put_members(&self, rollout: &RolloutKey, members: &[DeviceId]) -> impl Future<Output = Stored<()>> + Send;
 

@@ -12,7 +12,7 @@ use tidegate_core::cohort::Share;
 use tidegate_core::gate::Gate;
 use tidegate_core::limits::{DEFAULT_MAX_IN_FLIGHT, Limits};
 use tidegate_core::policy::{Policy, Slots};
-use tidegate_core::rollout::{DEFAULT_MAX_ATTEMPTS, Group, Phase, Rollout, WhenFull};
+use tidegate_core::rollout::{Applies, DEFAULT_MAX_ATTEMPTS, Group, Phase, Rollout, WhenFull};
 use tidegate_core::update::{Content, File, Kind, Publication, StoredObject};
 use tidegate_core::window::OpeningWindow;
 use tidegate_core::{ProductId, Timestamp, Update, UpdateId, Version, VersionReq};
@@ -170,6 +170,8 @@ pub struct RolloutField {
     pub include_failed: bool,
     /// What a device that must wait may have meanwhile.
     pub when_full: WhenFullField,
+    /// When devices apply the update.
+    pub applies: AppliesField,
     /// When outcomes hold the rollout.
     pub health: HealthField,
 }
@@ -301,6 +303,36 @@ words! {
     }
 }
 
+words! {
+    /// When devices apply the update.
+    #[derive(Default)]
+    #[cfg_attr(feature = "schema", schema(as = Applies))]
+    AppliesField {
+        /// In a window of their own, or when a user says so: within the product's `apply_within_s`.
+        #[default]
+        Later "later",
+        /// When they have it. A device that still runs the old version after two check-ins and a day has not taken it.
+        AtOnce "at_once",
+    }
+}
+
+impl AppliesField {
+    /// The share of devices in percent that may not apply the update, if nothing else is said.
+    #[must_use]
+    pub fn tolerated_not_taken_percent(self) -> f64 {
+        Applies::from(self).tolerated_not_taken_percent()
+    }
+}
+
+impl From<AppliesField> for Applies {
+    fn from(field: AppliesField) -> Self {
+        match field {
+            AppliesField::Later => Self::Later,
+            AppliesField::AtOnce => Self::AtOnce,
+        }
+    }
+}
+
 /// When outcomes hold the rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = HealthGate, default))]
@@ -312,15 +344,18 @@ pub struct HealthField {
     /// The share of devices in percent that may become silent.
     #[cfg_attr(feature = "schema", schema(minimum = 0.01, maximum = 40))]
     pub tolerated_lost_percent: f64,
-    /// The share of devices in percent that may not apply the update in time.
+    /// The share of devices in percent that may not apply the update in time; `null` is 20, and 2 for devices that apply
+    /// it `at_once`.
     #[cfg_attr(feature = "schema", schema(minimum = 0.01, maximum = 40))]
-    pub tolerated_not_taken_percent: f64,
+    pub tolerated_not_taken_percent: Option<f64>,
     /// The number of devices below which nothing is held.
     #[cfg_attr(feature = "schema", schema(minimum = 1))]
     pub min_failures: u64,
     /// True if a part of an audience of 1,000 devices or more is offered the update last. Its silence shows how much
     /// silence is not the update's fault.
     pub control_group: bool,
+    /// True if a hold lifts itself when the silent devices, or those that did not take the update, are back.
+    pub auto_resume: bool,
 }
 
 impl Default for RolloutField {
@@ -335,6 +370,7 @@ impl Default for RolloutField {
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             include_failed: false,
             when_full: WhenFullField::Next,
+            applies: AppliesField::Later,
             health: HealthField::default(),
         }
     }
@@ -358,9 +394,10 @@ impl Default for HealthField {
         Self {
             tolerated_failed_percent: gate.tolerated_failed_percent,
             tolerated_lost_percent: gate.tolerated_lost_percent,
-            tolerated_not_taken_percent: gate.tolerated_not_taken_percent,
+            tolerated_not_taken_percent: None,
             min_failures: gate.min_failures,
             control_group: gate.control_group,
+            auto_resume: gate.auto_resume,
         }
     }
 }
@@ -611,12 +648,15 @@ impl RolloutField {
             let policy = parse_policy("rollout.groups policy", &group.policy, slots)?;
             groups.push(Group { policy, starts_at: group.starts_at });
         }
+        let applies = Applies::from(self.applies);
+        let not_taken = self.health.tolerated_not_taken_percent;
         let health = Gate {
             tolerated_failed_percent: self.health.tolerated_failed_percent,
             tolerated_lost_percent: self.health.tolerated_lost_percent,
-            tolerated_not_taken_percent: self.health.tolerated_not_taken_percent,
+            tolerated_not_taken_percent: not_taken.unwrap_or_else(|| applies.tolerated_not_taken_percent()),
             min_failures: self.health.min_failures,
             control_group: self.health.control_group,
+            auto_resume: self.health.auto_resume,
         };
         health.validate().map_err(rollout_error)?;
         let rollout = Rollout {
@@ -643,6 +683,7 @@ impl RolloutField {
                 WhenFullField::Next => WhenFull::Next,
                 WhenFullField::Wait => WhenFull::Wait,
             },
+            applies,
             health,
         };
         rollout.validate(bytes_per_device).map_err(rollout_error)?;

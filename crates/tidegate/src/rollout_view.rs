@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tidegate_wire::definition::{HealthField, InFlightField, LimitsField, RolloutField, WhenFullField, WindowField};
+use tidegate_wire::definition::{
+    AppliesField, HealthField, InFlightField, LimitsField, RolloutField, WhenFullField, WindowField,
+};
 
 use crate::duration;
 use crate::output::{self, clean};
@@ -21,10 +23,13 @@ pub fn facts(rollout: &RolloutField) -> Vec<(&'static str, String)> {
     facts.extend(rollout.phases.iter().map(|phase| ("phase", format!("{} %{}", phase.percent, from(phase.starts_at)))));
     facts.push(("limits", limits_in_words(&rollout.limits)));
     facts.push(("each device", attempts(rollout)));
+    if rollout.applies == AppliesField::AtOnce {
+        facts.push(("is applied", "at once".into()));
+    }
     if has_limit(&rollout.limits) {
         facts.push(("when full", when_full(rollout.when_full).into()));
     }
-    facts.push(("is held", health_in_words(&rollout.health)));
+    facts.push(("is held", health_in_words(rollout.applies, &rollout.health)));
     facts
 }
 
@@ -75,18 +80,21 @@ fn limits_in_words(limits: &LimitsField) -> String {
     limits.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn health_in_words(health: &HealthField) -> String {
+fn health_in_words(applies: AppliesField, health: &HealthField) -> String {
     let HealthField {
         tolerated_failed_percent,
         tolerated_lost_percent,
         tolerated_not_taken_percent,
         min_failures,
         control_group,
+        auto_resume,
     } = health;
     let without = if *control_group { "" } else { "; without a control group" };
+    let until = if *auto_resume { "" } else { "; held until somebody resumes it" };
+    let not_taken = tolerated_not_taken_percent.unwrap_or_else(|| applies.tolerated_not_taken_percent());
     format!(
         "when more than {tolerated_failed_percent} % fail, {tolerated_lost_percent} % are overdue or \
-         {tolerated_not_taken_percent} % do not apply it, and at least {min_failures} devices{without}"
+         {not_taken} % do not apply it, and at least {min_failures} devices{without}{until}"
     )
 }
 

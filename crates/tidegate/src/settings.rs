@@ -1,5 +1,7 @@
 //! `tidegate settings`: the settings of a product.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -40,6 +42,18 @@ pub struct SettingsArgs {
     /// Attribute with the version of a device that has a hawkBit client [initially: sw_version]
     #[arg(long, value_name = "NAME")]
     pub version_attribute: Option<String>,
+    /// Time between two check-ins of a device [initially: 1d]
+    #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse)]
+    pub poll: Option<Duration>,
+    /// Time after a report of success in which the old version means that the device has not rebooted [initially: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse)]
+    pub boot_grace: Option<Duration>,
+    /// Time in which a device applies an update that it was offered [initially: 8d]
+    #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse)]
+    pub apply_within: Option<Duration>,
+    /// Time for which a device that runs an update is watched [initially: 10d]
+    #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse)]
+    pub watch: Option<Duration>,
 }
 
 /// Shows the settings, after changing those that were given.
@@ -69,8 +83,16 @@ fn changes(args: &SettingsArgs) -> ProductChange {
             Registration::Closed => wire::Registration::Closed,
         }),
         version_attribute: args.version_attribute.clone().map(Some),
+        poll_s: args.poll.map(seconds),
+        boot_grace_s: args.boot_grace.map(seconds),
+        apply_within_s: args.apply_within.map(seconds),
+        watch_s: args.watch.map(seconds),
         reason: None,
     }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -79,9 +101,18 @@ mod tests {
 
     #[test]
     fn only_what_was_given_is_changed() {
-        let none = SettingsArgs { product_tokens: None, registration: None, version_attribute: None };
+        let none = SettingsArgs {
+            product_tokens: None,
+            registration: None,
+            version_attribute: None,
+            poll: None,
+            boot_grace: None,
+            apply_within: None,
+            watch: None,
+        };
         assert_eq!(changes(&none), ProductChange::default());
-        let args = SettingsArgs { registration: Some(Registration::Open), ..none };
-        assert_eq!(json!(changes(&args)), json!({"registration": "open"}));
+        let (registration, poll) = (Some(Registration::Open), Some(Duration::from_secs(3600)));
+        let args = SettingsArgs { registration, poll, ..none };
+        assert_eq!(json!(changes(&args)), json!({"registration": "open", "poll_s": 3600}));
     }
 }

@@ -11,6 +11,7 @@ pub mod word;
 use jiff::Timestamp;
 
 use crate::cadence::DAY_S;
+use crate::times::Times;
 use table::{Cell, Event, Row};
 
 /// State of a claim.
@@ -221,6 +222,9 @@ pub struct Life {
     pub mature: bool,
 }
 
+/// Time after its first sign at which a device counts as soaked, in seconds.
+pub const DEFAULT_SOAK_S: i64 = 3 * DAY_S;
+
 /// Times of a campaign and its product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -241,17 +245,17 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rules of a campaign that was opened last at `open_since`, for a device that is overdue `due_after_s` seconds
-    /// after its grant. `None` while the campaign is not open.
+    /// The rules of a product with these times, for a device that is overdue `due_after_s` seconds after its grant. No
+    /// campaign is open.
     #[must_use]
-    pub fn new(open_since: Option<Timestamp>, due_after_s: i64) -> Self {
+    pub fn new(times: &Times, due_after_s: i64) -> Self {
         Self {
             prove_after_s: 0,
-            boot_grace_s: 3600,
-            watch_s: 10 * DAY_S,
-            soak_s: 3 * DAY_S,
-            apply_within_s: 8 * DAY_S,
-            open_since,
+            boot_grace_s: times.boot_grace_s,
+            watch_s: times.watch_s,
+            soak_s: DEFAULT_SOAK_S,
+            apply_within_s: times.apply_within_s,
+            open_since: None,
             due_after_s,
         }
     }

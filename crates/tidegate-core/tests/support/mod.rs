@@ -14,6 +14,7 @@ use tidegate_core::life::table::Event;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::rollout::{Group, Phase, WhenFull};
+use tidegate_core::times::Times;
 use tidegate_core::update::{Content, File, StoredObject, Test};
 use tidegate_core::window::OpeningWindow;
 use tidegate_core::{
@@ -210,7 +211,7 @@ pub(crate) fn lamp_update(text: &str) -> UpdateId {
 /// Claim of a lamp that ran 1.0.0 on `update`, after these events. The first grant was ten days before noon; the events
 /// are one minute apart, and the grants after an end a day.
 pub(crate) fn claim(update: &str, events: &[Event]) -> (UpdateId, Claim) {
-    let (version, rules) = (version(update), Rules::new(None, 90 * 3600));
+    let (version, rules) = (version(update), Rules::new(&Times::default(), 90 * 3600));
     let start = moment(NOON).as_second() - 10 * 86_400;
     let grant = |before: Option<&Claim>, epoch, second| {
         let now = Timestamp::from_second(second).unwrap();

@@ -5,7 +5,6 @@ use tidegate_core::cadence::{Cadence, DAY_S};
 use tidegate_core::control_group::{ControlGroup, LastInQueue, Others, are_served, is_served};
 use tidegate_core::gate::Control;
 use tidegate_core::{Cohort, Update};
-use tidegate_store::record::POLL_S;
 
 use crate::fleet::Fleet;
 use crate::forecast::row::Row;
@@ -95,7 +94,7 @@ impl HeldOut {
         let at = |second: u32| moment(start_s + i64::from(second));
         let others =
             Others { served_since: self.served_since_s.map(at), unchanged_since: at(self.unchanged_since_s), ends_at };
-        let due_after_s = Cadence { poll_s: POLL_S, long_gap_s: 0 }.due_after_s(true);
+        let due_after_s = Cadence::default().due_after_s(true);
         let reading = reading(self);
         self.group.is_over = is_served(&others, &reading, SignedDuration::from_secs(due_after_s), at(second));
         self.last = self.group.is_over.then_some(reading);

@@ -11,8 +11,8 @@ use tidegate_core::gate::Control;
 use tidegate_core::life::table::Event;
 use tidegate_core::life::{Rules, State as Life};
 use tidegate_core::shard::Grant;
+use tidegate_core::times::Times;
 use tidegate_core::{Claim, Cohort, Timestamp, Update, places};
-use tidegate_store::record::POLL_S;
 
 use crate::dice::{Dice, Throw};
 use crate::fleet::{Fate, Fleet};
@@ -229,7 +229,9 @@ impl<'a, W: Watch> Play<'a, W> {
 
     fn rules(&self) -> Rules {
         let open_since = self.update.open_since().filter(|_| !self.recorder.is_held());
-        Rules::new(open_since, self.cadence.due_after_s(true))
+        let times = Times::default();
+        let apply_within_s = self.update.rollout.applies.within_s(&times);
+        Rules { open_since, apply_within_s, ..Rules::new(&times, self.cadence.due_after_s(true)) }
     }
 
     fn moment(&self, second: u32) -> Timestamp {
@@ -398,7 +400,7 @@ impl<'a, W: Watch> Play<'a, W> {
 /// The cadence of every device, as the service has learned it before.
 fn cadence(file: &FleetFile) -> Cadence {
     let gap_s = i64::from(file.period_s) + i64::from(file.jitter_s);
-    Cadence { poll_s: POLL_S, long_gap_s: if gap_s * 10 > DAY_S * 11 { gap_s } else { 0 } }
+    Cadence { long_gap_s: if gap_s * 10 > DAY_S * 11 { gap_s } else { 0 }, ..Cadence::default() }
 }
 
 /// Size of the image that a device downloads.

@@ -299,6 +299,11 @@ impl SweepStore for MemoryStore {
         Ok(())
     }
 
+    async fn put_usual_gap(&self, product: &ProductId, gap_s: i64) -> Stored<()> {
+        self.state().put_usual_gap(product, gap_s);
+        Ok(())
+    }
+
     async fn put_members(&self, rollout: &RolloutKey, members: &[DeviceId]) -> Stored<()> {
         self.state().put_members(rollout, members);
         Ok(())

@@ -213,6 +213,9 @@ fn see(record: &mut DeviceRecord, seen: &Seen) {
     if let Some(long_gap_s) = seen.long_gap_s {
         record.long_gap_s = long_gap_s;
     }
+    if let Some(poll_s) = seen.poll_s {
+        record.poll_s = Some(poll_s);
+    }
     if let Some(doc) = &seen.doc {
         record.stored = Some(doc.digests);
         record.stored_at = Some(at);

@@ -203,7 +203,8 @@ mod tests {
 
     /// A check-in of a device that runs this version.
     fn see(store: &MemoryStore, device: &str, version: &str, is_known: bool) {
-        let seen = Seen { version: version.into(), doc: None, long_gap_s: None, at: Timestamp::UNIX_EPOCH };
+        let seen =
+            Seen { version: version.into(), doc: None, long_gap_s: None, poll_s: None, at: Timestamp::UNIX_EPOCH };
         let write = DeviceWrite {
             product: ProductId::new("lamp").unwrap(),
             device: DeviceId::new(device).unwrap(),

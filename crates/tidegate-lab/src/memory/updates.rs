@@ -114,6 +114,12 @@ impl State {
         }
     }
 
+    pub(crate) fn put_usual_gap(&mut self, product: &ProductId, gap_s: i64) {
+        if let Some(head) = self.product_mut(product).head.as_mut() {
+            head.usual_gap_s = gap_s;
+        }
+    }
+
     fn stored_update(&mut self, rollout: &RolloutKey) -> Option<&mut UpdateRecord> {
         let stored = self.product_mut(rollout.product()).updates.get_mut(&precedence(rollout.version()));
         stored.filter(|stored| stored.rollout() == *rollout)
@@ -269,6 +275,7 @@ impl State {
         head.accepts_product_tokens = settings.accepts_product_tokens;
         head.registration_is_open = settings.registration_is_open;
         head.version_attribute.clone_from(&settings.version_attribute);
+        head.times = settings.times;
         true
     }
 

@@ -411,7 +411,7 @@ impl InvariantChecker {
             return;
         }
         let seen = record.last_seen.unwrap_or(change.before.life.granted_at);
-        let due_at = record.cadence(now).due_at(seen, change.before.life.holds_place);
+        let due_at = record.cadence().due_at(seen, change.before.life.holds_place);
         let latest_ms = now.as_millisecond().saturating_add(MOST_SKEW_MS);
         self.check(Invariant::LostInTime, due_at.as_millisecond() <= latest_ms, || {
             format!("{device} was lost at {now}; it was seen at {seen} and is due at {due_at}")

@@ -112,6 +112,8 @@ named! {
         PutFleetSnapshot = "put_fleet_snapshot",
         /// Writes the size of an audience.
         PutAudience = "put_audience",
+        /// Writes the usual gap of a product's devices.
+        PutUsualGap = "put_usual_gap",
         /// Writes the members of a control group.
         PutMembers = "put_members",
         /// Writes a reading of a control group.
@@ -279,6 +281,7 @@ impl Call {
             | Self::RevokeTokens
             | Self::SetProduct
             | Self::PutAudience
+            | Self::PutUsualGap
             | Self::PutReading => CONTENDED_WRITE,
             Self::AddDeferrals
             | Self::PutTally

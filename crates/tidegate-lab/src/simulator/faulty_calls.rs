@@ -452,6 +452,14 @@ impl SweepStore for FaultyStore {
         .await
     }
 
+    async fn put_usual_gap(&self, product: &ProductId, gap_s: i64) -> Stored<()> {
+        self.write(Call::PutUsualGap, (product.clone(), gap_s), |store, (product, gap_s)| {
+            store.inner.state().put_usual_gap(product, *gap_s);
+            Ok(())
+        })
+        .await
+    }
+
     async fn put_members(&self, rollout: &RolloutKey, members: &[DeviceId]) -> Stored<()> {
         self.write(Call::PutMembers, (rollout.clone(), members.to_vec()), |store, (rollout, members)| {
             store.inner.state().put_members(rollout, members);

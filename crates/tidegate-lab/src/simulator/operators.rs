@@ -57,6 +57,7 @@ pub enum Verb {
     Show,
     Stop,
     ResumeStopped,
+    SetPoll,
 }
 
 impl Product {
@@ -118,6 +119,10 @@ impl Product {
                     let to = random.pick(&lower.cloned().collect::<Vec<_>>()).cloned();
                     operation(&to.unwrap_or(Version::new(1, 0, 0)), Verb::Rollback, body)
                 }
+                4 => {
+                    let poll_s = random.one_of([300, 3600, 86_400]);
+                    operation(&version, Verb::SetPoll, json!({"poll_s": poll_s, "reason": "simulated"}))
+                }
                 _ => operation(&version, Verb::Show, Value::Null),
             },
         }
@@ -154,6 +159,7 @@ impl Operation {
             Verb::Edit => requests::operator("PATCH", &format!("{updates}/{}", self.version), &self.body),
             Verb::Show => requests::operator("GET", &of("metrics"), ""),
             Verb::Stop => requests::operator("POST", &format!("{whole}/stop"), &self.body),
+            Verb::SetPoll => requests::operator("PATCH", &whole, &self.body),
             Verb::ResumeStopped => requests::operator("POST", &format!("{whole}/resume-stopped"), &self.body),
         }
     }

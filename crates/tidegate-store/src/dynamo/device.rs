@@ -123,6 +123,9 @@ pub(super) fn see(change: &mut Expression, product: &ProductId, device: &DeviceI
     if let Some(long_gap_s) = seen.long_gap_s {
         change.put("gap", n(long_gap_s));
     }
+    if let Some(poll_s) = seen.poll_s {
+        change.put("poll", n(poll_s));
+    }
     // The key of the index. Writing the same value again costs nothing there.
     change.put("on", s(key::on_version_of(product, &seen.version, device)));
     change.put("id", s(device.as_str()));

@@ -12,6 +12,7 @@ use tidegate_core::life::retry::History;
 use tidegate_core::life::{Bucket, Left, Life as ClaimLife, State as Life};
 use tidegate_core::limits::{Allocation, Caps};
 use tidegate_core::shard::{Gate, Shard};
+use tidegate_core::times::Times;
 use tidegate_core::update::{StoredObject, Test};
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
 
@@ -57,6 +58,10 @@ impl Fields<'_> {
 
     pub(super) fn number_or<T: FromStr>(&self, field: &str, default: T) -> Stored<T> {
         if self.0.contains_key(field) { self.number(field) } else { Ok(default) }
+    }
+
+    fn maybe_number<T: FromStr>(&self, field: &str) -> Stored<Option<T>> {
+        if self.0.contains_key(field) { self.number(field).map(Some) } else { Ok(None) }
     }
 
     pub(super) fn time(&self, field: &str) -> Stored<Timestamp> {
@@ -125,12 +130,19 @@ impl Fields<'_> {
 }
 
 pub(super) fn head_from(item: &Item) -> Stored<Head> {
-    let fields = Fields(item);
+    let (fields, times) = (Fields(item), Times::default());
     Ok(Head {
         revision: fields.number_or("revision", 0)?,
         accepts_product_tokens: fields.flag("accepts_product_tokens"),
         registration_is_open: fields.flag("registration_is_open"),
         version_attribute: fields.maybe_text("version_attribute").map(str::to_string),
+        times: Times {
+            poll_s: fields.number_or("poll_s", times.poll_s)?,
+            boot_grace_s: fields.number_or("boot_grace_s", times.boot_grace_s)?,
+            apply_within_s: fields.number_or("apply_within_s", times.apply_within_s)?,
+            watch_s: fields.number_or("watch_s", times.watch_s)?,
+        },
+        usual_gap_s: fields.number_or("usual_gap_s", 0)?,
         is_stopped: item.contains_key("stopped"),
         halted: halted_from(item)?,
         oldest_catalog: fields.number_or("oldest_catalog", 0)?,
@@ -547,6 +559,7 @@ fn device_from(item: &Item) -> Stored<DeviceRecord> {
         first_seen: fields.time("first").ok(),
         last_seen: fields.time("seen").ok(),
         long_gap_s: fields.number_or("gap", 0)?,
+        poll_s: fields.maybe_number("poll")?,
         token_generation: fields.number_or("tok", 0)?,
     })
 }

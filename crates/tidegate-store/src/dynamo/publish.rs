@@ -246,6 +246,15 @@ impl PublishStore for DynamoStore {
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_values(":tokens", AttributeValue::Bool(head.accepts_product_tokens))
             .expression_attribute_values(":open", AttributeValue::Bool(head.registration_is_open));
+        for (name, seconds) in [
+            ("poll_s", head.times.poll_s),
+            ("boot_grace_s", head.times.boot_grace_s),
+            ("apply_within_s", head.times.apply_within_s),
+            ("watch_s", head.times.watch_s),
+        ] {
+            sets.push_str(&format!(", {name} = :{name}"));
+            update = update.expression_attribute_values(format!(":{name}"), n(seconds));
+        }
         match &head.version_attribute {
             Some(name) => {
                 sets.push_str(", version_attribute = :version_attribute");

@@ -116,6 +116,18 @@ impl SweepStore for DynamoStore {
         self.note(rollout, "audience", item::audience_to(audience)).await
     }
 
+    async fn put_usual_gap(&self, product: &ProductId, gap_s: i64) -> Stored<()> {
+        let update = self
+            .update(key::head(product))
+            .update_expression("SET usual_gap_s = :gap")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":gap", n(gap_s));
+        match send::send("write a usual gap", send::READ, &update).await? {
+            Ok(_) => Ok(()),
+            Err(refused) => failed_item(refused).map(drop),
+        }
+    }
+
     async fn put_members(&self, rollout: &RolloutKey, members: &[DeviceId]) -> Stored<()> {
         let mut item = key::members(rollout);
         item.insert("ids".into(), item::ids_to(members));

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 pub use audit::{AuditEntry, AuditLog};
 pub use device::{ClaimState, ClaimView, DeviceList, DeviceView, Retried, VersionCount, VersionList};
 pub use metrics::{ChannelName, ChannelView, Counters, HealthView, Metrics, SeriesPoint, Verdict};
-pub use product::{Product, ProductChange, ProductResumed, ProductStopped, ProductTokens, Registration};
+pub use product::{Product, ProductChange, ProductResumed, ProductStopped, ProductTimes, ProductTokens, Registration};
 pub use receipt::{ClauseVerdict, ConsideredClause, ConsideredUpdate, Receipt, ReceiptObjection, ReceiptOffer};
 pub use software::{RolloutStrategy, Software, SoftwareDefinition, SoftwareFilter};
 pub use token::{Revoked, Token};

@@ -20,9 +20,31 @@ pub struct Product {
     /// The attribute of hawkBit's `configData` that is the device's version.
     #[cfg_attr(feature = "schema", schema(min_length = 1, max_length = 128))]
     pub version_attribute: String,
+    /// The times of its devices.
+    #[serde(flatten)]
+    pub times: ProductTimes,
     /// True while the whole product is stopped.
     #[serde(default)]
     pub stopped: bool,
+}
+
+/// How the devices of a product live with updates, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ProductTimes {
+    /// The time between two check-ins. A device that is silent for three times as long is lost, unless it is used to
+    /// longer silences.
+    #[cfg_attr(feature = "schema", schema(minimum = 60, maximum = 2592000))]
+    pub poll_s: i64,
+    /// The time after a report of success in which the old version means that the device has not rebooted.
+    #[cfg_attr(feature = "schema", schema(minimum = 0, maximum = 7776000))]
+    pub boot_grace_s: i64,
+    /// The time in which a device applies an update that it was offered.
+    #[cfg_attr(feature = "schema", schema(minimum = 3600, maximum = 31536000))]
+    pub apply_within_s: i64,
+    /// The time for which a device that runs an update is watched.
+    #[cfg_attr(feature = "schema", schema(minimum = 3600, maximum = 31536000))]
+    pub watch_s: i64,
 }
 
 /// The result of stopping a product. No device gets an update of it or a URL any more.
@@ -61,6 +83,22 @@ pub struct ProductChange {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, min_length = 1, max_length = 128))]
     pub version_attribute: Option<Option<String>>,
+    /// The time between two check-ins of a device, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[cfg_attr(feature = "schema", schema(nullable = false, minimum = 60, maximum = 2592000))]
+    pub poll_s: Option<i64>,
+    /// The time after a report of success in which the old version means that the device has not rebooted, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[cfg_attr(feature = "schema", schema(nullable = false, minimum = 0, maximum = 7776000))]
+    pub boot_grace_s: Option<i64>,
+    /// The time in which a device applies an update that it was offered, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[cfg_attr(feature = "schema", schema(nullable = false, minimum = 3600, maximum = 31536000))]
+    pub apply_within_s: Option<i64>,
+    /// The time for which a device that runs an update is watched, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[cfg_attr(feature = "schema", schema(nullable = false, minimum = 3600, maximum = 31536000))]
+    pub watch_s: Option<i64>,
     /// The reason, for the audit log. At most 1,000 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(max_length = 1000))]
@@ -73,6 +111,10 @@ impl OperatorInput for ProductChange {
             product_tokens: Some(ProductTokens::Refuse),
             registration: Some(Registration::Closed),
             version_attribute: Some(None),
+            poll_s: Some(0),
+            boot_grace_s: Some(0),
+            apply_within_s: Some(0),
+            watch_s: Some(0),
             reason: Some(String::new()),
         })
     }
