@@ -26,7 +26,7 @@ locals {
       Delete = { actions = ["DeleteItem"], keys = ["l#*"] }
     }
     publish = {
-      Read   = { actions = ["GetItem", "Query"], keys = ["d#*", "p#*", "q#*", "r#*", "s#*", "t#*", "x#*"] }
+      Read   = { actions = ["GetItem", "Query"], keys = ["d#*", "l#*", "p#*", "q#*", "r#*", "s#*", "t#*", "x#*"] }
       Update = { actions = ["UpdateItem"], keys = ["d#*", "p#*", "s#*"] }
       Put    = { actions = ["PutItem"], keys = ["#products", "p#*", "x#*"] }
       Delete = { actions = ["DeleteItem"], keys = ["p#*"] }

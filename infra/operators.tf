@@ -18,7 +18,10 @@ locals {
       "POST/v1/products/*/updates",
       "PATCH/v1/products/*/updates/*",
       "DELETE/v1/products/*/updates/*",
+      "POST/v1/products/*/updates/*/retry",
       "POST/v1/products/*/devices/*/retry",
+      "PUT/v1/products/*/devices/*/tags/*",
+      "DELETE/v1/products/*/devices/*/tags/*",
       "POST/otao/api/v1/applications/*/software",
     ])
 
@@ -31,7 +34,17 @@ locals {
       "POST/v1/products/*/updates/*/rollback",
       "POST/v1/products/*/resume-stopped",
       "PUT/v1/products/*/token",
+      "POST/v1/products/*/updates/*/retry",
+      "POST/v1/products/*/updates/*/void",
+      "PUT/v1/products/*/updates/*/assigned",
+      "DELETE/v1/products/*/updates/*/assigned",
       "POST/v1/products/*/devices/*/retry",
+      "POST/v1/products/*/devices/*/hold",
+      "POST/v1/products/*/devices/*/pin",
+      "POST/v1/products/*/devices/*/release",
+      "POST/v1/products/*/devices/*/forget",
+      "PUT/v1/products/*/devices/*/tags/*",
+      "DELETE/v1/products/*/devices/*/tags/*",
       "DELETE/v1/products/*/devices/*/token",
       # A product's settings of device authentication; IAM cannot separate them from an update's settings.
       "PATCH/v1/products/*",
@@ -43,8 +56,8 @@ locals {
 
   operator_descriptions = {
     viewer    = "Looks at updates, devices, metrics and the audit log."
-    publisher = "Viewer who creates and deletes drafts, edits rollouts, gives devices another try, and may pause, abort and stop."
-    approver  = "Viewer who activates, steers, reopens and rolls back, issues tokens, and sets what a product allows."
+    publisher = "Viewer who creates and deletes drafts, edits rollouts, tags devices, gives them another try, and may pause, abort and stop."
+    approver  = "Viewer who activates, steers, reopens and rolls back, orders single devices, issues tokens, and sets what a product allows."
   }
 }
 

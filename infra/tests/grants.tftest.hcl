@@ -207,8 +207,8 @@ run "publish_may_do_this_and_nothing_else" {
         for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringEquals"]["dynamodb:Attributes"])}", "")}"]
       ]
       ])) == sort([
-      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#* q#* r#* s#* t#* x#*",
-      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#* q#* r#* s#* t#* x#*",
+      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* l#* p#* q#* r#* s#* t#* x#*",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* l#* p#* q#* r#* s#* t#* x#*",
       "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#* s#*",
       "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products p#* x#*",
       "Allow dynamodb:DeleteItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#*",
@@ -331,7 +331,10 @@ run "a_publisher_may_call_this_and_nothing_else" {
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PATCH/v1/products/*/updates/*",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/v1/products/*/updates/*",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/retry",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/devices/*/retry",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PUT/v1/products/*/devices/*/tags/*",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/v1/products/*/devices/*/tags/*",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/otao/api/v1/applications/*/software",
     ])
     error_message = "the publisher may call something else: ${output.operator_policies["publisher"].json}"
@@ -361,7 +364,17 @@ run "an_approver_may_call_this_and_nothing_else" {
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/resume-stopped",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PUT/v1/products/*/token",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/v1/products/*/devices/*/token",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/retry",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/void",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PUT/v1/products/*/updates/*/assigned",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/v1/products/*/updates/*/assigned",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/devices/*/retry",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/devices/*/hold",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/devices/*/pin",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/devices/*/release",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/devices/*/forget",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PUT/v1/products/*/devices/*/tags/*",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/v1/products/*/devices/*/tags/*",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PATCH/v1/products/*",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PUT/otao/api/v1/applications/*/software/*",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/otao/api/v1/applications/*/software/*",

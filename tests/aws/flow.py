@@ -438,7 +438,8 @@ def an_ioto_agent_works(world):
     settings = world.operator(
         "approver", "PATCH", "", {"registration": "open", "product_tokens": "accept", "reason": "first fleet"}
     )
-    expected = {"registration": "open", "product_tokens": "accept", "version_attribute": "sw_version", "stopped": False}
+    times = {"poll_s": 86400, "boot_grace_s": 3600, "apply_within_s": 691200, "watch_s": 864000}
+    expected = {"registration": "open", "product_tokens": "accept", "version_attribute": "sw_version", "stopped": False, **times}
     checks.equal("settings", settings, {"product": PRODUCT, **expected})
     checks.equal("settings are kept", world.operator("viewer", "GET", ""), settings)
     time.sleep(CATALOG_AGE_S)
@@ -467,11 +468,37 @@ def tokens_are_revoked_and_shared(world):
     for operator in ("publisher", "approver"):
         retried = world.operator(operator, "POST", "/devices/lamp-2/retry", {"reason": "another cable"})
         checks.equal(f"nothing to retry for {operator}", retried, {"retried": []})
+    devices_are_ordered(world)
     revoked = world.operator("approver", "DELETE", "/devices/lamp-2/token", {"reason": "stolen"})
     checks.equal("revoked", revoked, {"revoked": True})
     world.check_in("lamp-2", "1.1.0", 401, region="eu")
     del world.tokens["lamp-2"]
     checks.holds("a new one", "reason" in world.check_in("lamp-2", "1.1.0", region="eu"))
+
+
+def devices_are_ordered(world):
+    """What operators order for one device, and for many."""
+    checks, because = world.checks, {"reason": "a test"}
+    for verb, body in (("hold", because), ("pin", {"version": "1.1.0", **because}), ("release", because)):
+        ordered = world.operator("approver", "POST", f"/devices/lamp-4/{verb}", body)
+        checks.equal(f"{verb}", (ordered["on_hold"], ordered["pinned"]), {"hold": (True, None), "pin": (True, "1.1.0")}.get(verb, (False, None)))
+        checks.equal(f"no {verb} by a publisher", world.operators["publisher"].call("POST", f"/v1/products/{PRODUCT}/devices/lamp-4/{verb}", body).status, 403)
+    for who in ("publisher", "approver"):
+        tagged = world.operator(who, "PUT", "/devices/lamp-4/tags/site", {"value": "berlin", **because})
+        checks.equal(f"tagged by {who}", tagged["tags"], {"site": "berlin"})
+        untagged = world.operator(who, "DELETE", "/devices/lamp-4/tags/site", because)
+        checks.equal(f"untagged by {who}", untagged["tags"], {})
+        again = world.operator(who, "POST", "/updates/1.1.0/retry", {"state": "failed", **because})
+        checks.holds(f"many again for {who}", again["next"] is None, again)
+    many = {"devices": ["lamp-4"], **because}
+    one, none = {"changed": 1, "unchanged": [], "next": None}, {"changed": 0, "unchanged": ["lamp-4"], "next": None}
+    checks.equal("assigned", world.operator("approver", "PUT", "/updates/1.1.0/assigned", many), one)
+    checks.equal("and taken back", world.operator("approver", "DELETE", "/updates/1.1.0/assigned", many), one)
+    checks.equal("no witness", world.operator("approver", "POST", "/updates/1.1.0/void", many), none)
+    checks.equal("nothing to forget", world.operator("approver", "POST", "/devices/lamp-4/forget", because), {"forgotten": []})
+    page = world.operator("viewer", "GET", "/updates/1.1.0/devices?state=failed")
+    checks.holds("devices with an outcome", page["next"] is None, page)
+    checks.holds("and their reasons", world.operator("viewer", "GET", "/updates/1.1.0/reasons")["complete"], page)
 
 
 def the_fleet_is_looked_at(world):
@@ -1028,7 +1055,7 @@ UNREAD = {
     "check": "c l q r t u x",
     "report": "# c l q r s t u x",
     "count": "# c d l q r s u x",
-    "publish": "# c l u",
+    "publish": "# c u",
     "sweep": "l q r x",
 }
 KINDS = "# c d l p q r s t u x"

@@ -21,6 +21,7 @@ use tidegate_core::id::without_build;
 use tidegate_core::life::table::Event;
 use tidegate_core::life::{Bucket, Rules};
 use tidegate_core::limits::{Allocation, Caps, UNLIMITED};
+use tidegate_core::orders::Orders;
 use tidegate_core::shard::{Gate, Grant, Shard};
 use tidegate_core::times::Times;
 use tidegate_core::update::{StoredObject, Test};
@@ -107,6 +108,7 @@ enum Operation {
     AuditLog(ProductId),
     Versions(ProductId),
     DevicesOn(ProductId, String, Option<DeviceId>),
+    Listed(RolloutKey, Bucket, Option<DeviceId>, usize),
     Deferrals(RolloutKey),
     Series(RolloutKey),
     Members(RolloutKey),
@@ -246,12 +248,8 @@ async fn a_full_page_of_devices_says_that_there_may_be_more_even_where_it_is_the
     let product = ProductId::new("lamp").unwrap();
     for number in 0..501 {
         let write = DeviceWrite {
-            product: product.clone(),
-            device: DeviceId::new(format!("lamp-{number}")).unwrap(),
-            is_known: false,
             seen: Some(Seen { version: "1.0.0".into(), doc: None, long_gap_s: None, poll_s: None, at: moment(0, 0) }),
-            still_seen_at: None,
-            claims: Vec::new(),
+            ..DeviceWrite::new(product.clone(), DeviceId::new(format!("lamp-{number}")).unwrap(), false)
         };
         stores.agree(&Operation::WriteDevice(Box::new(write))).await.unwrap();
         if number >= 498 {
@@ -276,14 +274,7 @@ async fn a_full_part_of_a_list_of_devices_says_that_there_may_be_more() {
     let in_part = devices.filter(|device| Sha256::digest(device.as_str())[0] % 16 == 7).take(501);
     for (number, device) in in_part.enumerate() {
         let seen = Some(Seen { version: "1.0.0".into(), doc: None, long_gap_s: None, poll_s: None, at: moment(0, 0) });
-        let write = DeviceWrite {
-            product: product.clone(),
-            device,
-            is_known: false,
-            seen,
-            still_seen_at: None,
-            claims: Vec::new(),
-        };
+        let write = DeviceWrite { seen, ..DeviceWrite::new(product.clone(), device, false) };
         stores.agree(&Operation::WriteDevice(Box::new(write))).await.unwrap();
         if number >= 498 {
             let (page, next) = stores.memory.devices_on(&product, "1.0.0", None).await.unwrap();
@@ -312,12 +303,8 @@ async fn a_scan_of_the_fleet_finds_the_attributes_of_every_device() {
             at: moment(0, 0),
         };
         let write = DeviceWrite {
-            product: product.clone(),
-            device: DeviceId::new(format!("lamp-{number}")).unwrap(),
-            is_known: false,
             seen: Some(seen),
-            still_seen_at: None,
-            claims: Vec::new(),
+            ..DeviceWrite::new(product.clone(), DeviceId::new(format!("lamp-{number}")).unwrap(), false)
         };
         stores.agree(&Operation::WriteDevice(Box::new(write))).await.unwrap();
     }
@@ -648,6 +635,9 @@ async fn apply_read<S: EveryStore>(store: &S, operation: &Operation) -> Answer {
         Operation::DevicesOn(product, version, after) => {
             answer("devices_on", store.devices_on(product, version, after.as_ref()).await, ok)
         }
+        Operation::Listed(rollout, bucket, after, most) => {
+            answer("listed", store.listed(rollout, *bucket, after.as_ref(), *most).await, ok)
+        }
         Operation::Deferrals(rollout) => answer("deferrals", store.deferrals(rollout).await, ok),
         Operation::Series(rollout) => answer("series", store.series(rollout).await, ok),
         Operation::Members(rollout) => answer("members", store.members(rollout).await, ok),
@@ -816,7 +806,7 @@ impl History {
     }
 
     fn read(&mut self) -> Operation {
-        match self.dice.below(10) {
+        match self.dice.below(11) {
             0 => Operation::Update(self.product(), self.version()),
             1 => Operation::Head(self.product(), Freshness::Eventual),
             2 | 3 => Operation::Device(
@@ -829,6 +819,11 @@ impl History {
             5 => Operation::DuePages(self.rollout(), self.dice.moment()),
             6 => Operation::Shard(self.rollout(), self.shard()),
             7 => Operation::Tally(self.rollout(), self.dice.pick(&STREAM_SHARDS)),
+            9 => {
+                let after = self.dice.chance(50).then(|| self.device());
+                let most = usize::try_from(self.dice.below(3)).unwrap();
+                Operation::Listed(self.rollout(), self.dice.pick(&[Bucket::Failed, Bucket::Lost]), after, most)
+            }
             8 => Operation::VersionTally(self.product(), self.dice.pick(&STREAM_SHARDS)),
             _ => Operation::Shards(self.rollout(), 3),
         }
@@ -1028,7 +1023,31 @@ impl History {
                 claims.push(self.claim_change(before));
             }
         }
-        Operation::WriteDevice(Box::new(DeviceWrite { product, device, is_known, seen, still_seen_at, claims }))
+        let mut forgotten = Vec::new();
+        if self.dice.chance(10) {
+            forgotten = claims.drain(..).map(|change: ClaimChange| change.before).collect();
+        }
+        let orders = self.dice.chance(15).then(|| {
+            let revision = known.record.as_ref().map_or(0, |record| record.revision);
+            (revision + u64::from(self.dice.chance(20)), self.orders())
+        });
+        let orders = orders.filter(|_| is_known);
+        let write = DeviceWrite {
+            seen,
+            still_seen_at,
+            claims,
+            forgotten,
+            orders,
+            ..DeviceWrite::new(product, device, is_known)
+        };
+        Operation::WriteDevice(Box::new(write))
+    }
+
+    fn orders(&mut self) -> Orders {
+        let pin = self.dice.pick(&[None, Some(Version::new(1, 2, 0))]);
+        let tags = self.dice.pick(&[vec![], vec![("site".to_string(), "berlin".to_string())]]);
+        let assigned = self.dice.pick(&[vec![], vec![Version::new(2, 0, 0), Version::new(1, 0, 0)]]);
+        Orders::new(self.dice.chance(50), pin, tags, assigned)
     }
 
     fn claim_change(&mut self, stored: Claim) -> ClaimChange {
@@ -1361,7 +1380,10 @@ impl History {
         }
         let message = self.dice.pick(&[None, Some("flash full".to_string()), Some(String::new())]);
         let attempts = u32::try_from(self.dice.below(3)).unwrap();
-        Operation::PutEntry(rollout, ListEntry { device, bucket, message, attempts, revision })
+        Operation::PutEntry(
+            rollout,
+            ListEntry { device, bucket, message, attempts, at: to_the_millisecond(self.dice.moment()), revision },
+        )
     }
 
     /// Few revisions and contents, so that one of a name is stored again, and is removed.

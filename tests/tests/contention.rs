@@ -161,6 +161,7 @@ async fn a_hundred_functions_that_wait_for_room_write_nothing_and_get_the_place_
         version: Version::new(1, 0, 0),
         attributes: tidegate_core::attributes::Attributes::default(),
         delivery: tidegate_core::device::Delivery::Anything,
+        orders: tidegate_core::orders::Orders::default(),
     };
     let poll = async |number: usize, second: i64| {
         let at = Timestamp::from_second(now().as_second() + second).unwrap();
@@ -201,12 +202,8 @@ async fn no_key_but_a_devices_own_becomes_hot_when_a_fleet_appears() {
     let per_batch = devices / 40;
     for number in 0..devices {
         let write = DeviceWrite {
-            product: product(),
-            device: DeviceId::new(format!("lamp-{number}")).unwrap(),
-            is_known: false,
             seen: Some(Seen { version: "1.0.0".into(), doc: None, long_gap_s: None, poll_s: None, at: now() }),
-            still_seen_at: None,
-            claims: Vec::new(),
+            ..DeviceWrite::new(product(), DeviceId::new(format!("lamp-{number}")).unwrap(), false)
         };
         assert_eq!(world.store.write_device(&write).await.unwrap(), Written::Yes);
         if number % per_batch == 0 {

@@ -186,12 +186,8 @@ async fn a_recount_names_what_differs() {
     let before = known.claims[0].1.clone();
     let after = tidegate_core::Claim { revision: before.revision + 1, ..before.clone() };
     let write = DeviceWrite {
-        product: product(),
-        device,
-        is_known: true,
-        seen: None,
-        still_seen_at: None,
         claims: vec![ClaimChange { before: after.clone(), after: before.clone(), note: None }],
+        ..DeviceWrite::new(product(), device, true)
     };
     // A write that expects another claim than the stored one changes nothing.
     world.store.write_device(&write).await.unwrap();

@@ -571,6 +571,7 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     walk.call("why", &["lamp", "lamp-3"], Body::Nothing, 200).await;
     walk.call("retryDevice", &["lamp", "lamp-3"], reason("the cable was bad"), 200).await;
     walk.call("retryDevice", &["lamp", "nobody"], reason("a slip"), 404).await;
+    walk_as_one_who_orders(&mut walk).await;
     walk.call("revokeToken", &["lamp", "lamp-3"], reason("lost"), 200).await;
     let log = walk.call("showAudit", &["lamp"], Body::Nothing, 200).await;
     let part = walk.ask("showAudit", &["lamp"], "?version=1.1.0", Body::Nothing, 200).await;
@@ -582,6 +583,35 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     let all = walk.operations.keys().map(String::as_str).collect::<BTreeSet<_>>();
     assert_eq!(walked, all, "the walk calls every operation of the file");
     walk.stack.shutdown().await;
+}
+
+/// Orders for one device, and for many.
+async fn walk_as_one_who_orders(walk: &mut Walk) {
+    walk.call("holdDevice", &["lamp", "lamp-3"], reason("a measurement"), 200).await;
+    let pin = |version: &str| json!({"version": version, "reason": "stay"});
+    walk.call("pinDevice", &["lamp", "lamp-3"], Body::Good(pin("1.0.0")), 200).await;
+    walk.call("pinDevice", &["lamp", "lamp-3"], Body::Bad(pin("one").to_string()), 400).await;
+    let ordered = walk.call("showDevice", &["lamp", "lamp-3"], Body::Nothing, 200).await;
+    assert_eq!((&ordered["on_hold"], &ordered["pinned"]), (&json!(true), &json!("1.0.0")));
+    walk.call("releaseDevice", &["lamp", "lamp-3"], reason("measured"), 200).await;
+    let tag = || Body::Good(json!({"value": "berlin", "reason": "moved"}));
+    walk.call("tagDevice", &["lamp", "lamp-3", "site"], tag(), 200).await;
+    walk.call("tagDevice", &["lamp", "lamp-3", "si te"], tag(), 400).await;
+    walk.call("untagDevice", &["lamp", "lamp-3", "site"], reason("moved"), 200).await;
+    let devices = || Body::Good(json!({"devices": ["lamp-1", "stranger"], "reason": "a customer asked"}));
+    let assigned = walk.call("assignUpdate", &["lamp", "1.1.0"], devices(), 200).await;
+    assert_eq!(assigned, json!({"changed": 1, "unchanged": ["stranger"], "next": null}));
+    walk.call("unassignUpdate", &["lamp", "1.1.0"], devices(), 200).await;
+    walk.call("voidDevices", &["lamp", "1.1.0"], devices(), 200).await;
+    let none = Body::Bad(json!({"devices": [], "reason": "a slip"}).to_string());
+    walk.call("voidDevices", &["lamp", "1.1.0"], none, 400).await;
+    let failed = Body::Good(json!({"state": "failed", "reason": "another cable"}));
+    walk.call("retryUpdate", &["lamp", "1.1.0"], failed, 200).await;
+    walk.ask("listUpdateDevices", &["lamp", "1.1.0"], "?state=failed&limit=2", Body::Nothing, 200).await;
+    walk.ask("listUpdateDevices", &["lamp", "1.1.0"], "?state=happy", Body::Nothing, 400).await;
+    walk.call("showReasons", &["lamp", "1.1.0"], Body::Nothing, 200).await;
+    walk.call("forgetDevice", &["lamp", "nobody"], reason("a slip"), 404).await;
+    walk.call("forgetDevice", &["lamp", "lamp-3"], reason("replaced"), 200).await;
 }
 
 /// Two lamps with a client of hawkBit's: one installs what it is given, one is stopped. Then one whose user is asked.

@@ -168,6 +168,13 @@ impl Claim {
         })
     }
 
+    /// The claim of a device that an operator struck as a witness; `None` if it was struck already.
+    #[must_use]
+    pub fn voided(&self) -> Option<Self> {
+        let life = self.life.voided();
+        (life != self.life).then(|| Self { life, revision: self.revision.saturating_add(1), ..self.clone() })
+    }
+
     /// Returns true if the device failed an earlier campaign of this version, and no operator has forgiven it.
     #[must_use]
     pub fn failed_before(&self, version: &Version, campaign: u32) -> bool {

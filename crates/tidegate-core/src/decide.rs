@@ -94,7 +94,7 @@ pub fn decide<'a>(device: &Device, catalog: &'a Catalog, claims: &Claims, now: T
     if device.product != *catalog.product() {
         return Decision { offer: None, passed_over: Vec::new() };
     }
-    let facts = catalog.slots().bind(&device.version, &device.attributes);
+    let facts = catalog.slots().bind(device);
     let newer = catalog.newer_than(&device.version);
     // An update that is left out here would be passed over with an objection that never ends.
     let suits = |update: &&Update| update.moves(device).is_ok() && update.reaches(device).is_ok();
@@ -119,7 +119,7 @@ pub(crate) fn decide_on_all<'a>(
     if device.product != *catalog.product() {
         return Decision { offer: None, passed_over: Vec::new() };
     }
-    let facts = catalog.slots().bind(&device.version, &device.attributes);
+    let facts = catalog.slots().bind(device);
     consider(device, &facts, catalog.in_turn(), claims, now)
 }
 
@@ -190,6 +190,7 @@ fn admit(
     let place = || cohort.place();
     let candidate = Candidate { new_version: &update.version, cohort: &place };
     targets(update, facts, &candidate)?;
+    device.orders.allow(&update.version)?;
     is_not_over(update, now)?;
     let claim_status = claim_status(update, &|| *cohort, claims, now)?;
     match update.state {

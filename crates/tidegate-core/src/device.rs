@@ -4,6 +4,7 @@ use semver::Version;
 
 use crate::attributes::Attributes;
 use crate::id::{DeviceId, ProductId};
+use crate::orders::Orders;
 
 /// A device as its `device.json` describes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +19,8 @@ pub struct Device {
     pub attributes: Attributes,
     /// Capabilities of the device's protocol.
     pub delivery: Delivery,
+    /// Orders of operators.
+    pub orders: Orders,
 }
 
 /// Capabilities of a device's protocol.

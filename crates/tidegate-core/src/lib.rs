@@ -34,6 +34,7 @@ pub mod life;
 pub mod lifecycle;
 pub mod limits;
 pub mod objection;
+pub mod orders;
 pub mod places;
 pub mod policy;
 pub mod receipt;

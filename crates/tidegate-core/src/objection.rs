@@ -64,6 +64,8 @@ objection_codes! {
     Incompatible    "incompatible"       Never    "the compatibility",
     NotTargeted     "not_targeted"       Never    "the policy",
     PolicyUnclear   "policy_unclear"     Never    "the policy",
+    Pinned          "pinned"             Never    "the pin",
+    OnHold          "on_hold"            Never    "the device's hold",
     Aborted         "aborted"            Never    "the abort",
     Ended           "ended"              Never    "the end",
     ClonedId        "cloned_id"          Never    "the device's id",
@@ -95,7 +97,9 @@ impl ObjectionCode {
     pub fn is_unsuitable(self) -> bool {
         match self {
             Self::UpToDate | Self::Incompatible | Self::NotTargeted | Self::PolicyUnclear => true,
-            Self::ClonedId
+            Self::Pinned
+            | Self::OnHold
+            | Self::ClonedId
             | Self::Ended
             | Self::Aborted
             | Self::Reverted
@@ -205,6 +209,13 @@ pub enum Objection {
         /// Part of the policy that could not be evaluated.
         why: String,
     },
+    /// An operator has pinned the device to another version.
+    Pinned {
+        /// The version.
+        to: Version,
+    },
+    /// An operator has put the device on hold.
+    OnHold,
     /// Two devices say that they are this one.
     ClonedId,
     /// The device installed the update and fell back.
@@ -297,6 +308,8 @@ impl Objection {
             Self::Incompatible { .. } | Self::Undeliverable { .. } => ObjectionCode::Incompatible,
             Self::NotTargeted { .. } | Self::NotRolledBack { .. } => ObjectionCode::NotTargeted,
             Self::PolicyUnclear { .. } => ObjectionCode::PolicyUnclear,
+            Self::Pinned { .. } => ObjectionCode::Pinned,
+            Self::OnHold => ObjectionCode::OnHold,
             Self::ClonedId => ObjectionCode::ClonedId,
             Self::Reverted => ObjectionCode::Reverted,
             Self::FailedBefore { .. } => ObjectionCode::FailedBefore,
@@ -345,6 +358,8 @@ impl Objection {
             | Self::Undeliverable { .. }
             | Self::NotTargeted { .. }
             | Self::PolicyUnclear { .. }
+            | Self::Pinned { .. }
+            | Self::OnHold
             | Self::ClonedId
             | Self::Ended { .. }
             | Self::Aborted { .. }
@@ -379,6 +394,8 @@ impl Objection {
             | Self::Undeliverable { .. }
             | Self::NotTargeted { .. }
             | Self::PolicyUnclear { .. }
+            | Self::Pinned { .. }
+            | Self::OnHold
             | Self::ClonedId
             | Self::Reverted
             | Self::Declined
@@ -421,6 +438,8 @@ impl fmt::Display for Objection {
                 write!(f, "its policy asks for `{name}`, which the device does not state")
             }
             Self::PolicyUnclear { why } => write!(f, "its policy could not be evaluated: {why}"),
+            Self::Pinned { to } => write!(f, "the device is pinned to {to}"),
+            Self::OnHold => write!(f, "an operator has put the device on hold"),
             Self::ClonedId => write!(f, "two devices say that they are this one"),
             Self::Reverted => write!(f, "the device installed it and fell back"),
             Self::FailedBefore { attempts, opens_at: Some(at) } => {

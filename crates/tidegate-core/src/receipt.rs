@@ -38,7 +38,7 @@ pub struct Receipt<'a> {
 #[must_use]
 pub fn explain<'a>(device: &Device, catalog: &'a Catalog, claims: &Claims, at: Timestamp) -> Receipt<'a> {
     let decision = decide_on_all(device, catalog, claims, at);
-    let facts = catalog.slots().bind(&device.version, &device.attributes);
+    let facts = catalog.slots().bind(device);
     let offered = decision.offer.iter().map(|offer| (offer.update, None));
     let considered = decision
         .passed_over

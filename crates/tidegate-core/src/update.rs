@@ -238,7 +238,7 @@ impl Update {
     /// Returns true if a device without an offer belongs to the audience.
     #[must_use]
     pub fn is_for(&self, device: &Device, slots: &Slots) -> bool {
-        let facts = slots.bind(&device.version, &device.attributes);
+        let facts = slots.bind(device);
         let place = || self.cohort_of(&device.id).place();
         let candidate = Candidate { new_version: &self.version, cohort: &place };
         self.moves(device).is_ok()
@@ -250,7 +250,7 @@ impl Update {
     #[must_use]
     pub fn excludes_all_on(&self, version: &Version, slots: &Slots) -> bool {
         let nothing = Attributes::default();
-        let facts = slots.bind(version, &nothing);
+        let facts = slots.bind_unordered(version, &nothing);
         let depends_on_place = Cell::new(false);
         let place = || {
             depends_on_place.set(true);
@@ -263,7 +263,7 @@ impl Update {
     /// Returns true if the policy is certain not to admit the device. In doubt it is not.
     #[must_use]
     pub fn excludes(&self, device: &Device, catalog: &Catalog) -> bool {
-        let facts = catalog.slots().bind(&device.version, &device.attributes);
+        let facts = catalog.slots().bind(device);
         let place = || self.cohort_of(&device.id).place();
         let candidate = Candidate { new_version: &self.version, cohort: &place };
         self.policy.evaluate(&facts, &candidate) == Truth::No

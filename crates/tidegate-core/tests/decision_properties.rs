@@ -202,14 +202,16 @@ proptest! {
     }
 
     #[test]
-    fn the_offer_is_the_newest_update_that_nothing_objects_to(
+    fn the_offer_is_a_rollback_or_else_the_newest_update_that_nothing_objects_to(
         device in any_device(), drafts in any_drafts(), claims in any_claims(), now in any_moment()
     ) {
         let next: Vec<Draft> = drafts.into_iter().map(|draft| draft.when_full(WhenFull::Next)).collect();
         let catalog = catalog(next.clone());
         let offered = decide(&device, &catalog, &claims, now).offer.map(|offer| offer.update.version.clone());
-        let unobjected = next.iter().filter(|draft| !objects(&device, draft, &claims, now));
-        let newest = unobjected.map(|draft| version(&draft.version)).max_by(|a, b| a.cmp_precedence(b));
+        let unobjected = next.iter().filter(|draft| !objects(&device, draft, &claims, now)).collect::<Vec<_>>();
+        let has_rollback = unobjected.iter().any(|draft| !draft.rollback_from.is_empty());
+        let first = unobjected.iter().filter(|draft| draft.rollback_from.is_empty() != has_rollback);
+        let newest = first.map(|draft| version(&draft.version)).max_by(|a, b| a.cmp_precedence(b));
         match (offered, newest) {
             (Some(offered), Some(newest)) => prop_assert_eq!(offered.cmp_precedence(&newest), Ordering::Equal),
             (offered, newest) => prop_assert_eq!(offered, newest),

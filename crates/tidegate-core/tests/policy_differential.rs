@@ -16,6 +16,7 @@ use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use tidegate_core::attributes::{Attributes, Value};
 use tidegate_core::device::Delivery;
+use tidegate_core::orders::Orders;
 use tidegate_core::policy::{Candidate, Facts, Policy, Slots, Truth};
 use tidegate_core::update::Content;
 use tidegate_core::{
@@ -428,7 +429,7 @@ fn policies_answer_like_evalexpr_but_for_the_written_differences() {
         // A policy that can never be evaluated is refused. The tests of refusals have these.
         policies.extend(Policy::parse(&condition(&mut dice, depth), &mut slots));
     }
-    let facts = devices.iter().map(|device| slots.bind(&version, device)).collect();
+    let facts = devices.iter().map(|device| slots.bind_unordered(&version, device)).collect();
     let devices = Devices { facts, contexts: &contexts, new_version: &new_version, cohort };
 
     let mut tally = Tally::default();
@@ -470,8 +471,9 @@ fn a_catalog_targets_whom_its_policies_admit() {
                 version: version.clone(),
                 attributes: attributes.clone(),
                 delivery: Delivery::Anything,
+                orders: Orders::default(),
             };
-            let facts = compiled.slots().bind(&version, attributes);
+            let facts = compiled.slots().bind_unordered(&version, attributes);
             let is_admitted = |update: &&Update| {
                 let cohort = || Cohort::of(&update.id, &device.id).place();
                 let candidate = Candidate { new_version: &update.version, cohort: &cohort };

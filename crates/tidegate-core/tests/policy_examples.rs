@@ -79,7 +79,7 @@ fn admits(expression: &str, new_version: &semver::Version, device: &Json) -> Tru
     flatten("", device, &mut attributes);
     let mut slots = Slots::new();
     let policy = Policy::parse(expression, &mut slots).unwrap_or_else(|error| panic!("{expression}: {error}"));
-    policy.evaluate(&slots.bind(&version, &attributes), &Candidate { new_version, cohort: &|| cohort })
+    policy.evaluate(&slots.bind_unordered(&version, &attributes), &Candidate { new_version, cohort: &|| cohort })
 }
 
 fn run(path: &Path) -> Vec<String> {

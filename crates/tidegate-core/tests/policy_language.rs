@@ -265,7 +265,7 @@ fn the_cohort_is_computed_only_for_policies_that_ask() {
     let plain = parse("region == \"eu\"", &mut slots);
     let skipped = parse("region == \"us\" && cohort < 10", &mut slots);
     let asked = parse("region == \"eu\" && cohort < 10", &mut slots);
-    let facts = slots.bind(&version, &attributes);
+    let facts = slots.bind_unordered(&version, &attributes);
     let candidate = Candidate { new_version: &version, cohort: &cohort };
     assert_eq!(plain.evaluate(&facts, &candidate), Truth::Yes);
     assert_eq!(skipped.evaluate(&facts, &candidate), Truth::No);
@@ -282,7 +282,7 @@ fn any_device_text_equals_itself_and_is_never_read_as_policy() {
         let mut slots = Slots::new();
         let same = Policy::parse("a == a", &mut slots).unwrap();
         let other = Policy::parse("a == \"x\"", &mut slots).unwrap();
-        let facts = slots.bind(&version, &attributes);
+        let facts = slots.bind_unordered(&version, &attributes);
         let candidate = Candidate { new_version: &version, cohort: &|| 0 };
         assert_eq!(same.evaluate(&facts, &candidate), Truth::Yes);
         assert_eq!(other.evaluate(&facts, &candidate), Truth::No);

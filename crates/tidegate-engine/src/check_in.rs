@@ -5,6 +5,8 @@
 //! of the device or the room in a rollout are then known better. No check-in fails because something could not be
 //! written.
 
+use std::borrow::Cow;
+
 use tidegate_core::guidance::{NoOffer, check_again_after_s};
 use tidegate_core::life::Rules;
 use tidegate_core::life::table::Event;
@@ -66,7 +68,9 @@ impl DeviceContext {
     /// `true` if the device must cancel an update that it has started.
     #[must_use]
     pub fn is_stopped(&self, update: &UpdateId, claim: &Claim) -> bool {
-        self.claims.is_halted(&claim.version) || self.catalog.updates.is_stopped(update, &claim.version)
+        self.claims.is_halted(&claim.version)
+            || self.catalog.updates.is_stopped(update, &claim.version)
+            || self.record.orders.allow(&claim.version).is_err()
     }
 
     /// The rules for a claim of the device.
@@ -93,8 +97,8 @@ impl DeviceContext {
 
     /// A write of the device's item, for the device as it was read.
     fn write(&self, device: &DeviceId, seen: Option<Seen>, claims: Vec<ClaimChange>) -> DeviceWrite {
-        let (product, is_known) = (self.catalog.updates.product().clone(), self.is_known);
-        DeviceWrite { product, device: device.clone(), is_known, seen, still_seen_at: None, claims }
+        let product = self.catalog.updates.product().clone();
+        DeviceWrite { seen, claims, ..DeviceWrite::new(product, device.clone(), self.is_known) }
     }
 
     /// Replaces the data of the device by what a later read found.
@@ -247,6 +251,7 @@ impl<S: CheckStore> CheckIns<S> {
         precedence: Precedence,
         now: Timestamp,
     ) -> Done<CheckInResult> {
+        let device = &ordered(device, context);
         self.hear(device, context, said, &mut seen, now).await;
         let (mut is_first, mut reservations) = (true, 0);
         loop {
@@ -371,7 +376,8 @@ impl<S: CheckStore> CheckIns<S> {
         seen: Option<Seen>,
         now: Timestamp,
     ) -> Done<()> {
-        let moved = heard(Some(version), running, context, seen.is_some(), now);
+        let running = running.map(|device| ordered(device, context));
+        let moved = heard(Some(version), running.as_deref(), context, seen.is_some(), now);
         if moved.is_empty() && seen.is_none() {
             return Ok(());
         }
@@ -448,6 +454,14 @@ impl<S: CheckStore> CheckIns<S> {
     }
 }
 
+/// The device with the orders of its record: no device says them by itself.
+fn ordered<'a>(device: &'a Device, context: &DeviceContext) -> Cow<'a, Device> {
+    match context.record.orders == device.orders {
+        true => Cow::Borrowed(device),
+        false => Cow::Owned(Device { orders: context.record.orders.clone(), ..device.clone() }),
+    }
+}
+
 /// Decides, and marks the decision for the tests that count them.
 fn decided<'a>(device: &Device, updates: &'a Catalog, claims: &Claims, now: Timestamp) -> Decision<'a> {
     tracing::trace!(target: DECISION_TARGET, device = %device.id, "decided");
@@ -491,7 +505,8 @@ fn heard(
 /// Returns false if the policy of a claim's update is certain not to admit the device any more.
 fn admits(device: &Device, context: &DeviceContext, update: &UpdateId, claim: &Claim) -> bool {
     let found = context.catalog.updates.find(update, &claim.version);
-    found.is_none_or(|update| !update.excludes(device, &context.catalog.updates))
+    let is_ordered_away = device.orders.allow(&claim.version).is_err();
+    !is_ordered_away && found.is_none_or(|update| !update.excludes(device, &context.catalog.updates))
 }
 
 /// The claim under way that comes before any new offer.

@@ -335,6 +335,7 @@ impl<S: CountStore> CountService<S> {
                 bucket,
                 message: after.message.clone(),
                 attempts: after.claim.attempts,
+                at: record.record.at,
                 revision,
             };
             self.store.put_entry(rollout, &entry).await?;

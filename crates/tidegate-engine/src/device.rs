@@ -22,7 +22,8 @@ pub fn stored_device(
 ) -> Option<Device> {
     let version = Version::parse(record.version.as_ref()?).ok()?;
     let attributes = attributes_of(&stored_object(product, device, record).ok()?).ok()?;
-    Some(Device { id: device.clone(), product: product.clone(), version, attributes, delivery })
+    let orders = record.orders.clone();
+    Some(Device { id: device.clone(), product: product.clone(), version, attributes, delivery, orders })
 }
 
 /// The stored attributes of a device. Its id and its product are always among them: a device that only ever reported has

@@ -183,6 +183,9 @@ impl Campaign {
             return;
         }
         counted.size = counted.size.saturating_add(1);
+        if record.orders.allow(&self.record.version).is_err() {
+            return;
+        }
         let poll_s = record.cadence().poll_s;
         counted.due_after_s = counted.due_after_s.max(Cadence { poll_s, long_gap_s: 0 }.due_after_s(true));
         let due_at = record.last_seen.map(|seen| record.cadence().due_at(seen, false));

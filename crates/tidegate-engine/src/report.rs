@@ -153,14 +153,8 @@ impl<S: ReportStore> Reports<S> {
             return Err(EngineError::UnknownProduct(report.product.clone()));
         }
         let recorded = if report.running.is_some() { Recorded::Yes } else { recorded };
-        let write = DeviceWrite {
-            product: report.product.clone(),
-            device: report.device.clone(),
-            is_known: known.record.is_some(),
-            seen,
-            still_seen_at: None,
-            claims: changes,
-        };
+        let (product, device) = (report.product.clone(), report.device.clone());
+        let write = DeviceWrite { seen, claims: changes, ..DeviceWrite::new(product, device, known.record.is_some()) };
         match self.store.write_device(&write).await? {
             Written::Yes => Ok(recorded),
             Written::OtherDevice(_) => Err(StoreError::Conflict.into()),

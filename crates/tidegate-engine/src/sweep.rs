@@ -451,12 +451,9 @@ impl Due {
     fn new(record: &UpdateRecord, device: DeviceId, known: &KnownDevice, before: &Claim, after: Claim) -> Self {
         let (is_given_on, holds_place) = (is_given_on(&after), after.life.holds_place);
         let write = DeviceWrite {
-            product: record.product.clone(),
-            device,
-            is_known: true,
-            seen: None,
             still_seen_at: known.record_or_default().last_seen,
             claims: vec![ClaimChange { before: before.clone(), after, note: None }],
+            ..DeviceWrite::new(record.product.clone(), device, true)
         };
         Self { write, is_given_on, holds_place }
     }

@@ -284,7 +284,7 @@ fn ours(policy: &str, device: &Device) -> Truth {
     let mut slots = Slots::new();
     let policy = Policy::parse(policy, &mut slots).expect("a translation is a policy");
     let attributes = attributes(device);
-    let facts = slots.bind(&device.version, &attributes);
+    let facts = slots.bind_unordered(&device.version, &attributes);
     policy.evaluate(&facts, &Candidate { new_version: &Version::new(2, 0, 0), cohort: &|| 0 })
 }
 

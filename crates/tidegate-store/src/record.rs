@@ -1,6 +1,6 @@
 //! Stored records other than claims and shards, whose types are in the core.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -13,6 +13,7 @@ use tidegate_core::id::without_build;
 use tidegate_core::life::Bucket;
 use tidegate_core::lifecycle::Force;
 use tidegate_core::limits::Allocation;
+use tidegate_core::orders::Orders;
 use tidegate_core::times::Times;
 use tidegate_core::update::{Publication, StoredObject, Test};
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Update, UpdateId, Version};
@@ -378,6 +379,8 @@ pub struct DeviceRecord {
     pub poll_s: Option<i64>,
     /// The first generation of tokens that is not revoked.
     pub token_generation: u32,
+    /// Orders of operators.
+    pub orders: Orders,
 }
 
 /// Digests of a `device.json`. They tell whether it has changed without a read of it.
@@ -405,6 +408,8 @@ pub struct KnownDevice {
     pub record: Option<DeviceRecord>,
     /// Its claims, by update.
     pub claims: Vec<(UpdateId, Claim)>,
+    /// The messages of its last reports, by update, if they were read.
+    pub messages: BTreeMap<UpdateId, String>,
 }
 
 impl DeviceRecord {
@@ -467,6 +472,27 @@ pub struct DeviceWrite {
     pub still_seen_at: Option<Timestamp>,
     /// The changes of claims. Each happens only if its claim is still as it was read.
     pub claims: Vec<ClaimChange>,
+    /// The claims that are forgotten, under the same condition.
+    pub forgotten: Vec<Claim>,
+    /// The new orders, if they change. The device's item must have the given revision.
+    pub orders: Option<(u64, Orders)>,
+}
+
+impl DeviceWrite {
+    /// A write that changes nothing yet.
+    #[must_use]
+    pub fn new(product: ProductId, device: DeviceId, is_known: bool) -> Self {
+        Self {
+            product,
+            device,
+            is_known,
+            seen: None,
+            still_seen_at: None,
+            claims: Vec::new(),
+            forgotten: Vec::new(),
+            orders: None,
+        }
+    }
 }
 
 /// The change of one claim. It is not the grant of a place.
@@ -599,6 +625,8 @@ pub struct ListEntry {
     pub message: Option<String>,
     /// The number of its attempts.
     pub attempts: u32,
+    /// The time of the change, to the second.
+    pub at: Timestamp,
     /// The revision of the device's item. A later one replaces an earlier one.
     pub revision: u64,
 }

@@ -481,6 +481,16 @@ pub trait PublishStore: ReadCatalog + WriteDevices + OpenRollouts {
         after: Option<&DeviceId>,
     ) -> impl Future<Output = Stored<(Vec<DeviceId>, Option<DeviceId>)>> + Send;
 
+    /// The list of the devices in a bucket of a rollout, as far as the stream was counted: the first `most` in the order
+    /// of their ids, and whether there are more.
+    fn listed(
+        &self,
+        rollout: &RolloutKey,
+        bucket: Bucket,
+        after: Option<&DeviceId>,
+        most: usize,
+    ) -> impl Future<Output = Stored<(Vec<ListEntry>, bool)>> + Send;
+
     /// Revokes every token that was issued to a device; returns the generation that is valid now.
     fn revoke_tokens(&self, product: &ProductId, device: &DeviceId) -> impl Future<Output = Stored<u32>> + Send;
 

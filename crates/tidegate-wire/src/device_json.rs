@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use tidegate_core::attributes::{Attributes, Value as Attribute};
 use tidegate_core::device::Delivery;
+use tidegate_core::orders::Orders;
 use tidegate_core::{Device, DeviceId, ProductId, Version};
 
 use crate::error::{ApiError, ErrorCode};
@@ -62,7 +63,8 @@ impl DeviceJson {
     pub fn into_device(self, delivery: Delivery) -> Result<(Device, Map<String, Value>), ApiError> {
         let version = self.semver()?;
         let Self { id, product, attributes, object, .. } = self;
-        Ok((Device { id, product, version, attributes, delivery }, object))
+        let orders = Orders::default();
+        Ok((Device { id, product, version, attributes, delivery, orders }, object))
     }
 }
 

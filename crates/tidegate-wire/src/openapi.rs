@@ -431,6 +431,14 @@ fn schemas() -> Value {
         operator::DeviceView,
         operator::DeviceList,
         operator::Retried,
+        operator::Pin,
+        operator::Tag,
+        operator::Forgotten,
+        operator::Devices,
+        operator::RetryMany,
+        operator::ManyChanged,
+        operator::UpdateDevices,
+        operator::Reasons,
         operator::VersionList,
         operator::AuditLog,
         operator::Receipt,
@@ -535,6 +543,10 @@ fn strict(schemas: &mut Map<String, Value>) {
         "UpdateChange",
         "Reason",
         "ProductChange",
+        "Pin",
+        "Tag",
+        "Devices",
+        "RetryMany",
     ] {
         if let Some(schema) = schemas.get_mut(name) {
             schema["additionalProperties"] = json!(false);

@@ -260,6 +260,18 @@ routes! {
         ReopenUpdate POST "/v1/products/{product}/updates/{version}/reopen" Operator Updates,
         /// Takes devices back to an update from later versions.
         RollBackTo POST "/v1/products/{product}/updates/{version}/rollback" Operator Updates,
+        /// Gives another try of an update to all devices with one outcome.
+        RetryUpdate POST "/v1/products/{product}/updates/{version}/retry" Operator Updates,
+        /// Strikes devices as witnesses of an update.
+        VoidDevices POST "/v1/products/{product}/updates/{version}/void" Operator Updates,
+        /// Assigns an update to devices.
+        AssignUpdate PUT "/v1/products/{product}/updates/{version}/assigned" Operator Updates,
+        /// Takes the assignment of an update back from devices.
+        UnassignUpdate DELETE "/v1/products/{product}/updates/{version}/assigned" Operator Updates,
+        /// Lists the devices of an update with one outcome.
+        ListUpdateDevices GET "/v1/products/{product}/updates/{version}/devices" Operator Updates,
+        /// Counts what the devices of an update said.
+        ShowReasons GET "/v1/products/{product}/updates/{version}/reasons" Operator Updates,
         /// Shows a rollout's counters, now and over time.
         ShowMetrics GET "/v1/products/{product}/updates/{version}/metrics" Operator Updates,
 
@@ -273,6 +285,18 @@ routes! {
         Why GET "/v1/products/{product}/devices/{device}/why" Operator Fleet,
         /// Gives a device another try of the updates that it did not get.
         RetryDevice POST "/v1/products/{product}/devices/{device}/retry" Operator Fleet,
+        /// Puts a device on hold: it is offered nothing.
+        HoldDevice POST "/v1/products/{product}/devices/{device}/hold" Operator Fleet,
+        /// Pins a device to a version: it is offered no other.
+        PinDevice POST "/v1/products/{product}/devices/{device}/pin" Operator Fleet,
+        /// Takes a device off hold, and lets it go from its pin.
+        ReleaseDevice POST "/v1/products/{product}/devices/{device}/release" Operator Fleet,
+        /// Forgets what a device did with every update.
+        ForgetDevice POST "/v1/products/{product}/devices/{device}/forget" Operator Fleet,
+        /// Tags a device.
+        TagDevice PUT "/v1/products/{product}/devices/{device}/tags/{tag}" Operator Fleet,
+        /// Removes a tag of a device.
+        UntagDevice DELETE "/v1/products/{product}/devices/{device}/tags/{tag}" Operator Fleet,
         /// Issues a device's token.
         IssueToken PUT "/v1/products/{product}/devices/{device}/token" Operator Fleet,
         /// Revokes all tokens of a device.

@@ -143,6 +143,11 @@ impl ApiClient {
         self.call(Method::PATCH, path, Some(body.to_string().into_bytes()))
     }
 
+    /// Calls `PUT` with a JSON body.
+    pub fn put_with(&self, path: &ApiPath, body: &Value) -> CommandResult<Value> {
+        self.call(Method::PUT, path, Some(body.to_string().into_bytes()))
+    }
+
     /// Puts something in its place. Our `PUT` calls have no content: the path says everything.
     pub fn put(&self, path: &ApiPath) -> CommandResult<Value> {
         self.call(Method::PUT, path, Some(b"{}".to_vec()))
@@ -303,6 +308,11 @@ impl ApiPath {
     /// An operator's path about a device.
     pub fn device(route: PublishRoute, product: &str, device: &str) -> Self {
         Self::to(route.route(), &[("product", product), ("device", device)])
+    }
+
+    /// The path of a tag of a device.
+    pub fn tag(route: PublishRoute, product: &str, device: &str, tag: &str) -> Self {
+        Self::to(route.route(), &[("product", product), ("device", device), ("tag", tag)])
     }
 
     /// Adds a query parameter, if there is a value.

@@ -49,6 +49,9 @@ pub enum Command {
     Devices(crate::devices::DevicesArgs),
     /// Give a device another try of the updates that it did not get
     Retry(crate::retry::RetryArgs),
+    /// Order one device: hold, pin, release, tag or forget it
+    #[command(subcommand)]
+    Order(crate::order::OrderCommand),
     /// Act as a device once: check in, and download if asked
     Check(crate::check::CheckArgs),
     /// Run a well-behaved reference device

@@ -7,7 +7,7 @@ use crate::api_client::{ApiClient, ApiPath};
 use crate::common::Common;
 use crate::error::CommandResult;
 use crate::output::{self, Output, Reader, Tone, clean};
-use crate::{time, update};
+use crate::{order, time, update};
 use tidegate_wire::operator::{DeviceList, DeviceView};
 use tidegate_wire::route::PublishRoute;
 
@@ -100,6 +100,7 @@ fn show(client: &ApiClient, product: &str, device: &str, output: &Output) -> Com
             output.line(format!("  {label:<12}{}", time::show_at(at)))?;
         }
     }
+    output.line(format!("  {:<12}{}", "orders", order::in_words(&device)))?;
     let attributes: Vec<_> = device
         .attributes
         .iter()
@@ -114,7 +115,7 @@ fn show(client: &ApiClient, product: &str, device: &str, output: &Output) -> Com
     if device.claims.is_empty() {
         return output.line("it has not been offered anything yet");
     }
-    let mut table = output::table(&["VERSION", "CAMPAIGN", "CLAIM", "ATTEMPTS", "GRANTED"], &[1, 3]);
+    let mut table = output::table(&["VERSION", "CAMPAIGN", "CLAIM", "ATTEMPTS", "GRANTED", "MESSAGE"], &[1, 3]);
     for claim in &device.claims {
         table.add_row([
             clean(&claim.version),
@@ -122,6 +123,7 @@ fn show(client: &ApiClient, product: &str, device: &str, output: &Output) -> Com
             claim.state.to_string(),
             claim.attempts.to_string(),
             time::show_at(claim.granted_at),
+            output::shortened(claim.message.as_deref().unwrap_or_default(), 60),
         ]);
     }
     output.table(&table)

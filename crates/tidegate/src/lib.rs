@@ -20,7 +20,9 @@ pub mod error;
 pub mod file_name;
 pub mod import;
 pub mod load;
+pub mod many;
 pub mod offer;
+pub mod order;
 pub mod output;
 pub mod policy_command;
 pub mod progress;
@@ -99,6 +101,7 @@ fn dispatch(arguments: Arguments, output: &Output) -> CommandResult {
         Command::Devices(args) => devices::run(args, &common, output),
         Command::Rollback(args) => rollback::run(&args, &common, output),
         Command::Retry(args) => retry::run(&args, &common, output),
+        Command::Order(command) => order::run(&command, &common, output),
         Command::Check(args) => check::run(args, &common, output),
         Command::Device(args) => device::run(*args, &common, output),
         Command::Token(command) => token::run(command, &common, output),

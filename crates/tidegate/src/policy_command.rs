@@ -111,7 +111,7 @@ fn explain(policy: &str, device: &[u8], file: &Path, args: &EvalArgs) -> Command
         .new_version
         .clone()
         .unwrap_or_else(|| Version::new(version.major, version.minor, version.patch.saturating_add(1)));
-    let facts = slots.bind(&version, &device.attributes);
+    let facts = slots.bind_unordered(&version, &device.attributes);
     let candidate = Candidate { new_version: &new_version, cohort: &|| args.cohort };
     Ok(Explained { truth: policy.evaluate(&facts, &candidate), clauses: policy.explain(&facts, &candidate) })
 }

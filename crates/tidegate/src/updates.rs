@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::api_client::{ApiClient, ApiPath};
 use crate::common::Common;
 use crate::error::{CommandError, CommandResult};
+use crate::many;
 use crate::output::{self, Output, Tone, clean};
 use crate::rollout_options::RolloutOptions;
 use crate::rollout_view;
@@ -47,6 +48,21 @@ pub enum UpdatesCommand {
     Reopen(Box<ReopenArgs>),
     /// Delete a draft; its version is free again
     Delete(TransitionArgs),
+    /// Give another try to all devices with one outcome
+    Retry(many::RetryManyArgs),
+    /// Strike devices as witnesses: what became of them says nothing of the update
+    Void(many::NamedArgs),
+    /// Assign the update to devices; a policy asks for it with `assigned`
+    Assign(many::NamedArgs),
+    /// Take the assignment back
+    Unassign(many::NamedArgs),
+    /// List the devices with one outcome
+    Devices(many::ListedArgs),
+    /// Count what the devices said
+    Reasons {
+        /// Version of the update
+        version: String,
+    },
     /// Change the rollout; the content of an update never changes
     Edit(Box<EditArgs>),
     /// Show the audit log: who changed what, when and why
@@ -137,6 +153,12 @@ pub fn run(command: UpdatesCommand, common: &Common, output: &Output) -> Command
         UpdatesCommand::Reopen(args) => reopen(&args, common, output),
         UpdatesCommand::Delete(args) => delete(&args, common, output),
         UpdatesCommand::Edit(args) => edit(&args, common, output),
+        UpdatesCommand::Retry(args) => many::retry(&args, common, output),
+        UpdatesCommand::Void(args) => many::void(&args, common, output),
+        UpdatesCommand::Assign(args) => many::assign(&args, common, output),
+        UpdatesCommand::Unassign(args) => many::unassign(&args, common, output),
+        UpdatesCommand::Devices(args) => many::devices(&args, common, output),
+        UpdatesCommand::Reasons { version } => many::reasons(&version, common, output),
         UpdatesCommand::Audit { version } => audit(version.as_deref(), common, output),
     }
 }

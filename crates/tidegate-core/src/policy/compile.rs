@@ -169,6 +169,7 @@ impl Compiler<'_> {
             let kind = match variable {
                 Variable::Version | Variable::NewVersion => Kind::Version,
                 Variable::Major | Variable::Minor | Variable::Patch | Variable::Cohort => Kind::Number,
+                Variable::Assigned => Kind::Boolean,
             };
             return Ok(self.push_leaf(Operation::Variable(variable), kind));
         }

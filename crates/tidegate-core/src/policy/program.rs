@@ -208,11 +208,19 @@ pub(super) enum Variable {
     Minor,
     Patch,
     Cohort,
+    Assigned,
 }
 
 impl Variable {
-    pub(super) const ALL: [Variable; 6] =
-        [Variable::Version, Variable::NewVersion, Variable::Major, Variable::Minor, Variable::Patch, Variable::Cohort];
+    pub(super) const ALL: [Variable; 7] = [
+        Variable::Version,
+        Variable::NewVersion,
+        Variable::Major,
+        Variable::Minor,
+        Variable::Patch,
+        Variable::Cohort,
+        Variable::Assigned,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -222,6 +230,7 @@ impl Variable {
             Variable::Minor => "minor",
             Variable::Patch => "patch",
             Variable::Cohort => "cohort",
+            Variable::Assigned => "assigned",
         }
     }
 }

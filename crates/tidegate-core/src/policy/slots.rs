@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::operand::{Numeric, decimal};
 use crate::attributes::{Attributes, Value};
+use crate::device::Device;
+use crate::orders::{NO_ORDERS, Orders};
+
+/// Beginning of the names of tags.
+const TAGS: &str = "tags.";
 
 /// Names of the attributes that the policies of one catalog use, each with its number.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -22,14 +27,28 @@ impl Slots {
     /// Looks up every attribute that a policy parsed with these slots can use.
     ///
     /// A policy that is parsed later sees attributes that only it uses as missing.
-    pub fn bind<'a>(&self, version: &'a semver::Version, attributes: &'a Attributes) -> Facts<'a> {
+    pub fn bind<'a>(&self, device: &'a Device) -> Facts<'a> {
+        self.facts(&device.version, &device.attributes, &device.orders)
+    }
+
+    /// The same for a device without orders.
+    pub fn bind_unordered<'a>(&self, version: &'a semver::Version, attributes: &'a Attributes) -> Facts<'a> {
+        self.facts(version, attributes, &NO_ORDERS)
+    }
+
+    fn facts<'a>(&self, version: &'a semver::Version, attributes: &'a Attributes, orders: &'a Orders) -> Facts<'a> {
         let mut values = vec![None; self.by_name.len()];
         for (name, slot) in &self.by_name {
             if let Some(value) = values.get_mut(*slot) {
-                *value = attributes.get(name).map(Fact::of);
+                let found = match name.strip_prefix(TAGS) {
+                    // What a device says of its tags is not what operators say.
+                    Some(tag) => orders.tag(tag),
+                    None => attributes.get(name),
+                };
+                *value = found.map(Fact::of);
             }
         }
-        Facts { version, values }
+        Facts { version, orders, values }
     }
 
     /// Every attribute that a policy names.
@@ -57,6 +76,7 @@ impl Slots {
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
     pub(super) version: &'a semver::Version,
+    pub(super) orders: &'a Orders,
     values: Vec<Option<Fact<'a>>>,
 }
 

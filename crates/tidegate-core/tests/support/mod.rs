@@ -12,6 +12,7 @@ use tidegate_core::device::Delivery;
 use tidegate_core::life::Rules;
 use tidegate_core::life::table::Event;
 use tidegate_core::objection::NoRoom;
+use tidegate_core::orders::Orders;
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::rollout::{Group, Phase, WhenFull};
 use tidegate_core::times::Times;
@@ -48,6 +49,7 @@ pub(crate) fn lamp(runs: &str) -> Device {
         version: version(runs),
         attributes: attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         delivery: Delivery::Anything,
+        orders: Orders::default(),
     }
 }
 
@@ -73,7 +75,7 @@ pub(crate) struct Draft {
     state: State,
     compatible_from: Vec<String>,
     policy: String,
-    rollback_from: Vec<String>,
+    pub(crate) rollback_from: Vec<String>,
     groups: Vec<(String, String)>,
     pub(crate) rollout: Rollout,
     content: Content,

@@ -41,7 +41,7 @@ pub(crate) fn ask(policy: &str, description: &str) -> (Truth, Vec<Clause>) {
     let (version, attributes) = device(description);
     let mut slots = Slots::new();
     let policy = Policy::parse(policy, &mut slots).unwrap_or_else(|error| panic!("{policy}: {error}"));
-    let facts = slots.bind(&version, &attributes);
+    let facts = slots.bind_unordered(&version, &attributes);
     let new_version = semver::Version::parse("2.0.0").unwrap();
     let candidate = Candidate { new_version: &new_version, cohort: &|| COHORT };
     (policy.evaluate(&facts, &candidate), policy.explain(&facts, &candidate))

@@ -1,13 +1,11 @@
 //! The devices of a product.
 
-use tidegate_core::{Claim, DeviceId, ProductId, UpdateId, Version};
+use tidegate_core::{DeviceId, ProductId};
 use tidegate_store::PublishStore;
-use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite};
-use tidegate_store::store::{Freshness, Include, StoreError, Written};
+use tidegate_store::record::KnownDevice;
+use tidegate_store::store::{Freshness, Include};
 
 use super::Operations;
-use super::change::MOST_TRIES;
-use crate::control::Actor;
 use crate::error::{Done, EngineError};
 
 impl<S: PublishStore> Operations<S> {
@@ -36,49 +34,15 @@ impl<S: PublishStore> Operations<S> {
         Ok(self.store.devices_on(product, version, after).await?)
     }
 
-    /// A device and its claims.
+    /// A device, its claims, and the messages of its last reports.
     ///
     /// # Errors
     /// When the device has never checked in, or the store cannot be reached.
-    pub async fn device(&self, product: &ProductId, device: &DeviceId) -> Done<(DeviceRecord, Vec<(UpdateId, Claim)>)> {
+    pub async fn device(&self, product: &ProductId, device: &DeviceId) -> Done<KnownDevice> {
         let known = self.store.device(product, device, Include::ItemAndDoc, Freshness::Strong).await?;
-        let record = known.record.ok_or_else(|| EngineError::UnknownDevice(device.clone()))?;
-        Ok((record, known.claims))
-    }
-
-    /// Gives a device another try of every update that it did not get. Returns the versions of those that had ended.
-    ///
-    /// # Errors
-    /// When the device has never checked in, other requests of it write at this moment, or the store cannot be reached.
-    pub async fn retry(&self, product: &ProductId, device: &DeviceId, actor: &Actor) -> Done<Vec<Version>> {
-        for _ in 0..MOST_TRIES {
-            let known = self.store.device(product, device, Include::Item, Freshness::Strong).await?;
-            let record = known.record.ok_or_else(|| EngineError::UnknownDevice(device.clone()))?;
-            let claims = known.claims.into_iter().filter_map(|(_, before)| {
-                let after = before.retried(actor.now)?;
-                Some(ClaimChange { before, after, note: None })
-            });
-            let claims = claims.collect::<Vec<_>>();
-            let versions = claims.iter().map(|change| change.after.version.clone()).collect::<Vec<_>>();
-            if versions.is_empty() {
-                return Ok(versions);
-            }
-            let write = DeviceWrite {
-                product: product.clone(),
-                device: device.clone(),
-                is_known: true,
-                seen: None,
-                still_seen_at: None,
-                claims,
-            };
-            match self.store.write_device(&write).await? {
-                Written::Yes => {
-                    self.note(product, "retry".into(), device.as_str(), record.revision, actor).await?;
-                    return Ok(versions);
-                }
-                Written::OtherDevice(_) => {}
-            }
+        match known.record {
+            Some(_) => Ok(known),
+            None => Err(EngineError::UnknownDevice(device.clone())),
         }
-        Err(StoreError::Conflict.into())
     }
 }

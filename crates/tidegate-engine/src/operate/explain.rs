@@ -89,5 +89,6 @@ fn device(product: &ProductId, id: &DeviceId, record: &DeviceRecord) -> Done<Dev
         version: parse_version(record.version.as_deref().unwrap_or_default())?,
         attributes: attributes_of(&attributes)?,
         delivery: Delivery::Anything,
+        orders: record.orders.clone(),
     })
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use tidegate_core::device::Delivery;
 use tidegate_core::guidance::{OFFERED_S, SOONEST_S};
 use tidegate_core::life::State as Life;
+use tidegate_core::orders::Orders;
 use tidegate_core::{Claim, Device, DeviceId, ProductId, Timestamp, Update, UpdateId, Version};
 use tidegate_engine::device::{is_seen_long_ago, seen_again, stored, stored_device};
 use tidegate_engine::files::Access;
@@ -307,6 +308,7 @@ fn running(product: &ProductId, device: &DeviceId, version: &str, attributes: &M
         version: Version::parse(version).ok()?,
         attributes: attributes_of(attributes).ok()?,
         delivery: Delivery::FilesWithSha1,
+        orders: Orders::default(),
     })
 }
 

@@ -3,6 +3,7 @@
 use lambda_http::{Body, Request, Response};
 use serde_json::{Map, Value};
 use tidegate_core::device::Delivery;
+use tidegate_core::orders::Orders;
 use tidegate_core::{Device, Timestamp, Version};
 use tidegate_engine::device::{changed, seen_again, stored_device};
 use tidegate_engine::files::SignedFiles;
@@ -80,5 +81,6 @@ fn running_device(bearer: &Bearer, version: Version, object: &Map<String, Value>
         version,
         attributes: attributes_of(object)?,
         delivery: Delivery::AnythingUnasked,
+        orders: Orders::default(),
     })
 }

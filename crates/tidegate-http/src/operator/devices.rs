@@ -5,7 +5,7 @@ use tidegate_core::{Claim, DeviceId, UpdateId};
 use tidegate_store::PublishStore;
 use tidegate_wire::ApiError;
 use tidegate_wire::answer::rounded_down;
-use tidegate_wire::operator::{ClaimView, DeviceList, DeviceView, Retried, VersionCount, VersionList};
+use tidegate_wire::operator::{ClaimView, DeviceList, DeviceView, VersionCount, VersionList};
 
 use super::{Answer, Call, PublishService, ok, parse_device, refused};
 
@@ -30,7 +30,9 @@ impl<S: PublishStore> PublishService<S> {
 
     /// One device and its claims.
     pub(crate) async fn show_device(&self, call: &Call<'_>, device: &DeviceId) -> Answer {
-        let (record, mut claims) = self.engine.device(&call.product, device).await.map_err(refused)?;
+        let known = self.engine.device(&call.product, device).await.map_err(refused)?;
+        let record = known.record_or_default();
+        let (mut claims, messages) = (known.claims, known.messages);
         claims.sort_by_key(|(_, claim)| claim.epoch);
         ok(&DeviceView {
             id: device.clone(),
@@ -39,25 +41,24 @@ impl<S: PublishStore> PublishService<S> {
             attributes: record.attributes.and_then(|text| serde_json::from_str::<Map<String, Value>>(&text).ok()),
             first_seen: record.first_seen.map(rounded_down),
             last_seen: record.last_seen.map(rounded_down),
-            claims: claims.iter().map(|(update, claim)| view(update, claim)).collect(),
+            on_hold: record.orders.is_on_hold,
+            pinned: record.orders.pin.as_ref().map(ToString::to_string),
+            tags: record.orders.tags().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            assigned: record.orders.assigned().map(ToString::to_string).collect(),
+            claims: claims.iter().map(|(update, claim)| view(update, claim, messages.get(update))).collect(),
         })
-    }
-
-    /// Gives a device another try.
-    pub(crate) async fn retry_device(&self, call: &Call<'_>, device: &DeviceId) -> Answer {
-        let actor = call.actor_with_reason()?;
-        let versions = self.engine.retry(&call.product, device, &actor).await.map_err(refused)?;
-        ok(&Retried { retried: versions.iter().map(ToString::to_string).collect() })
     }
 }
 
-fn view(update: &UpdateId, claim: &Claim) -> ClaimView {
+fn view(update: &UpdateId, claim: &Claim, message: Option<&String>) -> ClaimView {
     ClaimView {
         update: update.clone(),
         version: claim.version.to_string(),
         campaign: claim.campaign,
         state: claim.state().into(),
         attempts: claim.attempts,
+        message: message.cloned(),
+        retry_at: claim.retry_at,
         granted_at: claim.life.granted_at,
         ended_at: claim.ended_at,
         holds_place: claim.life.holds_place,

@@ -48,6 +48,7 @@ pub(crate) fn metrics(progress: Progress) -> Metrics {
             not_taken: devices(Count::NotTaken),
             declined: devices(Count::Declined),
             transfer_failed: devices(Count::TransferFailed),
+            voided: devices(Count::Voided),
             left: devices(Count::Left),
         },
         places,

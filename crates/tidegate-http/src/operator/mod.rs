@@ -10,6 +10,7 @@ mod devices;
 mod edit;
 pub mod kaa_software;
 mod metrics;
+mod orders;
 mod product;
 pub mod request;
 pub mod software;
@@ -128,12 +129,24 @@ impl<S: PublishStore> PublishService<S> {
             PublishRoute::CompleteUpdate => self.transition(call, &version()?, Transition::Complete).await,
             PublishRoute::AbortUpdate => self.transition(call, &version()?, Transition::Abort).await,
             PublishRoute::WithdrawUpdate => self.transition(call, &version()?, Transition::Withdraw).await,
+            PublishRoute::RetryUpdate => self.retry_update(call, &version()?).await,
+            PublishRoute::VoidDevices => self.void_devices(call, &version()?).await,
+            PublishRoute::AssignUpdate => self.assign(call, &version()?, true).await,
+            PublishRoute::UnassignUpdate => self.assign(call, &version()?, false).await,
+            PublishRoute::ListUpdateDevices => self.list_update_devices(call, &version()?).await,
+            PublishRoute::ShowReasons => self.reasons(call, &version()?).await,
             PublishRoute::ShowMetrics => self.metrics(call, &version()?).await,
             PublishRoute::ListVersions => self.versions(call).await,
             PublishRoute::ListDevices => self.list_devices(call).await,
             PublishRoute::ShowDevice => self.show_device(call, &device()?).await,
             PublishRoute::Why => self.why(call, &device()?).await,
             PublishRoute::RetryDevice => self.retry_device(call, &device()?).await,
+            PublishRoute::HoldDevice => self.hold_device(call, &device()?).await,
+            PublishRoute::PinDevice => self.pin_device(call, &device()?).await,
+            PublishRoute::ReleaseDevice => self.release_device(call, &device()?).await,
+            PublishRoute::ForgetDevice => self.forget_device(call, &device()?).await,
+            PublishRoute::TagDevice => self.tag_device(call, &device()?, found.parameter("tag")).await,
+            PublishRoute::UntagDevice => self.untag_device(call, &device()?, found.parameter("tag")).await,
             PublishRoute::IssueToken => self.issue_token(call, &device()?).await,
             PublishRoute::RevokeToken => self.revoke_token(call, &device()?).await,
             PublishRoute::ListSoftware => self.list_software(call).await,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidegate_core::attributes::Value;
 use tidegate_core::device::Delivery;
 use tidegate_core::objection::NoRoom;
+use tidegate_core::orders::Orders;
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::shard::Grant;
 use tidegate_core::update::Test;
@@ -98,6 +99,7 @@ impl Decider {
                 version: group.version.clone(),
                 attributes,
                 delivery: Delivery::Anything,
+                orders: Orders::default(),
             };
             [device.clone(), Device { version: update.version.clone(), ..device }]
         });

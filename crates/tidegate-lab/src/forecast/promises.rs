@@ -6,6 +6,7 @@ use std::path::Path;
 use tidegate_core::attributes::Value;
 use tidegate_core::device::Delivery;
 use tidegate_core::limits::Limits;
+use tidegate_core::orders::Orders;
 use tidegate_core::policy::{Policy, Slots};
 use tidegate_core::{Catalog, Claims, Cohort, Device, DeviceId, ProductId, State, Update, Version, decide};
 
@@ -174,6 +175,7 @@ fn windows_and_groups_are_what_the_rules_say_asked_afresh() {
             version: Version::new(1, 4, 0),
             attributes: said.into_iter().chain([("memory".to_owned(), Value::Integer(memory))]).collect(),
             delivery: Delivery::Anything,
+            orders: Orders::default(),
         };
         let decision = decide(&device, &catalog, &Claims::new([]), jiff::Timestamp::from_second(at_s).unwrap());
         let expected = match &decision.offer {

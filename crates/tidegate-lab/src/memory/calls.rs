@@ -230,6 +230,16 @@ impl PublishStore for MemoryStore {
         Ok(self.state().devices_on(product, version, after))
     }
 
+    async fn listed(
+        &self,
+        rollout: &RolloutKey,
+        bucket: Bucket,
+        after: Option<&DeviceId>,
+        most: usize,
+    ) -> Stored<(Vec<ListEntry>, bool)> {
+        Ok(self.state().listed(rollout, bucket, after, most))
+    }
+
     async fn revoke_tokens(&self, product: &ProductId, device: &DeviceId) -> Stored<u32> {
         Ok(self.state().revoke_tokens(product, device))
     }

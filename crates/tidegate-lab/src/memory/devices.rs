@@ -1,5 +1,7 @@
 //! Devices with their claims: reads, writes, and the grant of a place.
 
+use std::collections::BTreeMap;
+
 use tidegate_core::{Claim, DeviceId, ProductId};
 use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, Doc, KnownDevice, RolloutKey, Seen};
 use tidegate_store::store::{GrantRequest, Granted, Include, ScannedDevices, Written};
@@ -18,7 +20,14 @@ impl State {
         let Some(item) = self.device_item(product, device) else {
             return KnownDevice::default();
         };
-        self.including(item, include)
+        let mut known = self.including(item, include);
+        if include == Include::ItemAndDoc {
+            let message = |stored: &StoredClaim| {
+                Some((self.rollouts[stored.rollout as usize].update.clone(), stored.message.clone()?))
+            };
+            known.messages = item.claims.iter().filter_map(message).collect();
+        }
+        known
     }
 
     fn including(&self, item: &DeviceItem, include: Include) -> KnownDevice {
@@ -34,7 +43,7 @@ impl State {
             |stored: &StoredClaim| (self.rollouts[stored.rollout as usize].update.clone(), stored.claim.clone());
         let mut claims = item.claims.iter().map(claim).collect::<Vec<_>>();
         claims.sort_by(|(one, _), (other, _)| one.cmp(other));
-        KnownDevice { record: item.record.clone(), claims }
+        KnownDevice { record: item.record.clone(), claims, messages: BTreeMap::new() }
     }
 
     /// The `device.json` is written before the item that has its digests, and also if the item is not as expected.
@@ -48,9 +57,9 @@ impl State {
             self.put_doc(&write.product, &write.device, doc);
         }
         let index = self.index_of(&write.product, &write.device);
-        let rollouts = write.claims.iter();
-        let rollouts = rollouts.map(|change| RolloutKey::of_claim(&write.product, &change.before));
-        let rollouts = rollouts.map(|rollout| self.rollout_number(&rollout)).collect::<Vec<_>>();
+        let mut rollout = |claim: &Claim| self.rollout_number(&RolloutKey::of_claim(&write.product, claim));
+        let rollouts = write.claims.iter().map(|change| rollout(&change.before)).collect::<Vec<_>>();
+        let forgotten = write.forgotten.iter().map(&mut rollout).collect::<Vec<_>>();
         let item = self.device_at(index);
         let last_seen = item.record.as_ref().and_then(|record| record.last_seen);
         let is_still_seen = write.still_seen_at.is_none_or(|at| last_seen == Some(at));
@@ -58,7 +67,16 @@ impl State {
             && (is_still_seen || !self.keeps(Guard::SeenAsReadForLost))
             && write.claims.iter().zip(&rollouts).all(|(change, rollout)| {
                 self.is_as_read(item.claim(*rollout).map(|stored| &stored.claim), &change.before)
-            });
+            })
+            && write
+                .forgotten
+                .iter()
+                .zip(&forgotten)
+                .all(|(claim, rollout)| self.is_as_read(item.claim(*rollout).map(|stored| &stored.claim), claim))
+            && write
+                .orders
+                .as_ref()
+                .is_none_or(|(revision, _)| item.record.as_ref().is_some_and(|record| record.revision == *revision));
         if !is_expected {
             return Written::OtherDevice(Box::new(self.known(item)));
         }
@@ -72,6 +90,10 @@ impl State {
                 if let Some(stored) = stored {
                     apply(change, stored);
                 }
+            }
+            item.claims.retain(|stored| !forgotten.contains(&stored.rollout));
+            if let (Some((_, orders)), Some(record)) = (&write.orders, &mut item.record) {
+                record.orders = orders.clone();
             }
         });
         Written::Yes

@@ -205,14 +205,8 @@ mod tests {
     fn see(store: &MemoryStore, device: &str, version: &str, is_known: bool) {
         let seen =
             Seen { version: version.into(), doc: None, long_gap_s: None, poll_s: None, at: Timestamp::UNIX_EPOCH };
-        let write = DeviceWrite {
-            product: ProductId::new("lamp").unwrap(),
-            device: DeviceId::new(device).unwrap(),
-            is_known,
-            seen: Some(seen),
-            still_seen_at: None,
-            claims: Vec::new(),
-        };
+        let (lamp, device) = (ProductId::new("lamp").unwrap(), DeviceId::new(device).unwrap());
+        let write = DeviceWrite { seen: Some(seen), ..DeviceWrite::new(lamp, device, is_known) };
         assert_eq!(store.state().write_device(&write), Written::Yes);
     }
 

@@ -102,6 +102,21 @@ impl State {
         self.rollout_mut(rollout).due_pages.remove(name);
     }
 
+    pub(crate) fn listed(
+        &self,
+        rollout: &RolloutKey,
+        bucket: Bucket,
+        after: Option<&DeviceId>,
+        most: usize,
+    ) -> (Vec<ListEntry>, bool) {
+        let entries = self.rollout(rollout).into_iter().flat_map(|rollout| rollout.entries.values());
+        let entries = entries.filter(|entry| entry.bucket == bucket && Some(&entry.device) > after);
+        let mut entries = entries.cloned().collect::<Vec<_>>();
+        let has_more = entries.len() > most;
+        entries.truncate(most);
+        (entries, has_more)
+    }
+
     pub(crate) fn put_entry(&mut self, rollout: &RolloutKey, entry: &ListEntry) {
         let key = (entry.bucket, entry.device.clone());
         let entries = &mut self.rollout_mut(rollout).entries;

@@ -38,6 +38,8 @@ named! {
         Versions = "versions",
         /// Lists devices by version.
         DevicesOn = "devices_on",
+        /// Lists the devices of a bucket.
+        Listed = "listed",
         /// Reads deferrals.
         Deferrals = "deferrals",
         /// Reads counters over time.
@@ -258,6 +260,7 @@ impl Call {
             | Self::AuditLog
             | Self::Versions
             | Self::DevicesOn
+            | Self::Listed
             | Self::Deferrals
             | Self::Series
             | Self::DuePages

@@ -363,6 +363,16 @@ impl PublishStore for FaultyStore {
         self.read(Call::DevicesOn, || self.inner.state().devices_on(product, version, after)).await
     }
 
+    async fn listed(
+        &self,
+        rollout: &RolloutKey,
+        bucket: Bucket,
+        after: Option<&DeviceId>,
+        most: usize,
+    ) -> Stored<(Vec<ListEntry>, bool)> {
+        self.read(Call::Listed, || self.inner.state().listed(rollout, bucket, after, most)).await
+    }
+
     async fn revoke_tokens(&self, product: &ProductId, device: &DeviceId) -> Stored<u32> {
         self.write(Call::RevokeTokens, (product.clone(), device.clone()), |store, (product, device)| {
             Ok(store.inner.state().revoke_tokens(product, device))

@@ -66,6 +66,7 @@ impl CountStore for DynamoStore {
         let mut item = key::list_entry(rollout, entry.bucket, &entry.device);
         item.insert("rev".into(), n(entry.revision));
         item.insert("attempts".into(), n(entry.attempts));
+        item.insert("at".into(), time(entry.at));
         if let Some(message) = &entry.message {
             item.insert("message".into(), s(message));
         }

@@ -1,6 +1,7 @@
 //! A device's item, and its `device.json` beside it.
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure as OnFailure};
+use tidegate_core::orders::Orders;
 use tidegate_core::{Claim, DeviceId, ProductId};
 
 use super::item::{self, Fields, Item, n, s, time};
@@ -34,7 +35,12 @@ impl ReadDevices for DynamoStore {
         for item in &items {
             match Fields(item).text("sk")? {
                 // An unreadable record could hide a revocation, so the read fails.
-                key::DEVICE => known = item::known_from(product, item)?,
+                key::DEVICE => {
+                    known = item::known_from(product, item)?;
+                    if include == Include::ItemAndDoc {
+                        known.messages = item::messages_from(product, item);
+                    }
+                }
                 key::DOC => attributes = Some(Fields(item).text("json")?.to_string()),
                 _ => {}
             }
@@ -105,7 +111,32 @@ fn device_change(write: &DeviceWrite) -> Expression {
     for (number, claim) in write.claims.iter().enumerate() {
         change_claim(&mut change, number, claim);
     }
+    for (number, claim) in (write.claims.len()..).zip(&write.forgotten) {
+        claim_as_read(&mut change, number, claim);
+        let path = claim_path(&mut change, number, claim);
+        change.remove(&path);
+    }
+    if let Some((revision, orders)) = &write.orders {
+        change.condition("rev = :rev");
+        change.value(":rev", n(revision));
+        order(&mut change, orders);
+    }
     change
+}
+
+/// The orders of operators for a device.
+fn order(change: &mut Expression, orders: &Orders) {
+    for (field, value) in item::orders_to(orders) {
+        let (name, placeholder) = (format!("#{field}"), format!(":{field}"));
+        change.name(&name, field);
+        match value {
+            Some(value) => {
+                change.set(&name, &placeholder);
+                change.value(&placeholder, value);
+            }
+            None => change.remove(&name),
+        }
+    }
 }
 
 /// The first write of an item.

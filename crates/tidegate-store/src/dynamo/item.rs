@@ -11,6 +11,7 @@ use tidegate_core::gate::{ChannelName, Control, HeldFor};
 use tidegate_core::life::retry::History;
 use tidegate_core::life::{Bucket, Left, Life as ClaimLife, State as Life};
 use tidegate_core::limits::{Allocation, Caps};
+use tidegate_core::orders::Orders;
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::times::Times;
 use tidegate_core::update::{StoredObject, Test};
@@ -18,7 +19,7 @@ use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Up
 
 use super::key;
 use crate::record::{
-    Audience, AuditEntry, Change, DeviceRecord, DocDigests, DuePage, Event, Head, KnownDevice, Position,
+    Audience, AuditEntry, Change, DeviceRecord, DocDigests, DuePage, Event, Head, KnownDevice, ListEntry, Position,
     PublishedCatalog, Reading, RolloutKey, SeriesPoint, UpdateRecord, Wanted, rollout_name,
 };
 use crate::store::{StoreError, Stored};
@@ -482,7 +483,7 @@ fn claim_from(key: &str, item: &Item) -> Stored<Claim> {
 
 /// A device's item, as the stream and the reads give it.
 pub(super) fn known_from(product: &ProductId, item: &Item) -> Stored<KnownDevice> {
-    Ok(KnownDevice { record: Some(device_from(item)?), claims: claims_from(product, item) })
+    Ok(KnownDevice { record: Some(device_from(item)?), claims: claims_from(product, item), messages: BTreeMap::new() })
 }
 
 /// The claims in a device's item. An unreadable claim is logged; it keeps its device from this update only.
@@ -501,6 +502,19 @@ fn claims_from(product: &ProductId, item: &Item) -> Vec<(UpdateId, Claim)> {
     // The order of a map differs from read to read.
     readable.sort_by(|(one, _), (other, _)| one.cmp(other));
     readable
+}
+
+/// The messages of the device's last reports.
+pub(super) fn messages_from(product: &ProductId, item: &Item) -> BTreeMap<UpdateId, String> {
+    let claims = item.get("claims").and_then(|claims| claims.as_m().ok());
+    let claims = claims.into_iter().flatten().filter_map(|(key, claim)| {
+        let claim = claim.as_m().ok()?;
+        let fields = Fields(claim);
+        let message = fields.maybe_text("m")?.to_string();
+        let claimed = claim_from(key, claim).ok()?;
+        Some((UpdateId::of(product, &claimed.version, claimed.campaign), message))
+    });
+    claims.collect()
 }
 
 /// The part of a device's item that is counted. An unreadable claim is an error: it cannot be counted.
@@ -561,7 +575,60 @@ fn device_from(item: &Item) -> Stored<DeviceRecord> {
         long_gap_s: fields.number_or("gap", 0)?,
         poll_s: fields.maybe_number("poll")?,
         token_generation: fields.number_or("tok", 0)?,
+        orders: orders_from(item)?,
     })
+}
+
+pub(super) fn entry_from(item: &Item, bucket: Bucket) -> Stored<ListEntry> {
+    let fields = Fields(item);
+    Ok(ListEntry {
+        device: DeviceId::new(fields.text("sk")?).map_err(StoreError::corrupt)?,
+        bucket,
+        message: fields.maybe_text("message").map(str::to_string),
+        attempts: fields.number("attempts")?,
+        at: fields.time("at")?,
+        revision: fields.number("rev")?,
+    })
+}
+
+/// The attributes of orders, each with its value if it has one.
+pub(super) fn orders_to(orders: &Orders) -> [(&'static str, Option<AttributeValue>); 4] {
+    let tags = orders.tags().map(|(name, value)| (name.to_string(), s(value))).collect::<Item>();
+    let assigned = orders.assigned().map(ToString::to_string).collect::<Vec<_>>();
+    [
+        ("hold", orders.is_on_hold.then_some(AttributeValue::Bool(true))),
+        ("pin", orders.pin.as_ref().map(|version| s(version.to_string()))),
+        ("tags", (!tags.is_empty()).then_some(AttributeValue::M(tags))),
+        ("assigned", (!assigned.is_empty()).then_some(AttributeValue::Ss(assigned))),
+    ]
+}
+
+#[allow(clippy::disallowed_methods, reason = "the result is sorted")]
+fn orders_from(item: &Item) -> Stored<Orders> {
+    let fields = Fields(item);
+    let version = |text: &str| Version::parse(text).ok();
+    let pin = match item.contains_key("pin") {
+        true => Some(fields.parsed("pin", "a version", version)?),
+        false => None,
+    };
+    let tags = match item.get("tags") {
+        None => Vec::new(),
+        Some(tags) => {
+            let corrupt = || fields.corrupt("tags", "a map of texts");
+            let tags = tags.as_m().map_err(|_| corrupt())?.iter();
+            tags.map(|(name, value)| Ok((name.clone(), value.as_s().map_err(|_| corrupt())?.clone())))
+                .collect::<Stored<_>>()?
+        }
+    };
+    let assigned = match item.get("assigned") {
+        None => Vec::new(),
+        Some(assigned) => {
+            let corrupt = || fields.corrupt("assigned", "a set of versions");
+            let assigned = assigned.as_ss().map_err(|_| corrupt())?.iter();
+            assigned.map(|text| version(text).ok_or_else(corrupt)).collect::<Stored<_>>()?
+        }
+    };
+    Ok(Orders::new(item.contains_key("hold"), pin, tags, assigned))
 }
 
 pub(super) fn sums_to(sums: &Sums) -> Vec<(&'static str, AttributeValue)> {

@@ -15,7 +15,7 @@ use crate::record::{Position, RolloutKey};
 /// Number of parts of the list of the devices on one version. A part of an index takes about 1,000 writes a second.
 pub(super) const VERSION_PARTS: u8 = 16;
 /// Number of parts of the list of the devices with one bucket.
-const BUCKET_PARTS: u8 = 8;
+pub(super) const BUCKET_PARTS: u8 = 8;
 
 pub(super) type Key = HashMap<String, AttributeValue>;
 
@@ -131,9 +131,12 @@ pub(super) fn members(rollout: &RolloutKey) -> Key {
 }
 
 pub(super) fn list_entry(rollout: &RolloutKey, bucket: Bucket, device: &DeviceId) -> Key {
-    let name = bucket.name();
-    let part = part(device, BUCKET_PARTS);
-    key(format!("{}#{name}#{part}", of_rollout('l', rollout)), device.as_str())
+    key(list(rollout, bucket, part(device, BUCKET_PARTS)), device.as_str())
+}
+
+/// A part of the list of a bucket.
+pub(super) fn list(rollout: &RolloutKey, bucket: Bucket, part: u8) -> String {
+    format!("{}#{}#{part}", of_rollout('l', rollout), bucket.name())
 }
 
 pub(super) fn deferrals(rollout: &RolloutKey) -> Key {

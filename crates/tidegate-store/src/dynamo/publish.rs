@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, Delete, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 use futures_util::future::try_join_all;
+use tidegate_core::life::Bucket;
 use tidegate_core::{DeviceId, ObjectionCode, ProductId, Version};
 
 use super::changes::{expect, versions};
@@ -14,7 +15,7 @@ use super::read::readable;
 use super::{
     DynamoStore, Expression, failed_condition, failed_item, key, objects, put_item, send, unbuilt, update_item,
 };
-use crate::record::{AuditEntry, Head, PublishedCatalog, RolloutKey, SeriesPoint, UpdateRecord};
+use crate::record::{AuditEntry, Head, ListEntry, PublishedCatalog, RolloutKey, SeriesPoint, UpdateRecord};
 use crate::schema::INDEX;
 use crate::store::{Expected, Freshness, OpenRollouts, Opening, PublishStore, RecountStore as _, StoreError, Stored};
 
@@ -221,6 +222,39 @@ impl PublishStore for DynamoStore {
         devices.truncate(most);
         let next = if has_more { devices.last().cloned() } else { None };
         Ok((devices, next))
+    }
+
+    async fn listed(
+        &self,
+        rollout: &RolloutKey,
+        bucket: Bucket,
+        after: Option<&DeviceId>,
+        most: usize,
+    ) -> Stored<(Vec<ListEntry>, bool)> {
+        // One more than are asked for tells whether there are more.
+        let limit = i32::try_from(most.saturating_add(1)).unwrap_or(i32::MAX);
+        let parts = (0..key::BUCKET_PARTS).map(|part| async move {
+            let mut query = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .limit(limit)
+                .expression_attribute_values(":list", s(key::list(rollout, bucket, part)));
+            query = match after {
+                Some(after) => query
+                    .key_condition_expression("pk = :list AND sk > :after")
+                    .expression_attribute_values(":after", s(after.as_str())),
+                None => query.key_condition_expression("pk = :list"),
+            };
+            let page = send::send_plain("list devices of a bucket", send::READ, &query).await?;
+            let items = page.items.unwrap_or_default();
+            Ok::<_, StoreError>(readable(&items, |item| item::entry_from(item, bucket)))
+        });
+        let mut entries = try_join_all(parts).await?.into_iter().flatten().collect::<Vec<_>>();
+        entries.sort_by(|one, other| one.device.cmp(&other.device));
+        let has_more = entries.len() > most;
+        entries.truncate(most);
+        Ok((entries, has_more))
     }
 
     async fn revoke_tokens(&self, product: &ProductId, device: &DeviceId) -> Stored<u32> {

@@ -425,6 +425,14 @@ fn of_publish(route: PublishRoute) -> Operation {
             .fails(REASON)
             .fails(&[WrongState, Conflict, ChangeUnderWay, ProductStopped])
     };
+    let order = |operation: Operation| {
+        let operation = operation.answers("Device", "The device with its orders.", []);
+        operation.fails(NAMED).fails(REASON).fails(&[UnknownDevice])
+    };
+    let many = |operation: Operation| {
+        let example = json!({"changed": 1, "unchanged": [], "next": null});
+        operation.answers("ManyChanged", "The devices that changed.", [("one", example)]).fails(VERSIONED).fails(REASON)
+    };
     let transition = |description: &'static str| steered(Operation::about(description).may_take("Reason", reasons()));
     match route {
         PublishRoute::ShowProduct => Operation::about("A product needs no creation; it exists with its first update.")
@@ -589,7 +597,7 @@ fn of_publish(route: PublishRoute) -> Operation {
                 json!({
                     "state": "active", "as_of": "2026-01-02T03:04:00Z", "offered": 12, "in_flight": 3, "installed": 1,
                     "proved": 8, "soaked": 5, "failed": 1, "reverted": 0, "lost": 0, "not_taken": 0, "declined": 0,
-                    "transfer_failed": 0, "left": 0, "places": 500,
+                    "transfer_failed": 0, "left": 0, "voided": 0, "places": 500,
                     "deferred": {"not_targeted": 40},
                     "health": {
                         "verdict": "continue", "threshold": 200.0, "min_failures": 3,
@@ -613,6 +621,56 @@ fn of_publish(route: PublishRoute) -> Operation {
                         "at": "2026-01-02T03:04:00Z", "offered": 12, "in_flight": 3, "proved": 8, "failed": 1,
                         "reverted": 0, "lost": 0,
                     }],
+                }),
+            )])
+            .fails(VERSIONED),
+        PublishRoute::RetryUpdate => many(Operation::about(
+            "At most 500 devices at a time: repeat it with `after` until `next` is `null`. Whatever they did before no longer \
+             keeps the update from them. They stay counted as they were until the new attempt has an outcome.",
+        )
+        .takes("RetryMany", [("failed", json!({"state": "failed", "reason": "the server was down"}))])),
+        PublishRoute::VoidDevices => many(Operation::about(
+            "What became of these devices says nothing of the update any more: they leave the counts of the health gate until \
+             they get another attempt. A rollout that is held stays held until an operator resumes it.",
+        )
+        .takes("Devices", [("two", json!({"devices": ["lamp-1", "lamp-2"], "reason": "a broken test bench"}))])),
+        PublishRoute::AssignUpdate => many(Operation::about(
+            "A policy asks for it with `assigned`, which is true for the devices that the update is assigned to. The devices \
+             must have checked in.",
+        )
+        .takes("Devices", [("one", json!({"devices": ["lamp-1"], "reason": "a customer asked"}))])),
+        PublishRoute::UnassignUpdate => {
+            many(Operation::about("").takes("Devices", [("one", json!({"devices": ["lamp-1"], "reason": "not needed"}))]))
+        }
+        PublishRoute::ListUpdateDevices => Operation::about("The list is as new as the count, a few seconds old.")
+            .with(json!({
+                "name": "state", "in": "query", "required": true, "description": "What became of the devices.",
+                "schema": {"$ref": "#/components/schemas/Outcome"}, "example": "failed",
+            }))
+            .with(json!({
+                "name": "after", "in": "query", "description": "The `next` of the page before.",
+                "schema": {"$ref": "#/components/schemas/DeviceId"},
+            }))
+            .with(json!({
+                "name": "limit", "in": "query", "description": "The most devices of the page.",
+                "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 50},
+            }))
+            .answers("UpdateDevices", "A page of devices.", [(
+                "one",
+                json!({
+                    "items": [{
+                        "id": "lamp-1", "state": "failed", "message": "flash is read-only", "attempts": 1,
+                        "at": "2026-01-02T03:04:00Z",
+                    }],
+                    "next": null,
+                }),
+            )])
+            .fails(VERSIONED),
+        PublishRoute::ShowReasons => Operation::about("Alike messages are counted together.")
+            .answers("Reasons", "The reasons, the most frequent first.", [(
+                "one",
+                json!({
+                    "items": [{"state": "failed", "message": "block # of # is bad", "devices": 12}], "complete": true,
                 }),
             )])
             .fails(VERSIONED),
@@ -659,6 +717,33 @@ fn of_publish(route: PublishRoute) -> Operation {
         .fails(NAMED)
         .fails(REASON)
         .fails(&[UnknownDevice, Unavailable]),
+        PublishRoute::HoldDevice => order(Operation::about(
+            "An update that the device has not installed yet is taken back at its next check-in.",
+        )
+        .may_take("Reason", reasons())),
+        PublishRoute::PinDevice => order(Operation::about(
+            "The device is offered this version, if its policy admits the device, and no other one.",
+        )
+        .takes("Pin", [("stay", json!({"version": "1.0.0", "reason": "in a measurement"}))]))
+        .fails(&[BadVersion]),
+        PublishRoute::ReleaseDevice => {
+            order(Operation::about("What the hold or the pin took back may come at once.").may_take("Reason", reasons()))
+        }
+        PublishRoute::ForgetDevice => Operation::about(
+            "For another device with the same id. Its claims are removed: it counts in no outcome any more, holds no place, and \
+             may get every update again. It keeps its token, its tags and its attributes.",
+        )
+        .may_take("Reason", reasons())
+        .answers("Forgotten", "The claims are removed.", [("one", json!({"forgotten": ["1.1.0"]}))])
+        .fails(NAMED)
+        .fails(REASON)
+        .fails(&[UnknownDevice]),
+        PublishRoute::TagDevice => order(Operation::about(
+            "A device has at most 8 tags of 256 bytes together. It cannot tag itself: `tags.site` in a policy is never what a \
+             device says.",
+        )
+        .takes("Tag", [("site", json!({"value": "berlin", "reason": "installed"}))])),
+        PublishRoute::UntagDevice => order(Operation::about("").may_take("Reason", reasons())),
         PublishRoute::IssueToken => Operation::about(
             "The token is computed, so issuing it again gives the same one until it is revoked. The device need not be known \
              yet.",

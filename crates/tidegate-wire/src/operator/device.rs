@@ -1,5 +1,7 @@
 //! The devices of a product.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tidegate_core::life::State;
@@ -29,6 +31,20 @@ pub struct DeviceView {
     /// The time of the last check-in, to the day.
     #[cfg_attr(feature = "schema", schema(required, value_type = Option<crate::schema::Time>))]
     pub last_seen: Option<Timestamp>,
+    /// True if an operator has put the device on hold: it is offered nothing.
+    #[serde(default)]
+    pub on_hold: bool,
+    /// The only version that the device may be offered; `null` if it is not pinned.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required, value_type = Option<crate::schema::Version>))]
+    pub pinned: Option<String>,
+    /// Its tags. A policy reads the tag `site` as `tags.site`.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// The versions that were assigned to it.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<crate::schema::Version>))]
+    pub assigned: Vec<String>,
     /// The device's claims, one for each update that it was offered.
     pub claims: Vec<ClaimView>,
 }
@@ -52,6 +68,14 @@ pub struct ClaimView {
     /// How often the update was offered to this device.
     #[cfg_attr(feature = "schema", schema(minimum = 1))]
     pub attempts: u32,
+    /// The message of the device's last report about it; `null` if there was none.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
+    pub message: Option<String>,
+    /// The time from which the device may try again, because an operator allowed it; `null` if none did.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required, value_type = Option<crate::schema::Time>))]
+    pub retry_at: Option<Timestamp>,
     /// The time of the last grant.
     #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Time))]
     pub granted_at: Timestamp,

@@ -64,6 +64,9 @@ pub struct Counters {
     pub transfer_failed: u64,
     /// Devices that went elsewhere, or gave the offer back.
     pub left: u64,
+    /// Devices that an operator struck as witnesses.
+    #[serde(default)]
+    pub voided: u64,
 }
 
 /// Some counters of a rollout at one time.

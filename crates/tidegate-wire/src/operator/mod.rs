@@ -3,6 +3,7 @@
 mod audit;
 mod device;
 mod metrics;
+mod order;
 mod product;
 mod receipt;
 mod software;
@@ -14,6 +15,9 @@ use std::collections::BTreeMap;
 pub use audit::{AuditEntry, AuditLog};
 pub use device::{ClaimState, ClaimView, DeviceList, DeviceView, Retried, VersionCount, VersionList};
 pub use metrics::{ChannelName, ChannelView, Counters, HealthView, Metrics, SeriesPoint, Verdict};
+pub use order::{
+    Devices, Forgotten, ManyChanged, Outcome, Pin, ReasonCount, Reasons, RetryMany, Tag, UpdateDevice, UpdateDevices,
+};
 pub use product::{Product, ProductChange, ProductResumed, ProductStopped, ProductTimes, ProductTokens, Registration};
 pub use receipt::{ClauseVerdict, ConsideredClause, ConsideredUpdate, Receipt, ReceiptObjection, ReceiptOffer};
 pub use software::{RolloutStrategy, Software, SoftwareDefinition, SoftwareFilter};

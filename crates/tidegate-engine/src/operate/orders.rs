@@ -1,0 +1,372 @@
+//! What operators order for one device, and for many.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tidegate_core::life::{Bucket, State};
+use tidegate_core::orders::{OrderError, Orders};
+use tidegate_core::{Claim, DeviceId, ProductId, Version};
+use tidegate_store::PublishStore;
+use tidegate_store::record::{ClaimChange, DeviceWrite, KnownDevice, ListEntry};
+use tidegate_store::store::{Freshness, Include, StoreError, Written};
+use tidegate_wire::ApiError;
+
+use super::Operations;
+use super::change::MOST_TRIES;
+use crate::control::Actor;
+use crate::error::{Done, EngineError};
+
+/// Most devices that one call changes.
+pub const MOST_DEVICES: usize = 500;
+/// Devices that are written at a time.
+const WRITES_AT_A_TIME: usize = 16;
+/// Entries of a list that are read at a time.
+const PAGE: usize = 500;
+/// Most entries of one list that are looked at for the reasons of its devices.
+const MOST_ENTRIES: usize = 10_000;
+
+/// An order for a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// It is offered nothing.
+    Hold,
+    /// It is offered nothing but this version.
+    Pin(Version),
+    /// It is neither on hold nor pinned.
+    Release,
+    /// It has this tag.
+    Tag(String, String),
+    /// It has no tag of this name.
+    Untag(String),
+}
+
+impl Order {
+    /// The order in the audit log.
+    fn action(&self) -> String {
+        match self {
+            Self::Hold => "hold".into(),
+            Self::Pin(version) => format!("pin to {version}"),
+            Self::Release => "release".into(),
+            Self::Tag(name, value) => format!("tag {name}={value}"),
+            Self::Untag(name) => format!("untag {name}"),
+        }
+    }
+
+    fn apply(&self, orders: &mut Orders) -> Result<(), OrderError> {
+        match self {
+            Self::Hold => orders.is_on_hold = true,
+            Self::Pin(version) => orders.pin = Some(version.clone()),
+            Self::Release => (orders.is_on_hold, orders.pin) = (false, None),
+            Self::Tag(name, value) => orders.set_tag(name, value)?,
+            Self::Untag(name) => drop(orders.remove_tag(name)),
+        }
+        Ok(())
+    }
+}
+
+/// Result of a change of many devices.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ManyChanged {
+    /// The number of devices that changed.
+    pub changed: u64,
+    /// The devices that did not: they are unknown, or are already as asked.
+    pub unchanged: Vec<DeviceId>,
+    /// The last device that was looked at, if there are more.
+    pub next: Option<DeviceId>,
+}
+
+/// Devices of a rollout with the same reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// What became of them.
+    pub bucket: Bucket,
+    /// Their message, with `#` in the place of each number.
+    pub message: Option<String>,
+    /// Their number.
+    pub devices: u64,
+}
+
+impl<S: PublishStore> Operations<S> {
+    /// Carries out an order for a device.
+    ///
+    /// # Errors
+    /// When the device has never checked in, it cannot have the order, other requests of it write at this moment, or the
+    /// store cannot be reached.
+    pub async fn order(&self, product: &ProductId, device: &DeviceId, order: &Order, actor: &Actor) -> Done<()> {
+        let change = |known: &KnownDevice| {
+            let record = known.record_or_default();
+            let mut orders = record.orders.clone();
+            order.apply(&mut orders).map_err(|error| ApiError::bad_field(error.to_string()))?;
+            let is_other = orders != record.orders;
+            // What the hold or the pin took away may come at once.
+            let claims = match order {
+                Order::Release => {
+                    changed(known, |claim| claim.retried(actor.now).filter(|_| claim.state() == State::Left))
+                }
+                _ => Vec::new(),
+            };
+            let orders = is_other.then_some((record.revision, orders));
+            Ok(DeviceWrite { claims, orders, ..known_write(product, device) })
+        };
+        self.change_device(product, device, change).await?;
+        self.note(product, order.action(), device.as_str(), 0, actor).await
+    }
+
+    /// Gives a device another try of every update that it did not get. Returns the versions of those that had ended.
+    ///
+    /// # Errors
+    /// When the device has never checked in, other requests of it write at this moment, or the store cannot be reached.
+    pub async fn retry(&self, product: &ProductId, device: &DeviceId, actor: &Actor) -> Done<Vec<Version>> {
+        let change = |known: &KnownDevice| {
+            let claims = changed(known, |claim| claim.retried(actor.now));
+            Ok(DeviceWrite { claims, ..known_write(product, device) })
+        };
+        let written = self.change_device(product, device, change).await?;
+        let versions = written.map(|write| write.claims.into_iter().map(|change| change.after.version)).into_iter();
+        let versions = versions.flatten().collect::<Vec<_>>();
+        if !versions.is_empty() {
+            self.note(product, "retry".into(), device.as_str(), 0, actor).await?;
+        }
+        Ok(versions)
+    }
+
+    /// Forgets what a device did with every update: another device has its id now. Returns the versions.
+    ///
+    /// # Errors
+    /// When the device has never checked in, other requests of it write at this moment, or the store cannot be reached.
+    pub async fn forget(&self, product: &ProductId, device: &DeviceId, actor: &Actor) -> Done<Vec<Version>> {
+        let change = |known: &KnownDevice| {
+            let forgotten = known.claims.iter().map(|(_, claim)| claim.clone()).collect();
+            Ok(DeviceWrite { forgotten, ..known_write(product, device) })
+        };
+        let written = self.change_device(product, device, change).await?;
+        self.note(product, "forget".into(), device.as_str(), 0, actor).await?;
+        Ok(written.into_iter().flat_map(|write| write.forgotten).map(|claim| claim.version).collect())
+    }
+
+    /// Assigns an update to devices, or takes the assignment back.
+    ///
+    /// # Errors
+    /// When the update does not exist, a device has too many assigned, or the store cannot be reached.
+    pub async fn assign(
+        &self,
+        product: &ProductId,
+        version: &Version,
+        devices: &[DeviceId],
+        is_assigned: bool,
+        actor: &Actor,
+    ) -> Done<ManyChanged> {
+        self.update(product, version).await?;
+        let change = |device: &DeviceId, known: &KnownDevice| {
+            let record = known.record_or_default();
+            let mut orders = record.orders.clone();
+            match is_assigned {
+                true => orders.assign(version).map_err(|error| ApiError::bad_field(format!("{device}: {error}")))?,
+                false => drop(orders.unassign(version)),
+            }
+            let orders = (orders != record.orders).then_some((record.revision, orders));
+            Ok(DeviceWrite { orders, ..known_write(product, device) })
+        };
+        let many = self.change_many(product, devices.to_vec(), change).await?;
+        let action = if is_assigned { "assign to" } else { "take back from" };
+        self.note(product, format!("{action} {}", in_words(devices)), &version.to_string(), 0, actor).await?;
+        Ok(many)
+    }
+
+    /// Strikes devices as witnesses: what became of them says nothing of the update any more.
+    ///
+    /// # Errors
+    /// When the update does not exist, or the store cannot be reached.
+    pub async fn void(
+        &self,
+        product: &ProductId,
+        version: &Version,
+        devices: &[DeviceId],
+        actor: &Actor,
+    ) -> Done<ManyChanged> {
+        let update = self.update(product, version).await?;
+        let change = |device: &DeviceId, known: &KnownDevice| {
+            let voided = known.claim(&update.id).and_then(|claim| Some(changed_to(claim, claim.voided()?)));
+            Ok(DeviceWrite { claims: voided.into_iter().collect(), ..known_write(product, device) })
+        };
+        let many = self.change_many(product, devices.to_vec(), change).await?;
+        self.note(product, format!("void {}", in_words(devices)), &version.to_string(), update.generation, actor)
+            .await?;
+        Ok(many)
+    }
+
+    /// Gives another try of an update to the devices in one bucket: a page of them, after `after`.
+    ///
+    /// # Errors
+    /// When the update does not exist, or the store cannot be reached.
+    pub async fn retry_many(
+        &self,
+        product: &ProductId,
+        version: &Version,
+        bucket: Bucket,
+        after: Option<&DeviceId>,
+        actor: &Actor,
+    ) -> Done<ManyChanged> {
+        let update = self.update(product, version).await?;
+        let (entries, has_more) = self.store.listed(&update.rollout(), bucket, after, MOST_DEVICES).await?;
+        let devices = entries.into_iter().map(|entry| entry.device).collect::<Vec<_>>();
+        let next = devices.last().filter(|_| has_more).cloned();
+        let change = |device: &DeviceId, known: &KnownDevice| {
+            // The list is a hint.
+            let claim = known.claim(&update.id).filter(|claim| claim.life.bucket == Some(bucket));
+            let retried = claim.and_then(|claim| Some(changed_to(claim, claim.retried(actor.now)?)));
+            Ok(DeviceWrite { claims: retried.into_iter().collect(), ..known_write(product, device) })
+        };
+        let many = self.change_many(product, devices, change).await?;
+        let action = format!("retry of {} devices that are {}", many.changed, bucket.name());
+        self.note(product, action, &version.to_string(), update.generation, actor).await?;
+        Ok(ManyChanged { next, ..many })
+    }
+
+    /// The devices in one bucket of an update: a page of them, and where the next page starts.
+    ///
+    /// # Errors
+    /// When the update does not exist, or the store cannot be reached.
+    pub async fn listed(
+        &self,
+        product: &ProductId,
+        version: &Version,
+        bucket: Bucket,
+        after: Option<&DeviceId>,
+        most: usize,
+    ) -> Done<(Vec<ListEntry>, Option<DeviceId>)> {
+        let rollout = self.update(product, version).await?.rollout();
+        let (entries, has_more) = self.store.listed(&rollout, bucket, after, most).await?;
+        let next = entries.last().filter(|_| has_more).map(|entry| entry.device.clone());
+        Ok((entries, next))
+    }
+
+    /// What the devices of an update said, the most frequent first, and whether every device was looked at.
+    ///
+    /// # Errors
+    /// When the update does not exist, or the store cannot be reached.
+    pub async fn reasons(&self, product: &ProductId, version: &Version) -> Done<(Vec<Reason>, bool)> {
+        let rollout = self.update(product, version).await?.rollout();
+        let (mut reasons, mut is_complete) = (Vec::<Reason>::new(), true);
+        for bucket in Bucket::ALL.into_iter().filter(|bucket| *bucket != Bucket::Proved) {
+            let (mut after, mut seen) = (None, 0);
+            loop {
+                let (entries, has_more) = self.store.listed(&rollout, bucket, after.as_ref(), PAGE).await?;
+                seen += entries.len();
+                after = entries.last().map(|entry| entry.device.clone());
+                for entry in entries {
+                    let message = entry.message.as_deref().map(alike);
+                    match reasons.iter_mut().find(|reason| reason.bucket == bucket && reason.message == message) {
+                        Some(reason) => reason.devices += 1,
+                        None => reasons.push(Reason { bucket, message, devices: 1 }),
+                    }
+                }
+                if !has_more || seen >= MOST_ENTRIES {
+                    is_complete &= !has_more;
+                    break;
+                }
+            }
+        }
+        reasons.sort_by(|one, other| other.devices.cmp(&one.devices).then_with(|| one.message.cmp(&other.message)));
+        Ok((reasons, is_complete))
+    }
+
+    /// Changes many devices, some at a time.
+    async fn change_many(
+        &self,
+        product: &ProductId,
+        devices: Vec<DeviceId>,
+        change: impl Fn(&DeviceId, &KnownDevice) -> Done<DeviceWrite>,
+    ) -> Done<ManyChanged> {
+        let change = &change;
+        let changes = stream::iter(devices).map(|device| async move {
+            let written = self.change_device(product, &device, |known| change(&device, known)).await;
+            match written {
+                Ok(written) => Ok((device, written.is_some())),
+                Err(EngineError::UnknownDevice(_)) => Ok((device, false)),
+                Err(error) => Err(error),
+            }
+        });
+        let changes: Vec<(DeviceId, bool)> = changes.buffered(WRITES_AT_A_TIME).try_collect().await?;
+        let changed = changes.iter().filter(|(_, is_changed)| *is_changed).count() as u64;
+        let unchanged = changes.into_iter().filter(|(_, is_changed)| !is_changed).map(|(device, _)| device).collect();
+        Ok(ManyChanged { changed, unchanged, next: None })
+    }
+
+    /// Changes a device as it is read, and again if another request was faster. Returns what was written; nothing, if
+    /// nothing changes.
+    async fn change_device(
+        &self,
+        product: &ProductId,
+        device: &DeviceId,
+        change: impl Fn(&KnownDevice) -> Done<DeviceWrite>,
+    ) -> Done<Option<DeviceWrite>> {
+        for _ in 0..MOST_TRIES {
+            let known = self.store.device(product, device, Include::Item, Freshness::Strong).await?;
+            if known.record.is_none() {
+                return Err(EngineError::UnknownDevice(device.clone()));
+            }
+            let write = change(&known)?;
+            if write.claims.is_empty() && write.forgotten.is_empty() && write.orders.is_none() {
+                return Ok(None);
+            }
+            match self.store.write_device(&write).await? {
+                Written::Yes => return Ok(Some(write)),
+                Written::OtherDevice(_) => {}
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+}
+
+fn known_write(product: &ProductId, device: &DeviceId) -> DeviceWrite {
+    DeviceWrite::new(product.clone(), device.clone(), true)
+}
+
+fn changed_to(before: &Claim, after: Claim) -> ClaimChange {
+    ClaimChange { before: before.clone(), after, note: None }
+}
+
+fn changed(known: &KnownDevice, change: impl Fn(&Claim) -> Option<Claim>) -> Vec<ClaimChange> {
+    known.claims.iter().filter_map(|(_, claim)| Some(changed_to(claim, change(claim)?))).collect()
+}
+
+/// Devices in the audit log: the first ones, and the number of the others.
+fn in_words(devices: &[DeviceId]) -> String {
+    let first = devices.iter().take(10).map(DeviceId::as_str).collect::<Vec<_>>().join(", ");
+    match devices.len().saturating_sub(10) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+/// A message with `#` in the place of each number, so that alike messages are the same.
+fn alike(message: &str) -> String {
+    let mut alike = String::with_capacity(message.len());
+    let mut is_number = false;
+    for c in message.chars() {
+        if !c.is_ascii_digit() {
+            alike.push(c);
+        } else if !is_number {
+            alike.push('#');
+        }
+        is_number = c.is_ascii_digit();
+    }
+    alike
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alike_messages_are_the_same() {
+        assert_eq!(alike("block 1042 of 5, crc 0x1f"), "block # of #, crc #x#f");
+        assert_eq!(alike(""), "");
+    }
+
+    #[test]
+    fn many_devices_are_a_number() {
+        let devices = (1..=12).map(|number| DeviceId::new(format!("d{number}")).unwrap()).collect::<Vec<_>>();
+        assert_eq!(in_words(&devices[..2]), "d1, d2");
+        assert!(in_words(&devices).ends_with("d10 and 2 more"));
+    }
+}
