@@ -32,6 +32,7 @@ locals {
       "POST/v1/products/*/updates/*/withdraw",
       "POST/v1/products/*/updates/*/reopen",
       "POST/v1/products/*/updates/*/rollback",
+      "POST/v1/products/*/updates/*/advance",
       "POST/v1/products/*/resume-stopped",
       "PUT/v1/products/*/token",
       "POST/v1/products/*/updates/*/retry",

@@ -361,6 +361,7 @@ run "an_approver_may_call_this_and_nothing_else" {
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/withdraw",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/reopen",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/rollback",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/advance",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/resume-stopped",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PUT/v1/products/*/token",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/v1/products/*/devices/*/token",
@@ -388,7 +389,7 @@ run "a_publisher_cannot_start_what_they_wrote" {
 
   assert {
     condition = !anytrue([
-      for call in local.operator_calls.publisher : anytrue([for verb in ["activate", "resume", "resume-stopped", "withdraw", "complete", "reopen", "rollback", "token"] : endswith(call, verb)])
+      for call in local.operator_calls.publisher : anytrue([for verb in ["activate", "resume", "resume-stopped", "withdraw", "complete", "reopen", "rollback", "advance", "void", "assigned", "hold", "pin", "release", "forget", "token"] : endswith(call, verb)])
     ])
     error_message = "a publisher may call ${jsonencode(local.operator_calls.publisher)}"
   }

@@ -492,6 +492,13 @@ def devices_are_ordered(world):
         checks.holds(f"many again for {who}", again["next"] is None, again)
     many = {"devices": ["lamp-4"], **because}
     one, none = {"changed": 1, "unchanged": [], "next": None}, {"changed": 0, "unchanged": ["lamp-4"], "next": None}
+    phases = [{"percent": 0.01}, {"percent": 100, "advance": {"approval": True}}]
+    draft = {"version": "1.6.9", "kind": "json", "payload": 1, "policy": "false", "rollout": {"phases": phases}}
+    checks.equal("a draft with phases", world.operator("publisher", "POST", "/updates", draft, 201)["state"], "draft")
+    world.steer("approver", "POST", "/updates/1.6.9/activate", because)
+    begun, _ = world.steer("approver", "POST", "/updates/1.6.9/advance", {"phase": 2, **because})
+    checks.equal("its second phase", begun["state"], "active")
+    world.steer("approver", "POST", "/updates/1.6.9/withdraw", because)
     checks.equal("assigned", world.operator("approver", "PUT", "/updates/1.1.0/assigned", many), one)
     checks.equal("and taken back", world.operator("approver", "DELETE", "/updates/1.1.0/assigned", many), one)
     checks.equal("no witness", world.operator("approver", "POST", "/updates/1.1.0/void", many), none)

@@ -1120,6 +1120,7 @@ impl History {
             held_for: self.dice.chance(20).then(|| self.held_for()),
             lifts: u8::try_from(self.dice.below(3)).unwrap(),
             control_group: self.dice.chance(20).then(|| self.control_group()),
+            advanced: usize::try_from(self.dice.below(2)).unwrap(),
             reading: None,
             audience: None,
             wanted: None,
@@ -1149,6 +1150,7 @@ impl History {
             2 => edit(),
             3 => Change::Lift,
             4 => Change::Hold(self.held_for()),
+            5 if self.dice.chance(50) => Change::Advance(1),
             5 => Change::ControlGroup(self.control_group()),
             // The gate's own transition is a change of its own.
             _ => Change::Transition(self.dice.pick(&Transition::ALL.map(|transition| match transition {
@@ -1303,13 +1305,13 @@ impl History {
 
     /// What stands beside a rollout, or in the record of its update.
     fn note(&mut self) -> Operation {
-        let [size, reached, left, overdue, members] = [0; 5].map(|_| self.dice.below(50));
+        let [size, reached, left, waiting, overdue, members] = [0; 6].map(|_| self.dice.below(50));
         let at = self.dice.moment();
         match self.dice.below(5) {
             0 => {
                 let served_since = self.dice.chance(50).then(|| self.dice.moment());
                 let unchanged_since = self.dice.moment();
-                let audience = Audience { size, reached, left, served_since, unchanged_since, at };
+                let audience = Audience { size, reached, left, waiting, served_since, unchanged_since, at };
                 Operation::PutAudience(self.rollout(), audience)
             }
             1 => Operation::PutReading(self.rollout(), Reading { control: Control { overdue, members }, at }),

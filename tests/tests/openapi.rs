@@ -567,6 +567,16 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     let back = json!({"from": ["1.2.0"], "policy": "true", "reason": "still too bright"});
     let back = walk.call("rollBackTo", &["lamp", "1.1.0"], Body::Good(back), 200).await;
     assert_eq!((&back["campaign"], &back["state"]), (&json!(2), &json!("active")), "{back}");
+    let phases = json!({"version": "3.0.0", "kind": "json", "payload": 3, "policy": "false", "rollout": {
+        "phases": [{"percent": 1}, {"percent": 100, "advance": {"approval": true}}],
+    }});
+    walk.call("createUpdate", &["lamp"], Body::Good(phases), 201).await;
+    let next = json!({"phase": 2, "reason": "looks good"});
+    walk.call("advanceUpdate", &["lamp", "3.0.0"], Body::Good(next.clone()), 409).await;
+    walk.call("activateUpdate", &["lamp", "3.0.0"], reason("carefully"), 200).await;
+    let metrics = walk.call("showMetrics", &["lamp", "3.0.0"], Body::Nothing, 200).await;
+    assert_eq!(metrics["next_phase"]["number"], 2);
+    walk.call("advanceUpdate", &["lamp", "3.0.0"], Body::Good(next), 200).await;
     walk.call("listUpdates", &["lamp"], Body::Nothing, 200).await;
     walk.call("why", &["lamp", "lamp-3"], Body::Nothing, 200).await;
     walk.call("retryDevice", &["lamp", "lamp-3"], reason("the cable was bad"), 200).await;

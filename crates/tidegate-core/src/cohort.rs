@@ -85,6 +85,12 @@ impl Share {
         f64::from(self.0) / 100.0
     }
 
+    /// Number of devices of an audience, rounded up.
+    #[must_use]
+    pub fn of(self, audience: u64) -> u64 {
+        audience.saturating_mul(u64::from(self.0)).div_ceil(u64::from(PLACES))
+    }
+
     /// `true` if the cohort is within this share.
     #[must_use]
     pub fn holds(self, cohort: Cohort) -> bool {

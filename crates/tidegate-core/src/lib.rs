@@ -35,6 +35,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod objection;
 pub mod orders;
+pub mod phase;
 pub mod places;
 pub mod policy;
 pub mod receipt;

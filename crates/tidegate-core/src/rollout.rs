@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::cadence::DAY_S;
 use crate::cohort::{Cohort, Share};
 use crate::gate::Gate;
+use crate::life::DEFAULT_SOAK_S;
 use crate::limits::Limits;
 use crate::objection::Objection;
+use crate::phase::{Advance, AdvanceError, Begins, Phase};
 use crate::policy::{Candidate, Facts, Policy, Truth};
 use crate::times::Times;
 use crate::window::{Opening, OpeningWindow, any_open};
@@ -19,15 +21,6 @@ pub struct Group {
     pub policy: Policy,
     /// Start time of the group.
     pub starts_at: Timestamp,
-}
-
-/// Phase: the share of the fleet that is reached from a given time on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Phase {
-    /// Start time.
-    pub starts_at: Timestamp,
-    /// Share of the fleet that it reaches.
-    pub share: Share,
 }
 
 /// Answer to a device that must wait for its turn.
@@ -83,6 +76,8 @@ pub struct Rollout {
     pub groups: Vec<Group>,
     /// Phases for the devices that are in no group.
     pub phases: Vec<Phase>,
+    /// Number of phases on evidence that have begun after the first one.
+    pub advanced: usize,
     /// Limits on the number of devices.
     pub limits: Limits,
     /// Number of times that one device may fail within thirty days.
@@ -117,6 +112,12 @@ pub enum RolloutError {
     PartAfterEnd,
     #[error("phase {number} must start later, and reach more devices, than the phase before it")]
     PhaseOrder { number: usize },
+    #[error(
+        "phases must begin all at a time (starts_at), or the first one at once and all others on evidence (advance)"
+    )]
+    PhaseBeginnings,
+    #[error("phases: {0}")]
+    Advance(#[from] AdvanceError),
     #[error("max_attempts must be within 1 and {MOST_ATTEMPTS}")]
     MaxAttempts,
     #[error("limits.period_s must be within {SHORTEST_PERIOD_S} and {LONGEST_PERIOD_S}")]
@@ -135,6 +136,7 @@ impl Default for Rollout {
             windows: Vec::new(),
             groups: Vec::new(),
             phases: Vec::new(),
+            advanced: 0,
             limits: Limits::default(),
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             include_failed: false,
@@ -157,15 +159,17 @@ impl Rollout {
             return Err(RolloutError::EndBeforeStart);
         }
         let starts =
-            self.groups.iter().map(|group| group.starts_at).chain(self.phases.iter().map(|phase| phase.starts_at));
+            self.groups.iter().map(|group| group.starts_at).chain(self.phases.iter().filter_map(Phase::starts_at));
         if let Some(end) = self.ends_at
             && starts.into_iter().any(|start| start >= end)
         {
             return Err(RolloutError::PartAfterEnd);
         }
+        self.validate_beginnings()?;
         for (number, pair) in (2_usize..).zip(self.phases.windows(2)) {
             if let [before, phase] = pair
-                && (phase.starts_at <= before.starts_at || phase.share <= before.share)
+                && (phase.starts_at().is_some_and(|starts_at| Some(starts_at) <= before.starts_at())
+                    || phase.share <= before.share)
             {
                 return Err(RolloutError::PhaseOrder { number });
             }
@@ -174,6 +178,41 @@ impl Rollout {
             return Err(RolloutError::MaxAttempts);
         }
         self.validate_limits(bytes_per_device)
+    }
+
+    /// Phases begin either at times, or the first one at once and all others on evidence.
+    fn validate_beginnings(&self) -> Result<(), RolloutError> {
+        let at_times = self.phases.iter().all(|phase| phase.starts_at().is_some());
+        let on_evidence = (0_usize..).zip(&self.phases).all(|(number, phase)| match phase.begins {
+            Begins::At(_) => false,
+            Begins::AtOnce => number == 0,
+            Begins::OnEvidence(_) => number > 0,
+        });
+        for advance in self.phases.iter().filter_map(Phase::advance) {
+            advance.validate()?;
+        }
+        if at_times || on_evidence { Ok(()) } else { Err(RolloutError::PhaseBeginnings) }
+    }
+
+    /// The phase on evidence that has not begun yet, with its number from 1, and the share of the one before it.
+    #[must_use]
+    pub fn next_on_evidence(&self) -> Option<(usize, &Advance, Share)> {
+        let reached = self.reached()?;
+        let next = reached.saturating_add(1);
+        let advance = self.phases.get(next)?.advance()?;
+        Some((next.saturating_add(1), advance, self.phases.get(reached)?.share))
+    }
+
+    /// Index of the phase that is reached, if phases begin on evidence.
+    fn reached(&self) -> Option<usize> {
+        let first = self.phases.first().filter(|phase| phase.begins == Begins::AtOnce);
+        first.map(|_| self.advanced.min(self.phases.len().saturating_sub(1)))
+    }
+
+    /// Seconds for which a device must be well to count as soaked: the longest that a phase asks for.
+    #[must_use]
+    pub fn soak_s(&self) -> i64 {
+        self.phases.iter().filter_map(Phase::advance).map(|advance| advance.soak_s).max().unwrap_or(DEFAULT_SOAK_S)
     }
 
     fn validate_limits(&self, bytes_per_device: u64) -> Result<(), RolloutError> {
@@ -256,8 +295,8 @@ impl Rollout {
         if share.holds(cohort) {
             return Ok(());
         }
-        let mut later = self.phases.iter().filter(|phase| phase.starts_at > now && phase.share.holds(cohort));
-        let opens_at = self.before_the_end(later.next().map(|phase| phase.starts_at));
+        let mut later = self.phases.iter().filter(|phase| phase.starts_at() > Some(now) && phase.share.holds(cohort));
+        let opens_at = self.before_the_end(later.next().and_then(Phase::starts_at));
         Err(Objection::NotInPhase { cohort, share, opens_at })
     }
 
@@ -272,7 +311,11 @@ impl Rollout {
         if self.phases.is_empty() {
             return Share::ALL;
         }
-        self.phases.iter().rfind(|phase| phase.starts_at <= now).map_or(Share::NONE, |phase| phase.share)
+        let begun = match self.reached() {
+            Some(reached) => self.phases.get(reached),
+            None => self.phases.iter().rfind(|phase| phase.starts_at().is_some_and(|starts_at| starts_at <= now)),
+        };
+        begun.map_or(Share::NONE, |phase| phase.share)
     }
 }
 
@@ -283,7 +326,7 @@ mod tests {
     #[test]
     fn a_phase_must_start_later_and_reach_more_than_the_one_before() {
         let phase = |starts_at: &str, percent| Phase {
-            starts_at: starts_at.parse().unwrap(),
+            begins: Begins::At(starts_at.parse().unwrap()),
             share: Share::from_percent(percent).unwrap(),
         };
         let check = |phases: Vec<Phase>| Rollout { phases, ..Rollout::default() }.validate(0);
@@ -301,6 +344,33 @@ mod tests {
                 .to_string(),
             refused
         );
+    }
+
+    #[test]
+    fn phases_on_evidence_begin_one_after_another() {
+        let share = |percent| Share::from_percent(percent).unwrap();
+        let phase = |begins, percent| Phase { begins, share: share(percent) };
+        let advance = Begins::OnEvidence(Advance::default());
+        let phases = vec![phase(Begins::AtOnce, 1.0), phase(advance, 10.0), phase(advance, 100.0)];
+        let reached = |advanced| Rollout { phases: phases.clone(), advanced, ..Rollout::default() };
+        assert!(reached(0).validate(0).is_ok());
+        let now = Timestamp::UNIX_EPOCH;
+        assert_eq!([0, 1, 2, 9].map(|advanced| reached(advanced).share_at(now).percent()), [1.0, 10.0, 100.0, 100.0]);
+        let next = |advanced: usize| reached(advanced).next_on_evidence().map(|(number, _, share)| (number, share));
+        assert_eq!([next(0), next(1), next(2)], [Some((2, share(1.0))), Some((3, share(10.0))), None]);
+        let bad = |phases| Rollout { phases, ..Rollout::default() }.validate(0).unwrap_err().to_string();
+        let at = Begins::At(now);
+        for mixed in [
+            vec![phase(Begins::AtOnce, 1.0), phase(at, 2.0)],
+            vec![phase(advance, 1.0)],
+            vec![phase(at, 1.0), phase(advance, 2.0)],
+            vec![phase(Begins::AtOnce, 1.0), phase(Begins::AtOnce, 2.0)],
+        ] {
+            assert!(bad(mixed).starts_with("phases must begin all at a time"));
+        }
+        let short = Begins::OnEvidence(Advance { soak_s: 60, ..Advance::default() });
+        let message = "phases: advance.soak_s must be within 3600 and 2592000 seconds";
+        assert_eq!(bad(vec![phase(Begins::AtOnce, 1.0), phase(short, 2.0)]), message);
     }
 
     #[test]

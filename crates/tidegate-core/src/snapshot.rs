@@ -18,7 +18,7 @@ use crate::policy::{Policy, Screen, Slots};
 use crate::update::Update;
 
 /// Number of the format. No other format is read.
-pub const FORMAT: u8 = 4;
+pub const FORMAT: u8 = 5;
 
 const MAGIC: &[u8; 8] = b"tidegate";
 /// Length of the magic, the format and the checksum.

@@ -116,6 +116,8 @@ pub struct Publication {
     pub test: Test,
     /// Lowest place of the queue that is held out as a control group.
     pub held_out_from: Option<Cohort>,
+    /// Number of phases on evidence that have begun after the first one.
+    pub advanced: usize,
 }
 
 /// A test of the gate: the devices that are first granted the update between two acknowledgements.
@@ -153,6 +155,7 @@ impl Publication {
             opened_at: None,
             test: Test::default(),
             held_out_from: None,
+            advanced: 0,
         }
     }
 }

@@ -10,6 +10,7 @@ use tidegate_core::device::Delivery;
 use tidegate_core::life::table::Event::{self, Declined, Expected, Failure, Old, Success, Third};
 use tidegate_core::limits::Caps;
 use tidegate_core::objection::NoRoom;
+use tidegate_core::orders::Orders;
 use tidegate_core::shard::{Gate, Grant, Refusal, Shard};
 use tidegate_core::{Claims, Device, ObjectionCode, State, decide};
 
@@ -28,6 +29,11 @@ type Objector = (&'static str, fn(Objected) -> Objected);
 
 fn on_update(asked: Objected, change: impl FnOnce(Draft) -> Draft) -> Objected {
     Objected { update: change(asked.update), ..asked }
+}
+
+fn ordered(mut asked: Objected, order: impl Fn(&mut Orders)) -> Objected {
+    order(&mut asked.device.orders);
+    asked
 }
 
 fn with_no_room(mut asked: Objected, note: NoRoom) -> Objected {
@@ -58,6 +64,8 @@ fn objectors() -> Vec<Vec<Objector>> {
             ("not_targeted", |asked| on_update(asked, |update| update.policy("region == \"eu\""))),
             ("policy_unclear", |asked| on_update(asked, |update| update.policy("memory / 0 == 1"))),
         ],
+        vec![("pinned", |asked| ordered(asked, |orders| orders.pin = Some(version("1.0.0"))))],
+        vec![("on_hold", |asked| ordered(asked, |orders| orders.is_on_hold = true))],
         vec![
             ("aborted", |asked| on_update(asked, |update| update.state(State::Aborted))),
             ("ended", |asked| on_update(asked, |update| update.state(State::Completed))),

@@ -81,6 +81,7 @@ impl DeviceContext {
             Some(update) => Rules {
                 open_since: update.open_since(),
                 apply_within_s: update.rollout.applies.within_s(times),
+                soak_s: update.rollout.soak_s(),
                 ..rules
             },
             None => rules,

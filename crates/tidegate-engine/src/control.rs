@@ -178,10 +178,12 @@ fn must_be_allowed(record: &UpdateRecord, change: &Change) -> Done<()> {
         Change::Stop => record.state.after(Transition::Pause).map(drop).map_err(EngineError::WrongState),
         Change::Hold(_) => record.state.after(Transition::Hold).map(drop).map_err(EngineError::WrongState),
         Change::Lift if record.state != State::Held => Err(EngineError::NotEditable(record.state)),
-        Change::Edit { .. } | Change::Split | Change::Lift | Change::ControlGroup(_) => match record.state {
-            state if state.is_editable() => Ok(()),
-            state => Err(EngineError::NotEditable(state)),
-        },
+        Change::Edit { .. } | Change::Split | Change::Lift | Change::ControlGroup(_) | Change::Advance(_) => {
+            match record.state {
+                state if state.is_editable() => Ok(()),
+                state => Err(EngineError::NotEditable(state)),
+            }
+        }
     }
 }
 
@@ -563,7 +565,7 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
     let (reason, is_paused_by_stop) = match &wanted.change {
         Change::Transition(_) | Change::Hold(_) | Change::Lift => (wanted.reason.clone(), false),
         Change::Stop if record.state == State::Active => (wanted.reason.clone(), true),
-        Change::Stop | Change::Edit { .. } | Change::Split | Change::ControlGroup(_) => {
+        Change::Stop | Change::Edit { .. } | Change::Split | Change::ControlGroup(_) | Change::Advance(_) => {
             (record.reason.clone(), record.is_paused_by_stop)
         }
     };
@@ -572,11 +574,17 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
         Change::Hold(held_for) => (Some(*held_for), record.lifts),
         Change::Lift => (None, record.lifts.saturating_add(1)),
         Change::Transition(_) => (None, record.lifts),
-        Change::Stop | Change::Edit { .. } | Change::Split | Change::ControlGroup(_) => (record.held_for, record.lifts),
+        Change::Stop | Change::Edit { .. } | Change::Split | Change::ControlGroup(_) | Change::Advance(_) => {
+            (record.held_for, record.lifts)
+        }
     };
     let control_group = match &wanted.change {
         Change::ControlGroup(group) => Some(*group),
         _ => record.control_group,
+    };
+    let advanced = match &wanted.change {
+        Change::Advance(advanced) => *advanced,
+        _ => record.advanced,
     };
     let test = match (opens && wanted.change != Change::Lift, record.state) {
         (true, _) if record.test.began_at.is_none() => Test { number: 0, began_at: Some(now) },
@@ -593,6 +601,7 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
         held_for,
         lifts,
         control_group,
+        advanced,
         generation: wanted.generation,
         wanted: None,
         changed_at: now,
@@ -609,7 +618,8 @@ fn gate(change: &Change) -> Gate {
         | Change::Stop
         | Change::Edit { .. }
         | Change::Split
-        | Change::ControlGroup(_) => Gate::Paused,
+        | Change::ControlGroup(_)
+        | Change::Advance(_) => Gate::Paused,
     }
 }
 
@@ -625,12 +635,14 @@ pub fn name(change: &Change) -> &'static str {
         Change::Lift => "lift",
         Change::ControlGroup(group) if group.is_over => "serve the control group",
         Change::ControlGroup(_) => "hold out a control group",
+        Change::Advance(_) => "advance",
     }
 }
 
 fn audit(record: &UpdateRecord, wanted: &Wanted) -> AuditEntry {
     let action = match &wanted.change {
         Change::Edit { settings, .. } => format!("edit {settings}"),
+        Change::Advance(advanced) => format!("advance to phase {}", advanced.saturating_add(1)),
         change => name(change).to_string(),
     };
     AuditEntry {

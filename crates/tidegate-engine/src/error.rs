@@ -94,9 +94,7 @@ pub enum EngineError {
     #[error("another change of {0} replaced this one; look at its state")]
     Replaced(Version),
     /// More happened to a held update than the operator has seen.
-    #[error(
-        "{version} is held, and more happened than was acknowledged: {present}; look at it, and acknowledge these numbers"
-    )]
+    #[error("more happened to {version} than was acknowledged: {present}; look at it, and acknowledge these numbers")]
     EvidenceMoved {
         /// The version.
         version: Version,
@@ -128,6 +126,9 @@ pub enum EngineError {
     /// The update is over: its rollout cannot be edited.
     #[error("cannot edit an update that is {0}; it must be draft, scheduled, active, paused or held")]
     NotEditable(State),
+    /// The update is not active, so no phase of it can begin.
+    #[error("cannot begin a phase of an update that is {0}; it must be active")]
+    NotAdvanceable(State),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::cadence::{Cadence, DAY_S, Gaps};
 use tidegate_core::control_group::{ControlGroup, LastInQueue, Others, are_served, is_served};
 use tidegate_core::device::Delivery;
+use tidegate_core::phase::is_waiting;
 use tidegate_core::policy::Slots;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Update, Version};
 use tidegate_store::record::{Audience, Change, KnownDevice, UpdateRecord};
@@ -56,6 +57,7 @@ struct Counted {
     size: u64,
     reached: u64,
     left: u64,
+    waiting: u64,
     /// The time after which a device without a rhythm of its own is overdue, in seconds.
     due_after_s: i64,
     last: LastInQueue,
@@ -137,6 +139,7 @@ async fn begun(store: &impl SweepStore, now: Timestamp) -> Stored<Pass> {
             size: 0,
             reached: 0,
             left: 0,
+            waiting: 0,
             due_after_s: Cadence::default().due_after_s(true),
             last: LastInQueue::default(),
         }));
@@ -168,9 +171,12 @@ impl Campaign {
     /// Counts a device of the product.
     fn count(&mut self, device: &DeviceId, known: &KnownDevice, now: Timestamp) {
         let counted = &mut self.counted;
-        if known.claim(&self.record.id).is_some() {
+        if let Some(claim) = known.claim(&self.record.id) {
             counted.size = counted.size.saturating_add(1);
             counted.reached = counted.reached.saturating_add(1);
+            let (soak_s, cadence) = (self.update.rollout.soak_s(), known.record_or_default().cadence());
+            let is_waiting = is_waiting(&claim.life, soak_s, cadence.allowed_s(), now);
+            counted.waiting = counted.waiting.saturating_add(u64::from(is_waiting));
             return;
         }
         let has_failed = |(_, claim): &(_, Claim)| claim.failed_before(&self.record.version, self.record.campaign);
@@ -234,7 +240,7 @@ impl Campaign {
     }
 
     fn audience(&self, pass: &Pass) -> Audience {
-        let Counted { size, reached, left, .. } = self.counted;
+        let Counted { size, reached, left, waiting, .. } = self.counted;
         let before = self.record.audience;
         let served_since = before.and_then(|before| before.served_since).or(Some(pass.began_at));
         let unchanged = before.filter(|before| before.reached >= reached).map(|before| before.unchanged_since);
@@ -242,6 +248,7 @@ impl Campaign {
             size,
             reached,
             left,
+            waiting,
             served_since: served_since.filter(|_| are_served(size, left)),
             unchanged_since: unchanged.unwrap_or(pass.began_at),
             at: pass.began_at,

@@ -19,6 +19,7 @@ pub mod files;
 mod fleet;
 pub mod metrics;
 pub mod operate;
+pub mod phases;
 pub mod recount;
 pub mod report;
 mod reserve;

@@ -13,6 +13,7 @@ use tidegate_core::cadence::DAY_S;
 use tidegate_core::count::{Count, Counts, Sums, part};
 use tidegate_core::life::Rules;
 use tidegate_core::life::table::Event;
+use tidegate_core::phase::Lack;
 use tidegate_core::places;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Gate, Shard};
@@ -32,6 +33,7 @@ use crate::due;
 use crate::error::{Done, EngineError};
 use crate::fleet;
 use crate::metrics::TARGET as METRICS;
+use crate::phases::{self, NextPhase};
 
 /// The time of one sweep. The next one begins a minute after this one began.
 const LONGEST_SWEEP: Duration = Duration::from_secs(50);
@@ -63,6 +65,10 @@ pub struct Swept {
     pub completed: u64,
     /// Rollouts whose shards did not agree with their record.
     pub repaired: u64,
+    /// Rollouts whose next phase waits for a count of all devices.
+    pub counts_wanted: u64,
+    /// Rollouts whose next phase has begun.
+    pub advanced: u64,
     /// Rollouts whose limits were split again.
     pub split_again: u64,
     /// Changes under way that this sweep finished.
@@ -120,6 +126,7 @@ impl<S: SweepStore> SweepService<S> {
             lifted = swept.lifted,
             completed = swept.completed,
             repaired = swept.repaired,
+            advanced = swept.advanced,
             split_again = swept.split_again,
             finished = swept.finished,
             unfinished = swept.unfinished,
@@ -156,7 +163,7 @@ impl<S: SweepStore> SweepService<S> {
                 Ok(counts) => {
                     total = total.plus(&counts);
                     // One that cannot be read is not counted either.
-                    is_snapshot_due |= fleet::is_due(record, now);
+                    is_snapshot_due |= fleet::is_due(record, now) || swept.counts_wanted > 0;
                 }
                 Err(error) => {
                     tracing::error!(%product, version = %record.version, %error, "sweep_failed");
@@ -256,9 +263,25 @@ impl<S: SweepStore> SweepService<S> {
                 let actor = actor("the limits allow more than the shards", now);
                 self.change(record, Change::Split, &actor, now).await?;
                 swept.split_again += 1;
+            } else if let Some(phase) = phases::next(record, &update, &tallied.sums, now) {
+                self.begin(record, &phase, now, swept).await?;
             }
         }
         Ok(counts)
+    }
+
+    /// Begins a phase on evidence, if it lacks nothing. If it lacks a count of all devices, one is due.
+    async fn begin(&self, record: &UpdateRecord, phase: &NextPhase, now: Timestamp, swept: &mut Swept) -> Done<()> {
+        match phase.lack {
+            None => {
+                let actor = actor(&phase.soaking.to_string(), now);
+                self.change(record, Change::Advance(phase.number.saturating_sub(1)), &actor, now).await?;
+                swept.advanced += 1;
+            }
+            Some(Lack::Count) => swept.counts_wanted += 1,
+            Some(_) => {}
+        }
+        Ok(())
     }
 
     /// The record with a new reading of its control group; `None` if it has no group that is read.

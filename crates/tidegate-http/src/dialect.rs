@@ -54,6 +54,7 @@ pub(crate) fn refusal(product: &ProductId, device: &DeviceId, error: EngineError
         | EngineError::Circle { .. }
         | EngineError::NotReopenable(_)
         | EngineError::NotDeletable(_)
+        | EngineError::NotAdvanceable(_)
         | EngineError::ProductStopped(_)
         | EngineError::UnknownUpdate { .. }
         | EngineError::UnknownDevice(_)

@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn limits_become_knobs_and_doubt_narrows_them() {
         let limits = "/rollout/limits";
-        check(json!({}), "/rollout", Value::Null, &[]);
+        check(json!({}), "/rollout", json!({"applies": "at_once"}), &[]);
         check(json!({"limit": 500}), limits, json!({"max_devices": 500}), &[]);
         check(json!({"limit": 0}), limits, json!({"max_devices": 1}), &["limit 0"]);
         check(json!({"rate": 1000, "period": 3600}), limits, json!({"max_per_period": 1000, "period_s": 3600}), &[]);
@@ -210,9 +210,9 @@ mod tests {
         check(json!({"rate": 9, "period": 1}), limits, json!({"max_per_period": 9, "period_s": 60}), &["period 1:"]);
         let year = json!({"rate": 1200, "period": 31_104_000});
         check(year, limits, json!({"max_per_period": 100, "period_s": 2_592_000}), &["rate 1200 became 100"]);
-        check(json!({"period": 60}), "/rollout", Value::Null, &[]);
+        check(json!({"period": 60}), "/rollout", json!({"applies": "at_once"}), &[]);
         check(json!({"percentage": 5}), "/rollout/phases/0/percent", json!(5.0), &[]);
-        check(json!({"percentage": 100}), "/rollout", Value::Null, &[]);
+        check(json!({"percentage": 100}), "/rollout", json!({"applies": "at_once"}), &[]);
         check(json!({"percentage": 0}), "/rollout/phases/0/percent", json!(0.0), &["percentage 0"]);
         check(json!({"percentage": 0.129}), "/rollout/phases/0/percent", json!(0.12), &["more than two decimals"]);
     }

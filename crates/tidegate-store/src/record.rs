@@ -215,6 +215,8 @@ pub enum Change {
     Lift,
     /// The beginning of a control group, or its end.
     ControlGroup(ControlGroup),
+    /// The beginning of the next phase on evidence: the number of those that have begun then.
+    Advance(usize),
 }
 
 impl Change {
@@ -225,7 +227,7 @@ impl Change {
             Self::Transition(transition) => transition.force(),
             Self::Stop => Transition::Pause.force(),
             Self::Hold(_) => Transition::Hold.force(),
-            Self::Edit { .. } | Self::Split | Self::Lift | Self::ControlGroup(_) => Force::Edit,
+            Self::Edit { .. } | Self::Split | Self::Lift | Self::ControlGroup(_) | Self::Advance(_) => Force::Edit,
         }
     }
 
@@ -238,7 +240,7 @@ impl Change {
             Self::Stop if state == State::Active => State::Paused,
             Self::Hold(_) => State::Held,
             Self::Lift => State::Active,
-            Self::Stop | Self::Edit { .. } | Self::Split | Self::ControlGroup(_) => state,
+            Self::Stop | Self::Edit { .. } | Self::Split | Self::ControlGroup(_) | Self::Advance(_) => state,
         }
     }
 
@@ -248,7 +250,7 @@ impl Change {
         match self {
             Self::Transition(transition) => transition.halts(),
             Self::Stop | Self::Hold(_) => true,
-            Self::Edit { .. } | Self::Split | Self::Lift | Self::ControlGroup(_) => false,
+            Self::Edit { .. } | Self::Split | Self::Lift | Self::ControlGroup(_) | Self::Advance(_) => false,
         }
     }
 }
@@ -290,6 +292,8 @@ pub struct UpdateRecord {
     pub lifts: u8,
     /// Its control group, once it has one.
     pub control_group: Option<ControlGroup>,
+    /// Number of phases on evidence that have begun after the first one.
+    pub advanced: usize,
     /// The last reading of the control group. A change of the record does not write it.
     pub reading: Option<Reading>,
     /// The devices that it is for, as the last fleet snapshot counted them. A change of the record does not write it.
@@ -325,6 +329,7 @@ impl UpdateRecord {
             opened_at: self.opened_at,
             test: self.test,
             held_out_from: self.control_group.and_then(|group| group.held_out_from()),
+            advanced: self.advanced,
         }
     }
 }
@@ -347,6 +352,8 @@ pub struct Audience {
     pub reached: u64,
     /// Those that were heard from in time, were not offered it yet, and are not in the control group.
     pub left: u64,
+    /// Those that were offered it so long ago that they should have shown something by now, and have not.
+    pub waiting: u64,
     /// The time of the first snapshot since which nearly all were offered it.
     pub served_since: Option<Timestamp>,
     /// The time of the first snapshot since which no more were offered it.

@@ -201,6 +201,10 @@ fn attribute(value: &Value) -> Option<AttributeValue> {
         "N" => AttributeValue::N(value.as_str()?.to_string()),
         "BOOL" => AttributeValue::Bool(value.as_bool()?),
         "M" => AttributeValue::M(item_of(value).ok()?),
+        "SS" => {
+            let text = |value: &Value| value.as_str().map(str::to_string);
+            AttributeValue::Ss(value.as_array()?.iter().map(text).collect::<Option<_>>()?)
+        }
         "L" => AttributeValue::L(value.as_array()?.iter().map(attribute).collect::<Option<_>>()?),
         _ => AttributeValue::Null(true),
     })

@@ -11,8 +11,9 @@ use serde_json::Value;
 use tidegate_core::cohort::Share;
 use tidegate_core::gate::Gate;
 use tidegate_core::limits::{DEFAULT_MAX_IN_FLIGHT, Limits};
+use tidegate_core::phase::{Advance, Begins, Phase};
 use tidegate_core::policy::{Policy, Slots};
-use tidegate_core::rollout::{Applies, DEFAULT_MAX_ATTEMPTS, Group, Phase, Rollout, WhenFull};
+use tidegate_core::rollout::{Applies, DEFAULT_MAX_ATTEMPTS, Group, Rollout, WhenFull};
 use tidegate_core::update::{Content, File, Kind, Publication, StoredObject};
 use tidegate_core::window::OpeningWindow;
 use tidegate_core::{ProductId, Timestamp, Update, UpdateId, Version, VersionReq};
@@ -208,16 +209,65 @@ pub struct GroupField {
     pub starts_at: Timestamp,
 }
 
-/// A share of the devices.
+/// A share of the devices. Either each phase has `starts_at`, or the first one has nothing but its share, and each other
+/// one has `advance`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Phase))]
 pub struct PhaseField {
     /// The start of the phase.
-    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Time))]
-    pub starts_at: Timestamp,
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<crate::schema::Time>))]
+    pub starts_at: Option<Timestamp>,
+    /// The evidence on which the phase begins.
+    #[serde(default)]
+    pub advance: Option<AdvanceField>,
     /// The share in percent of all devices, with at most two decimals.
     #[cfg_attr(feature = "schema", schema(minimum = 0, maximum = 100))]
     pub percent: f64,
+}
+
+/// The evidence on which a phase begins. The phase also waits while the evidence of the health gate is 20 or more, and
+/// until half of the devices of which something is expected are well.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = PhaseAdvance, default))]
+#[serde(default)]
+pub struct AdvanceField {
+    /// The number of devices that must be well, or half of those that the phase before admits, if that is less.
+    #[cfg_attr(feature = "schema", schema(minimum = 1))]
+    pub min_proved: u64,
+    /// How long a device must be well, in seconds. The longest of all phases counts.
+    #[cfg_attr(feature = "schema", schema(minimum = 3600, maximum = 2592000))]
+    pub soak_s: i64,
+    /// The share in percent that must be well, of the devices of which something is known or should be by now.
+    #[cfg_attr(feature = "schema", schema(minimum = 50, maximum = 100))]
+    pub success_percent: f64,
+    /// The time before which the phase does not begin; `null` is no such time.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<crate::schema::Time>))]
+    pub not_before: Option<Timestamp>,
+    /// True if the phase begins only when an operator says so.
+    pub approval: bool,
+}
+
+impl Default for AdvanceField {
+    fn default() -> Self {
+        let Advance { min_proved, soak_s, success_percent, not_before, approval } = Advance::default();
+        Self { min_proved, soak_s, success_percent, not_before, approval }
+    }
+}
+
+impl PhaseField {
+    fn begins(&self) -> Result<Begins, ApiError> {
+        match (self.starts_at, self.advance) {
+            (Some(at), None) => Ok(Begins::At(at)),
+            (None, None) => Ok(Begins::AtOnce),
+            (None, Some(AdvanceField { min_proved, soak_s, success_percent, not_before, approval })) => {
+                Ok(Begins::OnEvidence(Advance { min_proved, soak_s, success_percent, not_before, approval }))
+            }
+            (Some(_), Some(_)) => {
+                Err(rollout_error("a phase begins at a time (starts_at) or on evidence (advance), not both"))
+            }
+        }
+    }
 }
 
 /// How many devices may have the update. Limits are exact; `null` is no limit.
@@ -489,6 +539,7 @@ impl Definition {
         let content = self.content(&publication.objects)?;
         let policy = parse_policy("policy", &self.policy, slots)?;
         let mut rollout = self.rollout.rollout(content.size_bytes(), slots)?;
+        rollout.advanced = publication.advanced;
         if let Some(places) = publication.places.filter(|_| rollout.limits.grows) {
             rollout.limits.max_in_flight = Some(places);
         }
@@ -641,7 +692,7 @@ impl RolloutField {
             self.windows.iter().map(|w| OpeningWindow::new(&w.cron, w.duration_s, &w.time_zone).map_err(rollout_error));
         let phases = self.phases.iter().map(|phase| {
             let share = Share::from_percent(phase.percent).map_err(rollout_error)?;
-            Ok::<_, ApiError>(Phase { starts_at: phase.starts_at, share })
+            Ok::<_, ApiError>(Phase { begins: phase.begins()?, share })
         });
         let mut groups = Vec::with_capacity(self.groups.len());
         for group in &self.groups {
@@ -665,6 +716,7 @@ impl RolloutField {
             windows: windows.collect::<Result<_, _>>()?,
             groups,
             phases: phases.collect::<Result<_, _>>()?,
+            advanced: 0,
             limits: Limits {
                 max_devices: self.limits.max_devices,
                 max_per_period: self.limits.max_per_period,

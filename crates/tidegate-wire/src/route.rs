@@ -250,6 +250,8 @@ routes! {
         PauseUpdate POST "/v1/products/{product}/updates/{version}/pause" Operator Updates,
         /// Offers a paused update again.
         ResumeUpdate POST "/v1/products/{product}/updates/{version}/resume" Operator Updates,
+        /// Begins the next phase of a rollout.
+        AdvanceUpdate POST "/v1/products/{product}/updates/{version}/advance" Operator Updates,
         /// Ends a rollout that has reached its devices.
         CompleteUpdate POST "/v1/products/{product}/updates/{version}/complete" Operator Updates,
         /// Ends a rollout that went wrong.

@@ -67,6 +67,9 @@ pub struct PublishArgs {
     /// Reason, for the audit log (with --activate)
     #[arg(long, value_name = "TEXT", requires = "activate", value_parser = crate::reason::parse)]
     pub reason: Option<String>,
+    /// Reach 1 % of the devices first (at least 50), then 10 %, then all, each when those before are well for three days
+    #[arg(long)]
+    pub careful: bool,
     /// The rollout.
     #[command(flatten)]
     pub rollout: RolloutOptions,
@@ -117,6 +120,9 @@ pub fn run(args: PublishArgs, common: &Common, output: &Output) -> CommandResult
     let client = common.operator()?;
     // Everything that can be wrong without reading gigabytes is checked first.
     let mut body = body(&args)?;
+    if args.careful {
+        be_careful(&mut body, devices(&client, product)?)?;
+    }
     let images = args.images.iter().map(|path| hash(path)).collect::<CommandResult<Vec<_>>>()?;
     if !images.is_empty() {
         body.insert("files".into(), files(&images)?);
@@ -137,6 +143,29 @@ pub fn run(args: PublishArgs, common: &Common, output: &Output) -> CommandResult
         true => is_given_out(&created.version, state),
         false => Ok(()),
     }
+}
+
+/// The number of devices of a product, by their last check-in. A new product has none.
+fn devices(client: &ApiClient, product: &str) -> CommandResult<u64> {
+    match client.get(&ApiPath::product(PublishRoute::ListVersions, product)) {
+        Ok(document) => Ok(crate::versions::counts(&document)?.iter().map(|count| count.devices).sum()),
+        Err(error) if error.code() == "unknown_product" => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives the rollout phases on evidence. A canary below 50 devices is no test.
+fn be_careful(body: &mut Map<String, Value>, devices: u64) -> CommandResult {
+    let rollout = body.entry("rollout").or_insert_with(|| json!({}));
+    if rollout.get("phases").is_some() {
+        return Err(CommandError::bad_input("--careful sets the phases, and the rollout has phases already"));
+    }
+    let fifty = (5000.0 * 100.0 / devices.max(1) as f64).ceil() / 100.0;
+    let first = if devices == 0 { 1.0 } else { fifty.clamp(1.0, 100.0) };
+    let later = [10.0, 100.0].into_iter().filter(|percent| *percent > first);
+    let later = later.map(|percent| json!({"percent": percent, "advance": {}}));
+    rollout["phases"] = json!([json!({"percent": first})].into_iter().chain(later).collect::<Vec<_>>());
+    Ok(())
 }
 
 /// An error if the update was to be activated and is paused or aborted: the command must not report success.
@@ -357,6 +386,7 @@ mod tests {
             update_file: None,
             activate: true,
             reason: Some("tested".into()),
+            careful: false,
             rollout: RolloutOptions { max_devices: Some(5), ..RolloutOptions::default() },
         }
     }
@@ -372,6 +402,23 @@ mod tests {
         });
         let answer = json!({"id": "u1", "version": "2.0.0", "state": "draft", "uploads": [upload]});
         Reply::json(201, &answer.to_string())
+    }
+
+    #[test]
+    fn a_careful_rollout_begins_with_fifty_devices_at_least() {
+        let phases = |devices| {
+            let mut body = Map::new();
+            be_careful(&mut body, devices).expect("no phases yet");
+            let phases = body["rollout"]["phases"].as_array().cloned().unwrap_or_default();
+            phases.iter().map(|phase| phase["percent"].as_f64().unwrap_or(-1.0)).collect::<Vec<_>>()
+        };
+        assert_eq!(phases(0), [1.0, 10.0, 100.0]);
+        assert_eq!(phases(20_000), [1.0, 10.0, 100.0]);
+        assert_eq!(phases(3000), [1.67, 10.0, 100.0]);
+        assert_eq!(phases(200), [25.0, 100.0]);
+        assert_eq!(phases(40), [100.0]);
+        let mut body = Map::from_iter([("rollout".to_string(), json!({"phases": []}))]);
+        assert!(be_careful(&mut body, 100).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tidegate_wire::definition::{
-    AppliesField, HealthField, InFlightField, LimitsField, RolloutField, WhenFullField, WindowField,
+    AppliesField, HealthField, InFlightField, LimitsField, PhaseField, RolloutField, WhenFullField, WindowField,
 };
 
 use crate::duration;
@@ -20,7 +20,7 @@ pub fn facts(rollout: &RolloutField) -> Vec<(&'static str, String)> {
     facts.extend(
         rollout.groups.iter().map(|group| ("group", format!("{}{}", clean(&group.policy), from(group.starts_at)))),
     );
-    facts.extend(rollout.phases.iter().map(|phase| ("phase", format!("{} %{}", phase.percent, from(phase.starts_at)))));
+    facts.extend(rollout.phases.iter().map(|phase| ("phase", format!("{} %{}", phase.percent, beginning(phase)))));
     facts.push(("limits", limits_in_words(&rollout.limits)));
     facts.push(("each device", attempts(rollout)));
     if rollout.applies == AppliesField::AtOnce {
@@ -42,6 +42,21 @@ fn attempts(rollout: &RolloutField) -> String {
 
 fn seconds(seconds: u32) -> String {
     duration::show(Duration::from_secs(seconds.into()))
+}
+
+fn beginning(phase: &PhaseField) -> String {
+    match (phase.starts_at, phase.advance) {
+        (Some(starts_at), _) => from(starts_at),
+        (None, None) => String::new(),
+        (None, Some(advance)) => {
+            let soaked = duration::show(Duration::from_secs(u64::try_from(advance.soak_s).unwrap_or(0)));
+            let approval = if advance.approval { ", and an operator says so" } else { "" };
+            format!(
+                " when {} devices, and {} % of all, are well for {soaked}{approval}",
+                advance.min_proved, advance.success_percent
+            )
+        }
+    }
 }
 
 fn from(starts_at: Timestamp) -> String {

@@ -38,6 +38,8 @@ pub enum UpdatesCommand {
     Pause(TransitionArgs),
     /// Offer it again after a pause or a hold
     Resume(ResumeArgs),
+    /// Begin the next phase of a rollout whose phases begin on evidence
+    Advance(AdvanceArgs),
     /// Stop the offers for good, because the update is bad
     Abort(TransitionArgs),
     /// Take the update back, because it is not needed any more
@@ -91,6 +93,20 @@ pub struct ResumeArgs {
     /// After a hold: the numbers of devices that you have seen, such as failed=4,lost=1
     #[arg(long, value_name = "COUNTS", value_parser = parse_counts, default_value = "")]
     pub acknowledge: AcknowledgeField,
+}
+
+/// Options of `tidegate updates advance`.
+#[derive(Debug, Args)]
+pub struct AdvanceArgs {
+    /// The update and the reason.
+    #[command(flatten)]
+    pub transition: TransitionArgs,
+    /// Number of the phase, from 1
+    #[arg(long, value_name = "NUMBER")]
+    pub phase: u64,
+    /// The numbers of devices that you have seen, such as failed=4,lost=1
+    #[arg(long, value_name = "COUNTS", value_parser = parse_counts, default_value = "")]
+    pub seen: AcknowledgeField,
 }
 
 /// Reads numbers of devices, such as `failed=4,lost=1`. One that is not named is 0.
@@ -147,6 +163,7 @@ pub fn run(command: UpdatesCommand, common: &Common, output: &Output) -> Command
         UpdatesCommand::Activate(args) => transition(PublishRoute::ActivateUpdate, &args, common, output),
         UpdatesCommand::Pause(args) => transition(PublishRoute::PauseUpdate, &args, common, output),
         UpdatesCommand::Resume(args) => resume(&args, common, output),
+        UpdatesCommand::Advance(args) => advance(&args, common, output),
         UpdatesCommand::Abort(args) => transition(PublishRoute::AbortUpdate, &args, common, output),
         UpdatesCommand::Withdraw(args) => transition(PublishRoute::WithdrawUpdate, &args, common, output),
         UpdatesCommand::Complete(args) => transition(PublishRoute::CompleteUpdate, &args, common, output),
@@ -276,6 +293,10 @@ fn show_metrics(metrics: &Metrics, output: &Output) -> CommandResult {
     row.push(crate::watch::health(&metrics.health));
     table.add_row(row);
     output.table(&table)?;
+    if let Some(phase) = &metrics.next_phase {
+        let waits_for = phase.waits_for.as_deref().map_or("it begins within a minute".into(), clean);
+        output.line(format!("phase {}: {waits_for}", phase.number))?;
+    }
     let deferred: Vec<String> =
         metrics.deferred.iter().map(|(objection, count)| format!("{} {count}", clean(objection))).collect();
     match deferred.is_empty() {
@@ -292,6 +313,12 @@ fn resume(args: &ResumeArgs, common: &Common, output: &Output) -> CommandResult 
     let ResumeArgs { transition, acknowledge } = args;
     let body = json!({"reason": transition.reason, "acknowledge": acknowledge});
     steer(PublishRoute::ResumeUpdate, transition, &body, common, output)
+}
+
+fn advance(args: &AdvanceArgs, common: &Common, output: &Output) -> CommandResult {
+    let AdvanceArgs { transition, phase, seen } = args;
+    let body = json!({"phase": phase, "seen": seen, "reason": transition.reason});
+    steer(PublishRoute::AdvanceUpdate, transition, &body, common, output)
 }
 
 fn reopen(args: &ReopenArgs, common: &Common, output: &Output) -> CommandResult {

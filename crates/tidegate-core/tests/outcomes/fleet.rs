@@ -55,6 +55,24 @@ pub(crate) const OFFICES: Mix = Mix {
 pub(crate) const SUMMER: Mix = Mix { on_leave: 0.2, leave_days: 21, ..OFFICES };
 /// One id in ten is used twice.
 pub(crate) const CLONED: Mix = Mix { cloned: 0.1, ..OFFICES };
+/// The third set, written down before it was played: from ten minutes to ten days, a fifth in offices of two time zones.
+pub(crate) const THIRD: Mix = Mix {
+    every_s: &[(600, 0.15), (2 * HOUR, 0.25), (12 * HOUR, 0.3), (2 * DAY, 0.2), (10 * DAY, 0.1)],
+    report: 0.4,
+    on_leave: 0.02,
+    leave_days: 12,
+    die: 0.01,
+    office: 0.2,
+    after_boot: 0.3,
+    cloned: 0.0,
+};
+/// Its fleets that are always on: of an hour, and of five minutes.
+pub(crate) const THIRD_HOURLY: Mix =
+    Mix { every_s: &[(300, 0.6), (3000, 0.4)], office: 0.0, on_leave: 0.0, die: 0.001, ..THIRD };
+pub(crate) const THIRD_FAST: Mix = Mix { every_s: &[(60, 0.5), (240, 0.5)], ..THIRD_HOURLY };
+/// Devices of Ioto: they report nothing.
+pub(crate) const THIRD_IOTO: Mix = Mix { report: 0.0, every_s: &[(HOUR, 0.3), (DAY, 0.7)], office: 0.0, ..THIRD };
+
 /// Every device asks once a day, and reports nothing.
 pub(crate) const DAILY: Mix =
     Mix { every_s: &[(DAY, 1.0)], report: 0.0, die: 0.0, office: 0.0, after_boot: 0.0, ..OFFICES };

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use tidegate_core::Timestamp;
 use tidegate_core::cadence::Cadence;
-use tidegate_core::gate::{Control, Gate, Outcomes, hour_bucket};
+use tidegate_core::gate::{Control, Gate, HeldFor, Outcomes, hour_bucket};
 use tidegate_core::life::table::Event;
 use tidegate_core::life::{Bucket, Effect, Life, Rules, State};
 use tidegate_core::places;
@@ -29,6 +29,8 @@ pub(crate) enum Image {
     BricksAfterSuccess(f64),
     /// This share stays on the old version and says nothing.
     IsNotTaken(f64),
+    /// This share is silent for ever seven days after the installation.
+    CrashesAfterAWeek(f64),
 }
 
 /// A rollout to play.
@@ -46,6 +48,12 @@ pub(crate) struct Setup {
     /// Devices apply the update once a week.
     pub(crate) weekly_window: bool,
     pub(crate) transfer_errors: f64,
+    /// Devices apply what they have: one that does not is not taken soon, and 2 % of these are tolerated.
+    pub(crate) at_once: bool,
+    /// Seconds after which a failure is told.
+    pub(crate) told_late_s: i64,
+    /// A day after the first hold the operator resumes with the numbers in sight, and this share fails from then on.
+    pub(crate) acknowledged: Option<f64>,
 }
 
 /// Result of a rollout.
@@ -59,6 +67,10 @@ pub(crate) struct Played {
     pub(crate) proved: usize,
     /// Hours until nine of ten devices had proved it.
     pub(crate) ninety_h: Option<i64>,
+    /// It is held at the end.
+    pub(crate) is_held: bool,
+    /// Hours until it was held again after an acknowledgement.
+    pub(crate) held_again_h: Option<i64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +78,9 @@ enum Turn {
     CheckIn,
     Installs,
     Due,
+    TellsFailure,
+    Crashes,
+    Acknowledged,
 }
 
 struct Device {
@@ -74,6 +89,7 @@ struct Device {
     /// Time of the record.
     seen: i64,
     hours: u64,
+    test: usize,
     runs_new: bool,
     is_dead: bool,
     /// The other device with this id spoke last.
@@ -90,6 +106,10 @@ struct Rollout {
     given_on: i64,
     mature: i64,
     played: Played,
+    held_for: Option<HeldFor>,
+    lifts: u8,
+    /// Number of the test of the gate, and the hour of its beginning.
+    test: (usize, i64),
 }
 
 /// Mature devices count only while they are well.
@@ -111,6 +131,7 @@ pub(crate) fn play(setup: Setup, seed: u64) -> Played {
         life: None,
         seen: 0,
         hours: 0,
+        test: 0,
         runs_new: false,
         is_dead: false,
         other_spoke: false,
@@ -124,6 +145,9 @@ pub(crate) fn play(setup: Setup, seed: u64) -> Played {
         held_places: 0,
         given_on: 0,
         mature: 0,
+        held_for: None,
+        lifts: 0,
+        test: (0, 0),
         played: Played::default(),
         dice,
     };
@@ -139,6 +163,9 @@ pub(crate) fn play(setup: Setup, seed: u64) -> Played {
             Turn::CheckIn => rollout.check_in(number, now),
             Turn::Installs => rollout.installs(number, now),
             Turn::Due => rollout.due(number, now),
+            Turn::TellsFailure => rollout.heard(number, Event::Failure, now),
+            Turn::Crashes => rollout.devices[number].is_dead = true,
+            Turn::Acknowledged => rollout.acknowledge(now),
         }
     }
     rollout.played
@@ -158,8 +185,8 @@ impl Rollout {
             boot_grace_s: HOUR,
             watch_s: 10 * DAY,
             soak_s: 3 * DAY,
-            apply_within_s: 8 * DAY,
-            open_since: self.played.held_h.is_none().then_some(Timestamp::UNIX_EPOCH),
+            apply_within_s: if self.setup.at_once { 2 * self.setup.poll_s + DAY } else { 8 * DAY },
+            open_since: (!self.played.is_held).then_some(Timestamp::UNIX_EPOCH),
             due_after_s: self.cadence(habits).due_after_s(true),
         }
     }
@@ -207,14 +234,15 @@ impl Rollout {
     }
 
     fn ask(&mut self, number: usize, now: i64) {
-        if self.played.held_h.is_some() || self.held_places >= self.places() {
+        if self.played.is_held || self.held_places >= self.places() {
             return;
         }
         self.held_places += 1;
         let wait_s = if self.setup.weekly_window { self.dice.within(0, 7 * DAY) } else { 0 };
         let device = &mut self.devices[number];
         device.life = Life::granted(None, at(now));
-        (device.seen, device.hours) = (now, (now / HOUR).unsigned_abs());
+        (device.seen, device.hours) = (now, (now / HOUR - self.test.1).unsigned_abs());
+        device.test = self.test.0;
         self.later(now + INSTALL_S + wait_s, Turn::Installs, number);
         self.set_due(number, now);
     }
@@ -248,18 +276,28 @@ impl Rollout {
             | Image::FallsBack(share)
             | Image::Bricks(share)
             | Image::BricksAfterSuccess(share)
-            | Image::IsNotTaken(share) => share,
+            | Image::IsNotTaken(share)
+            | Image::CrashesAfterAWeek(share) => share,
         };
-        if self.dice.falls(share) {
+        let share = self.setup.acknowledged.filter(|_| self.test.0 > 0).unwrap_or(share);
+        let is_bad = self.dice.falls(share);
+        if is_bad && matches!(self.setup.image, Image::CrashesAfterAWeek(_)) {
+            self.played.harm += 1;
+            self.later(now + 7 * DAY, Turn::Crashes, number);
+        } else if is_bad {
             self.played.harm += 1;
             let said = match self.setup.image {
                 Image::Fails(_) => Some(Event::Failure),
                 Image::FallsBack(_) | Image::BricksAfterSuccess(_) => Some(Event::Success),
-                Image::Bricks(_) | Image::IsNotTaken(_) => None,
+                Image::Bricks(_) | Image::IsNotTaken(_) | Image::CrashesAfterAWeek(_) => None,
             };
             self.devices[number].is_dead = matches!(self.setup.image, Image::Bricks(_) | Image::BricksAfterSuccess(_));
-            if let Some(said) = said.filter(|_| habits.reports) {
-                self.heard(number, said, now);
+            match said.filter(|_| habits.reports) {
+                Some(Event::Failure) if self.setup.told_late_s > 0 => {
+                    self.later(now + self.setup.told_late_s, Turn::TellsFailure, number);
+                }
+                Some(said) => self.heard(number, said, now),
+                None => {}
             }
             return;
         }
@@ -327,17 +365,14 @@ impl Rollout {
         } else if before == Some(Bucket::Proved) {
             self.played.proved -= 1;
         }
-        if matches!(after, Some(Bucket::Failed | Bucket::Reverted | Bucket::Lost | Bucket::NotTaken)) {
+        if matches!(after, Some(Bucket::Failed | Bucket::Reverted | Bucket::Lost | Bucket::NotTaken)) || is_back {
             self.judge(now);
         }
     }
 
-    fn judge(&mut self, now: i64) {
-        if self.played.held_h.is_some() {
-            return;
-        }
+    fn outcomes(&self) -> Outcomes {
         let mut outcomes = Outcomes::default();
-        for device in &self.devices {
+        for device in self.devices.iter().filter(|device| device.test == self.test.0) {
             let Some(life) = &device.life else { continue };
             let hour = hour_bucket(device.hours);
             outcomes.granted += 1;
@@ -354,16 +389,46 @@ impl Rollout {
                 _ => {}
             }
         }
-        let gate = Gate::default();
-        // The control group is read when a channel would hold.
-        let would_hold = gate.judge(&outcomes, None).hold().is_some();
-        let control = Control { overdue: self.overdue(now), members: self.control.len() as u64 };
-        let control = (control.members > 0).then_some(&control);
-        if would_hold && gate.judge(&outcomes, control).hold().is_some() {
-            self.played.held_h = Some(now / HOUR);
-        } else {
-            self.give_on();
+        outcomes
+    }
+
+    fn judge(&mut self, now: i64) {
+        let gate = match self.setup.at_once {
+            true => Gate { tolerated_not_taken_percent: 2.0, ..Gate::default() },
+            false => Gate::default(),
+        };
+        let outcomes = self.outcomes();
+        // The control group is read when a channel would hold, or holds.
+        let alone = gate.judge(&outcomes, None);
+        if !self.played.is_held && alone.hold().is_none() {
+            return self.give_on();
         }
+        let control = Control { overdue: self.overdue(now), members: self.control.len() as u64 };
+        let judgement = gate.judge(&outcomes, (control.members > 0).then_some(&control));
+        match self.held_for {
+            Some(held_for) if self.lifts < 3 && judgement.lifts(&held_for) => {
+                (self.held_for, self.played.is_held) = (None, false);
+                self.lifts += 1;
+            }
+            Some(_) => {}
+            None if judgement.hold().is_some() => {
+                (self.held_for, self.played.is_held) = (judgement.held_for(), true);
+                match self.test.0 {
+                    0 => drop(self.played.held_h.get_or_insert(now / HOUR)),
+                    _ => drop(self.played.held_again_h.get_or_insert(now / HOUR)),
+                }
+                if self.setup.acknowledged.is_some() && self.test.0 == 0 {
+                    self.later(now + DAY, Turn::Acknowledged, 0);
+                }
+            }
+            None => self.give_on(),
+        }
+    }
+
+    /// The operator resumes with the numbers in sight: only devices that are granted the update from now on are judged.
+    fn acknowledge(&mut self, now: i64) {
+        (self.held_for, self.played.is_held) = (None, false);
+        self.test = (self.test.0 + 1, now / HOUR);
     }
 
     fn overdue(&self, now: i64) -> u64 {

@@ -13,8 +13,9 @@ use tidegate_core::life::Rules;
 use tidegate_core::life::table::Event;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::orders::Orders;
+use tidegate_core::phase::{Begins, Phase};
 use tidegate_core::policy::{Policy, Slots};
-use tidegate_core::rollout::{Group, Phase, WhenFull};
+use tidegate_core::rollout::{Group, WhenFull};
 use tidegate_core::times::Times;
 use tidegate_core::update::{Content, File, StoredObject, Test};
 use tidegate_core::window::OpeningWindow;
@@ -137,7 +138,9 @@ impl Draft {
         self
     }
     pub(crate) fn phase(mut self, starts_at: &str, percent: f64) -> Self {
-        self.rollout.phases.push(Phase { starts_at: moment(starts_at), share: Share::from_percent(percent).unwrap() });
+        self.rollout
+            .phases
+            .push(Phase { begins: Begins::At(moment(starts_at)), share: Share::from_percent(percent).unwrap() });
         self
     }
     pub(crate) fn window(mut self, cron: &str, duration_s: u32, time_zone: &str) -> Self {

@@ -235,7 +235,10 @@ impl NewCampaign {
             };
         }
         let why = match before.rollout.phases.last() {
-            Some(phase) if phase.starts_at <= now => "the last campaign's have begun",
+            // Phases on evidence begin anew with the campaign.
+            Some(phase) if phase.starts_at.is_some_and(|starts_at| starts_at <= now) => {
+                "the last campaign's have begun"
+            }
             None if !before.rollback_from.is_empty() => "the last campaign was a rollback and had none",
             _ => return Ok(()),
         };
@@ -290,6 +293,7 @@ fn next(last: &UpdateRecord, definition: String, actor: &Actor) -> UpdateRecord 
         held_for: None,
         lifts: 0,
         control_group: None,
+        advanced: 0,
         reading: None,
         audience: None,
         wanted: None,

@@ -22,6 +22,8 @@ pub(super) enum Asked<'a> {
     Transition(Transition, Acknowledged),
     /// Another rollout.
     Edit(Edit<'a>),
+    /// The beginning of a phase on evidence, by its number from 1, and the numbers that an operator has seen.
+    Advance(usize, Acknowledged),
 }
 
 impl<S: PublishStore> Operations<S> {
@@ -38,6 +40,10 @@ impl<S: PublishStore> Operations<S> {
             let record = self.update(product, version).await?;
             let (record, change) = match asked {
                 Asked::Edit(edit) => edit.of(record)?,
+                Asked::Advance(phase, _) if record.advanced.saturating_add(1) >= phase && record.wanted.is_none() => {
+                    return Ok(Changed { record, shards_left: 0 });
+                }
+                Asked::Advance(phase, seen) => self.ready_to_advance(record, phase, &seen).await?,
                 Asked::Transition(transition, _) if is_done(&record, transition) => {
                     // Somebody else may have stopped it a moment ago.
                     sleep(self.acknowledged_after).await;

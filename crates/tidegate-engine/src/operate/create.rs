@@ -104,6 +104,7 @@ fn draft(product: &ProductId, definition: &Definition, revision: u64, actor: &Ac
         held_for: None,
         lifts: 0,
         control_group: None,
+        advanced: 0,
         reading: None,
         audience: None,
         test: Test::default(),

@@ -13,6 +13,7 @@ use tidegate_store::record::{SeriesPoint, UpdateRecord};
 use super::{Operations, compiled};
 use crate::control_group;
 use crate::error::Done;
+use crate::phases::{self, NextPhase};
 
 /// The progress of a rollout.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct Progress {
     pub deferred: BTreeMap<String, u64>,
     /// The judgement of the health gate.
     pub judgement: Judgement,
+    /// The next phase that begins on evidence.
+    pub next_phase: Option<NextPhase>,
     /// Least number of devices with which the gate holds.
     pub min_failures: u64,
 }
@@ -38,7 +41,7 @@ impl<S: PublishStore> Operations<S> {
     ///
     /// # Errors
     /// When the stored update cannot be read, or the store cannot be reached.
-    pub async fn progress(&self, record: &UpdateRecord) -> Done<Progress> {
+    pub async fn progress(&self, record: &UpdateRecord, now: Timestamp) -> Done<Progress> {
         let rollout = record.rollout();
         let tallied = self.store.tallied(&rollout).await?;
         let shards = match &record.allocation {
@@ -51,7 +54,8 @@ impl<S: PublishStore> Operations<S> {
         let judgement = control_group::shown(record, &update, &tallied.sums);
         let (state, as_of, min_failures) = (record.state, tallied.as_of, update.rollout.health.min_failures);
         let places = record.allocation.as_ref().and_then(Allocation::all_places);
-        Ok(Progress { state, counts, places, as_of, deferred, judgement, min_failures })
+        let next_phase = phases::next(record, &update, &tallied.sums, now).filter(|_| state.is_live());
+        Ok(Progress { state, counts, places, as_of, deferred, judgement, next_phase, min_failures })
     }
 
     /// The counters of a rollout over time, oldest first.

@@ -8,6 +8,8 @@ use tidegate_store::PublishStore;
 use tidegate_store::images::Verified;
 use tidegate_store::record::{Change, UpdateRecord};
 
+use tidegate_wire::ApiError;
+
 use super::change::Asked;
 use super::{Operations, compiled};
 use crate::control::{Actor, Changed};
@@ -48,6 +50,50 @@ impl<S: PublishStore> Operations<S> {
     ) -> Done<Changed> {
         self.must_not_be_stopped(product).await?;
         self.change(product, version, actor, Asked::Transition(Transition::Resume, acknowledged)).await
+    }
+
+    /// Begins the next phase on evidence, because an operator says so. `phase` is its number, from 1.
+    ///
+    /// # Errors
+    /// When there is no such update or phase, it is not active, more happened than the operator has seen, another change
+    /// is under way, or the store cannot be reached.
+    pub async fn advance(
+        &self,
+        product: &ProductId,
+        version: &Version,
+        phase: usize,
+        seen: Acknowledged,
+        actor: &Actor,
+    ) -> Done<Changed> {
+        self.change(product, version, actor, Asked::Advance(phase, seen)).await
+    }
+
+    /// The change that begins a phase.
+    pub(super) async fn ready_to_advance(
+        &self,
+        record: UpdateRecord,
+        phase: usize,
+        seen: &Acknowledged,
+    ) -> Done<(UpdateRecord, Change)> {
+        if record.state != State::Active {
+            return Err(EngineError::NotAdvanceable(record.state));
+        }
+        let update = compiled(&record, &mut Slots::new())?;
+        match update.rollout.next_on_evidence() {
+            Some((next, _, _)) if next == phase => {}
+            Some((next, _, _)) => {
+                return Err(ApiError::bad_field(format!("phase must be the next one, {next}; it is {phase}")).into());
+            }
+            None => {
+                let message = "phase: the rollout has no further phase that begins on evidence";
+                return Err(ApiError::bad_field(message).into());
+            }
+        }
+        let present = Acknowledged::present(&self.store.tallied(&record.rollout()).await?.sums);
+        if !seen.covers(&present) {
+            return Err(EngineError::EvidenceMoved { version: record.version, present });
+        }
+        Ok((record, Change::Advance(phase.saturating_sub(1))))
     }
 
     /// The record of an update that may make a transition. Before it is activated, its files are verified; before it is

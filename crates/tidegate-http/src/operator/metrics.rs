@@ -6,7 +6,9 @@ use tidegate_core::gate::{self, Channel, THRESHOLD};
 use tidegate_engine::operate::Progress;
 use tidegate_store::PublishStore;
 use tidegate_wire::answer::rounded_down;
-use tidegate_wire::operator::{ChannelName, ChannelView, Counters, HealthView, Metrics, SeriesPoint, Verdict};
+use tidegate_wire::operator::{
+    ChannelName, ChannelView, Counters, HealthView, Metrics, NextPhaseView, SeriesPoint, Verdict,
+};
 
 use super::{Answer, Call, PublishService, ok, refused};
 
@@ -14,7 +16,7 @@ impl<S: PublishStore> PublishService<S> {
     /// The counters, the evidence of the health gate, and the counters over time.
     pub(crate) async fn metrics(&self, call: &Call<'_>, version: &Version) -> Answer {
         let record = self.engine.update(&call.product, version).await.map_err(refused)?;
-        let progress = self.engine.progress(&record).await.map_err(refused)?;
+        let progress = self.engine.progress(&record, call.now).await.map_err(refused)?;
         let series = self.engine.series(&record).await.map_err(refused)?;
         let points = series.into_iter().map(|point| SeriesPoint {
             at: rounded_down(point.at),
@@ -31,7 +33,7 @@ impl<S: PublishStore> PublishService<S> {
 
 /// The progress of a rollout, without its course over time.
 pub(crate) fn metrics(progress: Progress) -> Metrics {
-    let Progress { state, counts, places, as_of, deferred, judgement, min_failures } = progress;
+    let Progress { state, counts, places, as_of, deferred, judgement, next_phase, min_failures } = progress;
     let devices = |count| counts.devices(count);
     Metrics {
         state,
@@ -53,6 +55,11 @@ pub(crate) fn metrics(progress: Progress) -> Metrics {
         },
         places,
         deferred,
+        next_phase: next_phase.map(|phase| NextPhaseView {
+            number: phase.number as u64,
+            waits_for: phase.lack.map(|lack| lack.to_string()),
+            sentence: phase.soaking.to_string(),
+        }),
         health: HealthView {
             verdict: if judgement.hold().is_some() { Verdict::Hold } else { Verdict::Continue },
             threshold: THRESHOLD,

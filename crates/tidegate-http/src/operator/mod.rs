@@ -126,6 +126,7 @@ impl<S: PublishStore> PublishService<S> {
             PublishRoute::ActivateUpdate => self.transition(call, &version()?, Transition::Activate).await,
             PublishRoute::PauseUpdate => self.transition(call, &version()?, Transition::Pause).await,
             PublishRoute::ResumeUpdate => self.resume(call, &version()?).await,
+            PublishRoute::AdvanceUpdate => self.advance(call, &version()?).await,
             PublishRoute::CompleteUpdate => self.transition(call, &version()?, Transition::Complete).await,
             PublishRoute::AbortUpdate => self.transition(call, &version()?, Transition::Abort).await,
             PublishRoute::WithdrawUpdate => self.transition(call, &version()?, Transition::Withdraw).await,
@@ -225,7 +226,8 @@ fn refused(error: EngineError) -> ApiError {
         EngineError::WrongState(_)
         | EngineError::NotEditable(_)
         | EngineError::NotReopenable(_)
-        | EngineError::NotDeletable(_) => ErrorCode::WrongState,
+        | EngineError::NotDeletable(_)
+        | EngineError::NotAdvanceable(_) => ErrorCode::WrongState,
         EngineError::Circle { .. } => ErrorCode::Circle,
         EngineError::ChangeUnderWay { .. } | EngineError::Replaced(_) => ErrorCode::ChangeUnderWay,
         EngineError::EvidenceMoved { .. } => ErrorCode::EvidenceMoved,

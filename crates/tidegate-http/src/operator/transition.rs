@@ -3,7 +3,7 @@
 use tidegate_core::acknowledged::Acknowledged;
 use tidegate_core::{Transition, Version};
 use tidegate_store::PublishStore;
-use tidegate_wire::operator::{AcknowledgeField, Resume};
+use tidegate_wire::operator::{AcknowledgeField, Advance, Resume};
 use tidegate_wire::strict_json;
 
 use super::update::changed_view;
@@ -13,11 +13,18 @@ impl<S: PublishStore> PublishService<S> {
     /// Resumes an update.
     pub(crate) async fn resume(&self, call: &Call<'_>, version: &Version) -> Answer {
         let Resume { reason, acknowledge } = strict_json::read_body(call.body)?;
-        let AcknowledgeField { failed, reverted, lost, not_taken, transfer_failed } = acknowledge;
-        let acknowledged = Acknowledged { failed, reverted, lost, not_taken, transfer_failed };
         let actor = call.actor(reason)?;
-        let changed = self.engine.resume(&call.product, version, acknowledged, &actor).await.map_err(refused)?;
+        let changed =
+            self.engine.resume(&call.product, version, acknowledged(acknowledge), &actor).await.map_err(refused)?;
         changed_view(changed)
+    }
+
+    /// Begins the next phase of a rollout.
+    pub(crate) async fn advance(&self, call: &Call<'_>, version: &Version) -> Answer {
+        let Advance { phase, seen, reason } = strict_json::read_body(call.body)?;
+        let actor = call.actor(reason)?;
+        let changed = self.engine.advance(&call.product, version, phase, acknowledged(seen), &actor).await;
+        changed_view(changed.map_err(refused)?)
     }
 
     /// Moves an update to another state.
@@ -26,4 +33,9 @@ impl<S: PublishStore> PublishService<S> {
         let changed = self.engine.transition(&call.product, version, transition, &actor).await.map_err(refused)?;
         changed_view(changed)
     }
+}
+
+fn acknowledged(field: AcknowledgeField) -> Acknowledged {
+    let AcknowledgeField { failed, reverted, lost, not_taken, transfer_failed } = field;
+    Acknowledged { failed, reverted, lost, not_taken, transfer_failed }
 }

@@ -24,7 +24,7 @@ impl<S: PublishStore> PublishService<S> {
     pub(crate) async fn show(&self, call: &Call<'_>, version: &Version) -> Answer {
         let record = self.engine.update(&call.product, version).await.map_err(refused)?;
         let progress = match record.allocation {
-            Some(_) => Some(self.engine.progress(&record).await.map_err(refused)?),
+            Some(_) => Some(self.engine.progress(&record, call.now).await.map_err(refused)?),
             None => None,
         };
         ok(&UpdateView { metrics: progress.map(metrics), ..view(record) })
@@ -65,7 +65,7 @@ pub(crate) fn view(record: UpdateRecord) -> UpdateView {
 }
 
 fn audience(audience: &Audience) -> AudienceView {
-    let Audience { size, reached, left, served_since: _, unchanged_since: _, at } = *audience;
+    let Audience { size, reached, left, waiting: _, served_since: _, unchanged_since: _, at } = *audience;
     AudienceView { size, reached, left, as_of: rounded_down(at) }
 }
 

@@ -209,12 +209,13 @@ impl Forecast {
     /// Where each phase begins and ends, and its name.
     fn phases(&self, panel: &Panel<'_, '_>) -> Vec<(i32, i32, String)> {
         let phases = &self.plan.rollout.phases;
-        let ends = phases.iter().skip(1).map(|phase| phase.starts_at.as_second()).chain([i64::MAX / 2]);
-        let spans = phases.iter().zip(ends).enumerate();
+        let begin_s = &self.plan.phases_begin_s;
+        let ends_s = begin_s.iter().skip(1).copied().chain([i64::MAX / 2]);
+        let spans = phases.iter().zip(begin_s).zip(ends_s).enumerate();
         spans
-            .map(|(index, (phase, end))| {
+            .map(|(index, ((phase, begin_s), end_s))| {
                 let name = format!("phase {}: {}", index + 1, phase.share);
-                (panel.at(phase.starts_at.as_second()), panel.at(end), name)
+                (panel.at(*begin_s), panel.at(end_s), name)
             })
             .collect()
     }
@@ -232,9 +233,13 @@ impl Forecast {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a share of the devices
     fn timetable(&self) -> impl Iterator<Item = (i64, u64)> {
         let ends_s = self.plan.start_s + i64::from(self.plan.play_s);
-        let phases = self.plan.rollout.phases.iter().map(|phase| {
-            (phase.starts_at.as_second(), (f64::from(self.eligible) * phase.share.percent() / 100.0) as u64)
-        });
+        let phases = self
+            .plan
+            .rollout
+            .phases
+            .iter()
+            .zip(&self.plan.phases_begin_s)
+            .map(|(phase, begin_s)| (*begin_s, (f64::from(self.eligible) * phase.share.percent() / 100.0) as u64));
         phases.filter(move |(starts_s, _)| *starts_s < ends_s)
     }
 

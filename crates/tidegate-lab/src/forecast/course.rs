@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tidegate_core::count::Count;
 use tidegate_core::limits::Limits;
 use tidegate_core::objection::Cure;
+use tidegate_core::phase::{Begins, Phase};
 use tidegate_core::rollout::Rollout;
 use tidegate_core::{ByteSize, ObjectionCode, Update};
 
@@ -107,6 +108,8 @@ pub(crate) struct Plan {
     pub(crate) rollout: Rollout,
     pub(crate) offers_per_period: Option<u64>,
     pub(crate) closed: Vec<(i64, i64)>,
+    /// The beginnings of the phases that began, in their order.
+    pub(crate) phases_begin_s: Vec<i64>,
 }
 
 impl Plan {
@@ -153,6 +156,14 @@ impl Forecast {
     }
 }
 
+/// The beginnings of the phases that began: at their times, or as the play began them.
+fn phases_begin_s(rollout: &Rollout, start_s: i64, on_evidence: &[u32]) -> Vec<i64> {
+    let at_times = rollout.phases.iter().filter_map(Phase::starts_at).map(|at| at.as_second());
+    let first = rollout.phases.first().filter(|phase| phase.begins == Begins::AtOnce).map(|_| start_s);
+    let others = on_evidence.iter().map(|second| start_s + i64::from(*second));
+    at_times.chain(first).chain(others).collect()
+}
+
 /// Records the counts of every second of the play.
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -170,6 +181,7 @@ pub(crate) struct Recorder {
     waits: BTreeMap<ObjectionCode, u64>,
     held: Option<(u32, String)>,
     moved_s: u32,
+    phases_begin: Vec<u32>,
 }
 
 impl Recorder {
@@ -189,6 +201,7 @@ impl Recorder {
             waits: BTreeMap::new(),
             held: None,
             moved_s: 0,
+            phases_begin: Vec::new(),
         }
     }
 
@@ -236,6 +249,11 @@ impl Recorder {
 
     pub(crate) fn held(&mut self, second: u32, why: String) {
         self.held = Some((second, why));
+    }
+
+    /// A phase on evidence begins.
+    pub(crate) fn phase_begins(&mut self, second: u32) {
+        self.phases_begin.push(second);
     }
 
     pub(crate) fn end_second(&mut self, second: u32, shards: &Shards) {
@@ -295,6 +313,7 @@ impl Recorder {
                 play_s: self.play_s,
                 rollout: update.rollout.clone(),
                 offers_per_period,
+                phases_begin_s: phases_begin_s(&update.rollout, self.start_s, &self.phases_begin),
                 closed: closed_spans(&update.rollout.windows, self.start_s, self.start_s + i64::from(self.play_s)),
             },
             curve: self.curve,

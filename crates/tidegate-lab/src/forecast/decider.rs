@@ -140,6 +140,14 @@ impl Decider {
         self.change(update);
     }
 
+    /// The next phase on evidence begins.
+    pub(crate) fn advance(&mut self) {
+        let mut update = (*self.update).clone();
+        update.rollout.advanced += 1;
+        self.update = Arc::new(update.clone());
+        self.change(update);
+    }
+
     fn change(&mut self, update: Update) {
         self.catalog = Catalog::new(update.product.clone(), self.slots.clone(), [update]);
         self.turn();

@@ -10,6 +10,7 @@ use tidegate_core::count::Count;
 use tidegate_core::gate::Control;
 use tidegate_core::life::table::Event;
 use tidegate_core::life::{Rules, State as Life};
+use tidegate_core::phase::{Lack, Soaking, is_waiting};
 use tidegate_core::shard::Grant;
 use tidegate_core::times::Times;
 use tidegate_core::{Claim, Cohort, Timestamp, Update, places};
@@ -171,6 +172,7 @@ impl<'a, W: Watch> Play<'a, W> {
         }
         if is_swept && !self.recorder.is_held() {
             self.shards.grow(self.recorder.eligible().into(), self.start_s + i64::from(second));
+            self.begin_phase(second);
         }
         let mut number = self.first[second as usize];
         while number != NOBODY {
@@ -231,7 +233,8 @@ impl<'a, W: Watch> Play<'a, W> {
         let open_since = self.update.open_since().filter(|_| !self.recorder.is_held());
         let times = Times::default();
         let apply_within_s = self.update.rollout.applies.within_s(&times);
-        Rules { open_since, apply_within_s, ..Rules::new(&times, self.cadence.due_after_s(true)) }
+        let soak_s = self.update.rollout.soak_s();
+        Rules { open_since, apply_within_s, soak_s, ..Rules::new(&times, self.cadence.due_after_s(true)) }
     }
 
     fn moment(&self, second: u32) -> Timestamp {
@@ -359,6 +362,28 @@ impl<'a, W: Watch> Play<'a, W> {
             self.shards.stop();
             self.decider.hold();
             self.recorder.held(second, why);
+        }
+    }
+
+    /// Begins the next phase on evidence, if it lacks nothing.
+    fn begin_phase(&mut self, second: u32) {
+        let Some((_, advance, share)) = self.update.rollout.next_on_evidence() else {
+            return;
+        };
+        let (sums, now) = (&self.shards.sums, self.moment(second));
+        let (soak_s, allowed_s) = (self.update.rollout.soak_s(), self.cadence.allowed_s());
+        let judgement = self.update.rollout.health.judge(&sums.outcomes(0), self.control(second).as_ref());
+        let admitted = Some(share.of(self.recorder.eligible().into()));
+        let mut lack = advance.lacks(&Soaking::of(sums, None, admitted), &judgement, now);
+        if lack == Some(Lack::Count) {
+            let claims = self.rows.iter().filter_map(|row| row.claim.as_ref());
+            let waiting = claims.filter(|claim| is_waiting(&claim.life, soak_s, allowed_s, now)).count() as u64;
+            lack = advance.lacks(&Soaking::of(sums, Some(waiting), admitted), &judgement, now);
+        }
+        if lack.is_none() {
+            self.decider.advance();
+            self.update = self.decider.update();
+            self.recorder.phase_begins(second);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use tidegate_core::Rollout;
+use tidegate_core::phase::Phase;
 use tidegate_core::window::{Opening, OpeningWindow, any_open};
 
 const MINUTE_S: i64 = 60;
@@ -10,7 +11,7 @@ const MINUTE_S: i64 = 60;
 /// windows may answer differently than the second before, in order.
 pub(crate) fn turning_points(rollout: &Rollout, from_s: i64, until_s: i64) -> Vec<i64> {
     let starts = rollout.groups.iter().map(|group| group.starts_at);
-    let phases = rollout.phases.iter().map(|phase| phase.starts_at);
+    let phases = rollout.phases.iter().filter_map(Phase::starts_at);
     let moments = starts.chain(phases).chain(rollout.starts_at).chain(rollout.ends_at).map(first_second);
     let mut points: Vec<i64> = moments.chain(window_edges(&rollout.windows, from_s, until_s)).collect();
     points.retain(|second| (from_s..until_s).contains(second));

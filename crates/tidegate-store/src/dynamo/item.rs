@@ -209,6 +209,9 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
     if update.lifts > 0 {
         item.insert("lifts".into(), n(update.lifts));
     }
+    if update.advanced > 0 {
+        item.insert("advanced".into(), n(update.advanced));
+    }
     if let Some(group) = &update.control_group {
         item.insert("control_group".into(), AttributeValue::M(control_group_to(group)));
     }
@@ -222,7 +225,8 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
 pub(super) const OBJECT_ATTRIBUTES: [&str; 3] = ["object_versions", "object_sha1", "object_md5"];
 
 /// Attributes of an update that not every update has: a change of the record removes those that it does not set.
-pub(super) const OPTIONAL_ATTRIBUTES: [&str; 16] = [
+pub(super) const OPTIONAL_ATTRIBUTES: [&str; 17] = [
+    "advanced",
     "caps_devices",
     "caps_per_period",
     "places",
@@ -269,6 +273,7 @@ pub(crate) fn update_from(item: &Item) -> Stored<UpdateRecord> {
         test: Test { number: fields.number_or("test", 0)?, began_at: fields.maybe_time("test_began_at")? },
         held_for: item.contains_key("held_for").then(|| held_for_from(item)).transpose()?,
         lifts: fields.number_or("lifts", 0)?,
+        advanced: fields.number_or("advanced", 0)?,
         control_group: map(item, "control_group").map(control_group_from).transpose()?,
         reading: map(item, "reading").map(reading_from).transpose()?,
         audience: map(item, "audience").map(audience_from).transpose()?,
@@ -320,6 +325,7 @@ pub(super) fn audience_to(audience: &Audience) -> AttributeValue {
         ("size".into(), n(audience.size)),
         ("reached".into(), n(audience.reached)),
         ("left".into(), n(audience.left)),
+        ("waiting".into(), n(audience.waiting)),
         ("unchanged".into(), time(audience.unchanged_since)),
         ("at".into(), time(audience.at)),
     ]);
@@ -333,6 +339,7 @@ fn audience_from(item: &Item) -> Stored<Audience> {
         size: fields.number("size")?,
         reached: fields.number("reached")?,
         left: fields.number("left")?,
+        waiting: fields.number("waiting")?,
         served_since: fields.maybe_time("served")?,
         unchanged_since: fields.time("unchanged")?,
         at: fields.time("at")?,
@@ -724,6 +731,9 @@ fn wanted_to(wanted: &Wanted) -> AttributeValue {
     if let Change::ControlGroup(group) = &wanted.change {
         item.extend(control_group_to(group));
     }
+    if let Change::Advance(advanced) = &wanted.change {
+        item.insert("advanced".into(), n(advanced));
+    }
     AttributeValue::M(item)
 }
 
@@ -736,6 +746,7 @@ fn change_name(change: &Change) -> &'static str {
         Change::Hold(_) => "hold",
         Change::Lift => "lift",
         Change::ControlGroup(_) => "control_group",
+        Change::Advance(_) => "advance",
     }
 }
 
@@ -747,6 +758,7 @@ fn wanted_from(item: &Item) -> Stored<Wanted> {
         "lift" => Change::Lift,
         "hold" => Change::Hold(held_for_from(item)?),
         "control_group" => Change::ControlGroup(control_group_from(item)?),
+        "advance" => Change::Advance(fields.number("advanced")?),
         "edit" => Change::Edit {
             definition: fields.text("definition")?.to_string(),
             settings: fields.text("settings")?.to_string(),

@@ -568,6 +568,14 @@ fn of_publish(route: PublishRoute) -> Operation {
             .may_take("Resume", resumes()),
         )
         .fails(&[EvidenceMoved]),
+        PublishRoute::AdvanceUpdate => steered(
+            Operation::about(
+                "For a phase that begins on evidence: an operator begins it without waiting for the evidence, or gives the \
+                 approval that it asks for.",
+            )
+            .takes("Advance", [("second", json!({"phase": 2, "seen": {"failed": 1}, "reason": "looks good"}))]),
+        )
+        .fails(&[EvidenceMoved]),
         PublishRoute::CompleteUpdate => transition("From `active`, `paused` or `held` to `completed`."),
         PublishRoute::AbortUpdate => transition(
             "From `scheduled`, `active`, `paused`, `held` or `completed` to `aborted`. Once this has answered 200, no device gets the update or a URL.",

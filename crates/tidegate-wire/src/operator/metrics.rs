@@ -28,12 +28,29 @@ pub struct Metrics {
     /// The number of check-ins that were not offered the update, by objection. At most a minute old.
     #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::counts_by_objection))]
     pub deferred: CountsByObjection,
+    /// The next phase, if it begins on evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_phase: Option<NextPhaseView>,
     /// The judgement of the health gate.
     pub health: HealthView,
     /// The counters over time, oldest first: one point an hour while the rollout is live, and a last one that
     /// is at most a minute old. Only in the answer about metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<Vec<SeriesPoint>>,
+}
+
+/// A phase that begins on evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = NextPhase))]
+pub struct NextPhaseView {
+    /// Its number, from 1.
+    #[cfg_attr(feature = "schema", schema(minimum = 2))]
+    pub number: u64,
+    /// What it waits for; `null` if it begins within a minute.
+    #[cfg_attr(feature = "schema", schema(required))]
+    pub waits_for: Option<String>,
+    /// What became of the devices so far.
+    pub sentence: String,
 }
 
 /// The counters of a rollout. Each is a number of devices.

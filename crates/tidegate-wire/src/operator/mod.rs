@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 pub use audit::{AuditEntry, AuditLog};
 pub use device::{ClaimState, ClaimView, DeviceList, DeviceView, Retried, VersionCount, VersionList};
-pub use metrics::{ChannelName, ChannelView, Counters, HealthView, Metrics, SeriesPoint, Verdict};
+pub use metrics::{ChannelName, ChannelView, Counters, HealthView, Metrics, NextPhaseView, SeriesPoint, Verdict};
 pub use order::{
     Devices, Forgotten, ManyChanged, Outcome, Pin, ReasonCount, Reasons, RetryMany, Tag, UpdateDevice, UpdateDevices,
 };
@@ -23,8 +23,8 @@ pub use receipt::{ClauseVerdict, ConsideredClause, ConsideredUpdate, Receipt, Re
 pub use software::{RolloutStrategy, Software, SoftwareDefinition, SoftwareFilter};
 pub use token::{Revoked, Token};
 pub use update::{
-    AcknowledgeField, AudienceView, ControlGroupView, Created, DefinitionView, Deleted, ReadingView, Reason, Reopen,
-    Resume, Rollback, UpdateChange, UpdateList, UpdateView, Upload, UploadMethod,
+    AcknowledgeField, Advance, AudienceView, ControlGroupView, Created, DefinitionView, Deleted, ReadingView, Reason,
+    Reopen, Resume, Rollback, UpdateChange, UpdateList, UpdateView, Upload, UploadMethod,
 };
 
 /// Numbers by the code of an objection.

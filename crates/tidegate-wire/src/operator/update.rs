@@ -293,6 +293,24 @@ pub struct Deleted {
     pub deleted: String,
 }
 
+/// The next phase of a rollout, which an operator begins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Advance {
+    /// The number of the phase, from 1. A call that is repeated does not begin the one after it.
+    #[cfg_attr(feature = "schema", schema(minimum = 2, maximum = 32))]
+    pub phase: usize,
+    /// What the operator has seen. If more has happened, the answer is `evidence_moved`.
+    #[serde(default)]
+    pub seen: AcknowledgeField,
+    /// The reason, for the audit log. At most 1,000 bytes.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_length = 1000))]
+    pub reason: Option<String>,
+}
+
+impl OperatorInput for Advance {}
+
 /// Numbers of devices, as in the metrics. One that is not named is 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Acknowledge, default))]
