@@ -60,7 +60,7 @@ impl Scenario {
     async fn sentence(&mut self, sentence: &str) {
         let words = sentence.split(' ').collect::<Vec<_>>();
         match words.as_slice() {
-            [day, time, rest @ ..] if DAYS.contains(day) => {
+            [day, time, rest @ ..] if DAYS.contains(&week_of(day).0) => {
                 self.now = at(day, time);
                 if !rest.is_empty() {
                     Box::pin(self.sentence(&rest.join(" "))).await;
@@ -77,6 +77,14 @@ impl Scenario {
                 rest @ ..,
             ] => {
                 self.transition(verb, version, &rest.join(" ")).await;
+            }
+            ["void", range, "of", version, "because", rest @ ..] => {
+                let devices =
+                    self.keys(range).iter().map(|(_, number)| format!("{}-{number}", self.product)).collect::<Vec<_>>();
+                let path = format!("{}/updates/{version}/void", self.product);
+                let body = json!({"devices": devices, "reason": rest.join(" ")});
+                let voided = self.world.operator("POST", &path, body, self.now).await.body;
+                self.say(&format!("{} devices are no witnesses of {version}", voided["changed"]));
             }
             ["roll", "back", from, "to", version, "because", rest @ ..] => {
                 let path = format!("{}/updates/{version}/rollback", self.product);
@@ -306,8 +314,17 @@ fn few(numbers: &[u32]) -> String {
     }
 }
 
+/// A day such as `mon`, or `mon+2` for the one two weeks later.
+fn week_of(day: &str) -> (&str, i64) {
+    match day.split_once('+') {
+        Some((day, weeks)) => (day, weeks.parse().expect("a number of weeks")),
+        None => (day, 0),
+    }
+}
+
 fn at(day: &str, time: &str) -> Timestamp {
-    let days = DAYS.iter().position(|known| *known == day).unwrap_or_default() as i64;
+    let (day, weeks) = week_of(day);
+    let days = DAYS.iter().position(|known| *known == day).unwrap_or_default() as i64 + 7 * weeks;
     let (hours, minutes) = time.split_once(':').expect("a time is HH:MM");
     let number = |text: &str| text.parse::<i64>().expect("a time is HH:MM");
     let seconds = days * 86_400 + number(hours) * 3600 + number(minutes) * 60;

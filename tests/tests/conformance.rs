@@ -119,13 +119,13 @@ enum Operation {
 }
 
 /// Every kind of answer that the histories must have had, and how often at least.
-const COVERAGE: [(&str, u32); 83] = [
+const COVERAGE: [(&str, u32); 85] = [
     ("add_deferrals: ok", 864),
     ("ask_for_catalog: ok", 354),
     ("audit: ok", 456),
     ("audit_log: ok", 3720),
     ("begin_campaign: conflict", 240),
-    ("begin_campaign: ok", 54),
+    ("begin_campaign: ok", 36),
     ("catalog: none", 432),
     ("catalog: some", 306),
     ("create_update: no", 360),
@@ -137,6 +137,7 @@ const COVERAGE: [(&str, u32); 83] = [
     ("device: unknown", 1770),
     ("devices: ok", 6594),
     ("devices_on: ok", 4110),
+    ("listed: ok", 200),
     ("due_pages: ok", 2424),
     ("grant Again: granted", 120),
     ("grant Again: no shard", 174),
@@ -178,6 +179,7 @@ const COVERAGE: [(&str, u32); 83] = [
     ("remove_entry: ok", 594),
     ("revoke_tokens: ok", 942),
     ("scan: ok", 50),
+    ("put_usual_gap: ok", 60),
     ("series: ok", 2112),
     ("set_product: no", 294),
     ("set_product: yes", 144),
@@ -1305,13 +1307,13 @@ impl History {
 
     /// What stands beside a rollout, or in the record of its update.
     fn note(&mut self) -> Operation {
-        let [size, reached, left, waiting, overdue, members] = [0; 6].map(|_| self.dice.below(50));
+        let [size, reached, left, waiting, unfinished, overdue, members] = [0; 7].map(|_| self.dice.below(50));
         let at = self.dice.moment();
         match self.dice.below(5) {
             0 => {
                 let served_since = self.dice.chance(50).then(|| self.dice.moment());
                 let unchanged_since = self.dice.moment();
-                let audience = Audience { size, reached, left, waiting, served_since, unchanged_since, at };
+                let audience = Audience { size, reached, left, waiting, unfinished, served_since, unchanged_since, at };
                 Operation::PutAudience(self.rollout(), audience)
             }
             1 => Operation::PutReading(self.rollout(), Reading { control: Control { overdue, members }, at }),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::cadence::{Cadence, DAY_S, Gaps};
 use tidegate_core::control_group::{ControlGroup, LastInQueue, Others, are_served, is_served};
 use tidegate_core::device::Delivery;
+use tidegate_core::life::State as Life;
 use tidegate_core::phase::is_waiting;
 use tidegate_core::policy::Slots;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Update, Version};
@@ -32,6 +33,8 @@ const BETWEEN_PASSES_S: i64 = 3600;
 const LONGEST_PASS_S: i64 = 7 * DAY_S;
 /// The least time that a sweep gives to the pass, whatever else there is to do.
 const LEAST_STEP: Duration = Duration::from_secs(10);
+/// Seconds of silence after which nobody waits for a device that is to be taken back.
+const KNOWN_FOR_S: i64 = 30 * DAY_S;
 /// Seconds that a device must have been known before a campaign to be a member. Nobody makes a control group of devices
 /// that did not exist.
 const KNOWN_BEFORE_S: i64 = DAY_S;
@@ -58,6 +61,7 @@ struct Counted {
     reached: u64,
     left: u64,
     waiting: u64,
+    unfinished: u64,
     /// The time after which a device without a rhythm of its own is overdue, in seconds.
     due_after_s: i64,
     last: LastInQueue,
@@ -140,6 +144,7 @@ async fn begun(store: &impl SweepStore, now: Timestamp) -> Stored<Pass> {
             reached: 0,
             left: 0,
             waiting: 0,
+            unfinished: 0,
             due_after_s: Cadence::default().due_after_s(true),
             last: LastInQueue::default(),
         }));
@@ -167,6 +172,12 @@ async fn campaigns(store: &impl SweepStore, counted: Vec<Counted>) -> Stored<Vec
     Ok(campaigns)
 }
 
+/// Returns true if a device was heard from within thirty days.
+fn is_known(known: &KnownDevice, now: Timestamp) -> bool {
+    let seen = known.record.as_ref().and_then(|record| record.last_seen);
+    seen.is_some_and(|seen| now.duration_since(seen) < SignedDuration::from_secs(KNOWN_FOR_S))
+}
+
 impl Campaign {
     /// Counts a device of the product.
     fn count(&mut self, device: &DeviceId, known: &KnownDevice, now: Timestamp) {
@@ -177,6 +188,8 @@ impl Campaign {
             let (soak_s, cadence) = (self.update.rollout.soak_s(), known.record_or_default().cadence());
             let is_waiting = is_waiting(&claim.life, soak_s, cadence.allowed_s(), now);
             counted.waiting = counted.waiting.saturating_add(u64::from(is_waiting));
+            let is_under_way = matches!(claim.state(), Life::Open | Life::Installed | Life::Lost);
+            counted.unfinished = counted.unfinished.saturating_add(u64::from(is_under_way && is_known(known, now)));
             return;
         }
         let has_failed = |(_, claim): &(_, Claim)| claim.failed_before(&self.record.version, self.record.campaign);
@@ -192,6 +205,7 @@ impl Campaign {
         if record.orders.allow(&self.record.version).is_err() {
             return;
         }
+        counted.unfinished = counted.unfinished.saturating_add(u64::from(is_known(known, now)));
         let poll_s = record.cadence().poll_s;
         counted.due_after_s = counted.due_after_s.max(Cadence { poll_s, long_gap_s: 0 }.due_after_s(true));
         let due_at = record.last_seen.map(|seen| record.cadence().due_at(seen, false));
@@ -240,7 +254,7 @@ impl Campaign {
     }
 
     fn audience(&self, pass: &Pass) -> Audience {
-        let Counted { size, reached, left, waiting, .. } = self.counted;
+        let Counted { size, reached, left, waiting, unfinished, .. } = self.counted;
         let before = self.record.audience;
         let served_since = before.and_then(|before| before.served_since).or(Some(pass.began_at));
         let unchanged = before.filter(|before| before.reached >= reached).map(|before| before.unchanged_since);
@@ -249,6 +263,7 @@ impl Campaign {
             reached,
             left,
             waiting,
+            unfinished,
             served_since: served_since.filter(|_| are_served(size, left)),
             unchanged_since: unchanged.unwrap_or(pass.began_at),
             at: pass.began_at,

@@ -2,7 +2,7 @@
 //! read, and every count follows from the writes.
 
 use tidegate_core::life::table::Event;
-use tidegate_core::life::{Effect, Rules};
+use tidegate_core::life::{Effect, Rules, State as Life};
 use tidegate_core::status::Status;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
 use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, KnownDevice, Note, Seen};
@@ -124,7 +124,7 @@ impl<S: ReportStore> Reports<S> {
 
     async fn record_once(&self, report: &Report<'_>, known: &KnownDevice, now: Timestamp) -> Done<Recorded> {
         let record = known.record_or_default();
-        let rules = self.rules(report, &record).await?;
+        let rules = self.rules(report, known, &record).await?;
         let found = find(report, known);
         let (mut changes, recorded) = match &found {
             Ok(claim) => match self.change(claim, report, &rules, now).await? {
@@ -161,12 +161,15 @@ impl<S: ReportStore> Reports<S> {
         }
     }
 
-    /// The rules for a report. Only one that says what runs needs the times of the product, and none needs the time to
-    /// apply an update.
-    async fn rules(&self, report: &Report<'_>, record: &DeviceRecord) -> Stored<Rules> {
-        let head = match report.running {
-            Some(_) => self.store.head(report.product, Freshness::Eventual).await?,
-            None => None,
+    /// The rules for a report. Only one that may take back a success needs a time of the product, the boot grace.
+    async fn rules(&self, report: &Report<'_>, known: &KnownDevice, record: &DeviceRecord) -> Stored<Rules> {
+        let is_other = |claim: &Claim, running: &Version| claim.version.cmp_precedence(running).is_ne();
+        let may_take_back = |running: &Version| {
+            known.claims.iter().any(|(_, claim)| claim.state() == Life::Installed && is_other(claim, running))
+        };
+        let head = match report.running.is_some_and(may_take_back) {
+            true => self.store.head(report.product, Freshness::Eventual).await?,
+            false => None,
         };
         let times = head.map(|head| head.times).unwrap_or_default();
         Ok(Rules::new(&times, record.cadence().due_after_s(true)))

@@ -249,7 +249,7 @@ impl<S: SweepStore> SweepService<S> {
             Err(EngineError::Store(StoreError::Conflict)) => return Ok(counts),
             Err(error) => return Err(error),
         }
-        if let Some(reason) = is_over(&update, &counts, now) {
+        if let Some(reason) = is_over(record, &update, &counts, now) {
             self.change(record, Change::Transition(Transition::Complete), &actor(reason, now), now).await?;
             swept.completed += 1;
         } else if record.state == State::Active {
@@ -497,14 +497,18 @@ fn due_until(now: Timestamp) -> Timestamp {
 }
 
 /// Reason why a rollout is over: its end has come, or every place was given and every device has the update.
-fn is_over(update: &Update, counts: &Counts, now: Timestamp) -> Option<&'static str> {
+fn is_over(record: &UpdateRecord, update: &Update, counts: &Counts, now: Timestamp) -> Option<&'static str> {
     let has_ended = update.rollout.ends_at.is_some_and(|end| now >= end);
     let is_used_up = update.rollout.limits.max_devices.is_some_and(|most| counts.used >= most);
     // A device that failed may be offered the update again.
     let is_settled = counts.devices(Count::Proved) >= counts.used;
-    match (has_ended, is_used_up && is_settled) {
-        (true, _) => Some("its end has come"),
-        (_, true) => Some("every place was given and every device has the update"),
+    // A way back is for the devices that are on the way now; an upgrade is also for those that come later.
+    let counted = record.audience.filter(|audience| Some(audience.at) > record.opened_at);
+    let are_all_back = update.is_rollback() && counted.is_some_and(|audience| audience.unfinished == 0);
+    match (has_ended, is_used_up && is_settled, are_all_back) {
+        (true, ..) => Some("its end has come"),
+        (_, true, _) => Some("every place was given and every device has the update"),
+        (.., true) => Some("no device that was heard from within thirty days is left to be taken back"),
         _ => None,
     }
 }

@@ -354,6 +354,8 @@ pub struct Audience {
     pub left: u64,
     /// Those that were offered it so long ago that they should have shown something by now, and have not.
     pub waiting: u64,
+    /// Those that were heard from within thirty days, and of which no outcome is known.
+    pub unfinished: u64,
     /// The time of the first snapshot since which nearly all were offered it.
     pub served_since: Option<Timestamp>,
     /// The time of the first snapshot since which no more were offered it.

