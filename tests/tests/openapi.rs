@@ -606,7 +606,7 @@ async fn walk_as_one_who_orders(walk: &mut Walk) {
     walk.call("releaseDevice", &["lamp", "lamp-3"], reason("measured"), 200).await;
     let tag = || Body::Good(json!({"value": "berlin", "reason": "moved"}));
     walk.call("tagDevice", &["lamp", "lamp-3", "site"], tag(), 200).await;
-    walk.call("tagDevice", &["lamp", "lamp-3", "si te"], tag(), 400).await;
+    walk.call("tagDevice", &["lamp", "lamp-3", "9site"], tag(), 400).await;
     walk.call("untagDevice", &["lamp", "lamp-3", "site"], reason("moved"), 200).await;
     let devices = || Body::Good(json!({"devices": ["lamp-1", "stranger"], "reason": "a customer asked"}));
     let assigned = walk.call("assignUpdate", &["lamp", "1.1.0"], devices(), 200).await;

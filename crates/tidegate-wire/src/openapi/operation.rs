@@ -822,7 +822,10 @@ fn rollbacks() -> Examples {
 }
 
 fn products() -> Examples {
-    let closed = json!({"product": "lamp", "product_tokens": "refuse", "registration": "closed", "version_attribute": "sw_version"});
+    let closed = json!({
+        "product": "lamp", "product_tokens": "refuse", "registration": "closed", "version_attribute": "sw_version",
+        "poll_s": 86_400, "boot_grace_s": 3600, "apply_within_s": 691_200, "watch_s": 864_000,
+    });
     vec![("closed", closed)]
 }
 
