@@ -361,3 +361,42 @@ async fn a_draft_with_the_version_of_a_deleted_one_can_be_opened() {
     assert!(shown().await > before, "its shards may have been shut for the generation of the first one");
     steered(&world, "2.0.0", "activate", json!({}), "2026-01-01T02:00:00Z").await;
 }
+
+/// A device that is on its way to the bad version says its old one until the boot. The rollback waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_is_not_over_while_a_device_is_on_its_way_to_the_bad_version() {
+    let world = World::new(0).await;
+    for version in ["1.5.0", "1.7.0"] {
+        world.publish(LAMP, version, json!({}), at("2026-01-01T00:00:00Z")).await;
+    }
+    let check = async |version: &str, now: &str| {
+        let body = world.check(&lamp("lamp-1", version), at(now)).await.body;
+        body["version"].as_str().or(body["reason"].as_str()).unwrap().to_string()
+    };
+    assert_eq!(check("1.6.0", "2026-01-01T01:00:00Z").await, "1.7.0");
+    assert_eq!(world.report("lamp-1", "1.7.0", "INSTALL_SUCCESS", at("2026-01-01T01:10:00Z")).await.status, 200);
+    let back = json!({"from": ["1.7.0"], "policy": "true", "reason": "it is bad"});
+    let begun = world.operator("POST", "lamp/updates/1.5.0/rollback", back, at("2026-01-01T01:20:00Z")).await;
+    assert_eq!((begun.status, &begun.body["state"]), (200, &json!("active")), "{begun:?}");
+    let swept = async |now: &str| {
+        world.count_at(at(now)).await;
+        world.services.sweep.sweep(at(now)).await.unwrap();
+        let shown = world.operator("GET", "lamp/updates/1.5.0", Value::Null, at(now)).await.body;
+        shown["state"].as_str().unwrap().to_string()
+    };
+    for minute in [30, 31, 32] {
+        assert_eq!(swept(&format!("2026-01-01T03:{minute}:00Z")).await, "active");
+    }
+    assert_eq!(check("1.7.0", "2026-01-01T04:00:00Z").await, "1.5.0");
+    // It cannot fetch it, and may try again.
+    assert_eq!(world.report("lamp-1", "1.5.0", "DOWNLOAD_ERROR", at("2026-01-01T04:10:00Z")).await.status, 200);
+    for minute in [30, 31] {
+        assert_eq!(swept(&format!("2026-01-02T06:{minute}:00Z")).await, "active");
+    }
+    assert_eq!(check("1.7.0", "2026-01-02T07:00:00Z").await, "1.5.0");
+    assert_eq!(check("1.5.0", "2026-01-02T08:00:00Z").await, "up_to_date");
+    for minute in [30, 31] {
+        swept(&format!("2026-01-03T09:{minute}:00Z")).await;
+    }
+    assert_eq!(swept("2026-01-03T09:40:00Z").await, "completed");
+}

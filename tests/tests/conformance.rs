@@ -22,6 +22,7 @@ use tidegate_core::life::table::Event;
 use tidegate_core::life::{Bucket, Rules};
 use tidegate_core::limits::{Allocation, Caps, UNLIMITED};
 use tidegate_core::orders::Orders;
+use tidegate_core::phase::Begun;
 use tidegate_core::shard::{Gate, Grant, Shard};
 use tidegate_core::times::Times;
 use tidegate_core::update::{StoredObject, Test};
@@ -1123,6 +1124,10 @@ impl History {
             lifts: u8::try_from(self.dice.below(3)).unwrap(),
             control_group: self.dice.chance(20).then(|| self.control_group()),
             advanced: usize::try_from(self.dice.below(2)).unwrap(),
+            phase_begun: Begun {
+                at: self.dice.chance(20).then(|| to_the_millisecond(self.dice.moment())),
+                soaked: self.dice.below(2),
+            },
             reading: None,
             audience: None,
             wanted: None,
@@ -1152,7 +1157,7 @@ impl History {
             2 => edit(),
             3 => Change::Lift,
             4 => Change::Hold(self.held_for()),
-            5 if self.dice.chance(50) => Change::Advance(1),
+            5 if self.dice.chance(50) => Change::Advance(1, 20),
             5 => Change::ControlGroup(self.control_group()),
             // The gate's own transition is a change of its own.
             _ => Change::Transition(self.dice.pick(&Transition::ALL.map(|transition| match transition {

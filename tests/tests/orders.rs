@@ -235,3 +235,34 @@ async fn a_replaced_device_may_have_every_update_again() {
     let nothing = call(&world, "POST", "devices/lamp-2/forget", because("a test"), at("2026-01-01T16:03:00Z")).await;
     assert_eq!(nothing, json!({"forgotten": []}));
 }
+
+/// A check-in has read the device, an operator puts it on hold, and the grant finds another device than was read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_comes_during_a_check_in_is_heeded() {
+    use tidegate_engine::check_in::{CheckInResult, CheckIns, Said};
+    use tidegate_store::store::Include;
+
+    let world = World::new(0).await;
+    world.publish(LAMP, "2.0.0", json!({}), at("2026-01-01T00:00:00Z")).await;
+    world.publish(LAMP, "1.0.0", json!({"policy": "false"}), at("2026-01-01T00:00:00Z")).await;
+    assert_eq!(asks(&world, "lamp-1", "2.0.0", at("2026-01-01T01:00:00Z")).await, "up_to_date");
+    let checks = CheckIns::new(world.store.clone(), world.images.clone(), 0);
+    let product = tidegate_core::ProductId::new(LAMP).unwrap();
+    let id = tidegate_core::DeviceId::new("lamp-1").unwrap();
+    let proof = tidegate_engine::token::Proof::Device { generation: 0 };
+    let mut context = checks.context(&product, &id, proof, Include::Item, at(NOON)).await.unwrap();
+    call(&world, "POST", "devices/lamp-1/hold", because("in a measurement"), at(NOON)).await;
+    let device = tidegate_core::Device {
+        id,
+        product,
+        version: tidegate_core::Version::new(1, 0, 0),
+        attributes: tidegate_core::attributes::Attributes::default(),
+        delivery: tidegate_core::device::Delivery::Anything,
+        orders: tidegate_core::orders::Orders::default(),
+    };
+    let result = checks.check_in(&device, &mut context, Said::Version, None, at(NOON)).await.unwrap();
+    let CheckInResult::Nothing(nothing) = result else {
+        panic!("{result:?}");
+    };
+    assert_eq!(nothing.reason.name(), "on_hold");
+}

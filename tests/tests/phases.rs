@@ -146,6 +146,46 @@ async fn an_operator_begins_a_phase_that_asks_for_it_and_only_with_the_numbers_i
     assert_eq!((paused.status, paused.code()), (409, "wrong_state"), "{paused:?}");
 }
 
+/// The devices of the first phase say nothing of the second one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_third_phase_does_not_begin_on_the_devices_of_the_first() {
+    let world = started(json!({"soak_s": 86_400})).await;
+    let phases = |percents: [u32; 3]| {
+        let [first, second, third] = percents.map(|percent| json!({"percent": percent, "advance": {"soak_s": 86_400}}));
+        let first = json!({"percent": first["percent"]});
+        json!({"rollout": {"phases": [first, second, third]}, "reason": "a test"})
+    };
+    let edited = world.operator("PATCH", "lamp/updates/2.0.0", phases([10, 50, 100]), at("2026-01-01T01:30:00Z")).await;
+    assert_eq!(edited.status, 200, "{edited:?}");
+    days_of_health(&world, 1..=3, 0).await;
+    for minute in 4..20 {
+        swept(&world, at(&format!("2026-01-03T03:{minute:02}:00Z"))).await;
+    }
+    let metrics = swept(&world, at("2026-01-03T03:30:00Z")).await;
+    let well = first().len();
+    let waits = format!("{well} of {} devices are well for long enough", well + 20);
+    assert_eq!((&metrics["next_phase"]["number"], &metrics["next_phase"]["waits_for"]), (&json!(3), &json!(waits)));
+    // An edit must not make the number of begun phases mean other ones.
+    for wider in [[10, 60, 100], [20, 80, 100]] {
+        let refused = world.operator("PATCH", "lamp/updates/2.0.0", phases(wider), at("2026-01-03T04:00:00Z")).await;
+        assert_eq!((refused.status, refused.code()), (400, "bad_field"), "{refused:?}");
+    }
+    let narrower =
+        world.operator("PATCH", "lamp/updates/2.0.0", phases([5, 20, 100]), at("2026-01-03T04:00:00Z")).await;
+    assert_eq!(narrower.status, 200, "{narrower:?}");
+}
+
+/// Phases of an update for devices that do not exist yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audience_of_none_begins_no_phase() {
+    let world = World::new(0).await;
+    world.publish(LAMP, "2.0.0", update(json!({})), at("2026-01-01T00:00:00Z")).await;
+    for hour in 1..6 {
+        let metrics = swept(&world, at(&format!("2026-01-01T0{hour}:00:00Z"))).await;
+        assert_eq!(metrics["next_phase"]["number"], 2, "{metrics}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn phases_that_cannot_be_are_refused_by_name() {
     let world = World::new(0).await;

@@ -85,6 +85,12 @@ impl Share {
         f64::from(self.0) / 100.0
     }
 
+    /// Number of devices of an audience that this share reaches beyond a smaller one, rounded up.
+    #[must_use]
+    pub fn of_beyond(self, audience: u64, smaller: Self) -> u64 {
+        self.of(audience).saturating_sub(smaller.of(audience))
+    }
+
     /// Number of devices of an audience, rounded up.
     #[must_use]
     pub fn of(self, audience: u64) -> u64 {

@@ -96,11 +96,13 @@ pub fn part(claim: &Claim) -> Part {
     let place = Place { shard: claim.shard, epoch: claim.epoch };
     let is_given_on =
         life.state == State::Lost && !life.holds_place && life.lost_from.is_some_and(|from| from != State::Proved);
+    // A mark stays with a device that is lost, falls back or is struck later; it counts while the device is well.
+    let is_well = matches!(life.state, State::Proved | State::Closed) && life.bucket == Some(Bucket::Proved);
     let marks = [
         (true, Count::Granted),
         (life.state == State::Installed, Count::Installed),
-        (life.soaked, Count::Soaked),
-        (life.mature, Count::Mature),
+        (is_well && life.soaked, Count::Soaked),
+        (is_well && life.mature, Count::Mature),
         (is_given_on, Count::GivenOn),
     ];
     let marks = marks.into_iter().filter(|(is_in, _)| *is_in).map(|(_, count)| count);

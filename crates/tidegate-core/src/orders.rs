@@ -42,10 +42,6 @@ pub enum OrderError {
     TooManyAssigned,
 }
 
-/// No orders.
-pub static NO_ORDERS: Orders =
-    Orders { is_on_hold: false, pin: None, tags: BTreeMap::new(), assigned: BTreeSet::new() };
-
 impl Orders {
     /// The orders as they were read from storage.
     #[must_use]

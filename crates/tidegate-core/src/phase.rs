@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::cohort::Share;
@@ -104,8 +104,19 @@ pub struct Soaking {
     pub waiting: Option<u64>,
     /// Devices whose outcome says something, or will.
     pub trials: u64,
-    /// Devices that the phase admits, if they were counted.
+    /// Devices that the phase admits beyond those of the phases before, if they were counted.
     pub admitted: Option<u64>,
+    /// What was known when the phase began.
+    pub begun: Begun,
+}
+
+/// Beginning of the phase that is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Begun {
+    /// The time; `None` for the first phase, which begins with the rollout.
+    pub at: Option<Timestamp>,
+    /// Devices that were well for long then. They say nothing of this phase.
+    pub soaked: u64,
 }
 
 /// What a phase still waits for.
@@ -164,8 +175,10 @@ impl Advance {
     /// What the phase waits for; `None` if it begins now.
     #[must_use]
     pub fn lacks(&self, soaking: &Soaking, judgement: &Judgement, now: Timestamp) -> Option<Lack> {
-        let Soaking { soaked, .. } = *soaking;
-        let needed = soaking.admitted.map_or(self.min_proved, |admitted| self.min_proved.min(admitted.div_ceil(2)));
+        let Soaking { soaked, begun, .. } = *soaking;
+        let admitted = soaking.admitted.filter(|admitted| *admitted > 0);
+        let of_phase = admitted.map_or(self.min_proved, |admitted| self.min_proved.min(admitted.div_ceil(2)));
+        let needed = begun.soaked.saturating_add(of_phase);
         // Half of the trials, whatever became of the others.
         let half = soaking.trials.div_ceil(2);
         let known = [soaking.bad, soaking.unsoaked].into_iter().fold(soaked, u64::saturating_add);
@@ -179,7 +192,9 @@ impl Advance {
         if !self.is_share(soaked, known) {
             return Some(Lack::Share { soaked, of: known, percent: self.success_percent });
         }
-        if let Some(until) = self.not_before.filter(|until| now < *until) {
+        // No device of the phase can be well for so long before.
+        let soaked_at = begun.at.and_then(|at| at.checked_add(SignedDuration::from_secs(self.soak_s)).ok());
+        if let Some(until) = self.not_before.max(soaked_at).filter(|until| now < *until) {
             return Some(Lack::Time { until });
         }
         let Some(waiting) = soaking.waiting else {
@@ -202,7 +217,7 @@ impl Advance {
 impl Soaking {
     /// What became of the devices of a campaign with these sums.
     #[must_use]
-    pub fn of(sums: &Sums, waiting: Option<u64>, admitted: Option<u64>) -> Self {
+    pub fn of(sums: &Sums, waiting: Option<u64>, admitted: Option<u64>, begun: Begun) -> Self {
         let of = |count| u64::try_from(sums.devices(count)).unwrap_or(0);
         let sum = |counts: &[Count]| counts.iter().fold(0_u64, |sum, count| sum.saturating_add(of(*count)));
         let no_trial = sum(&[Count::TransferFailed, Count::Declined, Count::Left, Count::Voided]);
@@ -213,6 +228,7 @@ impl Soaking {
             waiting,
             trials: of(Count::Granted).saturating_sub(no_trial),
             admitted,
+            begun,
         }
     }
 }
@@ -227,7 +243,7 @@ pub fn is_waiting(life: &Life, soak_s: i64, allowed_s: i64, now: Timestamp) -> b
 
 impl fmt::Display for Soaking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { soaked, bad, unsoaked, waiting, trials, admitted: _ } = self;
+        let Self { soaked, bad, unsoaked, waiting, trials, admitted: _, begun: _ } = self;
         write!(
             f,
             "{soaked} of {trials} devices are well for long enough, {bad} are not, {unsoaked} are well for less"
@@ -269,8 +285,15 @@ mod tests {
         advance.lacks(&soaking, &judged(&Outcomes { granted: 1000, ..Outcomes::default() }), Timestamp::UNIX_EPOCH)
     }
 
-    const WELL: Soaking =
-        Soaking { soaked: 95, bad: 0, unsoaked: 0, waiting: Some(5), trials: 100, admitted: Some(100) };
+    const WELL: Soaking = Soaking {
+        soaked: 95,
+        bad: 0,
+        unsoaked: 0,
+        waiting: Some(5),
+        trials: 100,
+        admitted: Some(100),
+        begun: Begun { at: None, soaked: 0 },
+    };
 
     #[test]
     fn a_phase_begins_when_enough_devices_are_well_and_few_are_not() {
@@ -296,10 +319,26 @@ mod tests {
 
     #[test]
     fn a_small_phase_needs_half_of_its_devices() {
-        let small = Soaking { soaked: 3, bad: 0, unsoaked: 0, waiting: Some(0), trials: 4, admitted: Some(6) };
+        let small = Soaking { soaked: 3, waiting: Some(0), trials: 4, admitted: Some(6), ..WELL };
         assert_eq!(lacks(&Advance::default(), small), None);
         let unknown = Soaking { admitted: None, ..small };
         assert_eq!(lacks(&Advance::default(), unknown), Some(Lack::Soaked { soaked: 3, of: 20 }));
+    }
+
+    #[test]
+    fn the_devices_of_the_phases_before_say_nothing_of_this_one() {
+        let begun = Begun { at: Some(Timestamp::UNIX_EPOCH), soaked: 95 };
+        let next = Soaking { admitted: Some(900), begun, ..WELL };
+        assert_eq!(lacks(&Advance::default(), next), Some(Lack::Soaked { soaked: 95, of: 115 }));
+        let soaked = Soaking { soaked: 120, trials: 120, ..next };
+        let until = Timestamp::from_second(3 * 86_400).unwrap();
+        assert_eq!(lacks(&Advance::default(), soaked), Some(Lack::Time { until }));
+    }
+
+    #[test]
+    fn an_audience_of_none_says_nothing() {
+        let none = Soaking { soaked: 0, waiting: Some(0), trials: 0, admitted: Some(0), ..WELL };
+        assert_eq!(lacks(&Advance::default(), none), Some(Lack::Soaked { soaked: 0, of: 20 }));
     }
 
     #[test]

@@ -194,13 +194,22 @@ impl Rollout {
         if at_times || on_evidence { Ok(()) } else { Err(RolloutError::PhaseBeginnings) }
     }
 
-    /// The phase on evidence that has not begun yet, with its number from 1, and the share of the one before it.
+    /// The phase on evidence that has not begun yet, with its number from 1, and the shares of the one before it and of the
+    /// one before that.
     #[must_use]
-    pub fn next_on_evidence(&self) -> Option<(usize, &Advance, Share)> {
+    pub fn next_on_evidence(&self) -> Option<(usize, &Advance, [Share; 2])> {
         let reached = self.reached()?;
         let next = reached.saturating_add(1);
         let advance = self.phases.get(next)?.advance()?;
-        Some((next.saturating_add(1), advance, self.phases.get(reached)?.share))
+        let before = reached.checked_sub(1).and_then(|before| self.phases.get(before));
+        let shares = [self.phases.get(reached)?.share, before.map_or(Share::NONE, |before| before.share)];
+        Some((next.saturating_add(1), advance, shares))
+    }
+
+    /// Share that the phases reach, if they begin on evidence.
+    #[must_use]
+    pub fn share_on_evidence(&self) -> Option<Share> {
+        self.phases.get(self.reached()?).map(|phase| phase.share)
     }
 
     /// Index of the phase that is reached, if phases begin on evidence.
@@ -356,8 +365,9 @@ mod tests {
         assert!(reached(0).validate(0).is_ok());
         let now = Timestamp::UNIX_EPOCH;
         assert_eq!([0, 1, 2, 9].map(|advanced| reached(advanced).share_at(now).percent()), [1.0, 10.0, 100.0, 100.0]);
-        let next = |advanced: usize| reached(advanced).next_on_evidence().map(|(number, _, share)| (number, share));
-        assert_eq!([next(0), next(1), next(2)], [Some((2, share(1.0))), Some((3, share(10.0))), None]);
+        let next = |advanced: usize| reached(advanced).next_on_evidence().map(|(number, _, shares)| (number, shares));
+        let (first, second) = ([share(1.0), Share::NONE], [share(10.0), share(1.0)]);
+        assert_eq!([next(0), next(1), next(2)], [Some((2, first)), Some((3, second)), None]);
         let bad = |phases| Rollout { phases, ..Rollout::default() }.validate(0).unwrap_err().to_string();
         let at = Begins::At(now);
         for mixed in [

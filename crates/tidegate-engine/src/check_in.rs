@@ -252,10 +252,11 @@ impl<S: CheckStore> CheckIns<S> {
         precedence: Precedence,
         now: Timestamp,
     ) -> Done<CheckInResult> {
-        let device = &ordered(device, context);
-        self.hear(device, context, said, &mut seen, now).await;
+        self.hear(&ordered(device, context), context, said, &mut seen, now).await;
         let (mut is_first, mut reservations) = (true, 0);
         loop {
+            // Another request may have changed the orders meanwhile.
+            let device = &ordered(device, context);
             let updates = context.catalog.updates.clone();
             let decision = decided(device, &updates, &context.claims, now);
             if std::mem::take(&mut is_first)

@@ -15,6 +15,7 @@ use futures_util::future::join_all;
 use tidegate_core::count::{Count, Held, Sums};
 use tidegate_core::lifecycle::Force;
 use tidegate_core::limits::{Allocation, Limits};
+use tidegate_core::phase::Begun;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Gate, Shard, period_of};
 use tidegate_core::update::Test;
@@ -178,7 +179,7 @@ fn must_be_allowed(record: &UpdateRecord, change: &Change) -> Done<()> {
         Change::Stop => record.state.after(Transition::Pause).map(drop).map_err(EngineError::WrongState),
         Change::Hold(_) => record.state.after(Transition::Hold).map(drop).map_err(EngineError::WrongState),
         Change::Lift if record.state != State::Held => Err(EngineError::NotEditable(record.state)),
-        Change::Edit { .. } | Change::Split | Change::Lift | Change::ControlGroup(_) | Change::Advance(_) => {
+        Change::Edit { .. } | Change::Split | Change::Lift | Change::ControlGroup(_) | Change::Advance(..) => {
             match record.state {
                 state if state.is_editable() => Ok(()),
                 state => Err(EngineError::NotEditable(state)),
@@ -565,7 +566,7 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
     let (reason, is_paused_by_stop) = match &wanted.change {
         Change::Transition(_) | Change::Hold(_) | Change::Lift => (wanted.reason.clone(), false),
         Change::Stop if record.state == State::Active => (wanted.reason.clone(), true),
-        Change::Stop | Change::Edit { .. } | Change::Split | Change::ControlGroup(_) | Change::Advance(_) => {
+        Change::Stop | Change::Edit { .. } | Change::Split | Change::ControlGroup(_) | Change::Advance(..) => {
             (record.reason.clone(), record.is_paused_by_stop)
         }
     };
@@ -574,7 +575,7 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
         Change::Hold(held_for) => (Some(*held_for), record.lifts),
         Change::Lift => (None, record.lifts.saturating_add(1)),
         Change::Transition(_) => (None, record.lifts),
-        Change::Stop | Change::Edit { .. } | Change::Split | Change::ControlGroup(_) | Change::Advance(_) => {
+        Change::Stop | Change::Edit { .. } | Change::Split | Change::ControlGroup(_) | Change::Advance(..) => {
             (record.held_for, record.lifts)
         }
     };
@@ -582,9 +583,9 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
         Change::ControlGroup(group) => Some(*group),
         _ => record.control_group,
     };
-    let advanced = match &wanted.change {
-        Change::Advance(advanced) => *advanced,
-        _ => record.advanced,
+    let (advanced, phase_begun) = match &wanted.change {
+        Change::Advance(advanced, soaked) => (*advanced, Begun { at: Some(now), soaked: *soaked }),
+        _ => (record.advanced, record.phase_begun),
     };
     let test = match (opens && wanted.change != Change::Lift, record.state) {
         (true, _) if record.test.began_at.is_none() => Test { number: 0, began_at: Some(now) },
@@ -602,6 +603,7 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
         lifts,
         control_group,
         advanced,
+        phase_begun,
         generation: wanted.generation,
         wanted: None,
         changed_at: now,
@@ -619,7 +621,7 @@ fn gate(change: &Change) -> Gate {
         | Change::Edit { .. }
         | Change::Split
         | Change::ControlGroup(_)
-        | Change::Advance(_) => Gate::Paused,
+        | Change::Advance(..) => Gate::Paused,
     }
 }
 
@@ -635,14 +637,14 @@ pub fn name(change: &Change) -> &'static str {
         Change::Lift => "lift",
         Change::ControlGroup(group) if group.is_over => "serve the control group",
         Change::ControlGroup(_) => "hold out a control group",
-        Change::Advance(_) => "advance",
+        Change::Advance(..) => "advance",
     }
 }
 
 fn audit(record: &UpdateRecord, wanted: &Wanted) -> AuditEntry {
     let action = match &wanted.change {
         Change::Edit { settings, .. } => format!("edit {settings}"),
-        Change::Advance(advanced) => format!("advance to phase {}", advanced.saturating_add(1)),
+        Change::Advance(advanced, _) => format!("advance to phase {}", advanced.saturating_add(1)),
         change => name(change).to_string(),
     };
     AuditEntry {

@@ -13,6 +13,8 @@ use tidegate_core::cadence::{Cadence, DAY_S, Gaps};
 use tidegate_core::control_group::{ControlGroup, LastInQueue, Others, are_served, is_served};
 use tidegate_core::device::Delivery;
 use tidegate_core::life::State as Life;
+use tidegate_core::life::retry::Next;
+use tidegate_core::objection::Objection;
 use tidegate_core::phase::is_waiting;
 use tidegate_core::policy::Slots;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Update, Version};
@@ -188,10 +190,18 @@ impl Campaign {
             let (soak_s, cadence) = (self.update.rollout.soak_s(), known.record_or_default().cadence());
             let is_waiting = is_waiting(&claim.life, soak_s, cadence.allowed_s(), now);
             counted.waiting = counted.waiting.saturating_add(u64::from(is_waiting));
-            let is_under_way = matches!(claim.state(), Life::Open | Life::Installed | Life::Lost);
-            counted.unfinished = counted.unfinished.saturating_add(u64::from(is_under_way && is_known(known, now)));
+            let cohort = self.update.cohort_of(device);
+            let may_go_on = !matches!(claim.state(), Life::Proved | Life::Closed)
+                && claim.next(self.update.rollout.max_attempts, cohort) != Some(Next::Never);
+            counted.unfinished = counted.unfinished.saturating_add(u64::from(may_go_on && is_known(known, now)));
             return;
         }
+        if self.is_on_the_way(known) && is_known(known, now) {
+            // It runs an older version still, and may come back with the one from which it is to be taken.
+            self.counted.unfinished = self.counted.unfinished.saturating_add(1);
+            return;
+        }
+        let counted = &mut self.counted;
         let has_failed = |(_, claim): &(_, Claim)| claim.failed_before(&self.record.version, self.record.campaign);
         if !self.update.rollout.include_failed && known.claims.iter().any(has_failed) {
             return;
@@ -202,10 +212,12 @@ impl Campaign {
             return;
         }
         counted.size = counted.size.saturating_add(1);
-        if record.orders.allow(&self.record.version).is_err() {
+        let order = record.orders.allow(&self.record.version);
+        let is_pinned = matches!(order, Err(Objection::Pinned { .. }));
+        counted.unfinished = counted.unfinished.saturating_add(u64::from(!is_pinned && is_known(known, now)));
+        if order.is_err() {
             return;
         }
-        counted.unfinished = counted.unfinished.saturating_add(u64::from(is_known(known, now)));
         let poll_s = record.cadence().poll_s;
         counted.due_after_s = counted.due_after_s.max(Cadence { poll_s, long_gap_s: 0 }.due_after_s(true));
         let due_at = record.last_seen.map(|seen| record.cadence().due_at(seen, false));
@@ -219,6 +231,14 @@ impl Campaign {
         if self.record.control_group.is_none() && known_s.is_some_and(|known_s| known_s >= KNOWN_BEFORE_S) {
             counted.last.add(&self.record.id, device.clone());
         }
+    }
+
+    /// Returns true if the device is on its way to a version from which this rollback takes devices back.
+    fn is_on_the_way(&self, known: &KnownDevice) -> bool {
+        let is_named =
+            |claim: &Claim| self.update.rollback_from.iter().any(|from| from.cmp_precedence(&claim.version).is_eq());
+        let is_under_way = |claim: &Claim| matches!(claim.state(), Life::Open | Life::Installed | Life::Lost);
+        known.claims.iter().any(|(_, claim)| is_named(claim) && is_under_way(claim))
     }
 
     /// Records what was counted, and chooses or ends the control group.

@@ -26,14 +26,15 @@ pub struct NextPhase {
 /// The next phase of a campaign; `None` if none begins on evidence.
 #[must_use]
 pub fn next(record: &UpdateRecord, update: &Update, sums: &Sums, now: Timestamp) -> Option<NextPhase> {
-    let (number, advance, share) = update.rollout.next_on_evidence()?;
-    let soaking = soaking(record, share, sums, now);
+    let (number, advance, shares) = update.rollout.next_on_evidence()?;
+    let soaking = soaking(record, shares, sums, now);
     let judgement = control_group::shown(record, update, sums);
     Some(NextPhase { number, lack: advance.lacks(&soaking, &judgement, now), soaking })
 }
 
-fn soaking(record: &UpdateRecord, share: Share, sums: &Sums, now: Timestamp) -> Soaking {
+fn soaking(record: &UpdateRecord, [share, before]: [Share; 2], sums: &Sums, now: Timestamp) -> Soaking {
     let serves = |at: Timestamp| now.duration_since(at) < SignedDuration::from_secs(COUNT_SERVES_S);
     let waiting = record.audience.filter(|audience| serves(audience.at)).map(|audience| audience.waiting);
-    Soaking::of(sums, waiting, record.audience.map(|audience| share.of(audience.size)))
+    let admitted = record.audience.map(|audience| share.of_beyond(audience.size, before));
+    Soaking::of(sums, waiting, admitted, record.phase_begun)
 }

@@ -172,7 +172,9 @@ impl<S: ReportStore> Reports<S> {
             false => None,
         };
         let times = head.map(|head| head.times).unwrap_or_default();
-        Ok(Rules::new(&times, record.cadence().due_after_s(true)))
+        let rules = Rules::new(&times, record.cadence().due_after_s(true));
+        // How long a device is well is for check-ins to say: they know the campaign.
+        Ok(Rules { soak_s: i64::MAX, watch_s: i64::MAX, ..rules })
     }
 
     /// The change of a claim by a report. `None` if the claim is already as the report says.

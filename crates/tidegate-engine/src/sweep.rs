@@ -275,7 +275,8 @@ impl<S: SweepStore> SweepService<S> {
         match phase.lack {
             None => {
                 let actor = actor(&phase.soaking.to_string(), now);
-                self.change(record, Change::Advance(phase.number.saturating_sub(1)), &actor, now).await?;
+                self.change(record, Change::Advance(phase.number.saturating_sub(1), phase.soaking.soaked), &actor, now)
+                    .await?;
                 swept.advanced += 1;
             }
             Some(Lack::Count) => swept.counts_wanted += 1,

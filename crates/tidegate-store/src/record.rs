@@ -14,6 +14,7 @@ use tidegate_core::life::Bucket;
 use tidegate_core::lifecycle::Force;
 use tidegate_core::limits::Allocation;
 use tidegate_core::orders::Orders;
+use tidegate_core::phase::Begun;
 use tidegate_core::times::Times;
 use tidegate_core::update::{Publication, StoredObject, Test};
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Update, UpdateId, Version};
@@ -215,8 +216,9 @@ pub enum Change {
     Lift,
     /// The beginning of a control group, or its end.
     ControlGroup(ControlGroup),
-    /// The beginning of the next phase on evidence: the number of those that have begun then.
-    Advance(usize),
+    /// The beginning of the next phase on evidence: the number of those that have begun then, and the devices that are well
+    /// for long.
+    Advance(usize, u64),
 }
 
 impl Change {
@@ -227,7 +229,7 @@ impl Change {
             Self::Transition(transition) => transition.force(),
             Self::Stop => Transition::Pause.force(),
             Self::Hold(_) => Transition::Hold.force(),
-            Self::Edit { .. } | Self::Split | Self::Lift | Self::ControlGroup(_) | Self::Advance(_) => Force::Edit,
+            Self::Edit { .. } | Self::Split | Self::Lift | Self::ControlGroup(_) | Self::Advance(..) => Force::Edit,
         }
     }
 
@@ -240,7 +242,7 @@ impl Change {
             Self::Stop if state == State::Active => State::Paused,
             Self::Hold(_) => State::Held,
             Self::Lift => State::Active,
-            Self::Stop | Self::Edit { .. } | Self::Split | Self::ControlGroup(_) | Self::Advance(_) => state,
+            Self::Stop | Self::Edit { .. } | Self::Split | Self::ControlGroup(_) | Self::Advance(..) => state,
         }
     }
 
@@ -250,7 +252,7 @@ impl Change {
         match self {
             Self::Transition(transition) => transition.halts(),
             Self::Stop | Self::Hold(_) => true,
-            Self::Edit { .. } | Self::Split | Self::Lift | Self::ControlGroup(_) | Self::Advance(_) => false,
+            Self::Edit { .. } | Self::Split | Self::Lift | Self::ControlGroup(_) | Self::Advance(..) => false,
         }
     }
 }
@@ -294,6 +296,8 @@ pub struct UpdateRecord {
     pub control_group: Option<ControlGroup>,
     /// Number of phases on evidence that have begun after the first one.
     pub advanced: usize,
+    /// The beginning of the phase that is reached, if it began on evidence.
+    pub phase_begun: Begun,
     /// The last reading of the control group. A change of the record does not write it.
     pub reading: Option<Reading>,
     /// The devices that it is for, as the last fleet snapshot counted them. A change of the record does not write it.

@@ -159,6 +159,8 @@ pub fn reasons(version: &str, common: &Common, output: &Output) -> CommandResult
     output.table(&table)?;
     match complete {
         true => Ok(()),
-        false => output.line("only the first 10,000 devices of an outcome were looked at"),
+        false => {
+            output.line("only the first 10,000 devices were looked at, or only the 200 most frequent reasons are told")
+        }
     }
 }

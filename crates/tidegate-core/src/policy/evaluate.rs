@@ -92,7 +92,10 @@ impl<'e> Evaluation<'e> {
             Variable::Minor => whole(version.minor),
             Variable::Patch => whole(version.patch),
             Variable::Cohort => Some(Operand::Integer(i64::from((self.candidate.cohort)()))),
-            Variable::Assigned => Some(Operand::Boolean(self.facts.orders.is_assigned(self.candidate.new_version))),
+            Variable::Assigned => {
+                let orders = self.facts.orders?;
+                Some(Operand::Boolean(orders.is_assigned(self.candidate.new_version)))
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::operand::{Numeric, decimal};
 use crate::attributes::{Attributes, Value};
 use crate::device::Device;
-use crate::orders::{NO_ORDERS, Orders};
+use crate::orders::Orders;
 
 /// Beginning of the names of tags.
 const TAGS: &str = "tags.";
@@ -28,21 +28,26 @@ impl Slots {
     ///
     /// A policy that is parsed later sees attributes that only it uses as missing.
     pub fn bind<'a>(&self, device: &'a Device) -> Facts<'a> {
-        self.facts(&device.version, &device.attributes, &device.orders)
+        self.facts(&device.version, &device.attributes, Some(&device.orders))
     }
 
-    /// The same for a device without orders.
+    /// The same for a device whose orders are not known.
     pub fn bind_unordered<'a>(&self, version: &'a semver::Version, attributes: &'a Attributes) -> Facts<'a> {
-        self.facts(version, attributes, &NO_ORDERS)
+        self.facts(version, attributes, None)
     }
 
-    fn facts<'a>(&self, version: &'a semver::Version, attributes: &'a Attributes, orders: &'a Orders) -> Facts<'a> {
+    fn facts<'a>(
+        &self,
+        version: &'a semver::Version,
+        attributes: &'a Attributes,
+        orders: Option<&'a Orders>,
+    ) -> Facts<'a> {
         let mut values = vec![None; self.by_name.len()];
         for (name, slot) in &self.by_name {
             if let Some(value) = values.get_mut(*slot) {
                 let found = match name.strip_prefix(TAGS) {
                     // What a device says of its tags is not what operators say.
-                    Some(tag) => orders.tag(tag),
+                    Some(tag) => orders.and_then(|orders| orders.tag(tag)),
                     None => attributes.get(name),
                 };
                 *value = found.map(Fact::of);
@@ -76,7 +81,7 @@ impl Slots {
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
     pub(super) version: &'a semver::Version,
-    pub(super) orders: &'a Orders,
+    pub(super) orders: Option<&'a Orders>,
     values: Vec<Option<Fact<'a>>>,
 }
 

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 use tidegate_core::acknowledged::Acknowledged;
+use tidegate_core::phase::Begun;
 use tidegate_core::policy::Slots;
 use tidegate_core::update::Test;
 use tidegate_core::{ProductId, State, Timestamp, Transition, Update, UpdateId, Version};
@@ -294,6 +295,7 @@ fn next(last: &UpdateRecord, definition: String, actor: &Actor) -> UpdateRecord 
         lifts: 0,
         control_group: None,
         advanced: 0,
+        phase_begun: Begun::default(),
         reading: None,
         audience: None,
         wanted: None,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tidegate_core::phase::Begun;
 use tidegate_core::policy::Slots;
 use tidegate_core::update::Test;
 use tidegate_core::{ProductId, State, Update, UpdateId, Version};
@@ -105,6 +106,7 @@ fn draft(product: &ProductId, definition: &Definition, revision: u64, actor: &Ac
         lifts: 0,
         control_group: None,
         advanced: 0,
+        phase_begun: Begun::default(),
         reading: None,
         audience: None,
         test: Test::default(),

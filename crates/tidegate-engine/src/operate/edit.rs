@@ -1,11 +1,13 @@
 //! Changes the rollout of a draft, or of an active or paused update.
 
 use serde_json::{Map, Value};
+use tidegate_core::Update;
 use tidegate_core::policy::Slots;
 use tidegate_core::{ProductId, Version};
 use tidegate_store::PublishStore;
 use tidegate_store::record::{Change, UpdateRecord};
 use tidegate_store::store::Cause;
+use tidegate_wire::ApiError;
 use tidegate_wire::definition::Definition;
 
 use super::Operations;
@@ -48,8 +50,23 @@ impl Edit<'_> {
             why: Cause::of(error),
         })?;
         let after = before.with_rollout(self.rollout, &record.product)?;
-        after.update(&record.product, &record.publication(), &mut Slots::new())?;
+        let update = after.update(&record.product, &record.publication(), &mut Slots::new())?;
+        must_not_advance(&record, &before, &update)?;
         let change = Change::Edit { definition: after.to_store(), settings: self.rollout.to_string() };
         Ok((record, change))
+    }
+}
+
+/// An edit must not begin a phase on evidence: the number of those that have begun would mean other phases.
+fn must_not_advance(record: &UpdateRecord, before: &Definition, after: &Update) -> Done<()> {
+    let before = before.update(&record.product, &record.publication(), &mut Slots::new())?;
+    let reached = [&before, after].map(|update| update.rollout.share_on_evidence());
+    match reached {
+        [Some(before), Some(after)] if record.advanced > 0 && after > before => Err(ApiError::bad_field(format!(
+            "rollout.phases: {} phases have begun and reach {before}; with these they would reach {after}",
+            record.advanced.saturating_add(1)
+        ))
+        .into()),
+        _ => Ok(()),
     }
 }

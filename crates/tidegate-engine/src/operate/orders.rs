@@ -1,7 +1,9 @@
 //! What operators order for one device, and for many.
 
+use std::collections::BTreeMap;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tidegate_core::life::{Bucket, State};
+use tidegate_core::life::{Bucket, Left};
 use tidegate_core::orders::{OrderError, Orders};
 use tidegate_core::{Claim, DeviceId, ProductId, Version};
 use tidegate_store::PublishStore;
@@ -20,8 +22,9 @@ pub const MOST_DEVICES: usize = 500;
 const WRITES_AT_A_TIME: usize = 16;
 /// Entries of a list that are read at a time.
 const PAGE: usize = 500;
-/// Most entries of one list that are looked at for the reasons of its devices.
+/// Most entries that are looked at for the reasons of devices, and most reasons that are told.
 const MOST_ENTRIES: usize = 10_000;
+const MOST_REASONS: usize = 200;
 
 /// An order for a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,9 +101,9 @@ impl<S: PublishStore> Operations<S> {
             let is_other = orders != record.orders;
             // What the hold or the pin took away may come at once.
             let claims = match order {
-                Order::Release => {
-                    changed(known, |claim| claim.retried(actor.now).filter(|_| claim.state() == State::Left))
-                }
+                Order::Release if is_other => changed(known, |claim| {
+                    claim.retried(actor.now).filter(|_| claim.life.left == Some(Left::GivenBack))
+                }),
                 _ => Vec::new(),
             };
             let orders = is_other.then_some((record.revision, orders));
@@ -245,19 +248,17 @@ impl<S: PublishStore> Operations<S> {
     /// When the update does not exist, or the store cannot be reached.
     pub async fn reasons(&self, product: &ProductId, version: &Version) -> Done<(Vec<Reason>, bool)> {
         let rollout = self.update(product, version).await?.rollout();
-        let (mut reasons, mut is_complete) = (Vec::<Reason>::new(), true);
+        let mut counts = BTreeMap::<(Bucket, Option<String>), u64>::new();
+        let (mut seen, mut is_complete) = (0_usize, true);
         for bucket in Bucket::ALL.into_iter().filter(|bucket| *bucket != Bucket::Proved) {
-            let (mut after, mut seen) = (None, 0);
+            let mut after = None;
             loop {
                 let (entries, has_more) = self.store.listed(&rollout, bucket, after.as_ref(), PAGE).await?;
-                seen += entries.len();
+                seen = seen.saturating_add(entries.len());
                 after = entries.last().map(|entry| entry.device.clone());
                 for entry in entries {
-                    let message = entry.message.as_deref().map(alike);
-                    match reasons.iter_mut().find(|reason| reason.bucket == bucket && reason.message == message) {
-                        Some(reason) => reason.devices += 1,
-                        None => reasons.push(Reason { bucket, message, devices: 1 }),
-                    }
+                    let devices = counts.entry((bucket, entry.message.as_deref().map(alike))).or_default();
+                    *devices = devices.saturating_add(1);
                 }
                 if !has_more || seen >= MOST_ENTRIES {
                     is_complete &= !has_more;
@@ -265,7 +266,11 @@ impl<S: PublishStore> Operations<S> {
                 }
             }
         }
+        let reason = |((bucket, message), devices)| Reason { bucket, message, devices };
+        let mut reasons = counts.into_iter().map(reason).collect::<Vec<_>>();
         reasons.sort_by(|one, other| other.devices.cmp(&one.devices).then_with(|| one.message.cmp(&other.message)));
+        is_complete &= reasons.len() <= MOST_REASONS;
+        reasons.truncate(MOST_REASONS);
         Ok((reasons, is_complete))
     }
 
@@ -281,7 +286,12 @@ impl<S: PublishStore> Operations<S> {
             let written = self.change_device(product, &device, |known| change(&device, known)).await;
             match written {
                 Ok(written) => Ok((device, written.is_some())),
-                Err(EngineError::UnknownDevice(_)) => Ok((device, false)),
+                // One that cannot have it keeps no other from it.
+                Err(
+                    EngineError::UnknownDevice(_)
+                    | EngineError::BadDefinition { .. }
+                    | EngineError::Store(StoreError::Conflict),
+                ) => Ok((device, false)),
                 Err(error) => Err(error),
             }
         });

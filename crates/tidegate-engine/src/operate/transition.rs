@@ -1,6 +1,7 @@
 //! Moves an update to another state: activate, pause, resume, complete, abort, withdraw.
 
 use tidegate_core::acknowledged::Acknowledged;
+use tidegate_core::count::Count;
 use tidegate_core::policy::Slots;
 use tidegate_core::update::StoredObject;
 use tidegate_core::{ProductId, State, Transition, Update, Version};
@@ -65,6 +66,9 @@ impl<S: PublishStore> Operations<S> {
         seen: Acknowledged,
         actor: &Actor,
     ) -> Done<Changed> {
+        if phase < 2 {
+            return Err(ApiError::bad_field(format!("phase must be 2 or more; it is {phase}")).into());
+        }
         self.change(product, version, actor, Asked::Advance(phase, seen)).await
     }
 
@@ -89,11 +93,13 @@ impl<S: PublishStore> Operations<S> {
                 return Err(ApiError::bad_field(message).into());
             }
         }
-        let present = Acknowledged::present(&self.store.tallied(&record.rollout()).await?.sums);
+        let sums = self.store.tallied(&record.rollout()).await?.sums;
+        let present = Acknowledged::present(&sums);
         if !seen.covers(&present) {
             return Err(EngineError::EvidenceMoved { version: record.version, present });
         }
-        Ok((record, Change::Advance(phase.saturating_sub(1))))
+        let soaked = u64::try_from(sums.devices(Count::Soaked)).unwrap_or(0);
+        Ok((record, Change::Advance(phase.saturating_sub(1), soaked)))
     }
 
     /// The record of an update that may make a transition. Before it is activated, its files are verified; before it is

@@ -10,7 +10,7 @@ use tidegate_core::count::Count;
 use tidegate_core::gate::Control;
 use tidegate_core::life::table::Event;
 use tidegate_core::life::{Rules, State as Life};
-use tidegate_core::phase::{Lack, Soaking, is_waiting};
+use tidegate_core::phase::{Begun, Lack, Soaking, is_waiting};
 use tidegate_core::shard::Grant;
 use tidegate_core::times::Times;
 use tidegate_core::{Claim, Cohort, Timestamp, Update, places};
@@ -106,6 +106,7 @@ struct Play<'a, W> {
     cadence: Cadence,
     turns: std::iter::Peekable<std::vec::IntoIter<i64>>,
     held_out: Option<HeldOut>,
+    phase_begun: Begun,
 }
 
 impl<'a, W: Watch> Play<'a, W> {
@@ -140,6 +141,7 @@ impl<'a, W: Watch> Play<'a, W> {
             rows,
             update,
             held_out,
+            phase_begun: Begun::default(),
         };
         for number in 0..file.fleet.devices() {
             let second = play.dice.up_to(file.period_s - 1, Throw::FirstCheckIn, number, 0);
@@ -367,20 +369,21 @@ impl<'a, W: Watch> Play<'a, W> {
 
     /// Begins the next phase on evidence, if it lacks nothing.
     fn begin_phase(&mut self, second: u32) {
-        let Some((_, advance, share)) = self.update.rollout.next_on_evidence() else {
+        let Some((_, advance, [share, before])) = self.update.rollout.next_on_evidence() else {
             return;
         };
         let (sums, now) = (&self.shards.sums, self.moment(second));
         let (soak_s, allowed_s) = (self.update.rollout.soak_s(), self.cadence.allowed_s());
         let judgement = self.update.rollout.health.judge(&sums.outcomes(0), self.control(second).as_ref());
-        let admitted = Some(share.of(self.recorder.eligible().into()));
-        let mut lack = advance.lacks(&Soaking::of(sums, None, admitted), &judgement, now);
+        let admitted = Some(share.of_beyond(self.recorder.eligible().into(), before));
+        let mut lack = advance.lacks(&Soaking::of(sums, None, admitted, self.phase_begun), &judgement, now);
         if lack == Some(Lack::Count) {
             let claims = self.rows.iter().filter_map(|row| row.claim.as_ref());
             let waiting = claims.filter(|claim| is_waiting(&claim.life, soak_s, allowed_s, now)).count() as u64;
-            lack = advance.lacks(&Soaking::of(sums, Some(waiting), admitted), &judgement, now);
+            lack = advance.lacks(&Soaking::of(sums, Some(waiting), admitted, self.phase_begun), &judgement, now);
         }
         if lack.is_none() {
+            self.phase_begun = Begun { at: Some(now), soaked: self.shards.devices(&[Count::Soaked]) };
             self.decider.advance();
             self.update = self.decider.update();
             self.recorder.phase_begins(second);

@@ -12,6 +12,7 @@ use tidegate_core::life::retry::History;
 use tidegate_core::life::{Bucket, Left, Life as ClaimLife, State as Life};
 use tidegate_core::limits::{Allocation, Caps};
 use tidegate_core::orders::Orders;
+use tidegate_core::phase::Begun;
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::times::Times;
 use tidegate_core::update::{StoredObject, Test};
@@ -212,6 +213,10 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
     if update.advanced > 0 {
         item.insert("advanced".into(), n(update.advanced));
     }
+    item.extend(update.phase_begun.at.map(|at| ("phase_at".into(), time(at))));
+    if update.phase_begun.soaked > 0 {
+        item.insert("phase_soaked".into(), n(update.phase_begun.soaked));
+    }
     if let Some(group) = &update.control_group {
         item.insert("control_group".into(), AttributeValue::M(control_group_to(group)));
     }
@@ -225,7 +230,9 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
 pub(super) const OBJECT_ATTRIBUTES: [&str; 3] = ["object_versions", "object_sha1", "object_md5"];
 
 /// Attributes of an update that not every update has: a change of the record removes those that it does not set.
-pub(super) const OPTIONAL_ATTRIBUTES: [&str; 17] = [
+pub(super) const OPTIONAL_ATTRIBUTES: [&str; 19] = [
+    "phase_at",
+    "phase_soaked",
     "advanced",
     "caps_devices",
     "caps_per_period",
@@ -274,6 +281,7 @@ pub(crate) fn update_from(item: &Item) -> Stored<UpdateRecord> {
         held_for: item.contains_key("held_for").then(|| held_for_from(item)).transpose()?,
         lifts: fields.number_or("lifts", 0)?,
         advanced: fields.number_or("advanced", 0)?,
+        phase_begun: Begun { at: fields.maybe_time("phase_at")?, soaked: fields.number_or("phase_soaked", 0)? },
         control_group: map(item, "control_group").map(control_group_from).transpose()?,
         reading: map(item, "reading").map(reading_from).transpose()?,
         audience: map(item, "audience").map(audience_from).transpose()?,
@@ -733,8 +741,9 @@ fn wanted_to(wanted: &Wanted) -> AttributeValue {
     if let Change::ControlGroup(group) = &wanted.change {
         item.extend(control_group_to(group));
     }
-    if let Change::Advance(advanced) = &wanted.change {
+    if let Change::Advance(advanced, soaked) = &wanted.change {
         item.insert("advanced".into(), n(advanced));
+        item.insert("soaked".into(), n(soaked));
     }
     AttributeValue::M(item)
 }
@@ -748,7 +757,7 @@ fn change_name(change: &Change) -> &'static str {
         Change::Hold(_) => "hold",
         Change::Lift => "lift",
         Change::ControlGroup(_) => "control_group",
-        Change::Advance(_) => "advance",
+        Change::Advance(..) => "advance",
     }
 }
 
@@ -760,7 +769,7 @@ fn wanted_from(item: &Item) -> Stored<Wanted> {
         "lift" => Change::Lift,
         "hold" => Change::Hold(held_for_from(item)?),
         "control_group" => Change::ControlGroup(control_group_from(item)?),
-        "advance" => Change::Advance(fields.number("advanced")?),
+        "advance" => Change::Advance(fields.number("advanced")?, fields.number("soaked")?),
         "edit" => Change::Edit {
             definition: fields.text("definition")?.to_string(),
             settings: fields.text("settings")?.to_string(),

@@ -185,7 +185,7 @@ pub struct UpdateDevice {
 pub struct Reasons {
     /// The reasons, the most frequent first.
     pub items: Vec<ReasonCount>,
-    /// False if only the first 10,000 devices of an outcome were looked at.
+    /// False if only the first 10,000 devices were looked at, or only the 200 most frequent reasons are told.
     pub complete: bool,
 }
 
