@@ -56,21 +56,21 @@ fn parse_outcome(text: &str) -> Result<Outcome, String> {
 pub fn void(args: &NamedArgs, common: &Common, output: &Output) -> CommandResult {
     let path = ApiPath::update(PublishRoute::VoidDevices, common.product()?, &args.version);
     let document = common.operator()?.post(&path, &json!({"devices": args.devices, "reason": args.reason}))?;
-    say(&document, "say nothing of the update any more", output)
+    say(&document, "struck as witnesses", output)
 }
 
 /// Assigns an update to devices.
 pub fn assign(args: &NamedArgs, common: &Common, output: &Output) -> CommandResult {
     let path = ApiPath::update(PublishRoute::AssignUpdate, common.product()?, &args.version);
     let document = common.operator()?.put_with(&path, &json!({"devices": args.devices, "reason": args.reason}))?;
-    say(&document, "have it assigned", output)
+    say(&document, "assigned", output)
 }
 
 /// Takes an assignment back.
 pub fn unassign(args: &NamedArgs, common: &Common, output: &Output) -> CommandResult {
     let path = ApiPath::update(PublishRoute::UnassignUpdate, common.product()?, &args.version);
     let document = common.operator()?.delete_with(&path, &json!({"devices": args.devices, "reason": args.reason}))?;
-    say(&document, "have it assigned no more", output)
+    say(&document, "taken back", output)
 }
 
 fn say(document: &serde_json::Value, what: &str, output: &Output) -> CommandResult {
@@ -80,7 +80,7 @@ fn say(document: &serde_json::Value, what: &str, output: &Output) -> CommandResu
     if !ids.is_empty() {
         output.note(format!("unchanged: {}", ids.join(", ")));
     }
-    output.line(format!("{changed} devices {what}"))
+    output.line(format!("{what}: {changed} of {}", changed.saturating_add(unchanged.len() as u64)))
 }
 
 /// Gives another try to all devices with one outcome.
@@ -99,7 +99,7 @@ pub fn retry(args: &RetryManyArgs, common: &Common, output: &Output) -> CommandR
         }
     }
     output.document(&json!({"changed": total}))?;
-    output.line(format!("{total} devices that are {} may try {} again", args.state, clean(&args.version)))
+    output.line(format!("may try {} again: {total} that are {}", clean(&args.version), args.state))
 }
 
 /// Lists the devices of an update with one outcome.
