@@ -205,7 +205,7 @@ const COVERAGE: [(&str, u32); 85] = [
     ("write_device: other claim", 186),
     ("write_device: other device", 606),
     ("write_device: yes", 5382),
-    ("write_device: yes, a claim", 540),
+    ("write_device: yes, a claim", 420),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
