@@ -9,6 +9,9 @@ use super::item::{self, Fields, s};
 use super::{DynamoStore, key, send};
 use crate::store::{Freshness, RecountStore, ScannedDevices, Stored, VersionCounts};
 
+/// Most items of one page of a scan. A page of a megabyte can take longer than a call may.
+const SCANNED_AT_A_TIME: i32 = 300;
+
 impl RecountStore for DynamoStore {
     async fn scan_devices(&self, after: Option<&str>) -> Stored<ScannedDevices> {
         let scan = self.scan(after).consistent_read(true).filter_expression("attribute_exists(claims)");
@@ -39,7 +42,7 @@ impl DynamoStore {
     pub(super) fn scan(&self, after: Option<&str>) -> ScanFluentBuilder {
         let start = after.and_then(|after| after.split_once('\n'));
         let start = start.map(|(pk, sk)| HashMap::from([("pk".to_string(), s(pk)), ("sk".to_string(), s(sk))]));
-        self.client.scan().table_name(&self.table).set_exclusive_start_key(start)
+        self.client.scan().table_name(&self.table).limit(SCANNED_AT_A_TIME).set_exclusive_start_key(start)
     }
 }
 
