@@ -55,12 +55,6 @@ impl Orders {
         Self { is_on_hold, pin, tags, assigned: assigned.into_iter().collect() }
     }
 
-    /// Returns true if nothing is ordered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// The tags, by name.
     pub fn tags(&self) -> impl Iterator<Item = (&str, &str)> {
         self.tags.iter().filter_map(|(name, value)| match value {

@@ -7,15 +7,16 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::cadence::DAY_S;
 use crate::cohort::Share;
 use crate::count::{Count, Sums};
 use crate::gate::Judgement;
-use crate::life::{DEFAULT_SOAK_S, Life, State};
+use crate::life::{Bucket, DEFAULT_SOAK_S, Life, State};
 
 /// Evidence of a channel of the gate at which no phase begins. At 200 the rollout is held.
 const TOO_MUCH_EVIDENCE: f64 = 20.0;
 /// Range of [`Advance::soak_s`]: an hour to thirty days.
-const SOAK_S: std::ops::RangeInclusive<i64> = 3600..=30 * 86_400;
+const SOAK_S: std::ops::RangeInclusive<i64> = 3600..=30 * DAY_S;
 
 /// Phase: the share of the fleet that is reached from its beginning on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -220,13 +221,13 @@ impl Soaking {
     pub fn of(sums: &Sums, waiting: Option<u64>, admitted: Option<u64>, begun: Begun) -> Self {
         let of = |count| u64::try_from(sums.devices(count)).unwrap_or(0);
         let sum = |counts: &[Count]| counts.iter().fold(0_u64, |sum, count| sum.saturating_add(of(*count)));
-        let no_trial = sum(&[Count::TransferFailed, Count::Declined, Count::Left, Count::Voided]);
+        let no_trial = Bucket::ALL.into_iter().filter(|bucket| bucket.is_no_trial()).map(Count::of).collect::<Vec<_>>();
         Self {
             soaked: of(Count::Soaked),
             bad: sum(&[Count::Failed, Count::Reverted, Count::Lost, Count::NotTaken]),
             unsoaked: of(Count::Proved).saturating_sub(of(Count::Soaked)),
             waiting,
-            trials: of(Count::Granted).saturating_sub(no_trial),
+            trials: of(Count::Granted).saturating_sub(sum(&no_trial)),
             admitted,
             begun,
         }
