@@ -20,6 +20,7 @@ mod transition;
 mod update;
 mod why;
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use lambda_http::{Body, Request, RequestExt, Response};
@@ -58,6 +59,7 @@ pub(crate) struct Call<'a> {
 
 /// The answer to a call.
 type Answer = Result<Response<Body>, ApiError>;
+type Answering<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
 impl<S: PublishStore> PublishService<S> {
     /// A service over a store and an image bucket.
@@ -74,7 +76,7 @@ impl<S: PublishStore> PublishService<S> {
 
     /// Answers one request.
     pub async fn handle(&self, request: Request, now: Timestamp) -> Response<Body> {
-        let answer = self.answer(&request, now).await;
+        let answer = Box::pin(self.answer(&request, now)).await;
         let (method, path) = (request.method().as_str(), router::path_of(&request));
         match answer {
             Ok(response) => {
@@ -91,7 +93,7 @@ impl<S: PublishStore> PublishService<S> {
 
     async fn answer(&self, request: &Request, now: Timestamp) -> Answer {
         let who = request::principal(request)?;
-        let found = match router::find(request) {
+        let found = &match router::find(request) {
             Ok(found) => found,
             Err(NoRoute::UnknownPath { .. }) => return Err(unknown_route(request)),
             Err(no_route) => return Err(no_route.error(request.method().as_str())),
@@ -109,54 +111,78 @@ impl<S: PublishStore> PublishService<S> {
         let call = &Call { product, who, body: request.body(), query, now };
         let version = || parse_version(found.parameter("version"));
         let device = || parse_device(found.parameter("device"));
-        match route {
-            PublishRoute::ShowProduct => self.show_product(call).await,
-            PublishRoute::EditProduct => self.edit_product(call).await,
-            PublishRoute::IssueProductToken => self.issue_product_token(call).await,
-            PublishRoute::StopProduct => self.stop_product(call).await,
-            PublishRoute::ResumeStopped => self.resume_stopped(call).await,
-            PublishRoute::ShowAudit => self.audit(call).await,
-            PublishRoute::CreateUpdate => self.create(call).await,
-            PublishRoute::ListUpdates => self.list(call).await,
-            PublishRoute::ShowUpdate => self.show(call, &version()?).await,
-            PublishRoute::EditUpdate => self.edit(call, &version()?).await,
-            PublishRoute::DeleteUpdate => self.delete(call, &version()?).await,
-            PublishRoute::ReopenUpdate => self.reopen(call, &version()?).await,
-            PublishRoute::RollBackTo => self.roll_back_to(call, &version()?).await,
-            PublishRoute::ActivateUpdate => self.transition(call, &version()?, Transition::Activate).await,
-            PublishRoute::PauseUpdate => self.transition(call, &version()?, Transition::Pause).await,
-            PublishRoute::ResumeUpdate => self.resume(call, &version()?).await,
-            PublishRoute::AdvanceUpdate => self.advance(call, &version()?).await,
-            PublishRoute::CompleteUpdate => self.transition(call, &version()?, Transition::Complete).await,
-            PublishRoute::AbortUpdate => self.transition(call, &version()?, Transition::Abort).await,
-            PublishRoute::WithdrawUpdate => self.transition(call, &version()?, Transition::Withdraw).await,
-            PublishRoute::RetryUpdate => self.retry_update(call, &version()?).await,
-            PublishRoute::VoidDevices => self.void_devices(call, &version()?).await,
-            PublishRoute::AssignUpdate => self.assign(call, &version()?, true).await,
-            PublishRoute::UnassignUpdate => self.assign(call, &version()?, false).await,
-            PublishRoute::ListUpdateDevices => self.list_update_devices(call, &version()?).await,
-            PublishRoute::ShowReasons => self.reasons(call, &version()?).await,
-            PublishRoute::ShowMetrics => self.metrics(call, &version()?).await,
-            PublishRoute::ListVersions => self.versions(call).await,
-            PublishRoute::ListDevices => self.list_devices(call).await,
-            PublishRoute::ShowDevice => self.show_device(call, &device()?).await,
-            PublishRoute::Why => self.why(call, &device()?).await,
-            PublishRoute::RetryDevice => self.retry_device(call, &device()?).await,
-            PublishRoute::HoldDevice => self.hold_device(call, &device()?).await,
-            PublishRoute::PinDevice => self.pin_device(call, &device()?).await,
-            PublishRoute::ReleaseDevice => self.release_device(call, &device()?).await,
-            PublishRoute::ForgetDevice => self.forget_device(call, &device()?).await,
-            PublishRoute::TagDevice => self.tag_device(call, &device()?, found.parameter("tag")).await,
-            PublishRoute::UntagDevice => self.untag_device(call, &device()?, found.parameter("tag")).await,
-            PublishRoute::IssueToken => self.issue_token(call, &device()?).await,
-            PublishRoute::RevokeToken => self.revoke_token(call, &device()?).await,
-            PublishRoute::ListSoftware => self.list_software(call).await,
-            PublishRoute::CreateSoftware => self.create_software(call).await,
-            PublishRoute::ShowSoftware => self.show_software(call, &version()?).await,
-            PublishRoute::PutSoftware => self.put_software(call, &version()?).await,
-            PublishRoute::WithdrawSoftware => self.withdraw_software(call, &version()?).await,
-        }
+        let answer: Answering<'_> = match route {
+            PublishRoute::ShowProduct => apart(|| self.show_product(call)),
+            PublishRoute::EditProduct => apart(|| self.edit_product(call)),
+            PublishRoute::IssueProductToken => apart(|| self.issue_product_token(call)),
+            PublishRoute::StopProduct => apart(|| self.stop_product(call)),
+            PublishRoute::ResumeStopped => apart(|| self.resume_stopped(call)),
+            PublishRoute::ShowAudit => apart(|| self.audit(call)),
+            PublishRoute::CreateUpdate => apart(|| self.create(call)),
+            PublishRoute::ListUpdates => apart(|| self.list(call)),
+            PublishRoute::ShowUpdate => apart(|| async move { self.show(call, &version()?).await }),
+            PublishRoute::EditUpdate => apart(|| async move { self.edit(call, &version()?).await }),
+            PublishRoute::DeleteUpdate => apart(|| async move { self.delete(call, &version()?).await }),
+            PublishRoute::ReopenUpdate => apart(|| async move { self.reopen(call, &version()?).await }),
+            PublishRoute::RollBackTo => apart(|| async move { self.roll_back_to(call, &version()?).await }),
+            PublishRoute::ActivateUpdate => {
+                apart(|| async move { self.transition(call, &version()?, Transition::Activate).await })
+            }
+            PublishRoute::PauseUpdate => {
+                apart(|| async move { self.transition(call, &version()?, Transition::Pause).await })
+            }
+            PublishRoute::ResumeUpdate => apart(|| async move { self.resume(call, &version()?).await }),
+            PublishRoute::AdvanceUpdate => apart(|| async move { self.advance(call, &version()?).await }),
+            PublishRoute::CompleteUpdate => {
+                apart(|| async move { self.transition(call, &version()?, Transition::Complete).await })
+            }
+            PublishRoute::AbortUpdate => {
+                apart(|| async move { self.transition(call, &version()?, Transition::Abort).await })
+            }
+            PublishRoute::WithdrawUpdate => {
+                apart(|| async move { self.transition(call, &version()?, Transition::Withdraw).await })
+            }
+            PublishRoute::RetryUpdate => apart(|| async move { self.retry_update(call, &version()?).await }),
+            PublishRoute::VoidDevices => apart(|| async move { self.void_devices(call, &version()?).await }),
+            PublishRoute::AssignUpdate => apart(|| async move { self.assign(call, &version()?, true).await }),
+            PublishRoute::UnassignUpdate => apart(|| async move { self.assign(call, &version()?, false).await }),
+            PublishRoute::ListUpdateDevices => {
+                apart(|| async move { self.list_update_devices(call, &version()?).await })
+            }
+            PublishRoute::ShowReasons => apart(|| async move { self.reasons(call, &version()?).await }),
+            PublishRoute::ShowMetrics => apart(|| async move { self.metrics(call, &version()?).await }),
+            PublishRoute::ListVersions => apart(|| self.versions(call)),
+            PublishRoute::ListDevices => apart(|| self.list_devices(call)),
+            PublishRoute::ShowDevice => apart(|| async move { self.show_device(call, &device()?).await }),
+            PublishRoute::Why => apart(|| async move { self.why(call, &device()?).await }),
+            PublishRoute::RetryDevice => apart(|| async move { self.retry_device(call, &device()?).await }),
+            PublishRoute::HoldDevice => apart(|| async move { self.hold_device(call, &device()?).await }),
+            PublishRoute::PinDevice => apart(|| async move { self.pin_device(call, &device()?).await }),
+            PublishRoute::ReleaseDevice => apart(|| async move { self.release_device(call, &device()?).await }),
+            PublishRoute::ForgetDevice => apart(|| async move { self.forget_device(call, &device()?).await }),
+            PublishRoute::TagDevice => {
+                apart(|| async move { self.tag_device(call, &device()?, found.parameter("tag")).await })
+            }
+            PublishRoute::UntagDevice => {
+                apart(|| async move { self.untag_device(call, &device()?, found.parameter("tag")).await })
+            }
+            PublishRoute::IssueToken => apart(|| async move { self.issue_token(call, &device()?).await }),
+            PublishRoute::RevokeToken => apart(|| async move { self.revoke_token(call, &device()?).await }),
+            PublishRoute::ListSoftware => apart(|| self.list_software(call)),
+            PublishRoute::CreateSoftware => apart(|| self.create_software(call)),
+            PublishRoute::ShowSoftware => apart(|| async move { self.show_software(call, &version()?).await }),
+            PublishRoute::PutSoftware => apart(|| async move { self.put_software(call, &version()?).await }),
+            PublishRoute::WithdrawSoftware => apart(|| async move { self.withdraw_software(call, &version()?).await }),
+        };
+        answer.await
     }
+}
+
+/// The answer of one call, made and kept apart from the others: the frame of all of them would be too large for a thread's
+/// stack.
+#[inline(never)]
+fn apart<'a, F: Future<Output = Answer> + Send + 'a>(answer: impl FnOnce() -> F) -> Answering<'a> {
+    Box::pin(answer())
 }
 
 fn unknown_route(request: &Request) -> ApiError {
