@@ -309,7 +309,7 @@ def rollouts_are_steered(world):
         world.publish(version, version.encode(), policy='stage == "test"')
         checks.equal("abort", world.stop(who, f"/updates/{version}/abort", "bad")["state"], "aborted")
     world.publish("1.2.3", b"edited", policy='stage == "test"', rollout={"limits": {"max_per_period": 10}})
-    edited, _ = world.steer("publisher", "PATCH", "/updates/1.2.3", {"rollout": {"limits": {"max_per_period": 5}}})
+    edited, _ = world.steer("approver", "PATCH", "/updates/1.2.3/campaign", {"rollout": {"limits": {"max_per_period": 5}}})
     checks.equal("an edit of what is active", edited["rollout"]["limits"]["max_per_period"], 5)
     entries = world.operator("viewer", "GET", f"/audit?version={quote('1.2.0-rc.1+build.7', safe='')}")["entries"]
     checks.equal(

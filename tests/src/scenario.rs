@@ -147,7 +147,7 @@ impl Scenario {
 
     async fn edit(&mut self, version: &str, knobs: &str) {
         let knobs: Value = serde_json::from_str(knobs).expect("knobs are JSON");
-        let path = format!("{}/updates/{version}", self.product);
+        let path = format!("{}/updates/{version}/campaign", self.product);
         let edited = self.world.operator("PATCH", &path, json!({"rollout": knobs, "reason": "story"}), self.now).await;
         self.say_state(version, &edited);
     }

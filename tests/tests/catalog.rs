@@ -73,7 +73,7 @@ async fn the_catalog_in_force_and_the_one_before_are_kept() {
 async fn a_catalog_that_cannot_be_read_leaves_the_last_in_force_until_the_sweep_has_made_another() {
     let mut world = published().await;
     assert_eq!(version(&world, "a").await, "2.0.0");
-    let path = format!("{LAMP}/updates/2.0.0");
+    let path = format!("{LAMP}/updates/2.0.0/campaign");
     world.operator("PATCH", &path, json!({"rollout": {"max_attempts": 2}, "reason": "test"}), at(NOON)).await;
     overwrite(&world, b"not a catalog").await;
     // What the last good one would grant is of a former generation: its shard refuses.

@@ -12,10 +12,11 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use sha2::{Digest, Sha256};
 use tidegate::stack::{BUCKET, TABLE};
 use tidegate_cloud::{LocalCloud, TableStream};
+use tidegate_core::breaker::{Breaker, Transfer, Transfers};
 use tidegate_core::claim::Grant as Granting;
 use tidegate_core::cohort::Cohort;
 use tidegate_core::control_group::ControlGroup;
-use tidegate_core::count::{Count, Sums};
+use tidegate_core::count::{Count, Sample, Sums};
 use tidegate_core::gate::{ChannelName, Control, HeldFor};
 use tidegate_core::id::without_build;
 use tidegate_core::life::table::Event;
@@ -29,8 +30,9 @@ use tidegate_core::update::{StoredObject, Test};
 use tidegate_core::{Claim, DeviceId, ObjectionCode, ProductId, State, Timestamp, Transition, UpdateId, Version};
 use tidegate_lab::{MemoryStore, Random};
 use tidegate_store::record::{
-    Audience, AuditEntry, Change, ClaimChange, DeviceWrite, Doc, DocDigests, DuePage, Head, KnownDevice, ListEntry,
-    Note, Position, PublishedCatalog, Reading, RolloutKey, Seen, SeriesPoint, Tally, UpdateRecord, Wanted,
+    Audience, AudienceEdit, AuditEntry, Change, ClaimChange, DeviceWrite, Doc, DocDigests, DuePage, Fleet, Head,
+    KnownDevice, ListEntry, Note, Position, PublishedCatalog, Reading, RolloutKey, Seen, SeriesPoint, Tally,
+    UpdateRecord, Wanted,
 };
 use tidegate_store::store::{
     Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, Period, Shut, Stored, VersionCounts,
@@ -81,7 +83,7 @@ enum Operation {
     PutAudience(RolloutKey, Audience),
     PutReading(RolloutKey, Reading),
     PutMembers(RolloutKey, Vec<DeviceId>),
-    PutUsualGap(ProductId, i64),
+    PutFleet(ProductId, Fleet),
     PutFleetSnapshot(Vec<u8>),
     MarkForRecount(ProductId, Version),
     PutTally(RolloutKey, &'static str, Option<Position>, Tally<Sums>, Timestamp),
@@ -128,7 +130,7 @@ const COVERAGE: [(&str, u32); 85] = [
     ("begin_campaign: conflict", 240),
     ("begin_campaign: ok", 36),
     ("catalog: none", 432),
-    ("catalog: some", 306),
+    ("catalog: some", 190),
     ("create_update: no", 360),
     ("create_update: yes", 3258),
     ("deferrals: ok", 1992),
@@ -165,7 +167,7 @@ const COVERAGE: [(&str, u32); 85] = [
     ("open_shard: yes", 4980),
     ("products: ok", 50),
     ("put_catalog: no", 528),
-    ("put_catalog: yes", 312),
+    ("put_catalog: yes", 195),
     ("put_due_page: ok", 918),
     ("put_entry: ok", 1452),
     ("put_tally: no", 402),
@@ -180,14 +182,14 @@ const COVERAGE: [(&str, u32); 85] = [
     ("remove_entry: ok", 594),
     ("revoke_tokens: ok", 942),
     ("scan: ok", 50),
-    ("put_usual_gap: ok", 60),
+    ("put_fleet: ok", 60),
     ("series: ok", 2112),
     ("set_product: no", 294),
     ("set_product: yes", 144),
     ("set_stopped: no", 606),
     ("set_stopped: yes", 348),
     ("shard: none", 210),
-    ("shard: some", 186),
+    ("shard: some", 100),
     ("shards: ok", 7122),
     ("shut_shard: later change", 402),
     ("shut_shard: yes", 7338),
@@ -483,7 +485,8 @@ fn collect(changes: &mut Changes, batch: Batch) {
 /// The first claim of a device.
 fn claim(rollout: &RolloutKey, shard: u16, epoch: u64, now: Timestamp) -> Claim {
     let (version, campaign) = (rollout.version(), rollout.campaign());
-    let granting = Granting { version, campaign, was: "1.0.0", shard, epoch, test: 0, hour: 0, now };
+    let (was, reports_as, is_newcomer) = ("1.0.0", &[], false);
+    let granting = Granting { version, campaign, was, reports_as, shard, epoch, test: 0, hour: 0, is_newcomer, now };
     Claim::granted(None, &granting).unwrap()
 }
 
@@ -569,9 +572,7 @@ async fn apply<S: EveryStore>(store: &S, operation: &Operation) -> Answer {
             answer("put_audience", store.put_audience(rollout, audience).await, ok)
         }
         Operation::PutReading(rollout, reading) => answer("put_reading", store.put_reading(rollout, reading).await, ok),
-        Operation::PutUsualGap(product, gap_s) => {
-            answer("put_usual_gap", store.put_usual_gap(product, *gap_s).await, ok)
-        }
+        Operation::PutFleet(product, fleet) => answer("put_fleet", store.put_fleet(product, fleet).await, ok),
         Operation::PutMembers(rollout, members) => answer("put_members", store.put_members(rollout, members).await, ok),
         Operation::PutFleetSnapshot(bytes) => {
             answer("put_fleet_snapshot", store.put_fleet_snapshot(bytes.clone()).await, ok)
@@ -954,7 +955,9 @@ impl History {
         };
         let test = u16::try_from(self.dice.below(2)).unwrap();
         let shard = number;
-        let granting = Granting { version: &version, campaign, was: "1.0.0", shard, epoch, test, hour: 3, now };
+        let (version, was, is_newcomer) = (&version, "1.0.0", self.dice.chance(20));
+        let reports_as = &self.dice.pick(&[vec![], vec!["spring".to_string()]]);
+        let granting = Granting { version, campaign, was, reports_as, shard, epoch, test, hour: 3, is_newcomer, now };
         // A claim that has not ended is granted again all the same: the stores must agree on that too.
         let after = Claim::granted(before.as_ref(), &granting);
         let mut after = after.unwrap_or_else(|| claim(&rollout, number, epoch, now));
@@ -1128,6 +1131,12 @@ impl History {
                 at: self.dice.chance(20).then(|| to_the_millisecond(self.dice.moment())),
                 soaked: self.dice.below(2),
             },
+            breaker: self.dice.chance(20).then(|| self.breaker()).unwrap_or_default(),
+            audience_edit: self.dice.chance(20).then(|| AudienceEdit {
+                at: self.dice.moment(),
+                before: self.dice.chance(50).then(|| self.dice.below(9)),
+            }),
+            newcomers_since: self.dice.chance(20).then(|| self.dice.moment()),
             reading: None,
             audience: None,
             wanted: None,
@@ -1149,6 +1158,11 @@ impl History {
         }
     }
 
+    fn breaker(&mut self) -> Breaker {
+        let waits = u32::try_from(self.dice.below(3)).unwrap();
+        Breaker { waits, not_before: self.dice.chance(50).then(|| self.dice.moment()) }
+    }
+
     fn wanted(&mut self, generation: u64) -> Wanted {
         let edit = || Change::Edit { definition: r#"{"name":"Spring"}"#.into(), settings: "{}".into() };
         let change = match self.dice.below(7) {
@@ -1157,7 +1171,8 @@ impl History {
             2 => edit(),
             3 => Change::Lift,
             4 => Change::Hold(self.held_for()),
-            5 if self.dice.chance(50) => Change::Advance(1, 20),
+            5 if self.dice.chance(33) => Change::Advance(1, 20),
+            5 if self.dice.chance(50) => Change::Transfers(self.breaker()),
             5 => Change::ControlGroup(self.control_group()),
             // The gate's own transition is a change of its own.
             _ => Change::Transition(self.dice.pick(&Transition::ALL.map(|transition| match transition {
@@ -1295,6 +1310,7 @@ impl History {
             revision: self.dice.below(9),
             accepts_product_tokens: self.dice.chance(50),
             registration_is_open: self.dice.chance(50),
+            proves_by_report: self.dice.chance(50),
             version_attribute: self.dice.pick(&[None, Some("firmware".to_string())]),
             is_stopped: self.dice.chance(50),
             times: Times { poll_s: self.dice.pick(&[300, 86_400]), ..Times::default() },
@@ -1318,12 +1334,20 @@ impl History {
             0 => {
                 let served_since = self.dice.chance(50).then(|| self.dice.moment());
                 let unchanged_since = self.dice.moment();
-                let audience = Audience { size, reached, left, waiting, unfinished, served_since, unchanged_since, at };
+                let newcomers = self.dice.below(2);
+                let audience =
+                    Audience { size, newcomers, reached, left, waiting, unfinished, served_since, unchanged_since, at };
                 Operation::PutAudience(self.rollout(), audience)
             }
             1 => Operation::PutReading(self.rollout(), Reading { control: Control { overdue, members }, at }),
             2 => Operation::PutMembers(self.rollout(), self.devices.clone()),
-            3 => Operation::PutUsualGap(self.product(), self.dice.pick(&[0, 7 * 86_400])),
+            3 => {
+                let usual_gap_s = self.dice.pick(&[0, 7 * 86_400]);
+                Operation::PutFleet(
+                    self.product(),
+                    Fleet { usual_gap_s, established: self.dice.below(99), counted_at: Some(self.dice.moment()) },
+                )
+            }
             _ => Operation::PutFleetSnapshot(self.dice.pick(&[b"one".to_vec(), b"another".to_vec()])),
         }
     }
@@ -1343,14 +1367,21 @@ impl History {
             (0..shards).map(|shard| (shard, self.dice.below(9))).collect()
         };
         let (granted, released) = (by_shard(), by_shard());
-        let mut tests = || u16::try_from(self.dice.below(3)).unwrap();
-        let tests = [tests(), tests(), tests()];
-        let devices = tests.map(|test| ((test, self.dice.pick(Count::ALL)), self.dice.small(9) - 3));
-        let mut by_hour = || -> BTreeMap<(u16, u8), i64> {
-            tests.iter().map(|test| ((*test, self.dice.pick(&[0, 16])), self.dice.small(9) - 3)).collect()
+        let mut sample = || {
+            let test = u16::try_from(self.dice.below(3)).unwrap();
+            Sample { test, is_newcomers: self.dice.chance(30) }
+        };
+        let samples = [sample(), sample(), sample()];
+        let devices = samples.map(|sample| ((sample, self.dice.pick(Count::ALL)), self.dice.small(9) - 3)).into();
+        let mut by_hour = || -> BTreeMap<(Sample, u8), i64> {
+            samples.iter().map(|sample| ((*sample, self.dice.pick(&[0, 16])), self.dice.small(9) - 3)).collect()
         };
         let (granted_in, lost_in) = (by_hour(), by_hour());
-        let counts = Sums { granted, released, devices: devices.into(), granted_in, lost_in };
+        let mut transfers = Transfers::default();
+        for _ in 0..self.dice.below(3) {
+            transfers.add(Transfer { at: moment(self.dice.small(9), 0), is_ok: self.dice.chance(50) });
+        }
+        let counts = Sums { granted, released, devices, granted_in, lost_in, transfers };
         let after = Tally { counts, position: Some(self.position()) };
         Operation::PutTally(rollout, stream_shard, before, after, self.dice.moment())
     }

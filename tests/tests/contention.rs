@@ -160,6 +160,7 @@ async fn a_hundred_functions_that_wait_for_room_write_nothing_and_get_the_place_
         product: product(),
         version: Version::new(1, 0, 0),
         attributes: tidegate_core::attributes::Attributes::default(),
+        said: None,
         delivery: tidegate_core::device::Delivery::Anything,
         orders: tidegate_core::orders::Orders::default(),
     };

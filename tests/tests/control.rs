@@ -23,8 +23,18 @@ async fn transition(world: &World, verb: &str) -> String {
 /// A grant as a function with an old catalog would make it.
 async fn late_grant(world: &World, device: &str, generation: u64) -> Granted {
     let version = Version::new(2, 0, 0);
-    let granting =
-        Granting { version: &version, campaign: 1, was: "1.0.0", shard: 0, epoch: 1, test: 0, hour: 0, now: at(START) };
+    let granting = Granting {
+        version: &version,
+        campaign: 1,
+        was: "1.0.0",
+        reports_as: &[],
+        shard: 0,
+        epoch: 1,
+        test: 0,
+        hour: 0,
+        is_newcomer: false,
+        now: at(START),
+    };
     let request = GrantRequest {
         rollout: RolloutKey::of(&ProductId::new(LAMP).unwrap(), &version, 1),
         device: DeviceId::new(device).unwrap(),
@@ -132,7 +142,10 @@ async fn a_version_is_unique_and_content_does_not_change() {
     let content = json!({"policy": "true", "rollout": {}});
     assert_eq!(world.operator("PATCH", "lamp/updates/2.0.0", content, at(START)).await.code(), "content_immutable");
     let bad_knob = json!({"rollout": {"max_atempts": 3}});
-    assert_eq!(world.operator("PATCH", "lamp/updates/2.0.0", bad_knob, at(START)).await.code(), "unknown_field");
+    assert_eq!(
+        world.operator("PATCH", "lamp/updates/2.0.0/campaign", bad_knob, at(START)).await.code(),
+        "unknown_field"
+    );
 }
 
 /// The update's record with a change under way.

@@ -90,7 +90,7 @@ async fn the_last_devices_of_a_large_audience_are_served_when_all_others_were() 
     sweep(&world, "2026-01-02T00:02:00Z").await;
     assert_eq!(
         shown(&world, OPENED).await["audience"],
-        json!({"size": 1000, "reached": 780, "left": 20, "as_of": "2026-01-02T00:02:00Z"})
+        json!({"size": 1000, "newcomers": 0, "reached": 780, "left": 20, "as_of": "2026-01-02T00:02:00Z"})
     );
     assert_eq!(offered(&world, &others[..20], "2026-01-03T00:00:00Z").await.len(), 20);
     for device in &others[..20] {
@@ -175,7 +175,7 @@ async fn an_edit_that_tolerates_less_silence_is_finished_by_the_sweep() {
     assert_eq!(sweep(&world, "2026-01-04T20:00:00Z").await.lost, 30);
     assert_eq!(shown(&world, OPENED).await["state"], "active", "30 % are tolerated");
     let edit = json!({"rollout": {"health": {"tolerated_lost_percent": 2}}, "reason": "too many"});
-    let edited = world.operator("PATCH", "lamp/updates/2.0.0", edit, at("2026-01-04T20:01:00Z")).await;
+    let edited = world.operator("PATCH", "lamp/updates/2.0.0/campaign", edit, at("2026-01-04T20:01:00Z")).await;
     assert_eq!((edited.status, &edited.body["wanted"]), (202, &json!("edit")), "{edited:?}");
     assert_eq!(sweep(&world, "2026-01-04T20:02:00Z").await.failed, 0);
     let shown = shown(&world, OPENED).await;

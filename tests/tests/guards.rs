@@ -59,7 +59,7 @@ async fn shards_are_read_strongly_between_shut_and_split() {
         assert!(told.body.get("url").is_some(), "{told:?}");
     }
     let body = json!({"rollout": {"limits": {"max_in_flight": 3}}});
-    let edited = world.operator("PATCH", "lamp/updates/2.0.0", body, now()).await;
+    let edited = world.operator("PATCH", "lamp/updates/2.0.0/campaign", body, now()).await;
     assert_eq!(edited.status, 200, "{edited:?}");
     let record = world.store.update(&product(), &Version::new(2, 0, 0)).await.unwrap().unwrap();
     let shards = world.store.shards(&record.rollout(), 1).await.unwrap();
@@ -116,8 +116,10 @@ async fn a_change_between_the_two_reads_of_a_compile_is_compiled_by_the_next_one
     let edit = |world: Arc<World>| async move {
         let record = world.store.update(&product(), &Version::new(2, 0, 0)).await.unwrap().unwrap();
         let rollout = json!({"phases": [{"percent": 100, "starts_at": NOON}]});
-        let definition =
-            Definition::from_store(&record.definition).unwrap().with_rollout(&rollout, &product()).unwrap();
+        let definition = Definition::from_store(&record.definition)
+            .unwrap()
+            .with(json!({"rollout": rollout}).as_object().unwrap(), &product())
+            .unwrap();
         let change = Change::Edit { definition: definition.to_store(), settings: "phases".into() };
         let actor = Actor { who: "ada".into(), reason: "test".into(), now: now() };
         let wishing = control::want(&world.store, &record, change, &actor).await.unwrap();

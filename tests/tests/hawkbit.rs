@@ -262,6 +262,47 @@ async fn a_device_that_reports_success_and_boots_the_old_slot_has_reverted() {
     assert_eq!(client.poll(at("2026-01-01T14:20:00Z")).await.links(), [""; 0]);
 }
 
+/// A client that sends its version once and never again: two polls an hour after its success prove it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_never_says_its_version_is_proved_by_its_report_where_the_product_says_so() {
+    let (world, now) = published(json!({})).await;
+    let client = Client::on(&world, "lamp-1", "1.0.0", now).await;
+    let path = client.deployment(now).await;
+    assert_eq!(client.say(&path, "closed", "success", now).await, 200);
+    for later in ["2026-01-01T14:00:00Z", "2026-01-01T15:00:00Z"] {
+        assert_eq!(client.poll(at(later)).await.links(), ["configData"]);
+    }
+    assert_eq!(world.counts("2.0.0", at("2026-01-01T15:00:00Z")).await, "1 1 0 0 0", "a word alone proves nothing");
+    let settings = world.operator("PATCH", LAMP, json!({"proof": "report", "reason": "test"}), now).await;
+    assert_eq!((settings.status, &settings.body["proof"]), (200, &json!("report")));
+    client.poll(at("2026-01-01T16:00:00Z")).await;
+    assert_eq!(world.counts("2.0.0", at("2026-01-01T16:00:00Z")).await, "1 1 0 0 0", "once is not enough");
+    client.poll(at("2026-01-01T17:00:00Z")).await;
+    let metrics = world.metrics("2.0.0", at("2026-01-01T17:00:00Z")).await;
+    let counts = ["in_flight", "installed", "proved", "proved_by_report"].map(|count| metrics[count].as_u64().unwrap());
+    assert_eq!(counts, [0, 0, 1, 1]);
+    assert_eq!(runs(&world, "lamp-1", now).await, "2.0.0");
+    // It is not offered it again, and a failure that it tells later still takes the proof back.
+    assert_eq!(client.poll(at("2026-01-01T18:00:00Z")).await.link("deploymentBase"), None);
+    assert_eq!(client.say(&path, "closed", "failure", at("2026-01-01T19:00:00Z")).await, 200);
+    let metrics = world.metrics("2.0.0", at("2026-01-01T19:00:00Z")).await;
+    assert_eq!((&metrics["reverted"], &metrics["proved_by_report"]), (&json!(1), &json!(0)));
+}
+
+/// An image may say of itself what is no version.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_is_no_version_proves_the_update_that_lists_it() {
+    let (world, now) = published(json!({"reports_as": ["spring-1"]})).await;
+    let client = Client::on(&world, "lamp-1", "1.0.0", now).await;
+    let path = client.deployment(now).await;
+    assert_eq!(client.say(&path, "closed", "success", now).await, 200);
+    assert_eq!(client.config(json!({"sw_version": "spring-1"}), now).await.status, 200);
+    assert_eq!(world.counts("2.0.0", now).await, "1 0 1 0 0");
+    assert_eq!(client.poll(now).await.link("deploymentBase"), None);
+    world.publish(LAMP, "2.1.0", json!({}), now).await;
+    assert!(client.poll(now).await.link("deploymentBase").is_some(), "and its order is known");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_comes_back_with_a_version_that_is_not_semver_gives_its_place_back() {
     let (world, now) = published(json!({})).await;

@@ -138,7 +138,7 @@ impl Replay {
 
     fn edit(&self, rollout: Value) {
         self.operator
-            .patch(&ApiPath::update(PublishRoute::EditUpdate, TENANT, self.version), &json!({"rollout": rollout}))
+            .patch(&ApiPath::update(PublishRoute::EditCampaign, TENANT, self.version), &json!({"rollout": rollout}))
             .unwrap();
     }
 

@@ -56,7 +56,7 @@ async fn a_fatal_update_is_held_when_its_fourth_failure_is_counted_and_everyone_
     assert_eq!(holds, [(json!("health rule"), json!(why))], "once");
     // It can be edited meanwhile, and stays held.
     let edit = json!({"rollout": {"limits": {"max_in_flight": 50}}, "reason": "smaller steps"});
-    let edited = world.operator("PATCH", "lamp/updates/2.0.0", edit, now).await;
+    let edited = world.operator("PATCH", "lamp/updates/2.0.0/campaign", edit, now).await;
     assert_eq!((edited.status, &edited.body["state"]), (200, &json!("held")), "{edited:?}");
     assert!(offered(&world, 20..40, "2026-01-01T00:06:30Z").await.is_empty());
     // An operator who has seen them goes on: another test begins.

@@ -271,7 +271,7 @@ async fn a_software_is_created_started_held_and_withdrawn_in_kaas_words() {
 
     // What GET shows can be put back with another strategy, also after the rollout has got a limit.
     let knobs = json!({"rollout": {"limits": {"max_devices": 10}}});
-    assert_eq!(world.operator("PATCH", "lamp/updates/2.0.0", knobs, now).await.status, 200);
+    assert_eq!(world.operator("PATCH", "lamp/updates/2.0.0/campaign", knobs, now).await.status, 200);
     let mut shown = otao(&world, "GET", "2.0.0", Value::Null).await.body;
     assert!(shown["notes"][0].as_str().is_some_and(|note| note.contains("`rollout`")), "{shown}");
     for (strategy, code) in [("suspended", ""), ("general", "content_immutable"), ("targeted", "")] {

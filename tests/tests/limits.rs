@@ -156,7 +156,7 @@ async fn offers(world: &World, devices: std::ops::Range<u32>, now: &str) -> usiz
 
 async fn edit(world: &World, limits: Value, now: &str) {
     let body = json!({"rollout": {"limits": limits}, "reason": "test"});
-    let answer = world.operator("PATCH", "lamp/updates/2.0.0", body, at(now)).await;
+    let answer = world.operator("PATCH", "lamp/updates/2.0.0/campaign", body, at(now)).await;
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 

@@ -479,10 +479,14 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     let again = walk.call("createUpdate", &["lamp"], Body::Good(update), 201).await;
     assert_eq!(again["uploads"], json!([]), "the bytes are there");
     let knobs = json!({"rollout": {"limits": {"max_per_period": 50, "max_in_flight": null}}, "reason": "carefully"});
+    let named = json!({"description": "It is warmer.", "reason": "for the fleet"});
+    walk.call("editUpdate", &["lamp", "1.1.0"], Body::Good(named), 200).await;
     walk.call("editUpdate", &["lamp", "1.1.0"], Body::Good(knobs), 200).await;
     let draft = walk.call("showUpdate", &["lamp", "1.1.0"], Body::Nothing, 200).await;
     assert_eq!(draft.get("metrics"), None, "a draft has none");
     walk.call("activateUpdate", &["lamp", "1.1.0"], reason("go"), 200).await;
+    let wider = json!({"policy": "site.region == \"eu\" || stage == \"test\"", "rollout": {"max_attempts": 4}});
+    walk.call("editCampaign", &["lamp", "1.1.0"], Body::Good(wider), 200).await;
 
     // A device gets it, and says so.
     let token = walk.call("issueToken", &["lamp", "lamp-1"], Body::Nothing, 200).await;
@@ -819,10 +823,13 @@ async fn every_error_but_a_conflict_is_provoked_and_comes_as_the_file_says() {
         walk.call("rollBackTo", &["lamp", "1.1.0"], bad(json!({"from": from})), status).await;
     }
     walk.call("reopenUpdate", &["lamp", "1.1.0"], bad(json!({"policy": " "})), 400).await;
-    walk.call("editUpdate", &["lamp", "3.0.0"], Body::Good(json!({"rollout": {}})), 404).await;
-    walk.call("editUpdate", &["lamp", "1.1.0"], bad(json!({"rollout": {}, "name": "new"})), 409).await;
-    walk.call("editUpdate", &["lamp", "1.1.0"], bad(json!({"rollout": {"speed": 9}})), 400).await;
-    walk.call("editUpdate", &["lamp", "1.1.0"], bad(json!({"reason": "none"})), 400).await;
+    for edit in ["editUpdate", "editCampaign"] {
+        walk.call(edit, &["lamp", "3.0.0"], Body::Good(json!({"rollout": {}})), 404).await;
+        walk.call(edit, &["lamp", "1.1.0"], bad(json!({"rollout": {}, "name": "new"})), 409).await;
+        walk.call(edit, &["lamp", "1.1.0"], bad(json!({"rollout": 9})), 400).await;
+        walk.call(edit, &["lamp", "1.1.0"], bad(json!({"reason": "none"})), 400).await;
+    }
+    walk.call("editCampaign", &["lamp", "1.1.0"], bad(json!({"rollout": {"speed": 9}})), 400).await;
     for (field, value) in
         [("policy", json!("memory >=")), ("colour", json!("red")), ("version", json!("2")), ("kind", json!(7))]
     {
@@ -879,7 +886,7 @@ async fn every_error_but_a_conflict_is_provoked_and_comes_as_the_file_says() {
     walk.call("resumeStopped", &["nothing"], Body::Nothing, 404).await;
     want_abort(&walk.stack, "1.1.0").await;
     walk.call("pauseUpdate", &["lamp", "1.1.0"], Body::Nothing, 409).await;
-    walk.call("editUpdate", &["lamp", "1.1.0"], Body::Good(json!({"rollout": {}})), 409).await;
+    walk.call("editCampaign", &["lamp", "1.1.0"], Body::Good(json!({"rollout": {}})), 409).await;
     walk.call("abortUpdate", &["lamp", "1.1.0"], Body::Nothing, 200).await;
 
     // Two ways that would send devices round in a circle.

@@ -257,6 +257,7 @@ async fn a_hold_that_comes_during_a_check_in_is_heeded() {
         product,
         version: tidegate_core::Version::new(1, 0, 0),
         attributes: tidegate_core::attributes::Attributes::default(),
+        said: None,
         delivery: tidegate_core::device::Delivery::Anything,
         orders: tidegate_core::orders::Orders::default(),
     };

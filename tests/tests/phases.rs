@@ -155,7 +155,8 @@ async fn the_third_phase_does_not_begin_on_the_devices_of_the_first() {
         let first = json!({"percent": first["percent"]});
         json!({"rollout": {"phases": [first, second, third]}, "reason": "a test"})
     };
-    let edited = world.operator("PATCH", "lamp/updates/2.0.0", phases([10, 50, 100]), at("2026-01-01T01:30:00Z")).await;
+    let edited =
+        world.operator("PATCH", "lamp/updates/2.0.0/campaign", phases([10, 50, 100]), at("2026-01-01T01:30:00Z")).await;
     assert_eq!(edited.status, 200, "{edited:?}");
     days_of_health(&world, 1..=3, 0).await;
     for minute in 4..20 {
@@ -167,11 +168,12 @@ async fn the_third_phase_does_not_begin_on_the_devices_of_the_first() {
     assert_eq!((&metrics["next_phase"]["number"], &metrics["next_phase"]["waits_for"]), (&json!(3), &json!(waits)));
     // An edit must not make the number of begun phases mean other ones.
     for wider in [[10, 60, 100], [20, 80, 100]] {
-        let refused = world.operator("PATCH", "lamp/updates/2.0.0", phases(wider), at("2026-01-03T04:00:00Z")).await;
+        let refused =
+            world.operator("PATCH", "lamp/updates/2.0.0/campaign", phases(wider), at("2026-01-03T04:00:00Z")).await;
         assert_eq!((refused.status, refused.code()), (400, "bad_field"), "{refused:?}");
     }
     let narrower =
-        world.operator("PATCH", "lamp/updates/2.0.0", phases([5, 20, 100]), at("2026-01-03T04:00:00Z")).await;
+        world.operator("PATCH", "lamp/updates/2.0.0/campaign", phases([5, 20, 100]), at("2026-01-03T04:00:00Z")).await;
     assert_eq!(narrower.status, 200, "{narrower:?}");
 }
 

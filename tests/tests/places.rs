@@ -83,7 +83,7 @@ async fn places_grow_with_devices_that_are_well_for_long_and_not_with_those_that
     assert_eq!(offered(&world, 40..80, now).await.len(), 30);
     // A number is a number.
     let edit = json!({"rollout": {"limits": {"max_in_flight": 12}}, "reason": "a test"});
-    let path = format!("{LAMP}/updates/2.0.0");
+    let path = format!("{LAMP}/updates/2.0.0/campaign");
     assert_eq!(world.operator("PATCH", &path, edit, now).await.status, 200);
     for hour in 2..4 {
         sweep(&world, at(&format!("2026-01-06T0{hour}:00:00Z"))).await;

@@ -194,7 +194,7 @@ async fn an_edit_during_a_stop_is_refused_and_a_stronger_stop_replaces_a_weaker_
     with_a_holder(&world).await;
     want(&world, Change::Transition(Transition::Pause)).await;
     let body = json!({"rollout": {"limits": {"max_devices": 9}}});
-    let edited = world.operator("PATCH", "lamp/updates/2.0.0", body, now()).await;
+    let edited = world.operator("PATCH", "lamp/updates/2.0.0/campaign", body, now()).await;
     assert_eq!((edited.status, edited.code()), (409, "change_under_way"), "{edited:?}");
     assert!(!has_url(&world.check(&lamp("lamp-1", "1.0.0"), now()).await), "the wish alone halts");
     let aborted = world.operator("POST", "lamp/updates/2.0.0/abort", json!({}), now()).await;
@@ -291,7 +291,7 @@ async fn nothing_that_opens_is_wanted_while_the_product_is_stopped_and_no_stop_w
     let refused = control::want(&world.store, &record(&world, "2.0.0").await, edit, &actor()).await;
     assert_eq!(refused, Err(EngineError::Store(StoreError::Conflict)));
     let body = json!({"rollout": {"limits": {"max_devices": 9}}});
-    let edited = world.operator("PATCH", "lamp/updates/2.0.0", body, now()).await;
+    let edited = world.operator("PATCH", "lamp/updates/2.0.0/campaign", body, now()).await;
     assert_eq!((edited.status, edited.code()), (409, "product_stopped"), "{edited:?}");
     assert_eq!(record(&world, "2.0.0").await.wanted, None);
 }
@@ -302,11 +302,15 @@ async fn an_edit_that_a_stop_overtakes_is_refused_and_does_not_happen_later() {
     with_a_holder(&world).await;
     let before = record(&world, "2.0.0").await;
     let rollout = json!({"limits": {"max_devices": 9}});
-    let definition = Definition::from_store(&before.definition).unwrap().with_rollout(&rollout, &product()).unwrap();
-    want(&world, Change::Edit { definition: definition.to_store(), settings: rollout.to_string() }).await;
+    let definition = Definition::from_store(&before.definition)
+        .unwrap()
+        .with(json!({"rollout": rollout}).as_object().unwrap(), &product())
+        .unwrap();
+    want(&world, Change::Edit { definition: definition.to_store(), settings: json!({"rollout": rollout}).to_string() })
+        .await;
     set_stopped(&world, true).await;
     // The function with the edit goes on, and cannot write the record.
-    let edited = world.operator("PATCH", "lamp/updates/2.0.0", json!({"rollout": rollout}), now()).await;
+    let edited = world.operator("PATCH", "lamp/updates/2.0.0/campaign", json!({"rollout": rollout}), now()).await;
     assert_eq!((edited.status, edited.code()), (409, "product_stopped"), "{edited:?}");
     assert_eq!(world.operator("POST", "lamp/resume-stopped", json!({"reason": "x"}), after_s(1)).await.status, 200);
     world.services.sweep.sweep(after_s(60)).await.unwrap();

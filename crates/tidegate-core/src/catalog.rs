@@ -13,6 +13,7 @@ use crate::id::{DeviceId, ProductId, UpdateId};
 use crate::index::Index;
 use crate::lifecycle::State;
 use crate::policy::{Candidate, Facts, Screen, Slots};
+use crate::reports::Reports;
 use crate::update::Update;
 
 /// Live updates of one product in descending precedence, with the attribute names that their policies use, and an
@@ -23,6 +24,7 @@ pub struct Catalog {
     pub(crate) index: Index,
     pub(crate) screen: Screen,
     pub(crate) stopped_updates: Vec<UpdateId>,
+    pub(crate) reports: Reports,
     /// Updates with a control group, and the lowest place of each.
     pub(crate) held_out: Vec<(UpdateId, Cohort)>,
     pub(crate) newest_first: Vec<Entry>,
@@ -58,6 +60,7 @@ impl Catalog {
             index,
             screen,
             stopped_updates: Vec::new(),
+            reports: Reports::default(),
             held_out,
             newest_first,
             encoded: Arc::default(),
@@ -70,6 +73,18 @@ impl Catalog {
         self.stopped_updates = updates.into_iter().collect();
         self.stopped_updates.sort_unstable();
         self
+    }
+
+    /// Adds what the images of every published update say of themselves.
+    #[must_use]
+    pub fn with_reports(self, reports: Reports) -> Self {
+        Self { reports, ..self }
+    }
+
+    /// What the images say of themselves, where that is not the version of their update.
+    #[must_use]
+    pub fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     /// Product of the updates.

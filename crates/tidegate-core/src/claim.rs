@@ -9,7 +9,7 @@ use crate::cohort::Cohort;
 use crate::id::{UpdateId, without_build};
 use crate::life::retry::{History, Next};
 use crate::life::table::Event;
-use crate::life::word::{is_same, said};
+use crate::life::word::said;
 use crate::life::{Effect, Life, Rules, State, to_the_second};
 use crate::objection::NoRoom;
 
@@ -35,8 +35,14 @@ pub struct Claim {
     pub test: u16,
     /// Bucket of the time of the first grant, for the gate.
     pub hour: u8,
+    /// The device was new at the first grant, and nobody vouches for it: see [`Update::is_newcomer`].
+    ///
+    /// [`Update::is_newcomer`]: crate::Update::is_newcomer
+    pub is_newcomer: bool,
     /// The version that the device said at the grant.
     pub was: String,
+    /// What the image may say of itself, beside the version.
+    pub reports_as: Vec<String>,
     /// Time at which the attempt ended; `None` while it goes on.
     pub ended_at: Option<Timestamp>,
     /// Earlier attempts.
@@ -56,6 +62,8 @@ pub struct Grant<'a> {
     pub campaign: u32,
     /// The version that the device says.
     pub was: &'a str,
+    /// What the image may say of itself, beside the version.
+    pub reports_as: &'a [String],
     /// The shard that gives the place.
     pub shard: u16,
     /// Revision of the device's item after the grant.
@@ -64,6 +72,8 @@ pub struct Grant<'a> {
     pub test: u16,
     /// Bucket of the time.
     pub hour: u8,
+    /// The device is new, and nobody vouches for it.
+    pub is_newcomer: bool,
     /// The time.
     pub now: Timestamp,
 }
@@ -83,7 +93,9 @@ impl Claim {
             attempts: 1,
             test: grant.test,
             hour: grant.hour,
+            is_newcomer: grant.is_newcomer,
             was: grant.was.to_string(),
+            reports_as: grant.reports_as.to_vec(),
             ended_at: None,
             history: History::default(),
             retry_at: None,
@@ -96,6 +108,7 @@ impl Claim {
                 attempts: before.attempts.saturating_add(1),
                 test: before.test,
                 hour: before.hour,
+                is_newcomer: before.is_newcomer,
                 history: before.history.granted_again(before.life.state, before.life.left, grant.now),
                 consented: before.consented,
                 ..first
@@ -115,18 +128,28 @@ impl Claim {
         self.life.state == State::Open
     }
 
-    /// The event of a version that the device says. `all` are the claims of the device: a version that it was granted after
-    /// this one is where the service brought it to. Any other lower version after a success is a fall-back, for example to
-    /// the image of the factory.
+    /// The event of a version that the device says. `texts` are what it says and, if the service knows its image by another
+    /// version, that one. `all` are the claims of the device: a version that it was granted after this one is where the
+    /// service brought it to. Any other lower version after a success is a fall-back, for example to the image of the factory.
     #[must_use]
-    pub fn said<'a>(&self, version: &str, all: impl IntoIterator<Item = &'a Self>) -> Event {
+    pub fn said<'a>(&self, texts: &[&str], all: impl IntoIterator<Item = &'a Self>) -> Event {
         let mut later = all.into_iter().filter(|other| other.epoch > self.epoch);
-        let is_granted_later = later.any(|other| is_same(&other.version.to_string(), version));
-        match said(version, [self.version.to_string().as_str()], &self.was) {
+        let is_granted_later = later.any(|other| other.word(texts) == Event::Expected);
+        let is_above = |text: &&str| self.is_above(text);
+        match self.word(texts) {
             Event::Old if is_granted_later => Event::Third,
-            Event::Third if !is_granted_later && self.life.has_succeeded() && self.is_above(version) => Event::Old,
+            Event::Third if !is_granted_later && self.life.has_succeeded() && texts.iter().all(is_above) => Event::Old,
             event => event,
         }
+    }
+
+    /// The event of these texts, whatever else the device was granted.
+    fn word(&self, texts: &[&str]) -> Event {
+        let own = self.version.to_string();
+        let expected = || self.reports_as.iter().map(String::as_str).chain([own.as_str()]);
+        let words = texts.iter().map(|text| said(text, expected(), &self.was)).collect::<Vec<_>>();
+        let first = |event| words.iter().find(|word| **word == event).copied();
+        first(Event::Expected).or_else(|| first(Event::Old)).unwrap_or(Event::Third)
     }
 
     fn is_above(&self, version: &str) -> bool {
@@ -140,6 +163,19 @@ impl Claim {
             Effect::Ignored | Effect::Heard => None,
             Effect::Moved(life) => Some(self.with(*life, now)),
         }
+    }
+
+    /// The claim after a sign of a device that never says its version, by its report of success: the second sign proves
+    /// it. `None` if it stays as it is.
+    #[must_use]
+    pub fn confirmed(&self, rules: &Rules, now: Timestamp) -> Option<Self> {
+        if !self.life.is_confirmed_by_a_sign(now) {
+            return None;
+        }
+        let rules = Rules { prove_after_s: rules.prove_after_s.max(1), ..*rules };
+        let mut after = self.after(Event::Expected, &rules, now)?;
+        after.life.by_report = after.state() == State::Proved;
+        Some(after)
     }
 
     /// The claim after the device gave the offer back because the service asked for it; `None` if it is not open.
@@ -316,7 +352,8 @@ mod tests {
 
     fn grant(epoch: u64, second: i64) -> Grant<'static> {
         static VERSION: Version = Version::new(2, 0, 0);
-        Grant { version: &VERSION, campaign: 1, was: "1.0.0", shard: 3, epoch, test: 0, hour: 2, now: at(second) }
+        let (version, was, now) = (&VERSION, "1.0.0", at(second));
+        Grant { version, campaign: 1, was, reports_as: &[], shard: 3, epoch, test: 0, hour: 2, is_newcomer: false, now }
     }
 
     fn rules() -> Rules {
@@ -329,9 +366,12 @@ mod tests {
         assert_eq!(Claim::granted(Some(&first), &grant(2, 10)), None, "it has not ended");
         let failed = first.after(Event::Failure, &rules(), at(5)).unwrap();
         assert_eq!((failed.ended_at, failed.history.failed_at.as_slice()), (Some(at(5)), &[at(5)][..]));
-        let again = Claim::granted(Some(&failed), &Grant { test: 7, hour: 9, shard: 1, ..grant(4, 4000) }).unwrap();
+        let again =
+            Claim::granted(Some(&failed), &Grant { test: 7, hour: 9, is_newcomer: true, shard: 1, ..grant(4, 4000) })
+                .unwrap();
         assert_eq!((again.attempts, again.epoch, again.shard, again.test, again.hour), (2, 4, 1, 0, 2));
         assert_eq!((again.life.bucket, again.ended_at, again.consented), (Some(Bucket::Failed), None, true));
+        assert!(!again.is_newcomer);
         assert_eq!(again.history, failed.history);
     }
 
@@ -339,19 +379,28 @@ mod tests {
     fn what_a_device_says_moves_its_claim() {
         let claim = Claim::granted(None, &grant(1, 0)).unwrap();
         assert_eq!(
-            ["2.0.0+b", "1.0.0", "2.0.1"].map(|version| claim.said(version, [&claim])),
+            ["2.0.0+b", "1.0.0", "2.0.1"].map(|version| claim.said(&[version], [&claim])),
             [Event::Expected, Event::Old, Event::Third]
         );
+        let other_name = Claim { reports_as: vec!["1.0.0".into(), "spring".into()], ..claim.clone() };
+        assert_eq!(
+            ["2.0.0", "spring", "1.0.0"].map(|text| other_name.said(&[text], [&other_name])),
+            [Event::Expected; 3],
+            "what the image says of itself comes first"
+        );
         let back = Claim { version: Version::new(1, 0, 0), epoch: 2, was: "2.0.0".into(), ..claim.clone() };
-        assert_eq!(claim.said("1.0.0", [&claim, &back]), Event::Third, "the service brought it back");
-        assert_eq!(back.said("1.0.0", [&claim, &back]), Event::Expected);
+        assert_eq!(claim.said(&["1.0.0"], [&claim, &back]), Event::Third, "the service brought it back");
+        assert_eq!(back.said(&["1.0.0"], [&claim, &back]), Event::Expected);
         let installed = claim.after(Event::Success, &rules(), at(30)).unwrap();
         assert_eq!(
-            ["0.9.0", "2.0.1", "factory"].map(|version| installed.said(version, [&installed])),
+            ["0.9.0", "2.0.1", "factory"].map(|version| installed.said(&[version], [&installed])),
             [Event::Old, Event::Third, Event::Third]
         );
         let other = Claim { version: Version::new(0, 9, 0), ..back };
-        assert_eq!(installed.said("0.9.0", [&installed, &other]), Event::Third);
+        assert_eq!(installed.said(&["0.9.0"], [&installed, &other]), Event::Third);
+        // The image of 1.0.0 was published again as 2.0.1, which the service takes it for.
+        assert_eq!(installed.said(&["1.0.0", "2.0.1"], [&installed]), Event::Old, "it fell back all the same");
+        assert_eq!(installed.said(&["2.0.0", "2.0.1"], [&installed]), Event::Expected);
         assert_eq!(claim.after(Event::Old, &rules(), at(60)), None);
         let proved = claim.after(Event::Expected, &rules(), at(60)).unwrap();
         assert_eq!((proved.state(), proved.ended_at), (State::Proved, None));
@@ -373,6 +422,23 @@ mod tests {
         assert_eq!((again.retry_at, again.life.bucket), (None, Some(Bucket::Reverted)));
         let late = retried.after(Event::Success, &rules(), at(7003)).unwrap();
         assert_eq!(late.retry_at, None, "it goes on from here by itself");
+    }
+
+    #[test]
+    fn the_second_sign_an_hour_after_a_success_proves_it_by_report() {
+        let granted = Claim::granted(None, &grant(1, 0)).unwrap();
+        assert_eq!(granted.confirmed(&rules(), at(9000)), None, "it said no success");
+        let installed = granted.after(Event::Success, &rules(), at(100)).unwrap();
+        assert_eq!(installed.confirmed(&rules(), at(3699)), None);
+        let once = installed.confirmed(&rules(), at(3700)).unwrap();
+        assert_eq!((once.state(), once.life.holds_place), (State::Installed, true));
+        assert_eq!(once.confirmed(&rules(), at(3700)), None, "the same second is the same sign");
+        let proved = once.confirmed(&rules(), at(3701)).unwrap();
+        assert_eq!((proved.state(), proved.life.by_report, proved.life.holds_place), (State::Proved, true, false));
+        let said = proved.after(Event::Expected, &rules(), at(3800)).unwrap();
+        assert!(!said.life.by_report, "now it says its version");
+        let old = installed.after(Event::Old, &rules(), at(9000)).unwrap();
+        assert_eq!(old.confirmed(&rules(), at(9600)), None, "it said the old version");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::breaker::{Transfer, Transfers};
 use crate::claim::Claim;
 use crate::gate::{HOURS, Outcomes};
 use crate::life::{Bucket, State};
@@ -46,6 +47,7 @@ counts! {
     Declined       "declined"        "Devices that said no.",
     Left           "left"            "Devices that went elsewhere.",
     Voided         "voided"          "Devices that an operator struck as witnesses.",
+    ByReport       "by_report"       "Devices that are proved by their report, and never said the new version.",
     Soaked         "soaked"          "Devices that are well for long.",
     Mature         "mature"          "Devices that are well for longer than a dead one would stay unnoticed.",
     GivenOn        "given_on"        "Lost devices whose place was given to another one.",
@@ -69,13 +71,36 @@ impl Count {
     }
 }
 
+/// The devices that one judgement of the gate is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sample {
+    /// Number of acknowledgements before they were first granted the update.
+    pub test: u16,
+    /// They are newcomers: nobody vouches for them, so they say nothing about the others.
+    pub is_newcomers: bool,
+}
+
+impl Sample {
+    /// The devices of a test that are no newcomers.
+    #[must_use]
+    pub fn of(test: u16) -> Self {
+        Self { test, is_newcomers: false }
+    }
+
+    /// The newcomers of a test.
+    #[must_use]
+    pub fn newcomers(test: u16) -> Self {
+        Self { test, is_newcomers: true }
+    }
+}
+
 /// Contribution of a claim to the counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Part {
     /// The place that it holds.
     pub place: Option<Place>,
-    /// The counts in which its device is, each with the test of the gate.
-    pub counts: BTreeSet<(u16, Count)>,
+    /// The counts in which its device is, each with the sample of the gate.
+    pub counts: BTreeSet<(Sample, Count)>,
     /// The bucket of the time of the first grant.
     pub hour: u8,
 }
@@ -101,12 +126,14 @@ pub fn part(claim: &Claim) -> Part {
     let marks = [
         (true, Count::Granted),
         (life.state == State::Installed, Count::Installed),
+        (is_well && life.by_report, Count::ByReport),
         (is_well && life.soaked, Count::Soaked),
         (is_well && life.mature, Count::Mature),
         (is_given_on, Count::GivenOn),
     ];
     let marks = marks.into_iter().filter(|(is_in, _)| *is_in).map(|(_, count)| count);
-    let counts = marks.chain(life.bucket.map(Count::of)).map(|count| (claim.test, count)).collect();
+    let sample = Sample { test: claim.test, is_newcomers: claim.is_newcomer };
+    let counts = marks.chain(life.bucket.map(Count::of)).map(|count| (sample, count)).collect();
     Part { place: life.holds_place.then_some(place), counts, hour: claim.hour }
 }
 
@@ -121,12 +148,14 @@ pub struct Sums {
     pub granted: BTreeMap<u16, u64>,
     /// Places that were released, by the shard that gave them.
     pub released: BTreeMap<u16, u64>,
-    /// Devices in each count, by test. A number is negative for a moment while a stream shard is split.
-    pub devices: BTreeMap<(u16, Count), i64>,
-    /// Devices by test and by the bucket of the time of their first grant.
-    pub granted_in: BTreeMap<(u16, u8), i64>,
+    /// Devices in each count, by sample. A number is negative for a moment while a stream shard is split.
+    pub devices: BTreeMap<(Sample, Count), i64>,
+    /// Devices by sample and by the bucket of the time of their first grant.
+    pub granted_in: BTreeMap<(Sample, u8), i64>,
     /// Lost devices by the same.
-    pub lost_in: BTreeMap<(u16, u8), i64>,
+    pub lost_in: BTreeMap<(Sample, u8), i64>,
+    /// The last transfers that ended. They are no sum over the claims.
+    pub transfers: Transfers,
 }
 
 impl Sums {
@@ -143,14 +172,22 @@ impl Sums {
             }
         }
         for (part, by) in [(&before, -1), (&after, 1)] {
-            for (test, count) in &part.counts {
-                plus(&mut self.devices, (*test, *count), by);
+            for (sample, count) in &part.counts {
+                plus(&mut self.devices, (*sample, *count), by);
                 match count {
-                    Count::Granted => plus(&mut self.granted_in, (*test, part.hour), by),
-                    Count::Lost => plus(&mut self.lost_in, (*test, part.hour), by),
+                    Count::Granted => plus(&mut self.granted_in, (*sample, part.hour), by),
+                    Count::Lost => plus(&mut self.lost_in, (*sample, part.hour), by),
                     _ => {}
                 }
             }
+        }
+    }
+
+    /// Counts the change of a claim, and the end of its transfer, if it tells of one.
+    pub fn count_with_transfer(&mut self, before: Option<&Claim>, after: Option<&Claim>) {
+        self.count(before, after);
+        if let Some(transfer) = Transfer::of(before, after) {
+            self.transfers.add(transfer);
         }
     }
 
@@ -171,6 +208,9 @@ impl Sums {
         for (key, count) in &other.lost_in {
             plus(&mut self.lost_in, *key, *count);
         }
+        for transfer in other.transfers.iter() {
+            self.transfers.add(transfer);
+        }
     }
 
     /// Returns true if nothing was counted.
@@ -182,19 +222,47 @@ impl Sums {
     /// Devices in a count, of all tests.
     #[must_use]
     pub fn devices(&self, count: Count) -> i64 {
-        let of = self.devices.iter().filter(|((_, of), _)| *of == count);
+        self.devices_of(count, |_| true)
+    }
+
+    /// Devices in a count, of all tests, without the newcomers: only these say something about the image.
+    #[must_use]
+    pub fn voters(&self, count: Count) -> i64 {
+        self.of_kind(count, false)
+    }
+
+    /// Newcomers, or the others, in a count, of all tests.
+    #[must_use]
+    pub fn of_kind(&self, count: Count, is_newcomers: bool) -> i64 {
+        self.devices_of(count, |sample| sample.is_newcomers == is_newcomers)
+    }
+
+    fn devices_of(&self, count: Count, is_in: impl Fn(&Sample) -> bool) -> i64 {
+        let of = self.devices.iter().filter(|((sample, of), _)| *of == count && is_in(sample));
         of.fold(0, |sum, (_, devices)| sum.saturating_add(*devices))
     }
 
-    /// The outcomes of one test of the gate.
+    /// The outcomes of one sample of the gate.
     #[must_use]
-    pub fn outcomes(&self, test: u16) -> Outcomes {
-        let of = |count| self.devices.get(&(test, count)).copied().unwrap_or(0);
+    pub fn outcomes(&self, sample: Sample) -> Outcomes {
+        self.outcomes_of(|of| *of == sample)
+    }
+
+    /// The outcomes of the newcomers of all tests: nobody acknowledges them.
+    #[must_use]
+    pub fn newcomers(&self) -> Outcomes {
+        self.outcomes_of(|sample| sample.is_newcomers)
+    }
+
+    fn outcomes_of(&self, is_in: impl Fn(&Sample) -> bool) -> Outcomes {
+        let of = |count| self.devices_of(count, &is_in);
         let no_trial = Bucket::ALL.into_iter().filter(|bucket| bucket.is_no_trial()).map(Count::of).map(of);
-        let by_hour = |counts: &BTreeMap<(u16, u8), i64>| {
-            let mut hours = [0; HOURS];
-            for (hour, devices) in (0..).zip(&mut hours) {
-                *devices = counts.get(&(test, hour)).copied().unwrap_or(0);
+        let by_hour = |counts: &BTreeMap<(Sample, u8), i64>| {
+            let mut hours = [0_i64; HOURS];
+            for ((_, hour), devices) in counts.iter().filter(|((sample, _), _)| is_in(sample)) {
+                if let Some(sum) = hours.get_mut(usize::from(*hour)) {
+                    *sum = sum.saturating_add(*devices);
+                }
             }
             hours
         };
@@ -357,8 +425,19 @@ mod tests {
     fn granted(before: Option<&Claim>, shard: u16, epoch: u64) -> Claim {
         let version = Version::new(2, 0, 0);
         let (was, now) = ("1.0.0", Timestamp::UNIX_EPOCH);
-        Claim::granted(before, &Grant { version: &version, campaign: 1, was, shard, epoch, test: 1, hour: 4, now })
-            .unwrap()
+        let grant = Grant {
+            version: &version,
+            campaign: 1,
+            was,
+            reports_as: &[],
+            shard,
+            epoch,
+            test: 1,
+            hour: 4,
+            is_newcomer: false,
+            now,
+        };
+        Claim::granted(before, &grant).unwrap()
     }
 
     fn after(claim: &Claim, event: Event) -> Claim {
@@ -408,18 +487,28 @@ mod tests {
             let claim = after(&granted(None, 0, 1), event);
             sums.count(None, Some(&Claim { test, ..claim }));
         }
-        let outcomes = sums.outcomes(1);
+        let outcomes = sums.outcomes(Sample::of(1));
         assert_eq!((outcomes.granted, outcomes.failed, outcomes.lost, outcomes.no_trial), (3, 1, 1, 1));
         assert_eq!((outcomes.granted_in[4], outcomes.lost_in[4], outcomes.trials()), (3, 1, 2));
-        assert_eq!((sums.devices(Count::Failed), sums.outcomes(3)), (2, Outcomes::default()));
+        assert_eq!((sums.devices(Count::Failed), sums.outcomes(Sample::of(3))), (2, Outcomes::default()));
         let counts = Counts::of(&[], &sums);
         assert_eq!((counts.devices(Count::Failed), counts.devices(Count::TransferFailed)), (2, 1));
     }
 
     #[test]
+    fn a_newcomer_is_in_a_sample_of_its_own() {
+        let mut sums = Sums::default();
+        let claim = after(&granted(None, 0, 1), Event::Failure);
+        sums.count(None, Some(&Claim { is_newcomer: true, ..claim.clone() }));
+        sums.count(None, Some(&claim));
+        let failed = [Sample::of(1), Sample::newcomers(1)].map(|sample| sums.outcomes(sample).failed);
+        assert_eq!((failed, sums.devices(Count::Failed), sums.voters(Count::Failed)), ([1, 1], 2, 1));
+    }
+
+    #[test]
     fn a_lost_device_without_its_place_is_given_on() {
         let lost = after(&granted(None, 0, 1), Event::Due);
-        let is_given_on = |claim: &Claim| part(claim).counts.contains(&(1, Count::GivenOn));
+        let is_given_on = |claim: &Claim| part(claim).counts.contains(&(Sample::of(1), Count::GivenOn));
         assert!(!is_given_on(&lost) && is_given_on(&lost.without_place().unwrap()));
         let proved = after(&after(&granted(None, 0, 1), Event::Expected), Event::Due);
         assert!(!is_given_on(&proved), "a proved device has none to give");

@@ -135,7 +135,8 @@ fn consider<'a>(
         match admit(device, facts, update, claims, now) {
             Ok(claim_status) => return Decision { offer: Some(Offer { update, claim_status }), passed_over },
             Err(objection) => {
-                let waits = objection.cure() == Cure::Turn && update.rollout.when_full == WhenFull::Wait;
+                let waits = (objection.cure() == Cure::Turn && update.rollout.when_full == WhenFull::Wait)
+                    || objection.may_be_installed();
                 passed_over.push((update, objection));
                 if waits {
                     break;
@@ -201,6 +202,9 @@ fn admit(
     // Also a device that holds a claim gets nothing from a stopped rollout.
     if claims.is_halted(&update.version) {
         return Err(Objection::Paused);
+    }
+    if let Some(opens_at) = update.not_before.filter(|opens_at| now < *opens_at && claim_status.needs().is_some()) {
+        return Err(Objection::TransfersFailing { opens_at });
     }
     update.rollout.admits(facts, &candidate, &|| *cohort, now)?;
     let is_named = || update.rollout.names(facts, &candidate);

@@ -15,6 +15,10 @@ pub struct Device {
     pub product: ProductId,
     /// Version that the device runs.
     pub version: Version,
+    /// The version that it says, if the service knows its image by another one: see [`Reports`].
+    ///
+    /// [`Reports`]: crate::reports::Reports
+    pub said: Option<Version>,
     /// All other attributes, by dotted name.
     pub attributes: Attributes,
     /// Capabilities of the device's protocol.

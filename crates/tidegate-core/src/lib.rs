@@ -39,6 +39,7 @@ pub mod phase;
 pub mod places;
 pub mod policy;
 pub mod receipt;
+pub mod reports;
 pub mod rollout;
 pub mod shard;
 pub mod snapshot;

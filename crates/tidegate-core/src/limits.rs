@@ -18,6 +18,22 @@ const PLACES_PER_SHARD: u64 = 64;
 /// Number of shards of a rollout without limits.
 const SHARDS_WITHOUT_LIMITS: u64 = 16;
 
+/// Shard of the newcomers, where they have a share of their own.
+pub const NEWCOMERS_SHARD: u16 = 0;
+/// Their share of each limit, as one in so many.
+const NEWCOMERS_PART: u64 = 10;
+
+/// Part of the limits for newcomers: devices for which nobody vouches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Newcomers {
+    /// The campaign makes no difference between devices.
+    AreLikeOthers,
+    /// A tenth of each limit, rounded down, in a shard of its own.
+    HaveATenth,
+    /// The same, but what they have not used of `max_devices` is given to the others.
+    GiveBack,
+}
+
 /// Limits that an operator sets. `None` means no limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -113,23 +129,25 @@ impl Allocation {
     /// A limit below the sum of the counters gives every shard a cap of zero: no shard may grant while all together
     /// exceed the limit. The sweep splits the limits again after enough claims have ended.
     #[must_use]
-    pub fn split(limits: &Limits, bytes_per_device: u64, held: &[Held], period: i64) -> Self {
+    pub fn split(limits: &Limits, bytes_per_device: u64, newcomers: Newcomers, held: &[Held], period: i64) -> Self {
         // A small limit goes to few shards, and all limits go to the same shards: a device needs room for every limit in
         // one shard.
-        Self::split_over(usize::from(limits.shards(bytes_per_device)), limits, bytes_per_device, held, period)
-    }
-
-    /// As [`split`](Self::split), but the remaining places go to the first `spread` shards.
-    #[must_use]
-    pub fn split_over(spread: usize, limits: &Limits, bytes_per_device: u64, held: &[Held], period: i64) -> Self {
-        let column = |limit: Option<u64>, of: fn(&Held, i64) -> u64| match limit {
+        let spread = usize::from(limits.shards(bytes_per_device));
+        let column = |limit: Option<u64>, newcomers, of: fn(&Held, i64) -> u64| match limit {
             None => vec![UNLIMITED; held.len()],
-            Some(limit) => split(limit, &held.iter().map(|held| of(held, period)).collect::<Vec<_>>(), spread),
+            Some(limit) => {
+                let held = held.iter().map(|held| of(held, period)).collect::<Vec<_>>();
+                split_with_newcomers(limit, newcomers, &held, spread)
+            }
+        };
+        let always = match newcomers {
+            Newcomers::GiveBack => Newcomers::HaveATenth,
+            newcomers => newcomers,
         };
         Self {
-            devices: column(limits.max_devices, |held, _| held.used),
-            per_period: column(limits.offers_per_period(bytes_per_device), Held::used_in),
-            places: column(limits.max_in_flight, |held, _| held.in_flight),
+            devices: column(limits.max_devices, newcomers, |held, _| held.used),
+            per_period: column(limits.offers_per_period(bytes_per_device), always, Held::used_in),
+            places: column(limits.max_in_flight, always, |held, _| held.in_flight),
             period,
         }
     }
@@ -160,10 +178,13 @@ impl Allocation {
     }
 
     /// `true` if a shard keeps many places that nobody holds while another has none left. An edit overstates the held
-    /// places of a shard whose releases were not counted yet, and gives them to this shard for good.
+    /// places of a shard whose releases were not counted yet, and gives them to this shard for good. The places of
+    /// newcomers are only for them.
     #[must_use]
-    pub fn is_lopsided(&self, held: &[Held]) -> bool {
-        let spare = || self.places.iter().zip(held).map(|(places, held)| places.saturating_sub(held.in_flight));
+    pub fn is_lopsided(&self, newcomers: Newcomers, held: &[Held]) -> bool {
+        let first = usize::from(newcomers != Newcomers::AreLikeOthers);
+        let shards = || self.places.iter().zip(held).skip(first);
+        let spare = || shards().map(|(places, held)| places.saturating_sub(held.in_flight));
         let total = spare().fold(0_u64, |sum, spare| sum.saturating_add(spare));
         let even = total.checked_div(u64::from(self.shards())).unwrap_or(total);
         self.all_places().is_some()
@@ -197,6 +218,26 @@ impl Allocation {
 
 fn sum(column: &[u64]) -> u64 {
     column.iter().fold(0, |sum, cap| sum.saturating_add(*cap))
+}
+
+/// Splits one limit between the newcomers and the other shards.
+fn split_with_newcomers(limit: u64, newcomers: Newcomers, held: &[u64], spread: usize) -> Vec<u64> {
+    let (Some((own, others)), true) = (held.split_first(), newcomers != Newcomers::AreLikeOthers) else {
+        return split(limit, held, spread);
+    };
+    let Some(most) = limit.checked_sub(others.iter().fold(0_u64, |sum, held| sum.saturating_add(*held))) else {
+        return vec![0; held.len()];
+    };
+    let share = match newcomers {
+        Newcomers::GiveBack => *own,
+        Newcomers::AreLikeOthers | Newcomers::HaveATenth => limit.div_euclid(NEWCOMERS_PART).max(*own),
+    };
+    match *own <= most {
+        true => std::iter::once(share.min(most))
+            .chain(split(limit.saturating_sub(share.min(most)), others, spread))
+            .collect(),
+        false => vec![0; held.len()],
+    }
 }
 
 /// Splits one limit. The remaining places go evenly to the first `spread` shards.
@@ -239,7 +280,10 @@ mod tests {
         );
         let exact = Limits { max_in_flight: Some(7), grows: false, ..Limits::default() };
         assert_eq!(exact.in_force(Some(2000), 130).max_in_flight, Some(7));
-        let allocation = Allocation::split(&Limits::default().in_force(Some(2000), 0), 1, &[Held::default(); 2], 0);
+        let allocation = {
+            let (limits, held) = (Limits::default().in_force(Some(2000), 0), [Held::default(); 2]);
+            Allocation::split(&limits, 1, Newcomers::AreLikeOthers, &held, 0)
+        };
         let has_grown = |mature| allocation.has_grown(&Limits::default().in_force(Some(2000), mature));
         assert_eq!([has_grown(0), has_grown(124), has_grown(125)], [false, false, true]);
         assert_eq!((allocation.all_places(), allocation.is_draining(&Limits::default(), 1)), (Some(100), false));
@@ -270,20 +314,43 @@ mod tests {
             places: places.to_vec(),
             period: 0,
         };
-        assert!(places([400, 100]).is_lopsided(&held([0, 100])), "400 places wait in one shard, the other is full");
-        assert!(!places([250, 250]).is_lopsided(&held([100, 250])), "these come and go");
-        assert!(!places([400, 100]).is_lopsided(&held([0, 50])), "nobody waits");
-        assert!(!places([UNLIMITED, UNLIMITED]).is_lopsided(&held([0, 0])));
+        let is_lopsided = |allocation: Allocation, in_flight| {
+            [Newcomers::AreLikeOthers, Newcomers::HaveATenth].map(|who| allocation.is_lopsided(who, &held(in_flight)))
+        };
+        let is = is_lopsided(places([400, 100]), [0, 100]);
+        assert_eq!(
+            is,
+            [true, false],
+            "400 places wait in one shard, the other is full; unless they wait for newcomers"
+        );
+        assert_eq!(is_lopsided(places([250, 250]), [100, 250]), [false; 2], "these come and go");
+        assert_eq!(is_lopsided(places([400, 100]), [0, 50]), [false; 2], "nobody waits");
+        assert_eq!(is_lopsided(places([UNLIMITED, UNLIMITED]), [0, 0]), [false; 2]);
+    }
+
+    #[test]
+    fn newcomers_have_a_tenth_rounded_down_and_what_they_leave_is_for_the_others() {
+        let split = |limit, newcomers, held: &[u64]| split_with_newcomers(limit, newcomers, held, 2);
+        use Newcomers::{AreLikeOthers, GiveBack, HaveATenth};
+        assert_eq!(split(100, HaveATenth, &[0, 0, 0]), [10, 45, 45]);
+        assert_eq!(split(9, HaveATenth, &[0, 0, 0]), [0, 5, 4], "a tenth of nine is nothing");
+        assert_eq!(split(100, HaveATenth, &[20, 0, 0]), [20, 40, 40], "a lower limit takes nothing back");
+        assert_eq!(split(100, HaveATenth, &[2, 45, 50]), [5, 45, 50], "nor does it from the others");
+        assert_eq!(split(100, GiveBack, &[3, 45, 45]), [3, 49, 48]);
+        assert_eq!([split(90, HaveATenth, &[2, 45, 45]), split(90, GiveBack, &[2, 45, 45])], [[0; 3], [0; 3]]);
+        assert_eq!(split(100, AreLikeOthers, &[0, 0, 0]), [50, 50, 0]);
     }
 
     proptest! {
         #[test]
         fn caps_add_up_to_the_limit_and_never_fall_below_what_is_held(
             limit in 0_u64..1_000_000,
-            held in proptest::collection::vec(0_u64..10_000, 1..64),
-            spread in 1_usize..70
+            held in proptest::collection::vec(0_u64..10_000, 2..64),
+            spread in 1_usize..70,
+            who in 0_usize..3
         ) {
-            let caps = split(limit, &held, spread);
+            let who = [Newcomers::AreLikeOthers, Newcomers::HaveATenth, Newcomers::GiveBack][who];
+            let caps = split_with_newcomers(limit, who, &held, spread);
             let total: u64 = held.iter().sum();
             if total <= limit {
                 prop_assert_eq!(caps.iter().sum::<u64>(), limit);

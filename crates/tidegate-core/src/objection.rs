@@ -76,9 +76,11 @@ objection_codes! {
     RetryLater      "retry_later"        Time     "the attempts",
     Paused          "paused"             Operator "the pause",
     Held            "held"               Operator "the hold",
+    TransfersFailing "transfers_failing" Time     "the transfers",
     NotStarted      "not_started"        Time     "the start",
     OutsideWindow   "outside_window"     Turn     "the windows",
     NotInPhase      "not_in_phase"       Turn     "the phases",
+    Newcomer        "newcomer"           Turn     "the share of newcomers",
     Full            "full"               Turn     "max_devices",
     RateLimited     "rate_limited"       Turn     "the rate",
     TooManyInFlight "too_many_in_flight" Turn     "max_in_flight",
@@ -109,9 +111,11 @@ impl ObjectionCode {
             | Self::RetryLater
             | Self::Paused
             | Self::Held
+            | Self::TransfersFailing
             | Self::NotStarted
             | Self::OutsideWindow
             | Self::NotInPhase
+            | Self::Newcomer
             | Self::Full
             | Self::RateLimited
             | Self::TooManyInFlight
@@ -138,6 +142,8 @@ pub enum NoRoom {
     },
     /// `max_in_flight` devices have the offer and have not reported.
     TooManyInFlight,
+    /// The share of the newcomers is used up, and the device is one of them.
+    Newcomer,
     /// The rollout was paused a moment ago.
     Paused,
     /// The rollout was aborted a moment ago.
@@ -154,6 +160,7 @@ impl NoRoom {
             Self::Full => Objection::Full { max_devices: limits.max_devices },
             Self::RateLimited { opens_at } => Objection::RateLimited { opens_at },
             Self::TooManyInFlight => Objection::TooManyInFlight { max_in_flight: limits.max_in_flight },
+            Self::Newcomer => Objection::Newcomer,
             Self::Paused => Objection::Paused,
             Self::Aborted => Objection::Aborted { why: String::new() },
             Self::Busy => Objection::Busy,
@@ -249,6 +256,11 @@ pub enum Objection {
         /// Evidence, if it is known.
         why: String,
     },
+    /// Too many downloads failed lately.
+    TransfersFailing {
+        /// Time at which the next devices try.
+        opens_at: Timestamp,
+    },
     /// The rollout was aborted.
     Aborted {
         /// Reason, if it is known.
@@ -280,6 +292,8 @@ pub enum Objection {
     },
     /// The device is in the control group, which is served last.
     HeldOut,
+    /// The device is a newcomer, and their share of the limits is used up.
+    Newcomer,
     /// `max_devices` devices were offered the update.
     Full {
         /// The limit.
@@ -318,11 +332,13 @@ impl Objection {
             Self::RetryLater { .. } | Self::SaidOld => ObjectionCode::RetryLater,
             Self::Held { .. } => ObjectionCode::Held,
             Self::Paused => ObjectionCode::Paused,
+            Self::TransfersFailing { .. } => ObjectionCode::TransfersFailing,
             Self::Aborted { .. } => ObjectionCode::Aborted,
             Self::Ended { .. } => ObjectionCode::Ended,
             Self::NotStarted { .. } => ObjectionCode::NotStarted,
             Self::OutsideWindow { .. } => ObjectionCode::OutsideWindow,
             Self::NotInPhase { .. } | Self::HeldOut => ObjectionCode::NotInPhase,
+            Self::Newcomer => ObjectionCode::Newcomer,
             Self::Full { .. } => ObjectionCode::Full,
             Self::RateLimited { .. } => ObjectionCode::RateLimited,
             Self::TooManyInFlight { .. } => ObjectionCode::TooManyInFlight,
@@ -334,6 +350,12 @@ impl Objection {
     #[must_use]
     pub fn is_about_version(&self) -> bool {
         matches!(self, Self::UpToDate { .. } | Self::NotRolledBack { .. })
+    }
+
+    /// Returns true if the device has the update, as far as it is known. An older one would undo it.
+    #[must_use]
+    pub fn may_be_installed(&self) -> bool {
+        matches!(self, Self::RetryLater { opens_at: None } | Self::SaidOld)
     }
 
     /// Way in which this objection ends.
@@ -369,10 +391,12 @@ impl Objection {
             | Self::KeepsLeaving { .. }
             | Self::Paused
             | Self::Held { .. }
+            | Self::TransfersFailing { .. }
             | Self::NotStarted { .. }
             | Self::OutsideWindow { .. }
             | Self::NotInPhase { .. }
             | Self::HeldOut
+            | Self::Newcomer
             | Self::Full { .. }
             | Self::RateLimited { .. } => None,
         }
@@ -382,7 +406,9 @@ impl Objection {
     #[must_use]
     pub fn opens_at(&self) -> Option<Timestamp> {
         match self {
-            Self::NotStarted { opens_at } | Self::KeepsLeaving { opens_at } => Some(*opens_at),
+            Self::NotStarted { opens_at } | Self::KeepsLeaving { opens_at } | Self::TransfersFailing { opens_at } => {
+                Some(*opens_at)
+            }
             Self::OutsideWindow { opens_at }
             | Self::FailedBefore { opens_at, .. }
             | Self::NotInPhase { opens_at, .. }
@@ -405,6 +431,7 @@ impl Objection {
             | Self::Aborted { .. }
             | Self::Ended { .. }
             | Self::HeldOut
+            | Self::Newcomer
             | Self::Full { .. }
             | Self::TooManyInFlight { .. }
             | Self::Busy => None,
@@ -475,6 +502,12 @@ impl fmt::Display for Objection {
                     Some(at) => write!(f, "; a phase reaches it at {at}"),
                     None => write!(f, "; no phase reaches it"),
                 }
+            }
+            Self::TransfersFailing { opens_at } => {
+                write!(f, "too many downloads of it failed lately; the next devices try at {opens_at}")
+            }
+            Self::Newcomer => {
+                write!(f, "the device is new, and the share of new devices, a tenth of each limit, is used up")
             }
             Self::HeldOut => write!(f, "the device is in the control group, which is served last"),
             Self::Full { max_devices: Some(limit) } => {

@@ -216,10 +216,10 @@ impl Advance {
 }
 
 impl Soaking {
-    /// What became of the devices of a campaign with these sums.
+    /// What became of the devices of a campaign with these sums. Newcomers say nothing here: anybody could make some.
     #[must_use]
     pub fn of(sums: &Sums, waiting: Option<u64>, admitted: Option<u64>, begun: Begun) -> Self {
-        let of = |count| u64::try_from(sums.devices(count)).unwrap_or(0);
+        let of = |count| u64::try_from(sums.voters(count)).unwrap_or(0);
         let sum = |counts: &[Count]| counts.iter().fold(0_u64, |sum, count| sum.saturating_add(of(*count)));
         let no_trial = Bucket::ALL.into_iter().filter(|bucket| bucket.is_no_trial()).map(Count::of).collect::<Vec<_>>();
         Self {

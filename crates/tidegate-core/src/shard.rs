@@ -1,5 +1,7 @@
 //! Shard: a part of a rollout's limits, with the counters that every grant is checked against.
 
+use std::ops::Range;
+
 use jiff::Timestamp;
 
 use crate::cohort::Cohort;
@@ -71,12 +73,12 @@ pub fn period_of(now: Timestamp, period_s: u32) -> i64 {
     now.as_second().div_euclid(period).saturating_mul(period)
 }
 
-/// Order in which a device asks the shards. It starts at the shard of the device's cohort, so that the fleet spreads
+/// Order in which a device asks these shards. It starts at the shard of the device's cohort, so that the fleet spreads
 /// evenly.
-pub fn probe_order(cohort: Cohort, shards: u16) -> impl Iterator<Item = u16> {
-    let shards = shards.max(1);
-    let first = cohort.place().checked_rem(shards).unwrap_or(0);
-    (first..shards).chain(0..first)
+pub fn probe_order(cohort: Cohort, shards: Range<u16>) -> impl Iterator<Item = u16> {
+    let number = shards.end.saturating_sub(shards.start);
+    let first = shards.start.saturating_add(cohort.place().checked_rem(number).unwrap_or(0));
+    (first..shards.end).chain(shards.start..first)
 }
 
 impl Shard {
@@ -153,7 +155,7 @@ mod tests {
         let mut first = [0_u32; 7];
         for number in 0..7000 {
             let device = DeviceId::new(format!("lamp-{number}")).unwrap();
-            let order: Vec<u16> = probe_order(Cohort::of(&update, &device), 7).collect();
+            let order: Vec<u16> = probe_order(Cohort::of(&update, &device), 0..7).collect();
             let mut sorted = order.clone();
             sorted.sort_unstable();
             assert_eq!(sorted, [0, 1, 2, 3, 4, 5, 6]);

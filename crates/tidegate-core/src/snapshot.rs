@@ -15,10 +15,11 @@ use crate::cohort::Cohort;
 use crate::id::{ProductId, UpdateId};
 use crate::index::Index;
 use crate::policy::{Policy, Screen, Slots};
+use crate::reports::Reports;
 use crate::update::Update;
 
 /// Number of the format. No other format is read.
-pub const FORMAT: u8 = 5;
+pub const FORMAT: u8 = 6;
 
 const MAGIC: &[u8; 8] = b"tidegate";
 /// Length of the magic, the format and the checksum.
@@ -52,6 +53,7 @@ struct Contents {
     index: Index,
     screen: Screen,
     stopped_updates: Vec<UpdateId>,
+    reports: Reports,
     held_out: Vec<(UpdateId, Cohort)>,
     /// Length of each update in bytes, newest first.
     lengths: Vec<u32>,
@@ -70,6 +72,7 @@ impl Catalog {
             index: self.index.clone(),
             screen: self.screen.clone(),
             stopped_updates: self.stopped_updates.clone(),
+            reports: self.reports.clone(),
             held_out: self.held_out.clone(),
             lengths,
         };
@@ -107,6 +110,7 @@ impl Catalog {
             index: contents.index,
             screen: contents.screen,
             stopped_updates: contents.stopped_updates,
+            reports: contents.reports,
             held_out: contents.held_out,
             newest_first,
             encoded: bytes,

@@ -1,8 +1,9 @@
 //! Update: a version with its content, its policy, its compatibility and its rollout.
 
 use std::cell::Cell;
+use std::ops::Range;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
@@ -15,9 +16,13 @@ use crate::device::{Delivery, Device};
 use crate::gate::hour_bucket;
 use crate::id::{DeviceId, ProductId, UpdateId};
 use crate::lifecycle::State;
+use crate::limits::NEWCOMERS_SHARD;
 use crate::objection::{Objection, Undeliverable};
 use crate::policy::{Candidate, Policy, Slots, Truth};
 use crate::rollout::Rollout;
+
+/// Time before the beginning of a campaign at which a device must be known to be no newcomer.
+const KNOWN_BEFORE: SignedDuration = SignedDuration::from_hours(24);
 
 /// One file of an update.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +123,10 @@ pub struct Publication {
     pub held_out_from: Option<Cohort>,
     /// Number of phases on evidence that have begun after the first one.
     pub advanced: usize,
+    /// No grant before this time: transfers fail.
+    pub not_before: Option<Timestamp>,
+    /// Its beginning, if newcomers have a share of their own in it.
+    pub newcomers_since: Option<Timestamp>,
 }
 
 /// A test of the gate: the devices that are first granted the update between two acknowledgements.
@@ -156,6 +165,8 @@ impl Publication {
             test: Test::default(),
             held_out_from: None,
             advanced: 0,
+            not_before: None,
+            newcomers_since: None,
         }
     }
 }
@@ -183,8 +194,14 @@ pub struct Update {
     pub test: Test,
     /// Lowest place of the queue that is held out as a control group.
     pub held_out_from: Option<Cohort>,
+    /// No grant before this time: transfers fail.
+    pub not_before: Option<Timestamp>,
+    /// Its beginning, if newcomers have a share of their own in it.
+    pub newcomers_since: Option<Timestamp>,
     /// Number of shards over which the limits are split.
     pub shards: u16,
+    /// What its image may say of itself, beside the version.
+    pub reports_as: Vec<String>,
     /// Versions over which the update can be installed; any version if the list is empty.
     pub compatible_from: Vec<VersionReq>,
     /// Policy that admits devices.
@@ -238,6 +255,28 @@ impl Update {
         self.rollout.health.control_group && !self.is_rollback() && !is_too_short(self.rollout.ends_at, now)
     }
 
+    /// Returns true if a device is new to this campaign: it was not known a day before its beginning, and so may be
+    /// anybody's invention.
+    #[must_use]
+    pub fn is_newcomer(&self, first_seen: Option<Timestamp>) -> bool {
+        let is_known = |since: Timestamp, seen: Timestamp| since.duration_since(seen) >= KNOWN_BEFORE;
+        self.newcomers_since.is_some_and(|since| !first_seen.is_some_and(|seen| is_known(since, seen)))
+    }
+
+    /// The shards that a device may ask, by whether it is a newcomer.
+    #[must_use]
+    pub fn shards_for(&self, is_newcomer: bool) -> Range<u16> {
+        let spread = self.rollout.limits.shards(self.content.size_bytes());
+        match (self.newcomers_since, is_newcomer) {
+            (None, _) => 0..self.shards.min(spread),
+            (Some(_), true) => NEWCOMERS_SHARD..NEWCOMERS_SHARD.saturating_add(1),
+            (Some(_), false) => {
+                let first = NEWCOMERS_SHARD.saturating_add(1);
+                first..self.shards.min(spread.saturating_add(first))
+            }
+        }
+    }
+
     /// Returns true if a device without an offer belongs to the audience.
     #[must_use]
     pub fn is_for(&self, device: &Device, slots: &Slots) -> bool {
@@ -275,7 +314,10 @@ impl Update {
     /// Rule: the version must be higher than the device's version. A rollback is for devices that run a version that it
     /// names. Build metadata is not part of precedence (SemVer 2.0, rule 10).
     pub(crate) fn moves(&self, device: &Device) -> Result<(), Objection> {
-        let runs = |version: &Version| version.cmp_precedence(&device.version).is_eq();
+        let runs = |version: &Version| {
+            let is_it = |runs: &Version| version.cmp_precedence(runs).is_eq();
+            is_it(&device.version) || device.said.as_ref().is_some_and(is_it)
+        };
         let is_moved = match self.is_rollback() {
             true => self.rollback_from.iter().any(runs),
             false => self.version.cmp_precedence(&device.version).is_gt(),

@@ -86,6 +86,7 @@ fn objectors() -> Vec<Vec<Objector>> {
                 ..asked
             }),
         ],
+        vec![("transfers_failing", |asked| on_update(asked, |update| update.transfers_wait_until(HOUR_AFTER)))],
         vec![
             ("not_started", |asked| on_update(asked, |update| update.starts(HOUR_AFTER))),
             ("not_started", |asked| {
@@ -96,6 +97,7 @@ fn objectors() -> Vec<Vec<Objector>> {
         vec![("outside_window", |asked| on_update(asked, |update| update.window(NIGHT.0, NIGHT.1, NIGHT.2)))],
         vec![("not_in_phase", |asked| on_update(asked, |update| update.phase(HOUR_BEFORE, 0.0)))],
         vec![
+            ("newcomer", |asked| with_no_room(asked, NoRoom::Newcomer)),
             ("full", |asked| with_no_room(asked, NoRoom::Full)),
             ("rate_limited", |asked| with_no_room(asked, NoRoom::RateLimited { opens_at: None })),
             ("too_many_in_flight", |asked| with_no_room(asked, NoRoom::TooManyInFlight)),

@@ -470,6 +470,7 @@ fn a_catalog_targets_whom_its_policies_admit() {
                 product: product.clone(),
                 version: version.clone(),
                 attributes: attributes.clone(),
+                said: None,
                 delivery: Delivery::Anything,
                 orders: Orders::default(),
             };
@@ -504,6 +505,9 @@ fn paused(product: &ProductId, major: u64, policy: &Policy) -> Update {
         reason: String::new(),
         opened_at: None,
         held_out_from: None,
+        not_before: None,
+        newcomers_since: None,
+        reports_as: Vec::new(),
         test: tidegate_core::update::Test::default(),
         generation: 1,
         shards: 1,

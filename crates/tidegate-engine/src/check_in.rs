@@ -252,11 +252,11 @@ impl<S: CheckStore> CheckIns<S> {
         precedence: Precedence,
         now: Timestamp,
     ) -> Done<CheckInResult> {
-        self.hear(&ordered(device, context), context, said, &mut seen, now).await;
+        self.hear(device, context, said, &mut seen, now).await;
         let (mut is_first, mut reservations) = (true, 0);
         loop {
             // Another request may have changed the orders meanwhile.
-            let device = &ordered(device, context);
+            let device = &as_known(device, context);
             let updates = context.catalog.updates.clone();
             let decision = decided(device, &updates, &context.claims, now);
             if std::mem::take(&mut is_first)
@@ -335,23 +335,27 @@ impl<S: CheckStore> CheckIns<S> {
         seen: &mut Option<Seen>,
         now: Timestamp,
     ) {
-        let version = device.version.to_string();
-        let version = matches!(said, Said::Version).then_some(version.as_str());
-        let moved = heard(version, Some(device), context, seen.is_some(), now);
+        let said_version = device.version.to_string();
+        let said_version = matches!(said, Said::Version).then_some(said_version.as_str());
+        let device = &as_known(device, context);
+        let moved = heard(said_version, Some(device), context, seen.is_some(), now);
         if moved.is_empty() {
             return;
         }
-        let running = || match (said, &context.record.version) {
-            (Said::Nothing, Some(version)) => version.clone(),
-            _ => device.version.to_string(),
-        };
-        let heard = seen.clone().unwrap_or_else(|| device::checked_in(context, running(), now));
+        let by_report = moved.iter().find(|change| change.after.life.by_report && !change.before.life.by_report);
+        let by_report = by_report.map(|change| change.after.version.to_string());
+        let running = || context.record.version.clone().unwrap_or_else(|| device.version.to_string());
+        let mut heard = seen.clone().unwrap_or_else(|| device::checked_in(context, running(), now));
+        // It never says its version. Without this, it would be offered the update again.
+        heard.version = by_report.unwrap_or(heard.version);
+        let version = heard.version.clone();
         let write = context.write(&device.id, Some(heard), moved);
         match self.store.write_device(&write).await {
             Ok(Written::Yes) => {
                 *seen = None;
                 context.record.revision = context.record.revision.saturating_add(1);
                 context.record.last_seen = Some(now);
+                context.record.version = Some(version);
                 for ClaimChange { after, .. } in write.claims {
                     context.claims.record(UpdateId::of(&device.product, &after.version, after.campaign), after);
                 }
@@ -378,7 +382,7 @@ impl<S: CheckStore> CheckIns<S> {
         seen: Option<Seen>,
         now: Timestamp,
     ) -> Done<()> {
-        let running = running.map(|device| ordered(device, context));
+        let running = running.map(|device| as_known(device, context));
         let moved = heard(Some(version), running.as_deref(), context, seen.is_some(), now);
         if moved.is_empty() && seen.is_none() {
             return Ok(());
@@ -456,11 +460,19 @@ impl<S: CheckStore> CheckIns<S> {
     }
 }
 
-/// The device with the orders of its record: no device says them by itself.
-fn ordered<'a>(device: &'a Device, context: &DeviceContext) -> Cow<'a, Device> {
-    match context.record.orders == device.orders {
-        true => Cow::Borrowed(device),
-        false => Cow::Owned(Device { orders: context.record.orders.clone(), ..device.clone() }),
+/// The device as the service knows it: with the orders of its record, which no device says by itself, and with the
+/// version of the update whose image says what the device says.
+fn as_known<'a>(device: &'a Device, context: &DeviceContext) -> Cow<'a, Device> {
+    let (reports, orders) = (context.catalog.updates.reports(), &context.record.orders);
+    let known = || reports.version_of(&device.version.to_string());
+    let other = if reports.is_empty() { None } else { known().filter(|version| *version != device.version) };
+    match (other, *orders == device.orders) {
+        (None, true) => Cow::Borrowed(device),
+        (None, false) => Cow::Owned(Device { orders: orders.clone(), ..device.clone() }),
+        (Some(version), _) => {
+            let said = device.said.clone().or(Some(device.version.clone()));
+            Cow::Owned(Device { version, said, orders: orders.clone(), ..device.clone() })
+        }
     }
 }
 
@@ -483,8 +495,13 @@ fn heard(
         |update: &UpdateId, claim: &Claim| running.is_none_or(|device| admits(device, context, update, claim));
     let updates = &context.catalog.updates;
     let is_offered_anew = |claim: &Claim| running.is_some_and(|device| updates.is_offered_anew(device, claim));
+    let known = version.and_then(|version| updates.reports().version_of(version)).map(|version| version.to_string());
+    let texts = version.map(|version| [version, known.as_deref().unwrap_or(version)]);
+    let all = || context.claims.iter().map(|(_, claim)| claim);
+    // The one that the device has carried out last.
+    let last = all().filter(|claim| claim.life.has_succeeded()).map(|claim| claim.epoch).max();
     let moved = context.claims.iter().filter_map(|(update, before)| {
-        let event = match version.map(|version| before.said(version, context.claims.iter().map(|(_, claim)| claim))) {
+        let event = match texts.map(|texts| before.said(&texts, all())) {
             Some(Event::Old) if before.is_open() && (!admitted(update, before) || is_offered_anew(before)) => {
                 Event::GivenBack
             }
@@ -497,7 +514,10 @@ fn heard(
             None if before.is_open() => Event::Old,
             None => Event::Progress,
         };
-        let after = before.after(event, &context.rules(update, before), now)?;
+        let rules = context.rules(update, before);
+        let is_proved_by_report = context.head.proves_by_report && version.is_none() && last == Some(before.epoch);
+        let by_report = || before.confirmed(&rules, now).filter(|_| is_proved_by_report);
+        let after = by_report().or_else(|| before.after(event, &rules, now))?;
         let is_worth_it = is_written || !before.life.differs_by_marks(&after.life);
         is_worth_it.then(|| ClaimChange { before: before.clone(), after, note: None })
     });

@@ -3,14 +3,16 @@
 //! The function that changes an update compiles afterwards. If it is interrupted, check-ins use the previous catalog.
 //! Its grants have an earlier generation, so the shards refuse them. The sweep compiles within a minute.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidegate_core::policy::Slots;
+use tidegate_core::reports::Reports;
 use tidegate_core::{Catalog, ProductId, State, Update, Version};
 use tidegate_store::record::{Head, UpdateRecord};
 use tidegate_store::store::{Freshness, StoreError, Stored};
 use tidegate_store::{OpenRollouts, ReadCatalog};
-use tidegate_wire::definition::Definition;
+use tidegate_wire::definition::{Definition, MOST_REPORTS};
 
 /// Tries of a compilation while its operator waits.
 const MOST_TRIES: usize = 3;
@@ -63,8 +65,10 @@ pub fn update_of(record: &UpdateRecord, slots: &mut Slots) -> Stored<Update> {
 fn catalog(product: &ProductId, records: &[UpdateRecord]) -> Catalog {
     let mut slots = Slots::new();
     let mut live = Vec::new();
+    let texts = Texts::of(records);
     for record in records.iter().filter(|record| record.state.is_live()) {
-        match update_of(record, &mut slots) {
+        let update = update_of(record, &mut slots);
+        match update.map(|update| Update { reports_as: texts.of_version(&record.version), ..update }) {
             Ok(update) if is_halting(record) => live.push(Update { state: State::Paused, ..update }),
             Ok(update) => live.push(update),
             Err(error) => tracing::error!(%product, version = %record.version, %error, "update_skipped"),
@@ -72,7 +76,48 @@ fn catalog(product: &ProductId, records: &[UpdateRecord]) -> Catalog {
     }
     let is_stopped = |record: &&UpdateRecord| matches!(record.state, State::Aborted | State::Withdrawn);
     let stopped_updates = records.iter().filter(is_stopped).map(|record| record.id.clone());
-    Catalog::new(product.clone(), slots, live).with_stopped_updates(stopped_updates)
+    Catalog::new(product.clone(), slots, live).with_stopped_updates(stopped_updates).with_reports(texts.reports())
+}
+
+/// What the images of published updates say of themselves, beside their versions: what a definition lists; or else what the
+/// images of the other published updates with the same files say. It follows from the records, and is stored nowhere.
+pub(crate) struct Texts(Vec<(Version, Definition)>);
+
+impl Texts {
+    /// The texts of these updates.
+    pub(crate) fn of<'a>(records: impl IntoIterator<Item = &'a UpdateRecord>) -> Self {
+        let published = records.into_iter().filter(|record| record.state != State::Draft && !record.is_earlier);
+        let definition = |record: &UpdateRecord| Definition::from_store(&record.definition).ok();
+        Self(published.filter_map(|record| Some((record.version.clone(), definition(record)?))).collect())
+    }
+
+    /// What the image of an update with this version and definition says of itself.
+    pub(crate) fn says(&self, version: &Version, definition: &Definition) -> Vec<String> {
+        if !definition.reports_as.is_empty() || definition.files.is_empty() {
+            return definition.reports_as.clone();
+        }
+        let files = |definition: &Definition| -> BTreeSet<String> {
+            definition.files.iter().map(|file| file.sha256.clone()).collect()
+        };
+        let own = files(definition);
+        let others =
+            self.0.iter().filter(|(other, known)| other.cmp_precedence(version).is_ne() && files(known) == own);
+        let texts = others.flat_map(|(other, known)| known.reports_as.iter().cloned().chain([other.to_string()]));
+        let texts = texts.collect::<BTreeSet<_>>();
+        texts.into_iter().take(MOST_REPORTS.0).collect()
+    }
+
+    /// The same for every published update.
+    pub(crate) fn reports(&self) -> Reports {
+        Reports::new(self.0.iter().flat_map(|(version, definition)| {
+            self.says(version, definition).into_iter().map(|text| (text, version.clone()))
+        }))
+    }
+
+    fn of_version(&self, version: &Version) -> Vec<String> {
+        let known = self.0.iter().find(|(known, _)| known.cmp_precedence(version).is_eq());
+        known.map(|(version, definition)| self.says(version, definition)).unwrap_or_default()
+    }
 }
 
 /// Returns true if a stop is under way whose record is not written yet.

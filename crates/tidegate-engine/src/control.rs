@@ -12,17 +12,20 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use jiff::SignedDuration;
 use tidegate_core::count::{Count, Held, Sums};
+use tidegate_core::gate::Judgement;
 use tidegate_core::lifecycle::Force;
-use tidegate_core::limits::{Allocation, Limits};
+use tidegate_core::limits::{Allocation, Limits, NEWCOMERS_SHARD, Newcomers};
 use tidegate_core::phase::Begun;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Gate, Shard, period_of};
 use tidegate_core::update::Test;
 use tidegate_core::{State, Timestamp, Transition, Update};
-use tidegate_store::record::{AuditEntry, Change, UpdateRecord, Wanted};
+use tidegate_store::record::{Audience, AudienceEdit, AuditEntry, Change, UpdateRecord, Wanted};
 use tidegate_store::store::{Expected, Opening, Shut, StoreError, Stored};
 use tidegate_store::{CloseRollouts, OpenRollouts, RaiseCeilings};
+use tidegate_wire::definition::Definition;
 
 use crate::compile::update_of;
 use crate::control_group;
@@ -79,21 +82,40 @@ pub struct Changed {
 struct Measure {
     limits: Limits,
     bytes_per_device: u64,
+    newcomers: Newcomers,
 }
+
+/// Time after the beginning of a campaign at which what newcomers have not used goes to the others.
+const NEWCOMERS_WAIT: SignedDuration = SignedDuration::from_hours(24);
 
 impl Measure {
     /// The limits in force, by what was counted.
-    fn of(record: &UpdateRecord, update: &Update, sums: &Sums) -> Self {
-        let audience = record.audience.as_ref().map(|audience| audience.size);
-        let limits = update.rollout.limits.in_force(audience, sums.devices(Count::Mature));
-        Self { limits, bytes_per_device: update.content.size_bytes() }
+    fn of(record: &UpdateRecord, update: &Update, sums: &Sums, held: &[Held], now: Timestamp) -> Self {
+        let audience = record.audience.as_ref().map(Audience::known);
+        let limits = update.rollout.limits.in_force(audience, sums.voters(Count::Mature));
+        Self { limits, bytes_per_device: update.content.size_bytes(), newcomers: newcomers(record, held, now) }
     }
 
     fn split(&self, held: &[Held], now: Timestamp) -> Allocation {
         // A shard may have been opened by a faster clock. Its period is over for nobody before it is over for this shard.
         let latest = held.iter().filter_map(|held| Timestamp::from_second(held.period).ok()).fold(now, Timestamp::max);
         let period = period_of(latest, self.limits.period_s);
-        Allocation::split(&self.limits, self.bytes_per_device, held, period)
+        Allocation::split(&self.limits, self.bytes_per_device, self.newcomers, held, period)
+    }
+}
+
+/// The part of the limits that newcomers have now. They give back what they have not used when the others have used up
+/// theirs.
+fn newcomers(record: &UpdateRecord, held: &[Held], now: Timestamp) -> Newcomers {
+    let Some(since) = record.newcomers_since else {
+        return Newcomers::AreLikeOthers;
+    };
+    let caps = record.allocation.as_ref().map_or(&[][..], |allocation| &allocation.devices);
+    let mut others = held.iter().zip(caps).skip(usize::from(NEWCOMERS_SHARD).saturating_add(1));
+    let are_used_up = !caps.is_empty() && others.all(|(held, cap)| held.used >= *cap);
+    match are_used_up && now.duration_since(since) >= NEWCOMERS_WAIT {
+        true => Newcomers::GiveBack,
+        false => Newcomers::HaveATenth,
     }
 }
 
@@ -179,7 +201,9 @@ fn must_be_allowed(record: &UpdateRecord, change: &Change) -> Done<()> {
         Change::Stop => record.state.after(Transition::Pause).map(drop).map_err(EngineError::WrongState),
         Change::Hold(_) => record.state.after(Transition::Hold).map(drop).map_err(EngineError::WrongState),
         Change::Lift if record.state != State::Held => Err(EngineError::NotEditable(record.state)),
-        Change::Edit { .. } | Change::Split | Change::Lift | Change::ControlGroup(_) | Change::Advance(..) => {
+        // Whoever edits knows which fields may change in which state.
+        Change::Edit { .. } => Ok(()),
+        Change::Split | Change::Lift | Change::ControlGroup(_) | Change::Advance(..) | Change::Transfers(_) => {
             match record.state {
                 state if state.is_editable() => Ok(()),
                 state => Err(EngineError::NotEditable(state)),
@@ -203,7 +227,8 @@ fn shards_of(record: &UpdateRecord, change: &Change) -> Stored<u16> {
         return Ok(present);
     }
     let update = update_of(&changed(record, change), &mut Slots::new())?;
-    Ok(present.max(update.rollout.limits.shards(update.content.size_bytes())))
+    let others = update.rollout.limits.shards(update.content.size_bytes());
+    Ok(present.max(others.saturating_add(u16::from(record.newcomers_since.is_some()))))
 }
 
 /// Pauses an update because its whole product is stopped, or stops what would open it; `None` if there is nothing to stop.
@@ -335,7 +360,7 @@ pub async fn stop(store: &impl CloseRollouts, record: &UpdateRecord, now: Timest
 
 /// Shuts every shard, each by itself; returns the number of those that are left.
 async fn shut(store: &impl CloseRollouts, record: &UpdateRecord, wanted: &Wanted) -> Done<u16> {
-    let (gate, rollout) = (gate(&wanted.change), record.rollout());
+    let (gate, rollout) = (gate(record, &wanted.change), record.rollout());
     let shutting = (0..wanted.shards).map(|shard| store.shut_shard(&rollout, shard, gate, wanted.generation));
     let mut left = 0_u16;
     for shut in join_all(shutting).await {
@@ -375,11 +400,12 @@ async fn open(
         // The sweep reads the control group and finishes the change.
         Verdict::Open => return Ok(Changed { record: record.clone(), shards_left: wanted.shards }),
     }
-    let allocation = Measure::of(&after, &update, &tallied.sums).split(&held(&shards, &tallied.sums), now);
+    let held = held(&shards, &tallied.sums);
+    let allocation = Measure::of(&after, &update, &tallied.sums, &held, now).split(&held, now);
     after.allocation = Some(allocation.clone());
     let entry = audit(record, wanted);
     store.record_change(&after, Expected::of(record), Some(&entry)).await?;
-    open_shards(store, &after, &allocation, &tallied.sums).await?;
+    open_shards(store, &after, &allocation, &shards, &tallied.sums).await?;
     Ok(Changed { record: after, shards_left: 0 })
 }
 
@@ -387,14 +413,19 @@ async fn open_shards(
     store: &impl OpenRollouts,
     record: &UpdateRecord,
     allocation: &Allocation,
+    shards: &[Option<Shard>],
     sums: &Sums,
 ) -> Stored<()> {
     let rollout = record.rollout();
+    let are_newcomers_held = are_newcomers_held(record, sums)?;
     let openings = (0..allocation.shards()).map(|shard| {
+        let ceiling = sums.ceiling(shard, allocation.places(shard));
+        let granted = || shards.get(usize::from(shard)).copied().flatten().map_or(0, |shard| shard.granted);
+        let is_held = are_newcomers_held && shard == NEWCOMERS_SHARD;
         let opening = Opening {
             generation: record.generation,
             caps: allocation.caps(shard),
-            ceiling: sums.ceiling(shard, allocation.places(shard)),
+            ceiling: if is_held { granted() } else { ceiling },
             period: allocation.period,
         };
         let rollout = &rollout;
@@ -423,12 +454,31 @@ pub async fn reopen(
     let Some(allocation) = record.allocation.as_ref().filter(|_| shards.iter().any(is_left)) else {
         return Ok(false);
     };
-    open_shards(store, record, allocation, sums).await?;
+    open_shards(store, record, allocation, shards, sums).await?;
     Ok(true)
 }
 
+/// Returns true if newcomers get nothing more for now, because of what became of those that got the update. Nobody
+/// acknowledges that: they go on when an operator has struck the liars among them, or enough of them are well.
+///
+/// # Errors
+/// When the stored definition cannot be understood.
+pub fn are_newcomers_held(record: &UpdateRecord, sums: &Sums) -> Stored<bool> {
+    if record.newcomers_since.is_none() {
+        return Ok(false);
+    }
+    let update = update_of(record, &mut Slots::new())?;
+    Ok(newcomers_judged(&update, sums).hold().is_some())
+}
+
+/// What became of the newcomers, by the rule of the gate.
+#[must_use]
+pub fn newcomers_judged(update: &Update, sums: &Sums) -> Judgement {
+    update.rollout.health.judge(&sums.newcomers(), None)
+}
+
 /// Raises the ceilings of `shards` to what the sums allow. The caller has judged the same sums. While a change is
-/// wanted, or the counts are not certain, no ceiling is raised.
+/// wanted, or the counts are not certain, no ceiling is raised; nor is that of the newcomers while they are held.
 ///
 /// # Errors
 /// When the store cannot be reached.
@@ -442,7 +492,8 @@ pub async fn raise(
         return Ok(());
     };
     let rollout = record.rollout();
-    for shard in shards {
+    let are_newcomers_held = are_newcomers_held(record, sums)?;
+    for shard in shards.into_iter().filter(|shard| !are_newcomers_held || *shard != NEWCOMERS_SHARD) {
         let ceiling = sums.ceiling(shard, allocation.places(shard));
         store.raise_ceiling(&rollout, shard, record.generation, ceiling).await?;
     }
@@ -540,10 +591,13 @@ pub fn can_split_again(
     let Some(allocation) = record.allocation.as_ref().filter(|_| record.state == State::Active) else {
         return false;
     };
-    let (measure, held) = (Measure::of(record, update, sums), held(shards, sums));
-    let is_draining = allocation.is_draining(&measure.limits, measure.bytes_per_device);
-    let has_grown = allocation.has_grown(&measure.limits);
-    (is_draining || has_grown || allocation.is_lopsided(&held)) && !measure.split(&held, now).has_caps_of(allocation)
+    let held = held(shards, sums);
+    let measure = Measure::of(record, update, sums, &held, now);
+    let has_news = allocation.is_draining(&measure.limits, measure.bytes_per_device)
+        || allocation.has_grown(&measure.limits)
+        || allocation.is_lopsided(measure.newcomers, &held)
+        || measure.newcomers == Newcomers::GiveBack;
+    has_news && !measure.split(&held, now).has_caps_of(allocation)
 }
 
 /// Part of the limits that each shard has given out.
@@ -566,18 +620,28 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
     let (reason, is_paused_by_stop) = match &wanted.change {
         Change::Transition(_) | Change::Hold(_) | Change::Lift => (wanted.reason.clone(), false),
         Change::Stop if record.state == State::Active => (wanted.reason.clone(), true),
-        Change::Stop | Change::Edit { .. } | Change::Split | Change::ControlGroup(_) | Change::Advance(..) => {
-            (record.reason.clone(), record.is_paused_by_stop)
-        }
+        Change::Stop
+        | Change::Edit { .. }
+        | Change::Split
+        | Change::ControlGroup(_)
+        | Change::Advance(..)
+        | Change::Transfers(_) => (record.reason.clone(), record.is_paused_by_stop),
     };
     let opens = matches!(wanted.change, Change::Transition(Transition::Activate | Transition::Resume) | Change::Lift);
     let (held_for, lifts) = match &wanted.change {
         Change::Hold(held_for) => (Some(*held_for), record.lifts),
         Change::Lift => (None, record.lifts.saturating_add(1)),
         Change::Transition(_) => (None, record.lifts),
-        Change::Stop | Change::Edit { .. } | Change::Split | Change::ControlGroup(_) | Change::Advance(..) => {
-            (record.held_for, record.lifts)
-        }
+        Change::Stop
+        | Change::Edit { .. }
+        | Change::Split
+        | Change::ControlGroup(_)
+        | Change::Advance(..)
+        | Change::Transfers(_) => (record.held_for, record.lifts),
+    };
+    let breaker = match &wanted.change {
+        Change::Transfers(breaker) => *breaker,
+        _ => record.breaker,
     };
     let control_group = match &wanted.change {
         Change::ControlGroup(group) => Some(*group),
@@ -593,26 +657,38 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
         (true, State::Held) => Test { number: record.test.number.saturating_add(1), began_at: Some(now) },
         _ => record.test,
     };
+    let edited = changed(record, &wanted.change);
+    let audience_edit = match policy_of(record) == policy_of(&edited) || !record.state.is_live() {
+        true => record.audience_edit,
+        false => Some(AudienceEdit { at: now, before: record.audience.map(|audience| audience.size) }),
+    };
     UpdateRecord {
         state,
         reason,
         is_paused_by_stop,
+        audience_edit,
         opened_at: if opens { Some(now) } else { record.opened_at },
         test,
         held_for,
         lifts,
         control_group,
+        breaker,
         advanced,
         phase_begun,
         generation: wanted.generation,
         wanted: None,
         changed_at: now,
-        ..changed(record, &wanted.change)
+        ..edited
     }
 }
 
-fn gate(change: &Change) -> Gate {
+fn policy_of(record: &UpdateRecord) -> Option<String> {
+    Definition::from_store(&record.definition).ok().map(|definition| definition.policy)
+}
+
+fn gate(record: &UpdateRecord, change: &Change) -> Gate {
     match change {
+        Change::Edit { .. } if record.state.may_reopen() => Gate::Stopped,
         Change::Transition(Transition::Complete | Transition::Abort | Transition::Withdraw) => Gate::Stopped,
         Change::Transition(Transition::Activate | Transition::Pause | Transition::Hold | Transition::Resume)
         | Change::Hold(_)
@@ -621,7 +697,8 @@ fn gate(change: &Change) -> Gate {
         | Change::Edit { .. }
         | Change::Split
         | Change::ControlGroup(_)
-        | Change::Advance(..) => Gate::Paused,
+        | Change::Advance(..)
+        | Change::Transfers(_) => Gate::Paused,
     }
 }
 
@@ -638,6 +715,8 @@ pub fn name(change: &Change) -> &'static str {
         Change::ControlGroup(group) if group.is_over => "serve the control group",
         Change::ControlGroup(_) => "hold out a control group",
         Change::Advance(..) => "advance",
+        Change::Transfers(breaker) if breaker.not_before.is_none() => "go on with transfers",
+        Change::Transfers(_) => "wait for transfers",
     }
 }
 

@@ -5,7 +5,7 @@
 
 use jiff::SignedDuration;
 use tidegate_core::control_group::ControlGroup;
-use tidegate_core::count::Sums;
+use tidegate_core::count::{Sample, Sums};
 use tidegate_core::gate::{ChannelName, Control, Judgement};
 use tidegate_core::{Timestamp, Update};
 use tidegate_store::record::{Reading, UpdateRecord};
@@ -17,7 +17,7 @@ const READING_SERVES_S: i64 = 300;
 
 /// Judges the outcomes of a rollout. `None` if its control group must be read first.
 pub(crate) fn judge(record: &UpdateRecord, update: &Update, sums: &Sums, now: Timestamp) -> Option<Judgement> {
-    let (gate, outcomes) = (&update.rollout.health, sums.outcomes(update.test.number));
+    let (gate, outcomes) = (&update.rollout.health, sums.outcomes(Sample::of(update.test.number)));
     let judgement = gate.judge(&outcomes, None);
     let Some(group) = asked(record, update, &judgement) else {
         return Some(judgement);
@@ -32,7 +32,7 @@ pub(crate) fn judge(record: &UpdateRecord, update: &Update, sums: &Sums, now: Ti
 
 /// The judgement as it is shown: with the last reading, if the gate would use one.
 pub(crate) fn shown(record: &UpdateRecord, update: &Update, sums: &Sums) -> Judgement {
-    let judgement = update.rollout.health.judge(&sums.outcomes(update.test.number), None);
+    let judgement = update.rollout.health.judge(&sums.outcomes(Sample::of(update.test.number)), None);
     match (asked(record, update, &judgement), record.reading) {
         (Some(group), Some(reading)) => judge_with(&group, &reading, update, sums),
         _ => judgement,
@@ -48,7 +48,7 @@ fn asked(record: &UpdateRecord, update: &Update, judgement: &Judgement) -> Optio
 
 fn judge_with(group: &ControlGroup, reading: &Reading, update: &Update, sums: &Sums) -> Judgement {
     let control = Some(&reading.control).filter(|control| group.counts(control));
-    update.rollout.health.judge(&sums.outcomes(update.test.number), control)
+    update.rollout.health.judge(&sums.outcomes(Sample::of(update.test.number)), control)
 }
 
 /// A new reading, if the rollout cannot be judged without one. Members that cannot be read say nothing: then there is no

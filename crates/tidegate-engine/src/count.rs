@@ -69,7 +69,7 @@ impl ClaimRecord<'_> {
     fn sums(&self) -> Sums {
         let (before, after) = self.claims();
         let mut sums = Sums::default();
-        sums.count(before, after);
+        sums.count_with_transfer(before, after);
         sums
     }
 }
@@ -403,11 +403,12 @@ fn shards_to_raise(record: &UpdateRecord, records: &[ClaimRecord<'_>], moved: &M
     let Some(allocation) = &record.allocation else {
         return BTreeSet::new();
     };
-    let mut with_news = BTreeSet::new();
+    let mut news = Sums::default();
     for record in records {
-        let news = record.sums();
-        with_news.extend(news.granted.keys().chain(news.released.keys()).copied());
+        let (before, after) = record.claims();
+        news.count(before, after);
     }
+    let with_news = news.granted.keys().chain(news.released.keys()).copied().collect::<BTreeSet<_>>();
     let matters = |shard: &u16| {
         let room = allocation.places(*shard).min(MOST_UNJUDGED);
         let step = room.div_euclid(4).max(1);

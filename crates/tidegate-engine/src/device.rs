@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tidegate_core::cadence::DAY_S;
 use tidegate_core::device::Delivery;
+use tidegate_core::reports::Reports;
 use tidegate_core::{Device, DeviceId, ProductId, Timestamp, Version};
 use tidegate_store::record::{DeviceRecord, Doc, DocDigests, Seen};
 use tidegate_wire::device_json::attributes_of;
@@ -18,12 +19,15 @@ pub fn stored_device(
     product: &ProductId,
     device: &DeviceId,
     record: &DeviceRecord,
+    reports: &Reports,
     delivery: Delivery,
 ) -> Option<Device> {
-    let version = Version::parse(record.version.as_ref()?).ok()?;
+    let text = record.version.as_ref()?;
+    let version = reports.version_of(text)?;
+    let said = Version::parse(text).ok().filter(|said| *said != version);
     let attributes = attributes_of(&stored_object(product, device, record).ok()?).ok()?;
     let orders = record.orders.clone();
-    Some(Device { id: device.clone(), product: product.clone(), version, attributes, delivery, orders })
+    Some(Device { id: device.clone(), product: product.clone(), version, said, attributes, delivery, orders })
 }
 
 /// The stored attributes of a device. Its id and its product are always among them: a device that only ever reported has
@@ -47,7 +51,7 @@ pub(crate) fn stored_object(
 pub fn checked_in(context: &DeviceContext, version: String, now: Timestamp) -> Seen {
     let (record, head) = (&context.record, &context.head);
     let poll_s = Some(head.times.poll_s).filter(|poll_s| *poll_s != record.cadence().poll_s);
-    let usual_gap_s = Some(head.usual_gap_s).filter(|gap_s| record.first_seen.is_none() && *gap_s > 0);
+    let usual_gap_s = Some(head.fleet.usual_gap_s).filter(|gap_s| record.first_seen.is_none() && *gap_s > 0);
     let seen = seen(record, version, now);
     Seen { poll_s, long_gap_s: usual_gap_s.or(seen.long_gap_s), ..seen }
 }

@@ -5,6 +5,7 @@
 //! repeated, or that two sweeps do at the same time, counts no device twice.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -17,13 +18,14 @@ use tidegate_core::life::retry::Next;
 use tidegate_core::objection::Objection;
 use tidegate_core::phase::is_waiting;
 use tidegate_core::policy::Slots;
+use tidegate_core::reports::Reports;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Update, Version};
-use tidegate_store::record::{Audience, Change, KnownDevice, UpdateRecord};
+use tidegate_store::record::{Audience, AudienceEdit, Change, Fleet, Head, KnownDevice, UpdateRecord};
 use tidegate_store::store::Stored;
 use tidegate_store::{StoreError, SweepStore};
 use tokio::time::Instant;
 
-use crate::compile::{self, update_of};
+use crate::compile::{self, Texts, update_of};
 use crate::control::{self, Actor};
 use crate::control_group;
 use crate::device::stored_device;
@@ -37,8 +39,8 @@ const LONGEST_PASS_S: i64 = 7 * DAY_S;
 const LEAST_STEP: Duration = Duration::from_secs(10);
 /// Seconds of silence after which nobody waits for a device that is to be taken back.
 const KNOWN_FOR_S: i64 = 30 * DAY_S;
-/// Seconds that a device must have been known before a campaign to be a member. Nobody makes a control group of devices
-/// that did not exist.
+/// Seconds for which a device is known before it counts as established. Nobody makes a control group of devices that did
+/// not exist before the campaign.
 const KNOWN_BEFORE_S: i64 = DAY_S;
 
 /// A pass over all devices.
@@ -49,8 +51,17 @@ struct Pass {
     after: Option<String>,
     is_finished: bool,
     campaigns: Vec<Counted>,
-    /// The long gaps of the devices, by product.
-    gaps: BTreeMap<ProductId, Gaps>,
+    /// Facts about the devices, by product.
+    fleets: BTreeMap<ProductId, Facts>,
+}
+
+/// Facts about the devices of a product.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Facts {
+    /// Their long gaps.
+    gaps: Gaps,
+    /// Those that were known for a day, and heard from within thirty days.
+    established: u64,
 }
 
 /// Counts of a pass for one campaign.
@@ -60,6 +71,7 @@ struct Counted {
     version: Version,
     campaign: u32,
     size: u64,
+    newcomers: u64,
     reached: u64,
     left: u64,
     waiting: u64,
@@ -74,6 +86,8 @@ struct Campaign {
     record: UpdateRecord,
     update: Update,
     slots: Slots,
+    /// What the images of the product say of themselves.
+    reports: Arc<Reports>,
     counted: Counted,
 }
 
@@ -81,7 +95,16 @@ struct Campaign {
 pub(crate) fn is_due(record: &UpdateRecord, now: Timestamp) -> bool {
     let is_old =
         |at: Timestamp| now.duration_since(at) >= SignedDuration::from_secs(DAY_S) || record.opened_at > Some(at);
-    record.state.is_live() && record.audience.is_none_or(|audience| is_old(audience.at))
+    let is_edited = |at: Timestamp| record.audience_edit.is_some_and(|edit| edit.in_force_at() > at);
+    record.state.is_live() && record.audience.is_none_or(|audience| is_old(audience.at) || is_edited(audience.at))
+}
+
+/// Returns true if the devices of a product must be counted, also while no update is live: the next campaign must know who
+/// is a newcomer.
+pub(crate) fn is_count_due(head: &Head, now: Timestamp) -> bool {
+    let is_old = |at: Timestamp| now.duration_since(at) >= SignedDuration::from_secs(DAY_S);
+    let lets_newcomers_in = head.registration_is_open || head.accepts_product_tokens;
+    lets_newcomers_in && head.fleet.counted_at.is_none_or(is_old)
 }
 
 /// Goes on with the pass over all devices, or begins one, until `started` is `longest` ago.
@@ -104,9 +127,15 @@ pub(crate) async fn go_on(store: &impl SweepStore, started: Instant, longest: Du
         let (devices, next) = store.scan_fleet(pass.after.as_deref()).await?;
         for (product, device, known) in &devices {
             let record = known.record_or_default();
+            let facts = pass.fleets.entry(product.clone()).or_default();
+            let is_established = is_known(known, now)
+                && record.first_seen.is_some_and(|seen| {
+                    pass.began_at.duration_since(seen) >= SignedDuration::from_secs(KNOWN_BEFORE_S)
+                });
+            facts.established = facts.established.saturating_add(u64::from(is_established));
             let is_heard_from = record.last_seen.is_some_and(|seen| record.cadence().due_at(seen, false) > now);
             if is_heard_from {
-                pass.gaps.entry(product.clone()).or_default().count(record.long_gap_s);
+                facts.gaps.count(record.long_gap_s);
             }
             for campaign in campaigns.iter_mut().filter(|campaign| campaign.record.product == *product) {
                 campaign.count(device, known, now);
@@ -125,8 +154,10 @@ pub(crate) async fn go_on(store: &impl SweepStore, started: Instant, longest: Du
             tracing::error!(product = %record.product, version = %record.version, %error, "audience_not_recorded");
         }
     }
-    for (product, gaps) in pass.gaps.iter().filter(|_| pass.is_finished) {
-        store.put_usual_gap(product, gaps.usual_s()).await?;
+    for (product, facts) in pass.fleets.iter().filter(|_| pass.is_finished) {
+        let (usual_gap_s, counted_at) = (facts.gaps.usual_s(), Some(pass.began_at));
+        let fleet = Fleet { usual_gap_s, established: facts.established, counted_at };
+        store.put_fleet(product, &fleet).await?;
     }
     pass.campaigns = campaigns.into_iter().map(|campaign| campaign.counted).collect();
     let bytes = serde_json::to_vec(&pass).map_err(StoreError::corrupt)?;
@@ -135,14 +166,16 @@ pub(crate) async fn go_on(store: &impl SweepStore, started: Instant, longest: Du
 
 /// A new pass, for every live update.
 async fn begun(store: &impl SweepStore, now: Timestamp) -> Stored<Pass> {
-    let mut campaigns = Vec::new();
+    let (mut campaigns, mut fleets) = (Vec::new(), BTreeMap::new());
     for product in store.products().await? {
+        fleets.insert(product.clone(), Facts::default());
         let records = store.updates(&product).await?;
         campaigns.extend(records.into_iter().filter(|record| record.state.is_live()).map(|record| Counted {
             product: record.product,
             version: record.version,
             campaign: record.campaign,
             size: 0,
+            newcomers: 0,
             reached: 0,
             left: 0,
             waiting: 0,
@@ -151,13 +184,21 @@ async fn begun(store: &impl SweepStore, now: Timestamp) -> Stored<Pass> {
             last: LastInQueue::default(),
         }));
     }
-    Ok(Pass { began_at: now, after: None, is_finished: false, campaigns, gaps: BTreeMap::new() })
+    Ok(Pass { began_at: now, after: None, is_finished: false, campaigns, fleets })
 }
 
 /// The campaigns of a pass as they are now. One that is not live any more, or cannot be read, is left out.
 async fn campaigns(store: &impl SweepStore, counted: Vec<Counted>) -> Stored<Vec<Campaign>> {
     let mut campaigns = Vec::with_capacity(counted.len());
+    let mut by_product: BTreeMap<ProductId, Arc<Reports>> = BTreeMap::new();
     for counted in counted {
+        let reports = match by_product.get(&counted.product) {
+            Some(reports) => reports.clone(),
+            None => {
+                let reports = Arc::new(Texts::of(&store.updates(&counted.product).await?).reports());
+                by_product.entry(counted.product.clone()).or_insert(reports).clone()
+            }
+        };
         let record = store.update(&counted.product, &counted.version).await?;
         let is_same = |record: &UpdateRecord| record.state.is_live() && record.campaign == counted.campaign;
         let Some(record) = record.filter(is_same) else {
@@ -165,7 +206,7 @@ async fn campaigns(store: &impl SweepStore, counted: Vec<Counted>) -> Stored<Vec
         };
         let mut slots = Slots::new();
         match update_of(&record, &mut slots) {
-            Ok(update) => campaigns.push(Campaign { record, update, slots, counted }),
+            Ok(update) => campaigns.push(Campaign { record, update, slots, reports, counted }),
             Err(error) => {
                 tracing::error!(product = %record.product, version = %record.version, %error, "audience_not_counted");
             }
@@ -186,9 +227,10 @@ impl Campaign {
         let counted = &mut self.counted;
         if let Some(claim) = known.claim(&self.record.id) {
             counted.size = counted.size.saturating_add(1);
+            counted.newcomers = counted.newcomers.saturating_add(u64::from(claim.is_newcomer));
             counted.reached = counted.reached.saturating_add(1);
             let (soak_s, cadence) = (self.update.rollout.soak_s(), known.record_or_default().cadence());
-            let is_waiting = is_waiting(&claim.life, soak_s, cadence.allowed_s(), now);
+            let is_waiting = !claim.is_newcomer && is_waiting(&claim.life, soak_s, cadence.allowed_s(), now);
             counted.waiting = counted.waiting.saturating_add(u64::from(is_waiting));
             let cohort = self.update.cohort_of(device);
             let may_go_on = !matches!(claim.state(), Life::Proved | Life::Closed)
@@ -207,11 +249,13 @@ impl Campaign {
             return;
         }
         let record = known.record_or_default();
-        let stored = stored_device(&self.record.product, device, &record, Delivery::Anything);
+        let stored = stored_device(&self.record.product, device, &record, &self.reports, Delivery::Anything);
         if !stored.is_some_and(|stored| self.update.is_for(&stored, &self.slots)) {
             return;
         }
         counted.size = counted.size.saturating_add(1);
+        let is_newcomer = self.update.is_newcomer(record.first_seen);
+        counted.newcomers = counted.newcomers.saturating_add(u64::from(is_newcomer));
         let order = record.orders.allow(&self.record.version);
         let is_pinned = matches!(order, Err(Objection::Pinned { .. }));
         counted.unfinished = counted.unfinished.saturating_add(u64::from(!is_pinned && is_known(known, now)));
@@ -249,6 +293,7 @@ impl Campaign {
             return Ok(());
         }
         let audience = self.audience(pass);
+        self.audit_edit(store, &audience).await?;
         store.put_audience(&record.rollout(), &audience).await?;
         if record.state != State::Active {
             return Ok(());
@@ -273,13 +318,33 @@ impl Campaign {
         }
     }
 
+    /// Writes into the audit log how many devices a change of the policy has added or removed, when they are counted for
+    /// the first time. Repeated, it writes the same entry.
+    async fn audit_edit(&self, store: &impl SweepStore, audience: &Audience) -> Stored<()> {
+        let is_counted = |edit: &AudienceEdit| {
+            let was_counted = self.record.audience.is_some_and(|before| before.at >= edit.in_force_at());
+            !was_counted && audience.at >= edit.in_force_at()
+        };
+        let Some(AudienceEdit { at, before }) = self.record.audience_edit.filter(is_counted) else {
+            return Ok(());
+        };
+        let before = before.map_or("an unknown number of".to_string(), |before| before.to_string());
+        let reason = format!("{before} devices before the change of the policy, {} after it", audience.size);
+        // One entry of a generation has this time already.
+        let now = at.checked_add(SignedDuration::from_millis(1)).unwrap_or(at);
+        let actor = Actor { who: "sweep".into(), reason, now };
+        let entry = actor.entry("count the audience", self.record.version.to_string(), self.record.generation);
+        store.audit(&self.record.product, &entry).await
+    }
+
     fn audience(&self, pass: &Pass) -> Audience {
-        let Counted { size, reached, left, waiting, unfinished, .. } = self.counted;
+        let Counted { size, newcomers, reached, left, waiting, unfinished, .. } = self.counted;
         let before = self.record.audience;
         let served_since = before.and_then(|before| before.served_since).or(Some(pass.began_at));
         let unchanged = before.filter(|before| before.reached >= reached).map(|before| before.unchanged_since);
         Audience {
             size,
+            newcomers,
             reached,
             left,
             waiting,

@@ -23,6 +23,7 @@ pub mod phases;
 pub mod recount;
 pub mod report;
 mod reserve;
+pub mod stalled;
 pub mod sweep;
 pub mod token;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tidegate_core::ProductId;
-use tidegate_core::count::Sums;
+use tidegate_core::count::{Sample, Sums};
 use tidegate_core::limits::Allocation;
 use tidegate_store::record::{RolloutKey, Tallied};
 use tidegate_store::store::{RecountStore, Stored, VersionCounts};
@@ -115,16 +115,17 @@ pub async fn recount(store: &impl RecountStore, counted_after: Duration) -> Stor
             result.compare(&name, &format!("in_flight of shard {number}"), held, places);
         }
         result.compare(&name, "used", signed(used), found.devices);
-        for (test, count) in sums.devices.keys().chain(found.sums.devices.keys()).collect::<BTreeSet<_>>() {
-            let of = |sums: &Sums| sums.devices.get(&(*test, *count)).copied().unwrap_or(0);
-            result.compare(&name, &format!("{} of test {test}", count.name()), of(sums), of(&found.sums));
+        for (sample, count) in sums.devices.keys().chain(found.sums.devices.keys()).collect::<BTreeSet<_>>() {
+            let of = |sums: &Sums| sums.devices.get(&(*sample, *count)).copied().unwrap_or(0);
+            result.compare(&name, &format!("{} of {}", count.name(), named(*sample)), of(sums), of(&found.sums));
         }
         for (what, counted, found) in
             [("granted", &sums.granted_in, &found.sums.granted_in), ("lost", &sums.lost_in, &found.sums.lost_in)]
         {
-            for (test, hour) in counted.keys().chain(found.keys()).collect::<BTreeSet<_>>() {
-                let of = |counts: &BTreeMap<(u16, u8), i64>| counts.get(&(*test, *hour)).copied().unwrap_or(0);
-                result.compare(&name, &format!("{what} of test {test} in hour bucket {hour}"), of(counted), of(found));
+            for (sample, hour) in counted.keys().chain(found.keys()).collect::<BTreeSet<_>>() {
+                let of = |counts: &BTreeMap<(Sample, u8), i64>| counts.get(&(*sample, *hour)).copied().unwrap_or(0);
+                let count = format!("{what} of {} in hour bucket {hour}", named(*sample));
+                result.compare(&name, &count, of(counted), of(found));
             }
         }
     }
@@ -149,6 +150,11 @@ pub async fn recount(store: &impl RecountStore, counted_after: Duration) -> Stor
     }
     metrics::drift(result.drift.len() as u64);
     Ok(result)
+}
+
+fn named(sample: Sample) -> String {
+    let who = if sample.is_newcomers { " (newcomers)" } else { "" };
+    format!("test {}{who}", sample.test)
 }
 
 impl Recount {

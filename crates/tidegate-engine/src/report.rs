@@ -139,7 +139,7 @@ impl<S: ReportStore> Reports<S> {
             let about = found.ok().map(|claim| claim.epoch);
             let all = || known.claims.iter().map(|(_, claim)| claim);
             changes.extend(all().filter(|claim| Some(claim.epoch) != about).filter_map(|before| {
-                let after = before.after(before.said(running, all()), &rules, now)?;
+                let after = before.after(before.said(&[running], all()), &rules, now)?;
                 Some(ClaimChange { before: before.clone(), after, note: None })
             }));
         }

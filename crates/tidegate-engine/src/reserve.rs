@@ -62,7 +62,12 @@ impl ShardCache {
         let concerns = match look.no_room {
             Some(NoRoom::Full) => grant == Grant::First,
             Some(
-                NoRoom::TooManyInFlight | NoRoom::RateLimited { .. } | NoRoom::Paused | NoRoom::Aborted | NoRoom::Busy,
+                NoRoom::TooManyInFlight
+                | NoRoom::RateLimited { .. }
+                | NoRoom::Newcomer
+                | NoRoom::Paused
+                | NoRoom::Aborted
+                | NoRoom::Busy,
             )
             | None => true,
         };
@@ -75,7 +80,8 @@ impl ShardCache {
         let until = match no_room {
             Some(NoRoom::Full) => None,
             Some(NoRoom::RateLimited { opens_at }) => opens_at.or(soon),
-            Some(NoRoom::TooManyInFlight | NoRoom::Paused | NoRoom::Aborted | NoRoom::Busy) | None => soon,
+            Some(NoRoom::TooManyInFlight | NoRoom::Newcomer | NoRoom::Paused | NoRoom::Aborted | NoRoom::Busy)
+            | None => soon,
         };
         let look = Look { generation: update.generation, no_room, until };
         self.looks().insert((update.id.clone(), shard), look);
@@ -101,7 +107,8 @@ impl<S: CheckStore> CheckIns<S> {
         let grant = claim_status.needs().unwrap_or(Grant::Again);
         let mut no_room: Option<NoRoom> = None;
         let mut probes = 0;
-        let shards = shards_to_ask(device, update, claim_status);
+        let is_newcomer = is_newcomer(update, claim_status, context);
+        let shards = shards_to_ask(device, update, claim_status, is_newcomer);
         for (number, shard) in shards.iter().copied().enumerate() {
             if probes == MOST_PROBES {
                 break;
@@ -141,7 +148,10 @@ impl<S: CheckStore> CheckIns<S> {
                 other @ ReserveOutcome::OtherDevice(_) => return Ok(other),
             }
         }
-        Ok(ReserveOutcome::NoRoom(no_room.unwrap_or(NoRoom::TooManyInFlight)))
+        Ok(ReserveOutcome::NoRoom(match no_room {
+            Some(NoRoom::Full | NoRoom::TooManyInFlight) | None if is_newcomer => NoRoom::Newcomer,
+            no_room => no_room.unwrap_or(NoRoom::TooManyInFlight),
+        }))
     }
 
     /// Reads a shard; `None` if it may grant.
@@ -223,10 +233,17 @@ fn is_same_grant(found: &Claim, asked: &Claim) -> bool {
     found.life.holds_place && (found.epoch, found.life.granted_at) == (asked.epoch, asked.life.granted_at)
 }
 
+/// Returns true if the device has the newcomers' share only. A device stays what it was at its first grant.
+fn is_newcomer(update: &Update, claim_status: &ClaimStatus, context: &DeviceContext) -> bool {
+    match claim_status {
+        ClaimStatus::Unclaimed => update.is_newcomer(context.record.first_seen),
+        ClaimStatus::Held(claim) | ClaimStatus::Ended(claim) => claim.is_newcomer,
+    }
+}
+
 /// The shards that a device asks. A device that had a place asks first the shard that it had it from.
-fn shards_to_ask(device: &Device, update: &Update, claim_status: &ClaimStatus) -> Vec<u16> {
-    let spread = update.rollout.limits.shards(update.content.size_bytes());
-    let probes = probe_order(Cohort::of(&update.id, &device.id), update.shards.min(spread));
+fn shards_to_ask(device: &Device, update: &Update, claim_status: &ClaimStatus, is_newcomer: bool) -> Vec<u16> {
+    let probes = probe_order(Cohort::of(&update.id, &device.id), update.shards_for(is_newcomer));
     match claim_status {
         ClaimStatus::Unclaimed => probes.collect(),
         ClaimStatus::Held(claim) | ClaimStatus::Ended(claim) => {
@@ -251,10 +268,22 @@ fn request(
         ClaimStatus::Unclaimed => None,
         ClaimStatus::Held(before) | ClaimStatus::Ended(before) => Some(before.clone()),
     };
-    let was = device.version.to_string();
+    // What the device says, and not the version by which the service knows its image: that can change meanwhile.
+    let said = seen.map(|seen| seen.version.clone()).or_else(|| context.record.version.clone());
+    let was = said.unwrap_or_else(|| device.version.to_string());
     let (test, hour) = (update.test.number, update.test.hour(now));
-    let granted =
-        Granting { version: &update.version, campaign: update.campaign, was: &was, shard, epoch, test, hour, now };
+    let granted = Granting {
+        version: &update.version,
+        campaign: update.campaign,
+        was: &was,
+        reports_as: &update.reports_as,
+        shard,
+        epoch,
+        test,
+        hour,
+        is_newcomer: is_newcomer(update, claim_status, context),
+        now,
+    };
     let after = Claim::granted(before.as_ref(), &granted)?;
     let limits = &update.rollout.limits;
     let is_rated = limits.offers_per_period(update.content.size_bytes()).is_some();
@@ -301,7 +330,8 @@ fn sooner(known: Option<NoRoom>, other: NoRoom) -> NoRoom {
         NoRoom::Busy => 2,
         NoRoom::TooManyInFlight => 3,
         NoRoom::RateLimited { .. } => 4,
-        NoRoom::Full => 5,
+        NoRoom::Newcomer => 5,
+        NoRoom::Full => 6,
     };
     known.into_iter().chain([other]).min_by_key(rank).unwrap_or(other)
 }

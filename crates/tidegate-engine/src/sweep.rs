@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use serde::Serialize;
+use tidegate_core::breaker::{Breaker, LOOKED_AT, MOST_FAILED};
 use tidegate_core::cadence::DAY_S;
 use tidegate_core::count::{Count, Counts, Sums, part};
 use tidegate_core::life::Rules;
@@ -18,6 +19,7 @@ use tidegate_core::places;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::times::Times;
+use tidegate_core::update::Test;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Update};
 use tidegate_store::record::{
     Change, ClaimChange, DeviceRecord, DeviceWrite, KnownDevice, RolloutKey, SeriesPoint, UpdateRecord,
@@ -34,6 +36,7 @@ use crate::error::{Done, EngineError};
 use crate::fleet;
 use crate::metrics::TARGET as METRICS;
 use crate::phases::{self, NextPhase};
+use crate::stalled::stalled;
 
 /// The time of one sweep. The next one begins a minute after this one began.
 const LONGEST_SWEEP: Duration = Duration::from_secs(50);
@@ -69,6 +72,10 @@ pub struct Swept {
     pub counts_wanted: u64,
     /// Rollouts whose next phase has begun.
     pub advanced: u64,
+    /// Rollouts whose new grants wait because transfers fail, or go on after that.
+    pub transfers_judged: u64,
+    /// Rollouts that do not go on by themselves.
+    pub stalled: u64,
     /// Rollouts whose limits were split again.
     pub split_again: u64,
     /// Changes under way that this sweep finished.
@@ -127,6 +134,8 @@ impl<S: SweepStore> SweepService<S> {
             completed = swept.completed,
             repaired = swept.repaired,
             advanced = swept.advanced,
+            transfers_judged = swept.transfers_judged,
+            stalled = swept.stalled,
             split_again = swept.split_again,
             finished = swept.finished,
             unfinished = swept.unfinished,
@@ -141,6 +150,7 @@ impl<S: SweepStore> SweepService<S> {
             sweep_ms,
             records_failed = swept.failed,
             changes_unfinished = swept.unfinished,
+            rollouts_stalled = swept.stalled,
             products_left = swept.left
         );
         Ok(swept)
@@ -156,8 +166,9 @@ impl<S: SweepStore> SweepService<S> {
     ) -> Result<bool, StoreError> {
         let records = self.store.updates(product).await?;
         let head = self.store.head(product, Freshness::Strong).await?;
-        let is_stopped = head.is_some_and(|head| head.is_stopped);
-        let (mut total, mut live_updates, mut is_snapshot_due) = (Counts::default(), 0_u64, false);
+        let is_stopped = head.as_ref().is_some_and(|head| head.is_stopped);
+        let mut is_snapshot_due = head.is_some_and(|head| fleet::is_count_due(&head, now));
+        let (mut total, mut live_updates) = (Counts::default(), 0_u64);
         for record in &records {
             match self.sweep_update(record, is_stopped, started, now, swept).await {
                 Ok(counts) => {
@@ -236,6 +247,11 @@ impl<S: SweepStore> SweepService<S> {
             return Ok(counts);
         }
         self.store.record_series(&rollout, &point(&counts, now)).await?;
+        let next_phase = phases::next(record, &update, &tallied.sums, now);
+        if let Some(stalled) = stalled(record, &update, &counts, next_phase.as_ref(), now) {
+            tracing::warn!(product = %record.product, version = %record.version, %stalled, "rollout_stalled");
+            swept.stalled += 1;
+        }
         if record.wanted.is_some() {
             return Ok(counts);
         }
@@ -259,15 +275,37 @@ impl<S: SweepStore> SweepService<S> {
                 tallied = self.store.tallied(&rollout).await?;
             }
             self.raise(record, &shards, &tallied.sums).await?;
-            if control::can_split_again(record, &update, &shards, &tallied.sums, now) {
+            if let Some(breaker) = record.breaker.after(&tallied.sums.transfers, now) {
+                self.judge_transfers(record, breaker, now, swept).await?;
+            } else if control::can_split_again(record, &update, &shards, &tallied.sums, now) {
                 let actor = actor("the limits allow more than the shards", now);
                 self.change(record, Change::Split, &actor, now).await?;
                 swept.split_again += 1;
-            } else if let Some(phase) = phases::next(record, &update, &tallied.sums, now) {
+            } else if let Some(phase) = next_phase {
                 self.begin(record, &phase, now, swept).await?;
             }
         }
         Ok(counts)
+    }
+
+    /// Lets new grants wait because transfers fail, or go on because they go well again.
+    async fn judge_transfers(
+        &self,
+        record: &UpdateRecord,
+        breaker: Breaker,
+        now: Timestamp,
+        swept: &mut Swept,
+    ) -> Done<()> {
+        let reason = match breaker.not_before {
+            Some(at) => {
+                format!("{MOST_FAILED} or more of the last {LOOKED_AT} downloads failed; the next devices try at {at}")
+            }
+            None => format!("fewer than {MOST_FAILED} of the last {LOOKED_AT} downloads failed"),
+        };
+        tracing::warn!(product = %record.product, version = %record.version, reason, "transfers_judged");
+        self.change(record, Change::Transfers(breaker), &actor(&reason, now), now).await?;
+        swept.transfers_judged += 1;
+        Ok(())
     }
 
     /// Begins a phase on evidence, if it lacks nothing. If it lacks a count of all devices, one is due.
@@ -364,7 +402,12 @@ impl<S: SweepStore> SweepService<S> {
         swept: &mut Swept,
     ) -> Stored<()> {
         let (rollout, end) = (record.rollout(), due_until(now));
-        let mut to_give_on = places::to_give_on(sums.devices(Count::Proved), sums.devices(Count::GivenOn));
+        // Those of newcomers and of others apart: nobody makes places by inventing devices.
+        let budget = |is_newcomers| {
+            let of = |count| sums.of_kind(count, is_newcomers);
+            places::to_give_on(of(Count::Proved), of(Count::GivenOn))
+        };
+        let [mut of_newcomers, mut of_others] = [true, false].map(budget);
         loop {
             let pages = self.store.due_pages(&rollout, end).await?;
             if pages.is_empty() || started.elapsed() > LONGEST_SWEEP {
@@ -378,11 +421,12 @@ impl<S: SweepStore> SweepService<S> {
                 let Some(claim) = known.claim(&record.id) else {
                     continue;
                 };
-                match look_at(&known.record_or_default(), claim, to_give_on, now) {
+                let to_give_on = if claim.is_newcomer { &mut of_newcomers } else { &mut of_others };
+                match look_at(&known.record_or_default(), claim, &record.test, *to_give_on, now) {
                     Look::Nothing => {}
                     Look::At(at) => later.push((at, device)),
                     Look::Due(after) => {
-                        to_give_on = to_give_on.saturating_sub(u64::from(is_given_on(&after)));
+                        *to_give_on = to_give_on.saturating_sub(u64::from(is_given_on(&after)));
                         due.push(Due::new(record, device, &known, claim, *after));
                     }
                 }
@@ -445,23 +489,25 @@ enum Look {
     Due(Box<Claim>),
 }
 
-/// Looks at a claim of a device that stands on a due page.
-fn look_at(record: &DeviceRecord, claim: &Claim, to_give_on: u64, now: Timestamp) -> Look {
+/// Looks at a claim of a device that stands on a due page. The place of a device that was overdue when an operator
+/// acknowledged what happened, and began `test`, is given on in any case.
+fn look_at(record: &DeviceRecord, claim: &Claim, test: &Test, to_give_on: u64, now: Timestamp) -> Look {
+    let due_at = due::due_at(record, claim);
     if claim.state().is_watched() {
-        let due_at = due::due_at(record, claim);
         // Only the silence matters here, so any rules do.
         let lost = claim.after(Event::Due, &Rules::new(&Times::default(), 0), now).filter(|_| due_at <= now);
         return lost.map_or(Look::At(due_at), |lost| Look::Due(Box::new(lost)));
     }
+    let is_acknowledged = claim.test < test.number && test.began_at.is_some_and(|began| due_at <= began);
     match claim.without_place() {
-        Some(without) if to_give_on > 0 => Look::Due(Box::new(without)),
+        Some(without) if to_give_on > 0 || is_acknowledged => Look::Due(Box::new(without)),
         Some(_) => Look::At(after_a_day(now)),
         None => Look::Nothing,
     }
 }
 
 fn is_given_on(claim: &Claim) -> bool {
-    part(claim).counts.contains(&(claim.test, Count::GivenOn))
+    part(claim).counts.iter().any(|(_, count)| *count == Count::GivenOn)
 }
 
 /// The change of a claim that is due.

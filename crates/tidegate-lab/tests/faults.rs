@@ -20,7 +20,7 @@ const PRODUCT: &str = "lamp";
 const MINUTE_MS: i64 = 60_000;
 const STREAM_SHARD: &str = "shardId-00000";
 /// Cells of the grid: a handler, one of its calls, and a fault that can happen to it.
-const CELLS: usize = 3989;
+const CELLS: usize = 4067;
 
 /// One handler in one situation.
 struct Scenario {
@@ -64,13 +64,14 @@ const ROLL_BACK: Step = Operate("POST", "/1.5.0/rollback", r#"{"from":["2.0.0"],
 const DELETE: Step = Operate("DELETE", "/2.0.0", r#"{"reason":"a test"}"#);
 const STOP: Step = Operate("POST", "../stop", r#"{"reason":"a test"}"#);
 const RESUME_STOPPED: Step = Operate("POST", "../resume-stopped", r#"{"reason":"a test"}"#);
-const EDIT: Step = Operate("PATCH", "/2.0.0", r#"{"rollout":{"limits":{"max_devices":500}}}"#);
-const ONLY_ONE: Step = Operate("PATCH", "/2.0.0", r#"{"rollout":{"limits":{"max_devices":1}}}"#);
-const LOWER: Step = Operate("PATCH", "/2.0.0", r#"{"rollout":{"limits":{"max_in_flight":1}}}"#);
+const EDIT_DRAFT: Step = Operate("PATCH", "/2.0.0", r#"{"rollout":{"limits":{"max_devices":500}}}"#);
+const EDIT: Step = Operate("PATCH", "/2.0.0/campaign", r#"{"rollout":{"limits":{"max_devices":500}}}"#);
+const ONLY_ONE: Step = Operate("PATCH", "/2.0.0/campaign", r#"{"rollout":{"limits":{"max_devices":1}}}"#);
+const LOWER: Step = Operate("PATCH", "/2.0.0/campaign", r#"{"rollout":{"limits":{"max_in_flight":1}}}"#);
 /// One failure, or one silent device, holds it.
 const IMPATIENT: Step = Operate(
     "PATCH",
-    "/2.0.0",
+    "/2.0.0/campaign",
     r#"{"rollout":{"health":{"tolerated_failed_percent":0.01,"tolerated_lost_percent":0.01,"min_failures":1}}}"#,
 );
 
@@ -136,7 +137,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "publish: create", given: &[], when: CREATE },
     Scenario { name: "publish: activate", given: &[CREATE], when: ACTIVATE },
     Scenario { name: "publish: pause", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: PAUSE },
-    Scenario { name: "publish: edit a draft", given: &[CREATE], when: EDIT },
+    Scenario { name: "publish: edit a draft", given: &[CREATE], when: EDIT_DRAFT },
     Scenario { name: "publish: edit", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: EDIT },
     Scenario { name: "publish: resume", given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), PAUSE], when: RESUME },
     Scenario { name: "publish: abort", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: ABORT },

@@ -129,7 +129,7 @@ impl Bench {
 
     async fn limit(&mut self, limits: &str) -> Option<u16> {
         let edit = r#"{"rollout":{"limits":LIMITS}}"#.replace("LIMITS", limits);
-        self.operate("PATCH", "/updates/2.0.0", &edit).await
+        self.operate("PATCH", "/updates/2.0.0/campaign", &edit).await
     }
 
     async fn pause(&mut self) -> Option<u16> {
@@ -167,8 +167,18 @@ impl Bench {
     /// A device that was never seen is granted a place, as a function would that decided by this generation.
     async fn grant(&self, device: &str, shard: u16, generation: u64) -> bool {
         let now = self.world.clock(0);
-        let granting =
-            Granting { version: &self.version, campaign: 1, was: "1.0.0", shard, epoch: 1, test: 0, hour: 0, now };
+        let granting = Granting {
+            version: &self.version,
+            campaign: 1,
+            was: "1.0.0",
+            reports_as: &[],
+            shard,
+            epoch: 1,
+            test: 0,
+            hour: 0,
+            is_newcomer: false,
+            now,
+        };
         let request = GrantRequest {
             rollout: self.rollout.clone(),
             device: DeviceId::new(device).unwrap(),

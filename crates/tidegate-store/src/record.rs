@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tidegate_core::breaker::Breaker;
 use tidegate_core::cadence::Cadence;
 use tidegate_core::claim::Halted;
 use tidegate_core::control_group::ControlGroup;
@@ -30,11 +32,12 @@ pub struct Head {
     pub registration_is_open: bool,
     /// The attribute of hawkBit's configData with the device's version; `None` is [`VERSION_ATTRIBUTE`].
     pub version_attribute: Option<String>,
+    /// True if a report of success proves an update, for devices that never say their version.
+    pub proves_by_report: bool,
     /// How its devices live with updates.
     pub times: Times,
-    /// The gap between two check-ins that 95 of 100 devices stay below, in seconds, by the last fleet snapshot. A change
-    /// of the settings does not write it.
-    pub usual_gap_s: i64,
+    /// Its devices, as the last fleet snapshot counted them. A change of the settings does not write it.
+    pub fleet: Fleet,
     /// The compiled catalog in force, once there is one.
     pub catalog: Option<PublishedCatalog>,
     /// True if an operator stopped the whole product.
@@ -45,6 +48,17 @@ pub struct Head {
     /// Revision of the oldest catalog that may be used with this head: an older one may still offer an update that has
     /// left [`halted`](Self::halted).
     pub oldest_catalog: u64,
+}
+
+/// The devices of a product, as a fleet snapshot counted them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fleet {
+    /// The gap between two check-ins that 95 of 100 devices stay below, in seconds.
+    pub usual_gap_s: i64,
+    /// Devices that were known for a day then, and heard from within thirty days.
+    pub established: u64,
+    /// The time of the snapshot; `None` if there was none.
+    pub counted_at: Option<Timestamp>,
 }
 
 /// A compiled catalog that is in force.
@@ -219,6 +233,8 @@ pub enum Change {
     /// The beginning of the next phase on evidence: the number of those that have begun then, and the devices that are well
     /// for long.
     Advance(usize, u64),
+    /// Transfers fail, and new grants wait; or they go well again.
+    Transfers(Breaker),
 }
 
 impl Change {
@@ -229,7 +245,12 @@ impl Change {
             Self::Transition(transition) => transition.force(),
             Self::Stop => Transition::Pause.force(),
             Self::Hold(_) => Transition::Hold.force(),
-            Self::Edit { .. } | Self::Split | Self::Lift | Self::ControlGroup(_) | Self::Advance(..) => Force::Edit,
+            Self::Edit { .. }
+            | Self::Split
+            | Self::Lift
+            | Self::ControlGroup(_)
+            | Self::Advance(..)
+            | Self::Transfers(_) => Force::Edit,
         }
     }
 
@@ -242,7 +263,12 @@ impl Change {
             Self::Stop if state == State::Active => State::Paused,
             Self::Hold(_) => State::Held,
             Self::Lift => State::Active,
-            Self::Stop | Self::Edit { .. } | Self::Split | Self::ControlGroup(_) | Self::Advance(..) => state,
+            Self::Stop
+            | Self::Edit { .. }
+            | Self::Split
+            | Self::ControlGroup(_)
+            | Self::Advance(..)
+            | Self::Transfers(_) => state,
         }
     }
 
@@ -252,7 +278,12 @@ impl Change {
         match self {
             Self::Transition(transition) => transition.halts(),
             Self::Stop | Self::Hold(_) => true,
-            Self::Edit { .. } | Self::Split | Self::Lift | Self::ControlGroup(_) | Self::Advance(..) => false,
+            Self::Edit { .. }
+            | Self::Split
+            | Self::Lift
+            | Self::ControlGroup(_)
+            | Self::Advance(..)
+            | Self::Transfers(_) => false,
         }
     }
 }
@@ -298,6 +329,12 @@ pub struct UpdateRecord {
     pub advanced: usize,
     /// The beginning of the phase that is reached, if it began on evidence.
     pub phase_begun: Begun,
+    /// The breaker of its transfers.
+    pub breaker: Breaker,
+    /// The beginning of the campaign, if newcomers have a share of their own in it.
+    pub newcomers_since: Option<Timestamp>,
+    /// Its last change of the policy.
+    pub audience_edit: Option<AudienceEdit>,
     /// The last reading of the control group. A change of the record does not write it.
     pub reading: Option<Reading>,
     /// The devices that it is for, as the last fleet snapshot counted them. A change of the record does not write it.
@@ -334,6 +371,8 @@ impl UpdateRecord {
             test: self.test,
             held_out_from: self.control_group.and_then(|group| group.held_out_from()),
             advanced: self.advanced,
+            not_before: self.breaker.not_before,
+            newcomers_since: self.newcomers_since,
         }
     }
 }
@@ -347,11 +386,31 @@ pub struct Reading {
     pub at: Timestamp,
 }
 
+/// A change of the policy of a campaign under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AudienceEdit {
+    /// The time at which it was asked for.
+    pub at: Timestamp,
+    /// The devices that it was for before, if they were counted.
+    pub before: Option<u64>,
+}
+
+impl AudienceEdit {
+    /// A time at which it is certain to be in force: a change is written within half a minute, or finished by the sweep with
+    /// another time.
+    #[must_use]
+    pub fn in_force_at(&self) -> Timestamp {
+        self.at.checked_add(SignedDuration::from_secs(60)).unwrap_or(self.at)
+    }
+}
+
 /// The devices that an update is for, as a fleet snapshot counted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audience {
     /// All of them.
     pub size: u64,
+    /// The newcomers among them.
+    pub newcomers: u64,
     /// Those that were offered the update.
     pub reached: u64,
     /// Those that were heard from in time, were not offered it yet, and are not in the control group.
@@ -366,6 +425,14 @@ pub struct Audience {
     pub unchanged_since: Timestamp,
     /// The time at which the snapshot began.
     pub at: Timestamp,
+}
+
+impl Audience {
+    /// The devices that somebody vouches for: they say how many places there are, and when a phase begins.
+    #[must_use]
+    pub fn known(&self) -> u64 {
+        self.size.saturating_sub(self.newcomers)
+    }
 }
 
 /// A device as it is stored.

@@ -13,8 +13,8 @@ use tidegate_core::shard::{Gate, Grant, Shard};
 use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, Version};
 
 use crate::record::{
-    Audience, AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, ListEntry, Position, Reading, RolloutKey,
-    Seen, SeriesPoint, Tallied, Tally, UpdateRecord,
+    Audience, AuditEntry, DeviceWrite, DuePage, Event, Fleet, Head, KnownDevice, ListEntry, Position, Reading,
+    RolloutKey, Seen, SeriesPoint, Tallied, Tally, UpdateRecord,
 };
 
 /// Error of a store call.
@@ -328,6 +328,9 @@ pub trait CloseRollouts: ReadUpdates {
         expected: Expected,
         audit: Option<&AuditEntry>,
     ) -> impl Future<Output = Stored<()>> + Send;
+
+    /// Writes an audit entry that belongs to no transition of an update.
+    fn audit(&self, product: &ProductId, entry: &AuditEntry) -> impl Future<Output = Stored<()>> + Send;
 }
 
 /// Changes an update so that more may be granted than before, and puts catalogs in force.
@@ -464,9 +467,6 @@ pub trait PublishStore: ReadCatalog + WriteDevices + OpenRollouts {
         audit: &AuditEntry,
     ) -> impl Future<Output = Stored<bool>> + Send;
 
-    /// Writes an audit entry that belongs to no transition of an update.
-    fn audit(&self, product: &ProductId, entry: &AuditEntry) -> impl Future<Output = Stored<()>> + Send;
-
     /// The audit log, oldest first.
     fn audit_log(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<AuditEntry>>> + Send;
 
@@ -538,8 +538,8 @@ pub trait SweepStore: ReadCatalog + WriteDevices + OpenRollouts {
     /// Writes the size of an audience into the record of its update.
     fn put_audience(&self, rollout: &RolloutKey, audience: &Audience) -> impl Future<Output = Stored<()>> + Send;
 
-    /// Writes the usual gap between two check-ins of a product's devices into its head.
-    fn put_usual_gap(&self, product: &ProductId, gap_s: i64) -> impl Future<Output = Stored<()>> + Send;
+    /// Writes what is known of a product's devices into its head.
+    fn put_fleet(&self, product: &ProductId, fleet: &Fleet) -> impl Future<Output = Stored<()>> + Send;
 
     /// Writes the members of a control group. It is not in force before its update says so.
     fn put_members(&self, rollout: &RolloutKey, members: &[DeviceId]) -> impl Future<Output = Stored<()>> + Send;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tidegate_core::cohort::Share;
 use tidegate_core::gate::Gate;
 use tidegate_core::limits::{DEFAULT_MAX_IN_FLIGHT, Limits};
@@ -30,6 +30,8 @@ const MOST_FILES: usize = 16;
 const LARGEST_FILE_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 /// The most windows, groups, phases, labels and requirements: each is asked at every check-in.
 const MOST_OF_EACH: usize = 32;
+/// The most texts that an image may say of itself, and the longest one in bytes: each is a part of the device's record.
+pub const MOST_REPORTS: (usize, usize) = (4, 64);
 /// The longest name, description or label, in bytes.
 const LONGEST_TEXT: usize = 4096;
 
@@ -61,6 +63,11 @@ pub struct Definition {
     /// value at most 4,096 bytes.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// What the image may say of itself, beside `version`: at most 4 texts of 64 bytes. A device that says one of them runs
+    /// this update. Only hawkBit's clients can say a text that is no version.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_items = 4, examples("2.0.0-factory")))]
+    pub reports_as: Vec<String>,
     /// Version requirements as Cargo writes them. The update can be installed over versions that one of them
     /// matches; over any version, if there are none. At most 32.
     #[serde(default)]
@@ -509,17 +516,18 @@ impl Definition {
         serde_json::to_string(self).expect("a definition holds only strings, numbers and JSON values")
     }
 
-    /// The definition with some rollout knobs changed. Objects are merged field by field; anything
-    /// else, `null` too, replaces what was there.
+    /// The definition with other fields. `rollout` is merged: objects field by field; anything else, `null` too, replaces
+    /// what was there.
     ///
     /// # Errors
     /// As for [`Definition::from_operator`].
-    pub fn with_rollout(&self, knobs: &Value, product: &ProductId) -> Result<Self, ApiError> {
-        let mut rollout = serde_json::to_value(&self.rollout).unwrap_or_default();
-        merge(&mut rollout, knobs);
+    pub fn with(&self, fields: &Map<String, Value>, product: &ProductId) -> Result<Self, ApiError> {
         let mut value = serde_json::to_value(self).unwrap_or_default();
-        if let Some(field) = value.get_mut("rollout") {
-            *field = rollout;
+        for (name, field) in fields {
+            match value.get_mut("rollout") {
+                Some(rollout) if name == "rollout" => merge(rollout, field),
+                _ => value[name] = field.clone(),
+            }
         }
         Self::from_value(value, product)
     }
@@ -536,6 +544,7 @@ impl Definition {
     ) -> Result<Update, ApiError> {
         let version = parse_version(&self.version)?;
         self.check_sizes()?;
+        self.check_reports()?;
         let content = self.content(&publication.objects)?;
         let policy = parse_policy("policy", &self.policy, slots)?;
         let mut rollout = self.rollout.rollout(content.size_bytes(), slots)?;
@@ -556,7 +565,10 @@ impl Definition {
             opened_at: publication.opened_at,
             test: publication.test,
             held_out_from: publication.held_out_from.filter(|_| self.rollout.health.control_group),
+            not_before: publication.not_before,
+            newcomers_since: publication.newcomers_since,
             shards: publication.shards,
+            reports_as: self.reports_as.clone(),
             compatible_from,
             policy,
             rollback_from,
@@ -606,6 +618,7 @@ impl Definition {
         let lists = [
             ("compatible_from", self.compatible_from.len(), MOST_OF_EACH),
             ("rollback_from", self.rollback_from.len(), MOST_OF_EACH),
+            ("reports_as", self.reports_as.len(), MOST_REPORTS.0),
             ("labels", self.labels.len(), MOST_OF_EACH),
             ("files", self.files.len(), MOST_FILES),
             ("rollout.windows", self.rollout.windows.len(), MOST_OF_EACH),
@@ -623,6 +636,19 @@ impl Definition {
             )));
         }
         Ok(())
+    }
+
+    fn check_reports(&self) -> Result<(), ApiError> {
+        let is_fit = |text: &String| {
+            (1..=MOST_REPORTS.1).contains(&text.len()) && text.trim() == text && !text.chars().any(char::is_control)
+        };
+        match self.reports_as.iter().position(|text| !is_fit(text)) {
+            None => Ok(()),
+            Some(index) => Err(ApiError::bad_field(format!(
+                "reports_as[{index}] must be 1 to {} bytes without blanks around it and without control characters",
+                MOST_REPORTS.1
+            ))),
+        }
     }
 
     fn content(&self, objects: &[StoredObject]) -> Result<Content, ApiError> {
@@ -831,14 +857,21 @@ mod tests {
     #[test]
     fn knobs_are_merged_and_null_takes_a_limit_away() {
         let first = Definition::from_value(base(), &lamp()).unwrap();
-        let second = first.with_rollout(&json!({"limits": {"max_devices": 7}}), &lamp()).unwrap();
+        let with = |definition: &Definition, rollout: Value| {
+            definition.with(json!({"rollout": rollout}).as_object().unwrap(), &lamp())
+        };
+        let second = with(&first, json!({"limits": {"max_devices": 7}})).unwrap();
         assert_eq!(
             (second.rollout.limits.max_devices, second.rollout.limits.max_in_flight),
             (Some(7), InFlightField::Auto)
         );
-        let third = second.with_rollout(&json!({"limits": {"max_devices": null}}), &lamp()).unwrap();
+        let third = with(&second, json!({"limits": {"max_devices": null}})).unwrap();
         assert_eq!(third.rollout.limits.max_devices, None);
-        assert!(first.with_rollout(&json!({"limit": 7}), &lamp()).is_err());
+        assert!(with(&first, json!({"limit": 7})).is_err());
+        let named =
+            first.with(json!({"name": "Spring", "policy": "memory > 1"}).as_object().unwrap(), &lamp()).unwrap();
+        assert_eq!((named.name.as_deref(), named.policy.as_str()), (Some("Spring"), "memory > 1"));
+        assert!(first.with(json!({"nmae": "Spring"}).as_object().unwrap(), &lamp()).is_err());
     }
 
     #[test]

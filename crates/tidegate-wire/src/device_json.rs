@@ -64,7 +64,7 @@ impl DeviceJson {
         let version = self.semver()?;
         let Self { id, product, attributes, object, .. } = self;
         let orders = Orders::default();
-        Ok((Device { id, product, version, attributes, delivery, orders }, object))
+        Ok((Device { id, product, version, said: None, attributes, delivery, orders }, object))
     }
 }
 

@@ -417,7 +417,7 @@ fn schemas() -> Value {
         operator::UpdateView,
         operator::UpdateList,
         operator::Created,
-        operator::UpdateChange,
+        operator::CampaignChange,
         operator::Reason,
         operator::Resume,
         operator::Advance,
@@ -541,7 +541,7 @@ fn strict(schemas: &mut Map<String, Value>) {
         "Phase",
         "Limits",
         "HealthGate",
-        "UpdateChange",
+        "CampaignChange",
         "Reason",
         "ProductChange",
         "Advance",
@@ -555,6 +555,8 @@ fn strict(schemas: &mut Map<String, Value>) {
             schema["additionalProperties"] = json!(false);
         }
     }
+    let change = definition_change(schemas);
+    schemas.insert("DefinitionChange".into(), change);
     // Bodies in which clients in the field have fields of their own.
     for name in [
         "DeviceJson",
@@ -577,6 +579,27 @@ fn strict(schemas: &mut Map<String, Value>) {
     // Parts that are merged into what they are a part of.
     schemas.remove("DefinitionView");
     schemas.remove("Counters");
+}
+
+/// A change of a draft: any field of a definition but the version, and a reason.
+fn definition_change(schemas: &Map<String, Value>) -> Value {
+    let mut change = schemas.get("UpdateDefinition").cloned().unwrap_or_default();
+    let reason = schemas.get("Reason").and_then(|schema| schema["properties"].get("reason")).cloned();
+    if let Some(fields) = change["properties"].as_object_mut() {
+        fields.remove("version");
+        fields.extend(reason.map(|reason| ("reason".into(), reason)));
+    }
+    if let Some(schema) = change.as_object_mut() {
+        schema.remove("required");
+        schema.insert("minProperties".into(), json!(1));
+        schema.insert(
+            "description".into(),
+            json!(
+                "A change of a draft, or of what a published update says of itself. What is not given stays as it is."
+            ),
+        );
+    }
+    change
 }
 
 /// The route table for Terraform: `infra/routes.json`, one route a line.

@@ -240,8 +240,10 @@ routes! {
         ListUpdates GET "/v1/products/{product}/updates" Operator Updates,
         /// Shows an update.
         ShowUpdate GET "/v1/products/{product}/updates/{version}" Operator Updates,
-        /// Changes the rollout of a draft or of an update under way.
+        /// Changes a draft, or what the image of a published update says of itself.
         EditUpdate PATCH "/v1/products/{product}/updates/{version}" Operator Updates,
+        /// Changes the policy and the rollout of an update under way.
+        EditCampaign PATCH "/v1/products/{product}/updates/{version}/campaign" Operator Updates,
         /// Deletes a draft.
         DeleteUpdate DELETE "/v1/products/{product}/updates/{version}" Operator Updates,
         /// Verifies the files and starts offering.

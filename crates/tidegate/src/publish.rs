@@ -58,6 +58,9 @@ pub struct PublishArgs {
     /// Take devices back from this higher version, and offer it to no others; repeatable
     #[arg(long, value_name = "VERSION")]
     pub rollback_from: Vec<String>,
+    /// What the image says of itself, if that is not its version; repeatable
+    #[arg(long, value_name = "TEXT")]
+    pub reports_as: Vec<String>,
     /// The whole update as JSON; the other options override it
     #[arg(long, value_name = "FILE.json")]
     pub update_file: Option<PathBuf>,
@@ -227,6 +230,9 @@ fn body(args: &PublishArgs) -> CommandResult<Map<String, Value>> {
     if !args.rollback_from.is_empty() {
         body.insert("rollback_from".into(), json!(args.rollback_from));
     }
+    if !args.reports_as.is_empty() {
+        body.insert("reports_as".into(), json!(args.reports_as));
+    }
     if args.rollout.any() {
         let current = body.remove("rollout").unwrap_or(Value::Null);
         body.insert("rollout".into(), args.rollout.applied_to(current)?);
@@ -383,6 +389,7 @@ mod tests {
             labels: vec![("commit".into(), "abc".into())],
             compatible_from: vec!["^1.0".into()],
             rollback_from: Vec::new(),
+            reports_as: Vec::new(),
             update_file: None,
             activate: true,
             reason: Some("tested".into()),

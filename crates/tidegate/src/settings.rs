@@ -30,6 +30,16 @@ pub enum Registration {
     Closed,
 }
 
+/// What proves that a device runs an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Proof {
+    /// A check-in with its version.
+    #[value(name = "check_in")]
+    CheckIn,
+    /// Its report of success, and two polls after that.
+    Report,
+}
+
 /// Options of `tidegate settings`; without any, the settings are shown.
 #[derive(Debug, Args)]
 pub struct SettingsArgs {
@@ -42,6 +52,10 @@ pub struct SettingsArgs {
     /// Attribute with the version of a device that has a hawkBit client [initially: sw_version]
     #[arg(long, value_name = "NAME")]
     pub version_attribute: Option<String>,
+    /// What proves that a device runs an update; `report` is for hawkBit clients that never send their version, and does not
+    /// notice a device that falls back
+    #[arg(long, value_name = "check_in|report", hide_possible_values = true)]
+    pub proof: Option<Proof>,
     /// Time between two check-ins of a device [initially: 1d]
     #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse)]
     pub poll: Option<Duration>,
@@ -83,6 +97,10 @@ fn changes(args: &SettingsArgs) -> ProductChange {
             Registration::Closed => wire::Registration::Closed,
         }),
         version_attribute: args.version_attribute.clone().map(Some),
+        proof: args.proof.map(|choice| match choice {
+            Proof::CheckIn => wire::ProofField::CheckIn,
+            Proof::Report => wire::ProofField::Report,
+        }),
         poll_s: args.poll.map(seconds),
         boot_grace_s: args.boot_grace.map(seconds),
         apply_within_s: args.apply_within.map(seconds),
@@ -105,6 +123,7 @@ mod tests {
             product_tokens: None,
             registration: None,
             version_attribute: None,
+            proof: None,
             poll: None,
             boot_grace: None,
             apply_within: None,

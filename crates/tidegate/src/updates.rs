@@ -150,6 +150,12 @@ pub struct EditArgs {
     /// Reason, for the audit log
     #[arg(long, value_name = "TEXT", value_parser = crate::reason::parse)]
     pub reason: String,
+    /// Another policy: the devices that the update is for
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<String>,
+    /// What the image says of itself, if that is not its version; repeatable
+    #[arg(long, value_name = "TEXT")]
+    pub reports_as: Vec<String>,
     /// The rollout.
     #[command(flatten)]
     pub rollout: RolloutOptions,
@@ -235,7 +241,7 @@ fn show_facts(update: &UpdateView, output: &Output) -> CommandResult {
 }
 
 fn audience_in_words(audience: &AudienceView) -> String {
-    let AudienceView { size, reached, left, as_of } = audience;
+    let AudienceView { size, newcomers: _, reached, left, as_of } = audience;
     format!("{size} devices: {reached} were offered it, {left} are left ({})", time::show_at(*as_of))
 }
 
@@ -296,6 +302,16 @@ fn show_metrics(metrics: &Metrics, output: &Output) -> CommandResult {
     if let Some(phase) = &metrics.next_phase {
         let waits_for = phase.waits_for.as_deref().map_or("it begins within a minute".into(), clean);
         output.line(format!("phase {}: {waits_for}", phase.number))?;
+    }
+    if let Some(stalled) = &metrics.stalled {
+        output.line(format!("stalled: {}", clean(stalled)))?;
+    }
+    if let Some(until) = &metrics.transfers_wait_until {
+        output.line(format!("downloads fail: the next devices try at {until}"))?;
+    }
+    if let Some(newcomers) = &metrics.newcomers {
+        let held = if newcomers.is_held { "held; " } else { "" };
+        output.line(format!("newcomers: {} offered; {held}{}", newcomers.offered, clean(&newcomers.sentence)))?;
     }
     let deferred: Vec<String> =
         metrics.deferred.iter().map(|(objection, count)| format!("{} {count}", clean(objection))).collect();
@@ -391,17 +407,40 @@ pub fn done(
 }
 
 fn edit(args: &EditArgs, common: &Common, output: &Output) -> CommandResult {
-    if !args.rollout.any() {
+    let EditArgs { version, reason, policy, reports_as, rollout } = args;
+    if !rollout.any() && policy.is_none() && reports_as.is_empty() {
         return Err(CommandError::usage("say what to change, for example --max-devices 1000"));
     }
-    let client = common.operator()?;
-    let path = ApiPath::update(PublishRoute::EditUpdate, common.product()?, &args.version);
+    let (client, product) = (common.operator()?, common.product()?);
+    let path = |route| ApiPath::update(route, product, version);
+    let mut body = json!({"reason": reason});
+    if !reports_as.is_empty() {
+        body["reports_as"] = json!(reports_as);
+    }
+    let present = client.get(&path(PublishRoute::ShowUpdate))?;
+    let is_draft = present["state"] == State::Draft.name();
+    if !is_draft && !reports_as.is_empty() {
+        // What an image says of itself is no part of a campaign.
+        let changed = client.patch(&path(PublishRoute::EditUpdate), &body)?;
+        let update = done(&client, version, changed, common, output)?;
+        if !rollout.any() && policy.is_none() {
+            return show_facts(&update, output);
+        }
+        body = json!({"reason": reason});
+    }
+    if let Some(policy) = policy {
+        body["policy"] = json!(policy);
+    }
     // Only the changed settings are sent. The service merges them, so two operators can change different settings at
     // the same time.
-    let rollout = args.rollout.applied_to(Value::Null)?;
-    let changed = client.patch(&path, &json!({"rollout": rollout, "reason": args.reason}))?;
+    let rollout = rollout.applied_to(Value::Null)?;
+    if rollout.as_object().is_some_and(|rollout| !rollout.is_empty()) {
+        body["rollout"] = rollout.clone();
+    }
+    let route = if is_draft { PublishRoute::EditUpdate } else { PublishRoute::EditCampaign };
+    let changed = client.patch(&path(route), &body)?;
     let is_done = changed["shards_left"].is_null();
-    let update = done(&client, &args.version, changed, common, output)?;
+    let update = done(&client, version, changed, common, output)?;
     let present = update.definition().and_then(|definition| serde_json::to_value(&definition.rollout).ok());
     if !is_done && !present.is_some_and(|present| contains(&present, &rollout)) {
         return Err(replaced(&update));
@@ -469,15 +508,18 @@ mod tests {
     fn only_the_knobs_that_were_turned_are_sent() {
         let mut after = answer();
         after["rollout"] = json!({"limits": {"max_devices": 50}});
-        let server = StubServer::start(vec![Reply::json(200, &after.to_string())]);
+        let server =
+            StubServer::start(vec![Reply::json(200, &after.to_string()), Reply::json(200, &after.to_string())]);
         let args = EditArgs {
             version: "2.0.0".into(),
             reason: "going well".into(),
+            policy: None,
+            reports_as: Vec::new(),
             rollout: RolloutOptions { max_devices: Some(50), ..RolloutOptions::default() },
         };
         assert_eq!(edit(&args, &common(&server), &Output::new(Reader::Person)), Ok(()));
-        let patch = server.request(0);
-        assert!(patch.starts_with("PATCH /v1/products/lamp/updates/2.0.0"), "{patch}");
+        let patch = server.request(1);
+        assert!(patch.starts_with("PATCH /v1/products/lamp/updates/2.0.0/campaign"), "{patch}");
         let (_, body) = patch.split_once("\r\n\r\n").expect("a body");
         let body: Value = serde_json::from_str(body).expect("JSON");
         let expected = json!({"limits": {"max_devices": 50}});

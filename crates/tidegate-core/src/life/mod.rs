@@ -220,10 +220,15 @@ pub struct Life {
     pub soaked: bool,
     /// The device is proved, and was heard from so long after its grant that a silent one would have been overdue.
     pub mature: bool,
+    /// Only its report and its silence about a failure prove it: the device never says its version.
+    pub by_report: bool,
 }
 
 /// Time after its first sign at which a device counts as soaked, in seconds.
 pub const DEFAULT_SOAK_S: i64 = 3 * DAY_S;
+
+/// Time after a report of success from which on a sign of the device speaks for it, in seconds.
+const CONFIRMED_AFTER_S: i64 = 3600;
 
 /// Times of a campaign and its product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -293,7 +298,16 @@ impl Life {
             old_once: false,
             soaked: false,
             mature: false,
+            by_report: false,
         })
+    }
+
+    /// Returns true if a sign of the device, without its version, speaks for its report of success: it did not say
+    /// otherwise for an hour.
+    #[must_use]
+    pub fn is_confirmed_by_a_sign(&self, now: Timestamp) -> bool {
+        let since = self.installed_at.filter(|_| self.state == State::Installed && !self.old_once);
+        since.is_some_and(|at| has_passed(at, CONFIRMED_AFTER_S, now))
     }
 
     /// The effect of `event`, by the transition table.
@@ -395,7 +409,7 @@ impl Life {
         let sign = self.first_sign.unwrap_or(to_the_second(now));
         let is_proved = has_passed(sign, rules.prove_after_s, now);
         let state = if is_proved { State::Proved } else { State::Installed };
-        Self { first_sign: Some(sign), old_once: false, ..self.to(state) }
+        Self { first_sign: Some(sign), old_once: false, by_report: false, ..self.to(state) }
     }
 
     /// The old version after a success: the first time it is noted, in `state`; the second time it is believed.

@@ -25,6 +25,11 @@ const NORMAL: Setup = Setup {
     control: 500,
     weekly_window: false,
     transfer_errors: 0.01,
+    outage_h: (0, 0),
+    region_h: (0.0, 0, 0),
+    postpone: 0.0,
+    decline: 0.0,
+    apply_within_s: 8 * 86_400,
     at_once: false,
     told_late_s: 0,
     acknowledged: None,
@@ -88,6 +93,53 @@ fn a_healthy_update_goes_on() {
     let weekly = Setup { weekly_window: true, days: 21, ..NORMAL };
     healthy("a window once a week", weekly, 5, 500);
     healthy("... and places that grow", Setup { ramp_percent: 100, ..weekly }, 5, 850);
+}
+
+/// Downloads fail for six hours, or for a day and a half: new devices wait, and nothing is held.
+#[test]
+fn an_outage_of_transfers_holds_nothing() {
+    let six = Setup { outage_h: (10, 16), transfer_errors: 0.03, ..NORMAL };
+    healthy("no download for six hours, 3 % fail else", six, 5, 940);
+    let long = Setup { outage_h: (24, 60), ..SECOND };
+    healthy("no download for a day and a half", long, 0, 1700);
+    let waits = |setup, most| {
+        let waits = (0..runs().min(100)).map(|seed| play(setup, seed).waits).max();
+        println!("{:<44} at most {waits:?} waits", "...");
+        assert!(waits <= Some(most) && waits > Some(0), "{waits:?}");
+    };
+    waits(six, 5);
+    waits(long, 12);
+}
+
+#[test]
+fn users_who_wait_or_say_no_hold_nothing() {
+    let users = Setup { postpone: 0.5, decline: 0.08, ..NORMAL };
+    healthy("half postpone two days, 8 % decline", users, 5, 850);
+    // A week for the window, two days for the user, and two more.
+    let all = Setup {
+        mix: HOLIDAY,
+        apply_within_s: 11 * 86_400,
+        weekly_window: true,
+        days: 21,
+        outage_h: (10, 16),
+        transfer_errors: 0.03,
+        ramp_percent: 100,
+        ..users
+    };
+    healthy("... a holiday, a window, an outage, all at once", all, 10, 550);
+}
+
+/// Three in ten devices lose their network for two days. The control group does too.
+#[test]
+fn a_region_without_network_holds_little_and_for_a_while() {
+    let region = Setup { region_h: (0.3, 20, 68), ..SECOND };
+    healthy("a region away for two days, poll_s 86400", region, 5, 1700);
+    let hourly = Setup { mix: THIRD_HOURLY, poll_s: HOUR, days: 12, ..region };
+    let played = (0..runs()).map(|seed| play(hourly, seed)).collect::<Vec<_>>();
+    let held = played.iter().filter(|played| played.held_h.is_some()).count();
+    let still = played.iter().filter(|played| played.is_held).count();
+    println!("{:<44} held {held} of {}, still held {still}", "a region away for two days, poll_s 3600", played.len());
+    assert!(held * 20 <= played.len() && still == 0, "{held} of {}, {still} still", played.len());
 }
 
 /// The second set of `outcomes.md`, which the rule was not tuned on at first: other cadences, offices, and devices that

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use tidegate_core::Timestamp;
+use tidegate_core::breaker::{Breaker, Transfer, Transfers};
 use tidegate_core::cadence::Cadence;
 use tidegate_core::gate::{Control, Gate, HeldFor, Outcomes, hour_bucket};
 use tidegate_core::life::table::Event;
@@ -48,6 +49,15 @@ pub(crate) struct Setup {
     /// Devices apply the update once a week.
     pub(crate) weekly_window: bool,
     pub(crate) transfer_errors: f64,
+    /// Hours between which every transfer fails.
+    pub(crate) outage_h: (i64, i64),
+    /// Share of devices that are silent together, and the hours between which they are.
+    pub(crate) region_h: (f64, i64, i64),
+    /// Share of users who install it two days later, and of those who say no.
+    pub(crate) postpone: f64,
+    pub(crate) decline: f64,
+    /// Time in which devices apply the update, unless they do so at once.
+    pub(crate) apply_within_s: i64,
     /// Devices apply what they have: one that does not is not taken soon, and 2 % of these are tolerated.
     pub(crate) at_once: bool,
     /// Seconds after which a failure is told.
@@ -71,6 +81,8 @@ pub(crate) struct Played {
     pub(crate) is_held: bool,
     /// Hours until it was held again after an acknowledgement.
     pub(crate) held_again_h: Option<i64>,
+    /// Times that new grants waited because transfers failed.
+    pub(crate) waits: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +120,8 @@ struct Rollout {
     played: Played,
     held_for: Option<HeldFor>,
     lifts: u8,
+    transfers: Transfers,
+    breaker: Breaker,
     /// Number of the test of the gate, and the hour of its beginning.
     test: (usize, i64),
 }
@@ -124,7 +138,16 @@ fn at(second: i64) -> Timestamp {
 
 pub(crate) fn play(setup: Setup, seed: u64) -> Played {
     let mut dice = Dice::mixed(seed);
-    let habits = |dice: &mut Dice| Habits::of(&setup.mix, setup.days, dice);
+    let habits = |dice: &mut Dice| {
+        let mut habits = Habits::of(&setup.mix, setup.days, dice);
+        let (share, from_h, to_h) = setup.region_h;
+        // A share of none throws no dice: the other sets stay as they were.
+        let is_in_region = share > 0.0 && dice.falls(share) && habits.silent.1 != i64::MAX;
+        if is_in_region {
+            habits.silent = (from_h * HOUR, to_h * HOUR);
+        }
+        habits
+    };
     let control = (0..setup.control).map(|_| habits(&mut dice)).collect();
     let devices = (0..setup.devices).map(|_| Device {
         habits: habits(&mut dice),
@@ -147,6 +170,8 @@ pub(crate) fn play(setup: Setup, seed: u64) -> Played {
         mature: 0,
         held_for: None,
         lifts: 0,
+        transfers: Transfers::default(),
+        breaker: Breaker::default(),
         test: (0, 0),
         played: Played::default(),
         dice,
@@ -185,7 +210,7 @@ impl Rollout {
             boot_grace_s: HOUR,
             watch_s: 10 * DAY,
             soak_s: 3 * DAY,
-            apply_within_s: if self.setup.at_once { 2 * self.setup.poll_s + DAY } else { 8 * DAY },
+            apply_within_s: if self.setup.at_once { 2 * self.setup.poll_s + DAY } else { self.setup.apply_within_s },
             open_since: (!self.played.is_held).then_some(Timestamp::UNIX_EPOCH),
             due_after_s: self.cadence(habits).due_after_s(true),
         }
@@ -209,7 +234,7 @@ impl Rollout {
             return self.later(again, Turn::CheckIn, number);
         }
         match self.devices[number].life.as_ref().map(|life| life.state) {
-            None => self.ask(number, now),
+            None | Some(State::TransferFailed) => self.ask(number, now),
             Some(_) if habits.is_cloned && self.other_speaks(number) => self.heard(number, Event::Old, now),
             Some(_) => self.heard(number, if runs_new { Event::Expected } else { Event::Old }, now),
         }
@@ -221,6 +246,8 @@ impl Rollout {
             State::Open | State::Installed | State::Lost => habits.every_s,
             // Its record is written once a day.
             State::Proved => habits.every_s.max(DAY),
+            // Only an outage is waited for; a single failure is not played again.
+            State::TransferFailed if self.setup.outage_h.1 > 0 => self.dice.within(900, 4 * HOUR),
             _ => return,
         };
         self.later(now + next_s, Turn::CheckIn, number);
@@ -234,13 +261,16 @@ impl Rollout {
     }
 
     fn ask(&mut self, number: usize, now: i64) {
-        if self.played.is_held || self.held_places >= self.places() {
+        let waits = self.breaker.not_before.is_some_and(|until| now < until.as_second());
+        if self.played.is_held || waits || self.held_places >= self.places() {
             return;
         }
         self.held_places += 1;
-        let wait_s = if self.setup.weekly_window { self.dice.within(0, 7 * DAY) } else { 0 };
+        let window_s = if self.setup.weekly_window { self.dice.within(0, 7 * DAY) } else { 0 };
+        let postpones = self.setup.postpone > 0.0 && self.dice.falls(self.setup.postpone);
+        let wait_s = window_s + if postpones { 2 * DAY } else { 0 };
         let device = &mut self.devices[number];
-        device.life = Life::granted(None, at(now));
+        device.life = Life::granted(device.life.as_ref(), at(now));
         (device.seen, device.hours) = (now, (now / HOUR - self.test.1).unsigned_abs());
         device.test = self.test.0;
         self.later(now + INSTALL_S + wait_s, Turn::Installs, number);
@@ -265,11 +295,22 @@ impl Rollout {
 
     fn installs(&mut self, number: usize, now: i64) {
         let habits = self.devices[number].habits;
-        if habits.is_silent(now) || self.dice.falls(self.setup.transfer_errors) {
+        let is_out = (self.setup.outage_h.0 * HOUR..self.setup.outage_h.1 * HOUR).contains(&now);
+        if habits.is_silent(now) || is_out || self.dice.falls(self.setup.transfer_errors) {
             if habits.reports && !habits.is_silent(now) {
                 self.heard(number, Event::Transfer, now);
+                if self.setup.outage_h.1 > 0 {
+                    let again_s = self.dice.within(900, 4 * HOUR);
+                    self.later(now + again_s, Turn::CheckIn, number);
+                }
+            } else if is_out {
+                // It says nothing and tries again.
+                self.later(now + habits.every_s, Turn::Installs, number);
             }
             return;
+        }
+        if self.setup.decline > 0.0 && self.dice.falls(self.setup.decline) {
+            return self.heard(number, Event::Declined, now);
         }
         let share = match self.setup.image {
             Image::Fails(share)
@@ -350,6 +391,13 @@ impl Rollout {
             device.seen = now;
         }
         let after = moved.bucket;
+        if let Some(transfer) = Transfer::of_lives(life, &moved, at(now)) {
+            self.transfers.add(transfer);
+            if let Some(breaker) = self.breaker.after(&self.transfers, at(now)) {
+                self.played.waits += usize::from(breaker.not_before.is_some());
+                self.breaker = breaker;
+            }
+        }
         device.life = Some(*moved);
         if is_back {
             self.set_due(number, now);

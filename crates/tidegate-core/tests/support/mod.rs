@@ -49,6 +49,7 @@ pub(crate) fn lamp(runs: &str) -> Device {
         product: product("lamp"),
         version: version(runs),
         attributes: attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        said: None,
         delivery: Delivery::Anything,
         orders: Orders::default(),
     }
@@ -77,6 +78,7 @@ pub(crate) struct Draft {
     compatible_from: Vec<String>,
     policy: String,
     pub(crate) rollback_from: Vec<String>,
+    not_before: Option<Timestamp>,
     groups: Vec<(String, String)>,
     pub(crate) rollout: Rollout,
     content: Content,
@@ -92,6 +94,7 @@ pub(crate) fn update(version: &str) -> Draft {
         compatible_from: Vec::new(),
         policy: String::new(),
         rollback_from: Vec::new(),
+        not_before: None,
         groups: Vec::new(),
         rollout: Rollout::default(),
         content: Content::default(),
@@ -127,6 +130,10 @@ impl Draft {
     }
     pub(crate) fn starts(mut self, at: &str) -> Self {
         self.rollout.starts_at = Some(moment(at));
+        self
+    }
+    pub(crate) fn transfers_wait_until(mut self, at: &str) -> Self {
+        self.not_before = Some(moment(at));
         self
     }
     pub(crate) fn ends(mut self, at: &str) -> Self {
@@ -187,6 +194,9 @@ impl Draft {
             opened_at: None,
             test: Test::default(),
             held_out_from: None,
+            not_before: self.not_before,
+            newcomers_since: None,
+            reports_as: Vec::new(),
             generation: 1,
             shards: 1,
             compatible_from: self.compatible_from.iter().map(|text| text.parse().unwrap()).collect(),
@@ -220,7 +230,9 @@ pub(crate) fn claim(update: &str, events: &[Event]) -> (UpdateId, Claim) {
     let start = moment(NOON).as_second() - 10 * 86_400;
     let grant = |before: Option<&Claim>, epoch, second| {
         let now = Timestamp::from_second(second).unwrap();
-        let grant = Grant { version: &version, campaign: 1, was: "1.0.0", shard: 0, epoch, test: 0, hour: 0, now };
+        let (version, was, reports_as, is_newcomer) = (&version, "1.0.0", &[], false);
+        let (campaign, shard, test, hour) = (1, 0, 0, 0);
+        let grant = Grant { version, campaign, was, reports_as, shard, epoch, test, hour, is_newcomer, now };
         Claim::granted(before, &grant).unwrap()
     };
     let (mut claim, mut second, mut epoch) = (grant(None, 1, start), start, 1);

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 use tidegate_core::acknowledged::Acknowledged;
+use tidegate_core::breaker::Breaker;
 use tidegate_core::phase::Begun;
 use tidegate_core::policy::Slots;
 use tidegate_core::update::Test;
@@ -111,6 +112,7 @@ impl<S: PublishStore> Operations<S> {
         asked: &NewCampaign,
         actor: &Actor,
     ) -> Done<Changed> {
+        next.newcomers_since = self.newcomers_since(&compiled(&next, &mut Slots::new())?, actor.now).await?;
         next.wanted = Some(control::wish(&next, Change::Transition(Transition::Activate), actor)?);
         let entry = AuditEntry {
             from: Some(last.state),
@@ -215,7 +217,8 @@ impl NewCampaign {
             rollout,
             ..before
         };
-        let next = next.with_rollout(&Value::Object(self.rollout.clone()), &last.product)?;
+        let rollout = Map::from_iter([("rollout".to_string(), Value::Object(self.rollout.clone()))]);
+        let next = next.with(&rollout, &last.product)?;
         if next.rollout.ends_at.is_some_and(|end| end <= now) {
             return Err(ApiError::bad_field("rollout.ends_at must be in the future; null is no end").into());
         }
@@ -295,6 +298,9 @@ fn next(last: &UpdateRecord, definition: String, actor: &Actor) -> UpdateRecord 
         lifts: 0,
         control_group: None,
         advanced: 0,
+        breaker: Breaker::default(),
+        newcomers_since: None,
+        audience_edit: None,
         phase_begun: Begun::default(),
         reading: None,
         audience: None,

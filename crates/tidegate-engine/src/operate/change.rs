@@ -54,7 +54,7 @@ impl<S: PublishStore> Operations<S> {
                     return Ok(Changed { record, shards_left: 0 });
                 }
                 Asked::Transition(transition, acknowledged) => {
-                    let record = self.ready_for(record, transition, &acknowledged).await?;
+                    let record = self.ready_for(record, transition, &acknowledged, actor.now).await?;
                     (record, Change::Transition(transition))
                 }
             };

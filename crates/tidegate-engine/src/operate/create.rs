@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tidegate_core::breaker::Breaker;
 use tidegate_core::phase::Begun;
 use tidegate_core::policy::Slots;
 use tidegate_core::update::Test;
@@ -12,6 +13,7 @@ use tidegate_store::store::Freshness;
 use tidegate_wire::definition::Definition;
 
 use super::Operations;
+use crate::compile::Texts;
 use crate::control::Actor;
 use crate::error::{Done, EngineError};
 
@@ -26,6 +28,8 @@ pub struct Draft {
     pub state: State,
     /// An upload for each file whose bytes are not stored yet; none, unless the update is a draft.
     pub uploads: Vec<FileUpload>,
+    /// What its image says of itself beside the version.
+    pub reports_as: Vec<String>,
 }
 
 /// A presigned upload of one file.
@@ -56,7 +60,8 @@ impl<S: PublishStore> Operations<S> {
             false => self.same_as_before(&record).await?,
         };
         let uploads = if state == State::Draft { self.uploads(&update, actor).await? } else { Vec::new() };
-        Ok(Draft { id: record.id, version: record.version, state, uploads })
+        let reports_as = Texts::of(&self.store.updates(product).await?).says(&record.version, definition);
+        Ok(Draft { id: record.id, version: record.version, state, uploads, reports_as })
     }
 
     async fn same_as_before(&self, record: &UpdateRecord) -> Done<State> {
@@ -106,6 +111,9 @@ fn draft(product: &ProductId, definition: &Definition, revision: u64, actor: &Ac
         lifts: 0,
         control_group: None,
         advanced: 0,
+        breaker: Breaker::default(),
+        newcomers_since: None,
+        audience_edit: None,
         phase_begun: Begun::default(),
         reading: None,
         audience: None,

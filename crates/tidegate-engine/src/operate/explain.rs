@@ -4,14 +4,16 @@ use tidegate_core::device::Delivery;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::policy::Slots;
 use tidegate_core::receipt::{Receipt, explain};
+use tidegate_core::reports::Reports;
 use tidegate_core::shard::{Refusal, period_of};
-use tidegate_core::{Catalog, ClaimStatus, Claims, Device, DeviceId, ProductId, Timestamp, Update, decide};
+use tidegate_core::{Catalog, ClaimStatus, Claims, Device, DeviceId, ProductId, Timestamp, Update, Version, decide};
 use tidegate_store::PublishStore;
 use tidegate_store::record::{DeviceRecord, RolloutKey};
 use tidegate_store::store::{Freshness, Include};
 use tidegate_wire::device_json::{attributes_of, parse_version};
 
 use super::{Operations, compiled};
+use crate::compile::Texts;
 use crate::device::stored_object;
 use crate::error::{Done, EngineError};
 
@@ -30,8 +32,8 @@ impl<S: PublishStore> Operations<S> {
         let known = self.store.device(product, id, Include::ItemAndDoc, Freshness::Strong).await?;
         let record = known.record.filter(|record| record.version.is_some());
         let record = record.ok_or_else(|| EngineError::UnknownDevice(id.clone()))?;
-        let device = device(product, id, &record)?;
         let catalog = self.catalog(product).await?;
+        let device = device(product, id, &record, catalog.reports())?;
         let head = self.store.head(product, Freshness::Strong).await?.unwrap_or_default();
         let mut claims = Claims::new(known.claims).with_halted(head.halted());
         // Each round finds one more rollout without room, so the number of updates limits the rounds.
@@ -40,7 +42,11 @@ impl<S: PublishStore> Operations<S> {
             let Some(offer) = &decision.offer else {
                 break;
             };
-            match self.no_room(offer.update, &offer.claim_status, at).await? {
+            let is_newcomer = match &offer.claim_status {
+                ClaimStatus::Unclaimed => offer.update.is_newcomer(record.first_seen),
+                ClaimStatus::Held(claim) | ClaimStatus::Ended(claim) => claim.is_newcomer,
+            };
+            match self.no_room(offer.update, &offer.claim_status, is_newcomer, at).await? {
                 Some(no_room) => claims.note_no_room(offer.update.id.clone(), no_room),
                 None => break,
             }
@@ -57,18 +63,25 @@ impl<S: PublishStore> Operations<S> {
             .filter(|record| !record.is_earlier && record.state.has_begun())
             .filter_map(|record| compiled(record, &mut slots).ok())
             .collect::<Vec<_>>();
-        Ok(Catalog::new(product.clone(), slots, updates))
+        Ok(Catalog::new(product.clone(), slots, updates).with_reports(Texts::of(&records).reports()))
     }
 
     /// The reason why every shard that could grant would refuse, if they all would.
-    async fn no_room(&self, update: &Update, claim_status: &ClaimStatus, at: Timestamp) -> Done<Option<NoRoom>> {
+    async fn no_room(
+        &self,
+        update: &Update,
+        claim_status: &ClaimStatus,
+        is_newcomer: bool,
+        at: Timestamp,
+    ) -> Done<Option<NoRoom>> {
         let Some(grant) = claim_status.needs() else {
             return Ok(None);
         };
         let shards = self.store.shards(&RolloutKey::of_update(update), update.shards).await?;
         let window = period_of(at, update.rollout.limits.period_s);
         let mut no_room = NoRoom::Paused;
-        for shard in &shards {
+        for number in update.shards_for(is_newcomer) {
+            let shard = shards.get(usize::from(number)).copied().flatten();
             let refusal =
                 shard.map(|shard| shard.refusal(grant, update.generation, window, update.rollout.limits.period_s));
             match refusal {
@@ -77,16 +90,24 @@ impl<S: PublishStore> Operations<S> {
                 Some(Some(Refusal::OtherGeneration)) | None => {}
             }
         }
-        Ok(Some(no_room))
+        Ok(Some(match no_room {
+            NoRoom::Full | NoRoom::TooManyInFlight if is_newcomer => NoRoom::Newcomer,
+            no_room => no_room,
+        }))
     }
 }
 
-fn device(product: &ProductId, id: &DeviceId, record: &DeviceRecord) -> Done<Device> {
+fn device(product: &ProductId, id: &DeviceId, record: &DeviceRecord, reports: &Reports) -> Done<Device> {
     let attributes = stored_object(product, id, record).unwrap_or_default();
+    let text = record.version.as_deref().unwrap_or_default();
     Ok(Device {
         id: id.clone(),
         product: product.clone(),
-        version: parse_version(record.version.as_deref().unwrap_or_default())?,
+        said: Version::parse(text).ok(),
+        version: match reports.version_of(text) {
+            Some(version) => version,
+            None => parse_version(text)?,
+        },
         attributes: attributes_of(&attributes)?,
         delivery: Delivery::Anything,
         orders: record.orders.clone(),

@@ -26,7 +26,8 @@ use tidegate_store::{Images, PublishStore};
 
 pub use self::campaign::NewCampaign;
 pub use self::create::{Draft, FileUpload};
-pub use self::metrics::Progress;
+pub use self::edit::Edits;
+pub use self::metrics::{NewcomersProgress, Progress};
 pub use self::orders::{MOST_DEVICES, ManyChanged, Order, Reason};
 pub use self::stop::{Resumed, Stopped};
 use crate::control::{self, Actor};

@@ -5,7 +5,7 @@ use tidegate_store::PublishStore;
 use tidegate_store::record::Head;
 use tidegate_store::store::Freshness;
 use tidegate_wire::ApiError;
-use tidegate_wire::operator::{ProductChange, ProductTokens, Registration};
+use tidegate_wire::operator::{ProductChange, ProductTokens, ProofField, Registration};
 
 use super::Operations;
 use crate::control::Actor;
@@ -54,6 +54,9 @@ fn changed(before: &Head, change: &ProductChange) -> Head {
     if let Some(attribute) = &change.version_attribute {
         head.version_attribute.clone_from(attribute);
     }
+    if let Some(proof) = change.proof {
+        head.proves_by_report = proof == ProofField::Report;
+    }
     for (time, given) in [
         (&mut head.times.poll_s, change.poll_s),
         (&mut head.times.boot_grace_s, change.boot_grace_s),
@@ -66,13 +69,15 @@ fn changed(before: &Head, change: &ProductChange) -> Head {
 }
 
 /// The settings with their names, as the audit log shows them.
-fn settings(head: &Head) -> [(&'static str, String); 7] {
+fn settings(head: &Head) -> [(&'static str, String); 8] {
     let tokens = if head.accepts_product_tokens { ProductTokens::Accept } else { ProductTokens::Refuse };
     let registration = if head.registration_is_open { Registration::Open } else { Registration::Closed };
+    let proof = if head.proves_by_report { ProofField::Report } else { ProofField::CheckIn };
     [
         ("product_tokens", format!("\"{tokens}\"")),
         ("registration", format!("\"{registration}\"")),
         ("version_attribute", format!("\"{}\"", head.version_attribute())),
+        ("proof", format!("\"{proof}\"")),
         ("poll_s", head.times.poll_s.to_string()),
         ("boot_grace_s", head.times.boot_grace_s.to_string()),
         ("apply_within_s", head.times.apply_within_s.to_string()),

@@ -4,7 +4,7 @@ use tidegate_core::acknowledged::Acknowledged;
 use tidegate_core::count::Count;
 use tidegate_core::policy::Slots;
 use tidegate_core::update::StoredObject;
-use tidegate_core::{ProductId, State, Transition, Update, Version};
+use tidegate_core::{ProductId, State, Timestamp, Transition, Update, Version};
 use tidegate_store::PublishStore;
 use tidegate_store::images::Verified;
 use tidegate_store::record::{Change, UpdateRecord};
@@ -15,6 +15,10 @@ use super::change::Asked;
 use super::{Operations, compiled};
 use crate::control::{Actor, Changed};
 use crate::error::{Done, EngineError};
+
+/// Least number of established devices in a product with a share for newcomers. With fewer, all devices say whether an
+/// update is good.
+const LEAST_VOTERS: u64 = 50;
 
 impl<S: PublishStore> Operations<S> {
     /// Moves an update to another state. Its catalog is compiled afterwards. A stop is acknowledged when nothing can be
@@ -98,7 +102,7 @@ impl<S: PublishStore> Operations<S> {
         if !seen.covers(&present) {
             return Err(EngineError::EvidenceMoved { version: record.version, present });
         }
-        let soaked = u64::try_from(sums.devices(Count::Soaked)).unwrap_or(0);
+        let soaked = u64::try_from(sums.voters(Count::Soaked)).unwrap_or(0);
         Ok((record, Change::Advance(phase.saturating_sub(1), soaked)))
     }
 
@@ -109,6 +113,7 @@ impl<S: PublishStore> Operations<S> {
         mut record: UpdateRecord,
         transition: Transition,
         acknowledged: &Acknowledged,
+        now: Timestamp,
     ) -> Done<UpdateRecord> {
         let is_wanted = record.wanted.as_ref().is_some_and(|wanted| wanted.change == Change::Transition(transition));
         if transition == Transition::Resume && record.state == State::Held && !is_wanted {
@@ -121,8 +126,18 @@ impl<S: PublishStore> Operations<S> {
             record.state.after(transition).map_err(EngineError::WrongState)?;
             let update = compiled(&record, &mut Slots::new())?;
             record.objects = self.verify(&update).await?;
+            record.newcomers_since = self.newcomers_since(&update, now).await?;
         }
         Ok(record)
+    }
+
+    /// The beginning of a campaign in which newcomers have a share of their own: in a product whose devices may register
+    /// themselves, if enough others can tell whether the update is good. A way back is for all.
+    pub(super) async fn newcomers_since(&self, update: &Update, now: Timestamp) -> Done<Option<Timestamp>> {
+        let head = self.settings(&update.product).await?;
+        let is_open = head.registration_is_open || head.accepts_product_tokens;
+        let has_voters = head.fleet.established >= LEAST_VOTERS;
+        Ok((is_open && has_voters && !update.is_rollback()).then_some(now))
     }
 
     /// Reads every file's bytes back and hashes them, because the announced digests are not trusted.

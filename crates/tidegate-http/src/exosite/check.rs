@@ -71,7 +71,13 @@ impl<S: CheckStore> CheckService<S> {
         let Bearer { product, device, proof } = bearer;
         let mut context = self.context(product, device, *proof, Include::ItemAndDoc, now).await?;
         let mut seen = Seen { offered: None, until: None, catalog: context.head.catalog.clone() };
-        let Some(said) = stored_device(product, device, &context.record, Delivery::AnythingUnasked) else {
+        let Some(said) = stored_device(
+            product,
+            device,
+            &context.record,
+            context.catalog.updates.reports(),
+            Delivery::AnythingUnasked,
+        ) else {
             log_no_version(Dialect::Exosite, product, device);
             return Ok(seen);
         };

@@ -11,6 +11,7 @@ use tidegate_core::device::Delivery;
 use tidegate_core::guidance::{OFFERED_S, SOONEST_S};
 use tidegate_core::life::State as Life;
 use tidegate_core::orders::Orders;
+use tidegate_core::reports::Reports;
 use tidegate_core::{Claim, Device, DeviceId, ProductId, Timestamp, Update, UpdateId, Version};
 use tidegate_engine::device::{is_seen_long_ago, seen_again, stored, stored_device};
 use tidegate_engine::files::Access;
@@ -106,7 +107,9 @@ impl<S: CheckStore> CheckService<S> {
 
     async fn poll(&self, asked: &Asked<'_>, context: &mut DeviceContext) -> Result<HawkbitPoll, ApiError> {
         let Asked { product, device, address, host, now } = asked;
-        let Some(said) = stored_device(product, device, &context.record, Delivery::FilesWithSha1) else {
+        let Some(said) =
+            stored_device(product, device, &context.record, context.catalog.updates.reports(), Delivery::FilesWithSha1)
+        else {
             // The answer asks the device for its attributes. A new device polls again soon.
             let after_s = if context.record.version.is_none() { SOONEST_S } else { OFFERED_S };
             log_no_version(Dialect::HawkBit, product, device);
@@ -153,7 +156,7 @@ impl<S: CheckStore> CheckService<S> {
         let seen = stored(context, version.clone(), &attributes, *now);
         let saved = match (states_version, seen) {
             (true, seen) => {
-                let running = running(product, device, &version, &attributes);
+                let running = running(product, device, &version, &attributes, context.catalog.updates.reports());
                 self.engine.hear_and_save(device, &version, running.as_ref(), context, seen, *now).await
             }
             (false, Some(seen)) => self.engine.save_device(device, context, seen).await,
@@ -300,13 +303,20 @@ fn is_unproved(context: &DeviceContext) -> bool {
     context.claims.iter().any(|(_, claim)| is_unproved(claim))
 }
 
-/// The device that sends these attributes; `None` if its version is not SemVer.
-fn running(product: &ProductId, device: &DeviceId, version: &str, attributes: &Map<String, Value>) -> Option<Device> {
+/// The device that sends these attributes; `None` if its version is not SemVer, and no image says so of itself.
+fn running(
+    product: &ProductId,
+    device: &DeviceId,
+    version: &str,
+    attributes: &Map<String, Value>,
+    reports: &Reports,
+) -> Option<Device> {
     Some(Device {
         id: device.clone(),
         product: product.clone(),
-        version: Version::parse(version).ok()?,
+        version: reports.version_of(version)?,
         attributes: attributes_of(attributes).ok()?,
+        said: None,
         delivery: Delivery::FilesWithSha1,
         orders: Orders::default(),
     })

@@ -43,7 +43,13 @@ impl<S: CheckStore> CheckService<S> {
                 let seen = changed(&context, said.version.to_string(), &object, now);
                 (said, Said::Version, seen)
             }
-            None => match stored_device(product, device, &context.record, Delivery::AnythingUnasked) {
+            None => match stored_device(
+                product,
+                device,
+                &context.record,
+                context.catalog.updates.reports(),
+                Delivery::AnythingUnasked,
+            ) {
                 Some(said) => (said, Said::Nothing, seen_again(&context, now)),
                 None => {
                     log_no_version(Dialect::Kaa, product, device);
@@ -80,6 +86,7 @@ fn running_device(bearer: &Bearer, version: Version, object: &Map<String, Value>
         product: bearer.product.clone(),
         version,
         attributes: attributes_of(object)?,
+        said: None,
         delivery: Delivery::AnythingUnasked,
         orders: Orders::default(),
     })

@@ -22,6 +22,7 @@ impl<S: PublishStore> PublishService<S> {
             version: draft.version.to_string(),
             state: draft.state,
             uploads: uploads.collect(),
+            reports_as: draft.reports_as,
         };
         respond(201, &created)
     }

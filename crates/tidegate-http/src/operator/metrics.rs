@@ -7,7 +7,7 @@ use tidegate_engine::operate::Progress;
 use tidegate_store::PublishStore;
 use tidegate_wire::answer::rounded_down;
 use tidegate_wire::operator::{
-    ChannelName, ChannelView, Counters, HealthView, Metrics, NextPhaseView, SeriesPoint, Verdict,
+    ChannelName, ChannelView, Counters, HealthView, Metrics, NewcomersView, NextPhaseView, SeriesPoint, Verdict,
 };
 
 use super::{Answer, Call, PublishService, ok, refused};
@@ -33,7 +33,7 @@ impl<S: PublishStore> PublishService<S> {
 
 /// The progress of a rollout, without its course over time.
 pub(crate) fn metrics(progress: Progress) -> Metrics {
-    let Progress { state, counts, places, as_of, deferred, judgement, next_phase, min_failures } = progress;
+    let Progress { state, counts, places, as_of, deferred, judgement, next_phase, min_failures, .. } = progress;
     let devices = |count| counts.devices(count);
     Metrics {
         state,
@@ -43,6 +43,7 @@ pub(crate) fn metrics(progress: Progress) -> Metrics {
             in_flight: counts.in_flight,
             installed: devices(Count::Installed),
             proved: devices(Count::Proved),
+            proved_by_report: devices(Count::ByReport),
             soaked: devices(Count::Soaked),
             failed: devices(Count::Failed),
             reverted: devices(Count::Reverted),
@@ -60,6 +61,13 @@ pub(crate) fn metrics(progress: Progress) -> Metrics {
             waits_for: phase.lack.map(|lack| lack.to_string()),
             sentence: phase.soaking.to_string(),
         }),
+        newcomers: progress.newcomers.map(|newcomers| NewcomersView {
+            offered: newcomers.offered,
+            is_held: newcomers.judgement.hold().is_some(),
+            sentence: newcomers.judgement.to_string(),
+        }),
+        stalled: progress.stalled.map(|stalled| stalled.to_string()),
+        transfers_wait_until: progress.transfers_wait_until.map(rounded_down),
         health: HealthView {
             verdict: if judgement.hold().is_some() { Verdict::Hold } else { Verdict::Continue },
             threshold: THRESHOLD,

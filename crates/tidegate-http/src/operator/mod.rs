@@ -122,6 +122,7 @@ impl<S: PublishStore> PublishService<S> {
             PublishRoute::ListUpdates => apart(|| self.list(call)),
             PublishRoute::ShowUpdate => apart(|| async move { self.show(call, &version()?).await }),
             PublishRoute::EditUpdate => apart(|| async move { self.edit(call, &version()?).await }),
+            PublishRoute::EditCampaign => apart(|| async move { self.edit_campaign(call, &version()?).await }),
             PublishRoute::DeleteUpdate => apart(|| async move { self.delete(call, &version()?).await }),
             PublishRoute::ReopenUpdate => apart(|| async move { self.reopen(call, &version()?).await }),
             PublishRoute::RollBackTo => apart(|| async move { self.roll_back_to(call, &version()?).await }),

@@ -2,7 +2,7 @@
 
 use tidegate_store::PublishStore;
 use tidegate_store::record::{Head, VERSION_ATTRIBUTE};
-use tidegate_wire::operator::{Product, ProductChange, ProductTimes, ProductTokens, Registration};
+use tidegate_wire::operator::{Product, ProductChange, ProductTimes, ProductTokens, ProofField, Registration};
 use tidegate_wire::{ApiError, strict_json};
 
 use super::{Answer, Call, PublishService, ok, refused};
@@ -40,6 +40,7 @@ fn view(call: &Call<'_>, head: &Head) -> Product {
         product_tokens: if head.accepts_product_tokens { ProductTokens::Accept } else { ProductTokens::Refuse },
         registration: if head.registration_is_open { Registration::Open } else { Registration::Closed },
         version_attribute: head.version_attribute().to_string(),
+        proof: if head.proves_by_report { ProofField::Report } else { ProofField::CheckIn },
         times: ProductTimes {
             poll_s: head.times.poll_s,
             boot_grace_s: head.times.boot_grace_s,

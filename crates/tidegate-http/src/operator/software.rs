@@ -103,7 +103,7 @@ fn must_be_the_same(
         return Ok(());
     }
     let (product, version) = (call.product.as_str(), record.version.to_string());
-    let edit = PublishRoute::EditUpdate.route();
+    let edit = PublishRoute::EditCampaign.route();
     let path = edit.path(&[("product", product), ("version", &version)]);
     Err(ApiError::new(
         ErrorCode::ContentImmutable,

@@ -65,9 +65,8 @@ pub(crate) fn view(record: UpdateRecord) -> UpdateView {
 }
 
 fn audience(audience: &Audience) -> AudienceView {
-    let Audience { size, reached, left, waiting: _, unfinished: _, served_since: _, unchanged_since: _, at } =
-        *audience;
-    AudienceView { size, reached, left, as_of: rounded_down(at) }
+    let Audience { size, newcomers, reached, left, at, .. } = *audience;
+    AudienceView { size, newcomers, reached, left, as_of: rounded_down(at) }
 }
 
 fn control_group(group: &ControlGroup, reading: Option<&Reading>) -> ControlGroupView {

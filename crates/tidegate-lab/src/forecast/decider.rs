@@ -98,6 +98,7 @@ impl Decider {
                 product: update.product.clone(),
                 version: group.version.clone(),
                 attributes,
+                said: None,
                 delivery: Delivery::Anything,
                 orders: Orders::default(),
             };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tidegate_core::cadence::{Cadence, DAY_S};
 use tidegate_core::claim::Grant as Granting;
-use tidegate_core::count::Count;
+use tidegate_core::count::{Count, Sample};
 use tidegate_core::gate::Control;
 use tidegate_core::life::table::Event;
 use tidegate_core::life::{Rules, State as Life};
@@ -259,8 +259,18 @@ impl<'a, W: Watch> Play<'a, W> {
         let was = self.file.fleet.groups[usize::from(row.group)].version.to_string();
         let epoch = before.as_ref().map_or(EPOCH, |before| before.epoch + 1);
         let (version, campaign, now) = (&self.update.version, self.update.campaign, moment(now_s));
-        let (test, hour) = (0, self.update.test.hour(now));
-        let granting = Granting { version, campaign, was: &was, shard, epoch, test, hour, now };
+        let granting = Granting {
+            version,
+            campaign,
+            was: &was,
+            reports_as: &self.update.reports_as,
+            shard,
+            epoch,
+            test: 0,
+            hour: self.update.test.hour(now),
+            is_newcomer: false,
+            now,
+        };
         let claim = Claim::granted(before.as_deref(), &granting).expect("the rules offered it again");
         self.rows[number as usize].seen_s = second;
         self.moved(second, number, before.as_deref(), claim);
@@ -374,7 +384,7 @@ impl<'a, W: Watch> Play<'a, W> {
         };
         let (sums, now) = (&self.shards.sums, self.moment(second));
         let (soak_s, allowed_s) = (self.update.rollout.soak_s(), self.cadence.allowed_s());
-        let judgement = self.update.rollout.health.judge(&sums.outcomes(0), self.control(second).as_ref());
+        let judgement = self.update.rollout.health.judge(&sums.outcomes(Sample::of(0)), self.control(second).as_ref());
         let admitted = Some(share.of_beyond(self.recorder.eligible().into(), before));
         let mut lack = advance.lacks(&Soaking::of(sums, None, admitted, self.phase_begun), &judgement, now);
         if lack == Some(Lack::Count) {

@@ -174,6 +174,7 @@ fn windows_and_groups_are_what_the_rules_say_asked_afresh() {
             product: asked.product.clone(),
             version: Version::new(1, 4, 0),
             attributes: said.into_iter().chain([("memory".to_owned(), Value::Integer(memory))]).collect(),
+            said: None,
             delivery: Delivery::Anything,
             orders: Orders::default(),
         };

@@ -1,7 +1,7 @@
 //! The shards of the rollout, which keep its limits. A check-in asks them as it does in the service.
 
 use tidegate_core::count::{Count, Held, Sums, part};
-use tidegate_core::limits::{Allocation, Limits};
+use tidegate_core::limits::{Allocation, Limits, Newcomers};
 use tidegate_core::objection::NoRoom;
 use tidegate_core::shard::{Gate, Grant, Refusal, Shard, period_of, probe_order};
 use tidegate_core::{Claim, Cohort, Update};
@@ -48,7 +48,8 @@ impl Shards {
     pub(crate) fn new(update: &Update, now_s: i64) -> Self {
         let (limits, bytes) = (update.rollout.limits.in_force(None, 0), update.content.size_bytes());
         let none = vec![Held::default(); usize::from(update.shards)];
-        let allocation = Allocation::split(&limits, bytes, &none, period_of(moment(now_s), limits.period_s));
+        let period = period_of(moment(now_s), limits.period_s);
+        let allocation = Allocation::split(&limits, bytes, Newcomers::AreLikeOthers, &none, period);
         let shard = |number| Shard {
             gate: Gate::Open,
             generation: GENERATION,
@@ -82,7 +83,7 @@ impl Shards {
         }
         let shards = u16::try_from(self.shards.len()).unwrap_or(u16::MAX);
         let mut refuses: Option<Refuses> = None;
-        for shard in probe_order(cohort, shards) {
+        for shard in probe_order(cohort, 0..shards) {
             match self.grant(Grant::First, shard, now_s) {
                 Ok(()) => return Ok(shard),
                 Err(why) => refuses = Some(sooner(refuses, self.refuses_until(why))),
@@ -136,7 +137,7 @@ impl Shards {
         }
         let before = std::mem::take(&mut self.allocation.places);
         let held = before.iter().map(|places| Held { in_flight: *places, ..Held::default() }).collect::<Vec<_>>();
-        self.allocation.places = Allocation::split(&limits, 0, &held, 0).places;
+        self.allocation.places = Allocation::split(&limits, 0, Newcomers::AreLikeOthers, &held, 0).places;
         for (shard, (before, after)) in self.shards.iter_mut().zip(before.iter().zip(&self.allocation.places)) {
             shard.ceiling = shard.ceiling.map(|ceiling| ceiling.saturating_add(after.saturating_sub(*before)));
         }
@@ -166,7 +167,12 @@ impl Shards {
     fn refuses_until(&self, why: NoRoom) -> Refuses {
         let until_s = match why {
             NoRoom::RateLimited { opens_at } => opens_at.map_or(i64::MIN, |at| at.as_second()),
-            NoRoom::Full | NoRoom::TooManyInFlight | NoRoom::Paused | NoRoom::Aborted | NoRoom::Busy => i64::MAX,
+            NoRoom::Full
+            | NoRoom::TooManyInFlight
+            | NoRoom::Newcomer
+            | NoRoom::Paused
+            | NoRoom::Aborted
+            | NoRoom::Busy => i64::MAX,
         };
         Refuses { why, until_s }
     }
@@ -179,7 +185,7 @@ fn sooner(known: Option<Refuses>, other: Refuses) -> Refuses {
         NoRoom::Paused => 1,
         NoRoom::Busy | NoRoom::TooManyInFlight => 2,
         NoRoom::RateLimited { .. } => 3,
-        NoRoom::Full => 4,
+        NoRoom::Newcomer | NoRoom::Full => 4,
     };
     let Some(known) = known else {
         return other;

@@ -8,8 +8,8 @@ use tidegate_core::life::Bucket;
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 use tidegate_store::record::{
-    Audience, AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, ListEntry, Position, Reading, RolloutKey,
-    SeriesPoint, Tallied, Tally, UpdateRecord,
+    Audience, AuditEntry, DeviceWrite, DuePage, Event, Fleet, Head, KnownDevice, ListEntry, Position, Reading,
+    RolloutKey, SeriesPoint, Tallied, Tally, UpdateRecord,
 };
 use tidegate_store::store::{
     Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, ScannedDevices, Shut, Stored,
@@ -80,6 +80,11 @@ impl RaiseCeilings for MemoryStore {
 }
 
 impl CloseRollouts for MemoryStore {
+    async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {
+        self.state().audit(product, entry);
+        Ok(())
+    }
+
     async fn want(&self, update: &UpdateRecord, expected: Expected, audit: Option<&AuditEntry>) -> Stored<()> {
         self.state().want(update, expected, audit)
     }
@@ -204,11 +209,6 @@ impl PublishStore for MemoryStore {
         Ok(self.state().set_stopped(product, is_stopped, audit))
     }
 
-    async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {
-        self.state().audit(product, entry);
-        Ok(())
-    }
-
     async fn audit_log(&self, product: &ProductId) -> Stored<Vec<AuditEntry>> {
         Ok(self.state().audit_log(product))
     }
@@ -309,8 +309,8 @@ impl SweepStore for MemoryStore {
         Ok(())
     }
 
-    async fn put_usual_gap(&self, product: &ProductId, gap_s: i64) -> Stored<()> {
-        self.state().put_usual_gap(product, gap_s);
+    async fn put_fleet(&self, product: &ProductId, fleet: &Fleet) -> Stored<()> {
+        self.state().put_fleet(product, fleet);
         Ok(())
     }
 

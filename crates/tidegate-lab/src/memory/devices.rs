@@ -259,6 +259,7 @@ fn apply(change: &ClaimChange, stored: &mut StoredClaim) {
     set(&mut claim.life.old_once, life.map(|life| &life.old_once));
     set(&mut claim.life.soaked, life.map(|life| &life.soaked));
     set(&mut claim.life.mature, life.map(|life| &life.mature));
+    set(&mut claim.life.by_report, life.map(|life| &life.by_report));
     set(&mut claim.revision, [&before.revision, &after.revision]);
     set(&mut claim.ended_at, [&before.ended_at, &after.ended_at]);
     set(&mut claim.retry_at, [&before.retry_at, &after.retry_at]);

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidegate_core::{DeviceId, ObjectionCode, ProductId, State as UpdateState, Version};
+use tidegate_core::{DeviceId, ObjectionCode, ProductId, State as UpdateState, Transition, Version};
 use tidegate_store::record::{
-    Audience, AuditEntry, Change, Event, Head, PublishedCatalog, Reading, RolloutKey, StateChange, UpdateRecord,
+    Audience, AuditEntry, Change, Event, Fleet, Head, PublishedCatalog, Reading, RolloutKey, StateChange, UpdateRecord,
 };
 use tidegate_store::store::{Expected, StoreError, Stored};
 
@@ -40,7 +40,12 @@ impl State {
         }
         let halts = wanted.as_ref().is_some_and(|wanted| wanted.change.halts());
         let objects = if update.objects.is_empty() { stored.objects.clone() } else { update.objects.clone() };
-        let changed = UpdateRecord { wanted, objects, ..stored.clone() };
+        let activates = wanted.as_ref().is_some_and(|wanted| wanted.change == Change::Transition(Transition::Activate));
+        let newcomers_since = match update.newcomers_since.map(to_the_millisecond) {
+            None if !activates => stored.newcomers_since,
+            newcomers_since => newcomers_since,
+        };
+        let changed = UpdateRecord { wanted, objects, newcomers_since, ..stored.clone() };
         items.updates.insert(key, changed);
         if let Some(entry) = audit {
             items.put_audit(entry);
@@ -114,9 +119,9 @@ impl State {
         }
     }
 
-    pub(crate) fn put_usual_gap(&mut self, product: &ProductId, gap_s: i64) {
+    pub(crate) fn put_fleet(&mut self, product: &ProductId, fleet: &Fleet) {
         if let Some(head) = self.product_mut(product).head.as_mut() {
-            head.usual_gap_s = gap_s;
+            head.fleet = Fleet { counted_at: fleet.counted_at.map(to_the_millisecond), ..*fleet };
         }
     }
 
@@ -274,6 +279,7 @@ impl State {
         };
         head.accepts_product_tokens = settings.accepts_product_tokens;
         head.registration_is_open = settings.registration_is_open;
+        head.proves_by_report = settings.proves_by_report;
         head.version_attribute.clone_from(&settings.version_attribute);
         head.times = settings.times;
         true
@@ -341,12 +347,20 @@ fn millisecond_times(update: &UpdateRecord) -> UpdateRecord {
     stored.changed_at = to_the_millisecond(update.changed_at);
     stored.opened_at = update.opened_at.map(to_the_millisecond);
     stored.test.began_at = update.test.began_at.map(to_the_millisecond);
+    stored.newcomers_since = update.newcomers_since.map(to_the_millisecond);
+    if let Some(edit) = &mut stored.audience_edit {
+        edit.at = to_the_millisecond(edit.at);
+    }
+    stored.breaker.not_before = update.breaker.not_before.map(to_the_millisecond);
     if let Some(group) = &mut stored.control_group {
         group.since = to_the_millisecond(group.since);
     }
     if let Some(wanted) = &mut stored.wanted {
         if let Change::ControlGroup(group) = &mut wanted.change {
             group.since = to_the_millisecond(group.since);
+        }
+        if let Change::Transfers(breaker) = &mut wanted.change {
+            breaker.not_before = breaker.not_before.map(to_the_millisecond);
         }
         wanted.at = to_the_millisecond(wanted.at);
     }

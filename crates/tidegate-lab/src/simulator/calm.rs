@@ -8,7 +8,7 @@ use tidegate_core::{Cohort, State, Timestamp, UpdateId, Version};
 use crate::simulator::checker::Asked;
 use crate::simulator::device::Device;
 use crate::simulator::invariant::Invariant;
-use crate::simulator::operators::{Operation, Product, Verb, acknowledging, definition, endless_patience};
+use crate::simulator::operators::{DeviceVerb, Operation, Product, Verb, acknowledging, definition, endless_patience};
 use crate::simulator::requests;
 use crate::simulator::simulation::{MINUTE_MS, Simulation, Violation};
 use crate::simulator::world::{Ask, Done, moment};
@@ -96,8 +96,19 @@ impl Simulation {
             let body = r#"{"reason":"simulated"}"#.into();
             self.insist(Operation { product: place, version: rollback, verb: Verb::Abort, body }).await;
         }
-        let body = r#"{"rollout":{"limits":{"max_devices":null,"max_per_period":null,"max_in_flight":500},"max_attempts":4,"health":HEALTH}}"#
-            .replace("HEALTH", &endless_patience().to_string());
+        for number in 0..self.devices.len() {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            let (verb, body) = (Verb::OfDevice(DeviceVerb::Release, number), r#"{"reason":"simulated"}"#.into());
+            let _unknown = self.insist(Operation { product: place, version: version.clone(), verb, body }).await;
+        }
+        let body = serde_json::json!({"policy": "true", "rollout": {
+            "limits": {"max_devices": null, "max_per_period": null, "max_in_flight": 500},
+            "max_attempts": 4,
+            "health": endless_patience(),
+            "phases": [],
+            "windows": [],
+        }});
+        let body = body.to_string();
         // Paused or not: one of these is refused.
         let operation =
             |verb, body: &str| Operation { product: place, version: version.clone(), verb, body: body.into() };
@@ -137,8 +148,10 @@ impl Simulation {
 
     fn live(&self, place: usize, is_rollback: bool) -> impl Iterator<Item = Version> {
         let product = self.products.get(place);
-        let versions =
-            product.into_iter().flat_map(|product| product.live.iter().map(move |version| (product, version)));
+        // One whose reopening was cut off may be live too: the sweep has finished it, and nobody was told.
+        let versions = product
+            .into_iter()
+            .flat_map(|product| product.live.iter().chain(&product.ended).map(move |version| (product, version)));
         let is_live = move |(product, version): &(&Product, &Version)| {
             let update = self.last_update(product, version);
             let control = self.world.store().control();

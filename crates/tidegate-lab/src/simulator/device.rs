@@ -100,7 +100,8 @@ impl Device {
                 Vec::new()
             }
             55..=64 => vec![report("DOWNLOAD_STEP"), report("INSTALL_ERROR")],
-            65..=67 => vec![report("INSTALL_ABORTED")],
+            65 => vec![report("INSTALL_ABORTED")],
+            66..=67 => vec![report("DOWNLOAD"), report("DOWNLOAD_ERROR")],
             // Says two things about one attempt.
             68..=72 => {
                 self.version = version;
@@ -118,6 +119,8 @@ impl Device {
                 self.silent_until_ms = now_ms.saturating_add(random.within(1, 72) * HOUR_MS);
                 vec![report("INSTALL_SUCCESS")]
             }
+            // Says success, and boots the old version.
+            86..=87 => vec![report("INSTALL_SUCCESS")],
             // Asks again before it does anything.
             _ => Vec::new(),
         }

@@ -115,7 +115,7 @@ named! {
         /// Writes the size of an audience.
         PutAudience = "put_audience",
         /// Writes the usual gap of a product's devices.
-        PutUsualGap = "put_usual_gap",
+        PutFleet = "put_fleet",
         /// Writes the members of a control group.
         PutMembers = "put_members",
         /// Writes a reading of a control group.
@@ -284,7 +284,7 @@ impl Call {
             | Self::RevokeTokens
             | Self::SetProduct
             | Self::PutAudience
-            | Self::PutUsualGap
+            | Self::PutFleet
             | Self::PutReading => CONTENDED_WRITE,
             Self::AddDeferrals
             | Self::PutTally

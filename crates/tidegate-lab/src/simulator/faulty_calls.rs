@@ -8,8 +8,8 @@ use tidegate_core::life::Bucket;
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 use tidegate_store::record::{
-    Audience, AuditEntry, DeviceWrite, DuePage, Event, Head, KnownDevice, ListEntry, Position, Reading, RolloutKey,
-    SeriesPoint, Tallied, Tally, UpdateRecord,
+    Audience, AuditEntry, DeviceWrite, DuePage, Event, Fleet, Head, KnownDevice, ListEntry, Position, Reading,
+    RolloutKey, SeriesPoint, Tallied, Tally, UpdateRecord,
 };
 use tidegate_store::store::{
     Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, ScannedDevices, Shut, Stored,
@@ -144,6 +144,14 @@ impl RaiseCeilings for FaultyStore {
 }
 
 impl CloseRollouts for FaultyStore {
+    async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {
+        self.write(Call::Audit, (product.clone(), entry.clone()), |store, (product, entry)| {
+            store.inner.state().audit(product, entry);
+            Ok(())
+        })
+        .await
+    }
+
     async fn want(&self, update: &UpdateRecord, expected: Expected, audit: Option<&AuditEntry>) -> Stored<()> {
         self.write(Call::Want, (update.clone(), expected, audit.cloned()), Self::apply_want).await
     }
@@ -336,14 +344,6 @@ impl PublishStore for FaultyStore {
         .await
     }
 
-    async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {
-        self.write(Call::Audit, (product.clone(), entry.clone()), |store, (product, entry)| {
-            store.inner.state().audit(product, entry);
-            Ok(())
-        })
-        .await
-    }
-
     async fn audit_log(&self, product: &ProductId) -> Stored<Vec<AuditEntry>> {
         self.read(Call::AuditLog, || self.inner.state().audit_log(product)).await
     }
@@ -462,9 +462,9 @@ impl SweepStore for FaultyStore {
         .await
     }
 
-    async fn put_usual_gap(&self, product: &ProductId, gap_s: i64) -> Stored<()> {
-        self.write(Call::PutUsualGap, (product.clone(), gap_s), |store, (product, gap_s)| {
-            store.inner.state().put_usual_gap(product, *gap_s);
+    async fn put_fleet(&self, product: &ProductId, fleet: &Fleet) -> Stored<()> {
+        self.write(Call::PutFleet, (product.clone(), *fleet), |store, (product, fleet)| {
+            store.inner.state().put_fleet(product, fleet);
             Ok(())
         })
         .await

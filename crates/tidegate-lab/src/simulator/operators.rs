@@ -25,6 +25,8 @@ pub struct Product {
     pub ended: Vec<Version>,
     /// True if an operator stopped it, and none has resumed it.
     pub is_stopped: bool,
+    /// The number of its devices.
+    devices: u32,
     next: u64,
 }
 
@@ -58,13 +60,28 @@ pub enum Verb {
     Stop,
     ResumeStopped,
     SetPoll,
+    Advance,
+    Void,
+    RetryAll,
+    OfDevice(DeviceVerb, u32),
+}
+
+/// What an operator does with one device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // the verbs of the API
+pub enum DeviceVerb {
+    Hold,
+    Pin,
+    Release,
+    Tag,
+    Retry,
 }
 
 impl Product {
-    /// A product without updates.
+    /// A product of so many devices without updates.
     #[must_use]
-    pub fn new(id: ProductId) -> Self {
-        Self { id, live: Vec::new(), ended: Vec::new(), is_stopped: false, next: 1 }
+    pub fn new(id: ProductId, devices: u32) -> Self {
+        Self { id, live: Vec::new(), ended: Vec::new(), is_stopped: false, devices, next: 1 }
     }
 
     /// The id of its update to `version` in a campaign.
@@ -99,14 +116,23 @@ impl Product {
         if random.happens(20) {
             return operation(&version, Verb::Stop, reason());
         }
+        if random.happens(150) {
+            let device = u32::try_from(random.below(u64::from(self.devices.max(1)))).unwrap_or(0);
+            let (verb, body) = of_device(&version, random);
+            return operation(&version, Verb::OfDevice(verb, device), body);
+        }
         match random.below(10) {
             0 | 1 => operation(&version, Verb::Activate, reason()),
             2 | 3 => operation(&version, Verb::Pause, reason()),
             4 | 5 => operation(&version, Verb::Resume, acknowledging()),
             6..=8 => {
-                operation(&version, Verb::Edit, json!({"rollout": {"limits": limits(random)}, "reason": "simulated"}))
+                let mut body = json!({"rollout": {"limits": limits(random)}, "reason": "simulated"});
+                if random.happens(250) {
+                    body["policy"] = json!(policy(random));
+                }
+                operation(&version, Verb::Edit, body)
             }
-            _ => match random.below(8) {
+            _ => match random.below(12) {
                 0 | 1 => operation(&version, Verb::Abort, reason()),
                 2 => match random.pick(&self.ended) {
                     Some(ended) => operation(ended, Verb::Reopen, again()),
@@ -121,7 +147,22 @@ impl Product {
                 }
                 4 => {
                     let poll_s = random.one_of([300, 3600, 86_400]);
-                    operation(&version, Verb::SetPoll, json!({"poll_s": poll_s, "reason": "simulated"}))
+                    let registration = random.one_of(["open", "closed"]);
+                    let body = json!({"poll_s": poll_s, "registration": registration, "reason": "simulated"});
+                    operation(&version, Verb::SetPoll, body)
+                }
+                5 => {
+                    let body = json!({"phase": 2, "seen": acknowledging()["acknowledge"], "reason": "simulated"});
+                    operation(&version, Verb::Advance, body)
+                }
+                6 => {
+                    let number = random.below(u64::from(self.devices.max(1)));
+                    let devices = [format!("{}-device-{number}", self.id)];
+                    operation(&version, Verb::Void, json!({"devices": devices, "reason": "simulated"}))
+                }
+                7 => {
+                    let state = random.one_of(["failed", "reverted", "transfer_failed", "declined"]);
+                    operation(&version, Verb::RetryAll, json!({"state": state, "reason": "simulated"}))
                 }
                 _ => operation(&version, Verb::Show, Value::Null),
             },
@@ -156,11 +197,25 @@ impl Operation {
             Verb::Withdraw => requests::operator("POST", &of("withdraw"), &self.body),
             Verb::Reopen => requests::operator("POST", &of("reopen"), &self.body),
             Verb::Rollback => requests::operator("POST", &of("rollback"), &self.body),
-            Verb::Edit => requests::operator("PATCH", &format!("{updates}/{}", self.version), &self.body),
+            Verb::Edit => requests::operator("PATCH", &format!("{updates}/{}/campaign", self.version), &self.body),
             Verb::Show => requests::operator("GET", &of("metrics"), ""),
             Verb::Stop => requests::operator("POST", &format!("{whole}/stop"), &self.body),
             Verb::SetPoll => requests::operator("PATCH", &whole, &self.body),
             Verb::ResumeStopped => requests::operator("POST", &format!("{whole}/resume-stopped"), &self.body),
+            Verb::Advance => requests::operator("POST", &of("advance"), &self.body),
+            Verb::Void => requests::operator("POST", &of("void"), &self.body),
+            Verb::RetryAll => requests::operator("POST", &of("retry"), &self.body),
+            Verb::OfDevice(verb, number) => {
+                let device = format!("{whole}/devices/{product}-device-{number}");
+                let (method, rest) = match verb {
+                    DeviceVerb::Hold => ("POST", "hold"),
+                    DeviceVerb::Pin => ("POST", "pin"),
+                    DeviceVerb::Release => ("POST", "release"),
+                    DeviceVerb::Tag => ("PUT", "tags/ring"),
+                    DeviceVerb::Retry => ("POST", "retry"),
+                };
+                requests::operator(method, &format!("{device}/{rest}"), &self.body)
+            }
         }
     }
 }
@@ -173,7 +228,7 @@ pub fn definition(version: &Version, random: &mut Random) -> Value {
         true => json!({"tolerated_failed_percent": 20.0}),
         false => endless_patience(),
     };
-    json!({
+    let mut definition = json!({
         "version": version.to_string(),
         "kind": "json",
         "payload": {"level": 3},
@@ -183,7 +238,43 @@ pub fn definition(version: &Version, random: &mut Random) -> Value {
             "when_full": random.one_of(["next", "wait"]),
             "health": health,
         },
-    })
+    });
+    if random.happens(250) {
+        definition["policy"] = json!(policy(random));
+    }
+    let rollout = &mut definition["rollout"];
+    if random.happens(150) {
+        let advance = json!({"min_proved": 1, "soak_s": 3600, "success_percent": 50});
+        rollout["phases"] = json!([{"percent": random.within(10, 60)}, {"percent": 100, "advance": advance}]);
+    } else if random.happens(100) {
+        rollout["windows"] = json!([{"cron": "0 */2 * * *", "duration_s": 3600, "time_zone": "Europe/Berlin"}]);
+    } else if random.happens(100) {
+        rollout["groups"] = json!([{"policy": "tags.ring == \"early\"", "starts_at": "2020-01-01T00:00:00Z"}]);
+    }
+    definition
+}
+
+/// A policy for all devices, for some, or for those that operators name.
+fn policy(random: &mut Random) -> &'static str {
+    random.one_of([
+        "true",
+        "memory >= 256",
+        "semver_matches(version, \"<1.4.0\")",
+        "tags.ring == \"early\"",
+        "!(tags.ring == \"early\")",
+    ])
+}
+
+/// Something that an operator does with one device.
+fn of_device(version: &Version, random: &mut Random) -> (DeviceVerb, Value) {
+    let reason = json!({"reason": "simulated"});
+    match random.below(6) {
+        0 => (DeviceVerb::Hold, reason),
+        1 => (DeviceVerb::Pin, json!({"version": version.to_string(), "reason": "simulated"})),
+        2 | 3 => (DeviceVerb::Release, reason),
+        4 => (DeviceVerb::Tag, json!({"value": random.one_of(["early", "late"]), "reason": "simulated"})),
+        _ => (DeviceVerb::Retry, reason),
+    }
 }
 
 /// Another campaign, also for devices that failed in an earlier one.

@@ -153,7 +153,7 @@ impl Simulation {
             let group = Group { devices: count, version: Version::new(1, 0, 0), said };
             let fleet = Arc::new(Fleet::of(&format!("{id}-device"), group));
             devices.extend((0..count).map(|number| Device::new(Arc::clone(&fleet), number, id.clone(), world.keys())));
-            products.push(Product::new(id));
+            products.push(Product::new(id, count));
         }
         Self {
             seed,
@@ -471,8 +471,8 @@ impl Simulation {
             self.world.store().control().checker.acknowledged_product_stop(&product.id, asked_at);
         }
         let status = answer.status;
-        // A rollback must also name the versions of the one that is open.
-        let is_refused = status == 400 && operation.verb == Verb::Rollback;
+        // A rollback must also name the versions of the one that is open, and a phase must be the next one.
+        let is_refused = status == 400 && matches!(operation.verb, Verb::Rollback | Verb::Advance);
         let is_down = status == 503 && answer.retry_after_s.is_some();
         let fine = [200, 201, 202, 404, 409].contains(&status) || is_refused || is_down;
         self.promise(Invariant::DownIsDenied, fine, || format!("{operation:?} was answered {}", answer.brief()));

@@ -1,8 +1,10 @@
 //! Model of the life of claims, over the transition table of `tidegate-core`: one claim in every order of events, and a
-//! fleet that an update bricks, in every order of grants, words and silences.
+//! fleet that an update bricks, in every order of grants, words and silences. And of rule P: a device comes to rest, whatever
+//! campaigns are opened and ended.
 #![allow(clippy::unwrap_used)] // the helpers of tests are tests, too
 
 mod brick;
+mod circle;
 mod claim;
 
 use stateright::{Checker, HasDiscoveries, Model};

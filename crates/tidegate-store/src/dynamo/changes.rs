@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use tidegate_core::shard::Gate;
-use tidegate_core::{ProductId, State, Version};
+use tidegate_core::{ProductId, State, Transition, Version};
 
 use super::item::{self, n, s};
 use super::{DynamoStore, Expression, key, put_item, send, unbuilt, update_item};
@@ -10,13 +10,22 @@ use crate::record::{AuditEntry, Change, RolloutKey, UpdateRecord};
 use crate::store::{CloseRollouts, Expected, Shut, StoreError, Stored};
 
 impl CloseRollouts for DynamoStore {
+    async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item::audit_to(product, entry)));
+        send::send_plain("write an audit entry", send::READ, &put).await.map(drop)
+    }
+
     async fn want(&self, update: &UpdateRecord, expected: Expected, audit: Option<&AuditEntry>) -> Stored<()> {
         let mut change = Expression::default();
         let mut attributes = item::update_to(update);
         change.put("wanted", attributes.remove("wanted").unwrap_or(AttributeValue::Null(true)));
-        for name in item::OBJECT_ATTRIBUTES {
-            if let Some(objects) = attributes.remove(name) {
-                change.put(name, objects);
+        let activates =
+            update.wanted.as_ref().is_some_and(|wanted| wanted.change == Change::Transition(Transition::Activate));
+        for name in item::ACTIVATION_ATTRIBUTES {
+            match attributes.remove(name) {
+                Some(value) => change.put(name, value),
+                None if activates && name == item::NEWCOMERS_SINCE => change.remove(name),
+                None => {}
             }
         }
         expect(&mut change, expected);

@@ -6,7 +6,7 @@ use tidegate_core::life::Bucket;
 use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 
 use super::item::{self, Fields, Item, n, s, time};
-use super::{DynamoStore, Expression, failed_item, key, send};
+use super::{DynamoStore, Expression, failed_item, key, send, tally};
 use crate::record::{DuePage, Event, ListEntry, Position, RolloutKey, Tally};
 use crate::store::{CountStore, Stored, VersionCounts};
 
@@ -15,7 +15,7 @@ impl CountStore for DynamoStore {
         let item = self.read_tally(key::tally(key::tallies(rollout), stream_shard)).await?;
         match item::position_from(&item)? {
             None => Ok(Tally::default()),
-            position => Ok(Tally { counts: item::sums_from(&item)?, position }),
+            position => Ok(Tally { counts: tally::sums_from(&item)?, position }),
         }
     }
 
@@ -28,7 +28,7 @@ impl CountStore for DynamoStore {
         now: Timestamp,
     ) -> Stored<bool> {
         let mut change = Expression::default();
-        for (attribute, value) in item::sums_to(&after.counts) {
+        for (attribute, value) in tally::sums_to(&after.counts) {
             change.put(attribute, value);
         }
         change.put("at", time(now));

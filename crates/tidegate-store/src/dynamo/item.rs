@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use tidegate_core::breaker::Breaker;
 use tidegate_core::cohort::Cohort;
 use tidegate_core::control_group::ControlGroup;
-use tidegate_core::count::{Count, Sums};
 use tidegate_core::gate::{ChannelName, Control, HeldFor};
 use tidegate_core::life::retry::History;
 use tidegate_core::life::{Bucket, Left, Life as ClaimLife, State as Life};
@@ -20,8 +20,8 @@ use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Up
 
 use super::key;
 use crate::record::{
-    Audience, AuditEntry, Change, DeviceRecord, DocDigests, DuePage, Event, Head, KnownDevice, ListEntry, Position,
-    PublishedCatalog, Reading, RolloutKey, SeriesPoint, UpdateRecord, Wanted, rollout_name,
+    Audience, AudienceEdit, AuditEntry, Change, DeviceRecord, DocDigests, DuePage, Event, Fleet, Head, KnownDevice,
+    ListEntry, Position, PublishedCatalog, Reading, RolloutKey, SeriesPoint, UpdateRecord, Wanted, rollout_name,
 };
 use crate::store::{StoreError, Stored};
 use crate::stream::{CountedClaim, DeviceImage};
@@ -84,6 +84,16 @@ impl Fields<'_> {
         list.as_l().map_err(|_| corrupt())?.iter().map(|value| time(value).ok_or_else(corrupt)).collect()
     }
 
+    /// A list of texts; none if there is no list.
+    fn texts(&self, field: &str) -> Stored<Vec<String>> {
+        let Some(list) = self.0.get(field) else {
+            return Ok(Vec::new());
+        };
+        let corrupt = || self.corrupt(field, "a list of texts");
+        let list = list.as_l().map_err(|_| corrupt())?;
+        list.iter().map(|value| value.as_s().cloned().map_err(|_| corrupt())).collect()
+    }
+
     fn flag(&self, field: &str) -> bool {
         self.0.get(field).and_then(|value| value.as_bool().ok()).copied().unwrap_or(false)
     }
@@ -101,16 +111,6 @@ impl Fields<'_> {
             .collect()
     }
 
-    /// Numbers by a test of the gate and something else, such as devices by count.
-    fn by_test<K: Ord>(&self, field: &str, key: impl Fn(&str) -> Option<K>) -> Stored<BTreeMap<(u16, K), i64>> {
-        let numbers = self.numbers_by::<String, i64>(field)?.into_iter();
-        let read = |(name, number): (String, i64)| {
-            let (test, rest) = name.split_once('.')?;
-            Some(((test.parse().ok()?, key(rest)?), number))
-        };
-        numbers.map(|named| read(named).ok_or_else(|| self.corrupt(field, "a map of numbers by test"))).collect()
-    }
-
     fn maybe_parsed<T>(&self, field: &str, what: &str, parse: impl Fn(&str) -> Option<T>) -> Stored<Option<T>> {
         if self.0.contains_key(field) { self.parsed(field, what, parse).map(Some) } else { Ok(None) }
     }
@@ -125,7 +125,7 @@ impl Fields<'_> {
         list.iter().map(|value| value.as_n().ok().and_then(|number| number.parse().ok()).ok_or_else(corrupt)).collect()
     }
 
-    fn corrupt(&self, field: &str, expected: &str) -> StoreError {
+    pub(super) fn corrupt(&self, field: &str, expected: &str) -> StoreError {
         let part = |name| self.maybe_text(name).unwrap_or("?");
         StoreError::Corrupt(format!("`{field}` of item {} / {} must be {expected}", part("pk"), part("sk")).into())
     }
@@ -138,13 +138,18 @@ pub(super) fn head_from(item: &Item) -> Stored<Head> {
         accepts_product_tokens: fields.flag("accepts_product_tokens"),
         registration_is_open: fields.flag("registration_is_open"),
         version_attribute: fields.maybe_text("version_attribute").map(str::to_string),
+        proves_by_report: fields.flag("proves_by_report"),
         times: Times {
             poll_s: fields.number_or("poll_s", times.poll_s)?,
             boot_grace_s: fields.number_or("boot_grace_s", times.boot_grace_s)?,
             apply_within_s: fields.number_or("apply_within_s", times.apply_within_s)?,
             watch_s: fields.number_or("watch_s", times.watch_s)?,
         },
-        usual_gap_s: fields.number_or("usual_gap_s", 0)?,
+        fleet: Fleet {
+            usual_gap_s: fields.number_or("usual_gap_s", 0)?,
+            established: fields.number_or("established", 0)?,
+            counted_at: fields.maybe_time("fleet_at")?,
+        },
         is_stopped: item.contains_key("stopped"),
         halted: halted_from(item)?,
         oldest_catalog: fields.number_or("oldest_catalog", 0)?,
@@ -217,6 +222,12 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
     if update.phase_begun.soaked > 0 {
         item.insert("phase_soaked".into(), n(update.phase_begun.soaked));
     }
+    item.extend(breaker_to(&update.breaker));
+    if let Some(AudienceEdit { at, before }) = update.audience_edit {
+        item.insert("audience_edit".into(), time(at));
+        item.extend(before.map(|before| ("audience_before".into(), n(before))));
+    }
+    item.extend(update.newcomers_since.map(|since| ("newcomers_since".into(), time(since))));
     if let Some(group) = &update.control_group {
         item.insert("control_group".into(), AttributeValue::M(control_group_to(group)));
     }
@@ -226,11 +237,18 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
     item
 }
 
-/// Attributes of the verified objects of an update's files.
-pub(super) const OBJECT_ATTRIBUTES: [&str; 3] = ["object_versions", "object_sha1", "object_md5"];
+/// Attributes that are known when an activation is wanted: the verified objects of the files, and whether newcomers have a
+/// share of their own.
+pub(super) const ACTIVATION_ATTRIBUTES: [&str; 4] = ["object_versions", "object_sha1", "object_md5", NEWCOMERS_SINCE];
+pub(super) const NEWCOMERS_SINCE: &str = "newcomers_since";
 
 /// Attributes of an update that not every update has: a change of the record removes those that it does not set.
-pub(super) const OPTIONAL_ATTRIBUTES: [&str; 19] = [
+pub(super) const OPTIONAL_ATTRIBUTES: [&str; 24] = [
+    "audience_edit",
+    "audience_before",
+    NEWCOMERS_SINCE,
+    "waits",
+    "not_before",
     "phase_at",
     "phase_soaked",
     "advanced",
@@ -283,6 +301,12 @@ pub(crate) fn update_from(item: &Item) -> Stored<UpdateRecord> {
         advanced: fields.number_or("advanced", 0)?,
         phase_begun: Begun { at: fields.maybe_time("phase_at")?, soaked: fields.number_or("phase_soaked", 0)? },
         control_group: map(item, "control_group").map(control_group_from).transpose()?,
+        breaker: breaker_from(&fields)?,
+        audience_edit: match fields.maybe_time("audience_edit")? {
+            Some(at) => Some(AudienceEdit { at, before: fields.maybe_number("audience_before")? }),
+            None => None,
+        },
+        newcomers_since: fields.maybe_time("newcomers_since")?,
         reading: map(item, "reading").map(reading_from).transpose()?,
         audience: map(item, "audience").map(audience_from).transpose()?,
         wanted: match item.get("wanted").and_then(|wanted| wanted.as_m().ok()) {
@@ -298,6 +322,19 @@ pub(crate) fn update_from(item: &Item) -> Stored<UpdateRecord> {
 /// An attribute that is a map.
 fn map<'a>(item: &'a Item, field: &str) -> Option<&'a Item> {
     item.get(field)?.as_m().ok()
+}
+
+fn breaker_to(breaker: &Breaker) -> Item {
+    let mut item = Item::new();
+    if breaker.waits > 0 {
+        item.insert("waits".into(), n(breaker.waits));
+    }
+    item.extend(breaker.not_before.map(|not_before| ("not_before".into(), time(not_before))));
+    item
+}
+
+fn breaker_from(fields: &Fields<'_>) -> Stored<Breaker> {
+    Ok(Breaker { waits: fields.number_or("waits", 0)?, not_before: fields.maybe_time("not_before")? })
 }
 
 fn control_group_to(group: &ControlGroup) -> Item {
@@ -331,6 +368,7 @@ fn reading_from(item: &Item) -> Stored<Reading> {
 pub(super) fn audience_to(audience: &Audience) -> AttributeValue {
     let mut item = Item::from([
         ("size".into(), n(audience.size)),
+        ("newcomers".into(), n(audience.newcomers)),
         ("reached".into(), n(audience.reached)),
         ("left".into(), n(audience.left)),
         ("waiting".into(), n(audience.waiting)),
@@ -346,6 +384,7 @@ fn audience_from(item: &Item) -> Stored<Audience> {
     let fields = Fields(item);
     Ok(Audience {
         size: fields.number("size")?,
+        newcomers: fields.number_or("newcomers", 0)?,
         reached: fields.number("reached")?,
         left: fields.number("left")?,
         waiting: fields.number("waiting")?,
@@ -410,9 +449,9 @@ pub(super) fn claim_to(claim: &Claim) -> AttributeValue {
 /// The fields of a claim. Their names are short, because a device's item should stay below 1 KB:
 ///
 /// `v` version, if it has build metadata · `s` state · `b` bucket · `pl` holds a place · `sh` shard · `e` epoch ·
-/// `r` revision · `a` attempts · `t` test · `h` hour · `w` version before · `ga` granted · `ia` installed ·
+/// `r` revision · `a` attempts · `t` test · `h` hour · `w` version before · `x` what the image says · `ga` granted · `ia` installed ·
 /// `fs` first sign · `ea` ended · `lf` state before it was lost · `lw` why it left · `oo` old version once · `so` soaked ·
-/// `ma` mature · `fa` failures · `tf` transfers failed · `dn` declined · `re` came back · `ra` try again from ·
+/// `ma` mature · `br` proved by report · `nw` newcomer · `fa` failures · `tf` transfers failed · `dn` declined · `re` came back · `ra` try again from ·
 /// `co` consented · and of the last
 /// report `st` status, `p` progress, `m` message
 pub(super) fn claim_fields(claim: &Claim) -> BTreeMap<&'static str, AttributeValue> {
@@ -432,7 +471,9 @@ pub(super) fn claim_fields(claim: &Claim) -> BTreeMap<&'static str, AttributeVal
         ("oo", life.old_once),
         ("so", life.soaked),
         ("ma", life.mature),
+        ("br", life.by_report),
         ("co", claim.consented),
+        ("nw", claim.is_newcomer),
     ];
     fields
         .extend(flags.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| (field, AttributeValue::Bool(true))));
@@ -445,6 +486,9 @@ pub(super) fn claim_fields(claim: &Claim) -> BTreeMap<&'static str, AttributeVal
         if !times.is_empty() {
             fields.insert(field, AttributeValue::L(times.iter().map(|at| time(*at)).collect()));
         }
+    }
+    if !claim.reports_as.is_empty() {
+        fields.insert("x", AttributeValue::L(claim.reports_as.iter().map(s).collect()));
     }
     if !claim.version.build.is_empty() {
         fields.insert("v", s(claim.version.to_string()));
@@ -474,6 +518,7 @@ fn claim_from(key: &str, item: &Item) -> Stored<Claim> {
         old_once: fields.flag("oo"),
         soaked: fields.flag("so"),
         mature: fields.flag("ma"),
+        by_report: fields.flag("br"),
     };
     Ok(Claim {
         version,
@@ -485,7 +530,9 @@ fn claim_from(key: &str, item: &Item) -> Stored<Claim> {
         attempts: fields.number("a")?,
         test: fields.number_or("t", 0)?,
         hour: fields.number("h")?,
+        is_newcomer: fields.flag("nw"),
         was: fields.text("w")?.to_string(),
+        reports_as: fields.texts("x")?,
         ended_at: fields.maybe_time("ea")?,
         history: History {
             failed_at: fields.times("fa")?,
@@ -648,40 +695,6 @@ fn orders_from(item: &Item) -> Stored<Orders> {
     Ok(Orders::new(item.contains_key("hold"), pin, tags, assigned))
 }
 
-pub(super) fn sums_to(sums: &Sums) -> Vec<(&'static str, AttributeValue)> {
-    let by_shard = |counts: &BTreeMap<u16, u64>| {
-        AttributeValue::M(counts.iter().map(|(shard, count)| (shard.to_string(), n(count))).collect())
-    };
-    let by_name = |counts: &BTreeMap<(u16, &str), i64>| {
-        let counts = counts.iter().map(|((test, name), count)| (format!("{test}.{name}"), n(count)));
-        AttributeValue::M(counts.collect())
-    };
-    let by_hour = |counts: &BTreeMap<(u16, u8), i64>| {
-        let counts = counts.iter().map(|((test, hour), count)| (format!("{test}.{hour}"), n(count)));
-        AttributeValue::M(counts.collect())
-    };
-    let devices = sums.devices.iter().map(|((test, count), devices)| ((*test, count.name()), *devices)).collect();
-    vec![
-        ("gr", by_shard(&sums.granted)),
-        ("rel", by_shard(&sums.released)),
-        ("out", by_name(&devices)),
-        ("tb", by_hour(&sums.granted_in)),
-        ("lb", by_hour(&sums.lost_in)),
-    ]
-}
-
-pub(super) fn sums_from(item: &Item) -> Stored<Sums> {
-    let fields = Fields(item);
-    let count = |name: &str| Count::ALL.iter().copied().find(|count| count.name() == name);
-    Ok(Sums {
-        granted: fields.numbers_by("gr")?,
-        released: fields.numbers_by("rel")?,
-        devices: fields.by_test("out", count)?,
-        granted_in: fields.by_test("tb", |hour| hour.parse().ok())?,
-        lost_in: fields.by_test("lb", |hour| hour.parse().ok())?,
-    })
-}
-
 pub(super) fn position_from(item: &Item) -> Stored<Option<Position>> {
     match item.is_empty() {
         true => Ok(None),
@@ -721,7 +734,7 @@ fn held_for_from(item: &Item) -> Stored<HeldFor> {
 }
 
 /// A change that is under way: `change`; `definition` and `settings` of an edit; `held_for` and `held_bad` of a hold;
-/// `from`, `since` and `over` of a control group.
+/// `from`, `since` and `over` of a control group; `waits` and `not_before` of a breaker.
 fn wanted_to(wanted: &Wanted) -> AttributeValue {
     let mut item = Item::from([
         ("change".into(), s(change_name(&wanted.change))),
@@ -745,6 +758,9 @@ fn wanted_to(wanted: &Wanted) -> AttributeValue {
         item.insert("advanced".into(), n(advanced));
         item.insert("soaked".into(), n(soaked));
     }
+    if let Change::Transfers(breaker) = &wanted.change {
+        item.extend(breaker_to(breaker));
+    }
     AttributeValue::M(item)
 }
 
@@ -758,6 +774,7 @@ fn change_name(change: &Change) -> &'static str {
         Change::Lift => "lift",
         Change::ControlGroup(_) => "control_group",
         Change::Advance(..) => "advance",
+        Change::Transfers(_) => "transfers",
     }
 }
 
@@ -769,6 +786,7 @@ fn wanted_from(item: &Item) -> Stored<Wanted> {
         "lift" => Change::Lift,
         "hold" => Change::Hold(held_for_from(item)?),
         "control_group" => Change::ControlGroup(control_group_from(item)?),
+        "transfers" => Change::Transfers(breaker_from(&fields)?),
         "advance" => Change::Advance(fields.number("advanced")?, fields.number("soaked")?),
         "edit" => Change::Edit {
             definition: fields.text("definition")?.to_string(),

@@ -37,6 +37,7 @@ mod recount;
 mod send;
 mod shards;
 mod sweep;
+mod tally;
 
 use std::collections::HashMap;
 

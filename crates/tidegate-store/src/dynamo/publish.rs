@@ -164,11 +164,6 @@ impl PublishStore for DynamoStore {
         }
     }
 
-    async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item::audit_to(product, entry)));
-        send::send_plain("write an audit entry", send::READ, &put).await.map(drop)
-    }
-
     async fn audit_log(&self, product: &ProductId) -> Stored<Vec<AuditEntry>> {
         let items = self.query(&key::audit_list(product), None, Freshness::Strong).await?;
         Ok(readable(&items, item::audit_from))
@@ -274,12 +269,14 @@ impl PublishStore for DynamoStore {
     }
 
     async fn set_product(&self, product: &ProductId, head: &Head) -> Stored<bool> {
-        let mut sets = "SET accepts_product_tokens = :tokens, registration_is_open = :open".to_string();
+        let mut sets =
+            "SET accepts_product_tokens = :tokens, registration_is_open = :open, proves_by_report = :proof".to_string();
         let mut update = self
             .update(key::head(product))
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_values(":tokens", AttributeValue::Bool(head.accepts_product_tokens))
-            .expression_attribute_values(":open", AttributeValue::Bool(head.registration_is_open));
+            .expression_attribute_values(":open", AttributeValue::Bool(head.registration_is_open))
+            .expression_attribute_values(":proof", AttributeValue::Bool(head.proves_by_report));
         for (name, seconds) in [
             ("poll_s", head.times.poll_s),
             ("boot_grace_s", head.times.boot_grace_s),

@@ -8,7 +8,7 @@ use tidegate_core::shard::Shard;
 use tidegate_core::{ProductId, Version};
 
 use super::item::{self, Fields, Item, s};
-use super::{DynamoStore, key, objects, send};
+use super::{DynamoStore, key, objects, send, tally};
 use crate::record::{Head, RolloutKey, Tallied, UpdateRecord};
 use crate::store::{Freshness, ReadCatalog, ReadUpdates, StoreError, Stored};
 
@@ -71,7 +71,7 @@ impl ReadUpdates for DynamoStore {
         let mut tallied = Tallied::default();
         // An unreadable tally could hide failures, so the read fails.
         for item in &items {
-            let sums: Sums = item::sums_from(item)?;
+            let sums: Sums = tally::sums_from(item)?;
             tallied.sums.add(&sums);
             tallied.as_of = tallied.as_of.max(Some(Fields(item).time("at")?));
         }

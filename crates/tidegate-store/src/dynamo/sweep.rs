@@ -9,7 +9,7 @@ use super::item::{self, Fields, n, s};
 use super::read::{readable, readable_one};
 use super::recount::next_of;
 use super::{DynamoStore, failed_item, key, send, unbuilt};
-use crate::record::{Audience, DuePage, KnownDevice, Reading, RolloutKey, SeriesPoint};
+use crate::record::{Audience, DuePage, Fleet, KnownDevice, Reading, RolloutKey, SeriesPoint};
 use crate::store::{Freshness, Include, ReadDevices as _, ScannedDevices, Stored, SweepStore};
 
 /// Most pages that are read at a time: about 7,500 devices. The others are still due afterwards.
@@ -116,13 +116,15 @@ impl SweepStore for DynamoStore {
         self.note(rollout, "audience", item::audience_to(audience)).await
     }
 
-    async fn put_usual_gap(&self, product: &ProductId, gap_s: i64) -> Stored<()> {
+    async fn put_fleet(&self, product: &ProductId, fleet: &Fleet) -> Stored<()> {
         let update = self
             .update(key::head(product))
-            .update_expression("SET usual_gap_s = :gap")
+            .update_expression("SET usual_gap_s = :gap, established = :established, fleet_at = :at")
             .condition_expression("attribute_exists(pk)")
-            .expression_attribute_values(":gap", n(gap_s));
-        match send::send("write a usual gap", send::READ, &update).await? {
+            .expression_attribute_values(":gap", n(fleet.usual_gap_s))
+            .expression_attribute_values(":established", n(fleet.established))
+            .expression_attribute_values(":at", fleet.counted_at.map_or(AttributeValue::Null(true), item::time));
+        match send::send("write the facts of a fleet", send::READ, &update).await? {
             Ok(_) => Ok(()),
             Err(refused) => failed_item(refused).map(drop),
         }

@@ -528,13 +528,33 @@ fn of_publish(route: PublishRoute) -> Operation {
         PublishRoute::ShowUpdate => update(Operation::about("")).fails(VERSIONED),
         PublishRoute::EditUpdate => update(
             Operation::about(
-                "`rollout` is merged into the present one: objects field by field; any other value, lists and `null` too, \
-                 replaces the present one. Limits are in force when this answers. Content never changes: publish a new version \
-                 for that.",
+                "A draft: any field but `version`; what is not given stays as it is, and `rollout` is merged into the present \
+                 one. To get uploads for other files, create it again with the whole definition. A published update: only \
+                 `reports_as`, whatever became of its campaigns.",
             )
-            .takes("UpdateChange", [
+            .takes("DefinitionChange", [
+                ("draft", json!({"policy": "region == \"eu\"", "rollout": {"limits": {"max_devices": 100}}})),
+                ("published", json!({"reports_as": ["2.0.0-factory"], "reason": "the image says so"})),
+            ]),
+        )
+        .fails(VERSIONED)
+        .fails(REASON)
+        .answers_with(202, "It is wanted, and not written yet.", Content::Json {
+            schema: "Update",
+            examples: Vec::new(),
+        })
+        .fails(&[PolicyInvalid, ContentImmutable, Conflict, ChangeUnderWay]),
+        PublishRoute::EditCampaign => update(
+            Operation::about(
+                "`rollout` is merged into the present one: objects field by field; any other value, lists and `null` too, \
+                 replaces the present one. Limits are in force when this answers. The devices that another policy admits are \
+                 counted within the hour; the audit log has their number before and after. Content never changes: publish a new \
+                 version for that.",
+            )
+            .takes("CampaignChange", [
                 ("slower", json!({"rollout": {"limits": {"max_per_period": 100}}, "reason": "support is busy"})),
                 ("unlimited", json!({"rollout": {"limits": {"max_devices": null}}})),
+                ("narrower", json!({"policy": "region == \"eu\" && board != 3", "reason": "board 3 fails"})),
             ]),
         )
         .fails(VERSIONED)
@@ -824,6 +844,7 @@ fn rollbacks() -> Examples {
 fn products() -> Examples {
     let closed = json!({
         "product": "lamp", "product_tokens": "refuse", "registration": "closed", "version_attribute": "sw_version",
+        "proof": "check_in",
         "poll_s": 86_400, "boot_grace_s": 3600, "apply_within_s": 691_200, "watch_s": 864_000,
     });
     vec![("closed", closed)]

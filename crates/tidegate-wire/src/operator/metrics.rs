@@ -31,6 +31,16 @@ pub struct Metrics {
     /// The next phase, if it begins on evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_phase: Option<NextPhaseView>,
+    /// The newcomers: devices that were not known before the rollout, in a product whose devices may register themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newcomers: Option<NewcomersView>,
+    /// The time until which no further device is offered the update, because downloads fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<crate::schema::Time>))]
+    pub transfers_wait_until: Option<Timestamp>,
+    /// Why the rollout does not go on by itself, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<String>,
     /// The judgement of the health gate.
     pub health: HealthView,
     /// The counters over time, oldest first: one point an hour while the rollout is live, and a last one that
@@ -53,6 +63,18 @@ pub struct NextPhaseView {
     pub sentence: String,
 }
 
+/// The newcomers of a rollout. They have a tenth of each limit, and say nothing about the other devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Newcomers))]
+pub struct NewcomersView {
+    /// Newcomers that were ever offered the update.
+    pub offered: u64,
+    /// No further newcomer is offered it, because of what became of these.
+    pub is_held: bool,
+    /// What became of these, as a sentence.
+    pub sentence: String,
+}
+
 /// The counters of a rollout. Each is a number of devices.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -65,6 +87,9 @@ pub struct Counters {
     pub installed: u64,
     /// Devices that said the new version.
     pub proved: u64,
+    /// Of the devices that count as proved, those that only reported a success: `proof` of their product is `report`.
+    #[serde(default)]
+    pub proved_by_report: u64,
     /// Devices that said the new version for three days.
     pub soaked: u64,
     /// Devices that said that the installation failed.

@@ -20,6 +20,8 @@ pub struct Product {
     /// The attribute of hawkBit's `configData` that is the device's version.
     #[cfg_attr(feature = "schema", schema(min_length = 1, max_length = 128))]
     pub version_attribute: String,
+    /// What proves that a device runs an update.
+    pub proof: ProofField,
     /// The times of its devices.
     #[serde(flatten)]
     pub times: ProductTimes,
@@ -83,6 +85,10 @@ pub struct ProductChange {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, min_length = 1, max_length = 128))]
     pub version_attribute: Option<Option<String>>,
+    /// What proves that a device runs an update.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub proof: Option<ProofField>,
     /// The time between two check-ins of a device, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     #[cfg_attr(feature = "schema", schema(nullable = false, minimum = 60, maximum = 2592000))]
@@ -111,6 +117,7 @@ impl OperatorInput for ProductChange {
             product_tokens: Some(ProductTokens::Refuse),
             registration: Some(Registration::Closed),
             version_attribute: Some(None),
+            proof: Some(ProofField::CheckIn),
             poll_s: Some(0),
             boot_grace_s: Some(0),
             apply_within_s: Some(0),
@@ -132,6 +139,18 @@ words! {
         Accept "accept",
         /// It is refused. This is the default.
         Refuse "refuse",
+    }
+}
+
+words! {
+    /// What proves that a device runs an update.
+    #[cfg_attr(feature = "schema", schema(as = Proof))]
+    ProofField {
+        /// A check-in with its version. This is the default.
+        CheckIn "check_in",
+        /// Its report of success and two polls at least an hour later, for hawkBit clients that never send their version.
+        /// A device that falls back after its success is not noticed.
+        Report "report",
     }
 }
 

@@ -71,6 +71,10 @@ pub(super) fn first() -> u32 {
 pub struct AudienceView {
     /// All of them.
     pub size: u64,
+    /// The newcomers among them: devices that were not known before the rollout, in a product whose devices may register
+    /// themselves.
+    #[serde(default)]
+    pub newcomers: u64,
     /// Those that were offered the update.
     pub reached: u64,
     /// Those that were heard from in time, were not offered it yet, and are not in the control group.
@@ -171,6 +175,10 @@ pub struct Created {
     /// One upload for each file whose bytes are not stored yet. None, unless the update is a draft.
     #[cfg_attr(feature = "schema", schema(max_items = 16))]
     pub uploads: Vec<Upload>,
+    /// What its image says of itself beside the version: what was given, or what it says as the image of another published
+    /// update with the same files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports_as: Vec<String>,
 }
 
 /// A presigned upload of one file.
@@ -197,14 +205,20 @@ words! {
     }
 }
 
-/// A change of an update's rollout.
+/// A change of a campaign under way. What is not given stays as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub struct UpdateChange {
+pub struct CampaignChange {
+    /// The policy: another audience. A device with an open offer that it does not admit any more gives the offer back. A
+    /// policy for every device is `true`.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 4096))]
+    pub policy: Option<String>,
     /// The fields of the rollout to change. Objects are merged field by field; any other value, lists and
     /// `null` too, replaces the present one.
-    #[cfg_attr(feature = "schema", schema(value_type = crate::definition::RolloutField))]
-    pub rollout: serde_json::Map<String, serde_json::Value>,
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<crate::definition::RolloutField>, nullable = false))]
+    pub rollout: Option<serde_json::Map<String, serde_json::Value>>,
     /// The reason, for the audit log.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(max_length = 1000))]

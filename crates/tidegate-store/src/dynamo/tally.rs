@@ -1,0 +1,93 @@
+//! Items of tallies: sums over the claims of a rollout.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use tidegate_core::Timestamp;
+use tidegate_core::breaker::{Transfer, Transfers};
+use tidegate_core::count::{Count, Sample, Sums};
+
+use super::item::{Fields, Item, n};
+use crate::store::Stored;
+
+/// A sample of the gate as a text: the number of the test, with an `n` if it is of newcomers.
+fn sample_to(sample: Sample) -> String {
+    let Sample { test, is_newcomers } = sample;
+    if is_newcomers { format!("{test}n") } else { test.to_string() }
+}
+
+fn sample_from(text: &str) -> Option<Sample> {
+    let (test, is_newcomers) = match text.strip_suffix('n') {
+        Some(test) => (test, true),
+        None => (text, false),
+    };
+    Some(Sample { test: test.parse().ok()?, is_newcomers })
+}
+
+/// The end of a transfer as a number: the second, below zero if it failed.
+fn transfer_to(transfer: Transfer) -> AttributeValue {
+    let second = transfer.at.as_second();
+    n(if transfer.is_ok { second } else { second.saturating_neg() })
+}
+
+fn transfers_from(fields: &Fields<'_>) -> Stored<Transfers> {
+    let mut transfers = Transfers::default();
+    let corrupt = || fields.corrupt("tr", "a list of transfers");
+    let list = fields.0.get("tr").map_or(Ok(&[][..]), |list| list.as_l().map(Vec::as_slice).map_err(|_| corrupt()))?;
+    for number in list {
+        let number = number.as_n().ok().and_then(|number| number.parse::<i64>().ok()).ok_or_else(corrupt)?;
+        let at = Timestamp::from_second(number.saturating_abs()).map_err(|_| corrupt())?;
+        transfers.add(Transfer { at, is_ok: number > 0 });
+    }
+    Ok(transfers)
+}
+
+pub(super) fn sums_to(sums: &Sums) -> Vec<(&'static str, AttributeValue)> {
+    let by_shard = |counts: &BTreeMap<u16, u64>| {
+        AttributeValue::M(counts.iter().map(|(shard, count)| (shard.to_string(), n(count))).collect())
+    };
+    let by_name = |counts: &BTreeMap<(Sample, &str), i64>| {
+        let counts = counts.iter().map(|((sample, name), count)| (format!("{}.{name}", sample_to(*sample)), n(count)));
+        AttributeValue::M(counts.collect())
+    };
+    let by_hour = |counts: &BTreeMap<(Sample, u8), i64>| {
+        let counts = counts.iter().map(|((sample, hour), count)| (format!("{}.{hour}", sample_to(*sample)), n(count)));
+        AttributeValue::M(counts.collect())
+    };
+    let devices = sums.devices.iter().map(|((sample, count), devices)| ((*sample, count.name()), *devices)).collect();
+    vec![
+        ("gr", by_shard(&sums.granted)),
+        ("rel", by_shard(&sums.released)),
+        ("out", by_name(&devices)),
+        ("tb", by_hour(&sums.granted_in)),
+        ("lb", by_hour(&sums.lost_in)),
+        ("tr", AttributeValue::L(sums.transfers.iter().map(transfer_to).collect())),
+    ]
+}
+
+pub(super) fn sums_from(item: &Item) -> Stored<Sums> {
+    let fields = Fields(item);
+    let count = |name: &str| Count::ALL.iter().copied().find(|count| count.name() == name);
+    Ok(Sums {
+        granted: fields.numbers_by("gr")?,
+        released: fields.numbers_by("rel")?,
+        devices: by_sample(&fields, "out", count)?,
+        granted_in: by_sample(&fields, "tb", |hour| hour.parse().ok())?,
+        lost_in: by_sample(&fields, "lb", |hour| hour.parse().ok())?,
+        transfers: transfers_from(&fields)?,
+    })
+}
+
+/// Numbers by a sample of the gate and something else, such as devices by count.
+fn by_sample<K: Ord>(
+    fields: &Fields<'_>,
+    field: &str,
+    key: impl Fn(&str) -> Option<K>,
+) -> Stored<BTreeMap<(Sample, K), i64>> {
+    let numbers = fields.numbers_by::<String, i64>(field)?.into_iter();
+    let read = |(name, number): (String, i64)| {
+        let (sample, rest) = name.split_once('.')?;
+        Some(((sample_from(sample)?, key(rest)?), number))
+    };
+    numbers.map(|named| read(named).ok_or_else(|| fields.corrupt(field, "a map of numbers by sample"))).collect()
+}
