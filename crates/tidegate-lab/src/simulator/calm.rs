@@ -37,6 +37,7 @@ impl Simulation {
         // The sweep repairs interrupted changes first: until then an operator gets a conflict.
         self.calm_round(&[], &Version::new(1, 0, 0)).await;
         for place in 0..self.products.len() {
+            self.release_all(place).await;
             self.everybody_gets_there(place).await?;
             self.every_slot_is_used(place).await?;
         }
@@ -87,6 +88,15 @@ impl Simulation {
         self.check()
     }
 
+    /// Takes every device of a product off hold and off its pin.
+    async fn release_all(&mut self, place: usize) {
+        for number in 0..self.products.get(place).map_or(0, |product| product.devices) {
+            let (verb, body) = (Verb::OfDevice(DeviceVerb::Release, number), r#"{"reason":"simulated"}"#.into());
+            // One that never checked in is unknown.
+            self.insist(Operation { product: place, version: Version::new(1, 0, 0), verb, body }).await;
+        }
+    }
+
     async fn everybody_gets_there(&mut self, place: usize) -> Result<(), Box<Violation>> {
         let is_certain = |product: &Product| self.world.store().control().checker.is_certain(&product.id);
         let Some(version) = self.newest_live(place).filter(|_| self.products.get(place).is_some_and(is_certain)) else {
@@ -95,11 +105,6 @@ impl Simulation {
         for rollback in self.live_rollbacks(place) {
             let body = r#"{"reason":"simulated"}"#.into();
             self.insist(Operation { product: place, version: rollback, verb: Verb::Abort, body }).await;
-        }
-        for number in 0..self.devices.len() {
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
-            let (verb, body) = (Verb::OfDevice(DeviceVerb::Release, number), r#"{"reason":"simulated"}"#.into());
-            let _unknown = self.insist(Operation { product: place, version: version.clone(), verb, body }).await;
         }
         let body = serde_json::json!({"policy": "true", "rollout": {
             "limits": {"max_devices": null, "max_per_period": null, "max_in_flight": 500},
@@ -252,6 +257,7 @@ impl Simulation {
             .collect::<Vec<_>>();
         let places = fleet.len().div_ceil(2) as u64;
         let mut body = definition(&version, &mut self.random);
+        body["policy"] = "true".into();
         if let Some(rollout) = body.get_mut("rollout") {
             *rollout = serde_json::json!({"health": endless_patience(), "limits": {"max_in_flight": null}});
         }

@@ -26,7 +26,7 @@ pub struct Product {
     /// True if an operator stopped it, and none has resumed it.
     pub is_stopped: bool,
     /// The number of its devices.
-    devices: u32,
+    pub devices: u32,
     next: u64,
 }
 
