@@ -303,6 +303,25 @@ async fn a_text_that_is_no_version_proves_the_update_that_lists_it() {
     assert!(client.poll(now).await.link("deploymentBase").is_some(), "and its order is known");
 }
 
+/// It said success, and shows what it runs with its next attributes. Its update is aborted meanwhile: an older one would
+/// undo it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_said_success_is_offered_no_older_update() {
+    let (world, now) = published(json!({})).await;
+    world.publish(LAMP, "1.5.0", json!({}), now).await;
+    let client = Client::on(&world, "lamp-1", "1.0.0", now).await;
+    let path = client.deployment(now).await;
+    assert_eq!(client.say(&path, "closed", "success", now).await, 200);
+    assert_eq!(client.poll(now).await.link("deploymentBase"), None);
+    steer(&world, "abort", now).await;
+    assert_eq!(client.poll(now).await.link("deploymentBase"), None);
+    // It fell back: then the older one is what it needs.
+    for later in ["2026-01-01T14:00:00Z", "2026-01-01T14:10:00Z"] {
+        client.config(json!({"sw_version": "1.0.0"}), at(later)).await;
+    }
+    assert!(client.poll(at("2026-01-01T14:20:00Z")).await.link("deploymentBase").is_some());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_comes_back_with_a_version_that_is_not_semver_gives_its_place_back() {
     let (world, now) = published(json!({})).await;

@@ -13,6 +13,9 @@ use crate::life::word::said;
 use crate::life::{Effect, Life, Rules, State, to_the_second};
 use crate::objection::NoRoom;
 
+/// Time between the two signs that prove a success by report, in seconds. A request that is repeated is one sign.
+const CONFIRMED_APART_S: i64 = 60;
+
 /// Record of one device in one rollout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
@@ -135,10 +138,11 @@ impl Claim {
     pub fn said<'a>(&self, texts: &[&str], all: impl IntoIterator<Item = &'a Self>) -> Event {
         let mut later = all.into_iter().filter(|other| other.epoch > self.epoch);
         let is_granted_later = later.any(|other| other.word(texts) == Event::Expected);
-        let is_above = |text: &&str| self.is_above(text);
+        let mut versions = texts.iter().filter_map(|text| Version::parse(text.trim()).ok()).peekable();
+        let is_below = versions.peek().is_some() && versions.all(|text| text.cmp_precedence(&self.version).is_lt());
         match self.word(texts) {
             Event::Old if is_granted_later => Event::Third,
-            Event::Third if !is_granted_later && self.life.has_succeeded() && texts.iter().all(is_above) => Event::Old,
+            Event::Third if !is_granted_later && self.life.has_succeeded() && is_below => Event::Old,
             event => event,
         }
     }
@@ -150,10 +154,6 @@ impl Claim {
         let words = texts.iter().map(|text| said(text, expected(), &self.was)).collect::<Vec<_>>();
         let first = |event| words.iter().find(|word| **word == event).copied();
         first(Event::Expected).or_else(|| first(Event::Old)).unwrap_or(Event::Third)
-    }
-
-    fn is_above(&self, version: &str) -> bool {
-        Version::parse(version).is_ok_and(|version| version.cmp_precedence(&self.version).is_lt())
     }
 
     /// The claim after an event; `None` if it stays as it is.
@@ -172,7 +172,7 @@ impl Claim {
         if !self.life.is_confirmed_by_a_sign(now) {
             return None;
         }
-        let rules = Rules { prove_after_s: rules.prove_after_s.max(1), ..*rules };
+        let rules = Rules { prove_after_s: rules.prove_after_s.max(CONFIRMED_APART_S), ..*rules };
         let mut after = self.after(Event::Expected, &rules, now)?;
         after.life.by_report = after.state() == State::Proved;
         Some(after)
@@ -316,6 +316,12 @@ impl Claims {
         self.claims.iter()
     }
 
+    /// The claim that the device has carried out last: it said success or the expected version, and nothing else since.
+    #[must_use]
+    pub fn last_success(&self) -> Option<&Claim> {
+        self.claims.values().filter(|claim| claim.life.has_succeeded()).max_by_key(|claim| claim.epoch)
+    }
+
     /// Returns true if the device holds a place.
     #[must_use]
     pub fn holds_place(&self) -> bool {
@@ -398,6 +404,7 @@ mod tests {
         );
         let other = Claim { version: Version::new(0, 9, 0), ..back };
         assert_eq!(installed.said(&["0.9.0"], [&installed, &other]), Event::Third);
+        assert_eq!(installed.said(&["spring", "1.0.0"], [&installed]), Event::Old, "a name of an older image");
         // The image of 1.0.0 was published again as 2.0.1, which the service takes it for.
         assert_eq!(installed.said(&["1.0.0", "2.0.1"], [&installed]), Event::Old, "it fell back all the same");
         assert_eq!(installed.said(&["2.0.0", "2.0.1"], [&installed]), Event::Expected);
@@ -432,8 +439,8 @@ mod tests {
         assert_eq!(installed.confirmed(&rules(), at(3699)), None);
         let once = installed.confirmed(&rules(), at(3700)).unwrap();
         assert_eq!((once.state(), once.life.holds_place), (State::Installed, true));
-        assert_eq!(once.confirmed(&rules(), at(3700)), None, "the same second is the same sign");
-        let proved = once.confirmed(&rules(), at(3701)).unwrap();
+        assert_eq!(once.confirmed(&rules(), at(3759)), None, "it may be the same request");
+        let proved = once.confirmed(&rules(), at(3760)).unwrap();
         assert_eq!((proved.state(), proved.life.by_report, proved.life.holds_place), (State::Proved, true, false));
         let said = proved.after(Event::Expected, &rules(), at(3800)).unwrap();
         assert!(!said.life.by_report, "now it says its version");

@@ -135,8 +135,7 @@ fn consider<'a>(
         match admit(device, facts, update, claims, now) {
             Ok(claim_status) => return Decision { offer: Some(Offer { update, claim_status }), passed_over },
             Err(objection) => {
-                let waits = (objection.cure() == Cure::Turn && update.rollout.when_full == WhenFull::Wait)
-                    || objection.may_be_installed();
+                let waits = objection.cure() == Cure::Turn && update.rollout.when_full == WhenFull::Wait;
                 passed_over.push((update, objection));
                 if waits {
                     break;
@@ -193,6 +192,7 @@ fn admit(
     targets(update, facts, &candidate)?;
     device.orders.allow(&update.version)?;
     is_not_over(update, now)?;
+    undoes_nothing(update, claims)?;
     let claim_status = claim_status(update, &|| *cohort, claims, now)?;
     match update.state {
         State::Paused => return Err(Objection::Paused),
@@ -211,6 +211,16 @@ fn admit(
     is_served_now(update, &claim_status, &|| *cohort, &is_named)?;
     has_room(update, &claim_status, claims)?;
     Ok(claim_status)
+}
+
+/// Rule: a device that has installed an update, as far as it said so, is offered no older one. It may not have shown yet
+/// what it runs. A way back is meant to undo.
+fn undoes_nothing(update: &Update, claims: &Claims) -> Result<(), Objection> {
+    let installed = claims.last_success().filter(|_| !update.is_rollback());
+    match installed.filter(|claim| update.version.cmp_precedence(&claim.version).is_lt()) {
+        Some(claim) => Err(Objection::WouldUndo { installed: claim.version.clone() }),
+        None => Ok(()),
+    }
 }
 
 fn targets(update: &Update, facts: &Facts<'_>, candidate: &Candidate<'_>) -> Result<(), Objection> {

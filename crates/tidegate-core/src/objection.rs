@@ -246,6 +246,11 @@ pub enum Objection {
         /// Time of the next attempt, if it is known.
         opens_at: Option<Timestamp>,
     },
+    /// The device said that it installed a newer update, and may not have shown it yet.
+    WouldUndo {
+        /// The version of that update.
+        installed: Version,
+    },
     /// The device said the old version once after its success. It is not asked to come again soon: if another device has its
     /// id too, that one would say the old version twice in a row.
     SaidOld,
@@ -329,7 +334,7 @@ impl Objection {
             Self::FailedBefore { .. } => ObjectionCode::FailedBefore,
             Self::Declined => ObjectionCode::Declined,
             Self::KeepsLeaving { .. } => ObjectionCode::KeepsLeaving,
-            Self::RetryLater { .. } | Self::SaidOld => ObjectionCode::RetryLater,
+            Self::RetryLater { .. } | Self::WouldUndo { .. } | Self::SaidOld => ObjectionCode::RetryLater,
             Self::Held { .. } => ObjectionCode::Held,
             Self::Paused => ObjectionCode::Paused,
             Self::TransfersFailing { .. } => ObjectionCode::TransfersFailing,
@@ -352,12 +357,6 @@ impl Objection {
         matches!(self, Self::UpToDate { .. } | Self::NotRolledBack { .. })
     }
 
-    /// Returns true if the device has the update, as far as it is known. An older one would undo it.
-    #[must_use]
-    pub fn may_be_installed(&self) -> bool {
-        matches!(self, Self::RetryLater { opens_at: None } | Self::SaidOld)
-    }
-
     /// Way in which this objection ends.
     #[must_use]
     pub fn cure(&self) -> Cure {
@@ -373,6 +372,7 @@ impl Objection {
             Self::Busy => Some(BUSY_S),
             Self::RetryLater { opens_at: None } => Some(UNPROVED_S),
             Self::RetryLater { opens_at: Some(_) }
+            | Self::WouldUndo { .. }
             | Self::SaidOld
             | Self::UpToDate { .. }
             | Self::NotRolledBack { .. }
@@ -425,6 +425,7 @@ impl Objection {
             | Self::ClonedId
             | Self::Reverted
             | Self::Declined
+            | Self::WouldUndo { .. }
             | Self::SaidOld
             | Self::Paused
             | Self::Held { .. }
@@ -479,6 +480,9 @@ impl fmt::Display for Objection {
             }
             Self::RetryLater { opens_at: Some(at) } => write!(f, "the device tries it again at {at}"),
             Self::RetryLater { opens_at: None } => write!(f, "the device has it, and has not shown yet what it runs"),
+            Self::WouldUndo { installed } => {
+                write!(f, "the device said that it installed {installed}, and may not have shown it yet")
+            }
             Self::SaidOld => {
                 write!(f, "the device said the old version after its success; said again, it is a fall-back")
             }

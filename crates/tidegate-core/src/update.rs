@@ -15,6 +15,7 @@ use crate::control_group::is_too_short;
 use crate::device::{Delivery, Device};
 use crate::gate::hour_bucket;
 use crate::id::{DeviceId, ProductId, UpdateId};
+use crate::life::word::is_same;
 use crate::lifecycle::State;
 use crate::limits::NEWCOMERS_SHARD;
 use crate::objection::{Objection, Undeliverable};
@@ -318,13 +319,17 @@ impl Update {
             let is_it = |runs: &Version| version.cmp_precedence(runs).is_eq();
             is_it(&device.version) || device.said.as_ref().is_some_and(is_it)
         };
+        let says_it = || {
+            let text = device.said.as_ref().unwrap_or(&device.version).to_string();
+            self.reports_as.iter().any(|own| is_same(own, &text))
+        };
         let is_moved = match self.is_rollback() {
-            true => self.rollback_from.iter().any(runs),
+            true => self.rollback_from.iter().any(runs) && !says_it(),
             false => self.version.cmp_precedence(&device.version).is_gt(),
         };
         match is_moved {
             true => Ok(()),
-            false if self.is_rollback() && !runs(&self.version) => {
+            false if self.is_rollback() && !runs(&self.version) && !says_it() => {
                 Err(Objection::NotRolledBack { device: device.version.clone(), from: self.rollback_from.clone() })
             }
             false => Err(Objection::UpToDate { device: device.version.clone() }),

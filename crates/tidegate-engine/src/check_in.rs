@@ -13,7 +13,7 @@ use tidegate_core::life::table::Event;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::{
     Catalog, Claim, ClaimStatus, Claims, Decision, Device, DeviceId, Objection, ObjectionCode, ProductId, Timestamp,
-    Update, UpdateId, decide,
+    Update, UpdateId, Version, decide,
 };
 use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, Head, KnownDevice, Seen};
 use tidegate_store::store::{Freshness, Include, Written};
@@ -252,7 +252,9 @@ impl<S: CheckStore> CheckIns<S> {
         precedence: Precedence,
         now: Timestamp,
     ) -> Done<CheckInResult> {
-        self.hear(device, context, said, &mut seen, now).await;
+        let by_report = self.hear(device, context, said, &mut seen, now).await;
+        let proved = by_report.map(|version| Device { version, said: None, ..device.clone() });
+        let device = proved.as_ref().unwrap_or(device);
         let (mut is_first, mut reservations) = (true, 0);
         loop {
             // Another request may have changed the orders meanwhile.
@@ -326,7 +328,8 @@ impl<S: CheckStore> CheckIns<S> {
     }
 
     /// Takes in what a check-in says about the device's claims. A claim moves once, because the write expects it as it was
-    /// read; one write moves all of them and writes `seen`. If it cannot be written now, the next check-in does it.
+    /// read; one write moves all of them and writes `seen`. If it cannot be written now, the next check-in does it. Returns the
+    /// version that is proved by a report, of which the device says nothing.
     async fn hear(
         &self,
         device: &Device,
@@ -334,20 +337,20 @@ impl<S: CheckStore> CheckIns<S> {
         said: Said,
         seen: &mut Option<Seen>,
         now: Timestamp,
-    ) {
+    ) -> Option<Version> {
         let said_version = device.version.to_string();
         let said_version = matches!(said, Said::Version).then_some(said_version.as_str());
         let device = &as_known(device, context);
         let moved = heard(said_version, Some(device), context, seen.is_some(), now);
         if moved.is_empty() {
-            return;
+            return None;
         }
         let by_report = moved.iter().find(|change| change.after.life.by_report && !change.before.life.by_report);
-        let by_report = by_report.map(|change| change.after.version.to_string());
+        let by_report = by_report.map(|change| change.after.version.clone());
         let running = || context.record.version.clone().unwrap_or_else(|| device.version.to_string());
         let mut heard = seen.clone().unwrap_or_else(|| device::checked_in(context, running(), now));
         // It never says its version. Without this, it would be offered the update again.
-        heard.version = by_report.unwrap_or(heard.version);
+        heard.version = by_report.as_ref().map_or(heard.version, Version::to_string);
         let version = heard.version.clone();
         let write = context.write(&device.id, Some(heard), moved);
         match self.store.write_device(&write).await {
@@ -359,6 +362,7 @@ impl<S: CheckStore> CheckIns<S> {
                 for ClaimChange { after, .. } in write.claims {
                     context.claims.record(UpdateId::of(&device.product, &after.version, after.campaign), after);
                 }
+                return by_report;
             }
             // Another request was faster.
             Ok(Written::OtherDevice(known)) => context.adopt(*known),
@@ -366,6 +370,7 @@ impl<S: CheckStore> CheckIns<S> {
                 tracing::warn!(product = %device.product, device = %device.id, %error, "claim_not_moved");
             }
         }
+        None
     }
 
     /// Takes in the version that a device says outside of a check-in, and writes its record. `running` is the device with
@@ -465,12 +470,13 @@ impl<S: CheckStore> CheckIns<S> {
 fn as_known<'a>(device: &'a Device, context: &DeviceContext) -> Cow<'a, Device> {
     let (reports, orders) = (context.catalog.updates.reports(), &context.record.orders);
     let known = || reports.version_of(&device.version.to_string());
-    let other = if reports.is_empty() { None } else { known().filter(|version| *version != device.version) };
+    let is_mapped = reports.is_empty() || device.said.is_some();
+    let other = if is_mapped { None } else { known().filter(|version| *version != device.version) };
     match (other, *orders == device.orders) {
         (None, true) => Cow::Borrowed(device),
         (None, false) => Cow::Owned(Device { orders: orders.clone(), ..device.clone() }),
         (Some(version), _) => {
-            let said = device.said.clone().or(Some(device.version.clone()));
+            let said = Some(device.version.clone());
             Cow::Owned(Device { version, said, orders: orders.clone(), ..device.clone() })
         }
     }
@@ -498,8 +504,7 @@ fn heard(
     let known = version.and_then(|version| updates.reports().version_of(version)).map(|version| version.to_string());
     let texts = version.map(|version| [version, known.as_deref().unwrap_or(version)]);
     let all = || context.claims.iter().map(|(_, claim)| claim);
-    // The one that the device has carried out last.
-    let last = all().filter(|claim| claim.life.has_succeeded()).map(|claim| claim.epoch).max();
+    let last = context.claims.last_success().map(|claim| claim.epoch);
     let moved = context.claims.iter().filter_map(|(update, before)| {
         let event = match texts.map(|texts| before.said(&texts, all())) {
             Some(Event::Old) if before.is_open() && (!admitted(update, before) || is_offered_anew(before)) => {

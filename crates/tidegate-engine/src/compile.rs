@@ -81,14 +81,14 @@ fn catalog(product: &ProductId, records: &[UpdateRecord]) -> Catalog {
 
 /// What the images of published updates say of themselves, beside their versions: what a definition lists; or else what the
 /// images of the other published updates with the same files say. It follows from the records, and is stored nowhere.
-pub(crate) struct Texts(Vec<(Version, Definition)>);
+pub(crate) struct Texts(Vec<(Version, Definition, State)>);
 
 impl Texts {
     /// The texts of these updates.
     pub(crate) fn of<'a>(records: impl IntoIterator<Item = &'a UpdateRecord>) -> Self {
         let published = records.into_iter().filter(|record| record.state != State::Draft && !record.is_earlier);
         let definition = |record: &UpdateRecord| Definition::from_store(&record.definition).ok();
-        Self(published.filter_map(|record| Some((record.version.clone(), definition(record)?))).collect())
+        Self(published.filter_map(|record| Some((record.version.clone(), definition(record)?, record.state))).collect())
     }
 
     /// What the image of an update with this version and definition says of itself.
@@ -100,23 +100,28 @@ impl Texts {
             definition.files.iter().map(|file| file.sha256.clone()).collect()
         };
         let own = files(definition);
-        let others =
-            self.0.iter().filter(|(other, known)| other.cmp_precedence(version).is_ne() && files(known) == own);
-        let texts = others.flat_map(|(other, known)| known.reports_as.iter().cloned().chain([other.to_string()]));
+        let is_other = |other: &Version| other.cmp_precedence(version).is_ne();
+        let others = self.0.iter().filter(|(other, known, _)| is_other(other) && files(known) == own);
+        let texts = others.flat_map(|(other, known, _)| known.reports_as.iter().cloned().chain([other.to_string()]));
         let texts = texts.collect::<BTreeSet<_>>();
         texts.into_iter().take(MOST_REPORTS.0).collect()
     }
 
-    /// The same for every published update.
+    /// The same for every published update. One that was taken back is what its own definition lists, and no device runs it
+    /// because another one has its files.
     pub(crate) fn reports(&self) -> Reports {
-        Reports::new(self.0.iter().flat_map(|(version, definition)| {
-            self.says(version, definition).into_iter().map(|text| (text, version.clone()))
+        Reports::new(self.0.iter().flat_map(|(version, definition, state)| {
+            let texts = match state {
+                State::Withdrawn => definition.reports_as.clone(),
+                _ => self.says(version, definition),
+            };
+            texts.into_iter().map(|text| (text, version.clone()))
         }))
     }
 
     fn of_version(&self, version: &Version) -> Vec<String> {
-        let known = self.0.iter().find(|(known, _)| known.cmp_precedence(version).is_eq());
-        known.map(|(version, definition)| self.says(version, definition)).unwrap_or_default()
+        let known = self.0.iter().find(|(known, ..)| known.cmp_precedence(version).is_eq());
+        known.map(|(version, definition, _)| self.says(version, definition)).unwrap_or_default()
     }
 }
 

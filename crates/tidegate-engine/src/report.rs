@@ -2,6 +2,7 @@
 //! read, and every count follows from the writes.
 
 use tidegate_core::life::table::Event;
+use tidegate_core::life::word::is_same;
 use tidegate_core::life::{Effect, Rules, State as Life};
 use tidegate_core::status::Status;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
@@ -139,7 +140,15 @@ impl<S: ReportStore> Reports<S> {
             let about = found.ok().map(|claim| claim.epoch);
             let all = || known.claims.iter().map(|(_, claim)| claim);
             changes.extend(all().filter(|claim| Some(claim.epoch) != about).filter_map(|before| {
-                let after = before.after(before.said(&[running], all()), &rules, now)?;
+                let event = match before.said(&[running], all()) {
+                    // A report is recorded without the catalog, and cannot know an image by another version. The next
+                    // check-in can.
+                    Event::Old | Event::Third if before.life.has_succeeded() && !is_same(&before.was, running) => {
+                        Event::Progress
+                    }
+                    event => event,
+                };
+                let after = before.after(event, &rules, now)?;
                 Some(ClaimChange { before: before.clone(), after, note: None })
             }));
         }

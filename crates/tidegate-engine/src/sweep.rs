@@ -489,16 +489,17 @@ enum Look {
     Due(Box<Claim>),
 }
 
-/// Looks at a claim of a device that stands on a due page. The place of a device that was overdue when an operator
+/// Looks at a claim of a device that stands on a due page. The place of a device that was lost when an operator
 /// acknowledged what happened, and began `test`, is given on in any case.
 fn look_at(record: &DeviceRecord, claim: &Claim, test: &Test, to_give_on: u64, now: Timestamp) -> Look {
-    let due_at = due::due_at(record, claim);
     if claim.state().is_watched() {
+        let due_at = due::due_at(record, claim);
         // Only the silence matters here, so any rules do.
         let lost = claim.after(Event::Due, &Rules::new(&Times::default(), 0), now).filter(|_| due_at <= now);
         return lost.map_or(Look::At(due_at), |lost| Look::Due(Box::new(lost)));
     }
-    let is_acknowledged = claim.test < test.number && test.began_at.is_some_and(|began| due_at <= began);
+    let is_seen = claim.life.lost_at.zip(test.began_at).is_some_and(|(lost, began)| lost <= began);
+    let is_acknowledged = claim.test < test.number && is_seen;
     match claim.without_place() {
         Some(without) if to_give_on > 0 || is_acknowledged => Look::Due(Box::new(without)),
         Some(_) => Look::At(after_a_day(now)),

@@ -212,6 +212,8 @@ pub struct Life {
     pub first_sign: Option<Timestamp>,
     /// State before the device was lost.
     pub lost_from: Option<State>,
+    /// Time at which it was found to be lost.
+    pub lost_at: Option<Timestamp>,
     /// Reason of [`State::Left`].
     pub left: Option<Left>,
     /// The device said the old version once, after its success.
@@ -294,6 +296,7 @@ impl Life {
             installed_at: None,
             first_sign: None,
             lost_from: None,
+            lost_at: None,
             left: None,
             old_once: false,
             soaked: false,
@@ -330,6 +333,8 @@ impl Life {
             Cell::ComesBack => self.leave(Left::CameBackLate),
             Cell::ComesBackOld => self.old_version(self.lost_from.unwrap_or(State::Installed)),
         };
+        let lost_at = (moved.state == State::Lost).then(|| to_the_second(now));
+        let moved = Self { lost_at, ..moved };
         match moved == *self {
             true => self.heard(rules, now),
             false => Effect::Moved(Box::new(moved.marked(rules, now))),

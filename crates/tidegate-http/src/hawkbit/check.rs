@@ -311,12 +311,13 @@ fn running(
     attributes: &Map<String, Value>,
     reports: &Reports,
 ) -> Option<Device> {
+    let known = reports.version_of(version)?;
     Some(Device {
         id: device.clone(),
         product: product.clone(),
-        version: reports.version_of(version)?,
+        version: known.clone(),
         attributes: attributes_of(attributes).ok()?,
-        said: None,
+        said: Version::parse(version).ok().filter(|said| *said != known),
         delivery: Delivery::FilesWithSha1,
         orders: Orders::default(),
     })

@@ -255,6 +255,7 @@ fn apply(change: &ClaimChange, stored: &mut StoredClaim) {
     set(&mut claim.life.installed_at, life.map(|life| &life.installed_at));
     set(&mut claim.life.first_sign, life.map(|life| &life.first_sign));
     set(&mut claim.life.lost_from, life.map(|life| &life.lost_from));
+    set(&mut claim.life.lost_at, life.map(|life| &life.lost_at));
     set(&mut claim.life.left, life.map(|life| &life.left));
     set(&mut claim.life.old_once, life.map(|life| &life.old_once));
     set(&mut claim.life.soaked, life.map(|life| &life.soaked));

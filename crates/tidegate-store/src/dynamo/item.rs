@@ -450,7 +450,7 @@ pub(super) fn claim_to(claim: &Claim) -> AttributeValue {
 ///
 /// `v` version, if it has build metadata · `s` state · `b` bucket · `pl` holds a place · `sh` shard · `e` epoch ·
 /// `r` revision · `a` attempts · `t` test · `h` hour · `w` version before · `x` what the image says · `ga` granted · `ia` installed ·
-/// `fs` first sign · `ea` ended · `lf` state before it was lost · `lw` why it left · `oo` old version once · `so` soaked ·
+/// `fs` first sign · `ea` ended · `lf` state before it was lost · `la` lost · `lw` why it left · `oo` old version once · `so` soaked ·
 /// `ma` mature · `br` proved by report · `nw` newcomer · `fa` failures · `tf` transfers failed · `dn` declined · `re` came back · `ra` try again from ·
 /// `co` consented · and of the last
 /// report `st` status, `p` progress, `m` message
@@ -477,7 +477,13 @@ pub(super) fn claim_fields(claim: &Claim) -> BTreeMap<&'static str, AttributeVal
     ];
     fields
         .extend(flags.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| (field, AttributeValue::Bool(true))));
-    let times = [("ia", life.installed_at), ("fs", life.first_sign), ("ea", claim.ended_at), ("ra", claim.retry_at)];
+    let times = [
+        ("ia", life.installed_at),
+        ("fs", life.first_sign),
+        ("la", life.lost_at),
+        ("ea", claim.ended_at),
+        ("ra", claim.retry_at),
+    ];
     fields.extend(times.into_iter().filter_map(|(field, at)| Some((field, time(at?)))));
     let numbers =
         [("t", u32::from(claim.test)), ("tf", claim.history.transfers_failed), ("dn", claim.history.declined)];
@@ -514,6 +520,7 @@ fn claim_from(key: &str, item: &Item) -> Stored<Claim> {
         installed_at: fields.maybe_time("ia")?,
         first_sign: fields.maybe_time("fs")?,
         lost_from: fields.maybe_parsed("lf", "a claim's state", state)?,
+        lost_at: fields.maybe_time("la")?,
         left: fields.maybe_parsed("lw", "a reason", |text| coded(&LEFT, text))?,
         old_once: fields.flag("oo"),
         soaked: fields.flag("so"),

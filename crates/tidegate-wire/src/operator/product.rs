@@ -148,7 +148,8 @@ words! {
     ProofField {
         /// A check-in with its version. This is the default.
         CheckIn "check_in",
-        /// Its report of success and two polls at least an hour later, for hawkBit clients that never send their version.
+        /// Its report of success and two polls, an hour later and a minute apart, for hawkBit clients that never send their
+        /// version.
         /// A device that falls back after its success is not noticed.
         Report "report",
     }
