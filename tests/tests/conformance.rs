@@ -1131,7 +1131,7 @@ impl History {
                 at: self.dice.chance(20).then(|| to_the_millisecond(self.dice.moment())),
                 soaked: self.dice.below(2),
             },
-            breaker: self.dice.chance(20).then(|| self.breaker()).unwrap_or_default(),
+            breaker: if self.dice.chance(20) { self.breaker() } else { Breaker::default() },
             audience_edit: self.dice.chance(20).then(|| AudienceEdit {
                 at: self.dice.moment(),
                 before: self.dice.chance(50).then(|| self.dice.below(9)),
