@@ -441,7 +441,8 @@ def an_ioto_agent_works(world):
         "approver", "PATCH", "", {"registration": "open", "product_tokens": "accept", "reason": "first fleet"}
     )
     times = {"poll_s": 86400, "boot_grace_s": 3600, "apply_within_s": 691200, "watch_s": 864000}
-    expected = {"registration": "open", "product_tokens": "accept", "version_attribute": "sw_version", "proof": "check_in", "stopped": False, **times}
+    words = {"registration": "open", "product_tokens": "accept", "version_attribute": "sw_version", "proof": "check_in"}
+    expected = {**words, "stopped": False, **times}
     checks.equal("settings", settings, {"product": PRODUCT, **expected})
     checks.equal("settings are kept", world.operator("viewer", "GET", ""), settings)
     time.sleep(CATALOG_AGE_S)
