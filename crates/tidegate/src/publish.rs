@@ -106,6 +106,9 @@ pub(crate) struct Created {
     pub(crate) state: String,
     #[serde(default)]
     pub(crate) uploads: Vec<Upload>,
+    /// What the image says of itself, as it was given or as another update with the same files says.
+    #[serde(default)]
+    reports_as: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -359,6 +362,10 @@ fn say_what_happened(
     let stored = images.len().saturating_sub(uploaded);
     if stored > 0 {
         output.line(format!("  {uploaded} uploaded, {stored} already stored"))?;
+    }
+    if !created.reports_as.is_empty() {
+        let texts = output::clean(&created.reports_as.join(" or "));
+        output.line(format!("  a device that says {texts} has it already: so its image calls itself"))?;
     }
     let next = match state {
         "draft" => {

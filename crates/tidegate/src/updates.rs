@@ -270,6 +270,7 @@ fn definition_facts(definition: &Definition) -> Vec<(&'static str, String)> {
         ("policy", clean(&definition.policy)),
         ("kind", definition.kind.to_string()),
     ];
+    facts.push(("says", clean(&definition.reports_as.join("  or  "))));
     facts.push(("back from", clean(&definition.rollback_from.join("  and  "))));
     facts.extend(definition.payload.as_ref().map(|payload| ("payload", output::plain(payload))));
     for file in &definition.files {
