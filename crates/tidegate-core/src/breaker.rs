@@ -2,7 +2,6 @@
 //! network or a store is down.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::claim::Claim;
 use crate::life::{Life, State, to_the_second};
@@ -72,7 +71,7 @@ impl Transfers {
 }
 
 /// State of a breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Breaker {
     /// Number of waits since transfers went well.
     pub waits: u32,

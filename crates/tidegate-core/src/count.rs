@@ -86,12 +86,6 @@ impl Sample {
     pub fn of(test: u16) -> Self {
         Self { test, is_newcomers: false }
     }
-
-    /// The newcomers of a test.
-    #[must_use]
-    pub fn newcomers(test: u16) -> Self {
-        Self { test, is_newcomers: true }
-    }
 }
 
 /// Contribution of a claim to the counts.
@@ -501,7 +495,8 @@ mod tests {
         let claim = after(&granted(None, 0, 1), Event::Failure);
         sums.count(None, Some(&Claim { is_newcomer: true, ..claim.clone() }));
         sums.count(None, Some(&claim));
-        let failed = [Sample::of(1), Sample::newcomers(1)].map(|sample| sums.outcomes(sample).failed);
+        let failed =
+            [Sample::of(1), Sample { is_newcomers: true, ..Sample::of(1) }].map(|sample| sums.outcomes(sample).failed);
         assert_eq!((failed, sums.devices(Count::Failed), sums.voters(Count::Failed)), ([1, 1], 2, 1));
     }
 

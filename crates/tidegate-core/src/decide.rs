@@ -59,6 +59,15 @@ impl ClaimStatus {
             Self::Ended(_) => Some(Grant::Again),
         }
     }
+
+    /// Returns true if the device has only the share of the newcomers. A device stays what it was at its first grant.
+    #[must_use]
+    pub fn is_newcomer(&self, update: &Update, first_seen: Option<Timestamp>) -> bool {
+        match self {
+            Self::Unclaimed => update.is_newcomer(first_seen),
+            Self::Held(claim) | Self::Ended(claim) => claim.is_newcomer,
+        }
+    }
 }
 
 impl<'a> Decision<'a> {

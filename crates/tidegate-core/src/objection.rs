@@ -153,6 +153,15 @@ pub enum NoRoom {
 }
 
 impl NoRoom {
+    /// The same reason, as it is told to a newcomer: the share of the newcomers is used up, and not the whole limit.
+    #[must_use]
+    pub fn for_newcomer(self) -> Self {
+        match self {
+            Self::Full | Self::TooManyInFlight => Self::Newcomer,
+            other => other,
+        }
+    }
+
     /// Objection against an update with these limits.
     #[must_use]
     pub fn objection(self, limits: &Limits) -> Objection {

@@ -470,8 +470,8 @@ impl<S: CheckStore> CheckIns<S> {
 fn as_known<'a>(device: &'a Device, context: &DeviceContext) -> Cow<'a, Device> {
     let (reports, orders) = (context.catalog.updates.reports(), &context.record.orders);
     let known = || reports.version_of(&device.version.to_string());
-    let is_mapped = reports.is_empty() || device.said.is_some();
-    let other = if is_mapped { None } else { known().filter(|version| *version != device.version) };
+    let is_known_already = reports.is_empty() || device.said.is_some();
+    let other = if is_known_already { None } else { known().filter(|version| *version != device.version) };
     match (other, *orders == device.orders) {
         (None, true) => Cow::Borrowed(device),
         (None, false) => Cow::Owned(Device { orders: orders.clone(), ..device.clone() }),

@@ -107,7 +107,7 @@ impl<S: CheckStore> CheckIns<S> {
         let grant = claim_status.needs().unwrap_or(Grant::Again);
         let mut no_room: Option<NoRoom> = None;
         let mut probes = 0;
-        let is_newcomer = is_newcomer(update, claim_status, context);
+        let is_newcomer = claim_status.is_newcomer(update, context.record.first_seen);
         let shards = shards_to_ask(device, update, claim_status, is_newcomer);
         for (number, shard) in shards.iter().copied().enumerate() {
             if probes == MOST_PROBES {
@@ -148,10 +148,8 @@ impl<S: CheckStore> CheckIns<S> {
                 other @ ReserveOutcome::OtherDevice(_) => return Ok(other),
             }
         }
-        Ok(ReserveOutcome::NoRoom(match no_room {
-            Some(NoRoom::Full | NoRoom::TooManyInFlight) | None if is_newcomer => NoRoom::Newcomer,
-            no_room => no_room.unwrap_or(NoRoom::TooManyInFlight),
-        }))
+        let no_room = no_room.unwrap_or(NoRoom::TooManyInFlight);
+        Ok(ReserveOutcome::NoRoom(if is_newcomer { no_room.for_newcomer() } else { no_room }))
     }
 
     /// Reads a shard; `None` if it may grant.
@@ -233,14 +231,6 @@ fn is_same_grant(found: &Claim, asked: &Claim) -> bool {
     found.life.holds_place && (found.epoch, found.life.granted_at) == (asked.epoch, asked.life.granted_at)
 }
 
-/// Returns true if the device has the newcomers' share only. A device stays what it was at its first grant.
-fn is_newcomer(update: &Update, claim_status: &ClaimStatus, context: &DeviceContext) -> bool {
-    match claim_status {
-        ClaimStatus::Unclaimed => update.is_newcomer(context.record.first_seen),
-        ClaimStatus::Held(claim) | ClaimStatus::Ended(claim) => claim.is_newcomer,
-    }
-}
-
 /// The shards that a device asks. A device that had a place asks first the shard that it had it from.
 fn shards_to_ask(device: &Device, update: &Update, claim_status: &ClaimStatus, is_newcomer: bool) -> Vec<u16> {
     let probes = probe_order(Cohort::of(&update.id, &device.id), update.shards_for(is_newcomer));
@@ -281,7 +271,7 @@ fn request(
         epoch,
         test,
         hour,
-        is_newcomer: is_newcomer(update, claim_status, context),
+        is_newcomer: claim_status.is_newcomer(update, context.record.first_seen),
         now,
     };
     let after = Claim::granted(before.as_ref(), &granted)?;

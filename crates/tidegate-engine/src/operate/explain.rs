@@ -42,10 +42,7 @@ impl<S: PublishStore> Operations<S> {
             let Some(offer) = &decision.offer else {
                 break;
             };
-            let is_newcomer = match &offer.claim_status {
-                ClaimStatus::Unclaimed => offer.update.is_newcomer(record.first_seen),
-                ClaimStatus::Held(claim) | ClaimStatus::Ended(claim) => claim.is_newcomer,
-            };
+            let is_newcomer = offer.claim_status.is_newcomer(offer.update, record.first_seen);
             match self.no_room(offer.update, &offer.claim_status, is_newcomer, at).await? {
                 Some(no_room) => claims.note_no_room(offer.update.id.clone(), no_room),
                 None => break,
@@ -90,10 +87,7 @@ impl<S: PublishStore> Operations<S> {
                 Some(Some(Refusal::OtherGeneration)) | None => {}
             }
         }
-        Ok(Some(match no_room {
-            NoRoom::Full | NoRoom::TooManyInFlight if is_newcomer => NoRoom::Newcomer,
-            no_room => no_room,
-        }))
+        Ok(Some(if is_newcomer { no_room.for_newcomer() } else { no_room }))
     }
 }
 
