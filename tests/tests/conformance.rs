@@ -31,7 +31,7 @@ use tidegate_core::{Claim, DeviceId, ObjectionCode, ProductId, State, Timestamp,
 use tidegate_lab::{MemoryStore, Random};
 use tidegate_store::record::{
     Audience, AudienceEdit, AuditEntry, Change, ClaimChange, DeviceWrite, Doc, DocDigests, DuePage, Fleet, Head,
-    KnownDevice, ListEntry, Note, Position, PublishedCatalog, Reading, RolloutKey, Seen, SeriesPoint, Tally,
+    KnownDevice, ListEntry, Note, OtherName, Position, PublishedCatalog, Reading, RolloutKey, Seen, SeriesPoint, Tally,
     UpdateRecord, Wanted,
 };
 use tidegate_store::store::{
@@ -1335,8 +1335,19 @@ impl History {
                 let served_since = self.dice.chance(50).then(|| self.dice.moment());
                 let unchanged_since = self.dice.moment();
                 let newcomers = self.dice.below(2);
-                let audience =
-                    Audience { size, newcomers, reached, left, waiting, unfinished, served_since, unchanged_since, at };
+                let other_name = self.dice.chance(50).then(|| OtherName { text: "spring".into(), devices: members });
+                let audience = Audience {
+                    size,
+                    newcomers,
+                    reached,
+                    left,
+                    waiting,
+                    unfinished,
+                    other_name,
+                    served_since,
+                    unchanged_since,
+                    at,
+                };
                 Operation::PutAudience(self.rollout(), audience)
             }
             1 => Operation::PutReading(self.rollout(), Reading { control: Control { overdue, members }, at }),

@@ -235,6 +235,24 @@ fn every_example_in_the_file_is_what_its_schema_says() {
     assert!(examples > 40, "only {examples} examples were found");
 }
 
+#[test]
+fn every_reference_in_the_file_leads_to_something_and_no_list_of_words_repeats_one() {
+    let document = Document::load();
+    let mut values = Vec::new();
+    every_value("", &document.root, &mut values);
+    let mut references = 0;
+    for (pointer, value) in values {
+        if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+            references += 1;
+            let target = reference.strip_prefix('#').and_then(|target| document.root.pointer(target));
+            assert!(target.is_some(), "{pointer}: {reference} leads to nothing");
+        }
+        let words = strings(&value["enum"]);
+        assert_eq!(words.iter().collect::<BTreeSet<_>>().len(), words.len(), "{pointer}: {words:?}");
+    }
+    assert!(references > 400, "only {references} references were found");
+}
+
 // ---------------------------------------------------------------------------------------------
 // Routes.
 

@@ -73,6 +73,34 @@ async fn a_text_that_is_added_later_proves_devices_that_seemed_to_have_fallen_ba
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_three_devices_say_after_success_is_shown_until_an_update_has_it() {
+    let world = published(json!({"rollout": {"health": {"min_failures": 100}}})).await;
+    let audience = async |now: Timestamp| {
+        world.services.sweep.sweep(now).await.unwrap();
+        world.operator("GET", "lamp/updates/2.0.0", Value::Null, now).await.body["audience"].clone()
+    };
+    for device in ["lamp-1", "lamp-2", "lamp-3", "lamp-4"] {
+        assert_eq!(told(&world, device, "1.0.0", at(NOON)).await, "2.0.0");
+        world.report(device, "2.0.0", "INSTALL_SUCCESS", at(NOON)).await;
+    }
+    // One says its old version, which is no other name of the image.
+    for (device, says) in [("lamp-1", "1.9.9"), ("lamp-2", "1.9.9"), ("lamp-3", "1.0.0")] {
+        told(&world, device, says, at("2026-01-01T13:00:00Z")).await;
+    }
+    assert_eq!(audience(at("2026-01-02T13:00:00Z")).await["other_name"], Value::Null, "two may be anything");
+    for hour in [14, 15] {
+        told(&world, "lamp-4", "1.9.9", at(&format!("2026-01-02T{hour}:00:00Z"))).await;
+    }
+    told(&world, "lamp-1", "1.9.9", at("2026-01-02T16:00:00Z")).await;
+    let shown = audience(at("2026-01-03T17:00:00Z")).await;
+    assert_eq!(shown["other_name"], json!({"text": "1.9.9", "devices": 3}), "{shown}");
+    let text = json!({"reports_as": ["1.9.9"], "reason": "the build says so"});
+    let later = at("2026-01-04T18:00:00Z");
+    assert_eq!(world.operator("PATCH", "lamp/updates/2.0.0", text, later).await.status, 200);
+    assert_eq!(audience(later).await["other_name"], Value::Null, "it has a name now");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_update_with_the_files_of_an_earlier_one_takes_over_what_that_one_says() {
     let world = published(json!({"reports_as": ["spring"]})).await;
     let image = b"firmware 2.0.0 of lamp";

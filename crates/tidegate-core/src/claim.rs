@@ -147,6 +147,14 @@ impl Claim {
         }
     }
 
+    /// Returns true if the device said success and says neither a name of the image nor its old version now: perhaps a name
+    /// of the image that nobody told the service.
+    #[must_use]
+    pub fn says_something_else(&self, text: &str) -> bool {
+        let is_unproved = self.life.has_succeeded() && self.state() != State::Proved;
+        (is_unproved || self.state() == State::Reverted) && self.word(&[text]) == Event::Third
+    }
+
     /// The event of these texts, whatever else the device was granted.
     fn word(&self, texts: &[&str]) -> Event {
         let own = self.version.to_string();

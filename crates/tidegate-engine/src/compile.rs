@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tidegate_core::life::word::is_same;
 use tidegate_core::policy::Slots;
 use tidegate_core::reports::Reports;
 use tidegate_core::{Catalog, ProductId, State, Update, Version};
@@ -65,10 +66,10 @@ pub fn update_of(record: &UpdateRecord, slots: &mut Slots) -> Stored<Update> {
 fn catalog(product: &ProductId, records: &[UpdateRecord]) -> Catalog {
     let mut slots = Slots::new();
     let mut live = Vec::new();
-    let texts = Texts::of(records);
+    let names = ImageNames::of(records);
     for record in records.iter().filter(|record| record.state.is_live()) {
         let update = update_of(record, &mut slots);
-        match update.map(|update| Update { reports_as: texts.of_version(&record.version), ..update }) {
+        match update.map(|update| Update { reports_as: names.of_version(&record.version), ..update }) {
             Ok(update) if is_halting(record) => live.push(Update { state: State::Paused, ..update }),
             Ok(update) => live.push(update),
             Err(error) => tracing::error!(%product, version = %record.version, %error, "update_skipped"),
@@ -76,22 +77,31 @@ fn catalog(product: &ProductId, records: &[UpdateRecord]) -> Catalog {
     }
     let is_stopped = |record: &&UpdateRecord| matches!(record.state, State::Aborted | State::Withdrawn);
     let stopped_updates = records.iter().filter(is_stopped).map(|record| record.id.clone());
-    Catalog::new(product.clone(), slots, live).with_stopped_updates(stopped_updates).with_reports(texts.reports())
+    Catalog::new(product.clone(), slots, live).with_stopped_updates(stopped_updates).with_reports(names.reports())
 }
 
-/// What the images of published updates say of themselves, beside their versions: what a definition lists; or else what the
-/// images of the other published updates with the same files say. It follows from the records, and is stored nowhere.
-pub(crate) struct Texts(Vec<(Version, Definition, State)>);
+/// The names of the images of published updates. Beside its version, an image has the names that its definition lists; or else
+/// those of the other published updates with the same files. They follow from the records, and are stored nowhere.
+pub(crate) struct ImageNames(Vec<(Version, Definition, State)>);
 
-impl Texts {
-    /// The texts of these updates.
+impl ImageNames {
+    /// The names of the images of these updates.
     pub(crate) fn of<'a>(records: impl IntoIterator<Item = &'a UpdateRecord>) -> Self {
         let published = records.into_iter().filter(|record| record.state != State::Draft && !record.is_earlier);
         let definition = |record: &UpdateRecord| Definition::from_store(&record.definition).ok();
         Self(published.filter_map(|record| Some((record.version.clone(), definition(record)?, record.state))).collect())
     }
 
-    /// What the image of an update with this version and definition says of itself.
+    /// Returns true if a device that says `text` runs one of the updates.
+    pub(crate) fn has(&self, text: &str) -> bool {
+        let is_named = |(version, definition, _): &(Version, Definition, State)| {
+            let names = definition.reports_as.iter().map(String::as_str);
+            is_same(text, &version.to_string()) || names.into_iter().any(|name| is_same(text, name))
+        };
+        self.0.iter().any(is_named)
+    }
+
+    /// The other names of the image of an update with this version and definition.
     pub(crate) fn says(&self, version: &Version, definition: &Definition) -> Vec<String> {
         if !definition.reports_as.is_empty() || definition.files.is_empty() {
             return definition.reports_as.clone();

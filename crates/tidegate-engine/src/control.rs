@@ -660,7 +660,7 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
     let edited = changed(record, &wanted.change);
     let audience_edit = match policy_of(record) == policy_of(&edited) || !record.state.is_live() {
         true => record.audience_edit,
-        false => Some(AudienceEdit { at: now, before: record.audience.map(|audience| audience.size) }),
+        false => Some(AudienceEdit { at: now, before: record.audience.as_ref().map(|audience| audience.size) }),
     };
     UpdateRecord {
         state,

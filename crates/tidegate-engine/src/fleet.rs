@@ -20,12 +20,12 @@ use tidegate_core::phase::is_waiting;
 use tidegate_core::policy::Slots;
 use tidegate_core::reports::Reports;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Update, Version};
-use tidegate_store::record::{Audience, AudienceEdit, Change, Fleet, Head, KnownDevice, UpdateRecord};
+use tidegate_store::record::{Audience, AudienceEdit, Change, Fleet, Head, KnownDevice, OtherName, UpdateRecord};
 use tidegate_store::store::Stored;
 use tidegate_store::{StoreError, SweepStore};
 use tokio::time::Instant;
 
-use crate::compile::{self, Texts, update_of};
+use crate::compile::{self, ImageNames, update_of};
 use crate::control::{self, Actor};
 use crate::control_group;
 use crate::device::stored_device;
@@ -42,6 +42,11 @@ const KNOWN_FOR_S: i64 = 30 * DAY_S;
 /// Seconds for which a device is known before it counts as established. Nobody makes a control group of devices that did
 /// not exist before the campaign.
 const KNOWN_BEFORE_S: i64 = DAY_S;
+
+/// The fewest devices whose text is shown. One or two may be anything.
+const FEWEST_SAY_SO: u64 = 3;
+/// The most texts that a pass counts for a campaign. They are part of its state.
+const MOST_OTHER_NAMES: usize = 16;
 
 /// A pass over all devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +84,8 @@ struct Counted {
     /// The time after which a device without a rhythm of its own is overdue, in seconds.
     due_after_s: i64,
     last: LastInQueue,
+    /// Texts that devices say after they said success, and that no update has.
+    other_names: BTreeMap<String, u64>,
 }
 
 /// A campaign whose audience is counted.
@@ -86,9 +93,14 @@ struct Campaign {
     record: UpdateRecord,
     update: Update,
     slots: Slots,
-    /// What the images of the product say of themselves.
-    reports: Arc<Reports>,
+    images: Arc<Images>,
     counted: Counted,
+}
+
+/// The names of the images of a product.
+struct Images {
+    names: ImageNames,
+    reports: Reports,
 }
 
 /// Returns true if the audience of an update was not counted for a day, or since the update was opened.
@@ -96,7 +108,8 @@ pub(crate) fn is_due(record: &UpdateRecord, now: Timestamp) -> bool {
     let is_old =
         |at: Timestamp| now.duration_since(at) >= SignedDuration::from_secs(DAY_S) || record.opened_at > Some(at);
     let is_edited = |at: Timestamp| record.audience_edit.is_some_and(|edit| edit.in_force_at() > at);
-    record.state.is_live() && record.audience.is_none_or(|audience| is_old(audience.at) || is_edited(audience.at))
+    record.state.is_live()
+        && record.audience.as_ref().is_none_or(|audience| is_old(audience.at) || is_edited(audience.at))
 }
 
 /// Returns true if the devices of a product must be counted, also while no update is live: the next campaign must know who
@@ -182,6 +195,7 @@ async fn begun(store: &impl SweepStore, now: Timestamp) -> Stored<Pass> {
             unfinished: 0,
             due_after_s: Cadence::default().due_after_s(true),
             last: LastInQueue::default(),
+            other_names: BTreeMap::new(),
         }));
     }
     Ok(Pass { began_at: now, after: None, is_finished: false, campaigns, fleets })
@@ -190,13 +204,14 @@ async fn begun(store: &impl SweepStore, now: Timestamp) -> Stored<Pass> {
 /// The campaigns of a pass as they are now. One that is not live any more, or cannot be read, is left out.
 async fn campaigns(store: &impl SweepStore, counted: Vec<Counted>) -> Stored<Vec<Campaign>> {
     let mut campaigns = Vec::with_capacity(counted.len());
-    let mut by_product: BTreeMap<ProductId, Arc<Reports>> = BTreeMap::new();
+    let mut by_product: BTreeMap<ProductId, Arc<Images>> = BTreeMap::new();
     for counted in counted {
-        let reports = match by_product.get(&counted.product) {
-            Some(reports) => reports.clone(),
+        let images = match by_product.get(&counted.product) {
+            Some(images) => images.clone(),
             None => {
-                let reports = Arc::new(Texts::of(&store.updates(&counted.product).await?).reports());
-                by_product.entry(counted.product.clone()).or_insert(reports).clone()
+                let names = ImageNames::of(&store.updates(&counted.product).await?);
+                let images = Arc::new(Images { reports: names.reports(), names });
+                by_product.entry(counted.product.clone()).or_insert(images).clone()
             }
         };
         let record = store.update(&counted.product, &counted.version).await?;
@@ -206,7 +221,7 @@ async fn campaigns(store: &impl SweepStore, counted: Vec<Counted>) -> Stored<Vec
         };
         let mut slots = Slots::new();
         match update_of(&record, &mut slots) {
-            Ok(update) => campaigns.push(Campaign { record, update, slots, reports, counted }),
+            Ok(update) => campaigns.push(Campaign { record, update, slots, images, counted }),
             Err(error) => {
                 tracing::error!(product = %record.product, version = %record.version, %error, "audience_not_counted");
             }
@@ -219,6 +234,23 @@ async fn campaigns(store: &impl SweepStore, counted: Vec<Counted>) -> Stored<Vec
 fn is_known(known: &KnownDevice, now: Timestamp) -> bool {
     let seen = known.record.as_ref().and_then(|record| record.last_seen);
     seen.is_some_and(|seen| now.duration_since(seen) < SignedDuration::from_secs(KNOWN_FOR_S))
+}
+
+impl Counted {
+    fn count_other_name(&mut self, text: &str) {
+        if let Some(devices) = self.other_names.get_mut(text) {
+            *devices = devices.saturating_add(1);
+        } else if self.other_names.len() < MOST_OTHER_NAMES {
+            self.other_names.insert(text.to_string(), 1);
+        }
+    }
+
+    /// What most devices say that said success and do not run the update, if enough of them do.
+    fn other_name(&self) -> Option<OtherName> {
+        let (text, devices) = self.other_names.iter().max_by_key(|(_, devices)| **devices)?;
+        let name = OtherName { text: text.clone(), devices: *devices };
+        (*devices >= FEWEST_SAY_SO).then_some(name)
+    }
 }
 
 impl Campaign {
@@ -236,6 +268,10 @@ impl Campaign {
             let may_go_on = !matches!(claim.state(), Life::Proved | Life::Closed)
                 && claim.next(self.update.rollout.max_attempts, cohort) != Some(Next::Never);
             counted.unfinished = counted.unfinished.saturating_add(u64::from(may_go_on && is_known(known, now)));
+            let said = known.record.as_ref().and_then(|record| record.version.as_deref());
+            if let Some(said) = said.filter(|said| claim.says_something_else(said) && !self.images.names.has(said)) {
+                counted.count_other_name(said);
+            }
             return;
         }
         if self.is_on_the_way(known) && is_known(known, now) {
@@ -249,7 +285,7 @@ impl Campaign {
             return;
         }
         let record = known.record_or_default();
-        let stored = stored_device(&self.record.product, device, &record, &self.reports, Delivery::Anything);
+        let stored = stored_device(&self.record.product, device, &record, &self.images.reports, Delivery::Anything);
         if !stored.is_some_and(|stored| self.update.is_for(&stored, &self.slots)) {
             return;
         }
@@ -322,7 +358,7 @@ impl Campaign {
     /// the first time. Repeated, it writes the same entry.
     async fn audit_edit(&self, store: &impl SweepStore, audience: &Audience) -> Stored<()> {
         let is_counted = |edit: &AudienceEdit| {
-            let was_counted = self.record.audience.is_some_and(|before| before.at >= edit.in_force_at());
+            let was_counted = self.record.audience.as_ref().is_some_and(|before| before.at >= edit.in_force_at());
             !was_counted && audience.at >= edit.in_force_at()
         };
         let Some(AudienceEdit { at, before }) = self.record.audience_edit.filter(is_counted) else {
@@ -339,7 +375,7 @@ impl Campaign {
 
     fn audience(&self, pass: &Pass) -> Audience {
         let Counted { size, newcomers, reached, left, waiting, unfinished, .. } = self.counted;
-        let before = self.record.audience;
+        let before = self.record.audience.as_ref();
         let served_since = before.and_then(|before| before.served_since).or(Some(pass.began_at));
         let unchanged = before.filter(|before| before.reached >= reached).map(|before| before.unchanged_since);
         Audience {
@@ -349,6 +385,7 @@ impl Campaign {
             left,
             waiting,
             unfinished,
+            other_name: self.counted.other_name(),
             served_since: served_since.filter(|_| are_served(size, left)),
             unchanged_since: unchanged.unwrap_or(pass.began_at),
             at: pass.began_at,

@@ -34,7 +34,7 @@ pub fn next(record: &UpdateRecord, update: &Update, sums: &Sums, now: Timestamp)
 
 fn soaking(record: &UpdateRecord, [share, before]: [Share; 2], sums: &Sums, now: Timestamp) -> Soaking {
     let serves = |at: Timestamp| now.duration_since(at) < SignedDuration::from_secs(COUNT_SERVES_S);
-    let waiting = record.audience.filter(|audience| serves(audience.at)).map(|audience| audience.waiting);
-    let admitted = record.audience.map(|audience| share.of_beyond(audience.known(), before));
+    let waiting = record.audience.as_ref().filter(|audience| serves(audience.at)).map(|audience| audience.waiting);
+    let admitted = record.audience.as_ref().map(|audience| share.of_beyond(audience.known(), before));
     Soaking::of(sums, waiting, admitted, record.phase_begun)
 }

@@ -551,7 +551,7 @@ fn is_over(record: &UpdateRecord, update: &Update, counts: &Counts, now: Timesta
     // A device that failed may be offered the update again.
     let is_settled = counts.devices(Count::Proved) >= counts.used;
     // A way back is for the devices that are on the way now; an upgrade is also for those that come later.
-    let counted = record.audience.filter(|audience| Some(audience.at) > record.opened_at);
+    let counted = record.audience.as_ref().filter(|audience| Some(audience.at) > record.opened_at);
     let are_all_back = update.is_rollback() && counted.is_some_and(|audience| audience.unfinished == 0);
     match (has_ended, is_used_up && is_settled, are_all_back) {
         (true, ..) => Some("its end has come"),

@@ -404,8 +404,17 @@ impl AudienceEdit {
     }
 }
 
+/// A text that devices say after they said success, and that no update has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherName {
+    /// The text.
+    pub text: String,
+    /// The devices that say it.
+    pub devices: u64,
+}
+
 /// The devices that an update is for, as a fleet snapshot counted them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audience {
     /// All of them.
     pub size: u64,
@@ -419,6 +428,8 @@ pub struct Audience {
     pub waiting: u64,
     /// Those that were heard from within thirty days, and of which no outcome is known.
     pub unfinished: u64,
+    /// What most of those say that said success and do not run the update, if at least three do.
+    pub other_name: Option<OtherName>,
     /// The time of the first snapshot since which nearly all were offered it.
     pub served_since: Option<Timestamp>,
     /// The time of the first snapshot since which no more were offered it.

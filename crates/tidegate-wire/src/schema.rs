@@ -43,6 +43,8 @@ texts! {
     Version 256 r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$" "1.1.0",
     /// A SHA-256 in 64 lower-case hex digits.
     Sha256 64 "^[0-9a-f]{64}$" "4e329ba3588b5a485665ba8b2b3e8ed4cd980f06eda452eb0cd29e1d809b6423",
+    /// The name of a tag of a device: 1 to 64 characters. A policy reads it as `tags.<name>`.
+    TagName 64 "^[A-Za-z_][A-Za-z0-9_]{0,63}$" "site",
     /// The name of a file: 1 to 255 characters; no path, and no dot at the start.
     FileName 255 "^[A-Za-z0-9_+ -][A-Za-z0-9._+ -]{0,254}$" "lamp.bin",
     /// A token of a device or a product.

@@ -17,8 +17,8 @@ use crate::update;
 use tidegate_core::State;
 use tidegate_wire::definition::Definition;
 use tidegate_wire::operator::{
-    AcknowledgeField, AudienceView, AuditLog, ControlGroupView, Counters, Deleted, Metrics, ReadingView, UpdateList,
-    UpdateView,
+    AcknowledgeField, AudienceView, AuditLog, ControlGroupView, Counters, Deleted, Metrics, OtherNameView, ReadingView,
+    UpdateList, UpdateView,
 };
 use tidegate_wire::route::PublishRoute;
 
@@ -233,6 +233,8 @@ fn show_facts(update: &UpdateView, output: &Output) -> CommandResult {
         None => facts.push(("definition", "the service cannot read what is stored".into())),
     }
     facts.extend(update.audience.as_ref().map(|audience| ("audience", audience_in_words(audience))));
+    let other_name = update.audience.as_ref().and_then(|audience| audience.other_name.as_ref());
+    facts.extend(other_name.map(|name| ("they say", other_name_in_words(name, update.version()))));
     facts.extend(update.control_group.as_ref().map(|group| ("held out", held_out_in_words(group))));
     for (label, fact) in facts.iter().filter(|(_, fact)| !fact.is_empty()) {
         output.line(format!("  {label:<13}{fact}"))?;
@@ -241,8 +243,16 @@ fn show_facts(update: &UpdateView, output: &Output) -> CommandResult {
 }
 
 fn audience_in_words(audience: &AudienceView) -> String {
-    let AudienceView { size, newcomers: _, reached, left, as_of } = audience;
+    let AudienceView { size, newcomers: _, reached, left, other_name: _, as_of } = audience;
     format!("{size} devices: {reached} were offered it, {left} are left ({})", time::show_at(*as_of))
+}
+
+fn other_name_in_words(OtherNameView { text, devices }: &OtherNameView, version: &str) -> String {
+    format!(
+        "{devices} devices installed {} and say {}: is that what this image calls itself?",
+        clean(version),
+        clean(text)
+    )
 }
 
 fn held_out_in_words(group: &ControlGroupView) -> String {

@@ -13,7 +13,7 @@ use tidegate_store::store::Freshness;
 use tidegate_wire::definition::Definition;
 
 use super::Operations;
-use crate::compile::Texts;
+use crate::compile::ImageNames;
 use crate::control::Actor;
 use crate::error::{Done, EngineError};
 
@@ -60,7 +60,7 @@ impl<S: PublishStore> Operations<S> {
             false => self.same_as_before(&record).await?,
         };
         let uploads = if state == State::Draft { self.uploads(&update, actor).await? } else { Vec::new() };
-        let reports_as = Texts::of(&self.store.updates(product).await?).says(&record.version, definition);
+        let reports_as = ImageNames::of(&self.store.updates(product).await?).says(&record.version, definition);
         Ok(Draft { id: record.id, version: record.version, state, uploads, reports_as })
     }
 

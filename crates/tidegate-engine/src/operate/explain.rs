@@ -13,7 +13,7 @@ use tidegate_store::store::{Freshness, Include};
 use tidegate_wire::device_json::{attributes_of, parse_version};
 
 use super::{Operations, compiled};
-use crate::compile::Texts;
+use crate::compile::ImageNames;
 use crate::device::stored_object;
 use crate::error::{Done, EngineError};
 
@@ -60,7 +60,7 @@ impl<S: PublishStore> Operations<S> {
             .filter(|record| !record.is_earlier && record.state.has_begun())
             .filter_map(|record| compiled(record, &mut slots).ok())
             .collect::<Vec<_>>();
-        Ok(Catalog::new(product.clone(), slots, updates).with_reports(Texts::of(&records).reports()))
+        Ok(Catalog::new(product.clone(), slots, updates).with_reports(ImageNames::of(&records).reports()))
     }
 
     /// The reason why every shard that could grant would refuse, if they all would.

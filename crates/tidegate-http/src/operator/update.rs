@@ -8,7 +8,9 @@ use tidegate_store::PublishStore;
 use tidegate_store::record::{Audience, Reading, UpdateRecord};
 use tidegate_wire::answer::rounded_down;
 use tidegate_wire::definition::Definition;
-use tidegate_wire::operator::{AudienceView, ControlGroupView, DefinitionView, ReadingView, UpdateList, UpdateView};
+use tidegate_wire::operator::{
+    AudienceView, ControlGroupView, DefinitionView, OtherNameView, ReadingView, UpdateList, UpdateView,
+};
 
 use super::metrics::metrics;
 use super::{Answer, Call, PublishService, ok, refused, respond_to_change};
@@ -65,8 +67,10 @@ pub(crate) fn view(record: UpdateRecord) -> UpdateView {
 }
 
 fn audience(audience: &Audience) -> AudienceView {
-    let Audience { size, newcomers, reached, left, at, .. } = *audience;
-    AudienceView { size, newcomers, reached, left, as_of: rounded_down(at) }
+    let Audience { size, newcomers, reached, left, ref other_name, at, .. } = *audience;
+    let other_name = other_name.as_ref();
+    let other_name = other_name.map(|name| OtherNameView { text: name.text.clone(), devices: name.devices });
+    AudienceView { size, newcomers, reached, left, other_name, as_of: rounded_down(at) }
 }
 
 fn control_group(group: &ControlGroup, reading: Option<&Reading>) -> ControlGroupView {

@@ -86,7 +86,7 @@ impl State {
         let changed = UpdateRecord {
             needs_recount: stored.needs_recount,
             reading: stored.reading,
-            audience: stored.audience,
+            audience: stored.audience.clone(),
             ..millisecond_times(update)
         };
         let before = items.updates.insert(key, changed.clone());
@@ -114,7 +114,7 @@ impl State {
                 at: to_the_millisecond(audience.at),
                 served_since: audience.served_since.map(to_the_millisecond),
                 unchanged_since: to_the_millisecond(audience.unchanged_since),
-                ..*audience
+                ..audience.clone()
             });
         }
     }

@@ -455,7 +455,7 @@ impl SweepStore for FaultyStore {
     }
 
     async fn put_audience(&self, rollout: &RolloutKey, audience: &Audience) -> Stored<()> {
-        self.write(Call::PutAudience, (rollout.clone(), *audience), |store, (rollout, audience)| {
+        self.write(Call::PutAudience, (rollout.clone(), audience.clone()), |store, (rollout, audience)| {
             store.inner.state().put_audience(rollout, audience);
             Ok(())
         })

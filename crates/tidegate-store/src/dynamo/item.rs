@@ -21,7 +21,8 @@ use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Up
 use super::key;
 use crate::record::{
     Audience, AudienceEdit, AuditEntry, Change, DeviceRecord, DocDigests, DuePage, Event, Fleet, Head, KnownDevice,
-    ListEntry, Position, PublishedCatalog, Reading, RolloutKey, SeriesPoint, UpdateRecord, Wanted, rollout_name,
+    ListEntry, OtherName, Position, PublishedCatalog, Reading, RolloutKey, SeriesPoint, UpdateRecord, Wanted,
+    rollout_name,
 };
 use crate::store::{StoreError, Stored};
 use crate::stream::{CountedClaim, DeviceImage};
@@ -377,6 +378,10 @@ pub(super) fn audience_to(audience: &Audience) -> AttributeValue {
         ("at".into(), time(audience.at)),
     ]);
     item.extend(audience.served_since.map(|since| ("served".into(), time(since))));
+    if let Some(OtherName { text, devices }) = &audience.other_name {
+        item.insert("other_name".into(), s(text));
+        item.insert("named".into(), n(*devices));
+    }
     AttributeValue::M(item)
 }
 
@@ -389,6 +394,10 @@ fn audience_from(item: &Item) -> Stored<Audience> {
         left: fields.number("left")?,
         waiting: fields.number("waiting")?,
         unfinished: fields.number("unfinished")?,
+        other_name: match fields.maybe_text("other_name") {
+            Some(text) => Some(OtherName { text: text.to_string(), devices: fields.number("named")? }),
+            None => None,
+        },
         served_since: fields.maybe_time("served")?,
         unchanged_since: fields.time("unchanged")?,
         at: fields.time("at")?,

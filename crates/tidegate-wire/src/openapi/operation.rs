@@ -86,7 +86,11 @@ impl Operation {
     }
 
     fn fails(mut self, errors: &[ErrorCode]) -> Self {
-        self.errors.extend_from_slice(errors);
+        for error in errors {
+            if !self.errors.contains(error) {
+                self.errors.push(*error);
+            }
+        }
         self
     }
 

@@ -28,7 +28,7 @@ pub use software::{RolloutStrategy, Software, SoftwareDefinition, SoftwareFilter
 pub use token::{Revoked, Token};
 pub use update::{
     AcknowledgeField, Advance, AudienceView, CampaignChange, ControlGroupView, Created, DefinitionView, Deleted,
-    ReadingView, Reason, Reopen, Resume, Rollback, UpdateList, UpdateView, Upload, UploadMethod,
+    OtherNameView, ReadingView, Reason, Reopen, Resume, Rollback, UpdateList, UpdateView, Upload, UploadMethod,
 };
 
 /// Numbers by the code of an objection.

@@ -65,8 +65,21 @@ pub(super) fn first() -> u32 {
     1
 }
 
+/// A text that devices say after they said success, and that no update has. Perhaps the image calls itself so: then it belongs
+/// into `reports_as`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = OtherName))]
+pub struct OtherNameView {
+    /// The text.
+    #[cfg_attr(feature = "schema", schema(max_length = 64))]
+    pub text: String,
+    /// The devices that say it: at least three.
+    #[cfg_attr(feature = "schema", schema(minimum = 3))]
+    pub devices: u64,
+}
+
 /// The devices that an update is for, as a fleet snapshot counted them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Audience))]
 pub struct AudienceView {
     /// All of them.
@@ -79,6 +92,10 @@ pub struct AudienceView {
     pub reached: u64,
     /// Those that were heard from in time, were not offered it yet, and are not in the control group.
     pub left: u64,
+    /// What most of those say that said success and do not run the update, if at least three do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub other_name: Option<OtherNameView>,
     /// The time at which the snapshot began.
     #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Time))]
     pub as_of: Timestamp,
