@@ -536,3 +536,29 @@ fn no_images() -> Images {
         .build();
     Images::new(aws_sdk_s3::Client::from_conf(config), credentials, "none")
 }
+
+/// It says its version only in reports. One that says a third version after its success was never heard, and waited for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_says_another_old_version_after_its_success_has_fallen_back() {
+    let now = noon();
+    let world = world(now).await;
+    world.publish(LAMP, "1.9.0", json!({}), now).await;
+    assert_eq!(says(&world, "d1", "1.0.0", "INSTALLED_VERSION", now).await, 204);
+    assert_eq!(read(&world, "d1", now).await.config()["version"], "2.0.0");
+    says(&world, "d1", "2.0.0", "INSTALL_SUCCESS", now).await;
+    for hour in [13, 14] {
+        says(&world, "d1", "1.5.0", "INSTALLED_VERSION", at(&format!("2026-01-01T{hour}:30:00Z"))).await;
+    }
+    let later = at("2026-01-01T15:00:00Z");
+    assert_eq!(world.metrics("2.0.0", later).await["reverted"], 1);
+    // A name of the image that was added later is no fall-back.
+    assert_eq!(says(&world, "d2", "1.0.0", "INSTALLED_VERSION", later).await, 204);
+    assert_eq!(read(&world, "d2", later).await.config()["version"], "2.0.0");
+    says(&world, "d2", "2.0.0", "INSTALL_SUCCESS", later).await;
+    let name = json!({"reports_as": ["1.5.0"], "reason": "the build says so"});
+    assert_eq!(world.operator("PATCH", "lamp/updates/2.0.0", name, later).await.status, 200);
+    for hour in [16, 17] {
+        says(&world, "d2", "1.5.0", "INSTALLED_VERSION", at(&format!("2026-01-01T{hour}:30:00Z"))).await;
+    }
+    assert_eq!(world.metrics("2.0.0", at("2026-01-01T18:00:00Z")).await["reverted"], 1);
+}

@@ -52,6 +52,8 @@ pub struct DeviceContext {
     pub catalog: CurrentCatalog,
     /// Settings of its product.
     pub head: Head,
+    /// The token that was accepted.
+    proof: Proof,
     /// True if it has an item.
     pub is_known: bool,
     /// Its record; empty when it has none.
@@ -103,12 +105,20 @@ impl DeviceContext {
     }
 
     /// Replaces the data of the device by what a later read found.
-    fn adopt(&mut self, known: KnownDevice) {
+    ///
+    /// # Errors
+    /// When the token was revoked meanwhile.
+    fn adopt(&mut self, known: KnownDevice) -> Done<()> {
+        let generation = known.record.as_ref().map_or(0, |record| record.token_generation);
+        if !self.proof.is_accepted(generation, self.head.accepts_product_tokens) {
+            return Err(EngineError::TokenRefused);
+        }
         let halted = self.head.halted();
         self.is_known = known.record.is_some();
         let attributes = self.record.attributes.take();
         self.record = DeviceRecord { attributes, ..known.record_or_default() };
         self.claims = Claims::new(known.claims).with_halted(halted);
+        Ok(())
     }
 }
 
@@ -210,7 +220,7 @@ impl<S: CheckStore> CheckIns<S> {
         }
         let claims = Claims::new(known.claims).with_halted(head.halted());
         let (is_known, is_held_out) = (known.record.is_some(), catalog.updates.is_held_out(device, &claims));
-        Ok(DeviceContext { catalog, head, is_known, record, claims, is_held_out, started })
+        Ok(DeviceContext { catalog, head, proof, is_known, record, claims, is_held_out, started })
     }
 
     /// Takes in what the device says, decides, asks for a place, and writes `seen` into the device's record.
@@ -252,7 +262,7 @@ impl<S: CheckStore> CheckIns<S> {
         precedence: Precedence,
         now: Timestamp,
     ) -> Done<CheckInResult> {
-        let by_report = self.hear(device, context, said, &mut seen, now).await;
+        let by_report = self.hear(device, context, said, &mut seen, now).await?;
         let proved = by_report.map(|version| Device { version, said: None, ..device.clone() });
         let device = proved.as_ref().unwrap_or(device);
         let (mut is_first, mut reservations) = (true, 0);
@@ -305,7 +315,7 @@ impl<S: CheckStore> CheckIns<S> {
                 ReserveOutcome::OtherDevice(known) if known.record_or_default().revision == context.record.revision => {
                     context.claims.note_no_room(offer.update.id.clone(), NoRoom::Paused);
                 }
-                ReserveOutcome::OtherDevice(known) => context.adopt(*known),
+                ReserveOutcome::OtherDevice(known) => context.adopt(*known)?,
                 ReserveOutcome::OtherGeneration => self.reread_changed(offer.update, context, now).await?,
             }
         }
@@ -330,6 +340,9 @@ impl<S: CheckStore> CheckIns<S> {
     /// Takes in what a check-in says about the device's claims. A claim moves once, because the write expects it as it was
     /// read; one write moves all of them and writes `seen`. If it cannot be written now, the next check-in does it. Returns the
     /// version that is proved by a report, of which the device says nothing.
+    ///
+    /// # Errors
+    /// When the token was revoked meanwhile.
     async fn hear(
         &self,
         device: &Device,
@@ -337,13 +350,13 @@ impl<S: CheckStore> CheckIns<S> {
         said: Said,
         seen: &mut Option<Seen>,
         now: Timestamp,
-    ) -> Option<Version> {
+    ) -> Done<Option<Version>> {
         let said_version = device.version.to_string();
         let said_version = matches!(said, Said::Version).then_some(said_version.as_str());
         let device = &as_known(device, context);
         let moved = heard(said_version, Some(device), context, seen.is_some(), now);
         if moved.is_empty() {
-            return None;
+            return Ok(None);
         }
         let by_report = moved.iter().find(|change| change.after.life.by_report && !change.before.life.by_report);
         let by_report = by_report.map(|change| change.after.version.clone());
@@ -362,15 +375,15 @@ impl<S: CheckStore> CheckIns<S> {
                 for ClaimChange { after, .. } in write.claims {
                     context.claims.record(UpdateId::of(&device.product, &after.version, after.campaign), after);
                 }
-                return by_report;
+                return Ok(by_report);
             }
             // Another request was faster.
-            Ok(Written::OtherDevice(known)) => context.adopt(*known),
+            Ok(Written::OtherDevice(known)) => context.adopt(*known)?,
             Err(error) => {
                 tracing::warn!(product = %device.product, device = %device.id, %error, "claim_not_moved");
             }
         }
-        None
+        Ok(None)
     }
 
     /// Takes in the version that a device says outside of a check-in, and writes its record. `running` is the device with

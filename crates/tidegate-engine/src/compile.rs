@@ -106,12 +106,8 @@ impl ImageNames {
         if !definition.reports_as.is_empty() || definition.files.is_empty() {
             return definition.reports_as.clone();
         }
-        let files = |definition: &Definition| -> BTreeSet<String> {
-            definition.files.iter().map(|file| file.sha256.clone()).collect()
-        };
-        let own = files(definition);
         let is_other = |other: &Version| other.cmp_precedence(version).is_ne();
-        let others = self.0.iter().filter(|(other, known, _)| is_other(other) && files(known) == own);
+        let others = self.0.iter().filter(|(other, known, _)| is_other(other) && known.has_files_of(definition));
         let texts = others.flat_map(|(other, known, _)| known.reports_as.iter().cloned().chain([other.to_string()]));
         let texts = texts.collect::<BTreeSet<_>>();
         texts.into_iter().take(MOST_REPORTS.0).collect()

@@ -6,13 +6,14 @@ use tidegate_core::life::word::is_same;
 use tidegate_core::life::{Effect, Rules, State as Life};
 use tidegate_core::status::Status;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
-use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, KnownDevice, Note, Seen};
+use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, KnownDevice, Note, Seen, UpdateRecord};
 use tidegate_store::store::{Freshness, Include, Stored, Written};
 use tidegate_store::{ReportStore, StoreError};
 
 use crate::device;
 use crate::error::{Done, EngineError};
 use crate::token::Proof;
+use tidegate_wire::definition::Definition;
 pub use tidegate_wire::report::{NotRecorded, Subject};
 
 /// Tries per report, when other requests move the same claim at the same time.
@@ -139,18 +140,17 @@ impl<S: ReportStore> Reports<S> {
         if let Some(running) = &running {
             let about = found.ok().map(|claim| claim.epoch);
             let all = || known.claims.iter().map(|(_, claim)| claim);
-            changes.extend(all().filter(|claim| Some(claim.epoch) != about).filter_map(|before| {
+            for before in all().filter(|claim| Some(claim.epoch) != about) {
                 let event = match before.said(&[running], all()) {
-                    // A report is recorded without the catalog, and cannot know an image by another version. The next
-                    // check-in can.
-                    Event::Old | Event::Third if before.life.has_succeeded() && !is_same(&before.was, running) => {
+                    Event::Old | Event::Third if self.may_be_its_name(report.product, before, running).await? => {
                         Event::Progress
                     }
                     event => event,
                 };
-                let after = before.after(event, &rules, now)?;
-                Some(ClaimChange { before: before.clone(), after, note: None })
-            }));
+                if let Some(after) = before.after(event, &rules, now) {
+                    changes.push(ClaimChange { before: before.clone(), after, note: None });
+                }
+            }
         }
         let seen = seen(known, &record, running, !changes.is_empty(), now);
         if seen.is_none() && changes.is_empty() {
@@ -184,6 +184,27 @@ impl<S: ReportStore> Reports<S> {
         let rules = Rules::new(&times, record.cadence().due_after_s(true));
         // How long a device is well is for check-ins to say: they know the campaign.
         Ok(Rules { soak_s: i64::MAX, watch_s: i64::MAX, ..rules })
+    }
+
+    /// Returns true if a text may be a name that the image of an installed update was given after the grant. A report is
+    /// recorded without the catalog, so it asks for the updates that say so: its own, and the one of that version.
+    async fn may_be_its_name(&self, product: &ProductId, claim: &Claim, text: &str) -> Stored<bool> {
+        if !claim.life.has_succeeded() || is_same(&claim.was, text) {
+            return Ok(false);
+        }
+        let definition = |update: UpdateRecord| Definition::from_store(&update.definition).ok();
+        let own = self.store.update(product, &claim.version).await?.and_then(definition);
+        let Some(own) = own else {
+            return Ok(true);
+        };
+        if own.reports_as.iter().any(|name| is_same(name, text)) {
+            return Ok(true);
+        }
+        let named = match Version::parse(text) {
+            Ok(version) => self.store.update(product, &version).await?.and_then(definition),
+            Err(_) => None,
+        };
+        Ok(named.is_some_and(|named| named.has_files_of(&own)))
     }
 
     /// The change of a claim by a report. `None` if the claim is already as the report says.

@@ -206,12 +206,12 @@ impl Cell {
         let ask = match step {
             CheckIn(_) => {
                 let body = format!(r#"{{"id":"{device}","product":"{PRODUCT}","version":"{version}"}}"#);
-                Ask::Check(requests::device("/v1/check", &token, body))
+                Ask::Check(requests::device("POST", "/v1/check", &[("authorization", &token)], body))
             }
             Report(status) => {
                 let body =
                     format!(r#"{{"id":"{device}","product":"{PRODUCT}","version":"2.0.0","status":"{status}"}}"#);
-                Ask::Report(requests::device("/v1/report", &token, body))
+                Ask::Report(requests::device("POST", "/v1/report", &[("authorization", &token)], body))
             }
             Operate(method, path, body) => {
                 let path = match path.strip_prefix("..") {
@@ -242,13 +242,8 @@ impl Cell {
                 return None;
             }
         };
-        let asked = Asked {
-            device: id,
-            product,
-            version: Version::parse(version).unwrap(),
-            function_now: self.world.clock(0),
-            arrived: self.world.store().control().checker.moment(),
-        };
+        let arrived = self.world.store().control().checker.moment();
+        let asked = Asked::native(id, product, Version::parse(version).unwrap(), arrived);
         let done = self.world.finish(0, ask).await;
         if let Done::Answered(answer) = &done {
             self.answered(step, &asked, answer);

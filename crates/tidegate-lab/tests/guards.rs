@@ -149,14 +149,9 @@ impl Bench {
         let id = DeviceId::new(device).unwrap();
         let token = self.world.keys().issue(&self.product, &id, 0);
         let body = format!(r#"{{"id":"{device}","product":"{PRODUCT}","version":"1.0.0"}}"#);
-        let asked = Asked {
-            device: id,
-            product: self.product.clone(),
-            version: Version::new(1, 0, 0),
-            function_now: self.world.clock(instance),
-            arrived: self.store().control().checker.moment(),
-        };
-        let request = Ask::Check(requests::device("/v1/check", &token, body));
+        let arrived = self.store().control().checker.moment();
+        let asked = Asked::native(id, self.product.clone(), Version::new(1, 0, 0), arrived);
+        let request = Ask::Check(requests::device("POST", "/v1/check", &[("authorization", &token)], body));
         let Done::Answered(answer) = self.world.finish(instance, request).await else {
             panic!("nobody kills it");
         };
@@ -196,7 +191,8 @@ impl Bench {
     async fn report(&mut self, device: &str, status: &str) {
         let token = self.world.keys().issue(&self.product, &DeviceId::new(device).unwrap(), 0);
         let body = format!(r#"{{"id":"{device}","product":"{PRODUCT}","version":"2.0.0","status":"{status}"}}"#);
-        let done = self.world.finish(0, Ask::Report(requests::device("/v1/report", &token, body))).await;
+        let request = requests::device("POST", "/v1/report", &[("authorization", &token)], body);
+        let done = self.world.finish(0, Ask::Report(request)).await;
         assert!(matches!(done, Done::Answered(Answer { status: 200, .. })), "{done}");
     }
 
@@ -464,4 +460,28 @@ fn a_stop_that_is_acknowledged_before_old_heads_are_gone_is_noticed() {
 fn wanted(change: Change, generation: u64) -> Wanted {
     let (who, reason) = ("ada".to_string(), "a test".to_string());
     Wanted { change, generation, shards: 1, who, reason, at: moment(START_MS) }
+}
+
+/// A check-in read the device from before the revocation, was refused the place because the device had changed, and took it
+/// with what it had read then.
+#[test]
+fn a_token_that_was_revoked_takes_no_place_after_a_stale_read() {
+    block_on(async {
+        let mut bench = Bench::new(None, Timing::default(), r#"{"max_in_flight":1}"#).await;
+        assert!(bench.check_in(0, "d1").await.text("update").is_some());
+        assert_eq!(bench.check_in(0, "d2").await.text("update"), None, "there is no room");
+        assert_eq!(bench.operate("DELETE", "/devices/d2/token", r#"{"reason":"stolen"}"#).await, Some(200));
+        assert_eq!(bench.limit(r#"{"max_in_flight":2}"#).await, Some(200));
+        let mut is_next = true;
+        bench.store().set_plan(Box::new(move |call, _| {
+            (call == Call::DeviceEventual && std::mem::take(&mut is_next)).then_some(Fault::StaleRead)
+        }));
+        let token = bench.world.keys().issue(&bench.product, &DeviceId::new("d2").unwrap(), 0);
+        let body = format!(r#"{{"id":"d2","product":"{PRODUCT}","version":"1.0.0"}}"#);
+        let request = requests::device("POST", "/v1/check", &[("authorization", &token)], body);
+        // A function that does not know the shard as full.
+        let done = bench.world.finish(1, Ask::Check(request)).await;
+        assert!(matches!(done, Done::Answered(Answer { status: 401, .. })), "{done}");
+        assert_eq!(bench.store().control().injected.get(&Fault::StaleRead), Some(&1));
+    });
 }

@@ -1,6 +1,6 @@
 //! A million check-ins of many fleets, on two threads.
 
-use tidegate_lab::simulator::{Fault, Invariant, Plan, Summary, run};
+use tidegate_lab::simulator::{Fault, Invariant, Plan, Speech, Summary, run};
 
 /// Check-ins of each thread.
 const CHECK_INS: u64 = 500_000;
@@ -20,6 +20,7 @@ fn a_million_check_ins_break_no_promise() {
     println!("{total}");
     assert!(total.check_ins >= 2 * check_ins);
     assert_eq!(total.faults.len(), Fault::ALL.len(), "every kind of fault happened");
+    assert_eq!(total.messages.len(), Speech::ALL.len(), "devices spoke every wire format");
     assert_eq!(total.checked.len(), Invariant::ALL.len(), "every promise was checked");
 }
 

@@ -3,7 +3,7 @@
 //! Input of operators is read strictly: an unknown field is refused by name. A stored definition is read tolerantly, so
 //! that an older function can read the record of a newer one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -471,6 +471,14 @@ pub enum StoredDefinitionError {
 }
 
 impl Definition {
+    /// Returns true if both updates are one image: they have the same files, and at least one.
+    #[must_use]
+    pub fn has_files_of(&self, other: &Self) -> bool {
+        let files =
+            |definition: &Self| definition.files.iter().map(|file| file.sha256.clone()).collect::<BTreeSet<_>>();
+        !self.files.is_empty() && files(self) == files(other)
+    }
+
     /// Reads what an operator sent and checks everything that can be checked without a store.
     ///
     /// # Errors

@@ -5,12 +5,11 @@ use std::time::Duration;
 use tidegate_core::life::retry::Next;
 use tidegate_core::{Cohort, State, Timestamp, UpdateId, Version};
 
-use crate::simulator::checker::Asked;
 use crate::simulator::device::Device;
 use crate::simulator::invariant::Invariant;
-use crate::simulator::operators::{DeviceVerb, Operation, Product, Verb, acknowledging, definition, endless_patience};
-use crate::simulator::requests;
+use crate::simulator::operators::{DeviceVerb, Operation, Product, Verb, acknowledging, endless_patience, file};
 use crate::simulator::simulation::{MINUTE_MS, Simulation, Violation};
+use crate::simulator::speech::{Heard, Message};
 use crate::simulator::world::{Ask, Done, moment};
 use tidegate_engine::recount::recount;
 
@@ -88,12 +87,14 @@ impl Simulation {
         self.check()
     }
 
-    /// Takes every device of a product off hold and off its pin.
+    /// Takes every device of a product off hold and off its pin, and issues a token to those whose token was revoked.
     async fn release_all(&mut self, place: usize) {
         for number in 0..self.products.get(place).map_or(0, |product| product.devices) {
-            let (verb, body) = (Verb::OfDevice(DeviceVerb::Release, number), r#"{"reason":"simulated"}"#.into());
-            // One that never checked in is unknown.
-            self.insist(Operation { product: place, version: Version::new(1, 0, 0), verb, body }).await;
+            for verb in [DeviceVerb::Release, DeviceVerb::Issue] {
+                let (verb, body) = (Verb::OfDevice(verb, number), r#"{"reason":"simulated"}"#.into());
+                // One that never checked in is unknown.
+                self.insist(Operation { product: place, version: Version::new(1, 0, 0), verb, body }).await;
+            }
         }
     }
 
@@ -135,8 +136,12 @@ impl Simulation {
                 continue;
             };
             let may_try = self.may_try(&update, device, now);
+            let claim = self.world.store().control().checker.claim(&update, &device.id).cloned();
             self.promise(Invariant::Liveness, device.version == version || !may_try, || {
-                format!("{} is still on {} and not on {version}", device.id, device.version)
+                format!(
+                    "{} over {} is still on {} and not on {version}, and its claim is {claim:?}",
+                    device.id, device.speech, device.version
+                )
             });
         }
         self.check()
@@ -177,7 +182,12 @@ impl Simulation {
         let Some(product) = self.products.get(place) else {
             return Vec::new();
         };
-        let is_eligible = |device: &Device| device.product == product.id && device.version < *version;
+        let update = self.last_update(product, version);
+        let control = self.world.store().control();
+        let is_eligible = |device: &Device| {
+            let can_take = control.checker.can_take(&update, device.speech);
+            device.product == product.id && device.version < *version && can_take
+        };
         (0..self.devices.len()).filter(|place| self.devices.get(*place).is_some_and(is_eligible)).collect()
     }
 
@@ -209,26 +219,33 @@ impl Simulation {
 
     /// A device checks in, installs what it is offered and says so.
     async fn calm_check_in(&mut self, place: usize, version: &Version) {
-        let instance = self.random.place(self.world.instances());
         let Some(device) = self.devices.get(place).filter(|device| device.version != *version) else {
             return;
         };
-        let asked = Asked {
-            device: device.id.clone(),
-            product: device.product.clone(),
-            version: device.version.clone(),
-            function_now: self.world.clock(instance),
-            arrived: self.world.store().control().checker.moment(),
-        };
-        let request = requests::device("/v1/check", &device.token, device.check_in(&device.version));
-        self.summary.check_ins += 1;
-        let Done::Answered(answer) = self.world.finish(instance, Ask::Check(request)).await else {
-            return;
-        };
-        self.world.store().control().checker.answered(&asked, &answer);
-        let fine = answer.status == 200;
-        self.promise(Invariant::Liveness, fine, || format!("without faults: {}", answer.brief()));
-        let (Some(update), Some(offered)) = (answer.text("update"), answer.text("version")) else {
+        let says_it_when_it_asks = device.speech.says_its_version_when_it_asks();
+        let runs = device.version.clone();
+        if !says_it_when_it_asks {
+            self.calmly(place, Message::Runs(runs.clone())).await;
+        }
+        let heard = self.calmly(place, Message::Ask(runs)).await;
+        let mut offer = None;
+        for heard in heard {
+            let heard = match heard {
+                Heard::Question(action) => {
+                    self.calmly(place, Message::Consent { action: action.clone(), agrees: true }).await;
+                    let deployment = action.replace("confirmationBase", "deploymentBase");
+                    self.calmly(place, Message::Look(deployment)).await
+                }
+                Heard::Deployment(action) => self.calmly(place, Message::Look(action)).await,
+                Heard::Cancelled(action) => self.calmly(place, Message::GiveUp(action)).await,
+                heard => vec![heard],
+            };
+            offer = offer.or(heard.into_iter().find_map(|heard| match heard {
+                Heard::Offer(offer) => Some(offer),
+                _ => None,
+            }));
+        }
+        let Some(offer) = offer else {
             self.summary.denials += 1;
             return;
         };
@@ -236,14 +253,38 @@ impl Simulation {
         let Some(device) = self.devices.get_mut(place) else {
             return;
         };
-        device.version = Version::parse(offered).unwrap_or_else(|_| device.version.clone());
-        let report = requests::device("/v1/report", &device.token, device.report(update, "INSTALL_SUCCESS"));
-        let proof = requests::device("/v1/check", &device.token, device.check_in(&device.version));
-        self.summary.reports += 1;
-        let _done = self.world.finish(instance, Ask::Report(report)).await;
-        // Only a check-in proves it.
-        self.summary.check_ins += 1;
-        let _done = self.world.finish(instance, Ask::Check(proof)).await;
+        device.version = offer.version.clone();
+        let runs = offer.version.clone();
+        self.calmly(place, Message::Status(offer, "INSTALL_SUCCESS")).await;
+        // Only the version that it says proves it.
+        let proof = if says_it_when_it_asks { Message::Ask(runs) } else { Message::Runs(runs) };
+        self.calmly(place, proof).await;
+    }
+
+    /// A device sends a message and waits for the answer, while nothing else happens.
+    async fn calmly(&mut self, place: usize, message: Message) -> Vec<Heard> {
+        let instance = self.random.place(self.world.instances());
+        let Some(device) = self.devices.get(place) else {
+            return Vec::new();
+        };
+        let Some(ask) = device.speech.request(device, &device.token, &message) else {
+            return Vec::new();
+        };
+        let speech = device.speech;
+        let asked = self.asked(device, message.clone());
+        match message {
+            Message::Ask(_) | Message::Runs(_) => self.summary.check_ins += 1,
+            _ => self.summary.reports += 1,
+        }
+        *self.summary.messages.entry(speech).or_default() += 1;
+        let Done::Answered(answer) = self.world.finish(instance, ask).await else {
+            return Vec::new();
+        };
+        self.world.store().control().checker.answered(&asked, &answer);
+        let is_check_in = matches!(message, Message::Ask(_) | Message::Runs(_));
+        let fine = [200, 204].contains(&answer.status) || !is_check_in;
+        self.promise(Invariant::Liveness, fine, || format!("without faults: {}", answer.brief()));
+        speech.hear(&message, &answer)
     }
 
     /// A rollout over many shards with few places: every place is taken, and none twice.
@@ -256,11 +297,12 @@ impl Simulation {
             .filter(|place| self.devices.get(*place).is_some_and(|device| device.product == product))
             .collect::<Vec<_>>();
         let places = fleet.len().div_ceil(2) as u64;
-        let mut body = definition(&version, &mut self.random);
-        body["policy"] = "true".into();
-        if let Some(rollout) = body.get_mut("rollout") {
-            *rollout = serde_json::json!({"health": endless_patience(), "limits": {"max_in_flight": null}});
-        }
+        let body = serde_json::json!({
+            "version": version.to_string(),
+            "files": [file(&product, &version, self.world.bucket())],
+            "policy": "true",
+            "rollout": {"health": endless_patience(), "limits": {"max_in_flight": null}},
+        });
         let operation = |verb, body: String| Operation { product: place, version: version.clone(), verb, body };
         self.insist(operation(Verb::Create, body.to_string())).await;
         self.insist(operation(Verb::Activate, "{}".into())).await;

@@ -16,6 +16,7 @@ use tidegate_wire::definition::Definition;
 use crate::ledger::Ledger;
 use crate::simulator::invariant::Invariant;
 use crate::simulator::requests::Answer;
+use crate::simulator::speech::{Heard, Message, Offer, Speech};
 
 /// The largest error of a function's clock, in milliseconds.
 pub const MOST_SKEW_MS: i64 = 300_000;
@@ -43,6 +44,8 @@ struct Rollout {
     version: Version,
     campaign: u32,
     rollback_from: Vec<Version>,
+    has_files: bool,
+    asks_user: bool,
     state: State,
     generation: u64,
     stop: Stop,
@@ -97,19 +100,30 @@ struct Rules {
     allocation: Option<Allocation>,
 }
 
-/// A check-in that is answered.
+/// A message of a device that is answered.
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// The device.
     pub device: DeviceId,
     /// Its product.
     pub product: ProductId,
-    /// The version that it says it runs.
-    pub version: Version,
-    /// The clock of the function that answered.
-    pub function_now: Timestamp,
+    /// Its wire format.
+    pub speech: Speech,
+    /// What it said.
+    pub message: Message,
+    /// Revision of the device when an operator was told that its token is revoked, if it was.
+    pub revoked_at: Option<u64>,
     /// The moment at which it arrived.
     pub arrived: Moment,
+}
+
+impl Asked {
+    /// A device that asks for an update in the service's own format.
+    #[must_use]
+    pub fn native(device: DeviceId, product: ProductId, version: Version, arrived: Moment) -> Self {
+        let message = Message::Ask(version);
+        Self { device, product, speech: Speech::Native, message, revoked_at: None, arrived }
+    }
 }
 
 impl InvariantChecker {
@@ -228,6 +242,8 @@ impl InvariantChecker {
             version: record.version.clone(),
             campaign: update.campaign,
             rollback_from: update.rollback_from.clone(),
+            has_files: !update.content.files.is_empty(),
+            asks_user: update.content.ask_consent,
             state: record.state,
             generation: record.generation,
             stop: Stop::default(),
@@ -321,6 +337,10 @@ impl InvariantChecker {
             format!("{device} at revision {revision} had {held:?} and was granted {after:?} after {before:?}")
         });
         self.check(Invariant::OwnProduct, rollout.product == *key.product(), || format!("{id} is another product's"));
+        let moves = Version::parse(&after.was).is_ok_and(|was| moves(&rollout.version, &rollout.rollback_from, &was));
+        self.check(Invariant::NoDowngrade, moves, || {
+            format!("{device} on {} was granted {}", after.was, rollout.version)
+        });
         let is_stopped = rollout.stop.acknowledged_at.is_some() || self.product_stopped_at(key.product()).is_some();
         self.check(Invariant::NoGrantAfterStop, !is_stopped, || {
             format!("{device} was granted {id} after the acknowledged stop of generation {}", rollout.generation)
@@ -512,21 +532,23 @@ impl InvariantChecker {
 
     /// A device was answered.
     pub fn answered(&mut self, asked: &Asked, answer: &Answer) {
-        let offer = answer.text("update");
-        if answer.status == 503 {
-            let said = || format!("{} to {}", answer.brief(), asked.device);
-            self.check(Invariant::DownIsDenied, answer.retry_after_s.is_some() && offer.is_none(), said);
-            return;
-        }
-        let known = answer.status == 200 || answer.status == 404;
-        self.check(Invariant::DownIsDenied, known && (offer.is_none() || answer.status == 200), || {
-            format!("{} to {}", answer.brief(), asked.device)
+        let heard = asked.speech.hear(&asked.message, answer);
+        let offer = heard.iter().find_map(|heard| match heard {
+            Heard::Offer(offer) => Some(offer),
+            _ => None,
         });
-        let Some(id) = offer.and_then(|id| UpdateId::new(id).ok()) else {
+        let is_down = answer.status == 503 && answer.retry_after_s.is_some();
+        let is_refused = answer.status == 401 && asked.revoked_at.is_some();
+        let is_known = is_down || is_refused || asked.speech.answers(&asked.message).contains(&answer.status);
+        self.check(Invariant::DownIsDenied, is_known, || {
+            format!("{} to {} over {}, which said {:?}", answer.brief(), asked.device, asked.speech, asked.message)
+        });
+        let Some(offer) = offer else {
             return;
         };
-        let Some(rollout) = self.rollouts.get(&id) else {
-            self.check(Invariant::OfferIsClaimed, false, || format!("{id} was never written"));
+        let id = self.offered_update(asked, offer);
+        let Some((id, rollout)) = id.and_then(|id| Some((id.clone(), self.rollouts.get(&id)?))) else {
+            self.check(Invariant::OfferIsClaimed, false, || format!("{offer:?} was never granted to {}", asked.device));
             return;
         };
         let (product, version) = (rollout.product.clone(), rollout.version.clone());
@@ -538,14 +560,47 @@ impl InvariantChecker {
             format!("{} was offered {id}, whose stop was acknowledged before it checked in", asked.device)
         });
         self.check(Invariant::OwnProduct, product == asked.product, || format!("{id} went to {}", asked.device));
-        let moves = match rollback_from.is_empty() {
-            true => version.cmp_precedence(&asked.version).is_gt(),
-            false => rollback_from.contains(&asked.version),
-        };
-        self.check(Invariant::NoDowngrade, moves, || {
-            format!("{} on {} was offered {version}", asked.device, asked.version)
-        });
+        // In the other formats the grant is checked: the device said its version earlier.
+        if let Message::Ask(said) = &asked.message
+            && asked.speech.says_its_version_when_it_asks()
+        {
+            self.check(Invariant::NoDowngrade, moves(&version, &rollback_from, said), || {
+                format!("{} on {said} was offered {version}", asked.device)
+            });
+        }
+        if let (Some(revoked_at), Some(claim)) = (asked.revoked_at, &claim) {
+            self.check(Invariant::RevokedToken, claim.epoch <= revoked_at, || {
+                format!("{} was revoked at revision {revoked_at} and was offered {claim:?}", asked.device)
+            });
+        }
         self.check(Invariant::OfferIsClaimed, claim.is_some(), || format!("{} has no claim on {id}", asked.device));
+    }
+
+    /// The update of an offer. Only some formats say its id; in the others it is the one that the device was granted last.
+    fn offered_update(&self, asked: &Asked, offer: &Offer) -> Option<UpdateId> {
+        if let Some(id) = &offer.update {
+            return UpdateId::new(id).ok();
+        }
+        let is_granted = |(_, rollout): &(&UpdateId, &Rollout)| {
+            let is_it = rollout.product == asked.product && rollout.version == offer.version;
+            is_it && rollout.ledger.entry(&asked.device).is_some()
+        };
+        let granted = self.rollouts.iter().filter(is_granted);
+        granted.max_by_key(|(_, rollout)| rollout.campaign).map(|(id, _)| id.clone())
+    }
+
+    /// Returns true if a device of this format can be given an update.
+    #[must_use]
+    pub fn can_take(&self, update: &UpdateId, speech: Speech) -> bool {
+        self.rollouts.get(update).is_some_and(|rollout| speech.can_take(rollout.has_files, rollout.asks_user))
+    }
+}
+
+/// Returns true if an update takes a device on from the version that it said, or back from it.
+fn moves(version: &Version, rollback_from: &[Version], said: &Version) -> bool {
+    match rollback_from.is_empty() {
+        true => version.cmp_precedence(said).is_gt(),
+        false => rollback_from.contains(said),
     }
 }
 

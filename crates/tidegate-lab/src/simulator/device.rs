@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use tidegate_core::{DeviceId, ProductId, Version};
 use tidegate_engine::token::TokenKeys;
 
 use crate::fleet::Fleet;
 use crate::random::Random;
-use crate::simulator::requests::Answer;
+use crate::simulator::speech::{Heard, Message, Offer, Speech};
 
 /// A device in the field.
 #[derive(Debug, Clone)]
@@ -18,8 +19,14 @@ pub struct Device {
     pub id: DeviceId,
     /// Its product.
     pub product: ProductId,
+    /// Its wire format.
+    pub speech: Speech,
     /// Its own token.
     pub token: String,
+    /// An operator has asked to revoke its token.
+    pub may_be_revoked: bool,
+    /// Revision of the device when the operator was told that the token is revoked; `None` once it has a new one.
+    pub revoked_at: Option<u64>,
     /// The version that it really runs.
     pub version: Version,
     /// It sends nothing before this time.
@@ -28,15 +35,13 @@ pub struct Device {
     pub sent: Vec<Version>,
 }
 
-/// A report on its way.
+/// A message on its way.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub struct Letter {
     /// The device's place in the fleet.
     pub device: usize,
-    /// The update's id.
-    pub update: String,
-    /// The status.
-    pub status: &'static str,
+    /// What it says.
+    pub message: Message,
 }
 
 /// Check-ins that a device remembers, for replays.
@@ -46,22 +51,51 @@ const HOUR_MS: i64 = 3_600_000;
 impl Device {
     /// The device of that number, as its fleet describes it.
     #[must_use]
-    pub fn new(fleet: Arc<Fleet>, number: u32, product: ProductId, keys: &TokenKeys) -> Self {
+    pub fn new(fleet: Arc<Fleet>, number: u32, product: ProductId, speech: Speech, keys: &TokenKeys) -> Self {
         let (id, version) = (fleet.id(number), fleet.version(number));
         let token = keys.issue(&product, &id, 0);
-        Self { fleet, number, id, product, token, version, silent_until_ms: i64::MIN, sent: Vec::new() }
+        Self {
+            fleet,
+            number,
+            id,
+            product,
+            speech,
+            token,
+            may_be_revoked: false,
+            revoked_at: None,
+            version,
+            silent_until_ms: i64::MIN,
+            sent: Vec::new(),
+        }
     }
 
-    /// The body of a check-in that says that it runs `version`.
+    /// Its `device.json` when it says that it runs `version`.
     #[must_use]
-    pub fn check_in(&self, version: &Version) -> String {
-        self.fleet.device_json(&self.product, self.number, &version.to_string()).to_string()
+    pub fn device_json(&self, version: &Version) -> Value {
+        self.fleet.device_json(&self.product, self.number, &version.to_string())
     }
 
-    /// The body of a report.
-    #[must_use]
-    pub fn report(&self, update: &str, status: &str) -> String {
-        format!(r#"{{"id":"{}","product":"{}","update":"{update}","status":"{status}"}}"#, self.id, self.product)
+    /// The message of a check-in. A device whose format does not say the version with it says it now and then.
+    pub fn check_in(&mut self, random: &mut Random) -> Message {
+        let is_new = self.sent.is_empty();
+        let says = self.says(random);
+        match !self.speech.says_its_version_when_it_asks() && (is_new || random.happens(250)) {
+            true => Message::Runs(says),
+            false => Message::Ask(says),
+        }
+    }
+
+    /// Acts on an answer. Returns the messages that it will send, in any order.
+    pub fn hear(&mut self, heard: Heard, now_ms: i64, random: &mut Random) -> Vec<Message> {
+        match heard {
+            Heard::Offer(offer) => self.take(&offer, now_ms, random),
+            Heard::AskedForVersion => vec![Message::Runs(self.says(random))],
+            Heard::Deployment(action) => vec![Message::Look(action)],
+            // Some users postpone.
+            Heard::Question(_) if random.happens(400) => Vec::new(),
+            Heard::Question(action) => vec![Message::Consent { action, agrees: random.happens(800) }],
+            Heard::Cancelled(action) => vec![Message::GiveUp(action)],
+        }
     }
 
     /// The version that it says it runs this time: nearly always the truth.
@@ -81,15 +115,25 @@ impl Device {
         said
     }
 
-    /// Acts on an offer. Returns the reports that it will send, in any order.
-    pub fn take(&mut self, place: usize, offer: &Answer, now_ms: i64, random: &mut Random) -> Vec<Report> {
-        let (Some(update), Some(version)) = (offer.text("update"), offer.text("version")) else {
-            return Vec::new();
-        };
-        let Ok(version) = Version::parse(version) else {
-            return Vec::new();
-        };
-        let report = |status| Report { device: place, update: update.to_string(), status };
+    fn take(&mut self, offer: &Offer, now_ms: i64, random: &mut Random) -> Vec<Message> {
+        let (version, before) = (offer.version.clone(), self.version.clone());
+        let report = |status| Message::Status(offer.clone(), status);
+        let mut messages = self.try_it(version, report, now_ms, random);
+        // It restarts before it reports, or after it.
+        if self.version != before && !self.speech.says_its_version_when_it_asks() && random.happens(700) {
+            messages.push(Message::Runs(self.version.clone()));
+        }
+        messages
+    }
+
+    /// Tries to install an update. Returns its reports.
+    fn try_it(
+        &mut self,
+        version: Version,
+        report: impl Fn(&'static str) -> Message,
+        now_ms: i64,
+        random: &mut Random,
+    ) -> Vec<Message> {
         match random.below(100) {
             0..=44 => {
                 self.version = version;

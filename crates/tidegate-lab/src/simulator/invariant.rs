@@ -50,6 +50,8 @@ named! {
         DownIsDenied = "store down: 503, Retry-After, no offer",
         /// A device cannot act with the token of another device.
         OwnToken = "nobody acts with another's token",
+        /// A token that an operator revoked takes no place.
+        RevokedToken = "a revoked token takes no place",
         /// After the faults, no count differs from the devices.
         NoDrift = "no drift at rest",
         /// After the faults, each change of an update's state has one event.

@@ -5,6 +5,7 @@
 //! call at a time. [`simulation`] plays fleets.
 
 mod applied;
+pub mod bucket;
 mod calm;
 pub mod checker;
 pub mod control;
@@ -16,6 +17,7 @@ pub mod invariant;
 pub mod operators;
 pub mod requests;
 pub mod simulation;
+pub mod speech;
 mod stream;
 pub mod summary;
 mod turn;
@@ -26,4 +28,5 @@ pub use fault::{Call, Fault};
 pub use faulty::FaultyStore;
 pub use invariant::Invariant;
 pub use simulation::{Plan, run};
+pub use speech::Speech;
 pub use summary::Summary;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tidegate_core::{ProductId, UpdateId, Version};
 
 use crate::random::Random;
+use crate::simulator::bucket::Bucket;
 use crate::simulator::requests;
 
 /// The most updates of a product that operators leave live.
@@ -75,6 +76,8 @@ pub enum DeviceVerb {
     Release,
     Tag,
     Retry,
+    Revoke,
+    Issue,
 }
 
 impl Product {
@@ -91,7 +94,7 @@ impl Product {
     }
 
     /// The next thing that an operator does with this product, the `place`-th.
-    pub fn next_operation(&mut self, place: usize, random: &mut Random) -> Operation {
+    pub fn next_operation(&mut self, place: usize, bucket: &Bucket, random: &mut Random) -> Operation {
         let operation = |version: &Version, verb, body: Value| Operation {
             product: place,
             version: version.clone(),
@@ -108,7 +111,7 @@ impl Product {
         else {
             let version = self.new_version();
             self.live.push(version.clone());
-            return operation(&version, Verb::Create, definition(&version, random));
+            return operation(&version, Verb::Create, definition(&self.id, &version, bucket, random));
         };
         if self.is_stopped && random.happens(500) {
             return operation(&version, Verb::ResumeStopped, reason());
@@ -213,6 +216,8 @@ impl Operation {
                     DeviceVerb::Release => ("POST", "release"),
                     DeviceVerb::Tag => ("PUT", "tags/ring"),
                     DeviceVerb::Retry => ("POST", "retry"),
+                    DeviceVerb::Revoke => ("DELETE", "token"),
+                    DeviceVerb::Issue => ("PUT", "token"),
                 };
                 requests::operator(method, &format!("{device}/{rest}"), &self.body)
             }
@@ -220,9 +225,17 @@ impl Operation {
     }
 }
 
-/// An update with a payload and no files, so that no bytes need to be uploaded.
+/// The file of an update, which is in the bucket afterwards.
 #[must_use]
-pub fn definition(version: &Version, random: &mut Random) -> Value {
+pub fn file(product: &ProductId, version: &Version, bucket: &Bucket) -> Value {
+    let bytes = format!("{product} {version}").into_bytes();
+    let size = bytes.len();
+    json!({"name": "image.bin", "size": size, "sha256": bucket.put(bytes)})
+}
+
+/// An update with a file, or with a payload and no file.
+#[must_use]
+pub fn definition(product: &ProductId, version: &Version, bucket: &Bucket, random: &mut Random) -> Value {
     // Most rollouts are never held by the health gate: a held one tests little else.
     let health = match random.happens(150) {
         true => json!({"tolerated_failed_percent": 20.0}),
@@ -230,8 +243,6 @@ pub fn definition(version: &Version, random: &mut Random) -> Value {
     };
     let mut definition = json!({
         "version": version.to_string(),
-        "kind": "json",
-        "payload": {"level": 3},
         "rollout": {
             "limits": if random.happens(400) { wide_limits(random) } else { limits(random) },
             "max_attempts": random.within(1, 4),
@@ -239,6 +250,13 @@ pub fn definition(version: &Version, random: &mut Random) -> Value {
             "health": health,
         },
     });
+    if random.happens(200) {
+        definition["kind"] = json!("json");
+        definition["payload"] = json!({"level": 3});
+    } else {
+        definition["files"] = json!([file(product, version, bucket)]);
+        definition["ask_consent"] = json!(random.happens(150));
+    }
     if random.happens(250) {
         definition["policy"] = json!(policy(random));
     }
@@ -268,8 +286,10 @@ fn policy(random: &mut Random) -> &'static str {
 /// Something that an operator does with one device.
 fn of_device(version: &Version, random: &mut Random) -> (DeviceVerb, Value) {
     let reason = json!({"reason": "simulated"});
-    match random.below(6) {
+    match random.below(8) {
         0 => (DeviceVerb::Hold, reason),
+        6 => (DeviceVerb::Revoke, reason),
+        7 => (DeviceVerb::Issue, reason),
         1 => (DeviceVerb::Pin, json!({"version": version.to_string(), "reason": "simulated"})),
         2 | 3 => (DeviceVerb::Release, reason),
         4 => (DeviceVerb::Tag, json!({"value": random.one_of(["early", "late"]), "reason": "simulated"})),

@@ -1,30 +1,26 @@
 //! Requests as API Gateway hands them to a function, and answers as a device reads them.
 
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
-use http::HeaderValue;
 use lambda_http::aws_lambda_events::apigw::{
     ApiGatewayRequestAuthorizer, ApiGatewayRequestAuthorizerIamDescription, ApiGatewayV2httpRequestContext,
 };
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde_json::Value;
-use tidegate_store::Images;
 
 /// The operator of the simulated rollouts.
 const OPERATOR: &str = "arn:aws:iam::1:user/ada";
 
-/// A device's request.
+/// A device's request with these headers.
 ///
 /// # Panics
-/// When the path or the token cannot stand in a request.
+/// When the method, the path or a header cannot stand in a request.
 #[must_use]
-pub fn device(path: &'static str, token: &str, body: String) -> Request {
-    let mut request = Request::new(Body::Text(body));
-    *request.method_mut() = http::Method::POST;
-    *request.uri_mut() = http::Uri::from_static(path);
-    let token = HeaderValue::from_str(token).expect("a token is base64url and dots");
-    request.headers_mut().insert("authorization", token);
-    request
+pub fn device(method: &str, path: &str, headers: &[(&str, &str)], body: String) -> Request {
+    let mut request = http::Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::Text(body)).expect("devices write good requests")
 }
 
 /// An operator's request, as it passed the IAM authorizer.
@@ -46,7 +42,7 @@ pub fn operator(method: &str, path: &str, body: &str) -> Request {
         .with_request_context(RequestContext::ApiGatewayV2(context))
 }
 
-/// An answer whose body is not JSON.
+/// An answer whose body should be JSON and is not.
 #[derive(Debug, thiserror::Error)]
 #[error("the body is not JSON: {0}")]
 pub struct AnswerError(#[from] serde_json::Error);
@@ -63,16 +59,21 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Reads an answer.
+    /// Reads an answer. A body of another media type is a text.
     ///
     /// # Errors
-    /// When the body is not JSON.
+    /// When the body should be JSON and is not.
     pub fn read(response: &Response<Body>) -> Result<Self, AnswerError> {
+        let media = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let is_json = media.contains("json");
         let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
         Ok(Self {
             status: response.status().as_u16(),
             retry_after_s: retry_after.and_then(|text| text.parse().ok()),
-            body: serde_json::from_slice(response.body())?,
+            body: match is_json {
+                true => serde_json::from_slice(response.body())?,
+                false => String::from_utf8_lossy(response.body()).into(),
+            },
         })
     }
 
@@ -90,18 +91,4 @@ impl Answer {
         let retry = self.retry_after_s.map(|seconds| format!(" retry after {seconds} s")).unwrap_or_default();
         format!("{} {}{retry}", self.status, what.unwrap_or("-"))
     }
-}
-
-/// Images that can sign and are never asked for bytes.
-#[must_use]
-pub fn images() -> Images {
-    let credentials =
-        SharedCredentialsProvider::new(Credentials::new("simulated", "simulated", None, None, "simulator"));
-    let config = aws_sdk_s3::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .endpoint_url("http://127.0.0.1:9")
-        .credentials_provider(credentials.clone())
-        .build();
-    Images::new(aws_sdk_s3::Client::from_conf(config), credentials, "simulated")
 }

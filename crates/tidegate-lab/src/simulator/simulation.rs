@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tidegate_core::{ProductId, State, UpdateId, Version};
+use tidegate_store::store::Include;
 
 use crate::fleet::{Fleet, Group};
 use crate::guard::Guard;
@@ -12,12 +13,13 @@ use crate::memory::MemoryStore;
 use crate::random::Random;
 use crate::simulator::checker::{Asked, MOST_SKEW_MS, Moment};
 use crate::simulator::control::FaultPlan;
-use crate::simulator::device::{Device, Report};
+use crate::simulator::device::{Device, Letter};
 use crate::simulator::fault::{Call, Fault};
 use crate::simulator::faulty::FaultyStore;
 use crate::simulator::invariant::Invariant;
-use crate::simulator::operators::{Operation, Product, Verb, definition};
-use crate::simulator::requests::{self, Answer};
+use crate::simulator::operators::{DeviceVerb, Operation, Product, Verb, definition};
+use crate::simulator::requests::Answer;
+use crate::simulator::speech::{Heard, Message, Offer, Speech};
 use crate::simulator::stream::Feed;
 use crate::simulator::summary::Summary;
 use crate::simulator::world::{Ask, Done, Timing, World, moment};
@@ -106,8 +108,7 @@ pub fn try_run(plan: Plan, mut progress: impl FnMut(u64)) -> Result<Summary, Box
 
 /// Reason why a handler was started.
 pub(super) enum Job {
-    CheckIn { device: usize, asked: Asked },
-    Report,
+    Message { device: usize, asked: Asked },
     ForOthers,
     Operation { operation: Operation, asked_at: Moment, repeats: u32 },
     Sweep,
@@ -121,7 +122,7 @@ pub(super) struct Simulation {
     pub(super) world: World,
     pub(super) devices: Vec<Device>,
     pub(super) products: Vec<Product>,
-    outbox: Vec<Report>,
+    outbox: Vec<Letter>,
     pub(super) jobs: HashMap<u64, Job>,
     pub(super) feed: Feed,
     next_sweep_ms: i64,
@@ -152,7 +153,11 @@ impl Simulation {
             let said = [("memory".to_owned(), 512.into())].into_iter().collect();
             let group = Group { devices: count, version: Version::new(1, 0, 0), said };
             let fleet = Arc::new(Fleet::of(&format!("{id}-device"), group));
-            devices.extend((0..count).map(|number| Device::new(Arc::clone(&fleet), number, id.clone(), world.keys())));
+            for number in 0..count {
+                let speech =
+                    random.pick(Speech::ALL).copied().filter(|_| random.happens(600)).unwrap_or(Speech::Native);
+                devices.push(Device::new(Arc::clone(&fleet), number, id.clone(), speech, world.keys()));
+            }
             products.push(Product::new(id, count));
         }
         Self {
@@ -180,7 +185,7 @@ impl Simulation {
             };
             let version = product.new_version();
             product.live.push(version.clone());
-            let body = definition(&version, &mut self.random).to_string();
+            let body = definition(&product.id, &version, self.world.bucket(), &mut self.random).to_string();
             self.insist(Operation { product: place, version: version.clone(), verb: Verb::Create, body }).await;
             let body = "{}".to_string();
             self.insist(Operation { product: place, version, verb: Verb::Activate, body }).await;
@@ -259,7 +264,7 @@ impl Simulation {
         }
         match self.random.below(1000) {
             0..=9 => self.act_for_another(),
-            10..=309 if !self.outbox.is_empty() => self.send_report(),
+            10..=309 if !self.outbox.is_empty() => self.send_letter(),
             _ => self.send_check_in(),
         }
     }
@@ -270,7 +275,7 @@ impl Simulation {
         let Some(product) = self.products.get_mut(place) else {
             return;
         };
-        let operation = product.next_operation(place, &mut self.random);
+        let operation = product.next_operation(place, self.world.bucket(), &mut self.random);
         if matches!(operation.verb, Verb::Edit | Verb::Resume | Verb::Activate) && self.random.happens(200) {
             let verb = self.random.one_of([Verb::Pause, Verb::Stop, Verb::Abort]);
             let body = r#"{"reason":"simulated"}"#.to_string();
@@ -298,47 +303,52 @@ impl Simulation {
             self.wait_for_a_device();
             return;
         };
-        let instance = self.any_instance();
         let Some(device) = self.devices.get_mut(place) else {
             return;
         };
         if self.random.happens(40) {
             device.roll_back(&mut self.random);
         }
-        let version = device.says(&mut self.random);
-        let body = device.check_in(&version);
-        let copies = if self.random.happens(80) { 2 } else { 1 };
-        for copy in 0..copies {
-            let instance = if copy == 0 { instance } else { self.random.place(self.world.instances()) };
-            let Some(device) = self.devices.get(place) else {
-                return;
-            };
-            let asked = Asked {
-                device: device.id.clone(),
-                product: device.product.clone(),
-                version: version.clone(),
-                function_now: self.world.clock(instance),
-                arrived: self.world.store().control().checker.moment(),
-            };
-            let request = requests::device("/v1/check", &device.token, body.clone());
-            let id = self.world.start(instance, Ask::Check(request));
-            self.jobs.insert(id, Job::CheckIn { device: place, asked });
+        let message = device.check_in(&mut self.random);
+        for _ in 0..if self.random.happens(80) { 2 } else { 1 } {
+            self.send(place, message.clone());
             self.summary.check_ins += 1;
         }
     }
 
-    fn send_report(&mut self) {
+    fn send_letter(&mut self) {
         let place = self.random.place(self.outbox.len());
-        let instance = self.any_instance();
-        let report = self.outbox.swap_remove(place);
+        let letter = self.outbox.swap_remove(place);
         if self.random.happens(150) {
-            self.outbox.push(report.clone());
+            self.outbox.push(letter.clone());
         }
-        if let Some(device) = self.devices.get(report.device) {
-            let body = device.report(&report.update, report.status);
-            let id = self.world.start(instance, Ask::Report(requests::device("/v1/report", &device.token, body)));
-            self.jobs.insert(id, Job::Report);
-            self.summary.reports += 1;
+        self.send(letter.device, letter.message);
+        self.summary.reports += 1;
+    }
+
+    /// A device sends a message, if its format has a word for it.
+    fn send(&mut self, place: usize, message: Message) {
+        let instance = self.any_instance();
+        let Some(device) = self.devices.get(place) else {
+            return;
+        };
+        let Some(ask) = device.speech.request(device, &device.token, &message) else {
+            return;
+        };
+        *self.summary.messages.entry(device.speech).or_default() += 1;
+        let asked = self.asked(device, message);
+        let id = self.world.start(instance, ask);
+        self.jobs.insert(id, Job::Message { device: place, asked });
+    }
+
+    pub(super) fn asked(&self, device: &Device, message: Message) -> Asked {
+        Asked {
+            device: device.id.clone(),
+            product: device.product.clone(),
+            speech: device.speech,
+            message,
+            revoked_at: device.may_be_revoked.then_some(device.revoked_at.unwrap_or(u64::MAX)),
+            arrived: self.world.store().control().checker.moment(),
         }
     }
 
@@ -356,16 +366,31 @@ impl Simulation {
         if liar.id == victim.id {
             return;
         }
-        let ask = if self.random.happens(500) {
-            let body = victim.report(UpdateId::of(&victim.product, &version, 1).as_str(), "INSTALL_SUCCESS");
-            self.summary.reports += 1;
-            Ask::Report(requests::device("/v1/report", &liar.token, body))
-        } else {
-            self.summary.check_ins += 1;
-            Ask::Check(requests::device("/v1/check", &liar.token, victim.check_in(&version)))
+        let update = UpdateId::of(&victim.product, &version, 1).to_string();
+        let action = format!("/{}/controller/v1/{}/deploymentBase/7", victim.product, victim.id);
+        let offer = Offer { version: version.clone(), update: Some(update), action: Some(action) };
+        let message = match self.random.happens(500) {
+            true => Message::Status(offer, "INSTALL_SUCCESS"),
+            false => Message::Ask(version),
         };
+        let Some(ask) = victim.speech.request(victim, &liar.token, &message) else {
+            return;
+        };
+        match message {
+            Message::Ask(_) => self.summary.check_ins += 1,
+            _ => self.summary.reports += 1,
+        }
         let id = self.world.start(instance, ask);
         self.jobs.insert(id, Job::ForOthers);
+    }
+
+    /// The place of a device in the fleet.
+    fn device_of(&self, operation: &Operation) -> Option<usize> {
+        let Verb::OfDevice(_, number) = operation.verb else {
+            return None;
+        };
+        let id = format!("{}-device-{number}", self.products.get(operation.product)?.id);
+        self.devices.iter().position(|device| device.id.as_str() == id)
     }
 
     fn operate(&mut self, operation: Operation, repeats: u32) {
@@ -373,8 +398,14 @@ impl Simulation {
         let Some(product) = self.products.get(operation.product) else {
             return;
         };
+        let request = operation.request(&product.id);
+        if matches!(operation.verb, Verb::OfDevice(DeviceVerb::Revoke, _))
+            && let Some(device) = self.device_of(&operation).and_then(|place| self.devices.get_mut(place))
+        {
+            device.may_be_revoked = true;
+        }
         let asked_at = self.world.store().control().checker.moment();
-        let id = self.world.start(instance, Ask::Operate(operation.request(&product.id)));
+        let id = self.world.start(instance, Ask::Operate(request));
         self.jobs.insert(id, Job::Operation { operation, asked_at, repeats });
         self.summary.operations += 1;
     }
@@ -396,22 +427,26 @@ impl Simulation {
     fn end(&mut self, job: Job, done: Done) {
         match (job, done) {
             (_, Done::Unreadable(why)) => self.promise(Invariant::DownIsDenied, false, || why),
-            (Job::CheckIn { device, asked }, Done::Answered(answer)) => {
+            (Job::Message { device, mut asked }, Done::Answered(answer)) => {
+                // Its token may have been revoked meanwhile.
+                let may_be_revoked = self.devices.get(device).is_some_and(|device| device.may_be_revoked);
+                asked.revoked_at = asked.revoked_at.or(may_be_revoked.then_some(u64::MAX));
                 self.world.store().control().checker.answered(&asked, &answer);
-                match (answer.status, answer.text("update")) {
+                let heard = asked.speech.hear(&asked.message, &answer);
+                let is_offered = heard.iter().any(|heard| matches!(heard, Heard::Offer(_)));
+                match (answer.status, &asked.message) {
                     (503, _) => self.summary.unavailable += 1,
-                    (_, Some(_)) => self.summary.offers += 1,
-                    _ => self.summary.denials += 1,
+                    _ if is_offered => self.summary.offers += 1,
+                    (_, Message::Ask(_)) => self.summary.denials += 1,
+                    _ => {}
                 }
                 let now_ms = self.world.now_ms();
                 if let Some(known) = self.devices.get_mut(device) {
-                    let reports = known.take(device, &answer, now_ms, &mut self.random);
-                    self.outbox.extend(reports);
+                    for heard in heard {
+                        let messages = known.hear(heard, now_ms, &mut self.random);
+                        self.outbox.extend(messages.into_iter().map(|message| Letter { device, message }));
+                    }
                 }
-            }
-            (Job::Report, Done::Answered(answer)) => {
-                let fine = answer.status == 200 || (answer.status == 503 && answer.retry_after_s.is_some());
-                self.promise(Invariant::DownIsDenied, fine, || format!("a report was answered {}", answer.brief()));
             }
             (Job::ForOthers, Done::Answered(answer)) => {
                 self.promise(Invariant::OwnToken, answer.status == 401, || {
@@ -443,6 +478,9 @@ impl Simulation {
         let (Some(product), Done::Answered(answer)) = (self.products.get_mut(operation.product), done) else {
             return;
         };
+        if let Verb::OfDevice(verb, _) = operation.verb {
+            return self.note_order(operation, verb, answer);
+        }
         let ends = matches!(operation.verb, Verb::Abort | Verb::Withdraw);
         let control = self.world.store().control();
         let update = product.update(&operation.version, control.checker.last_campaign(&product.id, &operation.version));
@@ -476,6 +514,34 @@ impl Simulation {
         let is_down = status == 503 && answer.retry_after_s.is_some();
         let fine = [200, 201, 202, 404, 409].contains(&status) || is_refused || is_down;
         self.promise(Invariant::DownIsDenied, fine, || format!("{operation:?} was answered {}", answer.brief()));
+    }
+
+    /// Takes in an answer to an operator about a device.
+    fn note_order(&mut self, operation: &Operation, verb: DeviceVerb, answer: &Answer) {
+        let is_down = answer.status == 503 && answer.retry_after_s.is_some();
+        let is_known = is_down || [200, 404, 409].contains(&answer.status);
+        self.promise(Invariant::DownIsDenied, is_known, || format!("{operation:?} was answered {}", answer.brief()));
+        let Some(place) = self.device_of(operation).filter(|_| answer.status == 200) else {
+            return;
+        };
+        let store = self.world.store().clone();
+        let Some(device) = self.devices.get_mut(place) else {
+            return;
+        };
+        match verb {
+            DeviceVerb::Revoke => {
+                let known = store.inner().state().device(&device.product, &device.id, Include::Item);
+                let record = known.record_or_default();
+                // Another operator may have issued a new one meanwhile.
+                let valid = self.world.keys().issue(&device.product, &device.id, record.token_generation);
+                device.revoked_at = (device.token != valid).then_some(record.revision);
+            }
+            DeviceVerb::Issue => {
+                device.token = answer.text("token").unwrap_or_default().to_string();
+                device.revoked_at = None;
+            }
+            _ => {}
+        }
     }
 
     /// Repeats a call until it is done, while nothing else happens.

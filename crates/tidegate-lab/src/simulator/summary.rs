@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::simulator::fault::Fault;
 use crate::simulator::invariant::Invariant;
+use crate::simulator::speech::Speech;
 
 /// Counts of everything that happened.
 #[derive(Debug, Clone, Default)]
@@ -19,8 +20,10 @@ pub struct Summary {
     pub denials: u64,
     /// Answers that the store is down.
     pub unavailable: u64,
-    /// Reports that were sent.
+    /// Reports and other messages that were sent.
     pub reports: u64,
+    /// Messages by wire format.
+    pub messages: BTreeMap<Speech, u64>,
     /// Calls of operators.
     pub operations: u64,
     /// Sweeps.
@@ -48,6 +51,9 @@ impl Summary {
         self.sweeps += other.sweeps;
         self.batches += other.batches;
         self.store_calls += other.store_calls;
+        for (speech, count) in &other.messages {
+            *self.messages.entry(*speech).or_default() += count;
+        }
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
         }
@@ -67,7 +73,10 @@ impl fmt::Display for Summary {
             "{:>12}  check-ins: {} offers, {} without one, {} while the store was down",
             self.check_ins, self.offers, self.denials, self.unavailable
         )?;
-        writeln!(f, "{:>12}  reports", self.reports)?;
+        writeln!(f, "{:>12}  reports and other messages", self.reports)?;
+        for (speech, count) in &self.messages {
+            writeln!(f, "{count:>16}  messages of devices over {speech}")?;
+        }
         writeln!(f, "{:>12}  calls of operators", self.operations)?;
         writeln!(f, "{:>12}  sweeps", self.sweeps)?;
         writeln!(f, "{:>12}  batches of the stream", self.batches)?;

@@ -20,12 +20,13 @@ use tidegate_http::CheckService;
 use tidegate_http::PublishService;
 use tidegate_http::ReportService;
 use tidegate_http::check_service::CATALOG_AGE_MS;
+use tidegate_store::StoreError;
 use tidegate_store::stream::Batch;
-use tidegate_store::{Images, StoreError};
 
+use crate::simulator::bucket::Bucket;
 use crate::simulator::control::Waiting;
 use crate::simulator::faulty::FaultyStore;
-use crate::simulator::requests::{self, Answer};
+use crate::simulator::requests::Answer;
 
 /// A time after which a handler that sleeps is looked at again, when nothing else happens, in milliseconds.
 const NAP_MS: i64 = 50;
@@ -116,7 +117,7 @@ struct Running {
 pub struct World {
     store: FaultyStore,
     timing: Timing,
-    images: Images,
+    bucket: Bucket,
     keys: TokenKeys,
     instances: Vec<Arc<Instance>>,
     running: Vec<Running>,
@@ -146,7 +147,7 @@ impl World {
         Self {
             store,
             timing,
-            images: requests::images(),
+            bucket: Bucket::default(),
             keys: keys.expect("the key is in the right format"),
             instances: Vec::new(),
             running: Vec::new(),
@@ -171,7 +172,7 @@ impl World {
     }
 
     fn instance(&self, skew_ms: i64) -> Arc<Instance> {
-        let (store, images, keys) = (&self.store, &self.images, &self.keys);
+        let (store, images, keys) = (&self.store, self.bucket.images(), &self.keys);
         Arc::new(Instance {
             check: CheckService::new(store.clone(), images.clone(), keys.clone(), self.timing.head_age_ms),
             report: ReportService::new(store.clone(), keys.clone()),
@@ -187,6 +188,12 @@ impl World {
     #[must_use]
     pub fn store(&self) -> &FaultyStore {
         &self.store
+    }
+
+    /// The bucket of the images.
+    #[must_use]
+    pub fn bucket(&self) -> &Bucket {
+        &self.bucket
     }
 
     /// The keys that sign tokens.
