@@ -92,9 +92,20 @@ impl Scenario {
                 let begun = self.world.operator("POST", &path, body, self.now).await;
                 self.say_state(version, &begun);
             }
+            ["registration", "open"] => {
+                let open = json!({"registration": "open", "reason": "story"});
+                let set = self.world.operator("PATCH", &self.product, open, self.now).await.body;
+                self.say(&format!("registration is {}", set["registration"].as_str().unwrap_or_default()));
+            }
+            [verb @ ("retry" | "forget"), device, "because", rest @ ..] => {
+                let path = format!("{}/devices/{device}/{verb}", self.product);
+                let done = self.world.operator("POST", &path, json!({"reason": rest.join(" ")}), self.now).await.body;
+                self.say(&done.to_string());
+            }
             ["everyone", "checks", "in"] => self.check_in(None).await,
             [range, "check" | "checks", "in"] => self.check_in(Some(range)).await,
             [range, "installs" | "install"] => self.deal(range, "INSTALL_SUCCESS").await,
+            [range, "reports" | "report", status] => self.report(range, status).await,
             [range, "fails" | "fail"] => self.deal(range, "INSTALL_ERROR").await,
             [range, "cannot", "fetch"] => self.deal(range, "DOWNLOAD_ERROR").await,
             [range, "declines" | "decline"] => self.deal(range, "INSTALL_ABORTED").await,
@@ -222,6 +233,18 @@ impl Scenario {
                 let response = self.world.services.report.handle(report, self.now).await;
                 assert_eq!(response.status(), 200, "{name} reports {status}");
             }
+        }
+    }
+
+    /// Devices say something about the version that they run.
+    async fn report(&mut self, range: &str, status: &str) {
+        for key in self.keys(range) {
+            let (name, version) = (format!("{}-{}", key.0, key.1), self.devices[&key].version.clone());
+            let token = self.world.token(&key.0, &name);
+            let body = json!({"id": name, "product": key.0, "version": version, "status": status}).to_string();
+            let report = request("POST", "/v1/report", &[("authorization", &token)], &body, None);
+            let response = self.world.services.report.handle(report, self.now).await;
+            assert_eq!(response.status(), 200, "{name} reports {status}");
         }
     }
 

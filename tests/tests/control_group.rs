@@ -90,7 +90,7 @@ async fn the_last_devices_of_a_large_audience_are_served_when_all_others_were() 
     sweep(&world, "2026-01-02T00:02:00Z").await;
     assert_eq!(
         shown(&world, OPENED).await["audience"],
-        json!({"size": 1000, "newcomers": 0, "reached": 780, "left": 20, "as_of": "2026-01-02T00:02:00Z"})
+        json!({"size": 1000, "newcomers": 0, "asked": 0, "refused": 0, "reached": 780, "left": 20, "as_of": "2026-01-02T00:02:00Z"})
     );
     assert_eq!(offered(&world, &others[..20], "2026-01-03T00:00:00Z").await.len(), 20);
     for device in &others[..20] {

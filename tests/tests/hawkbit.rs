@@ -422,14 +422,17 @@ async fn an_update_that_asks_for_consent_waits_for_the_user() {
     let artifact = artifact.strip_prefix("https://ota.example").unwrap();
     let base = yes.follow(&yes.path("/confirmationBase"), now).await.body;
     assert_eq!(base["_links"]["confirmationBase"]["href"], format!("https://ota.example{path}"));
-    let deployment = path.replace("confirmationBase", "deploymentBase");
-    assert_eq!(yes.follow(&deployment, now).await.status, 404, "not before the user agreed");
-    assert_eq!(yes.follow(artifact, now).await.status, 404);
+    assert_eq!(yes.follow(artifact, now).await.status, 404, "not before the user agreed");
     let answer = |word: &str| json!({"confirmation": word, "code": 1, "details": []}).to_string();
     for _ in 0..2 {
         assert_eq!(yes.send("POST", &format!("{path}/feedback"), &answer("confirmed"), now).await.status, 200);
     }
-    assert_eq!(yes.deployment(now).await, deployment, "the same action");
+    assert_eq!(yes.send("POST", &format!("{path}/feedback"), &answer("denied"), now).await.status, 410);
+    assert_eq!(yes.follow(&path, now).await.status, 404, "it is answered");
+    let deployment = yes.deployment(now).await;
+    let artifact = yes.follow(&deployment, now).await.body;
+    let artifact = &artifact["deployment"]["chunks"][0]["artifacts"][0]["_links"]["download"]["href"];
+    let artifact = artifact.as_str().unwrap().strip_prefix("https://ota.example").unwrap();
     assert_eq!(yes.follow(artifact, now).await.status, 302);
     assert_eq!(yes.say(&deployment, "closed", "failure", now).await, 200);
     let retry = at("2026-01-01T14:00:00Z");
@@ -440,6 +443,7 @@ async fn an_update_that_asks_for_consent_waits_for_the_user() {
     assert_eq!(no.send("POST", &format!("{path}/feedback"), &answer("denied"), now).await.status, 200);
     assert_eq!(no.send("POST", &format!("{path}/feedback"), &answer("confirmed"), now).await.status, 410);
     assert_eq!(no.poll(now).await.links(), [""; 0], "it is not asked again");
+    assert_eq!(world.counts("2.0.0", now).await, "1 1 0 1 0", "a refusal is no offer");
 
     // A protocol that cannot ask is not offered it; the native one is told.
     let mut said = lamp("lamp-3", "1.0.0");
@@ -449,6 +453,66 @@ async fn an_update_that_asks_for_consent_waits_for_the_user() {
     let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
     let ioto = request("POST", "/tok/provision/update", &headers, &said.to_string(), None);
     assert_eq!(tidegate_tests::answer(world.services.check.handle(ioto, now).await).body, json!({}));
+}
+
+/// The users of ten devices think about it for days. Before, they had all ten places, and nobody else was offered anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_has_not_answered_holds_no_place_and_one_who_refused_is_asked_after_a_week() {
+    let limits = json!({"limits": {"max_in_flight": 1, "max_devices": 2}});
+    let (world, now) = published(json!({"ask_consent": true, "rollout": limits})).await;
+    let answer = |word: &str| json!({"confirmation": word}).to_string();
+    let asked = async |client: &Client<'_>, now: Timestamp| {
+        let poll = client.poll(now).await;
+        ["confirmationBase", "deploymentBase"].map(|name| poll.link(name))
+    };
+    let mut questions = Vec::new();
+    for device in ["lamp-1", "lamp-2", "lamp-3"] {
+        let client = Client::on(&world, device, "1.0.0", now).await;
+        let question = client.poll(now).await.link("confirmationBase").unwrap();
+        let _before = world.calls.take();
+        assert_eq!(client.poll(now).await.link("confirmationBase"), Some(question.clone()), "one question");
+        assert_eq!(world.calls.take(), ["GetItem", "Query"], "the head and the device: it is stored");
+        questions.push((client, question));
+    }
+    assert_eq!(world.counts("2.0.0", now).await, "0 0 0 0 0");
+    let shown = world.operator("GET", "lamp/devices/lamp-3", Value::Null, now).await.body;
+    assert_eq!((&shown["question"]["version"], &shown["question"]["reply"]), (&json!("2.0.0"), &Value::Null));
+
+    let three_days_later = at("2026-01-04T12:00:00Z");
+    let (third, question) = &questions[2];
+    assert_eq!(third.send("POST", &format!("{question}/feedback"), &answer("confirmed"), now).await.status, 200);
+    third.deployment(three_days_later).await;
+    assert_eq!(world.counts("2.0.0", three_days_later).await, "1 1 0 0 0");
+    let (first, question) = &questions[0];
+    assert_eq!(first.send("POST", &format!("{question}/feedback"), &answer("denied"), now).await.status, 200);
+    assert_eq!(asked(first, three_days_later).await, [None, None]);
+    let why = world.operator("GET", "lamp/devices/lamp-1/why", Value::Null, three_days_later).await.body;
+    assert_eq!(why["considered"][0]["objection"]["code"], "retry_later", "{why}");
+    world.services.sweep.sweep(three_days_later).await.unwrap();
+    let audience =
+        world.operator("GET", "lamp/updates/2.0.0", Value::Null, three_days_later).await.body["audience"].clone();
+    let counts = ["size", "reached", "left", "asked", "refused"].map(|name| audience[name].as_u64().unwrap());
+    assert_eq!(counts, [3, 1, 0, 1, 1], "{audience}");
+
+    let ten_days_later = at("2026-01-11T12:00:00Z");
+    let again = first.poll(ten_days_later).await.link("confirmationBase").unwrap();
+    assert_ne!(again, *question, "another question");
+    assert_eq!(first.send("POST", &format!("{question}/feedback"), &answer("confirmed"), now).await.status, 404);
+    assert_eq!(first.send("POST", &format!("{again}/feedback"), &answer("denied"), ten_days_later).await.status, 200);
+    let retried = world.operator("POST", "lamp/devices/lamp-1/retry", json!({"reason": "test"}), ten_days_later).await;
+    assert_eq!(retried.body["retried"], json!(["2.0.0"]), "{retried:?}");
+    assert!(first.poll(ten_days_later).await.link("confirmationBase").is_some(), "an operator lets the user be asked");
+    // While the rollout is stopped nobody is asked, and the answer to an earlier question is kept.
+    let (second, question) = &questions[1];
+    steer(&world, "pause", ten_days_later).await;
+    assert_eq!(asked(second, ten_days_later).await, [None, None]);
+    assert_eq!(second.follow(question, ten_days_later).await.status, 404);
+    assert_eq!(second.send("POST", &format!("{question}/feedback"), &answer("confirmed"), now).await.status, 200);
+    steer(&world, "resume", ten_days_later).await;
+    assert_eq!(asked(second, ten_days_later).await, [None, None], "there is one place, and it is taken");
+    third.config(json!({"sw_version": "2.0.0"}), ten_days_later).await;
+    world.counts("2.0.0", ten_days_later).await;
+    second.deployment(at("2026-01-11T13:00:00Z")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

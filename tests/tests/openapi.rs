@@ -699,6 +699,10 @@ async fn walk_as_hawkbit(walk: &mut Walk) {
     walk.call("hawkbitConfirmation", &names, Body::Nothing, 200).await;
     walk.call("hawkbitDeployment", &names, Body::Nothing, 404).await;
     walk.call("hawkbitConfirmationFeedback", &names, Body::Good(json!({"confirmation": "confirmed"})), 200).await;
+    walk.call("showDevice", &["lamp", "hawk-2"], Body::Nothing, 200).await;
+    let poll = walk.call("hawkbitPoll", &["lamp", "hawk-2"], Body::Nothing, 200).await;
+    let number = action(&poll, "deploymentBase");
+    let names = ["lamp", "hawk-2", number.as_str()];
     walk.call("hawkbitDeployment", &names, Body::Nothing, 200).await;
     walk.call("hawkbitFeedback", &names, Body::Bad("{".into()), 400).await;
     walk.call("hawkbitFeedback", &names, Body::Bad(" ".repeat(16 * 1024 + 1)), 413).await;

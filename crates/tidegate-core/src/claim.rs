@@ -7,11 +7,13 @@ use semver::Version;
 
 use crate::cohort::Cohort;
 use crate::id::{UpdateId, without_build};
-use crate::life::retry::{History, Next};
+use crate::life::retry::{History, Next, spread};
 use crate::life::table::Event;
 use crate::life::word::said;
 use crate::life::{Effect, Life, Rules, State, to_the_second};
 use crate::objection::NoRoom;
+use crate::question::Question;
+use crate::update::Update;
 
 /// Time between the two signs that prove a success by report, in seconds. A request that is repeated is one sign.
 const CONFIRMED_APART_S: i64 = 60;
@@ -52,8 +54,6 @@ pub struct Claim {
     pub history: History,
     /// Time from which on the device may have another attempt, because an operator said so.
     pub retry_at: Option<Timestamp>,
-    /// The user gave consent, if the update needs it. The consent is valid for later attempts too.
-    pub consented: bool,
 }
 
 /// The circumstances of a grant.
@@ -102,7 +102,6 @@ impl Claim {
             ended_at: None,
             history: History::default(),
             retry_at: None,
-            consented: false,
         };
         Some(match before {
             None => first,
@@ -113,7 +112,6 @@ impl Claim {
                 hour: before.hour,
                 is_newcomer: before.is_newcomer,
                 history: before.history.granted_again(before.life.state, before.life.left, grant.now),
-                consented: before.consented,
                 ..first
             },
         })
@@ -226,14 +224,6 @@ impl Claim {
         is_earlier && self.retry_at.is_none() && matches!(self.state(), State::Failed | State::Reverted)
     }
 
-    /// The claim after the user gave consent. `None` if no consent is expected.
-    #[must_use]
-    pub fn consent(&self) -> Option<Self> {
-        let waits = self.is_open() && !self.consented;
-        let revision = self.revision.saturating_add(1);
-        waits.then(|| Self { consented: true, revision, ..self.clone() })
-    }
-
     /// The next attempt of the device; `None` if this one has not ended.
     #[must_use]
     pub fn next(&self, max_attempts: u32, cohort: Cohort) -> Option<Next> {
@@ -258,17 +248,13 @@ impl Claim {
     }
 }
 
-/// A fixed number of the device from -200 to 200.
-fn spread(cohort: Cohort) -> i64 {
-    i64::from(cohort.place()).rem_euclid(401).saturating_sub(200)
-}
-
 /// Claims of one device, the rollouts that had no room for it a moment ago, and those that were stopped.
 #[derive(Debug, Clone, Default)]
 pub struct Claims {
     claims: BTreeMap<UpdateId, Claim>,
     no_room: BTreeMap<UpdateId, NoRoom>,
     halted: Halted,
+    question: Option<Question>,
 }
 
 /// Rollouts that were stopped, whatever the catalog still says.
@@ -299,6 +285,25 @@ impl Claims {
     #[must_use]
     pub fn with_halted(self, halted: Halted) -> Self {
         Self { halted, ..self }
+    }
+
+    /// The same claims, and the question to the user.
+    #[must_use]
+    pub fn with_question(self, question: Option<Question>) -> Self {
+        Self { question, ..self }
+    }
+
+    /// The question to the user about an update, if it was the last one.
+    #[must_use]
+    pub fn question_about(&self, update: &UpdateId) -> Option<&Question> {
+        self.question.as_ref().filter(|question| question.update == *update)
+    }
+
+    /// Returns true if the device may install an update without a question to its user: the update asks for none, or the
+    /// user agreed.
+    #[must_use]
+    pub fn may_install(&self, update: &Update) -> bool {
+        !update.content.ask_consent || self.question_about(&update.id).is_some_and(Question::is_agreed)
     }
 
     /// Returns true if the rollout of a version was stopped.
@@ -375,8 +380,8 @@ mod tests {
     }
 
     #[test]
-    fn another_grant_keeps_the_test_the_consent_and_the_evidence() {
-        let first = Claim::granted(None, &grant(1, 0)).unwrap().consent().unwrap();
+    fn another_grant_keeps_the_test_and_the_evidence() {
+        let first = Claim::granted(None, &grant(1, 0)).unwrap();
         assert_eq!(Claim::granted(Some(&first), &grant(2, 10)), None, "it has not ended");
         let failed = first.after(Event::Failure, &rules(), at(5)).unwrap();
         assert_eq!((failed.ended_at, failed.history.failed_at.as_slice()), (Some(at(5)), &[at(5)][..]));
@@ -384,7 +389,7 @@ mod tests {
             Claim::granted(Some(&failed), &Grant { test: 7, hour: 9, is_newcomer: true, shard: 1, ..grant(4, 4000) })
                 .unwrap();
         assert_eq!((again.attempts, again.epoch, again.shard, again.test, again.hour), (2, 4, 1, 0, 2));
-        assert_eq!((again.life.bucket, again.ended_at, again.consented), (Some(Bucket::Failed), None, true));
+        assert_eq!((again.life.bucket, again.ended_at), (Some(Bucket::Failed), None));
         assert!(!again.is_newcomer);
         assert_eq!(again.history, failed.history);
     }
@@ -419,7 +424,6 @@ mod tests {
         assert_eq!(claim.after(Event::Old, &rules(), at(60)), None);
         let proved = claim.after(Event::Expected, &rules(), at(60)).unwrap();
         assert_eq!((proved.state(), proved.ended_at), (State::Proved, None));
-        assert_eq!(proved.consent(), None);
     }
 
     #[test]

@@ -457,7 +457,7 @@ mod tests {
     fn a_change_without_a_new_place_or_bucket_counts_nothing() {
         let mut sums = Sums::default();
         let claim = granted(None, 3, 7);
-        sums.count(Some(&claim), Some(&Claim { consented: true, ..claim.clone() }));
+        sums.count(Some(&claim), Some(&Claim { revision: 2, ..claim.clone() }));
         assert!(sums.is_empty());
     }
 

@@ -203,6 +203,7 @@ fn admit(
     is_not_over(update, now)?;
     undoes_nothing(update, claims)?;
     let claim_status = claim_status(update, &|| *cohort, claims, now)?;
+    is_not_refused(update, &claim_status, &|| *cohort, claims, now)?;
     match update.state {
         State::Paused => return Err(Objection::Paused),
         State::Held => return Err(Objection::Held { why: update.reason.clone() }),
@@ -276,6 +277,28 @@ fn claim_status(
         // The device said success, or a later check-in writes what it says now.
         None => Objection::RetryLater { opens_at: None },
     })
+}
+
+/// Rule: a user who refused an update is asked again later, and at last not any more.
+fn is_not_refused(
+    update: &Update,
+    claim_status: &ClaimStatus,
+    cohort: &dyn Fn() -> Cohort,
+    claims: &Claims,
+    now: Timestamp,
+) -> Result<(), Objection> {
+    let question = claims.question_about(&update.id).filter(|_| update.content.ask_consent);
+    let Some(question) = question.filter(|_| claim_status.needs().is_some()) else {
+        return Ok(());
+    };
+    match question.next(cohort()) {
+        None => Ok(()),
+        Some(next) => match next.opens_at() {
+            Some(opens_at) if opens_at <= now => Ok(()),
+            Some(opens_at) => Err(Objection::RetryLater { opens_at: Some(opens_at) }),
+            None => Err(Objection::Declined),
+        },
+    }
 }
 
 fn is_not_over(update: &Update, now: Timestamp) -> Result<(), Objection> {

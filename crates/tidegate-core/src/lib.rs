@@ -38,6 +38,7 @@ pub mod orders;
 pub mod phase;
 pub mod places;
 pub mod policy;
+pub mod question;
 pub mod receipt;
 pub mod reports;
 pub mod rollout;

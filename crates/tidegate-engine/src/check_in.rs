@@ -11,6 +11,7 @@ use tidegate_core::guidance::{NoOffer, check_again_after_s};
 use tidegate_core::life::Rules;
 use tidegate_core::life::table::Event;
 use tidegate_core::objection::NoRoom;
+use tidegate_core::question::Question;
 use tidegate_core::{
     Catalog, Claim, ClaimStatus, Claims, Decision, Device, DeviceId, Objection, ObjectionCode, ProductId, Timestamp,
     Update, UpdateId, Version, decide,
@@ -117,7 +118,7 @@ impl DeviceContext {
         self.is_known = known.record.is_some();
         let attributes = self.record.attributes.take();
         self.record = DeviceRecord { attributes, ..known.record_or_default() };
-        self.claims = Claims::new(known.claims).with_halted(halted);
+        self.claims = Claims::new(known.claims).with_halted(halted).with_question(self.record.question.clone());
         Ok(())
     }
 }
@@ -129,6 +130,8 @@ pub enum CheckInResult {
     Offer(Box<Offered>),
     /// The device holds a claim that comes before any new offer. Only [`CheckIns::poll_action`] answers so.
     Held(HeldClaim),
+    /// There is an update, and the device's user must agree first. Only [`CheckIns::poll_action`] answers so.
+    Asked(Box<Asked>),
     /// There is no update.
     Nothing(NoOffer),
 }
@@ -140,6 +143,17 @@ pub struct Offered {
     pub update: Update,
     /// The committed claim.
     pub claim: Claim,
+    /// Seconds after which the device should check in again.
+    pub check_again_after_s: u32,
+}
+
+/// Update that a device's user must agree to. The device has no place yet.
+#[derive(Debug)]
+pub struct Asked {
+    /// The update.
+    pub update: Update,
+    /// The question, as it is stored.
+    pub question: Question,
     /// Seconds after which the device should check in again.
     pub check_again_after_s: u32,
 }
@@ -218,7 +232,7 @@ impl<S: CheckStore> CheckIns<S> {
         if !proof.is_accepted(record.token_generation, head.accepts_product_tokens) {
             return Err(EngineError::TokenRefused);
         }
-        let claims = Claims::new(known.claims).with_halted(head.halted());
+        let claims = Claims::new(known.claims).with_halted(head.halted()).with_question(record.question.clone());
         let (is_known, is_held_out) = (known.record.is_some(), catalog.updates.is_held_out(device, &claims));
         Ok(DeviceContext { catalog, head, proof, is_known, record, claims, is_held_out, started })
     }
@@ -289,6 +303,14 @@ impl<S: CheckStore> CheckIns<S> {
                 }
             };
             reservations += 1;
+            if precedence == Precedence::HeldClaim && !context.claims.may_install(offer.update) {
+                let Some(question) = self.ask_user(device, offer.update, context, &mut seen, now).await? else {
+                    continue;
+                };
+                let check_again_after_s = context.at_most_a_poll(check_again_after_s(device, &decision, now));
+                let asked = Asked { update: offer.update.clone(), question, check_again_after_s };
+                return Ok(CheckInResult::Asked(Box::new(asked)));
+            }
             let (outcome, is_written) = match &offer.claim_status {
                 ClaimStatus::Held(claim) => (ReserveOutcome::Claim(Box::new(claim.clone())), false),
                 claim_status => {
@@ -317,6 +339,34 @@ impl<S: CheckStore> CheckIns<S> {
                 }
                 ReserveOutcome::OtherDevice(known) => context.adopt(*known)?,
                 ReserveOutcome::OtherGeneration => self.reread_changed(offer.update, context, now).await?,
+            }
+        }
+    }
+
+    /// Asks the user of a device, unless they were asked already. Returns the question; `None` if another request was faster.
+    async fn ask_user(
+        &self,
+        device: &Device,
+        update: &Update,
+        context: &mut DeviceContext,
+        seen: &mut Option<Seen>,
+        now: Timestamp,
+    ) -> Done<Option<Question>> {
+        let before = context.claims.question_about(&update.id);
+        if let Some(waiting) = before.filter(|question| question.reply.is_none()).cloned() {
+            self.save(device, context, seen.take(), now).await;
+            return Ok(Some(waiting));
+        }
+        let question = Question::asked(before, update, now);
+        let write = DeviceWrite {
+            question: Some((context.record.revision, Some(question.clone()))),
+            ..context.write(&device.id, seen.clone(), Vec::new())
+        };
+        match self.store.write_device(&write).await? {
+            Written::Yes => Ok(Some(question)),
+            Written::OtherDevice(known) => {
+                context.adopt(*known)?;
+                Ok(None)
             }
         }
     }

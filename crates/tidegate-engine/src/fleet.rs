@@ -18,6 +18,7 @@ use tidegate_core::life::retry::Next;
 use tidegate_core::objection::Objection;
 use tidegate_core::phase::is_waiting;
 use tidegate_core::policy::Slots;
+use tidegate_core::question::Reply;
 use tidegate_core::reports::Reports;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Update, Version};
 use tidegate_store::record::{Audience, AudienceEdit, Change, Fleet, Head, KnownDevice, OtherName, UpdateRecord};
@@ -81,6 +82,8 @@ struct Counted {
     left: u64,
     waiting: u64,
     unfinished: u64,
+    asked: u64,
+    refused: u64,
     /// The time after which a device without a rhythm of its own is overdue, in seconds.
     due_after_s: i64,
     last: LastInQueue,
@@ -193,6 +196,8 @@ async fn begun(store: &impl SweepStore, now: Timestamp) -> Stored<Pass> {
             left: 0,
             waiting: 0,
             unfinished: 0,
+            asked: 0,
+            refused: 0,
             due_after_s: Cadence::default().due_after_s(true),
             last: LastInQueue::default(),
             other_names: BTreeMap::new(),
@@ -298,6 +303,16 @@ impl Campaign {
         if order.is_err() {
             return;
         }
+        let question = record.question.as_ref().filter(|question| question.update == self.record.id);
+        match question.map(|question| question.reply) {
+            Some(None) => counted.asked = counted.asked.saturating_add(1),
+            Some(Some(Reply::Refused { .. })) => counted.refused = counted.refused.saturating_add(1),
+            Some(Some(Reply::Agreed)) | None => {}
+        }
+        // Nobody can wait until a user has answered.
+        if question.is_some_and(|question| !question.is_agreed()) {
+            return;
+        }
         let poll_s = record.cadence().poll_s;
         counted.due_after_s = counted.due_after_s.max(Cadence { poll_s, long_gap_s: 0 }.due_after_s(true));
         let due_at = record.last_seen.map(|seen| record.cadence().due_at(seen, false));
@@ -374,7 +389,7 @@ impl Campaign {
     }
 
     fn audience(&self, pass: &Pass) -> Audience {
-        let Counted { size, newcomers, reached, left, waiting, unfinished, .. } = self.counted;
+        let Counted { size, newcomers, reached, left, waiting, unfinished, asked, refused, .. } = self.counted;
         let before = self.record.audience.as_ref();
         let served_since = before.and_then(|before| before.served_since).or(Some(pass.began_at));
         let unchanged = before.filter(|before| before.reached >= reached).map(|before| before.unchanged_since);
@@ -385,6 +400,8 @@ impl Campaign {
             left,
             waiting,
             unfinished,
+            asked,
+            refused,
             other_name: self.counted.other_name(),
             served_since: served_since.filter(|_| are_served(size, left)),
             unchanged_since: unchanged.unwrap_or(pass.began_at),

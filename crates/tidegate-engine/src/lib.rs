@@ -27,7 +27,7 @@ pub mod stalled;
 pub mod sweep;
 pub mod token;
 
-pub use check_in::{CheckInResult, CheckIns, DeviceContext, HeldClaim, Offered, Said};
+pub use check_in::{Asked, CheckInResult, CheckIns, DeviceContext, HeldClaim, Offered, Said};
 pub use count::CountService;
 pub use error::EngineError;
 pub use operate::Operations;

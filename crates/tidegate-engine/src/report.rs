@@ -4,6 +4,7 @@
 use tidegate_core::life::table::Event;
 use tidegate_core::life::word::is_same;
 use tidegate_core::life::{Effect, Rules, State as Life};
+use tidegate_core::question::Question;
 use tidegate_core::status::Status;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
 use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, KnownDevice, Note, Seen, UpdateRecord};
@@ -72,8 +73,6 @@ pub enum Content {
     },
     /// The device stopped before it installed anything.
     LetGo,
-    /// The user agreed to the update.
-    Consent,
 }
 
 /// Result of a report.
@@ -104,6 +103,43 @@ impl<S: ReportStore> Reports<S> {
             match self.record_once(report, &known, now).await {
                 Err(EngineError::Store(StoreError::Conflict | StoreError::Contended)) => {}
                 recorded => return recorded,
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// Records a user's answer to the question that `is_meant`.
+    ///
+    /// # Errors
+    /// When the token is not accepted, or the store cannot be reached.
+    pub async fn reply(
+        &self,
+        (product, device): (&ProductId, &DeviceId),
+        is_meant: impl Fn(&Question) -> bool,
+        agrees: bool,
+        proof: Proof,
+        now: Timestamp,
+    ) -> Done<Recorded> {
+        for _ in 0..MOST_TRIES {
+            let known = self.store.device(product, device, Include::Item, Freshness::Strong).await?;
+            self.accept(product, &known, proof).await?;
+            let record = known.record_or_default();
+            let Some(question) = record.question.as_ref().filter(|question| is_meant(question)) else {
+                return Ok(Recorded::No(NotRecorded::NoClaim));
+            };
+            if question.reply.is_some() {
+                let is_same = question.is_agreed() == agrees;
+                return Ok(if is_same { Recorded::Yes } else { Recorded::No(NotRecorded::SaidBefore) });
+            }
+            let write = DeviceWrite {
+                seen: seen(&known, &record, None, true, now),
+                question: Some((record.revision, Some(question.replied(agrees, now)))),
+                ..DeviceWrite::new(product.clone(), device.clone(), true)
+            };
+            match self.store.write_device(&write).await {
+                Ok(Written::Yes) => return Ok(Recorded::Yes),
+                Ok(Written::OtherDevice(_)) | Err(StoreError::Conflict | StoreError::Contended) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Err(StoreError::Conflict.into())
@@ -232,10 +268,6 @@ impl<S: ReportStore> Reports<S> {
                 (after, Some(Note { status: status.to_string(), progress, message }))
             }
             Content::LetGo => (self.let_go(report, before, rules, now).await?, None),
-            Content::Consent => match before.consent() {
-                None if before.is_open() => return Ok(Ok(None)),
-                after => (after, None),
-            },
         };
         Ok(match after {
             Some(after) => Ok(Some(ClaimChange { before: before.clone(), after, note })),

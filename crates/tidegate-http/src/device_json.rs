@@ -4,7 +4,7 @@ use lambda_http::Request;
 use serde_json::{Map, Value};
 use tidegate_core::device::Delivery;
 use tidegate_core::guidance::NoOffer;
-use tidegate_core::{Device, Timestamp};
+use tidegate_core::{Device, ObjectionCode, Timestamp};
 use tidegate_engine::device;
 use tidegate_engine::files::SignedFiles;
 use tidegate_engine::token::Proof;
@@ -65,6 +65,10 @@ impl<S: CheckStore> CheckService<S> {
             }
             CheckInResult::Held(held) => {
                 Ok(NativeAnswer::nothing(held.reason().name(), None, held.check_again_after_s()))
+            }
+            // Only a poll of hawkBit's asks the user.
+            CheckInResult::Asked(asked) => {
+                Ok(NativeAnswer::nothing(ObjectionCode::RetryLater.name(), None, asked.check_again_after_s))
             }
             CheckInResult::Nothing(NoOffer { reason, opens_at, check_again_after_s }) => {
                 Ok(NativeAnswer::nothing(reason.name(), opens_at, check_again_after_s))

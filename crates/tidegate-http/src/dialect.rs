@@ -97,6 +97,10 @@ pub(crate) fn log_check_in(dialect: Dialect, device: &Device, result: &CheckInRe
         CheckInResult::Held(held) => {
             tracing::debug!(%product, device = %id, %version, %dialect, reason = held.reason().name(), "check_in");
         }
+        CheckInResult::Asked(asked) => {
+            let asks = &asked.update.version;
+            tracing::debug!(%product, device = %id, %version, %dialect, %asks, "check_in");
+        }
         CheckInResult::Nothing(NoOffer { reason, opens_at, .. }) => {
             let (reason, opens_at) = (reason.name(), opens_at.map(opens));
             tracing::debug!(%product, device = %id, %version, %dialect, reason, opens_at, "check_in");

@@ -17,6 +17,7 @@ use tidegate_core::lifecycle::Force;
 use tidegate_core::limits::Allocation;
 use tidegate_core::orders::Orders;
 use tidegate_core::phase::Begun;
+use tidegate_core::question::Question;
 use tidegate_core::times::Times;
 use tidegate_core::update::{Publication, StoredObject, Test};
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Update, UpdateId, Version};
@@ -428,6 +429,10 @@ pub struct Audience {
     pub waiting: u64,
     /// Those that were heard from within thirty days, and of which no outcome is known.
     pub unfinished: u64,
+    /// Those whose user was asked and has not answered.
+    pub asked: u64,
+    /// Those whose user refused.
+    pub refused: u64,
     /// What most of those say that said success and do not run the update, if at least three do.
     pub other_name: Option<OtherName>,
     /// The time of the first snapshot since which nearly all were offered it.
@@ -472,6 +477,8 @@ pub struct DeviceRecord {
     pub token_generation: u32,
     /// Orders of operators.
     pub orders: Orders,
+    /// The last question to its user.
+    pub question: Option<Question>,
 }
 
 /// Digests of a `device.json`. They tell whether it has changed without a read of it.
@@ -567,6 +574,8 @@ pub struct DeviceWrite {
     pub forgotten: Vec<Claim>,
     /// The new orders, if they change. The device's item must have the given revision.
     pub orders: Option<(u64, Orders)>,
+    /// The new question to the user, or none, if that changes. The device's item must have the given revision.
+    pub question: Option<(u64, Option<Question>)>,
 }
 
 impl DeviceWrite {
@@ -582,6 +591,7 @@ impl DeviceWrite {
             claims: Vec::new(),
             forgotten: Vec::new(),
             orders: None,
+            question: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::common::Common;
 use crate::error::CommandResult;
 use crate::output::{self, Output, Reader, Tone, clean};
 use crate::{order, time, update};
-use tidegate_wire::operator::{DeviceList, DeviceView};
+use tidegate_wire::operator::{DeviceList, DeviceView, QuestionView};
 use tidegate_wire::route::PublishRoute;
 
 /// Options of `tidegate devices`.
@@ -101,6 +101,11 @@ fn show(client: &ApiClient, product: &str, device: &str, output: &Output) -> Com
         }
     }
     output.line(format!("  {:<12}{}", "orders", order::in_words(&device)))?;
+    if let Some(QuestionView { version, asked_at, reply, .. }) = &device.question {
+        let reply = reply.map_or("has not answered".to_string(), |reply| reply.to_string());
+        let (version, asked_at) = (clean(version), time::show_at(*asked_at));
+        output.line(format!("  {:<12}asked about {version} ({asked_at}); {reply}", "user"))?;
+    }
     let attributes: Vec<_> = device
         .attributes
         .iter()

@@ -243,8 +243,12 @@ fn show_facts(update: &UpdateView, output: &Output) -> CommandResult {
 }
 
 fn audience_in_words(audience: &AudienceView) -> String {
-    let AudienceView { size, newcomers: _, reached, left, other_name: _, as_of } = audience;
-    format!("{size} devices: {reached} were offered it, {left} are left ({})", time::show_at(*as_of))
+    let AudienceView { size, newcomers: _, reached, left, asked, refused, other_name: _, as_of } = audience;
+    let users = match (asked, refused) {
+        (0, 0) => String::new(),
+        (asked, refused) => format!(", the users of {asked} were asked, those of {refused} refused"),
+    };
+    format!("{size} devices: {reached} were offered it, {left} are left{users} ({})", time::show_at(*as_of))
 }
 
 fn other_name_in_words(OtherNameView { text, devices }: &OtherNameView, version: &str) -> String {

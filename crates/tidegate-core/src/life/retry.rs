@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 
 use super::{Left, State, to_the_second};
+use crate::cohort::Cohort;
 
 const MINUTE_S: i64 = 60;
 const HOUR_S: i64 = 3600;
@@ -129,6 +130,11 @@ impl History {
             },
         })
     }
+}
+
+/// A fixed number of a device from -200 to 200.
+pub(crate) fn spread(cohort: Cohort) -> i64 {
+    i64::from(cohort.place()).rem_euclid(401).saturating_sub(200)
 }
 
 /// Notes a time, and forgets those that do not count any more.

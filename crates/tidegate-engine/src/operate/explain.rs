@@ -35,7 +35,8 @@ impl<S: PublishStore> Operations<S> {
         let catalog = self.catalog(product).await?;
         let device = device(product, id, &record, catalog.reports())?;
         let head = self.store.head(product, Freshness::Strong).await?.unwrap_or_default();
-        let mut claims = Claims::new(known.claims).with_halted(head.halted());
+        let question = record.question.clone();
+        let mut claims = Claims::new(known.claims).with_halted(head.halted()).with_question(question);
         // Each round finds one more rollout without room, so the number of updates limits the rounds.
         for _ in 0..=catalog.newest_first().count() {
             let decision = decide(&device, &catalog, &claims, at);

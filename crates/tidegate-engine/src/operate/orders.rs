@@ -120,11 +120,17 @@ impl<S: PublishStore> Operations<S> {
     pub async fn retry(&self, product: &ProductId, device: &DeviceId, actor: &Actor) -> Done<Vec<Version>> {
         let change = |known: &KnownDevice| {
             let claims = changed(known, |claim| claim.retried(actor.now));
-            Ok(DeviceWrite { claims, ..known_write(product, device) })
+            let record = known.record_or_default();
+            let forgiven = record.question.as_ref().and_then(|question| question.forgiven(actor.now));
+            let question = forgiven.map(|question| (record.revision, Some(question)));
+            Ok(DeviceWrite { claims, question, ..known_write(product, device) })
         };
         let written = self.change_device(product, device, change).await?;
-        let versions = written.map(|write| write.claims.into_iter().map(|change| change.after.version)).into_iter();
-        let versions = versions.flatten().collect::<Vec<_>>();
+        let versions = written.into_iter().flat_map(|DeviceWrite { claims, question, .. }| {
+            let asked = question.and_then(|(_, question)| question).map(|question| question.version);
+            claims.into_iter().map(|change| change.after.version).chain(asked)
+        });
+        let versions = versions.collect::<Vec<_>>();
         if !versions.is_empty() {
             self.note(product, "retry".into(), device.as_str(), 0, actor).await?;
         }
@@ -138,7 +144,10 @@ impl<S: PublishStore> Operations<S> {
     pub async fn forget(&self, product: &ProductId, device: &DeviceId, actor: &Actor) -> Done<Vec<Version>> {
         let change = |known: &KnownDevice| {
             let forgotten = known.claims.iter().map(|(_, claim)| claim.clone()).collect();
-            Ok(DeviceWrite { forgotten, ..known_write(product, device) })
+            // The next check-in asks anew.
+            let record = known.record_or_default();
+            let question = record.question.is_some().then_some((record.revision, None));
+            Ok(DeviceWrite { forgotten, question, ..known_write(product, device) })
         };
         let written = self.change_device(product, device, change).await?;
         self.note(product, "forget".into(), device.as_str(), 0, actor).await?;
@@ -315,7 +324,8 @@ impl<S: PublishStore> Operations<S> {
                 return Err(EngineError::UnknownDevice(device.clone()));
             }
             let write = change(&known)?;
-            if write.claims.is_empty() && write.forgotten.is_empty() && write.orders.is_none() {
+            let is_empty = write.claims.is_empty() && write.forgotten.is_empty();
+            if is_empty && write.orders.is_none() && write.question.is_none() {
                 return Ok(None);
             }
             match self.store.write_device(&write).await? {

@@ -84,7 +84,7 @@ impl<S: CheckStore> CheckService<S> {
         let again = seen_again(&context, now);
         match self.check_in(Dialect::Exosite, &said, &mut context, Said::Nothing, again, now).await? {
             CheckInResult::Offer(offered) => seen.offered = Some(*offered),
-            CheckInResult::Held(_) => {}
+            CheckInResult::Held(_) | CheckInResult::Asked(_) => {}
             CheckInResult::Nothing(nothing) => seen.until = nothing.opens_at,
         }
         Ok(seen)

@@ -11,6 +11,7 @@ use tidegate_core::device::Delivery;
 use tidegate_core::guidance::{OFFERED_S, SOONEST_S};
 use tidegate_core::life::State as Life;
 use tidegate_core::orders::Orders;
+use tidegate_core::question::Question;
 use tidegate_core::reports::Reports;
 use tidegate_core::{Claim, Device, DeviceId, ProductId, Timestamp, Update, UpdateId, Version};
 use tidegate_engine::device::{is_seen_long_ago, seen_again, stored, stored_device};
@@ -124,13 +125,18 @@ impl<S: CheckStore> CheckService<S> {
             CheckInResult::Offer(offered) => {
                 let Offered { update, claim, .. } = *offered;
                 // SWUpdate sends its configData at the first poll and looks at the deployment at the second.
-                (Some(link(device, &update, &claim)), SOONEST_S)
+                (Some(Link::DeploymentBase(ActionId::of(device, &update.id, &claim))), SOONEST_S)
+            }
+            CheckInResult::Asked(asked) => {
+                let action = ActionId::of_question(device, &asked.question);
+                (Some(Link::ConfirmationBase(action)), asked.check_again_after_s)
             }
             CheckInResult::Held(HeldClaim::Stopped { update, claim, check_again_after_s }) => {
                 (Some(Link::CancelAction(ActionId::of(device, &update, &claim))), check_again_after_s)
             }
             CheckInResult::Held(HeldClaim::OutsideWindow { update, claim, check_again_after_s }) => {
-                (Some(link(device, &update, &claim)), check_again_after_s.min(OFFERED_S))
+                let action = ActionId::of(device, &update.id, &claim);
+                (Some(Link::DeploymentBase(action)), check_again_after_s.min(OFFERED_S))
             }
             CheckInResult::Nothing(nothing) => (None, nothing.check_again_after_s),
         };
@@ -177,7 +183,7 @@ impl<S: CheckStore> CheckService<S> {
     ) -> Result<String, ApiError> {
         let Asked { product, device, now, .. } = asked;
         let (update, claim) = under_way(device, context, action)?;
-        if is_unanswered(update, claim) {
+        if !context.claims.may_install(update) {
             return Err(unknown_action());
         }
         let file = update.content.files.iter().find(|file| file.name == name);
@@ -195,30 +201,21 @@ impl Asked<'_> {
         let deployment = |action, update| AnswerBody::Deployment(wire::deployment(address, host, action, update, *now));
         match resource {
             Resource::DeploymentBase(action) => {
-                let (update, claim) = under_way(device, context, *action)?;
-                match is_unanswered(update, claim) {
-                    true => Err(unknown_action()),
-                    false => Ok(deployment(*action, update)),
+                let (update, _) = under_way(device, context, *action)?;
+                match context.claims.may_install(update) {
+                    true => Ok(deployment(*action, update)),
+                    false => Err(unknown_action()),
                 }
             }
             Resource::ConfirmationBase(action) => {
-                let (update, claim) = under_way(device, context, *action)?;
-                match is_unanswered(update, claim) {
-                    true => {
-                        let question = wire::confirmation(address, host, *action, update, *now);
-                        Ok(AnswerBody::Confirmation(question))
-                    }
+                let (question, update) = waiting(context).ok_or_else(unknown_action)?;
+                match ActionId::of_question(device, question) == *action {
+                    true => Ok(AnswerBody::Confirmation(wire::confirmation(address, host, *action, update, *now))),
                     false => Err(unknown_action()),
                 }
             }
             Resource::Confirmations => {
-                let is_waiting = |(id, claim): &(&UpdateId, &Claim)| {
-                    let update = context.catalog.updates.find(id, &claim.version);
-                    let is_live = claim.is_open() && !context.is_stopped(id, claim);
-                    is_live && update.is_some_and(|update| is_unanswered(update, claim))
-                };
-                let waiting = context.claims.iter().find(is_waiting);
-                let waiting = waiting.map(|(update, claim)| ActionId::of(device, update, claim));
+                let waiting = waiting(context).map(|(question, _)| ActionId::of_question(device, question));
                 Ok(AnswerBody::Confirmations(wire::confirmations(address, host, waiting)))
             }
             Resource::InstalledBase(action) => match action.find(device, context.claims.iter()) {
@@ -250,17 +247,12 @@ fn unknown_resource() -> ApiError {
     ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path")
 }
 
-fn link(device: &DeviceId, update: &Update, claim: &Claim) -> Link {
-    let action = ActionId::of(device, &update.id, claim);
-    match is_unanswered(update, claim) {
-        true => Link::ConfirmationBase(action),
-        false => Link::DeploymentBase(action),
-    }
-}
-
-/// Returns true if the update needs the user's consent and the user has not given it.
-fn is_unanswered(update: &Update, claim: &Claim) -> bool {
-    update.content.ask_consent && !claim.consented
+/// The question that awaits the user's answer, and its update, if that still goes on.
+fn waiting(context: &DeviceContext) -> Option<(&Question, &Update)> {
+    let question = context.record.question.as_ref().filter(|question| question.reply.is_none())?;
+    let update = context.catalog.updates.find(&question.update, &question.version)?;
+    let is_stopped = context.claims.is_halted(&question.version) || !update.state.is_live();
+    (!is_stopped).then_some((question, update))
 }
 
 /// The update and the claim of an action in progress.

@@ -4,9 +4,10 @@
 //! the answer that the action is over. It changes nothing.
 
 use lambda_http::{Body, Request, Response};
-use tidegate_core::status::Status;
-use tidegate_core::{DeviceId, Timestamp};
+use tidegate_core::question::Question;
+use tidegate_core::{DeviceId, ProductId, Timestamp};
 use tidegate_engine::report::{About, Content, Found as FoundClaim, Report};
+use tidegate_engine::token::Proof;
 use tidegate_engine::{NotRecorded, Recorded};
 use tidegate_store::ReportStore;
 use tidegate_store::record::KnownDevice;
@@ -30,14 +31,12 @@ impl<S: ReportStore> ReportService<S> {
         let address = Address::of(found).ok_or_else(unknown_action)?;
         let (product, device, proof) = address.caller(authorization(request), &self.keys)?;
         let body: &[u8] = request.body();
+        if let Resource::ConfirmationFeedback(action) = address.resource {
+            return self.reply((&product, &device), action, is_confirmed(body)?, proof, now).await;
+        }
         let (action, content) = match address.resource {
             Resource::DeploymentFeedback(action) => (action, content_of(Feedback::deployment(body)?)),
             Resource::CancelFeedback(action) => (action, content_of(Feedback::cancellation(body)?)),
-            Resource::ConfirmationFeedback(action) if is_confirmed(body)? => (action, Content::Consent),
-            Resource::ConfirmationFeedback(action) => {
-                let denied = Content::Status { status: Status::InstallAborted, message: None, progress: None };
-                (action, denied)
-            }
             _ => return Err(unknown_action()),
         };
         let find = |known: &KnownDevice| find(action, &device, known);
@@ -59,6 +58,28 @@ impl<S: ReportStore> ReportService<S> {
             message,
         };
         log.write(&recorded);
+        recorded.map(drop)
+    }
+
+    /// Records a user's answer to a question.
+    async fn reply(
+        &self,
+        (product, device): (&ProductId, &DeviceId),
+        action: ActionId,
+        agrees: bool,
+        proof: Proof,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let is_meant = |question: &Question| ActionId::of_question(device, question) == action;
+        let recorded = match self.engine.reply((product, device), is_meant, agrees, proof, now).await {
+            Ok(Recorded::Yes) => Ok(Recorded::Yes),
+            Ok(Recorded::No(NotRecorded::NoClaim)) => Err(unknown_action()),
+            Ok(Recorded::No(_)) => Err(gone()),
+            Err(error) => Err(refusal(product, device, error)),
+        };
+        let status = if agrees { "consent" } else { "refusal" };
+        ReportLog { dialect: Dialect::HawkBit, product, device, about: &action, status, message: None }
+            .write(&recorded);
         recorded.map(drop)
     }
 }
@@ -84,6 +105,5 @@ fn words(content: &Content) -> (String, Option<&str>) {
     match content {
         Content::Status { status, message, .. } => (status.to_string(), message.as_deref()),
         Content::LetGo => ("let go".into(), None),
-        Content::Consent => ("consent".into(), None),
     }
 }

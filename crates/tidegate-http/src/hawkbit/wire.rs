@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tidegate_core::claim::Claim;
+use tidegate_core::question::Question;
 use tidegate_core::status::Status;
 use tidegate_core::window::{Opening, any_open};
 use tidegate_core::{DeviceId, ProductId, Timestamp, Update, UpdateId};
@@ -66,7 +67,7 @@ pub enum Resource {
     Artifact(ActionId, String),
 }
 
-/// Number of one reservation of a device's claim on an update.
+/// Number of one reservation of a device's claim on an update, or of a question to its user.
 ///
 /// It is computed and not stored. It is positive and has at most 31 bits, because SWUpdate reads it as a number. The
 /// device's id is part of the hash, so a number is valid for one device only.
@@ -80,8 +81,18 @@ impl ActionId {
         Self::of_epoch(device, update, claim.epoch)
     }
 
+    /// The number of a question to the user.
+    #[must_use]
+    pub fn of_question(device: &DeviceId, question: &Question) -> Self {
+        let Question { update, asked_at, .. } = question;
+        Self::of_text(&format!("hawkbit question\0{device}\0{update}\0{}", asked_at.as_second()))
+    }
+
     fn of_epoch(device: &DeviceId, update: &UpdateId, epoch: u64) -> Self {
-        let text = format!("hawkbit action\0{device}\0{update}\0{epoch}");
+        Self::of_text(&format!("hawkbit action\0{device}\0{update}\0{epoch}"))
+    }
+
+    fn of_text(text: &str) -> Self {
         let digest = Sha256::digest(text);
         let number = digest.iter().take(4).fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));
         Self((number >> 1).max(1))

@@ -66,7 +66,7 @@ impl<S: CheckStore> CheckService<S> {
                     Err(error) => Err(refusal(product, device, error)),
                 }
             }
-            CheckInResult::Held(_) | CheckInResult::Nothing(_) => Ok(wire::unchanged()),
+            CheckInResult::Held(_) | CheckInResult::Asked(_) | CheckInResult::Nothing(_) => Ok(wire::unchanged()),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The devices of a product.
 
 use serde_json::{Map, Value};
+use tidegate_core::question::{Question, Reply};
 use tidegate_core::{Claim, DeviceId, UpdateId};
 use tidegate_store::PublishStore;
 use tidegate_wire::ApiError;
 use tidegate_wire::answer::rounded_down;
-use tidegate_wire::operator::{ClaimView, DeviceList, DeviceView, VersionCount, VersionList};
+use tidegate_wire::operator::{ClaimView, DeviceList, DeviceView, QuestionView, ReplyWord, VersionCount, VersionList};
 
 use super::{Answer, Call, PublishService, ok, parse_device, refused};
 
@@ -45,8 +46,22 @@ impl<S: PublishStore> PublishService<S> {
             pinned: record.orders.pin.as_ref().map(ToString::to_string),
             tags: record.orders.tags().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             assigned: record.orders.assigned().map(ToString::to_string).collect(),
+            question: record.question.as_ref().map(question),
             claims: claims.iter().map(|(update, claim)| view(update, claim, messages.get(update))).collect(),
         })
+    }
+}
+
+fn question(question: &Question) -> QuestionView {
+    let reply = question.reply.map(|reply| match reply {
+        Reply::Agreed => ReplyWord::Agreed,
+        Reply::Refused { .. } => ReplyWord::Refused,
+    });
+    QuestionView {
+        version: question.version.to_string(),
+        asked_at: question.asked_at,
+        reply,
+        refusals: question.refusals,
     }
 }
 

@@ -67,10 +67,10 @@ pub(crate) fn view(record: UpdateRecord) -> UpdateView {
 }
 
 fn audience(audience: &Audience) -> AudienceView {
-    let Audience { size, newcomers, reached, left, ref other_name, at, .. } = *audience;
+    let Audience { size, newcomers, reached, left, asked, refused, ref other_name, at, .. } = *audience;
     let other_name = other_name.as_ref();
     let other_name = other_name.map(|name| OtherNameView { text: name.text.clone(), devices: name.devices });
-    AudienceView { size, newcomers, reached, left, other_name, as_of: rounded_down(at) }
+    AudienceView { size, newcomers, reached, left, asked, refused, other_name, as_of: rounded_down(at) }
 }
 
 fn control_group(group: &ControlGroup, reading: Option<&Reading>) -> ControlGroupView {

@@ -63,20 +63,23 @@ impl State {
         let item = self.device_at(index);
         let last_seen = item.record.as_ref().and_then(|record| record.last_seen);
         let is_still_seen = write.still_seen_at.is_none_or(|at| last_seen == Some(at));
-        let is_expected = item.record.is_some() == write.is_known
-            && (is_still_seen || !self.keeps(Guard::SeenAsReadForLost))
-            && write.claims.iter().zip(&rollouts).all(|(change, rollout)| {
-                self.is_as_read(item.claim(*rollout).map(|stored| &stored.claim), &change.before)
-            })
-            && write
-                .forgotten
-                .iter()
-                .zip(&forgotten)
-                .all(|(claim, rollout)| self.is_as_read(item.claim(*rollout).map(|stored| &stored.claim), claim))
-            && write
-                .orders
-                .as_ref()
-                .is_none_or(|(revision, _)| item.record.as_ref().is_some_and(|record| record.revision == *revision));
+        let is_expected =
+            item.record.is_some() == write.is_known
+                && (is_still_seen || !self.keeps(Guard::SeenAsReadForLost))
+                && write.claims.iter().zip(&rollouts).all(|(change, rollout)| {
+                    self.is_as_read(item.claim(*rollout).map(|stored| &stored.claim), &change.before)
+                })
+                && write
+                    .forgotten
+                    .iter()
+                    .zip(&forgotten)
+                    .all(|(claim, rollout)| self.is_as_read(item.claim(*rollout).map(|stored| &stored.claim), claim))
+                && write.orders.as_ref().is_none_or(|(revision, _)| {
+                    item.record.as_ref().is_some_and(|record| record.revision == *revision)
+                })
+                && write.question.as_ref().is_none_or(|(revision, _)| {
+                    item.record.as_ref().is_some_and(|record| record.revision == *revision)
+                });
         if !is_expected {
             return Written::OtherDevice(Box::new(self.known(item)));
         }
@@ -94,6 +97,9 @@ impl State {
             item.claims.retain(|stored| !forgotten.contains(&stored.rollout));
             if let (Some((_, orders)), Some(record)) = (&write.orders, &mut item.record) {
                 record.orders = orders.clone();
+            }
+            if let (Some((_, question)), Some(record)) = (&write.question, &mut item.record) {
+                record.question = question.clone();
             }
         });
         Written::Yes
@@ -264,7 +270,6 @@ fn apply(change: &ClaimChange, stored: &mut StoredClaim) {
     set(&mut claim.revision, [&before.revision, &after.revision]);
     set(&mut claim.ended_at, [&before.ended_at, &after.ended_at]);
     set(&mut claim.retry_at, [&before.retry_at, &after.retry_at]);
-    set(&mut claim.consented, [&before.consented, &after.consented]);
     let history = [&before.history, &after.history];
     set(&mut claim.history.failed_at, history.map(|history| &history.failed_at));
     set(&mut claim.history.transfers_failed, history.map(|history| &history.transfers_failed));

@@ -227,14 +227,22 @@ impl Simulation {
         if !says_it_when_it_asks {
             self.calmly(place, Message::Runs(runs.clone())).await;
         }
-        let heard = self.calmly(place, Message::Ask(runs)).await;
+        let heard = self.calmly(place, Message::Ask(runs.clone())).await;
         let mut offer = None;
         for heard in heard {
             let heard = match heard {
                 Heard::Question(action) => {
-                    self.calmly(place, Message::Consent { action: action.clone(), agrees: true }).await;
-                    let deployment = action.replace("confirmationBase", "deploymentBase");
-                    self.calmly(place, Message::Look(deployment)).await
+                    self.calmly(place, Message::Consent { action, agrees: true }).await;
+                    // The next poll asks for a place.
+                    let again = self.calmly(place, Message::Ask(runs.clone())).await;
+                    let deployment = again.into_iter().find_map(|heard| match heard {
+                        Heard::Deployment(action) => Some(action),
+                        _ => None,
+                    });
+                    match deployment {
+                        Some(action) => self.calmly(place, Message::Look(action)).await,
+                        None => Vec::new(),
+                    }
                 }
                 Heard::Deployment(action) => self.calmly(place, Message::Look(action)).await,
                 Heard::Cancelled(action) => self.calmly(place, Message::GiveUp(action)).await,

@@ -121,6 +121,14 @@ fn device_change(write: &DeviceWrite) -> Expression {
         change.value(":rev", n(revision));
         order(&mut change, orders);
     }
+    if let Some((revision, question)) = &write.question {
+        change.condition("rev = :asked");
+        change.value(":asked", n(revision));
+        match question {
+            Some(question) => change.put("ask", item::question_to(question)),
+            None => change.remove("ask"),
+        }
+    }
     change
 }
 

@@ -13,6 +13,7 @@ use tidegate_core::life::{Bucket, Left, Life as ClaimLife, State as Life};
 use tidegate_core::limits::{Allocation, Caps};
 use tidegate_core::orders::Orders;
 use tidegate_core::phase::Begun;
+use tidegate_core::question::{Question, Reply};
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::times::Times;
 use tidegate_core::update::{StoredObject, Test};
@@ -374,6 +375,8 @@ pub(super) fn audience_to(audience: &Audience) -> AttributeValue {
         ("left".into(), n(audience.left)),
         ("waiting".into(), n(audience.waiting)),
         ("unfinished".into(), n(audience.unfinished)),
+        ("asked".into(), n(audience.asked)),
+        ("refused".into(), n(audience.refused)),
         ("unchanged".into(), time(audience.unchanged_since)),
         ("at".into(), time(audience.at)),
     ]);
@@ -394,6 +397,8 @@ fn audience_from(item: &Item) -> Stored<Audience> {
         left: fields.number("left")?,
         waiting: fields.number("waiting")?,
         unfinished: fields.number("unfinished")?,
+        asked: fields.number_or("asked", 0)?,
+        refused: fields.number_or("refused", 0)?,
         other_name: match fields.maybe_text("other_name") {
             Some(text) => Some(OtherName { text: text.to_string(), devices: fields.number("named")? }),
             None => None,
@@ -481,7 +486,6 @@ pub(super) fn claim_fields(claim: &Claim) -> BTreeMap<&'static str, AttributeVal
         ("so", life.soaked),
         ("ma", life.mature),
         ("br", life.by_report),
-        ("co", claim.consented),
         ("nw", claim.is_newcomer),
     ];
     fields
@@ -557,7 +561,6 @@ fn claim_from(key: &str, item: &Item) -> Stored<Claim> {
             reentered_at: fields.times("re")?,
         },
         retry_at: fields.maybe_time("ra")?,
-        consented: fields.flag("co"),
     })
 }
 
@@ -656,6 +659,7 @@ fn device_from(item: &Item) -> Stored<DeviceRecord> {
         poll_s: fields.maybe_number("poll")?,
         token_generation: fields.number_or("tok", 0)?,
         orders: orders_from(item)?,
+        question: map(item, "ask").map(question_from).transpose()?,
     })
 }
 
@@ -668,6 +672,33 @@ pub(super) fn entry_from(item: &Item, bucket: Bucket) -> Stored<ListEntry> {
         attempts: fields.number("attempts")?,
         at: fields.time("at")?,
         revision: fields.number("rev")?,
+    })
+}
+
+pub(super) fn question_to(question: &Question) -> AttributeValue {
+    let mut item = Item::from([
+        ("u".into(), s(question.update.as_str())),
+        ("v".into(), s(question.version.to_string())),
+        ("at".into(), time(question.asked_at)),
+        ("no".into(), n(question.refusals)),
+    ]);
+    match question.reply {
+        Some(Reply::Agreed) => drop(item.insert("yes".into(), AttributeValue::Bool(true))),
+        Some(Reply::Refused { at }) => drop(item.insert("no_at".into(), time(at))),
+        None => {}
+    }
+    AttributeValue::M(item)
+}
+
+fn question_from(item: &Item) -> Stored<Question> {
+    let fields = Fields(item);
+    let refused = fields.maybe_time("no_at")?.map(|at| Reply::Refused { at });
+    Ok(Question {
+        update: UpdateId::new(fields.text("u")?).map_err(StoreError::corrupt)?,
+        version: fields.parsed("v", "a version", |text| Version::parse(text).ok())?,
+        asked_at: fields.time("at")?,
+        reply: if fields.flag("yes") { Some(Reply::Agreed) } else { refused },
+        refusals: fields.number("no")?,
     })
 }
 

@@ -45,8 +45,41 @@ pub struct DeviceView {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(value_type = Vec<crate::schema::Version>))]
     pub assigned: Vec<String>,
+    /// The last question to its user, if there was one: hawkBit's clients ask before they take an update that asks for
+    /// consent. The device takes no place before its user agrees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub question: Option<QuestionView>,
     /// The device's claims, one for each update that it was offered.
     pub claims: Vec<ClaimView>,
+}
+
+/// A question to the user of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Question))]
+pub struct QuestionView {
+    /// The version of the update.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Version))]
+    pub version: String,
+    /// The time at which it was asked last.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Time))]
+    pub asked_at: Timestamp,
+    /// The answer; `null` while the user has not answered.
+    #[cfg_attr(feature = "schema", schema(required, value_type = Option<ReplyWord>))]
+    pub reply: Option<ReplyWord>,
+    /// Number of times that the user refused this update. After a refusal the user is asked again after a week, then after
+    /// two and four weeks, and after the fourth refusal not any more.
+    pub refusals: u32,
+}
+
+words! {
+    /// An answer of a user.
+    ReplyWord {
+        /// The device may install the update.
+        Agreed "agreed",
+        /// It may not.
+        Refused "refused",
+    }
 }
 
 /// A device's claim on one update.

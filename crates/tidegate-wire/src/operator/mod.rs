@@ -13,7 +13,9 @@ mod update;
 use std::collections::BTreeMap;
 
 pub use audit::{AuditEntry, AuditLog};
-pub use device::{ClaimState, ClaimView, DeviceList, DeviceView, Retried, VersionCount, VersionList};
+pub use device::{
+    ClaimState, ClaimView, DeviceList, DeviceView, QuestionView, ReplyWord, Retried, VersionCount, VersionList,
+};
 pub use metrics::{
     ChannelName, ChannelView, Counters, HealthView, Metrics, NewcomersView, NextPhaseView, SeriesPoint, Verdict,
 };

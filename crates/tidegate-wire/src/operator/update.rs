@@ -90,8 +90,15 @@ pub struct AudienceView {
     pub newcomers: u64,
     /// Those that were offered the update.
     pub reached: u64,
-    /// Those that were heard from in time, were not offered it yet, and are not in the control group.
+    /// Those that were heard from in time, were not offered it yet, and are not in the control group. Those whose user was
+    /// asked, and has not agreed, are in none of these two.
     pub left: u64,
+    /// Those whose user was asked and has not answered.
+    #[serde(default)]
+    pub asked: u64,
+    /// Those whose user refused.
+    #[serde(default)]
+    pub refused: u64,
     /// What most of those say that said success and do not run the update, if at least three do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(nullable = false))]
