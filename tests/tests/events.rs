@@ -36,7 +36,7 @@ const STORY: [(&str, u16); 57] = [
     ("check-hawkbit-confirmation", 404), // the update asks nobody
     ("check-hawkbit-cancel", 404),       // nobody has stopped it
     ("report-hawkbit", 200),
-    ("report-hawkbit-confirmation", 200),
+    ("report-hawkbit-confirmation", 404), // the same
     ("check-exosite", 200),
     ("check-exosite-download", 206),
     ("report-exosite", 204),

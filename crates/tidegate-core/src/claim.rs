@@ -46,7 +46,7 @@ pub struct Claim {
     pub is_newcomer: bool,
     /// The version that the device said at the grant.
     pub was: String,
-    /// What the image may say of itself, beside the version.
+    /// The other names of the image: what it may say of itself, beside the version.
     pub reports_as: Vec<String>,
     /// Time at which the attempt ended; `None` while it goes on.
     pub ended_at: Option<Timestamp>,
@@ -65,7 +65,7 @@ pub struct Grant<'a> {
     pub campaign: u32,
     /// The version that the device says.
     pub was: &'a str,
-    /// What the image may say of itself, beside the version.
+    /// The other names of the image: what it may say of itself, beside the version.
     pub reports_as: &'a [String],
     /// The shard that gives the place.
     pub shard: u16,

@@ -23,7 +23,7 @@ use crate::policy::{Candidate, Policy, Slots, Truth};
 use crate::rollout::Rollout;
 
 /// Time before the beginning of a campaign at which a device must be known to be no newcomer.
-const KNOWN_BEFORE: SignedDuration = SignedDuration::from_hours(24);
+pub const KNOWN_BEFORE: SignedDuration = SignedDuration::from_hours(24);
 
 /// One file of an update.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,7 +201,7 @@ pub struct Update {
     pub newcomers_since: Option<Timestamp>,
     /// Number of shards over which the limits are split.
     pub shards: u16,
-    /// What its image may say of itself, beside the version.
+    /// The other names of its image: what it may say of itself, beside the version.
     pub reports_as: Vec<String>,
     /// Versions over which the update can be installed; any version if the list is empty.
     pub compatible_from: Vec<VersionReq>,

@@ -20,6 +20,7 @@ use tidegate_core::phase::is_waiting;
 use tidegate_core::policy::Slots;
 use tidegate_core::question::Reply;
 use tidegate_core::reports::Reports;
+use tidegate_core::update::KNOWN_BEFORE;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Update, Version};
 use tidegate_store::record::{Audience, AudienceEdit, Change, Fleet, Head, KnownDevice, OtherName, UpdateRecord};
 use tidegate_store::store::Stored;
@@ -40,9 +41,6 @@ const LONGEST_PASS_S: i64 = 7 * DAY_S;
 const LEAST_STEP: Duration = Duration::from_secs(10);
 /// Seconds of silence after which nobody waits for a device that is to be taken back.
 const KNOWN_FOR_S: i64 = 30 * DAY_S;
-/// Seconds for which a device is known before it counts as established. Nobody makes a control group of devices that did
-/// not exist before the campaign.
-const KNOWN_BEFORE_S: i64 = DAY_S;
 
 /// The fewest devices whose text is shown. One or two may be anything.
 const FEWEST_SAY_SO: u64 = 3;
@@ -146,7 +144,7 @@ pub(crate) async fn go_on(store: &impl SweepStore, started: Instant, longest: Du
             let facts = pass.fleets.entry(product.clone()).or_default();
             let is_established = is_known(known, now)
                 && record.first_seen.is_some_and(|seen| {
-                    pass.began_at.duration_since(seen) >= SignedDuration::from_secs(KNOWN_BEFORE_S)
+                    pass.began_at.duration_since(seen) >= KNOWN_BEFORE
                 });
             facts.established = facts.established.saturating_add(u64::from(is_established));
             let is_heard_from = record.last_seen.is_some_and(|seen| record.cadence().due_at(seen, false) > now);
@@ -321,9 +319,9 @@ impl Campaign {
         }
         let is_left = self.update.held_out_from.is_none_or(|from| self.update.cohort_of(device) < from);
         counted.left = counted.left.saturating_add(u64::from(is_left));
-        let age_s = |opened: Timestamp, first: Timestamp| opened.as_second().saturating_sub(first.as_second());
-        let known_s = record.first_seen.zip(self.record.opened_at).map(|(first, opened)| age_s(opened, first));
-        if self.record.control_group.is_none() && known_s.is_some_and(|known_s| known_s >= KNOWN_BEFORE_S) {
+        // Nobody makes a control group of devices that did not exist before the campaign.
+        let was_known = |(first, opened): (Timestamp, Timestamp)| opened.duration_since(first) >= KNOWN_BEFORE;
+        if self.record.control_group.is_none() && record.first_seen.zip(self.record.opened_at).is_some_and(was_known) {
             counted.last.add(&self.record.id, device.clone());
         }
     }
