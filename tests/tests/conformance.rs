@@ -24,7 +24,7 @@ use tidegate_core::life::{Bucket, Rules};
 use tidegate_core::limits::{Allocation, Caps, UNLIMITED};
 use tidegate_core::orders::Orders;
 use tidegate_core::phase::Begun;
-use tidegate_core::question::{Question, Reply};
+use tidegate_core::question::{Question, Questions, Reply};
 use tidegate_core::shard::{Gate, Grant, Shard};
 use tidegate_core::times::Times;
 use tidegate_core::update::{StoredObject, Test};
@@ -1039,28 +1039,29 @@ impl History {
             (revision + u64::from(self.dice.chance(20)), self.orders())
         });
         let orders = orders.filter(|_| is_known);
-        let question = self.dice.chance(15).then(|| {
+        let questions = self.dice.chance(15).then(|| {
             let revision = known.record.as_ref().map_or(0, |record| record.revision);
-            (revision + u64::from(self.dice.chance(20)), self.question())
+            let asked = (0..self.dice.below(3)).map(|_| self.question()).collect();
+            (revision + u64::from(self.dice.chance(20)), Questions::new(asked))
         });
-        let question = question.filter(|_| is_known);
+        let questions = questions.filter(|_| is_known);
         let write = DeviceWrite {
             seen,
             still_seen_at,
             claims,
             forgotten,
             orders,
-            question,
+            questions,
             ..DeviceWrite::new(product, device, is_known)
         };
         Operation::WriteDevice(Box::new(write))
     }
 
-    fn question(&mut self) -> Option<Question> {
+    fn question(&mut self) -> Question {
         let reply = self.dice.pick(&[None, Some(Reply::Agreed), Some(Reply::Refused { at: moment(7, 0) })]);
         let version = Version::new(2, 0, 0);
         let update = self.rollout().update_id();
-        self.dice.chance(80).then(|| Question { update, version, asked_at: moment(3, 0), reply, refusals: 2 })
+        Question { update, version, asked_at: moment(3, 0), reply, refusals: 2 }
     }
 
     fn orders(&mut self) -> Orders {

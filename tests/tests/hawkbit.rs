@@ -476,7 +476,13 @@ async fn a_user_who_has_not_answered_holds_no_place_and_one_who_refused_is_asked
     }
     assert_eq!(world.counts("2.0.0", now).await, "0 0 0 0 0");
     let shown = world.operator("GET", "lamp/devices/lamp-3", Value::Null, now).await.body;
-    assert_eq!((&shown["question"]["version"], &shown["question"]["reply"]), (&json!("2.0.0"), &Value::Null));
+    let question = &shown["questions"][0];
+    assert_eq!(
+        (&question["version"], &question["reply"], &shown["questions"][1]),
+        (&json!("2.0.0"), &Value::Null, &Value::Null)
+    );
+    let why = world.operator("GET", "lamp/devices/lamp-3/why", Value::Null, now).await.body;
+    assert_eq!((&why["offer"], &why["reason"]), (&Value::Null, &json!("no_answer")), "{why}");
 
     let three_days_later = at("2026-01-04T12:00:00Z");
     let (third, question) = &questions[2];
@@ -513,6 +519,92 @@ async fn a_user_who_has_not_answered_holds_no_place_and_one_who_refused_is_asked
     third.config(json!({"sw_version": "2.0.0"}), ten_days_later).await;
     world.counts("2.0.0", ten_days_later).await;
     second.deployment(at("2026-01-11T13:00:00Z")).await;
+}
+
+async fn reply(client: &Client<'_>, question: &str, word: &str, now: Timestamp) -> u16 {
+    client.send("POST", &format!("{question}/feedback"), &json!({"confirmation": word}).to_string(), now).await.status
+}
+
+/// With one question for each device, the question about one update erased the answer about the other, for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_about_two_updates_do_not_erase_each_other() {
+    let (world, now) = published(json!({"ask_consent": true})).await;
+    world.publish(LAMP, "3.0.0", json!({"ask_consent": true}), now).await;
+    let client = Client::on(&world, "lamp-1", "1.0.0", now).await;
+    let newest = client.poll(now).await.link("confirmationBase").unwrap();
+    assert_eq!(client.follow(&newest, now).await.body["confirmation"]["chunks"][0]["version"], "3.0.0");
+    assert_eq!(reply(&client, &newest, "denied", now).await, 200);
+    let older = client.poll(now).await.link("confirmationBase").unwrap();
+    assert_eq!(client.follow(&older, now).await.body["confirmation"]["chunks"][0]["version"], "2.0.0");
+    assert_eq!(client.poll(now).await.link("confirmationBase"), Some(older.clone()), "3.0.0 was refused");
+    assert_eq!(reply(&client, &older, "confirmed", now).await, 200);
+    let deployment = client.deployment(now).await;
+    assert_eq!(client.follow(&deployment, now).await.body["deployment"]["chunks"][0]["version"], "2.0.0");
+    // An operator lets the user be asked about 3.0.0 again. It goes on with 2.0.0 until the user has answered.
+    let later = at("2026-01-02T12:00:00Z");
+    world.operator("POST", "lamp/devices/lamp-1/retry", json!({"reason": "test"}), later).await;
+    let poll = client.poll(later).await;
+    assert_eq!((poll.link("deploymentBase"), poll.link("confirmationBase")), (Some(deployment.clone()), None));
+    assert_eq!(client.follow(&deployment, later).await.status, 200, "the consent stays");
+    let shown = world.operator("GET", "lamp/devices/lamp-1", Value::Null, later).await.body;
+    let replies = shown["questions"].as_array().unwrap().iter().map(|question| question["reply"].clone());
+    assert_eq!(replies.collect::<Vec<_>>(), [Value::Null, json!("agreed")], "3.0.0 and 2.0.0");
+    assert_eq!(client.say(&deployment, "closed", "success", later).await, 200);
+}
+
+/// An update that asks nobody is not kept back by a user who never looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unanswered_question_keeps_no_older_update_back() {
+    let (world, now) = published(json!({})).await;
+    world.publish(LAMP, "3.0.0", json!({"ask_consent": true}), now).await;
+    let client = Client::on(&world, "lamp-1", "1.0.0", now).await;
+    let deployment = client.deployment(now).await;
+    assert_eq!(client.follow(&deployment, now).await.body["deployment"]["chunks"][0]["version"], "2.0.0");
+    client.say(&deployment, "closed", "success", now).await;
+    client.config(json!({"sw_version": "2.0.0"}), now).await;
+    let question = client.poll(now).await.link("confirmationBase").unwrap();
+    assert_eq!(reply(&client, &question, "confirmed", now).await, 200);
+    client.deployment(now).await;
+    assert_eq!(world.counts("3.0.0", now).await, "1 1 0 0 0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_stays_outside_the_window_and_a_no_gives_an_offer_back_that_came_in_another_format() {
+    let windows = json!({"windows": [{"cron": "0 2 * * *", "duration_s": 1800}]});
+    let (world, _) = published(json!({"ask_consent": true, "rollout": windows})).await;
+    let night = at("2026-01-02T02:10:00Z");
+    let client = Client::on(&world, "lamp-1", "1.0.0", night).await;
+    let question = client.poll(night).await.link("confirmationBase").unwrap();
+    let day = at("2026-01-02T12:00:00Z");
+    assert_eq!(client.poll(day).await.link("confirmationBase"), Some(question.clone()), "users are awake");
+    assert_eq!(reply(&client, &question, "confirmed", day).await, 200);
+    assert_eq!(client.poll(day).await.link("deploymentBase"), None);
+    client.deployment(at("2026-01-03T02:10:00Z")).await;
+
+    let native = lamp("lamp-2", "1.0.0");
+    assert_eq!(world.check(&native, night).await.body["version"], "2.0.0");
+    let client = Client::on(&world, "lamp-2", "1.0.0", night).await;
+    let question = client.poll(night).await.link("confirmationBase").unwrap();
+    assert_eq!(reply(&client, &question, "denied", night).await, 200);
+    let metrics = world.metrics("2.0.0", night).await;
+    assert_eq!((&metrics["declined"], &metrics["in_flight"]), (&json!(1), &json!(1)), "lamp-1 has the other place");
+    let poll = client.poll(at("2026-01-03T02:12:00Z")).await;
+    assert_eq!((poll.link("confirmationBase"), poll.link("deploymentBase")), (None, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_no_version_is_shown_when_three_devices_say_it_after_success() {
+    let (world, now) = published(json!({})).await;
+    for device in ["lamp-1", "lamp-2", "lamp-3"] {
+        let client = Client::on(&world, device, "1.0.0", now).await;
+        let deployment = client.deployment(now).await;
+        client.say(&deployment, "closed", "success", now).await;
+        client.config(json!({"sw_version": "spring"}), at("2026-01-01T13:00:00Z")).await;
+    }
+    let later = at("2026-01-02T13:00:00Z");
+    world.services.sweep.sweep(later).await.unwrap();
+    let audience = world.operator("GET", "lamp/updates/2.0.0", Value::Null, later).await.body["audience"].clone();
+    assert_eq!(audience["other_name"], json!({"text": "spring", "devices": 3}), "{audience}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -692,8 +692,11 @@ async fn walk_as_hawkbit(walk: &mut Walk) {
     let asking = json!({"version": "1.1.1", "ask_consent": true, "policy": "site.region == \"eu\"", "files": [file(b"lamp firmware 1.1.0\n")]});
     walk.call("createUpdate", &["lamp"], Body::Good(asking), 201).await;
     walk.call("activateUpdate", &["lamp", "1.1.1"], Body::Nothing, 200).await;
+    // Otherwise the device gets 1.1.0 first, which asks nobody.
+    walk.call("pauseUpdate", &["lamp", "1.1.0"], Body::Nothing, 200).await;
     let poll = walk.call("hawkbitPoll", &["lamp", "hawk-2"], Body::Nothing, 200).await;
     let number = action(&poll, "confirmationBase");
+    walk.call("resumeUpdate", &["lamp", "1.1.0"], Body::Nothing, 200).await;
     let names = ["lamp", "hawk-2", number.as_str()];
     walk.call("hawkbitConfirmations", &["lamp", "hawk-2"], Body::Nothing, 200).await;
     walk.call("hawkbitConfirmation", &names, Body::Nothing, 200).await;

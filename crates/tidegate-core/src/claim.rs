@@ -10,9 +10,9 @@ use crate::id::{UpdateId, without_build};
 use crate::life::retry::{History, Next, spread};
 use crate::life::table::Event;
 use crate::life::word::said;
-use crate::life::{Effect, Life, Rules, State, to_the_second};
+use crate::life::{Effect, Left, Life, Rules, State, to_the_second};
 use crate::objection::NoRoom;
-use crate::question::Question;
+use crate::question::{Question, Questions};
 use crate::update::Update;
 
 /// Time between the two signs that prove a success by report, in seconds. A request that is repeated is one sign.
@@ -149,8 +149,14 @@ impl Claim {
     /// of the image that nobody told the service.
     #[must_use]
     pub fn says_something_else(&self, text: &str) -> bool {
-        let is_unproved = self.life.has_succeeded() && self.state() != State::Proved;
-        (is_unproved || self.state() == State::Reverted) && self.word(&[text]) == Event::Third
+        let has_succeeded = match self.state() {
+            State::Proved => false,
+            State::Reverted => true,
+            // What it said then made it leave.
+            State::Left => self.life.left == Some(Left::ThirdVersion) && self.life.installed_at.is_some(),
+            _ => self.life.has_succeeded(),
+        };
+        has_succeeded && self.word(&[text]) == Event::Third
     }
 
     /// The event of these texts, whatever else the device was granted.
@@ -254,7 +260,9 @@ pub struct Claims {
     claims: BTreeMap<UpdateId, Claim>,
     no_room: BTreeMap<UpdateId, NoRoom>,
     halted: Halted,
-    question: Option<Question>,
+    questions: Questions,
+    /// The updates about which the user was asked over the service, without an answer so far.
+    unanswered: BTreeSet<UpdateId>,
 }
 
 /// Rollouts that were stopped, whatever the catalog still says.
@@ -287,23 +295,34 @@ impl Claims {
         Self { halted, ..self }
     }
 
-    /// The same claims, and the question to the user.
+    /// The same claims, and the questions to the user.
     #[must_use]
-    pub fn with_question(self, question: Option<Question>) -> Self {
-        Self { question, ..self }
+    pub fn with_questions(self, questions: Questions) -> Self {
+        Self { questions, ..self }
     }
 
-    /// The question to the user about an update, if it was the last one.
+    /// Notes that the device waits for its user's answer about an update.
+    pub fn note_unanswered(&mut self, update: UpdateId) {
+        self.unanswered.insert(update);
+    }
+
+    /// Returns true if the device waits for its user's answer about an update.
     #[must_use]
-    pub fn question_about(&self, update: &UpdateId) -> Option<&Question> {
-        self.question.as_ref().filter(|question| question.update == *update)
+    pub fn is_unanswered(&self, update: &UpdateId) -> bool {
+        self.unanswered.contains(update)
+    }
+
+    /// The questions to the user.
+    #[must_use]
+    pub fn questions(&self) -> &Questions {
+        &self.questions
     }
 
     /// Returns true if the device may install an update without a question to its user: the update asks for none, or the
     /// user agreed.
     #[must_use]
     pub fn may_install(&self, update: &Update) -> bool {
-        !update.content.ask_consent || self.question_about(&update.id).is_some_and(Question::is_agreed)
+        !update.content.ask_consent || self.questions.about(&update.id).is_some_and(Question::is_agreed)
     }
 
     /// Returns true if the rollout of a version was stopped.

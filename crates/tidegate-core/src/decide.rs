@@ -218,7 +218,10 @@ fn admit(
     }
     update.rollout.admits(facts, &candidate, &|| *cohort, now)?;
     let is_named = || update.rollout.names(facts, &candidate);
-    is_served_now(update, &claim_status, &|| *cohort, &is_named)?;
+    is_served_now(update, &claim_status, &|| *cohort, &is_named, claims)?;
+    if claim_status.needs().is_some() && claims.is_unanswered(&update.id) {
+        return Err(Objection::NoAnswer);
+    }
     has_room(update, &claim_status, claims)?;
     Ok(claim_status)
 }
@@ -287,7 +290,7 @@ fn is_not_refused(
     claims: &Claims,
     now: Timestamp,
 ) -> Result<(), Objection> {
-    let question = claims.question_about(&update.id).filter(|_| update.content.ask_consent);
+    let question = claims.questions().about(&update.id).filter(|_| update.content.ask_consent);
     let Some(question) = question.filter(|_| claim_status.needs().is_some()) else {
         return Ok(());
     };
@@ -313,15 +316,17 @@ fn is_not_over(update: &Update, now: Timestamp) -> Result<(), Objection> {
     }
 }
 
-/// A control group is served last. A device that was offered the update before, or is in a group of the rollout, is no
-/// member.
+/// A control group is served last. A device that was offered the update before, or is in a group of the rollout, or whose
+/// user has agreed, is no member.
 fn is_served_now(
     update: &Update,
     claim_status: &ClaimStatus,
     cohort: &dyn Fn() -> Cohort,
     is_named: &dyn Fn() -> bool,
+    claims: &Claims,
 ) -> Result<(), Objection> {
-    let is_new = *claim_status == ClaimStatus::Unclaimed;
+    let is_agreed = update.content.ask_consent && claims.may_install(update);
+    let is_new = *claim_status == ClaimStatus::Unclaimed && !is_agreed;
     match update.held_out_from {
         Some(from) if is_new && cohort() >= from && !is_named() => Err(Objection::HeldOut),
         _ => Ok(()),

@@ -84,6 +84,7 @@ objection_codes! {
     Full            "full"               Turn     "max_devices",
     RateLimited     "rate_limited"       Turn     "the rate",
     TooManyInFlight "too_many_in_flight" Turn     "max_in_flight",
+    NoAnswer        "no_answer"          Turn     "the user's answer",
     Busy            "busy"               Turn     "the contention",
 }
 
@@ -119,6 +120,7 @@ impl ObjectionCode {
             | Self::Full
             | Self::RateLimited
             | Self::TooManyInFlight
+            | Self::NoAnswer
             | Self::Busy => false,
         }
     }
@@ -323,6 +325,8 @@ pub enum Objection {
         /// The limit.
         max_in_flight: Option<u64>,
     },
+    /// The device's user was asked, and has not answered.
+    NoAnswer,
     /// Too many requests write the same records at this moment.
     Busy,
 }
@@ -356,6 +360,7 @@ impl Objection {
             Self::Full { .. } => ObjectionCode::Full,
             Self::RateLimited { .. } => ObjectionCode::RateLimited,
             Self::TooManyInFlight { .. } => ObjectionCode::TooManyInFlight,
+            Self::NoAnswer => ObjectionCode::NoAnswer,
             Self::Busy => ObjectionCode::Busy,
         }
     }
@@ -379,7 +384,7 @@ impl Objection {
         match self {
             Self::TooManyInFlight { .. } => Some(CROWDED_S),
             Self::Busy => Some(BUSY_S),
-            Self::RetryLater { opens_at: None } => Some(UNPROVED_S),
+            Self::RetryLater { opens_at: None } | Self::NoAnswer => Some(UNPROVED_S),
             Self::RetryLater { opens_at: Some(_) }
             | Self::WouldUndo { .. }
             | Self::SaidOld
@@ -444,6 +449,7 @@ impl Objection {
             | Self::Newcomer
             | Self::Full { .. }
             | Self::TooManyInFlight { .. }
+            | Self::NoAnswer
             | Self::Busy => None,
         }
     }
@@ -537,6 +543,7 @@ impl fmt::Display for Objection {
             Self::TooManyInFlight { max_in_flight: None } => {
                 write!(f, "too many devices are in flight")
             }
+            Self::NoAnswer => write!(f, "the device's user was asked, and has not answered"),
             Self::Busy => write!(f, "too many requests write the same records at this moment"),
         }
     }

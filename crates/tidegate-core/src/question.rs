@@ -9,6 +9,67 @@ use crate::life::retry::{History, Next, spread};
 use crate::life::{State, to_the_second};
 use crate::update::Update;
 
+/// The most questions that are kept for a device. They are part of its small record.
+const MOST_QUESTIONS: usize = 4;
+
+/// The questions to the user of a device, one about each update, the latest last.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Questions(Vec<Question>);
+
+impl Questions {
+    /// The questions, as they were read from storage.
+    #[must_use]
+    pub fn new(questions: Vec<Question>) -> Self {
+        Self(questions)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Question> {
+        self.0.iter()
+    }
+
+    /// The question about an update.
+    #[must_use]
+    pub fn about(&self, update: &UpdateId) -> Option<&Question> {
+        self.0.iter().find(|question| question.update == *update)
+    }
+
+    /// The questions after an operator forgave all refusals. `None` if there is none.
+    #[must_use]
+    pub fn forgiven(&self, now: Timestamp) -> Option<Self> {
+        let forgiven = |question: &Question| question.forgiven(now).unwrap_or_else(|| question.clone());
+        let questions = Self(self.0.iter().map(forgiven).collect());
+        (questions != *self).then_some(questions)
+    }
+
+    /// The versions about which the user was asked at this time.
+    #[must_use]
+    pub fn asked_at(&self, at: Timestamp) -> Vec<semver::Version> {
+        let asked = self.0.iter().filter(|question| question.asked_at == to_the_second(at));
+        asked.map(|question| question.version.clone()).collect()
+    }
+
+    /// Returns true if nothing was asked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The questions with this one in the place of the one about the same update. If there are too many, the oldest is left
+    /// out of which `matters` is false, or else the oldest.
+    #[must_use]
+    pub fn with(&self, question: Question, matters: impl Fn(&Question) -> bool) -> Self {
+        let mut questions = self.0.clone();
+        questions.retain(|other| other.update != question.update);
+        if questions.len() >= MOST_QUESTIONS {
+            let left_out = questions.iter().position(|question| !matters(question)).unwrap_or(0);
+            questions.remove(left_out);
+        }
+        questions.push(question);
+        Self(questions)
+    }
+}
+
 /// A question, and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
@@ -37,10 +98,10 @@ pub enum Reply {
 }
 
 impl Question {
-    /// The question about `update`. `before` is the one that was asked before, about the same update or another.
+    /// The question about `update`. `before` is the one that was asked about it before.
     #[must_use]
     pub fn asked(before: Option<&Self>, update: &Update, now: Timestamp) -> Self {
-        let refusals = before.filter(|before| before.update == update.id).map_or(0, |before| before.refusals);
+        let refusals = before.map_or(0, |before| before.refusals);
         let (id, version) = (update.id.clone(), update.version.clone());
         Self { update: id, version, asked_at: to_the_second(now), reply: None, refusals }
     }

@@ -7,14 +7,14 @@
 
 use std::borrow::Cow;
 
-use tidegate_core::guidance::{NoOffer, check_again_after_s};
+use tidegate_core::guidance::{NoOffer, UNPROVED_S, check_again_after_s};
 use tidegate_core::life::Rules;
 use tidegate_core::life::table::Event;
-use tidegate_core::objection::NoRoom;
+use tidegate_core::objection::{Cure, NoRoom, Objection};
 use tidegate_core::question::Question;
 use tidegate_core::{
-    Catalog, Claim, ClaimStatus, Claims, Decision, Device, DeviceId, Objection, ObjectionCode, ProductId, Timestamp,
-    Update, UpdateId, Version, decide,
+    Catalog, Claim, ClaimStatus, Claims, Decision, Device, DeviceId, ObjectionCode, ProductId, Timestamp, Update,
+    UpdateId, Version, decide,
 };
 use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, Head, KnownDevice, Seen};
 use tidegate_store::store::{Freshness, Include, Written};
@@ -118,7 +118,7 @@ impl DeviceContext {
         self.is_known = known.record.is_some();
         let attributes = self.record.attributes.take();
         self.record = DeviceRecord { attributes, ..known.record_or_default() };
-        self.claims = Claims::new(known.claims).with_halted(halted).with_question(self.record.question.clone());
+        self.claims = Claims::new(known.claims).with_halted(halted).with_questions(self.record.questions.clone());
         Ok(())
     }
 }
@@ -232,7 +232,7 @@ impl<S: CheckStore> CheckIns<S> {
         if !proof.is_accepted(record.token_generation, head.accepts_product_tokens) {
             return Err(EngineError::TokenRefused);
         }
-        let claims = Claims::new(known.claims).with_halted(head.halted()).with_question(record.question.clone());
+        let claims = Claims::new(known.claims).with_halted(head.halted()).with_questions(record.questions.clone());
         let (is_known, is_held_out) = (known.record.is_some(), catalog.updates.is_held_out(device, &claims));
         Ok(DeviceContext { catalog, head, proof, is_known, record, claims, is_held_out, started })
     }
@@ -297,6 +297,16 @@ impl<S: CheckStore> CheckIns<S> {
                 _ => {
                     self.save(device, context, seen, now).await;
                     self.deferrals.count(&decision, now);
+                    let waits = |(update, objection): &&(&Update, Objection)| {
+                        let question = context.claims.questions().about(&update.id);
+                        objection.cure() == Cure::Turn && question.is_some_and(|question| question.reply.is_none())
+                    };
+                    let waiting =
+                        decision.passed_over.iter().find(waits).filter(|_| precedence == Precedence::HeldClaim);
+                    if let Some(asked) = waiting.and_then(|(update, _)| asked(update, device, &decision, context, now))
+                    {
+                        return Ok(CheckInResult::Asked(Box::new(asked)));
+                    }
                     let nothing = NoOffer::of(device, &decision, now);
                     let check_again_after_s = context.at_most_a_poll(nothing.check_again_after_s);
                     return Ok(CheckInResult::Nothing(NoOffer { check_again_after_s, ..nothing }));
@@ -304,12 +314,19 @@ impl<S: CheckStore> CheckIns<S> {
             };
             reservations += 1;
             if precedence == Precedence::HeldClaim && !context.claims.may_install(offer.update) {
-                let Some(question) = self.ask_user(device, offer.update, context, &mut seen, now).await? else {
-                    continue;
-                };
-                let check_again_after_s = context.at_most_a_poll(check_again_after_s(device, &decision, now));
-                let asked = Asked { update: offer.update.clone(), question, check_again_after_s };
-                return Ok(CheckInResult::Asked(Box::new(asked)));
+                let is_held = offer.claim_status.needs().is_none();
+                let is_another_asked =
+                    decision.passed_over.iter().any(|(_, objection)| *objection == Objection::NoAnswer);
+                if is_held || !is_another_asked {
+                    self.ask_user(device, offer.update, context, &mut seen, now).await?;
+                }
+                if let Some(asked) = is_held.then(|| asked(offer.update, device, &decision, context, now)).flatten() {
+                    self.save(device, context, seen, now).await;
+                    return Ok(CheckInResult::Asked(Box::new(asked)));
+                }
+                // An older update that asks nobody need not wait for the user.
+                context.claims.note_unanswered(offer.update.id.clone());
+                continue;
             }
             let (outcome, is_written) = match &offer.claim_status {
                 ClaimStatus::Held(claim) => (ReserveOutcome::Claim(Box::new(claim.clone())), false),
@@ -343,7 +360,11 @@ impl<S: CheckStore> CheckIns<S> {
         }
     }
 
-    /// Asks the user of a device, unless they were asked already. Returns the question; `None` if another request was faster.
+    /// Asks the user of a device about an update, unless they were asked already. If it cannot be written now, the next
+    /// check-in asks.
+    ///
+    /// # Errors
+    /// When the token was revoked meanwhile.
     async fn ask_user(
         &self,
         device: &Device,
@@ -351,24 +372,32 @@ impl<S: CheckStore> CheckIns<S> {
         context: &mut DeviceContext,
         seen: &mut Option<Seen>,
         now: Timestamp,
-    ) -> Done<Option<Question>> {
-        let before = context.claims.question_about(&update.id);
-        if let Some(waiting) = before.filter(|question| question.reply.is_none()).cloned() {
-            self.save(device, context, seen.take(), now).await;
-            return Ok(Some(waiting));
+    ) -> Done<()> {
+        let before = context.claims.questions().about(&update.id);
+        if before.is_some_and(|question| question.reply.is_none()) {
+            return Ok(());
         }
-        let question = Question::asked(before, update, now);
+        let matters = |question: &Question| context.catalog.updates.find(&question.update, &question.version).is_some();
+        let questions = context.record.questions.with(Question::asked(before, update, now), matters);
         let write = DeviceWrite {
-            question: Some((context.record.revision, Some(question.clone()))),
+            questions: Some((context.record.revision, questions.clone())),
             ..context.write(&device.id, seen.clone(), Vec::new())
         };
-        match self.store.write_device(&write).await? {
-            Written::Yes => Ok(Some(question)),
-            Written::OtherDevice(known) => {
-                context.adopt(*known)?;
-                Ok(None)
+        match self.store.write_device(&write).await {
+            Ok(Written::Yes) => {
+                if seen.take().is_some() {
+                    context.record.last_seen = Some(now);
+                }
+                context.record.revision = context.record.revision.saturating_add(1);
+                context.record.questions = questions.clone();
+                context.claims = std::mem::take(&mut context.claims).with_questions(questions);
+            }
+            Ok(Written::OtherDevice(known)) => context.adopt(*known)?,
+            Err(error) => {
+                tracing::warn!(product = %device.product, device = %device.id, %error, "user_not_asked");
             }
         }
+        Ok(())
     }
 
     /// Reads the catalog again after a shard said that an update has changed. While the change is not compiled, the device
@@ -543,6 +572,23 @@ fn as_known<'a>(device: &'a Device, context: &DeviceContext) -> Cow<'a, Device> 
             Cow::Owned(Device { version, said, orders: orders.clone(), ..device.clone() })
         }
     }
+}
+
+/// The question about an update that awaits the user's answer.
+fn asked(
+    update: &Update,
+    device: &Device,
+    decision: &Decision<'_>,
+    context: &DeviceContext,
+    now: Timestamp,
+) -> Option<Asked> {
+    let question = context.claims.questions().about(&update.id).filter(|question| question.reply.is_none())?;
+    let check_again_after_s = match decision.offer {
+        Some(_) => UNPROVED_S,
+        None => check_again_after_s(device, decision, now),
+    };
+    let check_again_after_s = context.at_most_a_poll(check_again_after_s);
+    Some(Asked { update: update.clone(), question: question.clone(), check_again_after_s })
 }
 
 /// Decides, and marks the decision for the tests that count them.

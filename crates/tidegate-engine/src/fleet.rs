@@ -143,9 +143,7 @@ pub(crate) async fn go_on(store: &impl SweepStore, started: Instant, longest: Du
             let record = known.record_or_default();
             let facts = pass.fleets.entry(product.clone()).or_default();
             let is_established = is_known(known, now)
-                && record.first_seen.is_some_and(|seen| {
-                    pass.began_at.duration_since(seen) >= KNOWN_BEFORE
-                });
+                && record.first_seen.is_some_and(|seen| pass.began_at.duration_since(seen) >= KNOWN_BEFORE);
             facts.established = facts.established.saturating_add(u64::from(is_established));
             let is_heard_from = record.last_seen.is_some_and(|seen| record.cadence().due_at(seen, false) > now);
             if is_heard_from {
@@ -297,18 +295,11 @@ impl Campaign {
         counted.newcomers = counted.newcomers.saturating_add(u64::from(is_newcomer));
         let order = record.orders.allow(&self.record.version);
         let is_pinned = matches!(order, Err(Objection::Pinned { .. }));
-        counted.unfinished = counted.unfinished.saturating_add(u64::from(!is_pinned && is_known(known, now)));
+        let question = record.questions.about(&self.record.id);
+        let cohort = self.update.cohort_of(device);
+        let is_over = is_pinned || question.and_then(|question| question.next(cohort)) == Some(Next::Never);
+        counted.unfinished = counted.unfinished.saturating_add(u64::from(!is_over && is_known(known, now)));
         if order.is_err() {
-            return;
-        }
-        let question = record.question.as_ref().filter(|question| question.update == self.record.id);
-        match question.map(|question| question.reply) {
-            Some(None) => counted.asked = counted.asked.saturating_add(1),
-            Some(Some(Reply::Refused { .. })) => counted.refused = counted.refused.saturating_add(1),
-            Some(Some(Reply::Agreed)) | None => {}
-        }
-        // Nobody can wait until a user has answered.
-        if question.is_some_and(|question| !question.is_agreed()) {
             return;
         }
         let poll_s = record.cadence().poll_s;
@@ -317,8 +308,13 @@ impl Campaign {
         if due_at.is_none_or(|due_at| due_at <= now) {
             return;
         }
-        let is_left = self.update.held_out_from.is_none_or(|from| self.update.cohort_of(device) < from);
-        counted.left = counted.left.saturating_add(u64::from(is_left));
+        let is_left = self.update.held_out_from.is_none_or(|from| cohort < from);
+        let count = match question.map(|question| question.reply) {
+            Some(None) => &mut counted.asked,
+            Some(Some(Reply::Refused { .. })) => &mut counted.refused,
+            Some(Some(Reply::Agreed)) | None => &mut counted.left,
+        };
+        *count = count.saturating_add(u64::from(is_left));
         // Nobody makes a control group of devices that did not exist before the campaign.
         let was_known = |(first, opened): (Timestamp, Timestamp)| opened.duration_since(first) >= KNOWN_BEFORE;
         if self.record.control_group.is_none() && record.first_seen.zip(self.record.opened_at).is_some_and(was_known) {
@@ -401,7 +397,7 @@ impl Campaign {
             asked,
             refused,
             other_name: self.counted.other_name(),
-            served_since: served_since.filter(|_| are_served(size, left)),
+            served_since: served_since.filter(|_| are_served(size, left.saturating_add(asked))),
             unchanged_since: unchanged.unwrap_or(pass.began_at),
             at: pass.began_at,
         }

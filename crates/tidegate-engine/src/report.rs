@@ -6,6 +6,7 @@ use tidegate_core::life::word::is_same;
 use tidegate_core::life::{Effect, Rules, State as Life};
 use tidegate_core::question::Question;
 use tidegate_core::status::Status;
+use tidegate_core::times::Times;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
 use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, KnownDevice, Note, Seen, UpdateRecord};
 use tidegate_store::store::{Freshness, Include, Stored, Written};
@@ -124,16 +125,23 @@ impl<S: ReportStore> Reports<S> {
             let known = self.store.device(product, device, Include::Item, Freshness::Strong).await?;
             self.accept(product, &known, proof).await?;
             let record = known.record_or_default();
-            let Some(question) = record.question.as_ref().filter(|question| is_meant(question)) else {
+            let Some(question) = record.questions.iter().find(|question| is_meant(question)) else {
                 return Ok(Recorded::No(NotRecorded::NoClaim));
             };
             if question.reply.is_some() {
                 let is_same = question.is_agreed() == agrees;
                 return Ok(if is_same { Recorded::Yes } else { Recorded::No(NotRecorded::SaidBefore) });
             }
+            // A device that got the offer in another way gives it back.
+            let rules = Rules::new(&Times::default(), record.cadence().due_after_s(true));
+            let refused = known.claim(&question.update).filter(|claim| !agrees && claim.is_open());
+            let refused =
+                refused.and_then(|before| Some((before.clone(), before.after(Event::Declined, &rules, now)?)));
+            let questions = record.questions.with(question.replied(agrees, now), |_| true);
             let write = DeviceWrite {
                 seen: seen(&known, &record, None, true, now),
-                question: Some((record.revision, Some(question.replied(agrees, now)))),
+                claims: refused.map(|(before, after)| ClaimChange { before, after, note: None }).into_iter().collect(),
+                questions: Some((record.revision, questions)),
                 ..DeviceWrite::new(product.clone(), device.clone(), true)
             };
             match self.store.write_device(&write).await {
@@ -176,11 +184,15 @@ impl<S: ReportStore> Reports<S> {
         if let Some(running) = &running {
             let about = found.ok().map(|claim| claim.epoch);
             let all = || known.claims.iter().map(|(_, claim)| claim);
+            let mut may_be_a_name = false;
+            for before in all().filter(|claim| claim.life.has_succeeded() && !is_same(&claim.was, running)) {
+                let event = before.said(&[running], all());
+                may_be_a_name |= matches!(event, Event::Old | Event::Third)
+                    && self.may_be_its_name(report.product, before, running).await?;
+            }
             for before in all().filter(|claim| Some(claim.epoch) != about) {
                 let event = match before.said(&[running], all()) {
-                    Event::Old | Event::Third if self.may_be_its_name(report.product, before, running).await? => {
-                        Event::Progress
-                    }
+                    Event::Old | Event::Third if may_be_a_name && before.life.has_succeeded() => Event::Progress,
                     event => event,
                 };
                 if let Some(after) = before.after(event, &rules, now) {
@@ -225,19 +237,20 @@ impl<S: ReportStore> Reports<S> {
     /// Returns true if a text may be a name that the image of an installed update was given after the grant. A report is
     /// recorded without the catalog, so it asks for the updates that say so: its own, and the one of that version.
     async fn may_be_its_name(&self, product: &ProductId, claim: &Claim, text: &str) -> Stored<bool> {
-        if !claim.life.has_succeeded() || is_same(&claim.was, text) {
-            return Ok(false);
-        }
-        let definition = |update: UpdateRecord| Definition::from_store(&update.definition).ok();
-        let own = self.store.update(product, &claim.version).await?.and_then(definition);
-        let Some(own) = own else {
+        // One that cannot be understood may have any name.
+        let definition = |update: Stored<Option<UpdateRecord>>| match update {
+            Ok(update) => Ok(update.and_then(|update| Definition::from_store(&update.definition).ok())),
+            Err(StoreError::Corrupt(_)) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let Some(own) = definition(self.store.update(product, &claim.version).await)? else {
             return Ok(true);
         };
         if own.reports_as.iter().any(|name| is_same(name, text)) {
             return Ok(true);
         }
         let named = match Version::parse(text) {
-            Ok(version) => self.store.update(product, &version).await?.and_then(definition),
+            Ok(version) => definition(self.store.update(product, &version).await)?,
             Err(_) => None,
         };
         Ok(named.is_some_and(|named| named.has_files_of(&own)))

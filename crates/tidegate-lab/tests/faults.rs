@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use tidegate_core::question::Reply;
 use tidegate_core::{DeviceId, ProductId, UpdateId, Version};
 use tidegate_engine::recount::recount;
 use tidegate_lab::MemoryStore;
@@ -12,15 +13,18 @@ use tidegate_lab::simulator::control::FaultPlan;
 use tidegate_lab::simulator::fault::{Call, Fault};
 use tidegate_lab::simulator::faulty::FaultyStore;
 use tidegate_lab::simulator::requests::{self, Answer};
+use tidegate_lab::simulator::speech::{Heard, Message, Speech};
 use tidegate_lab::simulator::world::{Ask, Done, Timing, World, moment};
+use tidegate_store::ReadDevices as _;
 use tidegate_store::record::RolloutKey;
+use tidegate_store::store::{Freshness, Include};
 
 const START_MS: i64 = 1_767_225_600_000;
 const PRODUCT: &str = "lamp";
 const MINUTE_MS: i64 = 60_000;
 const STREAM_SHARD: &str = "shardId-00000";
 /// Cells of the grid: a handler, one of its calls, and a fault that can happen to it.
-const CELLS: usize = 4067;
+const CELLS: usize = 4178;
 
 /// One handler in one situation.
 struct Scenario {
@@ -37,6 +41,8 @@ enum Step {
     /// The device that says this version checks in.
     CheckIn(&'static str),
     Report(&'static str),
+    /// The device has a client of hawkBit's: it says its version, polls, or its user answers.
+    Controller(Says),
     Operate(&'static str, &'static str, &'static str),
     Sweep,
     /// The next batch of the stream is counted.
@@ -46,7 +52,24 @@ enum Step {
     CutOpen,
 }
 
-use Step::{CheckIn, Count, CutOpen, Operate, Report, Sweep, Wait};
+/// A message of a client of hawkBit's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Says {
+    Version,
+    Poll,
+    Yes,
+    No,
+}
+
+use Step::{CheckIn, Controller, Count, CutOpen, Operate, Report, Sweep, Wait};
+
+/// An update that asks the user. Its file is in the bucket.
+const CREATE_ASKING: Step = Operate(
+    "POST",
+    "",
+    r#"{"version":"2.0.0","ask_consent":true,"files":[{"name":"lamp.bin","size":10,"sha256":"481a6f26caaacd1488a8adae982a86cf59c4945e7d6fa65ba39efaf2a31d4111"}]}"#,
+);
+const FILE: &[u8] = b"lamp 2.0.0";
 
 const CREATE: Step = Operate(
     "POST",
@@ -110,6 +133,33 @@ const SCENARIOS: &[Scenario] = &[
         when: CheckIn("1.0.0"),
     },
     Scenario { name: "check: proof", given: &[CREATE, ACTIVATE, CheckIn("1.0.0"), Wait(2000)], when: CheckIn("2.0.0") },
+    Scenario {
+        name: "check: the user is asked",
+        given: &[CREATE_ASKING, ACTIVATE, Controller(Says::Version)],
+        when: Controller(Says::Poll),
+    },
+    Scenario {
+        name: "check: after the user agreed",
+        given: &[
+            CREATE_ASKING,
+            ACTIVATE,
+            Controller(Says::Version),
+            Controller(Says::Poll),
+            Controller(Says::Yes),
+            Wait(2000),
+        ],
+        when: Controller(Says::Poll),
+    },
+    Scenario {
+        name: "report: the user agrees",
+        given: &[CREATE_ASKING, ACTIVATE, Controller(Says::Version), Controller(Says::Poll)],
+        when: Controller(Says::Yes),
+    },
+    Scenario {
+        name: "report: the user refuses",
+        given: &[CREATE_ASKING, ACTIVATE, Controller(Says::Version), Controller(Says::Poll)],
+        when: Controller(Says::No),
+    },
     Scenario { name: "report: progress", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: Report("DOWNLOAD") },
     Scenario { name: "report: success", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: Report("INSTALL_SUCCESS") },
     Scenario { name: "report: failure", given: &[CREATE, ACTIVATE, CheckIn("1.0.0")], when: Report("INSTALL_ERROR") },
@@ -182,6 +232,8 @@ const SCENARIOS: &[Scenario] = &[
 struct Cell {
     world: World,
     update: UpdateId,
+    /// The path of the question to the user.
+    question: String,
     violations: Vec<String>,
 }
 
@@ -191,7 +243,8 @@ impl Cell {
         let mut world = World::new(store, Timing::default(), START_MS);
         world.add_instance(0);
         let update = UpdateId::of(&ProductId::new(PRODUCT).unwrap(), &Version::new(2, 0, 0), 1);
-        Self { world, update, violations: Vec::new() }
+        world.bucket().put(FILE.to_vec());
+        Self { world, update, question: String::new(), violations: Vec::new() }
     }
 
     async fn go(&mut self, step: Step) -> Option<Done> {
@@ -212,6 +265,25 @@ impl Cell {
                 let body =
                     format!(r#"{{"id":"{device}","product":"{PRODUCT}","version":"2.0.0","status":"{status}"}}"#);
                 Ask::Report(requests::device("POST", "/v1/report", &[("authorization", &token)], body))
+            }
+            Controller(says) => {
+                self.world.store().control().checker.takes_part(id.clone(), Speech::Hawkbit);
+                let authorization = format!("TargetToken {token}");
+                let headers = [("authorization", authorization.as_str()), ("host", "ota.example")];
+                let base = format!("/{PRODUCT}/controller/v1/{device}");
+                let feedback = format!("{}/feedback", self.question);
+                match says {
+                    Says::Version => {
+                        let body = r#"{"data":{"sw_version":"1.0.0"}}"#.to_string();
+                        Ask::Check(requests::device("PUT", &format!("{base}/configData"), &headers, body))
+                    }
+                    Says::Poll => Ask::Check(requests::device("GET", &base, &headers, String::new())),
+                    Says::Yes | Says::No => {
+                        let word = if says == Says::Yes { "confirmed" } else { "denied" };
+                        let body = format!(r#"{{"confirmation":"{word}"}}"#);
+                        Ask::Report(requests::device("POST", &feedback, &headers, body))
+                    }
+                }
             }
             Operate(method, path, body) => {
                 let path = match path.strip_prefix("..") {
@@ -272,6 +344,16 @@ impl Cell {
         {
             self.violations.push(answer.brief());
         }
+        if let Controller(Says::Poll) = step {
+            let message = Message::Ask(Version::new(1, 0, 0));
+            for heard in Speech::Hawkbit.hear(&message, answer) {
+                if let Heard::Question(question) = heard {
+                    self.question = question;
+                }
+            }
+            let asked = Asked { speech: Speech::Hawkbit, message, ..asked.clone() };
+            self.world.store().control().checker.answered(&asked, answer);
+        }
         if let CheckIn(_) = step {
             self.world.store().control().checker.answered(asked, answer);
         }
@@ -289,14 +371,23 @@ impl Cell {
     }
 
     /// The stored state in one line: state, totals, and the claim.
-    fn stored(&self) -> String {
-        let control = self.world.store().control();
+    async fn stored(&self) -> String {
+        let product = ProductId::new(PRODUCT).unwrap();
         let device = DeviceId::new("lamp-7").unwrap();
+        let memory = self.world.store().inner();
+        let known = memory.device(&product, &device, Include::Item, Freshness::Strong).await.unwrap();
+        let control = self.world.store().control();
         let state = control.checker.in_force(&self.update).map(|(generation, state)| format!("{state} {generation}"));
         let claim =
             control.checker.claim(&self.update, &device).map(|claim| format!("{:?} {}", claim.state(), claim.attempts));
         let totals = control.checker.totals(&self.update);
-        format!("{}; {totals}; {}", state.unwrap_or("none".into()), claim.unwrap_or("no claim".into()))
+        let record = known.record_or_default();
+        let replies = record
+            .questions
+            .iter()
+            .map(|question| format!(" {:?}", question.reply.map(|reply| reply == Reply::Agreed)));
+        let claim = claim.unwrap_or("no claim".into()) + &replies.collect::<String>();
+        format!("{}; {totals}; {claim}", state.unwrap_or("none".into()))
     }
 
     fn broken(&self) -> Vec<String> {
@@ -343,7 +434,7 @@ async fn calls_of(scenario: &Scenario) -> (Vec<Call>, String, String) {
     let calls = cell.world.store().control().log.iter().map(|(call, _)| *call).collect();
     assert_eq!(cell.broken(), Vec::<String>::new(), "{}", scenario.name);
     settle_down(&mut cell, scenario).await;
-    (calls, done.to_string(), cell.stored())
+    (calls, done.to_string(), cell.stored().await)
 }
 
 /// The same device, operator or schedule tries again, and the sweep runs twice.
@@ -422,7 +513,7 @@ async fn cell(scenario: &Scenario, number: usize, call: Call, fault: Fault, reco
     let before = injected(&cell);
     let done = cell.go(scenario.when).await.unwrap();
     assert_eq!(injected(&cell), before + 1, "{}: the fault at call {number} did not happen", scenario.name);
-    let (saw, stored) = (done.to_string(), cell.stored());
+    let (saw, stored) = (done.to_string(), cell.stored().await);
     if (call, fault) == (Call::Updates, Fault::Malformed) {
         // A function that left out a bad record looks again when the catalog changes, or when it is
         // started anew: a record does not become readable by itself.
@@ -432,7 +523,7 @@ async fn cell(scenario: &Scenario, number: usize, call: Call, fault: Fault, reco
     let mut violations = cell.broken();
     // Whatever happened on the way, it ends where a run without faults ends: nothing counted
     // twice, nothing lost. Generations may differ.
-    let end = cell.stored();
+    let end = cell.stored().await;
     if without_generation(&end) != without_generation(recovered) {
         violations.push(format!("ends with {end}"));
     }

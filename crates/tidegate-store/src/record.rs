@@ -17,7 +17,7 @@ use tidegate_core::lifecycle::Force;
 use tidegate_core::limits::Allocation;
 use tidegate_core::orders::Orders;
 use tidegate_core::phase::Begun;
-use tidegate_core::question::Question;
+use tidegate_core::question::Questions;
 use tidegate_core::times::Times;
 use tidegate_core::update::{Publication, StoredObject, Test};
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Update, UpdateId, Version};
@@ -477,8 +477,8 @@ pub struct DeviceRecord {
     pub token_generation: u32,
     /// Orders of operators.
     pub orders: Orders,
-    /// The last question to its user.
-    pub question: Option<Question>,
+    /// The questions to its user.
+    pub questions: Questions,
 }
 
 /// Digests of a `device.json`. They tell whether it has changed without a read of it.
@@ -574,8 +574,8 @@ pub struct DeviceWrite {
     pub forgotten: Vec<Claim>,
     /// The new orders, if they change. The device's item must have the given revision.
     pub orders: Option<(u64, Orders)>,
-    /// The new question to the user, or none, if that changes. The device's item must have the given revision.
-    pub question: Option<(u64, Option<Question>)>,
+    /// The new questions to the user, if they change. The device's item must have the given revision.
+    pub questions: Option<(u64, Questions)>,
 }
 
 impl DeviceWrite {
@@ -591,7 +591,7 @@ impl DeviceWrite {
             claims: Vec::new(),
             forgotten: Vec::new(),
             orders: None,
-            question: None,
+            questions: None,
         }
     }
 }

@@ -101,7 +101,7 @@ fn show(client: &ApiClient, product: &str, device: &str, output: &Output) -> Com
         }
     }
     output.line(format!("  {:<12}{}", "orders", order::in_words(&device)))?;
-    if let Some(QuestionView { version, asked_at, reply, .. }) = &device.question {
+    for QuestionView { version, asked_at, reply, .. } in &device.questions {
         let reply = reply.map_or("has not answered".to_string(), |reply| reply.to_string());
         let (version, asked_at) = (clean(version), time::show_at(*asked_at));
         output.line(format!("  {:<12}asked about {version} ({asked_at}); {reply}", "user"))?;

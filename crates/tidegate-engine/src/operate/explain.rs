@@ -35,14 +35,19 @@ impl<S: PublishStore> Operations<S> {
         let catalog = self.catalog(product).await?;
         let device = device(product, id, &record, catalog.reports())?;
         let head = self.store.head(product, Freshness::Strong).await?.unwrap_or_default();
-        let question = record.question.clone();
-        let mut claims = Claims::new(known.claims).with_halted(head.halted()).with_question(question);
+        let questions = record.questions.clone();
+        let mut claims = Claims::new(known.claims).with_halted(head.halted()).with_questions(questions);
         // Each round finds one more rollout without room, so the number of updates limits the rounds.
         for _ in 0..=catalog.newest_first().count() {
             let decision = decide(&device, &catalog, &claims, at);
             let Some(offer) = &decision.offer else {
                 break;
             };
+            let question = claims.questions().about(&offer.update.id);
+            if offer.claim_status.needs().is_some() && question.is_some_and(|question| question.reply.is_none()) {
+                claims.note_unanswered(offer.update.id.clone());
+                continue;
+            }
             let is_newcomer = offer.claim_status.is_newcomer(offer.update, record.first_seen);
             match self.no_room(offer.update, &offer.claim_status, is_newcomer, at).await? {
                 Some(no_room) => claims.note_no_room(offer.update.id.clone(), no_room),

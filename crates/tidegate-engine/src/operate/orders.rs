@@ -1,10 +1,11 @@
 //! What operators order for one device, and for many.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tidegate_core::life::{Bucket, Left};
 use tidegate_core::orders::{OrderError, Orders};
+use tidegate_core::question::Questions;
 use tidegate_core::{Claim, DeviceId, ProductId, Version};
 use tidegate_store::PublishStore;
 use tidegate_store::record::{ClaimChange, DeviceWrite, KnownDevice, ListEntry};
@@ -121,16 +122,16 @@ impl<S: PublishStore> Operations<S> {
         let change = |known: &KnownDevice| {
             let claims = changed(known, |claim| claim.retried(actor.now));
             let record = known.record_or_default();
-            let forgiven = record.question.as_ref().and_then(|question| question.forgiven(actor.now));
-            let question = forgiven.map(|question| (record.revision, Some(question)));
-            Ok(DeviceWrite { claims, question, ..known_write(product, device) })
+            let forgiven = record.questions.forgiven(actor.now);
+            let questions = forgiven.map(|questions| (record.revision, questions));
+            Ok(DeviceWrite { claims, questions, ..known_write(product, device) })
         };
         let written = self.change_device(product, device, change).await?;
-        let versions = written.into_iter().flat_map(|DeviceWrite { claims, question, .. }| {
-            let asked = question.and_then(|(_, question)| question).map(|question| question.version);
+        let versions = written.into_iter().flat_map(|DeviceWrite { claims, questions, .. }| {
+            let asked = questions.into_iter().flat_map(|(_, questions)| questions.asked_at(actor.now));
             claims.into_iter().map(|change| change.after.version).chain(asked)
         });
-        let versions = versions.collect::<Vec<_>>();
+        let versions = versions.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
         if !versions.is_empty() {
             self.note(product, "retry".into(), device.as_str(), 0, actor).await?;
         }
@@ -146,8 +147,8 @@ impl<S: PublishStore> Operations<S> {
             let forgotten = known.claims.iter().map(|(_, claim)| claim.clone()).collect();
             // The next check-in asks anew.
             let record = known.record_or_default();
-            let question = record.question.is_some().then_some((record.revision, None));
-            Ok(DeviceWrite { forgotten, question, ..known_write(product, device) })
+            let questions = (!record.questions.is_empty()).then(|| (record.revision, Questions::default()));
+            Ok(DeviceWrite { forgotten, questions, ..known_write(product, device) })
         };
         let written = self.change_device(product, device, change).await?;
         self.note(product, "forget".into(), device.as_str(), 0, actor).await?;
@@ -325,7 +326,7 @@ impl<S: PublishStore> Operations<S> {
             }
             let write = change(&known)?;
             let is_empty = write.claims.is_empty() && write.forgotten.is_empty();
-            if is_empty && write.orders.is_none() && write.question.is_none() {
+            if is_empty && write.orders.is_none() && write.questions.is_none() {
                 return Ok(None);
             }
             match self.store.write_device(&write).await? {

@@ -13,7 +13,7 @@ use tidegate_core::life::State as Life;
 use tidegate_core::orders::Orders;
 use tidegate_core::question::Question;
 use tidegate_core::reports::Reports;
-use tidegate_core::{Claim, Device, DeviceId, ProductId, Timestamp, Update, UpdateId, Version};
+use tidegate_core::{Claim, Device, DeviceId, ProductId, State, Timestamp, Update, UpdateId, Version};
 use tidegate_engine::device::{is_seen_long_ago, seen_again, stored, stored_device};
 use tidegate_engine::files::Access;
 use tidegate_engine::{CheckInResult, DeviceContext, HeldClaim, Offered};
@@ -135,8 +135,11 @@ impl<S: CheckStore> CheckService<S> {
                 (Some(Link::CancelAction(ActionId::of(device, &update, &claim))), check_again_after_s)
             }
             CheckInResult::Held(HeldClaim::OutsideWindow { update, claim, check_again_after_s }) => {
-                let action = ActionId::of(device, &update.id, &claim);
-                (Some(Link::DeploymentBase(action)), check_again_after_s.min(OFFERED_S))
+                let action = match context.claims.may_install(&update) {
+                    true => Some(Link::DeploymentBase(ActionId::of(device, &update.id, &claim))),
+                    false => None,
+                };
+                (action, check_again_after_s.min(OFFERED_S))
             }
             CheckInResult::Nothing(nothing) => (None, nothing.check_again_after_s),
         };
@@ -208,14 +211,14 @@ impl Asked<'_> {
                 }
             }
             Resource::ConfirmationBase(action) => {
-                let (question, update) = waiting(context).ok_or_else(unknown_action)?;
-                match ActionId::of_question(device, question) == *action {
-                    true => Ok(AnswerBody::Confirmation(wire::confirmation(address, host, *action, update, *now))),
-                    false => Err(unknown_action()),
-                }
+                let is_meant = |question: &Question| ActionId::of_question(device, question) == *action;
+                let mut waiting = waiting(context).filter(|(question, _)| is_meant(question));
+                let (_, update) = waiting.next().ok_or_else(unknown_action)?;
+                Ok(AnswerBody::Confirmation(wire::confirmation(address, host, *action, update, *now)))
             }
             Resource::Confirmations => {
-                let waiting = waiting(context).map(|(question, _)| ActionId::of_question(device, question));
+                let newest = waiting(context).max_by(|(one, _), (other, _)| one.version.cmp_precedence(&other.version));
+                let waiting = newest.map(|(question, _)| ActionId::of_question(device, question));
                 Ok(AnswerBody::Confirmations(wire::confirmations(address, host, waiting)))
             }
             Resource::InstalledBase(action) => match action.find(device, context.claims.iter()) {
@@ -247,12 +250,14 @@ fn unknown_resource() -> ApiError {
     ApiError::new(ErrorCode::UnknownRoute, "there is nothing at this path")
 }
 
-/// The question that awaits the user's answer, and its update, if that still goes on.
-fn waiting(context: &DeviceContext) -> Option<(&Question, &Update)> {
-    let question = context.record.question.as_ref().filter(|question| question.reply.is_none())?;
-    let update = context.catalog.updates.find(&question.update, &question.version)?;
-    let is_stopped = context.claims.is_halted(&question.version) || !update.state.is_live();
-    (!is_stopped).then_some((question, update))
+/// The questions that await the user's answer, each with its update, if that still goes on.
+fn waiting(context: &DeviceContext) -> impl Iterator<Item = (&Question, &Update)> {
+    let unanswered = context.claims.questions().iter().filter(|question| question.reply.is_none());
+    unanswered.filter_map(|question| {
+        let update = context.catalog.updates.find(&question.update, &question.version)?;
+        let is_on = update.state == State::Active && !context.claims.is_halted(&question.version);
+        is_on.then_some((question, update))
+    })
 }
 
 /// The update and the claim of an action in progress.

@@ -46,7 +46,7 @@ impl<S: PublishStore> PublishService<S> {
             pinned: record.orders.pin.as_ref().map(ToString::to_string),
             tags: record.orders.tags().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             assigned: record.orders.assigned().map(ToString::to_string).collect(),
-            question: record.question.as_ref().map(question),
+            questions: record.questions.iter().map(question).collect(),
             claims: claims.iter().map(|(update, claim)| view(update, claim, messages.get(update))).collect(),
         })
     }

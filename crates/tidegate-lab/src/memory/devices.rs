@@ -77,7 +77,7 @@ impl State {
                 && write.orders.as_ref().is_none_or(|(revision, _)| {
                     item.record.as_ref().is_some_and(|record| record.revision == *revision)
                 })
-                && write.question.as_ref().is_none_or(|(revision, _)| {
+                && write.questions.as_ref().is_none_or(|(revision, _)| {
                     item.record.as_ref().is_some_and(|record| record.revision == *revision)
                 });
         if !is_expected {
@@ -98,8 +98,8 @@ impl State {
             if let (Some((_, orders)), Some(record)) = (&write.orders, &mut item.record) {
                 record.orders = orders.clone();
             }
-            if let (Some((_, question)), Some(record)) = (&write.question, &mut item.record) {
-                record.question = question.clone();
+            if let (Some((_, questions)), Some(record)) = (&write.questions, &mut item.record) {
+                record.questions = questions.clone();
             }
         });
         Written::Yes

@@ -12,6 +12,7 @@ use crate::simulator::simulation::{MINUTE_MS, Simulation, Violation};
 use crate::simulator::speech::{Heard, Message};
 use crate::simulator::world::{Ask, Done, moment};
 use tidegate_engine::recount::recount;
+use tidegate_store::store::Include;
 
 /// Rounds of a calm fleet after which every eligible device must have its update.
 const CALM_ROUNDS: u32 = 6;
@@ -96,6 +97,33 @@ impl Simulation {
                 self.insist(Operation { product: place, version: Version::new(1, 0, 0), verb, body }).await;
             }
         }
+        self.revoked_is_refused(place).await;
+    }
+
+    /// Without faults nobody is answered with a token that was revoked.
+    async fn revoked_is_refused(&mut self, place: usize) {
+        let product = self.products.get(place).map(|product| product.id.clone());
+        let Some(device) = self.devices.iter().position(|device| Some(&device.product) == product.as_ref()) else {
+            return;
+        };
+        let body = r#"{"reason":"simulated"}"#.to_string();
+        let operation = |verb| Operation {
+            product: place,
+            version: Version::new(1, 0, 0),
+            verb: Verb::OfDevice(verb, 0),
+            body: body.clone(),
+        };
+        if !self.insist(operation(DeviceVerb::Revoke)).await {
+            return;
+        }
+        if let Some(device) = self.devices.get(device) {
+            let message = Message::Ask(device.version.clone());
+            let ask = device.speech.request(device, &device.token, &message).expect("every format has this word");
+            let done = self.world.finish(0, ask).await;
+            let is_refused = matches!(&done, Done::Answered(answer) if answer.status == 401);
+            self.promise(Invariant::RevokedToken, is_refused, || format!("a revoked token was answered {done}"));
+        }
+        self.insist(operation(DeviceVerb::Issue)).await;
     }
 
     async fn everybody_gets_there(&mut self, place: usize) -> Result<(), Box<Violation>> {
@@ -193,11 +221,19 @@ impl Simulation {
 
     /// True if nothing that the device did before bars it from the update now.
     fn may_try(&self, update: &UpdateId, device: &Device, now: Timestamp) -> bool {
+        let known = self.world.store().inner().state().device(&device.product, &device.id, Include::Item);
+        let cohort = Cohort::of(update, &device.id);
+        let record = known.record_or_default();
+        // A user who refused is asked again after days.
+        let refused = record.questions.about(update).and_then(|question| question.next(cohort));
+        if refused.is_some_and(|next| next.opens_at().is_none_or(|at| at > now)) {
+            return false;
+        }
         let control = self.world.store().control();
         let Some(claim) = control.checker.claim(update, &device.id) else {
             return true;
         };
-        let next = claim.next(4, Cohort::of(update, &device.id));
+        let next = claim.next(4, cohort);
         claim.is_open() || next.and_then(Next::opens_at).is_some_and(|at| at <= now)
     }
 

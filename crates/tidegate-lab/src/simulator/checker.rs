@@ -7,6 +7,7 @@ use tidegate_core::count::{Count, Sums};
 use tidegate_core::life::State as Life;
 use tidegate_core::limits::{Allocation, Limits};
 use tidegate_core::policy::Slots;
+use tidegate_core::question::Question;
 use tidegate_core::shard::{Gate, Grant, Shard, period_of};
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
 use tidegate_store::record::{Change, ClaimChange, DeviceRecord, KnownDevice, RolloutKey, UpdateRecord};
@@ -27,6 +28,8 @@ pub struct InvariantChecker {
     rollouts: BTreeMap<UpdateId, Rollout>,
     /// Stops of whole products, and the last resume of each.
     stops: BTreeMap<ProductId, Stop>,
+    /// The wire formats of the devices.
+    speeches: BTreeMap<DeviceId, Speech>,
     /// Products with a record of the stream that could not be read: their counts are not certain.
     uncertain: BTreeSet<ProductId>,
     moments: Moment,
@@ -113,6 +116,8 @@ pub struct Asked {
     pub message: Message,
     /// Revision of the device when an operator was told that its token is revoked, if it was.
     pub revoked_at: Option<u64>,
+    /// Its token is revoked, whether an operator was told so or not.
+    pub is_revoked: bool,
     /// The moment at which it arrived.
     pub arrived: Moment,
 }
@@ -122,7 +127,7 @@ impl Asked {
     #[must_use]
     pub fn native(device: DeviceId, product: ProductId, version: Version, arrived: Moment) -> Self {
         let message = Message::Ask(version);
-        Self { device, product, speech: Speech::Native, message, revoked_at: None, arrived }
+        Self { device, product, speech: Speech::Native, message, revoked_at: None, is_revoked: false, arrived }
     }
 }
 
@@ -151,6 +156,11 @@ impl InvariantChecker {
     pub fn moment(&mut self) -> Moment {
         self.moments += 1;
         self.moments
+    }
+
+    /// A device of this wire format takes part.
+    pub fn takes_part(&mut self, device: DeviceId, speech: Speech) {
+        self.speeches.insert(device, speech);
     }
 
     /// The claim of a device, by the ledger.
@@ -341,6 +351,11 @@ impl InvariantChecker {
         self.check(Invariant::NoDowngrade, moves, || {
             format!("{device} on {} was granted {}", after.was, rollout.version)
         });
+        if rollout.asks_user && self.speeches.get(device) == Some(&Speech::Hawkbit) {
+            let question = known.record.as_ref().and_then(|record| record.questions.about(&id));
+            let is_agreed = question.is_some_and(Question::is_agreed);
+            self.check(Invariant::Consent, is_agreed, || format!("{device} was granted {id}; asked was {question:?}"));
+        }
         let is_stopped = rollout.stop.acknowledged_at.is_some() || self.product_stopped_at(key.product()).is_some();
         self.check(Invariant::NoGrantAfterStop, !is_stopped, || {
             format!("{device} was granted {id} after the acknowledged stop of generation {}", rollout.generation)
@@ -538,7 +553,7 @@ impl InvariantChecker {
             _ => None,
         });
         let is_down = answer.status == 503 && answer.retry_after_s.is_some();
-        let is_refused = answer.status == 401 && asked.revoked_at.is_some();
+        let is_refused = answer.status == 401 && asked.is_revoked;
         let is_known = is_down || is_refused || asked.speech.answers(&asked.message).contains(&answer.status);
         self.check(Invariant::DownIsDenied, is_known, || {
             format!("{} to {} over {}, which said {:?}", answer.brief(), asked.device, asked.speech, asked.message)
@@ -551,6 +566,7 @@ impl InvariantChecker {
             self.check(Invariant::OfferIsClaimed, false, || format!("{offer:?} was never granted to {}", asked.device));
             return;
         };
+        let can_take = asked.speech.can_take(rollout.has_files, rollout.asks_user);
         let (product, version) = (rollout.product.clone(), rollout.version.clone());
         let rollback_from = rollout.rollback_from.clone();
         let claim = rollout.ledger.entry(&asked.device).cloned();
@@ -573,7 +589,9 @@ impl InvariantChecker {
                 format!("{} was revoked at revision {revoked_at} and was offered {claim:?}", asked.device)
             });
         }
-        self.check(Invariant::OfferIsClaimed, claim.is_some(), || format!("{} has no claim on {id}", asked.device));
+        self.check(Invariant::OfferIsClaimed, claim.is_some() && can_take, || {
+            format!("{} over {} was offered {id} with the claim {claim:?}", asked.device, asked.speech)
+        });
     }
 
     /// The update of an offer. Only some formats say its id; in the others it is the one that the device was granted last.

@@ -23,8 +23,6 @@ pub struct Device {
     pub speech: Speech,
     /// Its own token.
     pub token: String,
-    /// An operator has asked to revoke its token.
-    pub may_be_revoked: bool,
     /// Revision of the device when the operator was told that the token is revoked; `None` once it has a new one.
     pub revoked_at: Option<u64>,
     /// The version that it really runs.
@@ -61,7 +59,6 @@ impl Device {
             product,
             speech,
             token,
-            may_be_revoked: false,
             revoked_at: None,
             version,
             silent_until_ms: i64::MIN,

@@ -52,6 +52,8 @@ named! {
         OwnToken = "nobody acts with another's token",
         /// A token that an operator revoked takes no place.
         RevokedToken = "a revoked token takes no place",
+        /// A hawkBit device gets no place on an update that asks for consent before its user agreed.
+        Consent = "no place without the user's consent",
         /// After the faults, no count differs from the devices.
         NoDrift = "no drift at rest",
         /// After the faults, each change of an update's state has one event.

@@ -108,7 +108,7 @@ pub fn try_run(plan: Plan, mut progress: impl FnMut(u64)) -> Result<Summary, Box
 
 /// Reason why a handler was started.
 pub(super) enum Job {
-    Message { device: usize, asked: Asked },
+    Message { device: usize, token: String, asked: Asked },
     ForOthers,
     Operation { operation: Operation, asked_at: Moment, repeats: u32 },
     Sweep,
@@ -156,7 +156,9 @@ impl Simulation {
             for number in 0..count {
                 let speech =
                     random.pick(Speech::ALL).copied().filter(|_| random.happens(600)).unwrap_or(Speech::Native);
-                devices.push(Device::new(Arc::clone(&fleet), number, id.clone(), speech, world.keys()));
+                let device = Device::new(Arc::clone(&fleet), number, id.clone(), speech, world.keys());
+                world.store().control().checker.takes_part(device.id.clone(), speech);
+                devices.push(device);
             }
             products.push(Product::new(id, count));
         }
@@ -336,9 +338,9 @@ impl Simulation {
             return;
         };
         *self.summary.messages.entry(device.speech).or_default() += 1;
-        let asked = self.asked(device, message);
+        let (token, asked) = (device.token.clone(), self.asked(device, message));
         let id = self.world.start(instance, ask);
-        self.jobs.insert(id, Job::Message { device: place, asked });
+        self.jobs.insert(id, Job::Message { device: place, token, asked });
     }
 
     pub(super) fn asked(&self, device: &Device, message: Message) -> Asked {
@@ -347,7 +349,8 @@ impl Simulation {
             product: device.product.clone(),
             speech: device.speech,
             message,
-            revoked_at: device.may_be_revoked.then_some(device.revoked_at.unwrap_or(u64::MAX)),
+            revoked_at: device.revoked_at,
+            is_revoked: false,
             arrived: self.world.store().control().checker.moment(),
         }
     }
@@ -384,6 +387,17 @@ impl Simulation {
         self.jobs.insert(id, Job::ForOthers);
     }
 
+    /// Returns true if no later token of the device is the first valid one.
+    fn is_valid(&self, token: &str, place: usize) -> bool {
+        let Some(device) = self.devices.get(place) else {
+            return false;
+        };
+        let known = self.world.store().inner().state().device(&device.product, &device.id, Include::Item);
+        let generation = known.record_or_default().token_generation;
+        // Nobody issues a token of a generation that is still to come.
+        self.world.keys().issue(&device.product, &device.id, generation) == *token
+    }
+
     /// The place of a device in the fleet.
     fn device_of(&self, operation: &Operation) -> Option<usize> {
         let Verb::OfDevice(_, number) = operation.verb else {
@@ -399,11 +413,6 @@ impl Simulation {
             return;
         };
         let request = operation.request(&product.id);
-        if matches!(operation.verb, Verb::OfDevice(DeviceVerb::Revoke, _))
-            && let Some(device) = self.device_of(&operation).and_then(|place| self.devices.get_mut(place))
-        {
-            device.may_be_revoked = true;
-        }
         let asked_at = self.world.store().control().checker.moment();
         let id = self.world.start(instance, Ask::Operate(request));
         self.jobs.insert(id, Job::Operation { operation, asked_at, repeats });
@@ -427,10 +436,8 @@ impl Simulation {
     fn end(&mut self, job: Job, done: Done) {
         match (job, done) {
             (_, Done::Unreadable(why)) => self.promise(Invariant::DownIsDenied, false, || why),
-            (Job::Message { device, mut asked }, Done::Answered(answer)) => {
-                // Its token may have been revoked meanwhile.
-                let may_be_revoked = self.devices.get(device).is_some_and(|device| device.may_be_revoked);
-                asked.revoked_at = asked.revoked_at.or(may_be_revoked.then_some(u64::MAX));
+            (Job::Message { device, token, mut asked }, Done::Answered(answer)) => {
+                asked.is_revoked = !self.is_valid(&token, device);
                 self.world.store().control().checker.answered(&asked, &answer);
                 let heard = asked.speech.hear(&asked.message, &answer);
                 let is_offered = heard.iter().any(|heard| matches!(heard, Heard::Offer(_)));

@@ -121,12 +121,12 @@ fn device_change(write: &DeviceWrite) -> Expression {
         change.value(":rev", n(revision));
         order(&mut change, orders);
     }
-    if let Some((revision, question)) = &write.question {
+    if let Some((revision, questions)) = &write.questions {
         change.condition("rev = :asked");
         change.value(":asked", n(revision));
-        match question {
-            Some(question) => change.put("ask", item::question_to(question)),
-            None => change.remove("ask"),
+        match questions.is_empty() {
+            true => change.remove("ask"),
+            false => change.put("ask", AttributeValue::L(questions.iter().map(item::question_to).collect())),
         }
     }
     change

@@ -13,7 +13,7 @@ use tidegate_core::life::{Bucket, Left, Life as ClaimLife, State as Life};
 use tidegate_core::limits::{Allocation, Caps};
 use tidegate_core::orders::Orders;
 use tidegate_core::phase::Begun;
-use tidegate_core::question::{Question, Reply};
+use tidegate_core::question::{Question, Questions, Reply};
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::times::Times;
 use tidegate_core::update::{StoredObject, Test};
@@ -659,7 +659,7 @@ fn device_from(item: &Item) -> Stored<DeviceRecord> {
         poll_s: fields.maybe_number("poll")?,
         token_generation: fields.number_or("tok", 0)?,
         orders: orders_from(item)?,
-        question: map(item, "ask").map(question_from).transpose()?,
+        questions: questions_from(item)?,
     })
 }
 
@@ -688,6 +688,16 @@ pub(super) fn question_to(question: &Question) -> AttributeValue {
         None => {}
     }
     AttributeValue::M(item)
+}
+
+fn questions_from(item: &Item) -> Stored<Questions> {
+    let Some(questions) = item.get("ask") else {
+        return Ok(Questions::default());
+    };
+    let corrupt = || Fields(item).corrupt("ask", "a list of maps");
+    let questions = questions.as_l().map_err(|_| corrupt())?.iter();
+    let questions = questions.map(|question| question_from(question.as_m().map_err(|_| corrupt())?));
+    Ok(Questions::new(questions.collect::<Stored<_>>()?))
 }
 
 fn question_from(item: &Item) -> Stored<Question> {

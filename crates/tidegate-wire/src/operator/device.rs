@@ -45,11 +45,10 @@ pub struct DeviceView {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(value_type = Vec<crate::schema::Version>))]
     pub assigned: Vec<String>,
-    /// The last question to its user, if there was one: hawkBit's clients ask before they take an update that asks for
-    /// consent. The device takes no place before its user agrees.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(nullable = false))]
-    pub question: Option<QuestionView>,
+    /// The questions to its user, at most one about each update. A client of hawkBit's asks its user before it takes an
+    /// update that asks for consent, and takes no place before the user agrees.
+    #[serde(default)]
+    pub questions: Vec<QuestionView>,
     /// The device's claims, one for each update that it was offered.
     pub claims: Vec<ClaimView>,
 }

@@ -91,12 +91,12 @@ pub struct AudienceView {
     /// Those that were offered the update.
     pub reached: u64,
     /// Those that were heard from in time, were not offered it yet, and are not in the control group. Those whose user was
-    /// asked, and has not agreed, are in none of these two.
+    /// asked and has not agreed are counted neither as reached nor as left.
     pub left: u64,
-    /// Those whose user was asked and has not answered.
+    /// Those of them that are not left because their user was asked and has not answered.
     #[serde(default)]
     pub asked: u64,
-    /// Those whose user refused.
+    /// … and because their user refused.
     #[serde(default)]
     pub refused: u64,
     /// What most of those say that said success and do not run the update, if at least three do.
