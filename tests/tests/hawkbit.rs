@@ -552,6 +552,21 @@ async fn answers_about_two_updates_do_not_erase_each_other() {
     assert_eq!(client.say(&deployment, "closed", "success", later).await, 200);
 }
 
+/// It said that it installed 2.0.0, and its stored version is still the one before. 3.0.0 can be installed over that one only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_has_not_shown_what_it_installed_gets_no_other_update_for_the_version_before() {
+    let (world, now) = published(json!({})).await;
+    let client = Client::on(&world, "lamp-1", "1.0.0", now).await;
+    let deployment = client.deployment(now).await;
+    client.say(&deployment, "closed", "success", now).await;
+    world.publish(LAMP, "3.0.0", json!({"compatible_from": ["<2.0.0"]}), now).await;
+    let poll = client.poll(now).await;
+    assert_eq!((poll.links(), poll.sleep()), (vec!["configData"], "00:10:00"));
+    client.config(json!({"sw_version": "2.0.0"}), now).await;
+    assert_eq!(client.poll(now).await.link("deploymentBase"), None, "not over 2.0.0");
+    assert_eq!(world.counts("3.0.0", now).await, "0 0 0 0 0");
+}
+
 /// An update that asks nobody is not kept back by a user who never looks.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unanswered_question_keeps_no_older_update_back() {

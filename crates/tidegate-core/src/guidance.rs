@@ -49,6 +49,12 @@ impl NoOffer {
         Self { reason, opens_at, check_again_after_s: check_again_after_s(device, decision, now) }
     }
 
+    /// The answer to a device that has not shown yet what it installed.
+    #[must_use]
+    pub fn unshown() -> Self {
+        Self { reason: ObjectionCode::RetryLater, opens_at: None, check_again_after_s: UNPROVED_S }
+    }
+
     /// The answer after contention: the device comes again soon.
     #[must_use]
     pub fn busy(device: &Device) -> Self {

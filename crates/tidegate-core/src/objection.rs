@@ -80,11 +80,11 @@ objection_codes! {
     NotStarted      "not_started"        Time     "the start",
     OutsideWindow   "outside_window"     Turn     "the windows",
     NotInPhase      "not_in_phase"       Turn     "the phases",
+    NoAnswer        "no_answer"          Turn     "the user's answer",
     Newcomer        "newcomer"           Turn     "the share of newcomers",
     Full            "full"               Turn     "max_devices",
     RateLimited     "rate_limited"       Turn     "the rate",
     TooManyInFlight "too_many_in_flight" Turn     "max_in_flight",
-    NoAnswer        "no_answer"          Turn     "the user's answer",
     Busy            "busy"               Turn     "the contention",
 }
 

@@ -56,17 +56,17 @@ impl Questions {
     }
 
     /// The questions with this one in the place of the one about the same update. If there are too many, the oldest is left
-    /// out of which `matters` is false, or else the oldest.
+    /// out of which `matters` is false. `None` if all of them matter.
     #[must_use]
-    pub fn with(&self, question: Question, matters: impl Fn(&Question) -> bool) -> Self {
+    pub fn with(&self, question: Question, matters: impl Fn(&Question) -> bool) -> Option<Self> {
         let mut questions = self.0.clone();
         questions.retain(|other| other.update != question.update);
         if questions.len() >= MOST_QUESTIONS {
-            let left_out = questions.iter().position(|question| !matters(question)).unwrap_or(0);
+            let left_out = questions.iter().position(|question| !matters(question))?;
             questions.remove(left_out);
         }
         questions.push(question);
-        Self(questions)
+        Some(Self(questions))
     }
 }
 
@@ -138,5 +138,48 @@ impl Question {
         };
         let history = History { declined: self.refusals, ..History::default() };
         history.next(State::Declined, None, at, 1, spread(cohort))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(version: u64) -> Question {
+        Question {
+            update: UpdateId::new(format!("lamp.{version}")).unwrap(),
+            version: semver::Version::new(version, 0, 0),
+            asked_at: Timestamp::UNIX_EPOCH,
+            reply: None,
+            refusals: 0,
+        }
+    }
+
+    #[test]
+    fn a_question_that_matters_is_never_left_out() {
+        let four = (1..=4).fold(Questions::default(), |all, version| all.with(question(version), |_| true).unwrap());
+        assert_eq!(four.with(question(5), |_| true), None);
+        let five = four.with(question(5), |question| question.version.major != 2).unwrap();
+        assert_eq!(five.iter().map(|question| question.version.major).collect::<Vec<_>>(), [1, 3, 4, 5]);
+        let agreed = question(3).replied(true, Timestamp::UNIX_EPOCH);
+        assert!(five.with(agreed, |_| true).unwrap().about(&question(3).update).unwrap().is_agreed());
+    }
+
+    #[test]
+    fn a_user_who_refused_is_asked_again_after_a_week_then_two_then_four_and_not_any_more() {
+        let mut asked = question(1);
+        let cohort = Cohort::of(&asked.update, &crate::DeviceId::new("lamp-1").unwrap());
+        let mut days = Vec::new();
+        for _ in 0..4 {
+            asked = asked.replied(false, Timestamp::UNIX_EPOCH);
+            days.push(asked.next(cohort).and_then(Next::opens_at).map(|at| at.as_second() / 86_400));
+        }
+        let within =
+            |days: Option<i64>, expected: i64| days.is_some_and(|days| (days - expected).abs() <= expected / 5 + 1);
+        assert!(within(days[0], 7) && within(days[1], 14) && within(days[2], 28), "{days:?}");
+        assert_eq!((days[3], asked.next(cohort)), (None, Some(Next::Never)));
+        let again = asked.forgiven(Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!((again.reply, again.refusals, again.next(cohort)), (None, 0, None));
+        assert_eq!(again.forgiven(Timestamp::UNIX_EPOCH), None);
     }
 }

@@ -96,6 +96,10 @@ fn objectors() -> Vec<Vec<Objector>> {
         ],
         vec![("outside_window", |asked| on_update(asked, |update| update.window(NIGHT.0, NIGHT.1, NIGHT.2)))],
         vec![("not_in_phase", |asked| on_update(asked, |update| update.phase(HOUR_BEFORE, 0.0)))],
+        vec![("no_answer", |mut asked| {
+            asked.claims.note_unanswered(lamp_update("2.0.0"));
+            asked
+        })],
         vec![
             ("newcomer", |asked| with_no_room(asked, NoRoom::Newcomer)),
             ("full", |asked| with_no_room(asked, NoRoom::Full)),

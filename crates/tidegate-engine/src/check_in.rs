@@ -8,8 +8,8 @@
 use std::borrow::Cow;
 
 use tidegate_core::guidance::{NoOffer, UNPROVED_S, check_again_after_s};
-use tidegate_core::life::Rules;
 use tidegate_core::life::table::Event;
+use tidegate_core::life::{Rules, State as Life};
 use tidegate_core::objection::{Cure, NoRoom, Objection};
 use tidegate_core::question::Question;
 use tidegate_core::{
@@ -55,6 +55,8 @@ pub struct DeviceContext {
     pub head: Head,
     /// The token that was accepted.
     proof: Proof,
+    /// Another request of the device has said another version since it was read.
+    has_other_version: bool,
     /// True if it has an item.
     pub is_known: bool,
     /// Its record; empty when it has none.
@@ -117,6 +119,7 @@ impl DeviceContext {
         let halted = self.head.halted();
         self.is_known = known.record.is_some();
         let attributes = self.record.attributes.take();
+        self.has_other_version |= known.record.as_ref().is_none_or(|record| record.version != self.record.version);
         self.record = DeviceRecord { attributes, ..known.record_or_default() };
         self.claims = Claims::new(known.claims).with_halted(halted).with_questions(self.record.questions.clone());
         Ok(())
@@ -234,7 +237,17 @@ impl<S: CheckStore> CheckIns<S> {
         }
         let claims = Claims::new(known.claims).with_halted(head.halted()).with_questions(record.questions.clone());
         let (is_known, is_held_out) = (known.record.is_some(), catalog.updates.is_held_out(device, &claims));
-        Ok(DeviceContext { catalog, head, proof, is_known, record, claims, is_held_out, started })
+        Ok(DeviceContext {
+            catalog,
+            head,
+            proof,
+            has_other_version: false,
+            is_known,
+            record,
+            claims,
+            is_held_out,
+            started,
+        })
     }
 
     /// Takes in what the device says, decides, asks for a place, and writes `seen` into the device's record.
@@ -279,14 +292,17 @@ impl<S: CheckStore> CheckIns<S> {
         let by_report = self.hear(device, context, said, &mut seen, now).await?;
         let proved = by_report.map(|version| Device { version, said: None, ..device.clone() });
         let device = proved.as_ref().unwrap_or(device);
-        let (mut is_first, mut reservations) = (true, 0);
+        let mut reservations = 0;
         loop {
+            if said == Said::Nothing && context.has_other_version {
+                // The device was read by the version that it said before.
+                return Ok(CheckInResult::Nothing(NoOffer::busy(device)));
+            }
             // Another request may have changed the orders meanwhile.
             let device = &as_known(device, context);
             let updates = context.catalog.updates.clone();
             let decision = decided(device, &updates, &context.claims, now);
-            if std::mem::take(&mut is_first)
-                && precedence == Precedence::HeldClaim
+            if precedence == Precedence::HeldClaim
                 && let Some(held) = held_claim(device, context, &decision, now)
             {
                 self.save(device, context, seen, now).await;
@@ -299,7 +315,8 @@ impl<S: CheckStore> CheckIns<S> {
                     self.deferrals.count(&decision, now);
                     let waits = |(update, objection): &&(&Update, Objection)| {
                         let question = context.claims.questions().about(&update.id);
-                        objection.cure() == Cure::Turn && question.is_some_and(|question| question.reply.is_none())
+                        let is_its_turn = objection.cure() == Cure::Turn && *objection != Objection::HeldOut;
+                        is_its_turn && question.is_some_and(|question| question.reply.is_none())
                     };
                     let waiting =
                         decision.passed_over.iter().find(waits).filter(|_| precedence == Precedence::HeldClaim);
@@ -313,19 +330,32 @@ impl<S: CheckStore> CheckIns<S> {
                 }
             };
             reservations += 1;
+            if said == Said::Nothing && offer.claim_status.needs().is_some() && is_unshown(device, context) {
+                self.save(device, context, seen, now).await;
+                return Ok(CheckInResult::Nothing(NoOffer::unshown()));
+            }
             if precedence == Precedence::HeldClaim && !context.claims.may_install(offer.update) {
                 let is_held = offer.claim_status.needs().is_none();
                 let is_another_asked =
                     decision.passed_over.iter().any(|(_, objection)| *objection == Objection::NoAnswer);
-                if is_held || !is_another_asked {
-                    self.ask_user(device, offer.update, context, &mut seen, now).await?;
+                let is_asked = match is_held || !is_another_asked {
+                    true => self.ask_user(device, offer.update, context, &mut seen, now).await?,
+                    false => Some(true),
+                };
+                match is_asked {
+                    // Another request was faster.
+                    None => {}
+                    Some(true) if is_held => {
+                        let asked = asked(offer.update, device, &decision, context, now);
+                        self.save(device, context, seen, now).await;
+                        let busy = || CheckInResult::Nothing(NoOffer::busy(device));
+                        return Ok(asked.map_or_else(busy, |asked| CheckInResult::Asked(Box::new(asked))));
+                    }
+                    // An older update that asks nobody need not wait for the user.
+                    Some(true) => context.claims.note_unanswered(offer.update.id.clone()),
+                    Some(false) if is_held => return Ok(CheckInResult::Nothing(NoOffer::busy(device))),
+                    Some(false) => context.claims.note_no_room(offer.update.id.clone(), NoRoom::Busy),
                 }
-                if let Some(asked) = is_held.then(|| asked(offer.update, device, &decision, context, now)).flatten() {
-                    self.save(device, context, seen, now).await;
-                    return Ok(CheckInResult::Asked(Box::new(asked)));
-                }
-                // An older update that asks nobody need not wait for the user.
-                context.claims.note_unanswered(offer.update.id.clone());
                 continue;
             }
             let (outcome, is_written) = match &offer.claim_status {
@@ -360,8 +390,8 @@ impl<S: CheckStore> CheckIns<S> {
         }
     }
 
-    /// Asks the user of a device about an update, unless they were asked already. If it cannot be written now, the next
-    /// check-in asks.
+    /// Asks the user of a device about an update, unless they were asked already. Returns `false` if it cannot be written now,
+    /// and `None` if another request of the device was faster.
     ///
     /// # Errors
     /// When the token was revoked meanwhile.
@@ -372,13 +402,23 @@ impl<S: CheckStore> CheckIns<S> {
         context: &mut DeviceContext,
         seen: &mut Option<Seen>,
         now: Timestamp,
-    ) -> Done<()> {
+    ) -> Done<Option<bool>> {
         let before = context.claims.questions().about(&update.id);
         if before.is_some_and(|question| question.reply.is_none()) {
-            return Ok(());
+            return Ok(Some(true));
         }
-        let matters = |question: &Question| context.catalog.updates.find(&question.update, &question.version).is_some();
-        let questions = context.record.questions.with(Question::asked(before, update, now), matters);
+        let matters = |question: &Question| {
+            let is_live = context.catalog.updates.find(&question.update, &question.version).is_some();
+            match context.claims.on(&question.update).map(Claim::state) {
+                Some(Life::Proved | Life::Closed) => false,
+                Some(Life::Open | Life::Installed | Life::Lost) => true,
+                _ => is_live,
+            }
+        };
+        let Some(questions) = context.record.questions.with(Question::asked(before, update, now), matters) else {
+            // Its user is asked about it when one of the others is over.
+            return Ok(Some(true));
+        };
         let write = DeviceWrite {
             questions: Some((context.record.revision, questions.clone())),
             ..context.write(&device.id, seen.clone(), Vec::new())
@@ -391,13 +431,17 @@ impl<S: CheckStore> CheckIns<S> {
                 context.record.revision = context.record.revision.saturating_add(1);
                 context.record.questions = questions.clone();
                 context.claims = std::mem::take(&mut context.claims).with_questions(questions);
+                Ok(Some(true))
             }
-            Ok(Written::OtherDevice(known)) => context.adopt(*known)?,
+            Ok(Written::OtherDevice(known)) => {
+                context.adopt(*known)?;
+                Ok(None)
+            }
             Err(error) => {
                 tracing::warn!(product = %device.product, device = %device.id, %error, "user_not_asked");
+                Ok(Some(false))
             }
         }
-        Ok(())
     }
 
     /// Reads the catalog again after a shard said that an update has changed. While the change is not compiled, the device
@@ -572,6 +616,13 @@ fn as_known<'a>(device: &'a Device, context: &DeviceContext) -> Cow<'a, Device> 
             Cow::Owned(Device { version, said, orders: orders.clone(), ..device.clone() })
         }
     }
+}
+
+/// Returns true if the device said that it installed an update, and has not said since then which version it runs. What was
+/// decided from the version before would be decided for another device.
+fn is_unshown(device: &Device, context: &DeviceContext) -> bool {
+    let installed = context.claims.last_success().filter(|claim| claim.state() == Life::Installed);
+    installed.is_some_and(|claim| claim.version.cmp_precedence(&device.version).is_ne())
 }
 
 /// The question about an update that awaits the user's answer.

@@ -18,7 +18,7 @@ use tidegate_core::life::retry::Next;
 use tidegate_core::objection::Objection;
 use tidegate_core::phase::is_waiting;
 use tidegate_core::policy::Slots;
-use tidegate_core::question::Reply;
+use tidegate_core::question::{Question, Reply};
 use tidegate_core::reports::Reports;
 use tidegate_core::update::KNOWN_BEFORE;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Update, Version};
@@ -42,6 +42,8 @@ const LEAST_STEP: Duration = Duration::from_secs(10);
 /// Seconds of silence after which nobody waits for a device that is to be taken back.
 const KNOWN_FOR_S: i64 = 30 * DAY_S;
 
+/// Time for which the control group waits for a user who was asked.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// The fewest devices whose text is shown. One or two may be anything.
 const FEWEST_SAY_SO: u64 = 3;
 /// The most texts that a pass counts for a campaign. They are part of its state.
@@ -81,6 +83,8 @@ struct Counted {
     waiting: u64,
     unfinished: u64,
     asked: u64,
+    /// Those that were asked lately.
+    asked_lately: u64,
     refused: u64,
     /// The time after which a device without a rhythm of its own is overdue, in seconds.
     due_after_s: i64,
@@ -193,6 +197,7 @@ async fn begun(store: &impl SweepStore, now: Timestamp) -> Stored<Pass> {
             waiting: 0,
             unfinished: 0,
             asked: 0,
+            asked_lately: 0,
             refused: 0,
             due_after_s: Cadence::default().due_after_s(true),
             last: LastInQueue::default(),
@@ -270,6 +275,8 @@ impl Campaign {
                 && claim.next(self.update.rollout.max_attempts, cohort) != Some(Next::Never);
             counted.unfinished = counted.unfinished.saturating_add(u64::from(may_go_on && is_known(known, now)));
             let said = known.record.as_ref().and_then(|record| record.version.as_deref());
+            let is_last = known.claims.iter().all(|(_, other)| other.epoch <= claim.epoch);
+            let said = said.filter(|_| is_last);
             if let Some(said) = said.filter(|said| claim.says_something_else(said) && !self.images.names.has(said)) {
                 counted.count_other_name(said);
             }
@@ -315,9 +322,16 @@ impl Campaign {
             Some(Some(Reply::Agreed)) | None => &mut counted.left,
         };
         *count = count.saturating_add(u64::from(is_left));
+        let is_late = |question: &Question| {
+            let is_waiting = question.reply.is_none() && is_left;
+            is_waiting && now.duration_since(question.asked_at) < LONGEST_WAIT
+        };
+        counted.asked_lately = counted.asked_lately.saturating_add(u64::from(question.is_some_and(is_late)));
         // Nobody makes a control group of devices that did not exist before the campaign.
         let was_known = |(first, opened): (Timestamp, Timestamp)| opened.duration_since(first) >= KNOWN_BEFORE;
-        if self.record.control_group.is_none() && record.first_seen.zip(self.record.opened_at).is_some_and(was_known) {
+        // Whoever is asked may take the update: the group would be left with those that nobody looks at.
+        let may_join = self.record.control_group.is_none() && question.is_none();
+        if may_join && record.first_seen.zip(self.record.opened_at).is_some_and(was_known) {
             counted.last.add(&self.record.id, device.clone());
         }
     }
@@ -397,7 +411,7 @@ impl Campaign {
             asked,
             refused,
             other_name: self.counted.other_name(),
-            served_since: served_since.filter(|_| are_served(size, left.saturating_add(asked))),
+            served_since: served_since.filter(|_| are_served(size, left.saturating_add(self.counted.asked_lately))),
             unchanged_since: unchanged.unwrap_or(pass.began_at),
             at: pass.began_at,
         }

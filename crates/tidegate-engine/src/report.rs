@@ -134,10 +134,12 @@ impl<S: ReportStore> Reports<S> {
             }
             // A device that got the offer in another way gives it back.
             let rules = Rules::new(&Times::default(), record.cadence().due_after_s(true));
-            let refused = known.claim(&question.update).filter(|claim| !agrees && claim.is_open());
+            let refused = known.claim(&question.update).filter(|claim| !agrees && !claim.life.has_succeeded());
             let refused =
                 refused.and_then(|before| Some((before.clone(), before.after(Event::Declined, &rules, now)?)));
-            let questions = record.questions.with(question.replied(agrees, now), |_| true);
+            let Some(questions) = record.questions.with(question.replied(agrees, now), |_| true) else {
+                return Ok(Recorded::No(NotRecorded::NoClaim));
+            };
             let write = DeviceWrite {
                 seen: seen(&known, &record, None, true, now),
                 claims: refused.map(|(before, after)| ClaimChange { before, after, note: None }).into_iter().collect(),

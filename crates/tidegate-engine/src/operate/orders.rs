@@ -226,7 +226,10 @@ impl<S: PublishStore> Operations<S> {
             // The list is a hint.
             let claim = known.claim(&update.id).filter(|claim| claim.life.bucket == Some(bucket));
             let retried = claim.and_then(|claim| Some(changed_to(claim, claim.retried(actor.now)?)));
-            Ok(DeviceWrite { claims: retried.into_iter().collect(), ..known_write(product, device) })
+            let record = known.record_or_default();
+            let forgiven = retried.as_ref().and_then(|_| record.questions.forgiven(actor.now));
+            let questions = forgiven.map(|questions| (record.revision, questions));
+            Ok(DeviceWrite { claims: retried.into_iter().collect(), questions, ..known_write(product, device) })
         };
         let many = self.change_many(product, devices, change).await?;
         let action = format!("retry of {} devices that are {}", many.changed, bucket.name());

@@ -137,7 +137,12 @@ impl<S: CheckStore> CheckService<S> {
             CheckInResult::Held(HeldClaim::OutsideWindow { update, claim, check_again_after_s }) => {
                 let action = match context.claims.may_install(&update) {
                     true => Some(Link::DeploymentBase(ActionId::of(device, &update.id, &claim))),
-                    false => None,
+                    // It came in another format.
+                    false => {
+                        let mut questions = waiting(context).filter(|(question, _)| question.update == update.id);
+                        let question = questions.next().map(|(question, _)| ActionId::of_question(device, question));
+                        question.map(Link::ConfirmationBase)
+                    }
                 };
                 (action, check_again_after_s.min(OFFERED_S))
             }
