@@ -193,6 +193,17 @@ pub enum Said {
     Nothing,
 }
 
+/// Result of a question to the user of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AskOutcome {
+    /// The device waits for the answer.
+    Waits,
+    /// The question cannot be stored now.
+    NotStored,
+    /// Another request of the device was faster. The context has the device as it is now.
+    OtherDevice,
+}
+
 /// Order of a held claim and a new offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Precedence {
@@ -338,23 +349,22 @@ impl<S: CheckStore> CheckIns<S> {
                 let is_held = offer.claim_status.needs().is_none();
                 let is_another_asked =
                     decision.passed_over.iter().any(|(_, objection)| *objection == Objection::NoAnswer);
-                let is_asked = match is_held || !is_another_asked {
+                let question = match is_held || !is_another_asked {
                     true => self.ask_user(device, offer.update, context, &mut seen, now).await?,
-                    false => Some(true),
+                    false => AskOutcome::Waits,
                 };
-                match is_asked {
-                    // Another request was faster.
-                    None => {}
-                    Some(true) if is_held => {
+                match question {
+                    AskOutcome::OtherDevice => {}
+                    AskOutcome::Waits if is_held => {
                         let asked = asked(offer.update, device, &decision, context, now);
                         self.save(device, context, seen, now).await;
                         let busy = || CheckInResult::Nothing(NoOffer::busy(device));
                         return Ok(asked.map_or_else(busy, |asked| CheckInResult::Asked(Box::new(asked))));
                     }
                     // An older update that asks nobody need not wait for the user.
-                    Some(true) => context.claims.note_unanswered(offer.update.id.clone()),
-                    Some(false) if is_held => return Ok(CheckInResult::Nothing(NoOffer::busy(device))),
-                    Some(false) => context.claims.note_no_room(offer.update.id.clone(), NoRoom::Busy),
+                    AskOutcome::Waits => context.claims.note_unanswered(offer.update.id.clone()),
+                    AskOutcome::NotStored if is_held => return Ok(CheckInResult::Nothing(NoOffer::busy(device))),
+                    AskOutcome::NotStored => context.claims.note_no_room(offer.update.id.clone(), NoRoom::Busy),
                 }
                 continue;
             }
@@ -390,8 +400,7 @@ impl<S: CheckStore> CheckIns<S> {
         }
     }
 
-    /// Asks the user of a device about an update, unless they were asked already. Returns `false` if it cannot be written now,
-    /// and `None` if another request of the device was faster.
+    /// Asks the user of a device about an update, unless they were asked already.
     ///
     /// # Errors
     /// When the token was revoked meanwhile.
@@ -402,10 +411,10 @@ impl<S: CheckStore> CheckIns<S> {
         context: &mut DeviceContext,
         seen: &mut Option<Seen>,
         now: Timestamp,
-    ) -> Done<Option<bool>> {
+    ) -> Done<AskOutcome> {
         let before = context.claims.questions().about(&update.id);
         if before.is_some_and(|question| question.reply.is_none()) {
-            return Ok(Some(true));
+            return Ok(AskOutcome::Waits);
         }
         let matters = |question: &Question| {
             let is_live = context.catalog.updates.find(&question.update, &question.version).is_some();
@@ -416,8 +425,8 @@ impl<S: CheckStore> CheckIns<S> {
             }
         };
         let Some(questions) = context.record.questions.with(Question::asked(before, update, now), matters) else {
-            // Its user is asked about it when one of the others is over.
-            return Ok(Some(true));
+            // The user is asked about it when one of the others is over.
+            return Ok(AskOutcome::Waits);
         };
         let write = DeviceWrite {
             questions: Some((context.record.revision, questions.clone())),
@@ -431,15 +440,15 @@ impl<S: CheckStore> CheckIns<S> {
                 context.record.revision = context.record.revision.saturating_add(1);
                 context.record.questions = questions.clone();
                 context.claims = std::mem::take(&mut context.claims).with_questions(questions);
-                Ok(Some(true))
+                Ok(AskOutcome::Waits)
             }
             Ok(Written::OtherDevice(known)) => {
                 context.adopt(*known)?;
-                Ok(None)
+                Ok(AskOutcome::OtherDevice)
             }
             Err(error) => {
                 tracing::warn!(product = %device.product, device = %device.id, %error, "user_not_asked");
-                Ok(Some(false))
+                Ok(AskOutcome::NotStored)
             }
         }
     }

@@ -83,8 +83,8 @@ struct Counted {
     waiting: u64,
     unfinished: u64,
     asked: u64,
-    /// Those that were asked lately.
-    asked_lately: u64,
+    /// Those that were asked within [`LONGEST_WAIT`].
+    awaited: u64,
     refused: u64,
     /// The time after which a device without a rhythm of its own is overdue, in seconds.
     due_after_s: i64,
@@ -197,7 +197,7 @@ async fn begun(store: &impl SweepStore, now: Timestamp) -> Stored<Pass> {
             waiting: 0,
             unfinished: 0,
             asked: 0,
-            asked_lately: 0,
+            awaited: 0,
             refused: 0,
             due_after_s: Cadence::default().due_after_s(true),
             last: LastInQueue::default(),
@@ -322,11 +322,10 @@ impl Campaign {
             Some(Some(Reply::Agreed)) | None => &mut counted.left,
         };
         *count = count.saturating_add(u64::from(is_left));
-        let is_late = |question: &Question| {
-            let is_waiting = question.reply.is_none() && is_left;
-            is_waiting && now.duration_since(question.asked_at) < LONGEST_WAIT
+        let is_awaited = |question: &Question| {
+            is_left && question.reply.is_none() && now.duration_since(question.asked_at) < LONGEST_WAIT
         };
-        counted.asked_lately = counted.asked_lately.saturating_add(u64::from(question.is_some_and(is_late)));
+        counted.awaited = counted.awaited.saturating_add(u64::from(question.is_some_and(is_awaited)));
         // Nobody makes a control group of devices that did not exist before the campaign.
         let was_known = |(first, opened): (Timestamp, Timestamp)| opened.duration_since(first) >= KNOWN_BEFORE;
         // Whoever is asked may take the update: the group would be left with those that nobody looks at.
@@ -411,7 +410,7 @@ impl Campaign {
             asked,
             refused,
             other_name: self.counted.other_name(),
-            served_since: served_since.filter(|_| are_served(size, left.saturating_add(self.counted.asked_lately))),
+            served_since: served_since.filter(|_| are_served(size, left.saturating_add(self.counted.awaited))),
             unchanged_since: unchanged.unwrap_or(pass.began_at),
             at: pass.began_at,
         }
