@@ -1,4 +1,4 @@
-//! What went wrong when the first edition was run against the field, each story with its right answer.
+//! Stories in which the first edition was wrong when it was run against the field, each with its right answer.
 
 use serde_json::{Value, json};
 use tidegate_core::Timestamp;

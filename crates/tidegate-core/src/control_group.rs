@@ -27,7 +27,7 @@ const NOT_SERVED_PERCENT: u64 = 1;
 /// Share of silent members with which the group may end.
 const CALM_PERCENT: u64 = 5;
 /// Time after which the group is served in any case, if nobody else is any more.
-const LONGEST: SignedDuration = SignedDuration::from_hours(14 * 24);
+pub const LONGEST: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// Time before the end of a campaign at which the group is served in any case.
 const BEFORE_THE_END: SignedDuration = SignedDuration::from_hours(7 * 24);
 

@@ -34,6 +34,12 @@ impl Questions {
         self.0.iter().find(|question| question.update == *update)
     }
 
+    /// The question about an update, if the user has not answered it.
+    #[must_use]
+    pub fn unanswered_about(&self, update: &UpdateId) -> Option<&Question> {
+        self.about(update).filter(|question| question.reply.is_none())
+    }
+
     /// The questions after an operator forgave all refusals. `None` if there is none.
     #[must_use]
     pub fn forgiven(&self, now: Timestamp) -> Option<Self> {

@@ -325,9 +325,8 @@ impl<S: CheckStore> CheckIns<S> {
                     self.save(device, context, seen, now).await;
                     self.deferrals.count(&decision, now);
                     let waits = |(update, objection): &&(&Update, Objection)| {
-                        let question = context.claims.questions().about(&update.id);
                         let is_its_turn = objection.cure() == Cure::Turn && *objection != Objection::HeldOut;
-                        is_its_turn && question.is_some_and(|question| question.reply.is_none())
+                        is_its_turn && context.claims.questions().unanswered_about(&update.id).is_some()
                     };
                     let waiting =
                         decision.passed_over.iter().find(waits).filter(|_| precedence == Precedence::HeldClaim);
@@ -412,10 +411,10 @@ impl<S: CheckStore> CheckIns<S> {
         seen: &mut Option<Seen>,
         now: Timestamp,
     ) -> Done<AskOutcome> {
-        let before = context.claims.questions().about(&update.id);
-        if before.is_some_and(|question| question.reply.is_none()) {
+        if context.claims.questions().unanswered_about(&update.id).is_some() {
             return Ok(AskOutcome::Waits);
         }
+        let before = context.claims.questions().about(&update.id);
         let matters = |question: &Question| {
             let is_live = context.catalog.updates.find(&question.update, &question.version).is_some();
             match context.claims.on(&question.update).map(Claim::state) {
@@ -642,7 +641,7 @@ fn asked(
     context: &DeviceContext,
     now: Timestamp,
 ) -> Option<Asked> {
-    let question = context.claims.questions().about(&update.id).filter(|question| question.reply.is_none())?;
+    let question = context.claims.questions().unanswered_about(&update.id)?;
     let check_again_after_s = match decision.offer {
         Some(_) => UNPROVED_S,
         None => check_again_after_s(device, decision, now),

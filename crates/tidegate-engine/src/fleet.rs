@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use tidegate_core::cadence::{Cadence, DAY_S, Gaps};
-use tidegate_core::control_group::{ControlGroup, LastInQueue, Others, are_served, is_served};
+use tidegate_core::control_group::{ControlGroup, LONGEST, LastInQueue, Others, are_served, is_served};
 use tidegate_core::device::Delivery;
 use tidegate_core::life::State as Life;
 use tidegate_core::life::retry::Next;
@@ -42,8 +42,6 @@ const LEAST_STEP: Duration = Duration::from_secs(10);
 /// Seconds of silence after which nobody waits for a device that is to be taken back.
 const KNOWN_FOR_S: i64 = 30 * DAY_S;
 
-/// Time for which the control group waits for a user who was asked.
-const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// The fewest devices whose text is shown. One or two may be anything.
 const FEWEST_SAY_SO: u64 = 3;
 /// The most texts that a pass counts for a campaign. They are part of its state.
@@ -83,7 +81,7 @@ struct Counted {
     waiting: u64,
     unfinished: u64,
     asked: u64,
-    /// Those that were asked within [`LONGEST_WAIT`].
+    /// Those that were asked so lately that the control group waits for the answer.
     awaited: u64,
     refused: u64,
     /// The time after which a device without a rhythm of its own is overdue, in seconds.
@@ -251,7 +249,7 @@ impl Counted {
         }
     }
 
-    /// What most devices say that said success and do not run the update, if enough of them do.
+    /// The most frequent text among devices that reported success and do not run the update. `None` if too few say it.
     fn other_name(&self) -> Option<OtherName> {
         let (text, devices) = self.other_names.iter().max_by_key(|(_, devices)| **devices)?;
         let name = OtherName { text: text.clone(), devices: *devices };
@@ -323,7 +321,7 @@ impl Campaign {
         };
         *count = count.saturating_add(u64::from(is_left));
         let is_awaited = |question: &Question| {
-            is_left && question.reply.is_none() && now.duration_since(question.asked_at) < LONGEST_WAIT
+            is_left && question.reply.is_none() && now.duration_since(question.asked_at) < LONGEST
         };
         counted.awaited = counted.awaited.saturating_add(u64::from(question.is_some_and(is_awaited)));
         // Nobody makes a control group of devices that did not exist before the campaign.

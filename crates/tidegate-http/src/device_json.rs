@@ -68,7 +68,7 @@ impl<S: CheckStore> CheckService<S> {
             }
             // Only a poll of hawkBit's asks the user.
             CheckInResult::Asked(asked) => {
-                Ok(NativeAnswer::nothing(ObjectionCode::RetryLater.name(), None, asked.check_again_after_s))
+                Ok(NativeAnswer::nothing(ObjectionCode::NoAnswer.name(), None, asked.check_again_after_s))
             }
             CheckInResult::Nothing(NoOffer { reason, opens_at, check_again_after_s }) => {
                 Ok(NativeAnswer::nothing(reason.name(), opens_at, check_again_after_s))

@@ -433,7 +433,7 @@ pub struct Audience {
     pub asked: u64,
     /// Those whose user refused.
     pub refused: u64,
-    /// What most of those say that said success and do not run the update, if at least three do.
+    /// The most frequent text among devices that reported success and do not run the update, if three of them say it.
     pub other_name: Option<OtherName>,
     /// The time of the first snapshot since which nearly all were offered it.
     pub served_since: Option<Timestamp>,

@@ -43,8 +43,8 @@ impl<S: PublishStore> Operations<S> {
             let Some(offer) = &decision.offer else {
                 break;
             };
-            let question = claims.questions().about(&offer.update.id);
-            if offer.claim_status.needs().is_some() && question.is_some_and(|question| question.reply.is_none()) {
+            let is_asked = claims.questions().unanswered_about(&offer.update.id).is_some();
+            if offer.claim_status.needs().is_some() && is_asked {
                 claims.note_unanswered(offer.update.id.clone());
                 continue;
             }

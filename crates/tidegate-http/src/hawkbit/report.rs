@@ -8,7 +8,7 @@ use tidegate_core::question::Question;
 use tidegate_core::{DeviceId, ProductId, Timestamp};
 use tidegate_engine::report::{About, Content, Found as FoundClaim, Report};
 use tidegate_engine::token::Proof;
-use tidegate_engine::{NotRecorded, Recorded};
+use tidegate_engine::{EngineError, NotRecorded, Recorded};
 use tidegate_store::ReportStore;
 use tidegate_store::record::KnownDevice;
 use tidegate_wire::ioto::Empty;
@@ -42,12 +42,7 @@ impl<S: ReportStore> ReportService<S> {
         let find = |known: &KnownDevice| find(action, &device, known);
         let report =
             Report { product: &product, device: &device, about: About::Found(&find), content: &content, running: None };
-        let recorded = match self.engine.record(&report, proof, now).await {
-            Ok(Recorded::Yes) => Ok(Recorded::Yes),
-            Ok(Recorded::No(NotRecorded::NoClaim)) => Err(unknown_action()),
-            Ok(Recorded::No(_)) => Err(gone()),
-            Err(error) => Err(refusal(&product, &device, error)),
-        };
+        let recorded = answer(self.engine.record(&report, proof, now).await, (&product, &device));
         let (status, message) = words(&content);
         let log = ReportLog {
             dialect: Dialect::HawkBit,
@@ -71,16 +66,25 @@ impl<S: ReportStore> ReportService<S> {
         now: Timestamp,
     ) -> Result<(), ApiError> {
         let is_meant = |question: &Question| ActionId::of_question(device, question) == action;
-        let recorded = match self.engine.reply((product, device), is_meant, agrees, proof, now).await {
-            Ok(Recorded::Yes) => Ok(Recorded::Yes),
-            Ok(Recorded::No(NotRecorded::NoClaim)) => Err(unknown_action()),
-            Ok(Recorded::No(_)) => Err(gone()),
-            Err(error) => Err(refusal(product, device, error)),
-        };
+        let recorded = self.engine.reply((product, device), is_meant, agrees, proof, now).await;
+        let recorded = answer(recorded, (product, device));
         let status = if agrees { "consent" } else { "refusal" };
         ReportLog { dialect: Dialect::HawkBit, product, device, about: &action, status, message: None }
             .write(&recorded);
         recorded.map(drop)
+    }
+}
+
+/// The result of a report in hawkBit's words: an action that is unknown, or that is over.
+fn answer(
+    recorded: Result<Recorded, EngineError>,
+    (product, device): (&ProductId, &DeviceId),
+) -> Result<Recorded, ApiError> {
+    match recorded {
+        Ok(Recorded::Yes) => Ok(Recorded::Yes),
+        Ok(Recorded::No(NotRecorded::NoClaim)) => Err(unknown_action()),
+        Ok(Recorded::No(_)) => Err(gone()),
+        Err(error) => Err(refusal(product, device, error)),
     }
 }
 

@@ -63,23 +63,19 @@ impl State {
         let item = self.device_at(index);
         let last_seen = item.record.as_ref().and_then(|record| record.last_seen);
         let is_still_seen = write.still_seen_at.is_none_or(|at| last_seen == Some(at));
-        let is_expected =
-            item.record.is_some() == write.is_known
-                && (is_still_seen || !self.keeps(Guard::SeenAsReadForLost))
-                && write.claims.iter().zip(&rollouts).all(|(change, rollout)| {
-                    self.is_as_read(item.claim(*rollout).map(|stored| &stored.claim), &change.before)
-                })
-                && write
-                    .forgotten
-                    .iter()
-                    .zip(&forgotten)
-                    .all(|(claim, rollout)| self.is_as_read(item.claim(*rollout).map(|stored| &stored.claim), claim))
-                && write.orders.as_ref().is_none_or(|(revision, _)| {
-                    item.record.as_ref().is_some_and(|record| record.revision == *revision)
-                })
-                && write.questions.as_ref().is_none_or(|(revision, _)| {
-                    item.record.as_ref().is_some_and(|record| record.revision == *revision)
-                });
+        let is_at = |revision: u64| item.record.as_ref().is_some_and(|record| record.revision == revision);
+        let is_expected = item.record.is_some() == write.is_known
+            && (is_still_seen || !self.keeps(Guard::SeenAsReadForLost))
+            && write.claims.iter().zip(&rollouts).all(|(change, rollout)| {
+                self.is_as_read(item.claim(*rollout).map(|stored| &stored.claim), &change.before)
+            })
+            && write
+                .forgotten
+                .iter()
+                .zip(&forgotten)
+                .all(|(claim, rollout)| self.is_as_read(item.claim(*rollout).map(|stored| &stored.claim), claim))
+            && write.orders.as_ref().is_none_or(|(revision, _)| is_at(*revision))
+            && write.questions.as_ref().is_none_or(|(revision, _)| is_at(*revision));
         if !is_expected {
             return Written::OtherDevice(Box::new(self.known(item)));
         }

@@ -88,7 +88,7 @@ impl Simulation {
         self.check()
     }
 
-    /// Takes every device of a product off hold and off its pin, and issues a token to those whose token was revoked.
+    /// Takes each device of a product off hold and off its pin, and issues it a token: an operator may have revoked the one before.
     async fn release_all(&mut self, place: usize) {
         for number in 0..self.products.get(place).map_or(0, |product| product.devices) {
             for verb in [DeviceVerb::Release, DeviceVerb::Issue] {
@@ -316,16 +316,16 @@ impl Simulation {
         };
         let speech = device.speech;
         let asked = self.asked(device, message.clone());
-        match message {
-            Message::Ask(_) | Message::Runs(_) => self.summary.check_ins += 1,
-            _ => self.summary.reports += 1,
+        let is_check_in = matches!(message, Message::Ask(_) | Message::Runs(_));
+        match is_check_in {
+            true => self.summary.check_ins += 1,
+            false => self.summary.reports += 1,
         }
         *self.summary.messages.entry(speech).or_default() += 1;
         let Done::Answered(answer) = self.world.finish(instance, ask).await else {
             return Vec::new();
         };
         self.world.store().control().checker.answered(&asked, &answer);
-        let is_check_in = matches!(message, Message::Ask(_) | Message::Runs(_));
         let fine = [200, 204].contains(&answer.status) || !is_check_in;
         self.promise(Invariant::Liveness, fine, || format!("without faults: {}", answer.brief()));
         speech.hear(&message, &answer)

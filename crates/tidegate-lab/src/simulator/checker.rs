@@ -112,7 +112,7 @@ pub struct Asked {
     pub product: ProductId,
     /// Its wire format.
     pub speech: Speech,
-    /// What it said.
+    /// The message.
     pub message: Message,
     /// Revision of the device when an operator was told that its token is revoked, if it was.
     pub revoked_at: Option<u64>,
@@ -554,8 +554,10 @@ impl InvariantChecker {
         });
         let is_down = answer.status == 503 && answer.retry_after_s.is_some();
         let is_refused = answer.status == 401 && asked.is_revoked;
+        // An answer that refuses has no offer.
+        let is_bare = answer.status == 200 || answer.text("update").is_none();
         let is_known = is_down || is_refused || asked.speech.answers(&asked.message).contains(&answer.status);
-        self.check(Invariant::DownIsDenied, is_known, || {
+        self.check(Invariant::DownIsDenied, is_known && is_bare, || {
             format!("{} to {} over {}, which said {:?}", answer.brief(), asked.device, asked.speech, asked.message)
         });
         let Some(offer) = offer else {

@@ -38,7 +38,7 @@ pub struct Device {
 pub struct Letter {
     /// The device's place in the fleet.
     pub device: usize,
-    /// What it says.
+    /// The message.
     pub message: Message,
 }
 

@@ -59,7 +59,7 @@ pub struct Offer {
     pub action: Option<String>,
 }
 
-/// What a device reads in an answer.
+/// One fact that a device reads in an answer.
 #[derive(Debug, Clone)]
 pub enum Heard {
     /// An update.

@@ -99,7 +99,7 @@ pub struct AudienceView {
     /// … and because their user refused.
     #[serde(default)]
     pub refused: u64,
-    /// What most of those say that said success and do not run the update, if at least three do.
+    /// The most frequent text among devices that reported success and do not run the update, if three of them say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub other_name: Option<OtherNameView>,
