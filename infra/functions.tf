@@ -3,7 +3,7 @@ locals {
   images_arn   = "${aws_s3_bucket.images.arn}/images/*"
   catalogs_arn = "${aws_s3_bucket.images.arn}/catalogs/*"
   fleet_arn    = "${aws_s3_bucket.images.arn}/fleet/*"
-  secret_arns  = { token_keys = aws_secretsmanager_secret.token_keys.arn, cdn_key = one(aws_secretsmanager_secret.cdn_key[*].arn) }
+  secret_arns  = { token_keys = aws_secretsmanager_secret.token_keys.arn, catalog_key = aws_secretsmanager_secret.catalog_key.arn, cdn_key = one(aws_secretsmanager_secret.cdn_key[*].arn) }
 
   # What each function may do with which kinds of items: a list of keys for each list of actions. Each partition key
   # begins with its kind (crates/tidegate-store/src/dynamo/key.rs): c control group, d device, l list of devices by state, o outbox,
@@ -54,9 +54,12 @@ locals {
     Action   = ["dynamodb:UpdateItem"]
     Resource = [local.table_arn]
     Condition = {
-      "ForAllValues:StringLike"   = { "dynamodb:LeadingKeys" = ["p#*"] }
-      "ForAllValues:StringEquals" = { "dynamodb:Attributes" = ["catalog_name", "catalog_revision", "pk", "sk"] }
-      "StringEqualsIfExists"      = { "dynamodb:ReturnValues" = ["NONE"] }
+      "ForAllValues:StringLike" = {
+        "dynamodb:LeadingKeys" = ["p#*"]
+        # Each format of catalogs has its own.
+        "dynamodb:Attributes" = ["catalog_name_*", "catalog_revision_*", "pk", "sk"]
+      }
+      "StringEqualsIfExists" = { "dynamodb:ReturnValues" = ["NONE"] }
     }
   }
 
@@ -77,6 +80,13 @@ locals {
     Sid      = "TokenKeys"
     Action   = ["secretsmanager:GetSecretValue"]
     Resource = [local.secret_arns.token_keys]
+  }
+
+  # Those that compile catalogs and the one that reads them. Who has no key of catalogs makes none that is believed.
+  catalog_key_statement = {
+    Sid      = "CatalogKey"
+    Action   = ["secretsmanager:GetSecretValue"]
+    Resource = [local.secret_arns.catalog_key]
   }
 
   # With a CDN, check signs no URLs of S3.
@@ -138,6 +148,11 @@ locals {
     TIDEGATE_TOKEN_KEYS_REVISION = tostring(var.token_keys_revision)
   }
 
+  catalog_environment = {
+    TIDEGATE_CATALOG_KEY_SECRET   = local.secret_arns.catalog_key
+    TIDEGATE_CATALOG_KEY_REVISION = tostring(var.catalog_key_revision)
+  }
+
   poll_environment = var.longest_poll_s == 0 ? {} : {
     TIDEGATE_LONGEST_POLL_S = tostring(var.longest_poll_s)
   }
@@ -158,8 +173,8 @@ locals {
       timeout_s            = 10 + var.longest_poll_s
       memory_mb            = var.memory_mb.check
       reserved_concurrency = var.check_reserved_concurrency
-      environment          = merge(local.store_environment, local.token_environment, local.poll_environment, local.cdn_environment)
-      statements           = concat(local.table_statements.check, [local.ask_for_catalog_statement, local.token_keys_statement, local.catalogs_statement], local.download_statements)
+      environment          = merge(local.store_environment, local.token_environment, local.catalog_environment, local.poll_environment, local.cdn_environment)
+      statements           = concat(local.table_statements.check, [local.ask_for_catalog_statement, local.token_keys_statement, local.catalog_key_statement, local.catalogs_statement], local.download_statements)
     }
     report = {
       timeout_s            = 10
@@ -181,8 +196,8 @@ locals {
       timeout_s            = 29
       memory_mb            = var.memory_mb.publish
       reserved_concurrency = null
-      environment          = merge(local.store_environment, local.token_environment)
-      statements           = concat(local.table_statements.publish, [local.index_statement, local.token_keys_statement, local.compile_statement], local.upload_statements)
+      environment          = merge(local.store_environment, local.token_environment, local.catalog_environment)
+      statements           = concat(local.table_statements.publish, [local.index_statement, local.token_keys_statement, local.catalog_key_statement, local.compile_statement], local.upload_statements)
     }
     sweep = {
       timeout_s = 300
@@ -190,8 +205,8 @@ locals {
       # Not 1. Two sweeps at once do no harm, a reservation would make a sweep wait for one that hangs,
       # and a new account with a quota of 10 may reserve nothing.
       reserved_concurrency = null
-      environment          = local.store_environment
-      statements           = concat(local.table_statements.sweep, [local.scan_statement, local.compile_statement, local.fleet_statement, local.missing_objects_statement, local.dead_letters_statement])
+      environment          = merge(local.store_environment, local.catalog_environment)
+      statements           = concat(local.table_statements.sweep, [local.scan_statement, local.catalog_key_statement, local.compile_statement, local.fleet_statement, local.missing_objects_statement, local.dead_letters_statement])
     }
   }
 }

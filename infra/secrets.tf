@@ -29,6 +29,35 @@ resource "aws_secretsmanager_secret_version" "token_keys" {
   }
 }
 
+# Whoever compiles catalogs seals them with this key, and check believes no other.
+resource "aws_secretsmanager_secret" "catalog_key" {
+  name                    = "${var.name}/catalog-key"
+  description             = "The key of catalogs as secret[,secret...]: the first seals, all verify."
+  recovery_window_in_days = var.secret_recovery_days
+}
+
+ephemeral "aws_secretsmanager_random_password" "catalog_key" {
+  count = var.generate_catalog_key ? 1 : 0
+
+  password_length     = 64
+  exclude_punctuation = true
+}
+
+resource "aws_secretsmanager_secret_version" "catalog_key" {
+  count = var.generate_catalog_key ? 1 : 0
+
+  secret_id                = aws_secretsmanager_secret.catalog_key.id
+  secret_string_wo         = ephemeral.aws_secretsmanager_random_password.catalog_key[0].random_password
+  secret_string_wo_version = 1
+
+  # As above.
+  version_stages = ["AWSCURRENT", "FIRST"]
+
+  lifecycle {
+    ignore_changes = [version_stages]
+  }
+}
+
 # An empty secret: the private key never passes through Terraform.
 resource "aws_secretsmanager_secret" "cdn_key" {
   count = var.cdn == null ? 0 : 1

@@ -138,6 +138,24 @@ variable "generate_token_key" {
   nullable    = false
 }
 
+variable "catalog_key_revision" {
+  description = "Change this number after you change the secret: it publishes new versions of the functions that read the key of catalogs, so that every environment reads them again."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.catalog_key_revision >= 1 && floor(var.catalog_key_revision) == var.catalog_key_revision
+    error_message = "catalog_key_revision must be a whole number from 1."
+  }
+}
+
+variable "generate_catalog_key" {
+  description = "Whether the first apply makes the key of catalogs. False: put `secret`, base64url of at least 32 bytes, into the secret yourself before the first publication."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
 variable "secret_recovery_days" {
   description = "Days in which a deleted secret can be restored: 7 to 30, or 0 to delete at once."
   type        = number

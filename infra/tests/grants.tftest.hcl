@@ -42,6 +42,12 @@ override_resource {
 }
 
 override_resource {
+  target          = aws_secretsmanager_secret.catalog_key
+  override_during = plan
+  values          = { arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/catalog-key-MnOpQr" }
+}
+
+override_resource {
   target          = aws_secretsmanager_secret.cdn_key
   override_during = plan
   values          = { arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/cdn-key-AbCdEf" }
@@ -128,7 +134,8 @@ override_resource {
 variables {
   package_dir = "./tests/packages"
   # A plan would open the ephemeral resource, which asks AWS for random letters.
-  generate_token_key = false
+  generate_token_key   = false
+  generate_catalog_key = false
 }
 
 run "check_may_do_this_and_nothing_else" {
@@ -137,14 +144,15 @@ run "check_may_do_this_and_nothing_else" {
   assert {
     condition = sort(flatten([
       for statement in jsondecode(output.functions["check"].policy).Statement : [
-        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringEquals"]["dynamodb:Attributes"])}", "")}"]
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:Attributes"])}", "")}"]
       ]
       ])) == sort([
       "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products d#* p#* s#*",
       "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products d#* p#* s#*",
       "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* q#* s#*",
-      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#* in catalog_name catalog_revision pk sk",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#* in catalog_name_* catalog_revision_* pk sk",
       "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf",
+      "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/catalog-key-MnOpQr",
       "Allow s3:GetObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
       "Allow s3:GetObjectVersion arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
       "Allow logs:CreateLogStream arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-check:*",
@@ -160,7 +168,7 @@ run "report_may_do_this_and_nothing_else" {
   assert {
     condition = sort(flatten([
       for statement in jsondecode(output.functions["report"].policy).Statement : [
-        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringEquals"]["dynamodb:Attributes"])}", "")}"]
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:Attributes"])}", "")}"]
       ]
       ])) == sort([
       "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#*",
@@ -179,7 +187,7 @@ run "count_may_do_this_and_nothing_else" {
   assert {
     condition = sort(flatten([
       for statement in jsondecode(output.functions["count"].policy).Statement : [
-        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringEquals"]["dynamodb:Attributes"])}", "")}"]
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:Attributes"])}", "")}"]
       ]
       ])) == sort([
       "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#* t#*",
@@ -204,7 +212,7 @@ run "publish_may_do_this_and_nothing_else" {
   assert {
     condition = sort(flatten([
       for statement in jsondecode(output.functions["publish"].policy).Statement : [
-        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringEquals"]["dynamodb:Attributes"])}", "")}"]
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:Attributes"])}", "")}"]
       ]
       ])) == sort([
       "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* l#* p#* q#* r#* s#* t#* x#*",
@@ -214,6 +222,7 @@ run "publish_may_do_this_and_nothing_else" {
       "Allow dynamodb:DeleteItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#*",
       "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/index/versions",
       "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf",
+      "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/catalog-key-MnOpQr",
       "Allow s3:DeleteObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
       "Allow s3:PutObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
       "Allow s3:GetObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
@@ -232,9 +241,10 @@ run "sweep_may_do_this_and_nothing_else" {
   assert {
     condition = sort(flatten([
       for statement in jsondecode(output.functions["sweep"].policy).Statement : [
-        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringEquals"]["dynamodb:Attributes"])}", "")}"]
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:Attributes"])}", "")}"]
       ]
       ])) == sort([
+      "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/catalog-key-MnOpQr",
       "Allow dynamodb:BatchGetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products c#* d#* p#* s#* t#* u#*",
       "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products c#* d#* p#* s#* t#* u#*",
       "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products c#* d#* p#* s#* t#* u#*",
@@ -265,14 +275,15 @@ run "with_a_cdn_check_signs_no_url_of_the_bucket" {
   assert {
     condition = sort(flatten([
       for statement in jsondecode(output.functions["check"].policy).Statement : [
-        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringEquals"]["dynamodb:Attributes"])}", "")}"]
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:Attributes"])}", "")}"]
       ]
       ])) == sort([
       "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products d#* p#* s#*",
       "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products d#* p#* s#*",
       "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* q#* s#*",
-      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#* in catalog_name catalog_revision pk sk",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#* in catalog_name_* catalog_revision_* pk sk",
       "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf",
+      "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/catalog-key-MnOpQr",
       "Allow s3:GetObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
       "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/cdn-key-AbCdEf",
       "Allow logs:CreateLogStream arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-check:*",

@@ -12,7 +12,7 @@ REPOSITORY = INFRA.parent
 # Description, file, old text, new text, and the check that must fail.
 MUTANTS = [
     ("report may write shards", "functions.tf", 'Update = { actions = ["UpdateItem"], keys = ["d#*"] }', 'Update = { actions = ["UpdateItem"], keys = ["d#*", "s#*"] }', "grants"),
-    ("check may stop a product", "functions.tf", '["catalog_name", "catalog_revision", "pk", "sk"]', '["catalog_name", "catalog_revision", "pk", "sk", "stopped"]', "grants"),
+    ("check may stop a product", "functions.tf", '["catalog_name_*", "catalog_revision_*", "pk", "sk"]', '["catalog_name_*", "catalog_revision_*", "pk", "sk", "stopped"]', "grants"),
     ("count may delete due pages", "functions.tf", 'Delete = { actions = ["DeleteItem"], keys = ["l#*"] }', 'Delete = { actions = ["DeleteItem"], keys = ["l#*", "u#*"] }', "grants"),
     ("a statement on the table is for every item", "functions.tf", '    Condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = access.keys } }\n', "    Condition = null\n", "grants"),
     ("count may not read the stream", "functions.tf", "concat(local.table_statements.count, [local.stream_statement])", "local.table_statements.count", "grants"),

@@ -16,7 +16,8 @@ override_data {
 
 variables {
   package_dir        = "./tests/packages"
-  generate_token_key = false
+  generate_token_key   = false
+  generate_catalog_key = false
 }
 
 run "an_upper_case_name" {

@@ -41,6 +41,12 @@ override_resource {
 }
 
 override_resource {
+  target          = aws_secretsmanager_secret.catalog_key
+  override_during = plan
+  values          = { arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/catalog-key-MnOpQr" }
+}
+
+override_resource {
   target          = aws_secretsmanager_secret.cdn_key
   override_during = plan
   values          = { arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/cdn-key-AbCdEf" }
@@ -139,7 +145,8 @@ override_resource {
 variables {
   package_dir = "./tests/packages"
   # A plan would open the ephemeral resource, which asks AWS for random letters.
-  generate_token_key = false
+  generate_token_key   = false
+  generate_catalog_key = false
 }
 
 run "the_table_is_on_demand_protected_and_can_be_restored" {

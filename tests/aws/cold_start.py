@@ -25,7 +25,7 @@ import tempfile
 import time
 import zlib
 
-from cold_store import DEVICE, PRODUCT, Store
+from cold_store import CATALOG_KEY, DEVICE, PRODUCT, Store
 from runtime_api import Copy
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -54,6 +54,7 @@ ENVIRONMENT = {
     "TIDEGATE_TABLE": "t",
     "TIDEGATE_BUCKET": "b",
     "TIDEGATE_TOKEN_KEYS": "k1:" + base64.urlsafe_b64encode(SECRET).decode().rstrip("="),
+    "TIDEGATE_CATALOG_KEY": base64.urlsafe_b64encode(CATALOG_KEY).decode().rstrip("="),
 }
 
 

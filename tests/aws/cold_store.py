@@ -5,6 +5,8 @@ Its certificate comes through an intermediate from an authority that lasts for a
 """
 
 import collections
+import hashlib
+import hmac
 import json
 import pathlib
 import ssl
@@ -16,7 +18,8 @@ from runtime_api import Loopback, Replies
 PRODUCT, DEVICE = "lamp", "lamp-1"
 # The same attributes as in events/check.json, so that the check-in writes nothing.
 ATTRIBUTES = '{"id":"lamp-1","memory":"512","product":"lamp","site":{"region":"eu"}}'
-CATALOG = "1-catalog"
+# The number of the format of catalogs (crates/tidegate-core/src/snapshot.rs), and a key that seals them.
+FORMAT, CATALOG_KEY = 6, b"measured, with a secret of 32 bytes"
 
 
 def authority(folder):
@@ -45,7 +48,9 @@ class Store:
 
     def __init__(self, folder, catalog):
         self.root, chain, key = authority(folder)
-        self._catalog = catalog
+        self._catalog, self._name = catalog, f"1-{hashlib.sha256(catalog).hexdigest()}"
+        sealed = f"tidegate-catalog-1\n{PRODUCT}\n{self._name}".encode()
+        self._seal = hmac.new(CATALOG_KEY, sealed, "sha256").hexdigest()
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(chain, key)
         self.calls = collections.Counter()
@@ -56,25 +61,26 @@ class Store:
         class Handler(Replies):
             def do_GET(self):
                 store.calls["S3"] += 1
-                is_catalog = f"/catalogs/{PRODUCT}/{CATALOG}" in self.path
-                self.reply(*((200, store._catalog) if is_catalog else (404, b"")))
+                is_catalog = f"/catalogs/{PRODUCT}/{store._name}" in self.path
+                seal = [("x-amz-meta-tidegate-seal", store._seal)]
+                self.reply(*((200, store._catalog, seal) if is_catalog else (404, b"")))
 
             def do_POST(self):
                 asked = json.loads(self.body())
                 operation = self.headers["x-amz-target"].rpartition(".")[2]
                 store.calls[operation] += 1
-                reply = json.dumps(answer(operation, asked)).encode()
+                reply = json.dumps(answer(operation, asked, store._name)).encode()
                 self.reply(200, reply, [("content-type", "application/x-amz-json-1.0")])
 
         return Handler
 
 
-def answer(operation, asked):
+def answer(operation, asked, catalog):
     if operation == "GetItem":
         if asked["Key"] == {"pk": {"S": f"d#{PRODUCT}#{DEVICE}"}, "sk": {"S": "device"}}:
             return {"Item": device()}
         is_head = asked["Key"] == {"pk": {"S": f"p#{PRODUCT}"}, "sk": {"S": "head"}}
-        head = {"revision": {"N": "1"}, "catalog_revision": {"N": "1"}, "catalog_name": {"S": CATALOG}}
+        head = {"revision": {"N": "1"}, f"catalog_revision_{FORMAT}": {"N": "1"}, f"catalog_name_{FORMAT}": {"S": catalog}}
         return {"Item": head} if is_head else {}
     if operation != "Query":
         return {}

@@ -32,6 +32,8 @@ STOP_PATIENCE_S = 60
 MOST_READS = 3
 # A running function uses for one second what it read of a product.
 CATALOG_AGE_S = 1.1
+# The number of the format of catalogs (crates/tidegate-core/src/snapshot.rs).
+FORMAT = 6
 
 
 class Checks:
@@ -706,8 +708,8 @@ def revision(world):
 def is_compiled(world):
     """Whether the catalog that the head names exists and holds every change."""
     item = head(world)
-    is_current = item["catalog_revision"] == item["revision"]
-    return is_current and f"catalogs/{PRODUCT}/{item['catalog_name']['S']}" in catalogs(world)
+    is_current = item[f"catalog_revision_{FORMAT}"] == item["revision"]
+    return is_current and f"catalogs/{PRODUCT}/{item[f'catalog_name_{FORMAT}']['S']}" in catalogs(world)
 
 
 def catalogs(world):
@@ -1154,7 +1156,7 @@ def a_catalog_that_is_gone_is_made_again(world):
     table.update_item(
         TableName=world.outputs["table_name"],
         Key=HEAD,
-        UpdateExpression="SET catalog_name = :gone",
+        UpdateExpression=f"SET catalog_name_{FORMAT} = :gone",
         ExpressionAttributeValues={":gone": {"S": "1-0000000000000000"}},
     )
     time.sleep(CATALOG_AGE_S)

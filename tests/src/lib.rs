@@ -21,12 +21,21 @@ use tidegate_cloud::{LocalCloud, TableStream};
 use tidegate_core::{DeviceId, ProductId, Timestamp};
 use tidegate_engine::token::TokenKeys;
 use tidegate_store::store::{CheckStore, Freshness, ReadCatalog};
-use tidegate_store::{DynamoStore, Images, schema};
+use tidegate_store::{CatalogKey, DynamoStore, Images, schema};
 
 use crate::trouble::{Trouble, TroubledDynamoDb};
 
 /// The product of every test that needs only one.
 pub const LAMP: &str = "lamp";
+
+/// The key that seals the catalogs of every test.
+///
+/// # Panics
+/// Never: its text is one.
+#[must_use]
+pub fn catalog_key() -> CatalogKey {
+    CatalogKey::parse(&"k".repeat(64)).expect("64 letters are 48 bytes")
+}
 
 /// The calls that left through the SDK, by name: `Query`, `TransactWriteItems`, … and `S3`.
 #[derive(Debug, Clone, Default)]
@@ -152,7 +161,8 @@ impl World {
         let s3 = aws_sdk_s3::config::Builder::from(&config).interceptor(S3Calls(calls.clone())).build();
         let credentials = config.credentials_provider().expect("the local cloud has credentials");
         let s3 = aws_sdk_s3::Client::from_conf(s3);
-        let store = DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(dynamodb), TABLE, s3.clone(), BUCKET);
+        let store = DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(dynamodb), TABLE, s3.clone(), BUCKET)
+            .with_catalog_key(catalog_key());
         let images = Images::new(s3, credentials, BUCKET);
         let services = Services::new(store.clone(), images.clone(), keys.clone(), catalog_age_ms);
         let stream = cloud.table_stream(TABLE).expect("the table has a stream").into();

@@ -6,6 +6,8 @@ use tidegate::stack::{BUCKET, TABLE};
 use tidegate_cloud::REGION;
 use tidegate_store::{DynamoStore, Images};
 
+use crate::catalog_key;
+
 /// The store over a DynamoDB client, and the images, both without S3.
 #[must_use]
 pub fn without_s3(dynamodb: aws_sdk_dynamodb::Client) -> (DynamoStore, Images) {
@@ -18,6 +20,6 @@ pub fn without_s3(dynamodb: aws_sdk_dynamodb::Client) -> (DynamoStore, Images) {
         .retry_config(RetryConfig::disabled())
         .build();
     let s3 = aws_sdk_s3::Client::from_conf(nowhere);
-    let store = DynamoStore::new(dynamodb, TABLE, s3.clone(), BUCKET);
+    let store = DynamoStore::new(dynamodb, TABLE, s3.clone(), BUCKET).with_catalog_key(catalog_key());
     (store, Images::new(s3, SharedCredentialsProvider::new(credentials), BUCKET))
 }

@@ -5,7 +5,8 @@
 use serde_json::{Value, json};
 use tidegate::stack::{BUCKET, Services, TABLE};
 use tidegate_core::ProductId;
-use tidegate_store::record::Head;
+use tidegate_core::snapshot::FORMAT;
+use tidegate_store::record::{Head, PublishedCatalog};
 use tidegate_store::store::{Freshness, ReadCatalog};
 use tidegate_tests::{LAMP, World, at, lamp};
 
@@ -118,4 +119,123 @@ async fn a_change_that_was_not_compiled_is_compiled_by_the_sweep() {
     assert!(head(&world).await.is_behind());
     world.services.sweep.sweep(at("2026-01-01T12:01:00Z")).await.unwrap();
     assert!(!head(&world).await.is_behind());
+}
+
+/// The catalog in force with its seal.
+async fn stored(world: &World, product: &str) -> (String, Vec<u8>, String) {
+    let named = world.store.head(&ProductId::new(product).unwrap(), Freshness::Strong).await.unwrap().unwrap();
+    let name = named.catalog.unwrap().name;
+    let got = world.cloud.s3().get_object().bucket(BUCKET).key(format!("catalogs/{product}/{name}")).send();
+    let got = got.await.unwrap();
+    let seal = got.metadata().unwrap()[SEAL].clone();
+    (name, got.body.collect().await.unwrap().to_vec(), seal)
+}
+
+const SEAL: &str = "tidegate-seal";
+
+/// Somebody who may write the bucket and the table stores a catalog, and lets the head name it.
+async fn forge(world: &World, name: &str, bytes: Vec<u8>, seal: Option<&str>) {
+    let put = world.cloud.s3().put_object().bucket(BUCKET).key(format!("catalogs/{LAMP}/{name}")).body(bytes.into());
+    let put = put.set_metadata(seal.map(|seal| [(SEAL.to_string(), seal.to_string())].into()));
+    put.send().await.unwrap();
+    let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.into());
+    let revision = name.split_once('-').unwrap().0;
+    let head = world.cloud.dynamodb().update_item().table_name(TABLE);
+    let head = head.key("pk", text(&format!("p#{LAMP}"))).key("sk", text("head"));
+    head.update_expression(format!("SET catalog_name_{FORMAT} = :name, catalog_revision_{FORMAT} = :revision"))
+        .expression_attribute_values(":name", text(name))
+        .expression_attribute_values(":revision", aws_sdk_dynamodb::types::AttributeValue::N(revision.into()))
+        .send()
+        .await
+        .unwrap();
+}
+
+fn named(revision: u64, bytes: &[u8]) -> String {
+    PublishedCatalog::of(revision, bytes).name
+}
+
+/// A forged catalog must not be used, by a function that has a good one and by one that starts. The sweep makes another.
+async fn is_refused(world: &mut World, minute: u32) {
+    let now = at(&format!("2026-01-01T12:{minute:02}:00Z"));
+    assert_eq!(version(world, "a").await, "2.0.0", "the last good one is in force");
+    assert!(head(world).await.is_behind(), "another is asked for");
+    restart(world);
+    let started = world.check(&lamp("b", "1.0.0"), at(NOON)).await;
+    assert_eq!((started.status, started.code()), (503, "unavailable"));
+    world.services.sweep.sweep(now).await.unwrap();
+    assert_eq!(version(world, "a").await, "2.0.0");
+    assert!(!head(world).await.is_behind());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_catalog_is_refused_whoever_may_write_table_and_bucket() {
+    let mut world = published().await;
+    world.publish("door", "2.0.0", json!({}), at(NOON)).await;
+    let (old_name, old, old_seal) = stored(&world, LAMP).await;
+    let path = format!("{LAMP}/updates/2.0.0/campaign");
+    world.operator("PATCH", &path, json!({"rollout": {"max_attempts": 2}, "reason": "test"}), at(NOON)).await;
+    assert_eq!(version(&world, "a").await, "2.0.0");
+    let (name, good, seal) = stored(&world, LAMP).await;
+    assert_ne!(old_name, name);
+
+    // One byte is changed. The number that the format itself checks is computed anew.
+    let mut changed = good.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    let sum = crc32fast::hash(&changed[13..]).to_le_bytes();
+    changed[9..13].copy_from_slice(&sum);
+    forge(&world, &name, changed.clone(), Some(&seal)).await;
+    restart(&mut world);
+    assert_eq!(world.check(&lamp("b", "1.0.0"), at(NOON)).await.status, 503, "under the same name");
+    world.services.sweep.sweep(at("2026-01-01T12:01:00Z")).await.unwrap();
+    assert_eq!(version(&world, "a").await, "2.0.0");
+
+    forge(&world, &named(90, &changed), changed, Some(&seal)).await;
+    is_refused(&mut world, 2).await;
+    // An old one, sealed once, with a new revision.
+    forge(&world, &named(91, &old), old, Some(&old_seal)).await;
+    is_refused(&mut world, 3).await;
+    // Another product's, with the seal of its name there.
+    let (door_name, door, door_seal) = stored(&world, "door").await;
+    forge(&world, &door_name, door, Some(&door_seal)).await;
+    is_refused(&mut world, 4).await;
+    // No seal, and the seal of another key.
+    forge(&world, &named(92, &good), good.clone(), None).await;
+    is_refused(&mut world, 5).await;
+    forge(&world, &named(93, &good), good, Some(&"0".repeat(64))).await;
+    is_refused(&mut world, 6).await;
+}
+
+/// Tidegate before an upgrade and after it: each compiles for itself, and reads its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_of_another_format_lives_beside_ours() {
+    let world = published().await;
+    let other = FORMAT + 1;
+    let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.into());
+    let number = |number: &str| aws_sdk_dynamodb::types::AttributeValue::N(number.into());
+    let head_item = || {
+        let head = world.cloud.dynamodb().update_item().table_name(TABLE);
+        head.key("pk", text(&format!("p#{LAMP}"))).key("sk", text("head"))
+    };
+    head_item()
+        .update_expression(format!("SET catalog_name_{other} = :name, catalog_revision_{other} = :revision"))
+        .expression_attribute_values(":name", text("9-of-a-later-version"))
+        .expression_attribute_values(":revision", number("9"))
+        .send()
+        .await
+        .unwrap();
+    assert!(!head(&world).await.is_behind());
+    assert_eq!(version(&world, "a").await, "2.0.0");
+    // The other version stops the update, and compiles in its own format only. Ours is too old now.
+    head_item()
+        .update_expression("SET oldest_catalog = :nine ADD revision :nine")
+        .expression_attribute_values(":nine", number("9"))
+        .send()
+        .await
+        .unwrap();
+    assert!(head(&world).await.is_behind(), "our sweep compiles in our format");
+    world.services.sweep.sweep(at("2026-01-01T12:01:00Z")).await.unwrap();
+    assert_eq!(version(&world, "b").await, "2.0.0");
+    let item = world.cloud.dynamodb().get_item().table_name(TABLE).key("pk", text(&format!("p#{LAMP}")));
+    let item = item.key("sk", text("head")).send().await.unwrap().item.unwrap();
+    assert_eq!(item[&format!("catalog_name_{other}")], text("9-of-a-later-version"), "the other's is left alone");
 }

@@ -44,6 +44,7 @@ use tidegate_store::{
     CheckStore, CountStore, DynamoStore, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, RecountStore, StoreError,
     SweepStore, schema,
 };
+use tidegate_tests::catalog_key;
 use tokio::sync::Mutex;
 
 /// The coverage below is stated for this number: `TIDEGATE_HISTORIES=10000`. CI runs 3,000.
@@ -412,7 +413,7 @@ impl Stores {
         schema::create_table(&cloud.dynamodb(), TABLE).await.unwrap();
         cloud.create_bucket(BUCKET).await.unwrap();
         Self {
-            dynamo: DynamoStore::new(cloud.dynamodb(), TABLE, cloud.s3(), BUCKET),
+            dynamo: DynamoStore::new(cloud.dynamodb(), TABLE, cloud.s3(), BUCKET).with_catalog_key(catalog_key()),
             memory: MemoryStore::new(),
             stream: cloud.table_stream(TABLE).unwrap().into(),
             cloud,

@@ -25,7 +25,7 @@ use tidegate::stack::{BUCKET, Services, TABLE};
 use tidegate_core::Timestamp;
 use tidegate_store::DynamoStore;
 use tidegate_store::schema::INDEX;
-use tidegate_tests::{LAMP, World, at};
+use tidegate_tests::{LAMP, World, at, catalog_key};
 use tokio::sync::OnceCell;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -303,7 +303,8 @@ impl Measured {
         let (meter, log) = (Meter::default(), Log::default());
         let config = world.cloud.sdk_config().await;
         let dynamodb = aws_sdk_dynamodb::config::Builder::from(&config).interceptor(meter.clone()).build();
-        world.store = DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(dynamodb), TABLE, world.cloud.s3(), BUCKET);
+        world.store = DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(dynamodb), TABLE, world.cloud.s3(), BUCKET)
+            .with_catalog_key(catalog_key());
         let (images, keys) = (world.images.clone(), world.keys.clone());
         world.services = Services::new(world.store.clone(), images, keys, tidegate_http::check_service::CATALOG_AGE_MS);
         Self { world, meter, log }

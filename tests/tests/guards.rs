@@ -17,7 +17,7 @@ use tidegate_store::record::Change;
 use tidegate_store::store::ReadUpdates as _;
 use tidegate_store::{DynamoStore, Images};
 use tidegate_tests::trouble::Trouble;
-use tidegate_tests::{LAMP, World, at, lamp};
+use tidegate_tests::{LAMP, World, at, catalog_key, lamp};
 use tidegate_wire::definition::Definition;
 
 const NOON: &str = "2026-06-01T12:00:00Z";
@@ -133,7 +133,7 @@ async fn a_change_between_the_two_reads_of_a_compile_is_compiled_by_the_next_one
     let between = BetweenTwoRequests { requests: Arc::default(), action: Arc::new(Mutex::new(Some(action))) };
     let config = aws_sdk_dynamodb::config::Builder::from(&world.cloud.sdk_config().await).interceptor(between);
     let client = aws_sdk_dynamodb::Client::from_conf(config.build());
-    let store = DynamoStore::new(client, TABLE, world.cloud.s3(), BUCKET);
+    let store = DynamoStore::new(client, TABLE, world.cloud.s3(), BUCKET).with_catalog_key(catalog_key());
     // The head is behind: a change whose catalog was not compiled.
     let head = world.cloud.dynamodb().update_item().table_name(TABLE);
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.into());

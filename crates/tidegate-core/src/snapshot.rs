@@ -18,8 +18,11 @@ use crate::policy::{Policy, Screen, Slots};
 use crate::reports::Reports;
 use crate::update::Update;
 
-/// Number of the format. No other format is read.
+/// Number of the format that is written.
 pub const FORMAT: u8 = 6;
+/// The formats that are read, the newest first. A version of Tidegate that writes a new one reads the one before for one
+/// release: then a function has a catalog from its start, before anybody compiles one in the new format.
+pub const READABLE: [u8; 1] = [FORMAT];
 
 const MAGIC: &[u8; 8] = b"tidegate";
 /// Length of the magic, the format and the checksum.

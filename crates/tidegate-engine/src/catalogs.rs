@@ -78,7 +78,8 @@ impl CatalogCache {
         let oldest = head.as_ref().map_or(0, |head| head.oldest_catalog);
         let (kept, updates) = match (kept, in_force) {
             (Some((Some(kept), updates)), Some(in_force)) if kept.name == in_force.name => (Some(kept), updates),
-            (kept, Some(in_force)) => match (load(store, product, &in_force).await, kept) {
+            // Rare, so it need not be a part of every check-in's future.
+            (kept, Some(in_force)) => match (Box::pin(load(store, product, &in_force)).await, kept) {
                 (Ok((loaded, updates)), _) => (Some(loaded), Arc::new(updates)),
                 (Err(_), Some((Some(kept), updates))) if kept.compiled_at() >= oldest => (Some(kept), updates),
                 (Err(error), _) => return Err(error),

@@ -12,12 +12,14 @@ pub mod images;
 pub mod metrics;
 pub mod record;
 pub mod schema;
+mod seal;
 pub mod settings;
 pub mod store;
 pub mod stream;
 
 pub use dynamo::DynamoStore;
 pub use images::Images;
+pub use seal::{CatalogKey, CatalogKeyError};
 pub use store::{
     CheckStore, CloseRollouts, CountStore, OpenRollouts, PublishStore, RaiseCeilings, ReadCatalog, ReadDevices,
     ReadUpdates, RecountStore, ReportStore, StoreError, SweepStore, WriteDevices,

@@ -18,6 +18,7 @@ use tidegate_core::limits::Allocation;
 use tidegate_core::orders::Orders;
 use tidegate_core::phase::Begun;
 use tidegate_core::question::Questions;
+use tidegate_core::snapshot::FORMAT;
 use tidegate_core::times::Times;
 use tidegate_core::update::{Publication, StoredObject, Test};
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Update, UpdateId, Version};
@@ -65,18 +66,19 @@ pub struct Fleet {
 /// A compiled catalog that is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishedCatalog {
+    /// The number of its format.
+    pub format: u8,
     /// The head's revision when it was compiled: it holds every change up to that one.
     pub revision: u64,
-    /// Its name in the store. The object of a name never changes.
+    /// Its name in the store: the revision and the SHA-256 of its bytes. The object of a name never changes.
     pub name: String,
 }
 
 impl PublishedCatalog {
-    /// The catalog whose encoded form is `bytes`.
+    /// The catalog whose encoded form, in the format of this version of Tidegate, is `bytes`.
     #[must_use]
     pub fn of(revision: u64, bytes: &[u8]) -> Self {
-        let digest = Sha256::digest(bytes);
-        Self { revision, name: format!("{revision}-{}", hex::encode(digest.get(..8).unwrap_or_default())) }
+        Self { format: FORMAT, revision, name: format!("{revision}-{}", hex::encode(Sha256::digest(bytes))) }
     }
 
     /// The head's revision when it was compiled, as its name says. [`revision`](Self::revision) is 0 while a new catalog
@@ -91,10 +93,11 @@ impl PublishedCatalog {
 pub const VERSION_ATTRIBUTE: &str = "sw_version";
 
 impl Head {
-    /// Returns true if no compiled catalog contains the last change yet.
+    /// Returns true if no compiled catalog in the format of this version contains the last change yet.
     #[must_use]
     pub fn is_behind(&self) -> bool {
-        self.catalog.as_ref().map_or(0, |catalog| catalog.revision) < self.revision
+        let ours = self.catalog.as_ref().filter(|catalog| catalog.format == FORMAT);
+        ours.map_or(0, |catalog| catalog.revision) < self.revision
     }
 
     /// The rollouts that were stopped.

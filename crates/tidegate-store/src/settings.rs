@@ -10,6 +10,7 @@ pub use crate::aws::sdk_config;
 use crate::cdn::{Cdn, CdnKeyError};
 use crate::dynamo::DynamoStore;
 use crate::images::Images;
+use crate::seal::{CatalogKey, CatalogKeyError};
 
 /// Reason why a function cannot start with its environment.
 #[derive(thiserror::Error)]
@@ -40,6 +41,9 @@ pub enum SettingsError {
     /// The secret of the CDN holds no usable key.
     #[error(transparent)]
     CdnKey(#[from] CdnKeyError),
+    /// The key of catalogs is not usable.
+    #[error(transparent)]
+    CatalogKey(#[from] CatalogKeyError),
 }
 
 /// The sentence, as in `Display`: a function's `main` returns this error, and Rust prints it with `Debug`.
@@ -53,6 +57,8 @@ const TABLE: &str = "TIDEGATE_TABLE";
 const BUCKET: &str = "TIDEGATE_BUCKET";
 const TOKEN_KEYS: &str = "TIDEGATE_TOKEN_KEYS";
 const TOKEN_KEYS_SECRET: &str = "TIDEGATE_TOKEN_KEYS_SECRET";
+const CATALOG_KEY: &str = "TIDEGATE_CATALOG_KEY";
+const CATALOG_KEY_SECRET: &str = "TIDEGATE_CATALOG_KEY_SECRET";
 const CDN_URL: &str = "TIDEGATE_CDN_URL";
 const CDN_KEY_ID: &str = "TIDEGATE_CDN_KEY_ID";
 const CDN_KEY_SECRET: &str = "TIDEGATE_CDN_KEY_SECRET";
@@ -78,18 +84,34 @@ impl Settings {
     /// The store and the images, over one SDK configuration.
     ///
     /// # Errors
-    /// When the configuration has no credentials or the CDN's key cannot be read.
+    /// When the configuration has no credentials, or a key that the environment names cannot be read.
     pub async fn open(&self, config: &SdkConfig) -> Result<(DynamoStore, Images), SettingsError> {
         let credentials = config.credentials_provider().ok_or(SettingsError::NoCredentials)?;
         let s3 = aws_sdk_s3::Client::new(config);
         let images = Images::new(s3.clone(), credentials, &self.bucket);
-        let images = match cdn(config).await? {
+        let (cdn, key) = tokio::try_join!(cdn(config), catalog_key(config))?;
+        let images = match cdn {
             Some(cdn) => images.behind(cdn),
             None => images,
         };
         let store = DynamoStore::new(aws_sdk_dynamodb::Client::new(config), &self.table, s3, &self.bucket);
+        let store = match key {
+            Some(key) => store.with_catalog_key(key),
+            None => store,
+        };
         Ok((store, images))
     }
+}
+
+/// The key that seals catalogs: the variable `TIDEGATE_CATALOG_KEY`, or the secret in Secrets Manager that
+/// `TIDEGATE_CATALOG_KEY_SECRET` names. Functions that read and write no catalog have neither.
+async fn catalog_key(config: &SdkConfig) -> Result<Option<CatalogKey>, SettingsError> {
+    let text = match (std::env::var(CATALOG_KEY), std::env::var(CATALOG_KEY_SECRET)) {
+        (Ok(key), _) => key,
+        (Err(_), Ok(name)) => secret(config, &name).await?,
+        (Err(_), Err(_)) => return Ok(None),
+    };
+    Ok(Some(CatalogKey::parse(&text)?))
 }
 
 /// The CDN in front of the images, if the environment names one.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use tidegate_cloud::{LocalCloud, OperatorKey, Ports};
 use tidegate_engine::token::TokenKeys;
+use tidegate_store::CatalogKey;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -101,11 +102,13 @@ async fn start(args: &DevArgs) -> Result<Running, DevError> {
         TcpListener::bind(args.listen).await.map_err(|source| DevError::Listen { address: args.listen, source })?;
     let cloud = LocalCloud::open(data, ports(args.listen.port())).map_err(DevError::Ports)?;
     let operator_key = OperatorKey::load_or_create(&data.join("operator.key")).map_err(StackError::Cloud)?;
-    let token_keys = stack::load_or_create_token_keys(&data.join("token.keys"))?;
-    let lambda_env = write_lambda_env(data, &cloud, &token_keys)?;
+    let token_keys = stack::load_or_create(&data.join("token.keys"), stack::new_token_keys)?;
+    let catalog_key = stack::load_or_create(&data.join("catalog.key"), stack::new_secret)?;
+    let lambda_env = write_lambda_env(data, &cloud, &token_keys, &catalog_key)?;
+    let catalog_key = CatalogKey::parse(&catalog_key).map_err(StackError::CatalogKey)?;
     let token_keys = TokenKeys::parse(&token_keys).map_err(StackError::TokenKeys)?;
     // A person at a terminal expects that the next command sees the effect of the last one.
-    let parts = Parts { cloud, listener, operator_key, token_keys, catalog_age_ms: 0 };
+    let parts = Parts { cloud, listener, operator_key, token_keys, catalog_key, catalog_age_ms: 0 };
     Ok(Running { stack: Stack::start(parts).await?, lambda_env, _lock: lock })
 }
 
@@ -129,17 +132,26 @@ fn lock_folder(data: &Path) -> Result<File, DevError> {
 }
 
 /// The environment with which `cargo lambda watch` runs the same functions against this cloud.
-fn write_lambda_env(data: &Path, cloud: &LocalCloud, token_keys: &str) -> Result<String, StackError> {
+fn write_lambda_env(
+    data: &Path,
+    cloud: &LocalCloud,
+    token_keys: &str,
+    catalog_key: &str,
+) -> Result<String, StackError> {
     let file = data.join("lambda.env");
-    let ours =
-        [("TIDEGATE_TABLE", stack::TABLE), ("TIDEGATE_BUCKET", stack::BUCKET), ("TIDEGATE_TOKEN_KEYS", token_keys)];
+    let ours = [
+        ("TIDEGATE_TABLE", stack::TABLE),
+        ("TIDEGATE_BUCKET", stack::BUCKET),
+        ("TIDEGATE_TOKEN_KEYS", token_keys),
+        ("TIDEGATE_CATALOG_KEY", catalog_key),
+    ];
     let lines = cloud
         .environment()
         .into_iter()
         .chain(ours.map(|(name, value)| (name, value.to_string())))
         .map(|(name, value)| format!("{name}={value}\n"))
         .collect::<String>();
-    // It holds the token keys. A file of an earlier start keeps its mode, so it is made anew.
+    // It holds keys. A file of an earlier start keeps its mode, so it is made anew.
     let _ = std::fs::remove_file(&file);
     let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
     created

@@ -17,7 +17,7 @@ use tidegate_engine::{CountService, SweepService};
 use tidegate_http::{CheckService, PublishService, ReportService, edge, router};
 use tidegate_store::settings::{Settings, SettingsError};
 use tidegate_store::stream::Batch;
-use tidegate_store::{DynamoStore, Images, StoreError, schema};
+use tidegate_store::{CatalogKey, CatalogKeyError, DynamoStore, Images, StoreError, schema};
 use tidegate_wire::route::Function;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -50,6 +50,9 @@ pub enum StackError {
     /// The keys of device tokens cannot be read.
     #[error(transparent)]
     TokenKeys(#[from] TokenKeysError),
+    /// The key of catalogs cannot be read.
+    #[error(transparent)]
+    CatalogKey(#[from] CatalogKeyError),
     /// The machine has no randomness.
     #[error("the machine gives no random bytes: {0}")]
     NoRandomness(#[source] getrandom::Error),
@@ -152,6 +155,8 @@ pub struct Parts {
     pub operator_key: OperatorKey,
     /// The keys that sign device tokens.
     pub token_keys: TokenKeys,
+    /// The key that seals catalogs.
+    pub catalog_key: CatalogKey,
     /// The greatest age of a catalog, in milliseconds.
     pub catalog_age_ms: i64,
 }
@@ -165,8 +170,9 @@ impl Stack {
         let cloud = LocalCloud::temporary()?;
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(StackError::Listen)?;
         let token_keys = TokenKeys::parse(&new_token_keys()?)?;
+        let catalog_key = CatalogKey::parse(&new_secret()?)?;
         let operator_key = OperatorKey::generate();
-        Self::start(Parts { cloud, listener, operator_key, token_keys, catalog_age_ms }).await
+        Self::start(Parts { cloud, listener, operator_key, token_keys, catalog_key, catalog_age_ms }).await
     }
 
     /// Creates the table and the bucket if they are missing, and starts the front door.
@@ -174,11 +180,12 @@ impl Stack {
     /// # Errors
     /// A [`StackError`] that names the part that could not be started.
     pub async fn start(parts: Parts) -> Result<Self, StackError> {
-        let Parts { cloud, listener, operator_key, token_keys, catalog_age_ms } = parts;
+        let Parts { cloud, listener, operator_key, token_keys, catalog_key, catalog_age_ms } = parts;
         schema::create_table(&cloud.dynamodb(), TABLE).await?;
         cloud.create_bucket(BUCKET).await?;
         let settings = Settings { table: TABLE.into(), bucket: BUCKET.into() };
         let (store, images) = settings.open(&cloud.sdk_config().await).await?;
+        let store = store.with_catalog_key(catalog_key);
         let services = Arc::new(Services::new(store, images, token_keys, catalog_age_ms));
         let door = FrontDoor::serve(listener, operator_key.clone(), services.clone());
         let sweeper = tokio::spawn(sweep_for_ever(services.clone()));
@@ -224,22 +231,30 @@ async fn count_for_ever(services: Arc<Services>, mut stream: TableStream) {
 /// # Errors
 /// [`StackError::NoRandomness`].
 pub fn new_token_keys() -> Result<String, StackError> {
-    let mut secret = [0_u8; 32];
-    getrandom::fill(&mut secret).map_err(StackError::NoRandomness)?;
-    Ok(format!("local:{}", URL_SAFE_NO_PAD.encode(secret)))
+    Ok(format!("local:{}", new_secret()?))
 }
 
-/// The secrets in `file`. If it does not exist, it is created with new ones; only its owner may read it.
+/// A fresh secret, as `TIDEGATE_CATALOG_KEY` holds it.
 ///
 /// # Errors
-/// A [`StackError`] that names the file.
-pub fn load_or_create_token_keys(file: &Path) -> Result<String, StackError> {
+/// [`StackError::NoRandomness`].
+pub fn new_secret() -> Result<String, StackError> {
+    let mut secret = [0_u8; 32];
+    getrandom::fill(&mut secret).map_err(StackError::NoRandomness)?;
+    Ok(URL_SAFE_NO_PAD.encode(secret))
+}
+
+/// The secrets in `file`. If it does not exist, it is created with `new` ones; only its owner may read it.
+///
+/// # Errors
+/// A [`StackError`] that names the file, or that of `new`.
+pub fn load_or_create(file: &Path, new: impl Fn() -> Result<String, StackError>) -> Result<String, StackError> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     if let Ok(text) = std::fs::read_to_string(file) {
         return Ok(text.trim().to_string());
     }
-    let keys = new_token_keys()?;
+    let keys = new()?;
     let created = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     created
         .and_then(|mut created| writeln!(created, "{keys}"))

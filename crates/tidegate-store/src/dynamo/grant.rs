@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure as OnFailure, Update};
 use tidegate_core::ProductId;
 use tidegate_core::shard::{Gate, Grant, Shard};
+use tidegate_core::snapshot::FORMAT;
 
-use super::item::{self, Item, n, s};
+use super::item::{self, CatalogAttributes, Item, n, s};
 use super::read::readable_one;
 use super::{DynamoStore, Expression, device, failed_condition, failed_item, key, send, unbuilt, update_item};
 use crate::record::RolloutKey;
@@ -53,10 +54,13 @@ impl CheckStore for DynamoStore {
     }
 
     async fn ask_for_catalog(&self, product: &ProductId, name: &str) -> Stored<()> {
+        let attributes = CatalogAttributes::of(FORMAT);
         let update = self
             .update(key::head(product))
-            .update_expression("SET catalog_revision = :none")
-            .condition_expression("catalog_name = :name AND catalog_revision > :none")
+            .update_expression("SET #revision = :none")
+            .condition_expression("#name = :name AND #revision > :none")
+            .expression_attribute_names("#name", attributes.name)
+            .expression_attribute_names("#revision", attributes.revision)
             .expression_attribute_values(":name", s(name))
             .expression_attribute_values(":none", n(0));
         match send::send("ask for a catalog", send::DEVICE, &update).await? {

@@ -15,6 +15,7 @@ use tidegate_core::orders::Orders;
 use tidegate_core::phase::Begun;
 use tidegate_core::question::{Question, Questions, Reply};
 use tidegate_core::shard::{Gate, Shard};
+use tidegate_core::snapshot;
 use tidegate_core::times::Times;
 use tidegate_core::update::{StoredObject, Test};
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
@@ -155,13 +156,32 @@ pub(super) fn head_from(item: &Item) -> Stored<Head> {
         is_stopped: item.contains_key("stopped"),
         halted: halted_from(item)?,
         oldest_catalog: fields.number_or("oldest_catalog", 0)?,
-        catalog: match fields.maybe_text("catalog_name") {
-            Some(name) => {
-                Some(PublishedCatalog { revision: fields.number("catalog_revision")?, name: name.to_string() })
-            }
-            None => None,
-        },
+        catalog: snapshot::READABLE.into_iter().find_map(|format| catalog_from(&fields, format)).transpose()?,
     })
+}
+
+/// The attributes of a head that name the catalog of a format: its name, its revision, and the name of the one before.
+/// Each format has its own, so that functions of two versions of Tidegate can work side by side.
+pub(super) struct CatalogAttributes {
+    pub(super) name: String,
+    pub(super) revision: String,
+    pub(super) before: String,
+}
+
+impl CatalogAttributes {
+    pub(super) fn of(format: u8) -> Self {
+        Self {
+            name: format!("catalog_name_{format}"),
+            revision: format!("catalog_revision_{format}"),
+            before: format!("catalog_before_{format}"),
+        }
+    }
+}
+
+fn catalog_from(fields: &Fields<'_>, format: u8) -> Option<Stored<PublishedCatalog>> {
+    let attributes = CatalogAttributes::of(format);
+    let name = fields.maybe_text(&attributes.name)?.to_string();
+    Some(fields.number(&attributes.revision).map(|revision| PublishedCatalog { format, revision, name }))
 }
 
 fn halted_from(item: &Item) -> Stored<BTreeSet<Version>> {

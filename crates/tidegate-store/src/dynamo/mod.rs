@@ -50,6 +50,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Put, TransactW
 use crate::dynamo::item::Item;
 use crate::dynamo::objects::Objects;
 use crate::dynamo::send::Refusal as _;
+use crate::seal::CatalogKey;
 use crate::store::StoreError;
 
 /// Store in DynamoDB.
@@ -61,10 +62,17 @@ pub struct DynamoStore {
 }
 
 impl DynamoStore {
-    /// A store in `table`, with its compiled catalogs in `bucket`.
+    /// A store in `table`, with its compiled catalogs in `bucket`. It can neither read nor write a catalog before it has
+    /// a key.
     #[must_use]
     pub fn new(client: Client, table: &str, s3: aws_sdk_s3::Client, bucket: &str) -> Self {
         Self { client, table: table.to_string(), objects: Objects::new(s3, bucket) }
+    }
+
+    /// The same store with the key that seals catalogs.
+    #[must_use]
+    pub fn with_catalog_key(self, key: CatalogKey) -> Self {
+        Self { objects: self.objects.with_key(key), ..self }
     }
 
     fn update(&self, key: key::Key) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {

@@ -10,11 +10,9 @@ use tidegate_core::life::Bucket;
 use tidegate_core::{DeviceId, ObjectionCode, ProductId, Version};
 
 use super::changes::{expect, versions};
-use super::item::{self, Fields, Item, n, s};
+use super::item::{self, CatalogAttributes, Fields, Item, n, s};
 use super::read::readable;
-use super::{
-    DynamoStore, Expression, failed_condition, failed_item, key, objects, put_item, send, unbuilt, update_item,
-};
+use super::{DynamoStore, Expression, failed_condition, failed_item, key, put_item, send, unbuilt, update_item};
 use crate::record::{AuditEntry, Head, ListEntry, PublishedCatalog, RolloutKey, SeriesPoint, UpdateRecord};
 use crate::schema::INDEX;
 use crate::store::{Expected, Freshness, OpenRollouts, Opening, PublishStore, RecountStore as _, StoreError, Stored};
@@ -28,23 +26,28 @@ impl OpenRollouts for DynamoStore {
     }
 
     async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>, ended: &[Version]) -> Stored<bool> {
-        let PublishedCatalog { name, .. } = PublishedCatalog::of(revision, &bytes);
-        self.objects.write(&objects::catalog(product, &name), bytes).await?;
+        let PublishedCatalog { name, format, .. } = PublishedCatalog::of(revision, &bytes);
+        let attributes = CatalogAttributes::of(format);
+        self.objects.write_catalog(product, &name, bytes).await?;
         let mut change = Expression::default();
+        change.name("#name", &attributes.name);
+        change.name("#revision", &attributes.revision);
+        change.name("#before", &attributes.before);
         // Another function may have read the older head, and may read the older catalog after this.
-        change.set("catalog_before", "if_not_exists(catalog_name, :none)");
+        change.set("#before", "if_not_exists(#name, :none)");
         change.value(":none", s(""));
-        change.put("catalog_name", s(&name));
-        change.put("catalog_revision", n(revision));
+        change.set("#name", ":name");
+        change.value(":name", s(&name));
+        change.set("#revision", ":revision");
+        change.value(":revision", n(revision));
         let mut text = change.text();
         let mut condition =
-            "attribute_exists(pk) AND (attribute_not_exists(catalog_revision) OR catalog_revision < :catalog_revision)"
-                .to_string();
+            "attribute_exists(pk) AND (attribute_not_exists(#revision) OR #revision < :revision)".to_string();
         if !ended.is_empty() {
             // One of them may have been opened and stopped again since. Whoever did that compiles too.
-            condition.push_str(" AND revision = :catalog_revision");
-            // An older catalog may still offer the updates that are not halted any more.
-            text.push_str(", oldest_catalog = :catalog_revision DELETE halted :ended");
+            condition.push_str(" AND revision = :revision");
+            // An older catalog, also one of another format, may still offer the updates that are not halted any more.
+            text.push_str(", oldest_catalog = :revision DELETE halted :ended");
             change.value(":ended", versions(ended));
         }
         let update = self
@@ -59,21 +62,22 @@ impl OpenRollouts for DynamoStore {
         let (is_in_force, unused) = match flipped {
             Ok(flipped) => {
                 let head = flipped.attributes.unwrap_or_default();
-                let replaced = named(&head, "catalog_name");
-                let before = named(&head, "catalog_before");
+                let replaced = named(&head, &attributes.name);
+                let before = named(&head, &attributes.before);
                 // The same catalog may have been published more than once.
                 (true, before.filter(|before| *before != name && Some(before) != replaced.as_ref()))
             }
             Err(refused) => {
                 let head = failed_item(refused)?;
                 // The catalog just written is of no use, unless it is the same as the current one.
-                let is_kept =
-                    ["catalog_name", "catalog_before"].iter().any(|field| named(&head, field).as_ref() == Some(&name));
+                let is_kept = [&attributes.name, &attributes.before]
+                    .iter()
+                    .any(|field| named(&head, field).as_ref() == Some(&name));
                 (false, (!is_kept).then_some(name))
             }
         };
         if let Some(unused) = unused {
-            self.objects.remove(&objects::catalog(product, &unused)).await;
+            self.objects.remove_catalog(product, &unused).await;
         }
         Ok(is_in_force)
     }

@@ -8,7 +8,7 @@ use tidegate_core::shard::Shard;
 use tidegate_core::{ProductId, Version};
 
 use super::item::{self, Fields, Item, s};
-use super::{DynamoStore, key, objects, send, tally};
+use super::{DynamoStore, key, send, tally};
 use crate::record::{Head, RolloutKey, Tallied, UpdateRecord};
 use crate::store::{Freshness, ReadCatalog, ReadUpdates, StoreError, Stored};
 
@@ -25,7 +25,7 @@ impl ReadCatalog for DynamoStore {
     }
 
     async fn catalog(&self, product: &ProductId, name: &str) -> Stored<Option<Arc<[u8]>>> {
-        self.objects.read(&objects::catalog(product, name)).await
+        self.objects.read_catalog(product, name).await
     }
 
     async fn products(&self) -> Stored<Vec<ProductId>> {
