@@ -15,7 +15,7 @@ override_data {
 }
 
 variables {
-  package_dir        = "./tests/packages"
+  package_dir          = "./tests/packages"
   generate_token_key   = false
   generate_catalog_key = false
 }
