@@ -27,8 +27,8 @@ locals {
     }
     publish = {
       Read   = { actions = ["GetItem", "Query"], keys = ["d#*", "l#*", "p#*", "q#*", "r#*", "s#*", "t#*", "x#*"] }
-      Update = { actions = ["UpdateItem"], keys = ["d#*", "p#*", "s#*"] }
-      Put    = { actions = ["PutItem"], keys = ["#products", "p#*", "x#*"] }
+      Update = { actions = ["UpdateItem"], keys = ["#products", "d#*", "p#*", "s#*"] }
+      Put    = { actions = ["PutItem"], keys = ["p#*", "x#*"] }
       Delete = { actions = ["DeleteItem"], keys = ["p#*"] }
     }
     sweep = {

@@ -35,6 +35,7 @@ locals {
       "POST/v1/products/*/updates/*/advance",
       "POST/v1/products/*/resume-stopped",
       "PUT/v1/products/*/token",
+      "DELETE/v1/products/*/token",
       "POST/v1/products/*/updates/*/retry",
       "POST/v1/products/*/updates/*/void",
       "PUT/v1/products/*/updates/*/assigned",

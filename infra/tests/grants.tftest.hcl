@@ -217,8 +217,8 @@ run "publish_may_do_this_and_nothing_else" {
       ])) == sort([
       "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* l#* p#* q#* r#* s#* t#* x#*",
       "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* l#* p#* q#* r#* s#* t#* x#*",
-      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#* s#*",
-      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products p#* x#*",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products d#* p#* s#*",
+      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#* x#*",
       "Allow dynamodb:DeleteItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#*",
       "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/index/versions",
       "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf",
@@ -375,6 +375,7 @@ run "an_approver_may_call_this_and_nothing_else" {
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/advance",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/resume-stopped",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PUT/v1/products/*/token",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/v1/products/*/token",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/v1/products/*/devices/*/token",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/retry",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/void",

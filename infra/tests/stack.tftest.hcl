@@ -401,7 +401,7 @@ run "operators_sign_and_devices_do_not" {
   command = plan
 
   assert {
-    condition     = length(aws_apigatewayv2_route.this) == 73 && alltrue([for route in aws_apigatewayv2_route.this : (route.authorization_type == "AWS_IAM") == can(regex(" /(v1/products|otao)/", route.route_key))])
+    condition     = length(aws_apigatewayv2_route.this) == 74 && alltrue([for route in aws_apigatewayv2_route.this : (route.authorization_type == "AWS_IAM") == can(regex(" /(v1/products|otao)/", route.route_key))])
     error_message = "a route has the wrong authorization: ${jsonencode(output.routes)}"
   }
 

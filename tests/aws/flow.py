@@ -313,7 +313,7 @@ def rollouts_are_steered(world):
     world.publish("1.2.3", b"edited", policy='stage == "test"', rollout={"limits": {"max_per_period": 10}})
     edited, _ = world.steer("approver", "PATCH", "/updates/1.2.3/campaign", {"rollout": {"limits": {"max_per_period": 5}}})
     checks.equal("an edit of what is active", edited["rollout"]["limits"]["max_per_period"], 5)
-    entries = world.operator("viewer", "GET", f"/audit?version={quote('1.2.0-rc.1+build.7', safe='')}")["entries"]
+    entries = world.operator("viewer", "GET", f"/audit?version={quote('1.2.0-rc.1+build.7', safe='')}")["items"]
     checks.equal(
         "the audit log names who did it",
         {entry["who"] for entry in entries},
@@ -367,7 +367,7 @@ def a_bad_update_is_held(world):
     # `count` begins the hold and tries for two seconds; the sweep does what is left.
     swept_until(world, "it is held", lambda: world.metrics("1.3.0")["state"] == "held")
     checks.equal("for the next device", world.check_in("bad-9", "1.0.0", stage="bad").get("version"), None)
-    entries = world.operator("viewer", "GET", "/audit?version=1.3.0")["entries"]
+    entries = world.operator("viewer", "GET", "/audit?version=1.3.0")["items"]
     checks.equal("by the health rule", entries[-1]["who"], "health rule")
 
 
@@ -514,7 +514,7 @@ def devices_are_ordered(world):
 
 def the_fleet_is_looked_at(world):
     checks = world.checks
-    updates = world.operator("viewer", "GET", "/updates")["updates"]
+    updates = world.operator("viewer", "GET", "/updates")["items"]
     checks.equal(
         "updates, newest first",
         [u["version"] for u in updates][:2] + [updates[-1]["version"]],
@@ -523,12 +523,12 @@ def the_fleet_is_looked_at(world):
     shown = world.operator("viewer", "GET", f"/updates/{quote('1.2.0-rc.1+build.7', safe='')}")
     checks.equal("an update by its encoded version", shown["state"], "withdrawn")
     world.eventually("versions", lambda: versions(world) == versions_in_the_table(world))
-    devices = world.operator("viewer", "GET", "/devices?version=1.1.0")["devices"]
+    devices = world.operator("viewer", "GET", "/devices?version=1.1.0")["items"]
     checks.equal("devices on a version", devices, ["ioto-1", "lamp-1", "lamp-2", "lamp-6"])
     device = world.operator("viewer", "GET", "/devices/lamp-1")
     checks.equal("a device's claim", [claim["state"] for claim in device["claims"]], ["proved"])
     for name in ("publisher", "approver"):
-        checks.equal(f"{name} may look too", world.operator(name, "GET", "/updates")["updates"], updates)
+        checks.equal(f"{name} may look too", world.operator(name, "GET", "/updates")["items"], updates)
     checks.equal(
         "unknown", world.operator("viewer", "GET", "/updates/9.9.9", status=404)["error"]["code"], "unknown_update"
     )
@@ -537,7 +537,7 @@ def the_fleet_is_looked_at(world):
 
 def versions(world):
     """The counted devices on 1.1.0, and all. A version that no update has may be counted as another."""
-    rows = world.operator("viewer", "GET", "/versions")["versions"]
+    rows = world.operator("viewer", "GET", "/versions")["items"]
     return sum(row["devices"] for row in rows if row["version"] == "1.1.0"), sum(row["devices"] for row in rows)
 
 
@@ -753,7 +753,7 @@ def a_control_group_is_held_out(world):
         left = table.batch_write_item(RequestItems={name: puts})["UnprocessedItems"]
         checks.equal("all are written", left, {})
     world.publish("1.9.0", b"yard", compatible_from=["=0.9.0"])
-    update = {"pk": {"S": f"p#{PRODUCT}"}, "sk": {"S": "update#1.9.0"}}
+    update = {"pk": {"S": f"p#{PRODUCT}"}, "sk": {"S": "update#b1.b9.b0~"}}
 
     def shown():
         return world.operator("viewer", "GET", "/updates/1.9.0").get("control_group")

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 use tidegate_core::Timestamp;
+use tidegate_core::id::sortable;
 
 use crate::{World, request};
 
@@ -259,9 +260,12 @@ impl Scenario {
     /// Spoils a stored definition, as a bug of another version might.
     #[allow(clippy::disallowed_methods, reason = "it writes behind the service's back")]
     async fn spoil(&mut self, version: &str) {
+        let version = version.parse().expect("scenarios name versions");
         let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
         let update = self.world.cloud.dynamodb().update_item().table_name(tidegate::stack::TABLE);
-        let update = update.key("pk", text(format!("p#{}", self.product))).key("sk", text(format!("update#{version}")));
+        let update = update
+            .key("pk", text(format!("p#{}", self.product)))
+            .key("sk", text(format!("update#{}", sortable(&version))));
         let update = update.update_expression("SET #d = :bad").expression_attribute_names("#d", "definition");
         update.expression_attribute_values(":bad", text("{".into())).send().await.expect("the store answers");
     }
@@ -294,10 +298,15 @@ impl Scenario {
     async fn audit(&mut self, version: &str) {
         let path = format!("{}/audit?version={version}", self.product);
         let log = self.world.operator("GET", &path, Value::Null, self.now).await.body;
-        for entry in log["entries"].as_array().into_iter().flatten() {
+        // The oldest first, as everything else in a scenario.
+        for entry in log["items"].as_array().into_iter().flatten().rev() {
             let text = |name: &str| entry[name].as_str().unwrap_or("-").to_string();
             let who = text("who").rsplit('/').next().unwrap_or_default().to_string();
-            self.say(&format!("{who}: {} ({} to {}) {}", text("action"), text("from"), text("to"), text("reason")));
+            let changes = entry["changes"].as_array().into_iter().flatten();
+            let changes =
+                changes.map(|change| format!(" {} {}", change["field"].as_str().unwrap_or("-"), change["new"]));
+            let action = text("action") + &changes.collect::<String>();
+            self.say(&format!("{who}: {action} ({} to {}) {}", text("from"), text("to"), text("reason")));
         }
     }
 

@@ -65,11 +65,11 @@ async fn a_reopened_update_has_its_own_limits_and_counters() {
     assert_eq!(told(&world, "lamp-2", "2.0.0", "2026-01-01T05:00:00Z").await, "up_to_date");
     assert_eq!(world.counts("2.0.0", at("2026-01-01T05:01:00Z")).await, "2 2 0 0 0");
     let listed = world.operator("GET", &format!("{LAMP}/updates"), Value::Null, at("2026-01-01T05:00:00Z")).await;
-    assert_eq!(listed.body["updates"].as_array().map(Vec::len), Some(1), "an update is listed once");
+    assert_eq!(listed.body["items"].as_array().map(Vec::len), Some(1), "an update is listed once");
     let log =
         world.operator("GET", &format!("{LAMP}/audit?version=2.0.0"), Value::Null, at("2026-01-01T06:00:00Z")).await;
     let changes =
-        log.body["entries"].as_array().unwrap().iter().map(|entry| {
+        log.body["items"].as_array().unwrap().iter().map(|entry| {
             format!("{} {}", entry["action"].as_str().unwrap_or("?"), entry["to"].as_str().unwrap_or("?"))
         });
     let changes = changes.collect::<Vec<_>>();
@@ -251,7 +251,7 @@ async fn a_deleted_draft_leaves_its_version_free() {
     let refused = delete("2026-01-01T02:00:00Z").await;
     assert_eq!((refused.status, refused.code()), (409, "wrong_state"));
     let log = world.operator("GET", &format!("{LAMP}/audit"), Value::Null, at("2026-01-01T03:00:00Z")).await.body;
-    let deletes = log["entries"].as_array().unwrap().iter().filter(|entry| entry["action"] == "delete");
+    let deletes = log["items"].as_array().unwrap().iter().filter(|entry| entry["action"] == "delete");
     assert_eq!(deletes.count(), 1);
 }
 

@@ -175,7 +175,7 @@ async fn an_operator_gives_a_device_that_fell_back_another_try() {
     let counts = world.metrics("2.0.0", at("2026-01-01T07:01:00Z")).await;
     assert_eq!((&counts["offered"], &counts["reverted"], &counts["proved"]), (&json!(1), &json!(0), &json!(1)));
     let log = world.operator("GET", "lamp/audit", Value::Null, at("2026-01-01T08:00:00Z")).await.body;
-    let retries = log["entries"].as_array().unwrap().iter().filter(|entry| entry["action"] == "retry");
+    let retries = log["items"].as_array().unwrap().iter().filter(|entry| entry["action"] == "retry");
     assert_eq!(retries.map(|entry| entry["version"].clone()).collect::<Vec<_>>(), [json!("lamp-1")]);
 }
 
@@ -319,10 +319,10 @@ async fn versions_are_counted_as_devices_move() {
     let versions = world.operator("GET", "lamp/versions", Value::Null, now).await.body;
     assert_eq!(
         versions,
-        json!({"versions": [{"version": "1.0.0", "devices": 13}, {"version": "2.0.0", "devices": 7}]})
+        json!({"items": [{"version": "1.0.0", "devices": 13}, {"version": "2.0.0", "devices": 7}], "next": null})
     );
     let devices = world.operator("GET", "lamp/devices?version=2.0.0", Value::Null, now).await.body;
-    assert_eq!(devices["devices"].as_array().unwrap().len(), 7);
+    assert_eq!(devices["items"].as_array().unwrap().len(), 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,7 @@ use tidegate_core::cohort::Cohort;
 use tidegate_core::control_group::ControlGroup;
 use tidegate_core::count::{Count, Sample, Sums};
 use tidegate_core::gate::{ChannelName, Control, HeldFor};
-use tidegate_core::id::without_build;
+use tidegate_core::id::sortable;
 use tidegate_core::life::table::Event;
 use tidegate_core::life::{Bucket, Rules};
 use tidegate_core::limits::{Allocation, Caps, UNLIMITED};
@@ -33,7 +33,7 @@ use tidegate_lab::{MemoryStore, Random};
 use tidegate_store::record::{
     Audience, AudienceEdit, AuditEntry, Change, ClaimChange, DeviceWrite, Doc, DocDigests, DuePage, Fleet, Head,
     KnownDevice, ListEntry, Note, OtherName, Position, PublishedCatalog, Reading, RolloutKey, Seen, SeriesPoint, Tally,
-    UpdateRecord, Wanted,
+    Tokens, UpdateRecord, ValueChange, Wanted,
 };
 use tidegate_store::store::{
     Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, Period, Shut, Stored, VersionCounts,
@@ -79,8 +79,7 @@ enum Operation {
     RaiseCeiling(RolloutKey, u16, u64, u64),
     SetStopped(ProductId, bool, AuditEntry),
     WriteAudit(ProductId, Box<AuditEntry>),
-    RevokeTokens(ProductId, DeviceId),
-    SetProduct(ProductId, Box<Head>),
+    SetProduct(ProductId, Box<(Head, Head, AuditEntry)>),
     RecordSeries(RolloutKey, SeriesPoint),
     PutAudience(RolloutKey, Audience),
     PutReading(RolloutKey, Reading),
@@ -95,7 +94,7 @@ enum Operation {
     RemoveDuePage(RolloutKey, String),
     PutEntry(RolloutKey, ListEntry),
     RemoveEntry(RolloutKey, DeviceId, Bucket, u64),
-    PutCatalog(ProductId, u64, Vec<u8>, Vec<Version>),
+    PutCatalog(ProductId, u64, Vec<u8>, Vec<UpdateId>),
     AskForCatalog(ProductId, String),
     Head(ProductId, Freshness),
     Catalog(ProductId, String),
@@ -110,9 +109,10 @@ enum Operation {
     VersionTally(ProductId, &'static str),
     VersionCounts(ProductId),
     DuePages(RolloutKey, Timestamp),
-    AuditLog(ProductId),
+    AuditMonth(ProductId, Timestamp, Option<String>, Option<&'static str>, usize),
+    UpdatePage(ProductId, Option<String>, usize),
     Versions(ProductId),
-    DevicesOn(ProductId, String, Option<DeviceId>),
+    DevicesOn(ProductId, String, Option<DeviceId>, usize),
     Listed(RolloutKey, Bucket, Option<DeviceId>, usize),
     Deferrals(RolloutKey),
     Series(RolloutKey),
@@ -128,7 +128,8 @@ const COVERAGE: [(&str, u32); 85] = [
     ("add_deferrals: ok", 864),
     ("ask_for_catalog: ok", 354),
     ("audit: ok", 456),
-    ("audit_log: ok", 3720),
+    ("audit_month: ok", 3720),
+    ("update_page: ok", 3720),
     ("begin_campaign: conflict", 240),
     ("begin_campaign: ok", 36),
     ("catalog: none", 432),
@@ -182,7 +183,6 @@ const COVERAGE: [(&str, u32); 85] = [
     ("record_series: ok", 400),
     ("remove_due_page: ok", 120),
     ("remove_entry: ok", 594),
-    ("revoke_tokens: ok", 942),
     ("scan: ok", 50),
     ("put_fleet: ok", 60),
     ("series: ok", 2112),
@@ -255,15 +255,15 @@ async fn a_full_page_of_devices_says_that_there_may_be_more_even_where_it_is_the
     let product = ProductId::new("lamp").unwrap();
     for number in 0..501 {
         let write = DeviceWrite {
-            seen: Some(Seen { version: "1.0.0".into(), doc: None, long_gap_s: None, poll_s: None, at: moment(0, 0) }),
+            seen: Some(Seen::new("1.0.0".into(), moment(0, 0))),
             ..DeviceWrite::new(product.clone(), DeviceId::new(format!("lamp-{number}")).unwrap(), false)
         };
         stores.agree(&Operation::WriteDevice(Box::new(write))).await.unwrap();
         if number >= 498 {
-            let (page, next) = stores.memory.devices_on(&product, "1.0.0", None).await.unwrap();
+            let (page, next) = stores.memory.devices_on(&product, "1.0.0", None, 500).await.unwrap();
             // The list has sixteen parts, none of which is full here: only the 501st device needs a second page.
             assert_eq!((page.len(), next.is_some()), ((number + 1).min(500), number >= 500));
-            let on = |after| Operation::DevicesOn(product.clone(), "1.0.0".into(), after);
+            let on = |after| Operation::DevicesOn(product.clone(), "1.0.0".into(), after, 500);
             stores.agree(&on(None)).await.unwrap();
             stores.agree(&on(page.last().cloned())).await.unwrap();
             stores.agree(&on(DeviceId::new("lamp-3").ok())).await.unwrap();
@@ -280,13 +280,13 @@ async fn a_full_part_of_a_list_of_devices_says_that_there_may_be_more() {
     let devices = (0..).map(|number| DeviceId::new(format!("lamp-{number}")).unwrap());
     let in_part = devices.filter(|device| Sha256::digest(device.as_str())[0] % 16 == 7).take(501);
     for (number, device) in in_part.enumerate() {
-        let seen = Some(Seen { version: "1.0.0".into(), doc: None, long_gap_s: None, poll_s: None, at: moment(0, 0) });
+        let seen = Some(Seen::new("1.0.0".into(), moment(0, 0)));
         let write = DeviceWrite { seen, ..DeviceWrite::new(product.clone(), device, false) };
         stores.agree(&Operation::WriteDevice(Box::new(write))).await.unwrap();
         if number >= 498 {
-            let (page, next) = stores.memory.devices_on(&product, "1.0.0", None).await.unwrap();
+            let (page, next) = stores.memory.devices_on(&product, "1.0.0", None, 500).await.unwrap();
             assert_eq!((page.len(), next.is_some()), ((number + 1).min(500), number >= 499));
-            let on = |after| Operation::DevicesOn(product.clone(), "1.0.0".into(), after);
+            let on = |after| Operation::DevicesOn(product.clone(), "1.0.0".into(), after, 500);
             stores.agree(&on(None)).await.unwrap();
             stores.agree(&on(page.last().cloned())).await.unwrap();
         }
@@ -302,13 +302,7 @@ async fn a_scan_of_the_fleet_finds_the_attributes_of_every_device() {
         // More than a page of 1 MB in all; every fifth has none.
         let json = format!(r#"{{"site":"{}"}}"#, "a".repeat(3000 + number * 7));
         let doc = Doc { json, digests: DocDigests { all: number as u64, named: 0 } };
-        let seen = Seen {
-            version: "1.0.0".into(),
-            doc: (number % 5 > 0).then_some(doc),
-            long_gap_s: None,
-            poll_s: None,
-            at: moment(0, 0),
-        };
+        let seen = Seen { doc: (number % 5 > 0).then_some(doc), ..Seen::new("1.0.0".into(), moment(0, 0)) };
         let write = DeviceWrite {
             seen: Some(seen),
             ..DeviceWrite::new(product.clone(), DeviceId::new(format!("lamp-{number}")).unwrap(), false)
@@ -561,11 +555,9 @@ async fn apply<S: EveryStore>(store: &S, operation: &Operation) -> Answer {
             answer("set_stopped", store.set_stopped(product, *is_stopped, audit).await, yes_or_no)
         }
         Operation::WriteAudit(product, entry) => answer("audit", store.audit(product, entry).await, ok),
-        Operation::RevokeTokens(product, device) => {
-            answer("revoke_tokens", store.revoke_tokens(product, device).await, ok)
-        }
-        Operation::SetProduct(product, head) => {
-            answer("set_product", store.set_product(product, head).await, yes_or_no)
+        Operation::SetProduct(product, change) => {
+            let (before, after, audit) = &**change;
+            answer("set_product", store.set_product(product, before, after, audit).await, yes_or_no)
         }
         Operation::RecordSeries(rollout, point) => {
             answer("record_series", store.record_series(rollout, point).await, ok)
@@ -636,10 +628,15 @@ async fn apply_read<S: EveryStore>(store: &S, operation: &Operation) -> Answer {
         }
         Operation::VersionCounts(product) => answer("version_counts", store.version_counts(product).await, ok),
         Operation::DuePages(rollout, end) => answer("due_pages", store.due_pages(rollout, *end).await, ok),
-        Operation::AuditLog(product) => answer("audit_log", store.audit_log(product).await, ok),
+        Operation::AuditMonth(product, month, before, subject, most) => {
+            answer("audit_month", store.audit_month(product, *month, before.as_deref(), *subject, *most).await, ok)
+        }
+        Operation::UpdatePage(product, before, most) => {
+            answer("update_page", store.update_page(product, before.as_deref(), *most).await, ok)
+        }
         Operation::Versions(product) => answer("versions", store.versions(product).await, ok),
-        Operation::DevicesOn(product, version, after) => {
-            answer("devices_on", store.devices_on(product, version, after.as_ref()).await, ok)
+        Operation::DevicesOn(product, version, after, most) => {
+            answer("devices_on", store.devices_on(product, version, after.as_ref(), *most).await, ok)
         }
         Operation::Listed(rollout, bucket, after, most) => {
             answer("listed", store.listed(rollout, *bucket, after.as_ref(), *most).await, ok)
@@ -797,8 +794,7 @@ impl History {
                 Operation::SetStopped(product, is_stopped, self.audit("lamp", 0))
             }
             (_, 71..72) => Operation::WriteAudit(self.product(), Box::new(self.audit("d-1", 0))),
-            (_, 72..74) => Operation::RevokeTokens(self.product(), self.device()),
-            (_, 74..75) => self.set_product(),
+            (_, 72..75) => self.set_product(memory).await,
             (_, 75..76) => self.record_series(),
             (_, 76..77) => self.note(),
             (_, 77..78) => Operation::MarkForRecount(self.product(), self.version()),
@@ -821,7 +817,10 @@ impl History {
                 self.dice.pick(&[Include::Item, Include::ItemAndDoc]),
                 Freshness::Eventual,
             ),
-            4 => Operation::DevicesOn(self.product(), self.dice.pick(&DEVICE_VERSIONS).into(), Some(self.device())),
+            4 => {
+                let version = self.dice.pick(&DEVICE_VERSIONS).into();
+                Operation::DevicesOn(self.product(), version, Some(self.device()), self.dice.pick(&[1, 2, 200]))
+            }
             5 => Operation::DuePages(self.rollout(), self.dice.moment()),
             6 => Operation::Shard(self.rollout(), self.shard()),
             7 => Operation::Tally(self.rollout(), self.dice.pick(&STREAM_SHARDS)),
@@ -848,9 +847,12 @@ impl History {
             if let Some(PublishedCatalog { name, .. }) = head.and_then(|head| head.catalog) {
                 reads.push(Operation::Catalog(product.clone(), name));
             }
-            if !memory.audit_log(&product).await.unwrap().is_empty() || self.dice.below(8) == 0 {
-                reads.push(Operation::AuditLog(product.clone()));
-            }
+            let subject = self.dice.pick(&[None, None, Some("lamp"), Some("d-1")]);
+            let most = self.dice.pick(&[1, 2, 200]);
+            reads.push(Operation::AuditMonth(product.clone(), moment(0, 0), None, subject, most));
+            let before = sortable(&Version::parse(self.dice.pick(&UPDATE_VERSIONS)).unwrap());
+            let before = self.dice.pick(&[None, Some(before)]);
+            reads.push(Operation::UpdatePage(product.clone(), before, self.dice.pick(&[1, 2, 50])));
             if !memory.version_counts(&product).await.unwrap().is_empty() || self.dice.below(8) == 0 {
                 reads.extend([Operation::Versions(product.clone()), Operation::VersionCounts(product.clone())]);
             }
@@ -862,7 +864,7 @@ impl History {
                 }
                 running.extend(known.record.and_then(|record| record.version));
             }
-            reads.extend(running.into_iter().map(|on| Operation::DevicesOn(product.clone(), on, None)));
+            reads.extend(running.into_iter().map(|on| Operation::DevicesOn(product.clone(), on, None, 200)));
             reads.push(Operation::Devices(product, self.devices.clone()));
         }
         for rollout in self.rollouts() {
@@ -1003,7 +1005,9 @@ impl History {
         });
         let long_gap_s = self.dice.pick(&[None, Some(0), Some(700_000)]);
         let poll_s = self.dice.pick(&[None, Some(300), Some(86_400)]);
-        Seen { version: self.dice.pick(&DEVICE_VERSIONS).into(), doc, long_gap_s, poll_s, at: self.dice.moment() }
+        let uses_own_token = self.dice.chance(20);
+        let version = self.dice.pick(&DEVICE_VERSIONS).into();
+        Seen { doc, long_gap_s, poll_s, uses_own_token, ..Seen::new(version, self.dice.moment()) }
     }
 
     async fn write_device(&mut self, memory: &MemoryStore) -> Operation {
@@ -1046,6 +1050,10 @@ impl History {
             (revision + u64::from(self.dice.chance(20)), Questions::new(asked))
         });
         let questions = questions.filter(|_| is_known);
+        let revision = known.record.as_ref().map_or(0, |record| record.revision) + u64::from(self.dice.chance(20));
+        let tokens = Tokens { generation: self.dice.below(3) as u32, has_own: self.dice.chance(50) };
+        let tokens = self.dice.chance(10).then_some((revision, tokens));
+        let audit = self.dice.chance(15).then(|| self.audit("d-1", 0));
         let write = DeviceWrite {
             seen,
             still_seen_at,
@@ -1053,6 +1061,8 @@ impl History {
             forgotten,
             orders,
             questions,
+            tokens,
+            audit,
             ..DeviceWrite::new(product, device, is_known)
         };
         Operation::WriteDevice(Box::new(write))
@@ -1107,6 +1117,7 @@ impl History {
             to: self.dice.pick(&[None, Some(State::Paused), Some(State::Aborted)]),
             reason: self.dice.pick(&["", "it smokes"]).into(),
             generation,
+            changes: self.dice.pick(&[vec![], vec![ValueChange::new("poll_s", 300.into(), "often".into())]]),
         }
     }
 
@@ -1179,7 +1190,7 @@ impl History {
     }
 
     fn wanted(&mut self, generation: u64) -> Wanted {
-        let edit = || Change::Edit { definition: r#"{"name":"Spring"}"#.into(), settings: "{}".into() };
+        let edit = || Change::Edit { definition: r#"{"name":"Spring"}"#.into() };
         let change = match self.dice.below(7) {
             0 => Change::Stop,
             1 => Change::Split,
@@ -1320,9 +1331,13 @@ impl History {
         Operation::RaiseCeiling(rollout, shard, generation, self.dice.pick(&[0, 1, 2, 4, UNLIMITED]))
     }
 
-    fn set_product(&mut self) -> Operation {
+    async fn set_product(&mut self, memory: &MemoryStore) -> Operation {
+        let product = self.product();
+        let before = memory.head(&product, Freshness::Strong).await.unwrap().unwrap_or_default();
+        let settings_revision = before.settings_revision + u64::from(self.dice.chance(20));
         let head = Head {
             revision: self.dice.below(9),
+            product_token_generation: self.dice.below(3) as u32,
             accepts_product_tokens: self.dice.chance(50),
             registration_is_open: self.dice.chance(50),
             proves_by_report: self.dice.chance(50),
@@ -1331,7 +1346,8 @@ impl History {
             times: Times { poll_s: self.dice.pick(&[300, 86_400]), ..Times::default() },
             ..Head::default()
         };
-        Operation::SetProduct(self.product(), Box::new(head))
+        let audit = self.audit("lamp", 0);
+        Operation::SetProduct(product, Box::new((Head { settings_revision, ..before }, head, audit)))
     }
 
     fn record_series(&mut self) -> Operation {
@@ -1462,7 +1478,8 @@ impl History {
             0 => Operation::Catalog(product, name),
             1 => Operation::AskForCatalog(product, name),
             _ => {
-                let ended = self.versions.iter().filter(|_| self.dice.chance(6)).map(without_build);
+                let rollouts = self.rollouts();
+                let ended = rollouts.iter().filter(|_| self.dice.chance(6)).map(RolloutKey::update_id);
                 let ended = ended.collect::<BTreeSet<_>>().into_iter().collect();
                 Operation::PutCatalog(product, revision, bytes, ended)
             }

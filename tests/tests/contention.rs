@@ -203,7 +203,7 @@ async fn no_key_but_a_devices_own_becomes_hot_when_a_fleet_appears() {
     let per_batch = devices / 40;
     for number in 0..devices {
         let write = DeviceWrite {
-            seen: Some(Seen { version: "1.0.0".into(), doc: None, long_gap_s: None, poll_s: None, at: now() }),
+            seen: Some(Seen::new("1.0.0".into(), now())),
             ..DeviceWrite::new(product(), DeviceId::new(format!("lamp-{number}")).unwrap(), false)
         };
         assert_eq!(world.store.write_device(&write).await.unwrap(), Written::Yes);
@@ -224,5 +224,5 @@ async fn no_key_but_a_devices_own_becomes_hot_when_a_fleet_appears() {
     println!("hottest part of the index: {part_per_s:.0} write units/s");
     assert!(per_s <= 200.0 && part_per_s <= 200.0, "{per_s:.0} {part_per_s:.0}");
     let versions = world.operator("GET", "lamp/versions", serde_json::Value::Null, now()).await.body;
-    assert_eq!(versions["versions"], json!([{"version": "1.0.0", "devices": devices}]));
+    assert_eq!(versions["items"], json!([{"version": "1.0.0", "devices": devices}]));
 }

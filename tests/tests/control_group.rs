@@ -64,7 +64,7 @@ fn limit(max_in_flight: u32) -> Value {
 async fn the_last_devices_of_a_large_audience_are_served_when_all_others_were() {
     let world = started(limit(2000)).await;
     let log = world.operator("GET", "lamp/audit?version=2.0.0", Value::Null, at(OPENED)).await.body;
-    let held_out = log["entries"].as_array().unwrap().iter().find(|entry| entry["who"] == "sweep").unwrap();
+    let held_out = log["items"].as_array().unwrap().iter().find(|entry| entry["who"] == "sweep").unwrap();
     assert_eq!(
         (&held_out["action"], &held_out["reason"]),
         (&json!("hold out a control group"), &json!("the last 200 of 1000 devices"))

@@ -83,7 +83,7 @@ async fn a_batch_that_comes_again_in_parts_or_twice_at_once_counts_once() {
     assert_eq!(world.counts("2.0.0", now()).await, "6 2 2 2 0");
     let versions = world.operator("GET", "lamp/versions", Value::Null, now()).await.body;
     let expected = json!([{"version": "1.0.0", "devices": 4}, {"version": "2.0.0", "devices": 2}]);
-    assert_eq!(versions["versions"], expected);
+    assert_eq!(versions["items"], expected);
     let recount = recount(&world.store, Duration::ZERO).await.unwrap();
     assert_eq!((recount.devices, recount.rollouts, recount.drift.len(), recount.moving.len()), (6, 1, 0, 0));
 }

@@ -53,12 +53,12 @@ async fn a_narrower_policy_takes_back_open_offers_and_is_audited_with_the_device
         world.services.sweep.sweep(at(&format!("2026-01-01T13:{minute}:00Z"))).await.unwrap();
     }
     let log = world.operator("GET", "lamp/audit?version=2.0.0", Value::Null, now).await.body;
-    let entries = log["entries"].as_array().unwrap();
+    let entries = log["items"].as_array().unwrap();
     let counted = entries.iter().filter(|entry| entry["action"] == "count the audience").collect::<Vec<_>>();
     assert_eq!(counted.len(), 1, "{log}");
     // The lamp of board 2 that was offered it stays a part of the audience that was reached.
     assert_eq!(counted[0]["reason"], "30 devices before the change of the policy, 21 after it");
-    assert!(entries.iter().any(|entry| entry["action"].as_str().unwrap().contains("board == 1")), "{log}");
+    assert!(entries.iter().any(|entry| entry["changes"].to_string().contains("board == 1")), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,7 +74,7 @@ async fn what_a_device_can_do_wrong() {
     let got = answer(world.services.check.handle(got, at(NOW)).await);
     assert_eq!((got.status, got.code()), (405, "wrong_method"));
     let register = json!({"id": "lamp-1", "product": LAMP}).to_string();
-    check(device(&world, "/device/register", "", &register).await, "registration_closed", "does not let devices");
+    check(device(&world, "/device/register", "", &register).await, "registration_closed", "may not register itself");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,12 @@ const STORY: [(&str, u16); 57] = [
     ("publish-show", 200),
     ("publish-edit", 200),
     ("publish-activate", 200),
+    ("check-register", 403),
+    ("check-exosite-activate", 409),
+    ("publish-edit-product", 200),
+    ("publish-product", 200),
+    ("check-register", 200),
+    ("check-exosite-activate", 200),
     ("publish-issue-token", 200),
     ("check", 200),
     ("check-ioto", 200),
@@ -47,12 +53,6 @@ const STORY: [(&str, u16); 57] = [
     ("report-hawkbit-cancel", 410), // it is over
     ("report-ioto", 200),
     ("report-kaa", 200),
-    ("check-register", 403),
-    ("check-exosite-activate", 409),
-    ("publish-edit-product", 200),
-    ("publish-product", 200),
-    ("check-register", 200),
-    ("check-exosite-activate", 200),
     ("publish-issue-product-token", 200),
     ("count", 200),
     ("sweep", 200),
@@ -193,16 +193,16 @@ async fn the_events_tell_the_story_of_an_update() {
     assert_eq!(last["check-hawkbit-installed"]["deployment"]["chunks"][0]["version"], "1.1.0");
     assert_eq!(last["check-register"]["id"], "lamp-1");
     assert_eq!(last["count"], json!({"records": 1, "counted": 1, "unreadable": 0}));
-    let versions = last["publish-versions"]["versions"].as_array().expect("a list");
+    let versions = last["publish-versions"]["items"].as_array().expect("a list");
     assert_eq!(*versions, [json!({"version": "1.0.0", "devices": 2})], "lamp-1, and lamp-2 of count.json");
     assert_eq!(last["publish-metrics"]["installed"], 1);
     assert_eq!(last["publish-edit"]["rollout"]["limits"]["max_per_period"], 100);
-    assert_eq!(last["publish-devices"]["devices"][0], "lamp-1");
+    assert_eq!(last["publish-devices"]["items"][0], "lamp-1");
     assert_eq!(last["publish-withdraw"]["state"], "withdrawn");
     assert_eq!(last["publish-list-software"].as_array().map(Vec::len), Some(2));
     assert_eq!(last["publish-show-software"]["rolloutStrategy"], "general");
     assert_eq!(last["publish-delete-software"]["state"], "withdrawn");
-    let entries = last["publish-audit"]["entries"].as_array().expect("a log");
+    let entries = last["publish-audit"]["items"].as_array().expect("a log");
     assert!(entries.iter().all(|entry| entry["who"] == "arn:aws:iam::123456789012:user/ada"), "{entries:?}");
 }
 

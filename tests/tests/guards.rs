@@ -120,7 +120,7 @@ async fn a_change_between_the_two_reads_of_a_compile_is_compiled_by_the_next_one
             .unwrap()
             .with(json!({"rollout": rollout}).as_object().unwrap(), &product())
             .unwrap();
-        let change = Change::Edit { definition: definition.to_store(), settings: "phases".into() };
+        let change = Change::Edit { definition: definition.to_store() };
         let actor = Actor { who: "ada".into(), reason: "test".into(), now: now() };
         let wishing = control::want(&world.store, &record, change, &actor).await.unwrap();
         control::carry_out(&world.store, &wishing, now()).await.unwrap();

@@ -166,7 +166,7 @@ async fn a_device_is_asked_what_it_is_then_given_an_update_and_its_report_counts
     assert_eq!(world.counts("2.0.0", now).await, "1 0 1 0 0");
     assert_eq!(runs(&world, "lamp-1", now).await, "2.0.0");
     let versions = world.operator("GET", &format!("{LAMP}/versions"), Value::Null, now).await.body;
-    assert_eq!(versions["versions"], json!([{"version": "2.0.0", "devices": 1}]));
+    assert_eq!(versions["items"], json!([{"version": "2.0.0", "devices": 1}]));
     let last = client.poll(now).await;
     assert_eq!((last.links(), last.sleep()), (vec!["installedBase"], "23:59:59"));
     assert_eq!(client.follow(&last.link("installedBase").unwrap(), now).await.body["id"], number.to_string());
@@ -709,7 +709,7 @@ async fn what_cannot_be_is_refused_in_hawkbits_words() {
     assert_eq!((got.status, &got.body["errorCode"]), (404, &json!("hawkbit.server.error.repo.entitiyNotFound")));
 
     let good = world.token(LAMP, "lamp-1");
-    let shared = world.keys.issue_for_product(&tidegate_core::ProductId::new(LAMP).unwrap());
+    let shared = world.keys.issue_for_product(&tidegate_core::ProductId::new(LAMP).unwrap(), 0);
     let mut bodies = Vec::new();
     let tries = [
         String::new(),
@@ -730,9 +730,13 @@ async fn what_cannot_be_is_refused_in_hawkbits_words() {
     assert_eq!(bodies.len(), 1, "the answer does not say what is wrong with it");
     let accept = json!({"product_tokens": "accept"});
     assert_eq!(world.operator("PATCH", LAMP, accept, now).await.status, 200);
-    let gateway = Client { authorization: format!("GatewayToken {shared}"), ..Client::new(&world, "lamp-1") };
-    assert_eq!(gateway.deployment(now).await, path);
-    assert_eq!(gateway.say(&path, "closed", "success", now).await, 200);
+    let gateway = |device| Client { authorization: format!("GatewayToken {shared}"), ..Client::new(&world, device) };
+    let one_by_gateway = gateway("lamp-1").send("GET", &one.path(""), "", now).await;
+    assert_eq!(one_by_gateway.status, 401, "it has a token of its own");
+    let three = gateway("lamp-3");
+    three.config(json!({"sw_version": "1.0.0"}), now).await;
+    let path = three.deployment(now).await;
+    assert_eq!(three.say(&path, "closed", "success", now).await, 200);
     let revoked = world.operator("DELETE", &format!("{LAMP}/devices/lamp-2/token"), Value::Null, now).await;
     assert_eq!(revoked.status, 200);
     assert_eq!(two.send("GET", &two.path(""), "", now).await.status, 401);
@@ -804,7 +808,7 @@ async fn an_update_of_which_no_sha1_is_known_is_not_offered_in_this_dialect() {
         .update_item()
         .table_name(TABLE)
         .key("pk", AttributeValue::S(format!("p#{LAMP}")))
-        .key("sk", AttributeValue::S("update#2.0.0".into()))
+        .key("sk", AttributeValue::S("update#b2.b0.b0~".into()))
         .update_expression("REMOVE object_sha1, object_md5");
     update.send().await.unwrap();
     world.recompile(now).await;

@@ -51,7 +51,7 @@ async fn a_fatal_update_is_held_when_its_fourth_failure_is_counted_and_everyone_
     let receipt = world.operator("GET", "lamp/devices/lamp-25/why", Value::Null, now).await.body;
     assert_eq!(receipt["considered"][0]["objection"]["code"], "held");
     let log = world.operator("GET", "lamp/audit?version=2.0.0", Value::Null, now).await.body;
-    let holds = log["entries"].as_array().unwrap().iter().filter(|entry| entry["action"] == "hold");
+    let holds = log["items"].as_array().unwrap().iter().filter(|entry| entry["action"] == "hold");
     let holds = holds.map(|entry| (entry["who"].clone(), entry["reason"].clone())).collect::<Vec<_>>();
     assert_eq!(holds, [(json!("health rule"), json!(why))], "once");
     // It can be edited meanwhile, and stays held.
@@ -148,7 +148,7 @@ async fn a_hold_for_silence_lifts_itself_when_the_devices_are_back() {
     let swept = world.services.sweep.sweep(at("2026-01-05T00:02:00Z")).await.unwrap();
     assert_eq!((swept.lifted, state(&world).await.0.as_str()), (1, "active"));
     let log = world.operator("GET", "lamp/audit?version=2.0.0", Value::Null, at("2026-01-05T00:03:00Z")).await.body;
-    let lifted = log["entries"].as_array().unwrap().iter().find(|entry| entry["action"] == "lift").unwrap();
+    let lifted = log["items"].as_array().unwrap().iter().find(|entry| entry["action"] == "lift").unwrap();
     assert_eq!(
         (&lifted["who"], &lifted["from"], &lifted["to"]),
         (&json!("health rule"), &json!("held"), &json!("active"))

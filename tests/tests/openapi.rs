@@ -15,7 +15,7 @@ use tidegate_store::DynamoStore;
 use tidegate_store::record::{Change, UpdateRecord, Wanted};
 use tidegate_store::store::{CloseRollouts, Expected, ReadUpdates};
 use tidegate_tests::{answer, put, request};
-use tidegate_wire::route::{Caller, Interface, ROUTES, Route};
+use tidegate_wire::route::{Caller, Interface, ROUTES, Route, RouteId};
 use tidegate_wire::{ErrorCode, openapi};
 
 const OPERATOR: &str = "arn:aws:iam::123456789012:user/ada";
@@ -271,6 +271,21 @@ fn the_description_has_the_routes_of_the_table() {
 }
 
 /// Asks the running services for every path of the table with every method, and for paths beside them.
+/// The service refuses every other parameter.
+#[test]
+fn the_description_has_the_parameters_of_queries() {
+    let document = Document::load();
+    for (_, operation) in document.operations() {
+        let Some(RouteId::Publish(route)) = operation.route.map(|route| route.id) else {
+            continue;
+        };
+        let parameters = &document.root.pointer(&operation.pointer).unwrap_or(&Value::Null)["parameters"];
+        let parameters = parameters.as_array().into_iter().flatten().filter(|parameter| parameter["in"] == "query");
+        let described = parameters.map(|parameter| parameter["name"].as_str().unwrap_or("?")).collect::<BTreeSet<_>>();
+        assert_eq!(described, route.query().iter().copied().collect(), "{} {}", operation.method, operation.path);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_services_answer_every_route_and_nothing_else() {
     let stack = Stack::temporary(0).await.expect("the stack starts");
@@ -565,7 +580,7 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     assert_eq!(receipt["considered"][0]["clauses"][0]["verdict"], "no", "{receipt}");
     walk.call("listVersions", &["lamp"], Body::Nothing, 200).await;
     let page = walk.ask("listDevices", &["lamp"], "?version=1.0.0&after=lamp-2", Body::Nothing, 200).await;
-    assert_eq!(page, json!({"devices": ["lamp-3"], "next": null}));
+    assert_eq!(page, json!({"items": ["lamp-3"], "next": null}));
 
     // One update carries no file, one is the staged example of the file itself, and all of them end.
     let update = json!({"version": "1.2.0", "kind": "json", "payload": {"brightness": [1, 2]}, "policy": ""});
@@ -605,9 +620,12 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     walk.call("retryDevice", &["lamp", "nobody"], reason("a slip"), 404).await;
     walk_as_one_who_orders(&mut walk).await;
     walk.call("revokeToken", &["lamp", "lamp-3"], reason("lost"), 200).await;
+    walk.call("revokeProductToken", &["lamp"], reason("it was published"), 200).await;
+    walk.call("revokeProductToken", &["door"], reason("a slip"), 404).await;
+    walk.call("issueProductToken", &["door"], reason("a slip"), 404).await;
     let log = walk.call("showAudit", &["lamp"], Body::Nothing, 200).await;
     let part = walk.ask("showAudit", &["lamp"], "?version=1.1.0", Body::Nothing, 200).await;
-    let length = |log: &Value| log["entries"].as_array().map_or(0, Vec::len);
+    let length = |log: &Value| log["items"].as_array().map_or(0, Vec::len);
     assert!(0 < length(&part) && length(&part) < length(&log), "{part}");
 
     walk_through_software(&mut walk).await;

@@ -46,9 +46,9 @@ async fn a_device_on_hold_is_offered_nothing_and_gives_back_what_it_has_not_inst
     call(&world, "POST", "devices/lamp-1/release", because("measured"), at("2026-01-01T12:03:00Z")).await;
     assert_eq!(asks(&world, "lamp-1", "1.0.0", at("2026-01-01T12:04:00Z")).await, "2.0.0", "at once");
     let log = call(&world, "GET", "audit?version=lamp-1", Value::Null, at(NOON)).await;
-    let log = log["entries"].as_array().unwrap().iter();
+    let log = log["items"].as_array().unwrap().iter();
     let log = log.map(|entry| format!("{} {}", entry["action"], entry["reason"])).collect::<Vec<_>>();
-    assert_eq!(log, [r#""hold" "in a measurement""#, r#""release" "measured""#]);
+    assert_eq!(log, [r#""release" "measured""#, r#""hold" "in a measurement""#]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

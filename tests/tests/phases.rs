@@ -84,8 +84,7 @@ async fn a_phase_begins_when_the_devices_before_it_are_well_for_three_days() {
     assert_eq!((&metrics["soaked"], &metrics["next_phase"]), (&json!(well), &Value::Null), "there is none any more");
     assert_eq!(second(&world, at("2026-01-04T03:07:00Z")).await, "2.0.0");
     let log = world.operator("GET", "lamp/audit?version=2.0.0", Value::Null, at("2026-01-04T04:00:00Z")).await.body;
-    let entry =
-        log["entries"].as_array().unwrap().iter().find(|entry| entry["action"] == "advance to phase 2").unwrap();
+    let entry = log["items"].as_array().unwrap().iter().find(|entry| entry["action"] == "advance to phase 2").unwrap();
     let why = format!(
         "{well} of {well} devices are well for long enough, 0 are not, 0 are well for less, \
                        0 should have shown something"

@@ -68,8 +68,8 @@ async fn a_text_that_is_added_later_proves_devices_that_seemed_to_have_fallen_ba
     let metrics = world.metrics("2.0.0", later).await;
     assert_eq!((&metrics["reverted"], &metrics["proved"]), (&json!(0), &json!(1)));
     let log = world.operator("GET", "lamp/audit?version=2.0.0", Value::Null, later).await.body;
-    let entries = log["entries"].as_array().unwrap();
-    assert!(entries.iter().any(|entry| entry["action"].as_str().unwrap().contains("1.9.9")), "{log}");
+    let entries = log["items"].as_array().unwrap();
+    assert!(entries.iter().any(|entry| entry["changes"].to_string().contains("1.9.9")), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

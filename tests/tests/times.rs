@@ -41,8 +41,11 @@ async fn times_are_kept_within_their_ranges_and_their_changes_are_audited() {
     let after = set(&world, json!({"poll_s": 3600, "watch_s": 864_000, "reason": "hourly lamps"}), now).await;
     assert_eq!(times.map(|name| after[name].as_i64().unwrap()), [3600, 3600, 691_200, 864_000]);
     let log = world.operator("GET", "lamp/audit", Value::Null, now).await.body;
-    let set = log["entries"].as_array().unwrap().iter().find(|entry| entry["reason"] == "hourly lamps").unwrap();
-    assert_eq!(set["action"], "set poll_s 86400 → 3600");
+    let set = log["items"].as_array().unwrap().iter().find(|entry| entry["reason"] == "hourly lamps").unwrap();
+    assert_eq!(
+        (&set["action"], &set["changes"]),
+        (&json!("set"), &json!([{"field": "poll_s", "old": 86400, "new": 3600}]))
+    );
     for (name, value) in [("poll_s", 59), ("poll_s", 2_592_001), ("boot_grace_s", -1), ("apply_within_s", 0)] {
         let refused = world.operator("PATCH", LAMP, json!({name: value, "reason": "a test"}), now).await;
         let message = refused.body["error"]["message"].as_str().unwrap().to_string();

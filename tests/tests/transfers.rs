@@ -53,8 +53,7 @@ async fn when_ten_of_twenty_downloads_fail_new_devices_wait_for_an_hour_then_two
     assert_eq!(waits["reason"], "transfers_failing");
     assert_eq!(offered(&world, 20..21, at("2026-01-01T12:01:00Z")).await, 1);
     let log = world.operator("GET", "lamp/audit?version=2.0.0", Value::Null, noon).await.body;
-    let entry =
-        log["entries"].as_array().unwrap().iter().find(|entry| entry["action"] == "wait for transfers").unwrap();
+    let entry = log["items"].as_array().unwrap().iter().find(|entry| entry["action"] == "wait for transfers").unwrap();
     assert_eq!(
         entry["reason"],
         "10 or more of the last 20 downloads failed; the next devices try at 2026-01-01T13:00:00Z"
@@ -70,8 +69,7 @@ async fn when_ten_of_twenty_downloads_fail_new_devices_wait_for_an_hour_then_two
     let metrics = swept(&world, three).await;
     assert_eq!((metrics.get("transfers_wait_until"), &metrics["state"]), (None, &json!("active")));
     let log = world.operator("GET", "lamp/audit?version=2.0.0", Value::Null, three).await.body;
-    let last =
-        log["entries"].as_array().unwrap().iter().find(|entry| entry["action"] == "go on with transfers").unwrap();
+    let last = log["items"].as_array().unwrap().iter().find(|entry| entry["action"] == "go on with transfers").unwrap();
     assert_eq!(last["reason"], "fewer than 10 of the last 20 downloads failed");
 }
 

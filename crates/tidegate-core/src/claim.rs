@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use semver::Version;
 
 use crate::cohort::Cohort;
-use crate::id::{UpdateId, without_build};
+use crate::id::UpdateId;
 use crate::life::retry::{History, Next, spread};
 use crate::life::table::Event;
 use crate::life::word::said;
@@ -270,15 +270,15 @@ pub struct Claims {
 pub struct Halted {
     /// Every rollout of the product.
     pub all: bool,
-    /// The rollouts of these versions.
-    pub versions: BTreeSet<Version>,
+    /// The rollouts of these updates.
+    pub updates: BTreeSet<UpdateId>,
 }
 
 impl Halted {
-    /// Returns true if the rollout of a version was stopped.
+    /// Returns true if the rollout of an update was stopped.
     #[must_use]
-    pub fn contains(&self, version: &Version) -> bool {
-        self.all || (!self.versions.is_empty() && self.versions.contains(&without_build(version)))
+    pub fn contains(&self, update: &UpdateId) -> bool {
+        self.all || self.updates.contains(update)
     }
 }
 
@@ -325,10 +325,10 @@ impl Claims {
         !update.content.ask_consent || self.questions.about(&update.id).is_some_and(Question::is_agreed)
     }
 
-    /// Returns true if the rollout of a version was stopped.
+    /// Returns true if the rollout of an update was stopped.
     #[must_use]
-    pub fn is_halted(&self, version: &Version) -> bool {
-        self.halted.contains(version)
+    pub fn is_halted(&self, update: &UpdateId) -> bool {
+        self.halted.contains(update)
     }
 
     /// The claim on an update.

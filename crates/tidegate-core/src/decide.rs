@@ -210,7 +210,7 @@ fn admit(
         State::Draft | State::Scheduled | State::Active | State::Completed | State::Aborted | State::Withdrawn => {}
     }
     // Also a device that holds a claim gets nothing from a stopped rollout.
-    if claims.is_halted(&update.version) {
+    if claims.is_halted(&update.id) {
         return Err(Objection::Paused);
     }
     if let Some(opens_at) = update.not_before.filter(|opens_at| now < *opens_at && claim_status.needs().is_some()) {

@@ -97,9 +97,54 @@ impl UpdateId {
     }
 }
 
+/// A text for a version without its build metadata. Texts sort as their versions do, which the versions themselves do not:
+/// `10.0.0` is above `9.0.0`.
+#[must_use]
+pub fn sortable(version: &Version) -> String {
+    use std::fmt::Write as _;
+    // A letter for the number of digits comes before them.
+    let number = |digits: &str| format!("{}{digits}", char::from(b'a'.saturating_add(digits.len().min(25) as u8)));
+    let mut text = [version.major, version.minor, version.patch].map(|part| number(&part.to_string())).join(".");
+    if version.pre.is_empty() {
+        text.push('~');
+        return text;
+    }
+    text.push('-');
+    for identifier in version.pre.split('.') {
+        // Numbers are below words, and a list is above its beginning: the comma is below every character of a word.
+        let _infallible = match identifier.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => write!(text, "0{},", number(identifier)),
+            false => write!(text, "1{identifier},"),
+        };
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sortable_texts_sort_as_versions_do() {
+        let parts = ["0", "1", "9", "10", "99", "18446744073709551615"];
+        let ends = [
+            "", "-0", "-1", "-9", "-10", "-a", "-a.0", "-a.1", "-a.10", "-a.9", "-a-b", "-a1", "-aa", "-A", "-rc1",
+            "-rc1.b", "-0a", "-1.0",
+        ];
+        let mut versions = Vec::new();
+        for major in parts {
+            for patch in parts {
+                versions.extend(ends.map(|end| Version::parse(&format!("{major}.7.{patch}{end}")).unwrap()));
+            }
+        }
+        for one in &versions {
+            for other in &versions {
+                assert_eq!(one.cmp_precedence(other), sortable(one).cmp(&sortable(other)), "{one} and {other}");
+            }
+        }
+        assert_eq!(sortable(&Version::parse("1.2.3+build").unwrap()), sortable(&Version::parse("1.2.3").unwrap()));
+        assert_eq!(sortable(&Version::parse("1.12.0-rc.1").unwrap()), "b1.c12.b0-1rc,0b1,");
+    }
 
     #[test]
     fn an_id_never_holds_the_separator_of_storage_keys() {

@@ -25,6 +25,7 @@ use crate::catalogs::{CatalogCache, CurrentCatalog};
 use crate::deferrals::Deferrals;
 use crate::device;
 use crate::error::{Done, EngineError};
+use crate::registration::OpenProducts;
 use crate::reserve::{ReserveOutcome, ShardCache};
 use crate::token::Proof;
 
@@ -43,6 +44,7 @@ pub struct CheckIns<S> {
     pub(crate) images: Images,
     pub(crate) catalogs: CatalogCache,
     pub(crate) shards: ShardCache,
+    pub(crate) open_products: OpenProducts,
     deferrals: Deferrals,
 }
 
@@ -54,7 +56,7 @@ pub struct DeviceContext {
     /// Settings of its product.
     pub head: Head,
     /// The token that was accepted.
-    proof: Proof,
+    pub(crate) proof: Proof,
     /// Another request of the device has said another version since it was read.
     has_other_version: bool,
     /// True if it has an item.
@@ -73,7 +75,7 @@ impl DeviceContext {
     /// `true` if the device must cancel an update that it has started.
     #[must_use]
     pub fn is_stopped(&self, update: &UpdateId, claim: &Claim) -> bool {
-        self.claims.is_halted(&claim.version)
+        self.claims.is_halted(update)
             || self.catalog.updates.is_stopped(update, &claim.version)
             || self.record.orders.allow(&claim.version).is_err()
     }
@@ -112,8 +114,8 @@ impl DeviceContext {
     /// # Errors
     /// When the token was revoked meanwhile.
     fn adopt(&mut self, known: KnownDevice) -> Done<()> {
-        let generation = known.record.as_ref().map_or(0, |record| record.token_generation);
-        if !self.proof.is_accepted(generation, self.head.accepts_product_tokens) {
+        let tokens = known.record.as_ref().map(|record| record.tokens).unwrap_or_default();
+        if !self.proof.is_accepted(tokens, &self.head) {
             return Err(EngineError::TokenRefused);
         }
         let halted = self.head.halted();
@@ -222,6 +224,7 @@ impl<S: CheckStore> CheckIns<S> {
             images,
             catalogs: CatalogCache::new(catalog_age_ms),
             shards: ShardCache::default(),
+            open_products: OpenProducts::new(catalog_age_ms),
             deferrals: Deferrals::default(),
         }
     }
@@ -243,7 +246,7 @@ impl<S: CheckStore> CheckIns<S> {
         let head = catalog.head.clone().ok_or_else(|| EngineError::UnknownProduct(product.clone()))?;
         let known = self.store.device(product, device, include, Freshness::Eventual).await?;
         let record = known.record_or_default();
-        if !proof.is_accepted(record.token_generation, head.accepts_product_tokens) {
+        if !proof.is_accepted(record.tokens, &head) {
             return Err(EngineError::TokenRefused);
         }
         let claims = Claims::new(known.claims).with_halted(head.halted()).with_questions(record.questions.clone());
@@ -549,21 +552,6 @@ impl<S: CheckStore> CheckIns<S> {
     /// When the store cannot be reached.
     pub async fn head(&self, product: &ProductId, now: Timestamp) -> Done<Option<Head>> {
         Ok(self.catalogs.current(&self.store, product, now).await?.head)
-    }
-
-    /// Checks that a device may get a token by registration: its product allows it, and no operator has revoked one.
-    ///
-    /// # Errors
-    /// `RegistrationClosed`, or the store cannot be reached.
-    pub async fn may_register(&self, product: &ProductId, device: &DeviceId, now: Timestamp) -> Done<()> {
-        if !self.head(product, now).await?.is_some_and(|head| head.registration_is_open) {
-            return Err(EngineError::RegistrationClosed);
-        }
-        let known = self.store.device(product, device, Include::Item, Freshness::Strong).await?;
-        match known.record_or_default().token_generation {
-            0 => Ok(()),
-            _ => Err(EngineError::RegistrationClosed),
-        }
     }
 
     /// Writes the record of a device.

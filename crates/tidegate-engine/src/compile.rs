@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tidegate_core::life::word::is_same;
 use tidegate_core::policy::Slots;
 use tidegate_core::reports::Reports;
-use tidegate_core::{Catalog, ProductId, State, Update, Version};
+use tidegate_core::{Catalog, ProductId, State, Update, UpdateId, Version};
 use tidegate_store::record::{Head, UpdateRecord};
 use tidegate_store::store::{Freshness, StoreError, Stored};
 use tidegate_store::{OpenRollouts, ReadCatalog};
@@ -34,11 +34,9 @@ pub async fn compile(store: &(impl ReadCatalog + OpenRollouts), product: &Produc
     store.put_catalog(product, head.revision, bytes, &ended).await.map(drop)
 }
 
-/// The halted versions that the catalog does not contain.
-fn ended(head: &Head, records: &[UpdateRecord]) -> Vec<Version> {
-    let is_live = |halted: &&Version| {
-        records.iter().any(|record| record.rollout().version() == *halted && record.state.is_live())
-    };
+/// The halted updates that the catalog does not contain.
+fn ended(head: &Head, records: &[UpdateRecord]) -> Vec<UpdateId> {
+    let is_live = |halted: &&UpdateId| records.iter().any(|record| record.id == **halted && record.state.is_live());
     head.halted.iter().filter(|halted| !is_live(halted)).cloned().collect()
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::SignedDuration;
+use serde_json::Value;
 use tidegate_core::count::{Count, Held, Sums};
 use tidegate_core::gate::Judgement;
 use tidegate_core::lifecycle::Force;
@@ -22,7 +23,7 @@ use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Gate, Shard, period_of};
 use tidegate_core::update::Test;
 use tidegate_core::{State, Timestamp, Transition, Update};
-use tidegate_store::record::{Audience, AudienceEdit, AuditEntry, Change, UpdateRecord, Wanted};
+use tidegate_store::record::{Audience, AudienceEdit, AuditEntry, Change, UpdateRecord, ValueChange, Wanted};
 use tidegate_store::store::{Expected, Opening, Shut, StoreError, Stored};
 use tidegate_store::{CloseRollouts, OpenRollouts, RaiseCeilings};
 use tidegate_wire::definition::Definition;
@@ -64,6 +65,7 @@ impl Actor {
             to: None,
             reason: self.reason.clone(),
             generation,
+            changes: Vec::new(),
         }
     }
 }
@@ -722,7 +724,6 @@ pub fn name(change: &Change) -> &'static str {
 
 fn audit(record: &UpdateRecord, wanted: &Wanted) -> AuditEntry {
     let action = match &wanted.change {
-        Change::Edit { settings, .. } => format!("edit {settings}"),
         Change::Advance(advanced, _) => format!("advance to phase {}", advanced.saturating_add(1)),
         change => name(change).to_string(),
     };
@@ -735,5 +736,15 @@ fn audit(record: &UpdateRecord, wanted: &Wanted) -> AuditEntry {
         to: Some(done(record, wanted, wanted.at).state),
         reason: wanted.reason.clone(),
         generation: wanted.generation,
+        changes: match &wanted.change {
+            Change::Edit { definition, .. } => changes(&record.definition, definition),
+            _ => Vec::new(),
+        },
     }
+}
+
+/// The differences between two definitions.
+fn changes(before: &str, after: &str) -> Vec<ValueChange> {
+    let read = |definition: &str| serde_json::from_str::<Value>(definition).unwrap_or_default();
+    ValueChange::between(&read(before), &read(after))
 }

@@ -11,6 +11,7 @@ use tidegate_store::record::{DeviceRecord, Doc, DocDigests, Seen};
 use tidegate_wire::device_json::attributes_of;
 
 use crate::check_in::DeviceContext;
+use crate::token::Proof;
 
 /// A device from its record, for a request that does not contain the device's version. `None` if the record has no
 /// version or cannot be used.
@@ -53,7 +54,8 @@ pub fn checked_in(context: &DeviceContext, version: String, now: Timestamp) -> S
     let poll_s = Some(head.times.poll_s).filter(|poll_s| *poll_s != record.cadence().poll_s);
     let usual_gap_s = Some(head.fleet.usual_gap_s).filter(|gap_s| record.first_seen.is_none() && *gap_s > 0);
     let seen = seen(record, version, now);
-    Seen { poll_s, long_gap_s: usual_gap_s.or(seen.long_gap_s), ..seen }
+    let uses_own_token = matches!(context.proof, Proof::Device { .. }) && !record.tokens.has_own;
+    Seen { poll_s, long_gap_s: usual_gap_s.or(seen.long_gap_s), uses_own_token, ..seen }
 }
 
 /// The change of the record of a device that is seen now and runs `version`, by a request without the settings of its
@@ -62,7 +64,8 @@ pub fn checked_in(context: &DeviceContext, version: String, now: Timestamp) -> S
 pub fn seen(record: &DeviceRecord, version: String, now: Timestamp) -> Seen {
     let learned = record.last_seen.filter(|seen| has_passed(DAY_S, Some(*seen), now));
     let learned = learned.map(|seen| record.cadence().learn(seen, now));
-    Seen { version, doc: None, long_gap_s: learned.filter(|gap_s| *gap_s != record.long_gap_s), poll_s: None, at: now }
+    let long_gap_s = learned.filter(|gap_s| *gap_s != record.long_gap_s);
+    Seen { long_gap_s, ..Seen::new(version, now) }
 }
 
 /// The change of the record of a device that sends its version and attributes. `None` if there is nothing to write.

@@ -73,8 +73,8 @@ pub enum EngineError {
     /// The token was revoked, or is of a kind that the product does not accept.
     #[error("the token is not accepted any more")]
     TokenRefused,
-    /// The product does not let devices register themselves.
-    #[error("this product does not let devices register themselves")]
+    /// The product does not let devices register themselves, or the device is known already.
+    #[error("this device may not register itself: its product does not allow it, or the device is known already")]
     RegistrationClosed,
     /// The credentials that would sign a URL end too soon; new ones are minutes away.
     #[error("the credentials that sign URLs are about to end")]

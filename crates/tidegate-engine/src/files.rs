@@ -113,7 +113,7 @@ impl<S: CheckStore> CheckIns<S> {
         }
         let current = self.catalogs.refreshed(&self.store, &update.product, now).await?;
         let halted = current.head.map(|head| head.halted()).unwrap_or_default();
-        match halted.contains(&update.version) {
+        match halted.contains(&update.id) {
             true => Err(EngineError::Busy),
             false => Ok(()),
         }

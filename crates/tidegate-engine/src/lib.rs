@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod operate;
 pub mod phases;
 pub mod recount;
+mod registration;
 pub mod report;
 mod reserve;
 pub mod stalled;

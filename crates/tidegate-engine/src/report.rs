@@ -8,7 +8,7 @@ use tidegate_core::question::Question;
 use tidegate_core::status::Status;
 use tidegate_core::times::Times;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, UpdateId, Version};
-use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, KnownDevice, Note, Seen, UpdateRecord};
+use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, Head, KnownDevice, Note, Seen, UpdateRecord};
 use tidegate_store::store::{Freshness, Include, Stored, Written};
 use tidegate_store::{ReportStore, StoreError};
 
@@ -157,14 +157,12 @@ impl<S: ReportStore> Reports<S> {
 
     /// Checks that the token still holds.
     async fn accept(&self, product: &ProductId, known: &KnownDevice, proof: Proof) -> Done<()> {
-        let accepts_product_tokens = match proof {
-            Proof::Device { .. } => false,
-            Proof::Product => {
-                let head = self.store.head(product, Freshness::Eventual).await?;
-                head.is_some_and(|head| head.accepts_product_tokens)
-            }
+        let head = match proof {
+            // It depends on the device alone.
+            Proof::Device { .. } => Head::default(),
+            Proof::Product { .. } => self.store.head(product, Freshness::Eventual).await?.unwrap_or_default(),
         };
-        match proof.is_accepted(known.record_or_default().token_generation, accepts_product_tokens) {
+        match proof.is_accepted(known.record_or_default().tokens, &head) {
             true => Ok(()),
             false => Err(EngineError::TokenRefused),
         }

@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use tidegate_core::{DeviceId, ProductId};
+use tidegate_store::record::{Head, Tokens};
 
 pub use named::Bearer;
 
@@ -34,17 +35,25 @@ pub enum Proof {
         /// Number of revocations before it was issued.
         generation: u32,
     },
-    /// The product's shared token. A product accepts it only if its settings allow it.
-    Product,
+    /// The product's shared token of this generation. A product accepts it only if its settings allow it, and only for
+    /// devices that never had a token of their own.
+    Product {
+        /// Number of revocations before it was issued.
+        generation: u32,
+    },
 }
 
 impl Proof {
-    /// Returns true if the proof is valid for the device's record and its product's settings.
+    /// Returns true if the proof is valid for the device's tokens and its product's settings.
     #[must_use]
-    pub fn is_accepted(self, token_generation: u32, accepts_product_tokens: bool) -> bool {
+    pub fn is_accepted(self, tokens: Tokens, head: &Head) -> bool {
         match self {
-            Self::Device { generation } => generation >= token_generation,
-            Self::Product => accepts_product_tokens,
+            Self::Device { generation } => generation >= tokens.generation,
+            Self::Product { generation } => {
+                let is_good = head.accepts_product_tokens && generation >= head.product_token_generation;
+                // After a revocation it would let in whoever was locked out.
+                is_good && !tokens.has_own && tokens.generation == 0
+            }
         }
     }
 }
@@ -85,36 +94,31 @@ impl TokenKeys {
     #[must_use]
     pub fn issue(&self, product: &ProductId, device: &DeviceId, generation: u32) -> String {
         let key = self.signing();
-        let mac = URL_SAFE_NO_PAD.encode(key.device_mac(product, device, generation));
-        match generation {
-            0 => format!("d1.{}.{mac}", key.name),
-            _ => format!("d1.{}-{generation}.{mac}", key.name),
-        }
+        token("d1", key, generation, key.device_mac(product, device, generation))
     }
 
-    /// The token that a whole product shares: `p1.<key>.<mac>`.
+    /// The token that a whole product shares: `p1.<key>[-<generation>].<mac>`.
     #[must_use]
-    pub fn issue_for_product(&self, product: &ProductId) -> String {
+    pub fn issue_for_product(&self, product: &ProductId, generation: u32) -> String {
         let key = self.signing();
-        format!("p1.{}.{}", key.name, URL_SAFE_NO_PAD.encode(key.product_mac(product)))
+        token("p1", key, generation, key.product_mac(product, generation))
     }
 
     /// Checks an `Authorization` header: `<token>`, `bearer <token>` or `Bearer <token>`.
     #[must_use]
     pub fn verify(&self, header: &str, product: &ProductId, device: &DeviceId) -> Option<Proof> {
         let (kind, key_id, mac) = split(header)?;
-        match kind {
-            "d1" => {
-                let (name, generation) = match key_id.rsplit_once('-') {
-                    Some((name, generation)) => (name, generation.parse().ok().filter(|number| *number > 0)?),
-                    None => (key_id, 0),
-                };
-                let expected = self.find(name)?.device_mac(product, device, generation);
-                matches(&expected, mac).then_some(Proof::Device { generation })
-            }
-            "p1" => matches(&self.find(key_id)?.product_mac(product), mac).then_some(Proof::Product),
-            _ => None,
-        }
+        let (name, generation) = match key_id.rsplit_once('-') {
+            Some((name, generation)) => (name, generation.parse().ok().filter(|number| *number > 0)?),
+            None => (key_id, 0),
+        };
+        let key = self.find(name)?;
+        let (expected, proof) = match kind {
+            "d1" => (key.device_mac(product, device, generation), Proof::Device { generation }),
+            "p1" => (key.product_mac(product, generation), Proof::Product { generation }),
+            _ => return None,
+        };
+        matches(&expected, mac).then_some(proof)
     }
 
     fn find(&self, name: &str) -> Option<&TokenKey> {
@@ -142,8 +146,12 @@ impl TokenKey {
         self.mac(&["tidegate device token", product.as_str(), device.as_str(), &generation.to_string()])
     }
 
-    fn product_mac(&self, product: &ProductId) -> [u8; 32] {
-        self.mac(&["tidegate product token", product.as_str()])
+    fn product_mac(&self, product: &ProductId, generation: u32) -> [u8; 32] {
+        let parts = ["tidegate product token", product.as_str()];
+        match generation {
+            0 => self.mac(&parts),
+            _ => self.mac(&[parts[0], parts[1], &generation.to_string()]),
+        }
     }
 
     /// Ids never hold a zero byte, so no two lists of parts read the same.
@@ -154,6 +162,14 @@ impl TokenKey {
             mac.update(b"\0");
         }
         mac.finalize().into_bytes().into()
+    }
+}
+
+fn token(kind: &str, key: &TokenKey, generation: u32, mac: [u8; 32]) -> String {
+    let (name, mac) = (&key.name, URL_SAFE_NO_PAD.encode(mac));
+    match generation {
+        0 => format!("{kind}.{name}.{mac}"),
+        _ => format!("{kind}.{name}-{generation}.{mac}"),
     }
 }
 
@@ -236,9 +252,27 @@ mod tests {
     #[test]
     fn a_product_token_proves_the_product_and_never_a_device() {
         let (product, device) = lamp();
-        let token = keys("k1").issue_for_product(&product);
-        assert_eq!(keys("k1").verify(&token, &product, &device), Some(Proof::Product));
+        let token = keys("k1").issue_for_product(&product, 0);
+        assert_eq!(keys("k1").verify(&token, &product, &device), Some(Proof::Product { generation: 0 }));
         assert_eq!(keys("k1").verify(&token.replace("p1", "d1"), &product, &device), None);
+        let later = keys("k1").issue_for_product(&product, 2);
+        assert_eq!(keys("k1").verify(&later, &product, &device), Some(Proof::Product { generation: 2 }));
+        assert_eq!(keys("k1").verify(&later.replace("k1-2", "k1-3"), &product, &device), None);
+    }
+
+    #[test]
+    fn a_product_token_is_accepted_only_for_devices_that_never_had_their_own() {
+        let open = Head { accepts_product_tokens: true, product_token_generation: 1, ..Head::default() };
+        let shared = Proof::Product { generation: 1 };
+        let never = Tokens::default();
+        assert!(shared.is_accepted(never, &open));
+        assert!(!Proof::Product { generation: 0 }.is_accepted(never, &open), "it is revoked");
+        assert!(!shared.is_accepted(never, &Head { accepts_product_tokens: false, ..open.clone() }));
+        assert!(!shared.is_accepted(Tokens { has_own: true, ..never }, &open));
+        assert!(!shared.is_accepted(Tokens { generation: 1, ..never }, &open), "the device was locked out");
+        let own = Proof::Device { generation: 1 };
+        assert!(own.is_accepted(Tokens { generation: 1, has_own: true }, &open));
+        assert!(!own.is_accepted(Tokens { generation: 2, has_own: true }, &open));
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl<S: CheckStore> CheckService<S> {
         match route {
             CheckRoute::Check => self.native(&request, now).await,
             CheckRoute::CheckIoto => self.ioto(&request, now).await,
-            CheckRoute::Register => self.ioto_register(&request, now).await,
+            CheckRoute::Register => self.ioto_register(&request).await,
             CheckRoute::HawkbitPoll
             | CheckRoute::HawkbitConfigData
             | CheckRoute::HawkbitDeployment
@@ -70,7 +70,7 @@ impl<S: CheckStore> CheckService<S> {
             | CheckRoute::HawkbitDownload
             | CheckRoute::HawkbitDownloadHead => self.hawkbit(&found, &request, now).await,
             CheckRoute::ExositeRead => self.exosite_read(&request, now).await,
-            CheckRoute::ExositeActivate => self.exosite_activate(&request, now).await,
+            CheckRoute::ExositeActivate => self.exosite_activate(&request).await,
             CheckRoute::ExositeDownload => self.exosite_download(&request, now).await,
             CheckRoute::KaaConfig | CheckRoute::KaaConfigNumbered => self.kaa(&found, &request, now).await,
         }
@@ -105,12 +105,7 @@ impl<S: CheckStore> CheckService<S> {
     }
 
     /// Checks that a device may get a token by registration.
-    pub(crate) async fn may_register(
-        &self,
-        product: &ProductId,
-        device: &DeviceId,
-        now: Timestamp,
-    ) -> Result<(), ApiError> {
-        self.engine.may_register(product, device, now).await.map_err(|error| refusal(product, device, error))
+    pub(crate) async fn may_register(&self, product: &ProductId, device: &DeviceId) -> Result<(), ApiError> {
+        self.engine.may_register(product, device).await.map_err(|error| refusal(product, device, error))
     }
 }

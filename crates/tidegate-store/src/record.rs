@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tidegate_core::breaker::Breaker;
 use tidegate_core::cadence::Cadence;
@@ -11,7 +12,7 @@ use tidegate_core::claim::Halted;
 use tidegate_core::control_group::ControlGroup;
 use tidegate_core::count::Sums;
 use tidegate_core::gate::{Control, HeldFor};
-use tidegate_core::id::without_build;
+use tidegate_core::id::{sortable, without_build};
 use tidegate_core::life::Bucket;
 use tidegate_core::lifecycle::Force;
 use tidegate_core::limits::Allocation;
@@ -26,12 +27,18 @@ use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Up
 /// The head of a product: a small item with the name of its current catalog and its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Head {
+    /// The time of its first update; `None` before that.
+    pub created_at: Option<Timestamp>,
     /// Number that increases with every change of an update that is or was live.
     pub revision: u64,
     /// True if devices may use the product's shared token.
     pub accepts_product_tokens: bool,
     /// True if devices may register themselves.
     pub registration_is_open: bool,
+    /// The first generation of the product's shared token that is not revoked.
+    pub product_token_generation: u32,
+    /// Number that increases with every change of the settings.
+    pub settings_revision: u64,
     /// The attribute of hawkBit's configData with the device's version; `None` is [`VERSION_ATTRIBUTE`].
     pub version_attribute: Option<String>,
     /// True if a report of success proves an update, for devices that never say their version.
@@ -44,9 +51,10 @@ pub struct Head {
     pub catalog: Option<PublishedCatalog>,
     /// True if an operator stopped the whole product.
     pub is_stopped: bool,
-    /// Versions whose rollout was stopped. A version leaves the set when it is offered again, or with the first catalog
-    /// that does not contain it any more.
-    pub halted: BTreeSet<Version>,
+    /// Updates whose rollout was stopped. An update leaves the set when it is offered again, or with the first catalog that
+    /// does not contain it any more. Each campaign has an id of its own: a new one must not let an older catalog offer the
+    /// one before.
+    pub halted: BTreeSet<UpdateId>,
     /// Revision of the oldest catalog that may be used with this head: an older one may still offer an update that has
     /// left [`halted`](Self::halted).
     pub oldest_catalog: u64,
@@ -103,7 +111,7 @@ impl Head {
     /// The rollouts that were stopped.
     #[must_use]
     pub fn halted(&self) -> Halted {
-        Halted { all: self.is_stopped, versions: self.halted.clone() }
+        Halted { all: self.is_stopped, updates: self.halted.clone() }
     }
 
     /// The attribute of hawkBit's configData with the device's version.
@@ -149,7 +157,7 @@ impl RolloutKey {
     /// The name of its update's record once a later campaign has followed: with the number also for the first one.
     #[must_use]
     pub fn name_as_earlier(&self) -> String {
-        format!("{}/{}", self.version, self.campaign)
+        format!("{}/{}", sortable(&self.version), self.campaign)
     }
 
     /// The version and the number of the campaign in a [`name`](Self::name).
@@ -219,12 +227,10 @@ pub enum Change {
     Transition(Transition),
     /// The pause of an update because its whole product is stopped.
     Stop,
-    /// Another definition. The text names the changed settings for the audit log.
+    /// Another definition.
     Edit {
         /// The definition as JSON.
         definition: String,
-        /// The changed settings.
-        settings: String,
     },
     /// The same limits, split over the shards anew.
     Split,
@@ -354,6 +360,12 @@ pub struct UpdateRecord {
 }
 
 impl UpdateRecord {
+    /// Its name in the list of the updates of its product. Names sort as versions do.
+    #[must_use]
+    pub fn name(&self) -> String {
+        sortable(&self.version)
+    }
+
     /// Key of its rollout.
     #[must_use]
     pub fn rollout(&self) -> RolloutKey {
@@ -476,12 +488,21 @@ pub struct DeviceRecord {
     /// The `poll_s` of its product at the last write of the record; `None` is the default. It applies until the next write,
     /// because the next write was due by it.
     pub poll_s: Option<i64>,
-    /// The first generation of tokens that is not revoked.
-    pub token_generation: u32,
+    /// Its tokens.
+    pub tokens: Tokens,
     /// Orders of operators.
     pub orders: Orders,
     /// The questions to its user.
     pub questions: Questions,
+}
+
+/// The tokens of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tokens {
+    /// The first generation that is not revoked.
+    pub generation: u32,
+    /// True if the device has or had a token of its own: then its product's shared token does not speak for it.
+    pub has_own: bool,
 }
 
 /// Digests of a `device.json`. They tell whether it has changed without a read of it.
@@ -554,8 +575,18 @@ pub struct Seen {
     pub long_gap_s: Option<i64>,
     /// The `poll_s` of its product, if it is to be written.
     pub poll_s: Option<i64>,
+    /// True if the device has used a token of its own for the first time.
+    pub uses_own_token: bool,
     /// The time of the request.
     pub at: Timestamp,
+}
+
+impl Seen {
+    /// A request at `at` of a device that runs `version`.
+    #[must_use]
+    pub fn new(version: String, at: Timestamp) -> Self {
+        Self { version, doc: None, long_gap_s: None, poll_s: None, uses_own_token: false, at }
+    }
 }
 
 /// A write of one device's item.
@@ -579,6 +610,10 @@ pub struct DeviceWrite {
     pub orders: Option<(u64, Orders)>,
     /// The new questions to the user, if they change. The device's item must have the given revision.
     pub questions: Option<(u64, Questions)>,
+    /// The new tokens, if they change. The device's item must have the given revision, if it had one.
+    pub tokens: Option<(u64, Tokens)>,
+    /// The audit entry of the change, if an operator made it: both are written, or neither.
+    pub audit: Option<AuditEntry>,
 }
 
 impl DeviceWrite {
@@ -595,7 +630,18 @@ impl DeviceWrite {
             forgotten: Vec::new(),
             orders: None,
             questions: None,
+            tokens: None,
+            audit: None,
         }
+    }
+}
+
+impl DeviceWrite {
+    /// Returns true if it changes nothing. An audit entry alone is no change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let is_unchanged = self.orders.is_none() && self.questions.is_none() && self.tokens.is_none();
+        self.seen.is_none() && self.claims.is_empty() && self.forgotten.is_empty() && is_unchanged
     }
 }
 
@@ -768,6 +814,80 @@ pub struct AuditEntry {
     pub reason: String,
     /// The generation after the change.
     pub generation: u64,
+    /// The values that it replaced, other than the state.
+    pub changes: Vec<ValueChange>,
+}
+
+/// A value that a change replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueChange {
+    /// Its name.
+    pub field: String,
+    /// The value before; null, if there was none.
+    pub old: Value,
+    /// The value after; null, if there is none.
+    pub new: Value,
+}
+
+/// The longest text of a value in the audit log, in bytes. A longer one is cut, so that an entry is never too large.
+const LONGEST_AUDITED: usize = 2_000;
+/// Most values in an entry of the audit log.
+const MOST_AUDITED: usize = 40;
+
+impl ValueChange {
+    /// The change of a value.
+    #[must_use]
+    pub fn new(field: impl Into<String>, old: Value, new: Value) -> Self {
+        Self { field: field.into(), old: cut(old), new: cut(new) }
+    }
+
+    /// The differences between two JSON values: by field where both are objects.
+    #[must_use]
+    pub fn between(old: &Value, new: &Value) -> Vec<Self> {
+        let mut changes = Vec::new();
+        differences("", old, new, &mut changes);
+        changes.truncate(MOST_AUDITED);
+        changes
+    }
+}
+
+fn differences(name: &str, old: &Value, new: &Value, changes: &mut Vec<ValueChange>) {
+    let (Value::Object(olds), Value::Object(news)) = (old, new) else {
+        if old != new {
+            changes.push(ValueChange::new(name, old.clone(), new.clone()));
+        }
+        return;
+    };
+    let fields = olds.keys().chain(news.keys()).collect::<BTreeSet<_>>();
+    for field in fields {
+        let inner = if name.is_empty() { field.clone() } else { format!("{name}.{field}") };
+        let value = |object: &serde_json::Map<String, Value>| object.get(field).cloned().unwrap_or_default();
+        differences(&inner, &value(olds), &value(news), changes);
+    }
+}
+
+fn cut(value: Value) -> Value {
+    let text = value.to_string();
+    if text.len() <= LONGEST_AUDITED {
+        return value;
+    }
+    let end = text.floor_char_boundary(LONGEST_AUDITED);
+    Value::String(format!("{}… ({} bytes)", text.get(..end).unwrap_or_default(), text.len()))
+}
+
+impl AuditEntry {
+    /// Its name in the log of its product. Names sort by time. Two entries have the same name only if they are the same, so
+    /// an entry may be written again, and none replaces another.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let state = |state: Option<State>| state.map_or("", State::name);
+        let changes = self.changes.iter().map(|change| format!("{}\0{}\0{}", change.field, change.old, change.new));
+        let texts = [&*self.who, &self.action, &self.subject, &self.reason, state(self.from), state(self.to)];
+        let text = texts.into_iter().map(str::to_string).chain(changes).collect::<Vec<_>>().join("\0");
+        let digest = hex::encode(Sha256::digest(text));
+        let (at, generation) = (self.at.as_nanosecond(), self.generation);
+        format!("{at:020}#{generation:010}#{}", digest.get(..16).unwrap_or_default())
+    }
 }
 
 /// The counters of a rollout at a moment.

@@ -1,6 +1,6 @@
 //! The store: traits for single rights, and one trait for each function that combines only the rights that it uses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tidegate_core::count::Sums;
 use tidegate_core::life::Bucket;
 use tidegate_core::limits::Caps;
 use tidegate_core::shard::{Gate, Grant, Shard};
-use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, Version};
+use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId, Version};
 
 use crate::record::{
     Audience, AuditEntry, DeviceWrite, DuePage, Event, Fleet, Head, KnownDevice, ListEntry, Position, Reading,
@@ -293,7 +293,7 @@ pub trait RaiseCeilings: ReadUpdates {
 
 /// Changes an update so that less is granted than before.
 pub trait CloseRollouts: ReadUpdates {
-    /// Writes the change that `update` wants with the objects of its files, if they were verified, raises the revision of the head, puts the version into the head's halted
+    /// Writes the change that `update` wants with the objects of its files, if they were verified, raises the revision of the head, puts the update into the head's halted
     /// ones if the change halts, and writes the audit entry, in one transaction. A change that leads to an active update
     /// is refused while its product is stopped, and a [`Change::Stop`](crate::record::Change) while it is not.
     ///
@@ -344,14 +344,15 @@ pub trait OpenRollouts: CloseRollouts + RaiseCeilings {
     ) -> impl Future<Output = Stored<bool>> + Send;
 
     /// Stores a compiled catalog that contains every change up to `revision`, and puts it in force; `false` when a
-    /// catalog of this revision or a later one is in force already, or versions ended and the head has changed since. The versions in `ended` leave the head's halted
-    /// ones, because the catalog does not contain them. The previous catalog stays readable.
+    /// catalog of this revision or a later one is in force already, or updates ended and the head has changed since. The
+    /// updates in `ended` leave the head's halted ones, because the catalog does not contain them. The previous catalog
+    /// stays readable.
     fn put_catalog(
         &self,
         product: &ProductId,
         revision: u64,
         bytes: Vec<u8>,
-        ended: &[Version],
+        ended: &[UpdateId],
     ) -> impl Future<Output = Stored<bool>> + Send;
 }
 
@@ -362,6 +363,9 @@ pub trait CheckStore: ReadCatalog + WriteDevices {
 
     /// One shard as it was at most a moment ago: an eventually consistent read.
     fn shard(&self, rollout: &RolloutKey, shard: u16) -> impl Future<Output = Stored<Option<Shard>>> + Send;
+
+    /// The products whose devices may register themselves. One read, whatever is asked for.
+    fn open_products(&self) -> impl Future<Output = Stored<BTreeSet<ProductId>>> + Send;
 
     /// Asks the sweep for a new compiled catalog, because the one of this name cannot be read. Does nothing when
     /// another is in force.
@@ -467,18 +471,37 @@ pub trait PublishStore: ReadCatalog + WriteDevices + OpenRollouts {
         audit: &AuditEntry,
     ) -> impl Future<Output = Stored<bool>> + Send;
 
-    /// The audit log, oldest first.
-    fn audit_log(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<AuditEntry>>> + Send;
+    /// Entries of the audit log in the month of `month`, the newest first: at most `most`, with names before `before`, and
+    /// about `subject`, if they are given. The second value is the name from which the next page of this month starts.
+    fn audit_month(
+        &self,
+        product: &ProductId,
+        month: Timestamp,
+        before: Option<&str>,
+        subject: Option<&str>,
+        most: usize,
+    ) -> impl Future<Output = Stored<(Vec<AuditEntry>, Option<String>)>> + Send;
+
+    /// Updates of a product, the newest version first: at most `most`, with names before `before`, if it is given. The second
+    /// value is the name from which the next page starts. A page may have fewer updates than `most`, and none.
+    fn update_page(
+        &self,
+        product: &ProductId,
+        before: Option<&str>,
+        most: usize,
+    ) -> impl Future<Output = Stored<(Vec<UpdateRecord>, Option<String>)>> + Send;
 
     /// The number of devices on each version, as far as the stream was counted.
     fn versions(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<(String, u64)>>> + Send;
 
-    /// A page of the devices that run a version, in the order of their ids.
+    /// The devices that run a version, in the order of their ids: at most `most`. The second value is where the next page
+    /// starts.
     fn devices_on(
         &self,
         product: &ProductId,
         version: &str,
         after: Option<&DeviceId>,
+        most: usize,
     ) -> impl Future<Output = Stored<(Vec<DeviceId>, Option<DeviceId>)>> + Send;
 
     /// The list of the devices in a bucket of a rollout, as far as the stream was counted: the first `most` in the order
@@ -491,11 +514,15 @@ pub trait PublishStore: ReadCatalog + WriteDevices + OpenRollouts {
         most: usize,
     ) -> impl Future<Output = Stored<(Vec<ListEntry>, bool)>> + Send;
 
-    /// Revokes every token that was issued to a device; returns the generation that is valid now.
-    fn revoke_tokens(&self, product: &ProductId, device: &DeviceId) -> impl Future<Output = Stored<u32>> + Send;
-
-    /// Sets the settings of a product; `false` when the product does not exist.
-    fn set_product(&self, product: &ProductId, head: &Head) -> impl Future<Output = Stored<bool>> + Send;
+    /// Sets the settings of a product, and writes the audit entry, in one transaction; `false` when the settings are not
+    /// those of `before` any more, or the product does not exist.
+    fn set_product(
+        &self,
+        product: &ProductId,
+        before: &Head,
+        after: &Head,
+        audit: &AuditEntry,
+    ) -> impl Future<Output = Stored<bool>> + Send;
 
     /// The number of deferrals of an update, by objection.
     fn deferrals(&self, rollout: &RolloutKey) -> impl Future<Output = Stored<BTreeMap<String, u64>>> + Send;

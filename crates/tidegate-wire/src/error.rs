@@ -53,7 +53,7 @@ error_codes! {
     PolicyInvalid "policy_invalid" 400 "a policy cannot be parsed; the message names the column",
     Unauthorized "unauthorized" 401 "the device's token is missing, wrong or revoked",
     Forbidden "forbidden" 403 "the operator's identity is missing",
-    RegistrationClosed "registration_closed" 403 "the product does not let devices register themselves",
+    RegistrationClosed "registration_closed" 403 "the product does not let devices register themselves, or the device is known already",
     UnknownRoute "unknown_route" 404 "there is nothing at this path",
     UnknownProduct "unknown_product" 404 "the product has no update yet",
     UnknownUpdate "unknown_update" 404 "the product has no update of this version",

@@ -444,6 +444,7 @@ fn schemas() -> Value {
         operator::Reasons,
         operator::VersionList,
         operator::AuditLog,
+        operator::ValueChange,
         operator::Receipt,
         operator::Token,
         operator::Revoked,

@@ -231,6 +231,8 @@ routes! {
         ResumeStopped POST "/v1/products/{product}/resume-stopped" Operator Product,
         /// Issues the token that all devices of a product may share.
         IssueProductToken PUT "/v1/products/{product}/token" Operator Product,
+        /// Revoke the product's shared tokens.
+        RevokeProductToken DELETE "/v1/products/{product}/token" Operator Product,
         /// Shows who changed what, and why.
         ShowAudit GET "/v1/products/{product}/audit" Operator Product,
 
@@ -463,6 +465,21 @@ impl Route {
         matches!(self.id, RouteId::Check(CheckRoute::Register))
             && path.ends_with(self.template)
             && !is_for_operators(path)
+    }
+}
+
+impl PublishRoute {
+    /// The names of the parameters that its query may have.
+    #[must_use]
+    pub const fn query(self) -> &'static [&'static str] {
+        match self {
+            Self::ShowAudit => &["limit", "after", "version"],
+            Self::ListUpdates | Self::ListVersions | Self::ListSoftware => &["limit", "after"],
+            Self::ListUpdateDevices => &["limit", "after", "state"],
+            Self::ListDevices => &["limit", "after", "version"],
+            Self::Why => &["at"],
+            _ => &[],
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use serde_json::Value;
+use tidegate_wire::operator::LARGEST_PAGE;
 use tidegate_wire::route::{CheckRoute, PublishRoute, ReportRoute, Route, percent_encoded};
 use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RANGE, RETRY_AFTER};
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response};
@@ -104,6 +105,24 @@ impl ApiClient {
     /// The same, with the time of the answer: from its `Date` header, to the second, if it has one.
     pub fn get_dated(&self, path: &ApiPath) -> CommandResult<(Value, Option<jiff::Timestamp>)> {
         self.call_dated(Method::GET, path, None)
+    }
+
+    /// The items of a list, page by page: all of them, or the first `most`.
+    pub fn items(&self, path: &ApiPath, most: Option<usize>) -> CommandResult<Vec<Value>> {
+        let most = most.unwrap_or(usize::MAX);
+        let (mut items, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let limit = most.saturating_sub(items.len()).min(LARGEST_PAGE).to_string();
+            let mut page = self.get(&path.clone().with("limit", Some(&limit)).with("after", after.as_deref()))?;
+            if let Some(more) = page["items"].as_array_mut() {
+                items.append(more);
+            }
+            // If the service answers the same page again, the loop would not end.
+            match page["next"].as_str() {
+                Some(next) if items.len() < most && after.as_deref() != Some(next) => after = Some(next.to_string()),
+                _ => return Ok(items),
+            }
+        }
     }
 
     /// Creates something, or performs a named transition.

@@ -46,7 +46,7 @@ fn list(client: &ApiClient, product: &str, version: &str, output: &Output) -> Co
 
 /// All devices, each with its version. The service lists them by version only.
 fn list_all(client: &ApiClient, product: &str, output: &Output) -> CommandResult {
-    let counts = crate::versions::counts(&client.get(&ApiPath::product(PublishRoute::ListVersions, product))?)?;
+    let counts = crate::versions::counts(client, product)?;
     if counts.is_empty() {
         output.line("no device has checked in yet")?;
     }
@@ -74,12 +74,13 @@ fn follow_pages(
     loop {
         let path = ApiPath::product(PublishRoute::ListDevices, product)
             .with("version", Some(version))
+            .with("limit", Some("200"))
             .with("after", after.as_deref());
         let page: DeviceList = update::read(&client.get(&path)?, "page of devices")?;
-        for device in &page.devices {
+        for device in &page.items {
             output.line(line(device.as_str()))?;
         }
-        all.extend(page.devices.iter().map(ToString::to_string));
+        all.extend(page.items.iter().map(ToString::to_string));
         // If the service answers the same page again, the loop would not end.
         match page.next.map(|next| next.to_string()) {
             Some(next) if after.as_ref() != Some(&next) => after = Some(next),
@@ -143,12 +144,12 @@ mod tests {
     #[test]
     fn pages_are_followed_to_the_last() {
         let server = StubServer::start(vec![
-            Reply::json(200, r#"{"devices":["a","b"],"next":"b"}"#),
-            Reply::json(200, r#"{"devices":["c"],"next":null}"#),
+            Reply::json(200, r#"{"items":["a","b"],"next":"b"}"#),
+            Reply::json(200, r#"{"items":["c"],"next":null}"#),
         ]);
         let client = ApiClient::new(server.base(), Credential::OperatorKey("k".into())).expect("a good address");
         assert_eq!(list(&client, "lamp", "1.0.0", &Output::new(Reader::Person)), Ok(()));
         let second = server.request(1);
-        assert!(second.starts_with("GET /v1/products/lamp/devices?version=1.0.0&after=b "), "{second}");
+        assert!(second.starts_with("GET /v1/products/lamp/devices?version=1.0.0&limit=200&after=b "), "{second}");
     }
 }

@@ -8,7 +8,7 @@ use crate::common::Common;
 use crate::error::CommandResult;
 use crate::output::{self, Output, clean};
 use crate::{time, update};
-use tidegate_wire::operator::{ManyChanged, Outcome, Reasons, UpdateDevices};
+use tidegate_wire::operator::{ManyChanged, Outcome, Reasons};
 use tidegate_wire::route::PublishRoute;
 
 /// Devices of an update, and the reason of the change.
@@ -127,19 +127,8 @@ fn listed(
     product: &str,
     args: &ListedArgs,
 ) -> CommandResult<Vec<tidegate_wire::operator::UpdateDevice>> {
-    let (mut items, mut after) = (Vec::new(), None::<String>);
-    loop {
-        let path = ApiPath::update(PublishRoute::ListUpdateDevices, product, &args.version)
-            .with("state", Some(args.state.word()))
-            .with("limit", Some("200"))
-            .with("after", after.as_deref());
-        let page: UpdateDevices = update::read(&client.get(&path)?, "list of devices")?;
-        items.extend(page.items);
-        match page.next {
-            Some(next) => after = Some(next.as_str().to_string()),
-            None => return Ok(items),
-        }
-    }
+    let path = ApiPath::update(PublishRoute::ListUpdateDevices, product, &args.version);
+    update::read_all(client.items(&path.with("state", Some(args.state.word())), None)?, "device")
 }
 
 /// Counts what the devices of an update said.

@@ -153,8 +153,8 @@ pub fn run(args: PublishArgs, common: &Common, output: &Output) -> CommandResult
 
 /// The number of devices of a product, by their last check-in. A new product has none.
 fn devices(client: &ApiClient, product: &str) -> CommandResult<u64> {
-    match client.get(&ApiPath::product(PublishRoute::ListVersions, product)) {
-        Ok(document) => Ok(crate::versions::counts(&document)?.iter().map(|count| count.devices).sum()),
+    match crate::versions::counts(client, product) {
+        Ok(counts) => Ok(counts.iter().map(|count| count.devices).sum()),
         Err(error) if error.code() == "unknown_product" => Ok(0),
         Err(error) => Err(error),
     }

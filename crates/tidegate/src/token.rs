@@ -8,7 +8,7 @@ use crate::common::Common;
 use crate::error::CommandResult;
 use crate::output::{Output, Reader, clean};
 use crate::update;
-use tidegate_wire::operator::Token;
+use tidegate_wire::operator::{Revoked, Token};
 use tidegate_wire::route::PublishRoute;
 
 /// Commands about tokens.
@@ -19,10 +19,10 @@ pub enum TokenCommand {
         /// Id of the device
         device: String,
     },
-    /// Revoke the tokens of one device
+    /// Revoke the tokens of one device, or, without one, the tokens that all devices of the product share
     Revoke {
         /// Id of the device
-        device: String,
+        device: Option<String>,
     },
     /// Issue a token that all devices of the product share; the product must accept such tokens:
     /// `tidegate settings --product-tokens accept`
@@ -35,8 +35,11 @@ pub fn run(command: TokenCommand, common: &Common, output: &Output) -> CommandRe
     let product = common.product()?;
     let document = match &command {
         TokenCommand::Issue { device } => client.put(&ApiPath::device(PublishRoute::IssueToken, product, device))?,
-        TokenCommand::Revoke { device } => {
+        TokenCommand::Revoke { device: Some(device) } => {
             client.delete(&ApiPath::device(PublishRoute::RevokeToken, product, device))?
+        }
+        TokenCommand::Revoke { device: None } => {
+            client.delete(&ApiPath::product(PublishRoute::RevokeProductToken, product))?
         }
         TokenCommand::Product => client.put(&ApiPath::product(PublishRoute::IssueProductToken, product))?,
     };
@@ -47,7 +50,19 @@ pub fn run(command: TokenCommand, common: &Common, output: &Output) -> CommandRe
     match command {
         // The token alone, so that `TOKEN=$(tidegate token issue lamp-17)` works.
         TokenCommand::Issue { .. } | TokenCommand::Product => output.line(token_of(&document)?),
-        TokenCommand::Revoke { device } => output.line(format!("the tokens of {} are revoked", clean(&device))),
+        TokenCommand::Revoke { device } => {
+            let whose = device.map_or_else(
+                || format!("the shared tokens of {}", clean(product)),
+                |device| format!("the tokens of {}", clean(&device)),
+            );
+            output.line(format!("{whose} are revoked"))?;
+            match update::read::<Revoked>(&document, "revocation")?.was_known {
+                true => Ok(()),
+                false => {
+                    output.line("nothing else is known of this device: it has never checked in, or its id is mistyped")
+                }
+            }
+        }
     }
 }
 

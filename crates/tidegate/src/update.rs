@@ -11,6 +11,11 @@ pub fn size_bytes(definition: &Definition) -> u64 {
     definition.files.iter().map(|file| file.size).sum()
 }
 
+/// Reads the items of a list, each of which is a `what`.
+pub fn read_all<T: DeserializeOwned>(items: Vec<Value>, what: &str) -> CommandResult<Vec<T>> {
+    items.iter().map(|item| read(item, what)).collect()
+}
+
 /// Reads an answer of the service, or says that it is not what was expected.
 pub fn read<T: DeserializeOwned>(document: &Value, what: &str) -> CommandResult<T> {
     T::deserialize(document).map_err(|cause| {

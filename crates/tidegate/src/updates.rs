@@ -17,8 +17,8 @@ use crate::update;
 use tidegate_core::State;
 use tidegate_wire::definition::Definition;
 use tidegate_wire::operator::{
-    AcknowledgeField, AudienceView, AuditLog, ControlGroupView, Counters, Deleted, Metrics, OtherNameView, ReadingView,
-    UpdateList, UpdateView,
+    AcknowledgeField, AudienceView, AuditEntry, ControlGroupView, Counters, Deleted, Metrics, OtherNameView,
+    ReadingView, UpdateView, ValueChange,
 };
 use tidegate_wire::route::PublishRoute;
 
@@ -68,10 +68,20 @@ pub enum UpdatesCommand {
     /// Change the rollout; the content of an update never changes
     Edit(Box<EditArgs>),
     /// Show the audit log: who changed what, when and why
-    Audit {
-        /// Only this version
-        version: Option<String>,
-    },
+    Audit(AuditArgs),
+}
+
+/// Options of `tidegate updates audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Only about this version, device or product
+    version: Option<String>,
+    /// Most entries, the newest first
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+    /// Every entry
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
 }
 
 /// An update, and the reason of the change.
@@ -182,20 +192,20 @@ pub fn run(command: UpdatesCommand, common: &Common, output: &Output) -> Command
         UpdatesCommand::Unassign(args) => many::unassign(&args, common, output),
         UpdatesCommand::Devices(args) => many::devices(&args, common, output),
         UpdatesCommand::Reasons { version } => many::reasons(&version, common, output),
-        UpdatesCommand::Audit { version } => audit(version.as_deref(), common, output),
+        UpdatesCommand::Audit(args) => audit(&args, common, output),
     }
 }
 
 fn list(common: &Common, output: &Output) -> CommandResult {
     let product = common.product()?;
-    let document = common.operator()?.get(&ApiPath::product(PublishRoute::ListUpdates, product))?;
-    output.document(&document)?;
-    let list: UpdateList = update::read(&document, "list of updates")?;
-    if list.updates.is_empty() {
+    let items = common.operator()?.items(&ApiPath::product(PublishRoute::ListUpdates, product), None)?;
+    output.document(&json!({"items": items}))?;
+    let updates = update::read_all::<UpdateView>(items, "update")?;
+    if updates.is_empty() {
         return output.line(format!("{} has no updates yet; see `tidegate publish --help`", clean(product)));
     }
     let mut table = output::table(&["VERSION", "STATE", "SIZE", "MAX DEVICES", "POLICY", "NAME", "CREATED"], &[2, 3]);
-    for update in &list.updates {
+    for update in &updates {
         let of = |column: fn(&Definition) -> String| update.definition().map_or_else(|| "unreadable".into(), column);
         table.add_row([
             clean(update.version()),
@@ -463,31 +473,40 @@ fn edit(args: &EditArgs, common: &Common, output: &Output) -> CommandResult {
     show_facts(&update, output)
 }
 
-fn audit(version: Option<&str>, common: &Common, output: &Output) -> CommandResult {
-    let path = ApiPath::product(PublishRoute::ShowAudit, common.product()?).with("version", version);
-    let document = common.operator()?.get(&path)?;
-    output.document(&document)?;
-    let log: AuditLog = update::read(&document, "audit log")?;
-    if log.entries.is_empty() {
+fn audit(args: &AuditArgs, common: &Common, output: &Output) -> CommandResult {
+    let path = ApiPath::product(PublishRoute::ShowAudit, common.product()?).with("version", args.version.as_deref());
+    let items = common.operator()?.items(&path, (!args.all).then_some(args.limit))?;
+    output.document(&json!({"items": items}))?;
+    let entries = update::read_all::<AuditEntry>(items, "entry of the audit log")?;
+    if entries.is_empty() {
         return output.line("nothing is recorded");
     }
     // Actions on devices, such as issuing a token, name the device where the others name a version.
     let mut table = output::table(&["AT", "WHO", "ACTION", "ABOUT", "CHANGE", "REASON"], &[]);
-    for entry in &log.entries {
-        let change = match (entry.from.map(State::name), entry.to.map(State::name)) {
-            (Some(from), Some(to)) if from != to => format!("{from} → {to}"),
-            (_, to) => to.unwrap_or_default().to_owned(),
-        };
+    for entry in &entries {
         table.add_row([
             time::show_at(entry.at),
             clean(who(&entry.who)),
             clean(&entry.action),
             clean(&entry.version),
-            change,
+            changes(entry),
             clean(&entry.reason),
         ]);
     }
     output.table(&table)
+}
+
+/// What an entry changed: the state, and each value.
+fn changes(entry: &AuditEntry) -> String {
+    let state = match (entry.from.map(State::name), entry.to.map(State::name)) {
+        (Some(from), Some(to)) if from != to => Some(format!("{from} → {to}")),
+        (_, to) => to.map(str::to_owned),
+    };
+    let values = entry.changes.iter().map(|ValueChange { field, old, new }| {
+        let [old, new] = [old, new].map(|value| if value.is_null() { "none".into() } else { output::plain(value) });
+        output::shortened(&format!("{field} {old} → {new}"), 60)
+    });
+    state.into_iter().chain(values).collect::<Vec<_>>().join("\n")
 }
 
 /// `user/ann` of `arn:aws:iam::123456789012:user/ann`: the account is the same on every line.
@@ -561,16 +580,18 @@ mod tests {
             },
         });
         let entry = json!({"at": "2026-01-02T03:04:05Z", "who": "operator", "action": "activate",
-            "version": "2.0.0", "from": "draft", "to": "active", "reason": "tested"});
+            "version": "2.0.0", "from": "draft", "to": "active", "reason": "tested",
+            "changes": [{"field": "policy", "old": null, "new": "true"}]});
         let server = StubServer::start(vec![
-            Reply::json(200, &json!({"updates": [update]}).to_string()),
+            Reply::json(200, &json!({"items": [update], "next": null}).to_string()),
             Reply::json(200, &update.to_string()),
-            Reply::json(200, &json!({"entries": [entry]}).to_string()),
+            Reply::json(200, &json!({"items": [entry], "next": null}).to_string()),
         ]);
         let (common, output) = (common(&server), Output::new(Reader::Person));
         assert_eq!(list(&common, &output), Ok(()));
         assert_eq!(show("2.0.0", &common, &output), Ok(()));
-        assert_eq!(audit(Some("2.0.0"), &common, &output), Ok(()));
+        let args = AuditArgs { version: Some("2.0.0".into()), limit: 100, all: false };
+        assert_eq!(audit(&args, &common, &output), Ok(()));
     }
 
     #[test]

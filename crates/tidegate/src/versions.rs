@@ -1,20 +1,20 @@
 //! `tidegate versions`: the number of devices on each version.
 
-use serde_json::Value;
+use serde_json::json;
 
-use crate::api_client::ApiPath;
+use crate::api_client::{ApiClient, ApiPath};
 use crate::common::Common;
 use crate::error::CommandResult;
 use crate::output::{self, Output, clean};
 use crate::update;
-use tidegate_wire::operator::{VersionCount, VersionList};
+use tidegate_wire::operator::VersionCount;
 use tidegate_wire::route::PublishRoute;
 
 /// Shows the counts.
 pub fn run(common: &Common, output: &Output) -> CommandResult {
-    let document = common.operator()?.get(&ApiPath::product(PublishRoute::ListVersions, common.product()?))?;
-    output.document(&document)?;
-    let counts = counts(&document)?;
+    let items = common.operator()?.items(&ApiPath::product(PublishRoute::ListVersions, common.product()?), None)?;
+    output.document(&json!({"items": items}))?;
+    let counts = update::read_all::<VersionCount>(items, "version count")?;
     let total: u64 = counts.iter().map(|count| count.devices).sum();
     if counts.is_empty() {
         return output.line("no device has checked in yet");
@@ -30,9 +30,9 @@ pub fn run(common: &Common, output: &Output) -> CommandResult {
     })
 }
 
-/// Reads the service's counts.
-pub fn counts(document: &Value) -> CommandResult<Vec<VersionCount>> {
-    update::read::<VersionList>(document, "version counts").map(|list| list.versions)
+/// The number of devices on each version.
+pub fn counts(client: &ApiClient, product: &str) -> CommandResult<Vec<VersionCount>> {
+    update::read_all(client.items(&ApiPath::product(PublishRoute::ListVersions, product), None)?, "version count")
 }
 
 fn share(devices: u64, total: u64) -> String {

@@ -76,9 +76,9 @@ async fn an_image_is_published_and_the_next_step_is_said() {
     assert!(active.stdout.contains("next: tidegate watch 2.0.0"), "{active:?}");
 
     let list = bench.json(&["updates", "list"]);
-    assert_eq!(list.pointer("/updates/0/version"), Some(&json!("2.0.0")));
-    assert_eq!(list.pointer("/updates/0/state"), Some(&json!("active")));
-    assert_eq!(list.pointer("/updates/0/files/0/size"), Some(&json!(IMAGE_BYTES)));
+    assert_eq!(list.pointer("/items/0/version"), Some(&json!("2.0.0")));
+    assert_eq!(list.pointer("/items/0/state"), Some(&json!("active")));
+    assert_eq!(list.pointer("/items/0/files/0/size"), Some(&json!(IMAGE_BYTES)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,8 +161,8 @@ async fn an_aborted_update_is_offered_to_nobody_and_the_audit_log_says_why() {
     assert_eq!(bench.tidegate(&["watch", "2.0.0"]).exit, Some(FAILED), "the rollout did not end well");
 
     let audit = bench.json(&["updates", "audit", "2.0.0"]);
-    let entries = audit.get("entries").and_then(Value::as_array).expect("entries");
-    let last = entries.last().expect("at least the abort");
+    let entries = audit.get("items").and_then(Value::as_array).expect("entries");
+    let last = entries.first().expect("at least the abort");
     assert_eq!(last.get("action"), Some(&json!("abort")), "{audit}");
     assert_eq!(last.get("reason"), Some(&json!("it flickers")), "{audit}");
 }

@@ -71,7 +71,7 @@ async fn builders_records_become_drafts_and_the_report_names_the_rest() {
     let again = bench.tidegate(&arguments);
     assert!(again.stdout.contains("exists already, active"), "{again:?}");
     assert!(again.stdout.contains("exists already, draft, waits for the bytes of 1"), "{again:?}");
-    assert_eq!(bench.json(&["updates", "list"])["updates"].as_array().map(Vec::len), Some(3));
+    assert_eq!(bench.json(&["updates", "list"])["items"].as_array().map(Vec::len), Some(3));
 }
 
 #[tokio::test(flavor = "multi_thread")]

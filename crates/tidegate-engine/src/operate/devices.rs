@@ -9,16 +9,26 @@ use super::Operations;
 use crate::error::{Done, EngineError};
 
 impl<S: PublishStore> Operations<S> {
-    /// The number of devices on each version.
+    /// The number of devices on each version, in the order of the texts: at most `most`, after `after`, if it is given. The
+    /// second value is where the next page starts.
     ///
     /// # Errors
     /// When there is none and the product does not exist, or the store cannot be reached.
-    pub async fn versions(&self, product: &ProductId) -> Done<Vec<(String, u64)>> {
-        let versions = self.store.versions(product).await?;
+    pub async fn versions(
+        &self,
+        product: &ProductId,
+        after: Option<&str>,
+        most: usize,
+    ) -> Done<(Vec<(String, u64)>, Option<String>)> {
+        let mut versions = self.store.versions(product).await?;
         if versions.is_empty() {
             self.must_exist(product).await?;
         }
-        Ok(versions)
+        versions.retain(|(version, _)| after.is_none_or(|after| version.as_str() > after));
+        let has_more = versions.len() > most;
+        versions.truncate(most);
+        let next = versions.last().filter(|_| has_more).map(|(version, _)| version.clone());
+        Ok((versions, next))
     }
 
     /// A page of the devices on one version, and where the next page starts.
@@ -30,8 +40,9 @@ impl<S: PublishStore> Operations<S> {
         product: &ProductId,
         version: &str,
         after: Option<&DeviceId>,
+        most: usize,
     ) -> Done<(Vec<DeviceId>, Option<DeviceId>)> {
-        Ok(self.store.devices_on(product, version, after).await?)
+        Ok(self.store.devices_on(product, version, after, most).await?)
     }
 
     /// A device, its claims, and the messages of its last reports.

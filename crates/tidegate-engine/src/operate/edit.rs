@@ -59,8 +59,7 @@ impl Edit<'_> {
         let after = before.with(self.fields, &record.product)?;
         let update = after.update(&record.product, &record.publication(), &mut Slots::new())?;
         must_not_advance(&record, &before, &update)?;
-        let settings = Value::Object(self.fields.clone()).to_string();
-        Ok((record, Change::Edit { definition: after.to_store(), settings }))
+        Ok((record, Change::Edit { definition: after.to_store() }))
     }
 
     fn must_be_allowed(&self, state: State) -> Done<()> {

@@ -3,6 +3,7 @@
 //!
 //! Each file is one noun. A use case takes and returns domain values. The door converts them to and from JSON.
 
+mod audit;
 mod campaign;
 mod change;
 mod create;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use tidegate_core::policy::Slots;
 use tidegate_core::{ProductId, Update, Version};
-use tidegate_store::record::{AuditEntry, UpdateRecord};
+use tidegate_store::record::UpdateRecord;
 use tidegate_store::store::{Cause, Freshness};
 use tidegate_store::{Images, PublishStore};
 
@@ -30,6 +31,7 @@ pub use self::edit::Edits;
 pub use self::metrics::{NewcomersProgress, Progress};
 pub use self::orders::{MOST_DEVICES, ManyChanged, Order, Reason};
 pub use self::stop::{Resumed, Stopped};
+pub use self::tokens::RevokedTokens;
 use crate::control::{self, Actor};
 use crate::error::{Done, EngineError};
 use crate::token::TokenKeys;
@@ -58,16 +60,19 @@ impl<S: PublishStore> Operations<S> {
         Self { acknowledged_after: time, ..self }
     }
 
-    /// All updates of a product, newest version first.
+    /// Updates of a product, the newest version first: at most `most`, with names before `before`, if it is given. The second
+    /// value is the name from which the next page starts.
     ///
     /// # Errors
     /// When the product does not exist, or the store cannot be reached.
-    pub async fn updates(&self, product: &ProductId) -> Done<Vec<UpdateRecord>> {
+    pub async fn updates(
+        &self,
+        product: &ProductId,
+        before: Option<&str>,
+        most: usize,
+    ) -> Done<(Vec<UpdateRecord>, Option<String>)> {
         self.must_exist(product).await?;
-        let mut records = self.store.updates(product).await?;
-        records.retain(|record| !record.is_earlier);
-        records.sort_by(|a, b| b.version.cmp_precedence(&a.version));
-        Ok(records)
+        Ok(self.store.update_page(product, before, most).await?)
     }
 
     /// One update.
@@ -84,19 +89,6 @@ impl<S: PublishStore> Operations<S> {
         }
     }
 
-    /// The audit log, oldest entry first; only entries about `subject`, if it is given.
-    ///
-    /// # Errors
-    /// When the log is empty and the product does not exist, or the store cannot be reached.
-    pub async fn audit(&self, product: &ProductId, subject: Option<&str>) -> Done<Vec<AuditEntry>> {
-        let mut log = self.store.audit_log(product).await?;
-        if log.is_empty() {
-            self.must_exist(product).await?;
-        }
-        log.retain(|entry| subject.is_none_or(|subject| entry.subject == subject));
-        Ok(log)
-    }
-
     /// An empty answer about a product that does not exist would hide a mistyped name.
     async fn must_exist(&self, product: &ProductId) -> Done<()> {
         match self.store.head(product, Freshness::Eventual).await? {
@@ -106,14 +98,7 @@ impl<S: PublishStore> Operations<S> {
     }
 
     /// Records a change that is no transition of an update.
-    async fn note(
-        &self,
-        product: &ProductId,
-        action: String,
-        subject: &str,
-        generation: u64,
-        actor: &Actor,
-    ) -> Done<()> {
+    async fn note(&self, product: &ProductId, action: &str, subject: &str, generation: u64, actor: &Actor) -> Done<()> {
         Ok(self.store.audit(product, &actor.entry(action, subject, generation)).await?)
     }
 }

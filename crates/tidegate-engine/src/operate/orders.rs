@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::{Map, Value, json};
 use tidegate_core::life::{Bucket, Left};
 use tidegate_core::orders::{OrderError, Orders};
 use tidegate_core::question::Questions;
 use tidegate_core::{Claim, DeviceId, ProductId, Version};
 use tidegate_store::PublishStore;
-use tidegate_store::record::{ClaimChange, DeviceWrite, KnownDevice, ListEntry};
+use tidegate_store::record::{AuditEntry, ClaimChange, DeviceWrite, KnownDevice, ListEntry, ValueChange};
 use tidegate_store::store::{Freshness, Include, StoreError, Written};
 use tidegate_wire::ApiError;
 
@@ -19,6 +20,8 @@ use crate::error::{Done, EngineError};
 
 /// Most devices that one call changes.
 pub const MOST_DEVICES: usize = 500;
+/// Devices in one value of the audit log. It is cut at 2,000 bytes.
+const AUDITED_AT_A_TIME: usize = 15;
 /// Devices that are written at a time.
 const WRITES_AT_A_TIME: usize = 16;
 /// Entries of a list that are read at a time.
@@ -44,13 +47,13 @@ pub enum Order {
 
 impl Order {
     /// The order in the audit log.
-    fn action(&self) -> String {
+    fn action(&self) -> &'static str {
         match self {
-            Self::Hold => "hold".into(),
-            Self::Pin(version) => format!("pin to {version}"),
-            Self::Release => "release".into(),
-            Self::Tag(name, value) => format!("tag {name}={value}"),
-            Self::Untag(name) => format!("untag {name}"),
+            Self::Hold => "hold",
+            Self::Pin(_) => "pin",
+            Self::Release => "release",
+            Self::Tag(..) => "tag",
+            Self::Untag(_) => "untag",
         }
     }
 
@@ -107,11 +110,12 @@ impl<S: PublishStore> Operations<S> {
                 }),
                 _ => Vec::new(),
             };
+            let changes = ValueChange::between(&in_words(&record.orders), &in_words(&orders));
+            let audit = AuditEntry { changes, ..actor.entry(order.action(), device.as_str(), record.revision) };
             let orders = is_other.then_some((record.revision, orders));
-            Ok(DeviceWrite { claims, orders, ..known_write(product, device) })
+            Ok(DeviceWrite { claims, orders, audit: Some(audit), ..known_write(product, device) })
         };
-        self.change_device(product, device, change).await?;
-        self.note(product, order.action(), device.as_str(), 0, actor).await
+        self.change_device(product, device, change).await.map(drop)
     }
 
     /// Gives a device another try of every update that it did not get. Returns the versions of those that had ended.
@@ -124,18 +128,15 @@ impl<S: PublishStore> Operations<S> {
             let record = known.record_or_default();
             let forgiven = record.questions.forgiven(actor.now);
             let questions = forgiven.map(|questions| (record.revision, questions));
-            Ok(DeviceWrite { claims, questions, ..known_write(product, device) })
+            let audit = Some(actor.entry("retry", device.as_str(), record.revision));
+            Ok(DeviceWrite { claims, questions, audit, ..known_write(product, device) })
         };
         let written = self.change_device(product, device, change).await?;
         let versions = written.into_iter().flat_map(|DeviceWrite { claims, questions, .. }| {
             let asked = questions.into_iter().flat_map(|(_, questions)| questions.asked_at(actor.now));
             claims.into_iter().map(|change| change.after.version).chain(asked)
         });
-        let versions = versions.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
-        if !versions.is_empty() {
-            self.note(product, "retry".into(), device.as_str(), 0, actor).await?;
-        }
-        Ok(versions)
+        Ok(versions.collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     /// Forgets what a device did with every update: another device has its id now. Returns the versions.
@@ -148,10 +149,10 @@ impl<S: PublishStore> Operations<S> {
             // The next check-in asks anew.
             let record = known.record_or_default();
             let questions = (!record.questions.is_empty()).then(|| (record.revision, Questions::default()));
-            Ok(DeviceWrite { forgotten, questions, ..known_write(product, device) })
+            let audit = Some(actor.entry("forget", device.as_str(), record.revision));
+            Ok(DeviceWrite { forgotten, questions, audit, ..known_write(product, device) })
         };
         let written = self.change_device(product, device, change).await?;
-        self.note(product, "forget".into(), device.as_str(), 0, actor).await?;
         Ok(written.into_iter().flat_map(|write| write.forgotten).map(|claim| claim.version).collect())
     }
 
@@ -178,10 +179,9 @@ impl<S: PublishStore> Operations<S> {
             let orders = (orders != record.orders).then_some((record.revision, orders));
             Ok(DeviceWrite { orders, ..known_write(product, device) })
         };
-        let many = self.change_many(product, devices.to_vec(), change).await?;
-        let action = if is_assigned { "assign to" } else { "take back from" };
-        self.note(product, format!("{action} {}", in_words(devices)), &version.to_string(), 0, actor).await?;
-        Ok(many)
+        let action = if is_assigned { "assign" } else { "take back" };
+        self.note_many(product, action, version, devices, actor).await?;
+        self.change_many(product, devices.to_vec(), change).await
     }
 
     /// Strikes devices as witnesses: what became of them says nothing of the update any more.
@@ -200,10 +200,8 @@ impl<S: PublishStore> Operations<S> {
             let voided = known.claim(&update.id).and_then(|claim| Some(changed_to(claim, claim.voided()?)));
             Ok(DeviceWrite { claims: voided.into_iter().collect(), ..known_write(product, device) })
         };
-        let many = self.change_many(product, devices.to_vec(), change).await?;
-        self.note(product, format!("void {}", in_words(devices)), &version.to_string(), update.generation, actor)
-            .await?;
-        Ok(many)
+        self.note_many(product, "void", version, devices, actor).await?;
+        self.change_many(product, devices.to_vec(), change).await
     }
 
     /// Gives another try of an update to the devices in one bucket: a page of them, after `after`.
@@ -221,6 +219,8 @@ impl<S: PublishStore> Operations<S> {
         let update = self.update(product, version).await?;
         let (entries, has_more) = self.store.listed(&update.rollout(), bucket, after, MOST_DEVICES).await?;
         let devices = entries.into_iter().map(|entry| entry.device).collect::<Vec<_>>();
+        let action = format!("retry {}", bucket.name());
+        self.note_many(product, &action, version, &devices, actor).await?;
         let next = devices.last().filter(|_| has_more).cloned();
         let change = |device: &DeviceId, known: &KnownDevice| {
             // The list is a hint.
@@ -232,9 +232,23 @@ impl<S: PublishStore> Operations<S> {
             Ok(DeviceWrite { claims: retried.into_iter().collect(), questions, ..known_write(product, device) })
         };
         let many = self.change_many(product, devices, change).await?;
-        let action = format!("retry of {} devices that are {}", many.changed, bucket.name());
-        self.note(product, action, &version.to_string(), update.generation, actor).await?;
         Ok(ManyChanged { next, ..many })
+    }
+
+    /// Writes into the audit log what is ordered for many devices, before the first of them is changed.
+    async fn note_many(
+        &self,
+        product: &ProductId,
+        action: &str,
+        version: &Version,
+        devices: &[DeviceId],
+        actor: &Actor,
+    ) -> Done<()> {
+        let changes = devices
+            .chunks(AUDITED_AT_A_TIME)
+            .map(|devices| ValueChange::new("devices", Value::Null, devices.iter().map(DeviceId::as_str).collect()));
+        let entry = AuditEntry { changes: changes.collect(), ..actor.entry(action, version.to_string(), 0) };
+        Ok(self.store.audit(product, &entry).await?)
     }
 
     /// The devices in one bucket of an update: a page of them, and where the next page starts.
@@ -316,7 +330,7 @@ impl<S: PublishStore> Operations<S> {
 
     /// Changes a device as it is read, and again if another request was faster. Returns what was written; nothing, if
     /// nothing changes.
-    async fn change_device(
+    pub(super) async fn change_device(
         &self,
         product: &ProductId,
         device: &DeviceId,
@@ -328,8 +342,7 @@ impl<S: PublishStore> Operations<S> {
                 return Err(EngineError::UnknownDevice(device.clone()));
             }
             let write = change(&known)?;
-            let is_empty = write.claims.is_empty() && write.forgotten.is_empty();
-            if is_empty && write.orders.is_none() && write.questions.is_none() {
+            if write.is_empty() {
                 return Ok(None);
             }
             match self.store.write_device(&write).await? {
@@ -353,13 +366,10 @@ fn changed(known: &KnownDevice, change: impl Fn(&Claim) -> Option<Claim>) -> Vec
     known.claims.iter().filter_map(|(_, claim)| Some(changed_to(claim, change(claim)?))).collect()
 }
 
-/// Devices in the audit log: the first ones, and the number of the others.
-fn in_words(devices: &[DeviceId]) -> String {
-    let first = devices.iter().take(10).map(DeviceId::as_str).collect::<Vec<_>>().join(", ");
-    match devices.len().saturating_sub(10) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
+/// Orders in the audit log.
+fn in_words(orders: &Orders) -> Value {
+    let tags = orders.tags().map(|(name, value)| (name.to_string(), json!(value))).collect::<Map<_, _>>();
+    json!({"hold": orders.is_on_hold, "pin": orders.pin.as_ref().map(ToString::to_string), "tags": tags})
 }
 
 /// A message with `#` in the place of each number, so that alike messages are the same.
@@ -385,12 +395,5 @@ mod tests {
     fn alike_messages_are_the_same() {
         assert_eq!(alike("block 1042 of 5, crc 0x1f"), "block # of #, crc #x#f");
         assert_eq!(alike(""), "");
-    }
-
-    #[test]
-    fn many_devices_are_a_number() {
-        let devices = (1..=12).map(|number| DeviceId::new(format!("d{number}")).unwrap()).collect::<Vec<_>>();
-        assert_eq!(in_words(&devices[..2]), "d1, d2");
-        assert!(in_words(&devices).ends_with("d10 and 2 more"));
     }
 }

@@ -1,13 +1,15 @@
 //! The settings of a product.
 
+use serde_json::{Value, json};
 use tidegate_core::ProductId;
 use tidegate_store::PublishStore;
-use tidegate_store::record::Head;
-use tidegate_store::store::Freshness;
+use tidegate_store::record::{AuditEntry, Head, ValueChange};
+use tidegate_store::store::{Freshness, StoreError};
 use tidegate_wire::ApiError;
 use tidegate_wire::operator::{ProductChange, ProductTokens, ProofField, Registration};
 
 use super::Operations;
+use super::change::MOST_TRIES;
 use crate::control::Actor;
 use crate::error::{Done, EngineError};
 
@@ -26,20 +28,36 @@ impl<S: PublishStore> Operations<S> {
     /// # Errors
     /// When the product does not exist, a time is out of its range, or the store cannot be reached.
     pub async fn change_settings(&self, product: &ProductId, change: &ProductChange, actor: &Actor) -> Done<Head> {
-        let before = self.settings(product).await?;
-        let head = changed(&before, change);
-        head.times.validate().map_err(|error| ApiError::bad_field(error.to_string()))?;
-        if !self.store.set_product(product, &head).await? {
-            return Err(EngineError::UnknownProduct(product.clone()));
+        self.set(product, "set", actor, |before| {
+            let head = changed(before, change);
+            head.times.validate().map_err(|error| ApiError::bad_field(error.to_string()))?;
+            Ok(head)
+        })
+        .await
+    }
+
+    /// Changes the settings as they are read, and again if another request was faster, so that no change is lost.
+    pub(super) async fn set(
+        &self,
+        product: &ProductId,
+        action: &str,
+        actor: &Actor,
+        change: impl Fn(&Head) -> Done<Head>,
+    ) -> Done<Head> {
+        for _ in 0..MOST_TRIES {
+            let before = self.settings(product).await?;
+            let after = change(&before)?;
+            let changes = changes(&before, &after);
+            if changes.is_empty() {
+                return Ok(before);
+            }
+            let entry = actor.entry(action, product.as_str(), before.settings_revision.saturating_add(1));
+            let entry = AuditEntry { changes, ..entry };
+            if self.store.set_product(product, &before, &after, &entry).await? {
+                return Ok(after);
+            }
         }
-        let changes = settings(&before).into_iter().zip(settings(&head)).filter(|(old, new)| old != new);
-        let changes = changes.map(|((name, old), (_, new))| format!("{name} {old} → {new}")).collect::<Vec<_>>();
-        let action = match changes.is_empty() {
-            true => "set nothing new".to_string(),
-            false => format!("set {}", changes.join(", ")),
-        };
-        self.note(product, action, product.as_str(), head.revision, actor).await?;
-        Ok(head)
+        Err(StoreError::Conflict.into())
     }
 }
 
@@ -68,19 +86,25 @@ fn changed(before: &Head, change: &ProductChange) -> Head {
     head
 }
 
+fn changes(before: &Head, after: &Head) -> Vec<ValueChange> {
+    let pairs = settings(before).into_iter().zip(settings(after)).filter(|(old, new)| old != new);
+    pairs.map(|((name, old), (_, new))| ValueChange::new(name, old, new)).collect()
+}
+
 /// The settings with their names, as the audit log shows them.
-fn settings(head: &Head) -> [(&'static str, String); 8] {
+fn settings(head: &Head) -> [(&'static str, Value); 9] {
     let tokens = if head.accepts_product_tokens { ProductTokens::Accept } else { ProductTokens::Refuse };
     let registration = if head.registration_is_open { Registration::Open } else { Registration::Closed };
     let proof = if head.proves_by_report { ProofField::Report } else { ProofField::CheckIn };
     [
-        ("product_tokens", format!("\"{tokens}\"")),
-        ("registration", format!("\"{registration}\"")),
-        ("version_attribute", format!("\"{}\"", head.version_attribute())),
-        ("proof", format!("\"{proof}\"")),
-        ("poll_s", head.times.poll_s.to_string()),
-        ("boot_grace_s", head.times.boot_grace_s.to_string()),
-        ("apply_within_s", head.times.apply_within_s.to_string()),
-        ("watch_s", head.times.watch_s.to_string()),
+        ("product_tokens", json!(tokens.to_string())),
+        ("product_token_generation", json!(head.product_token_generation)),
+        ("registration", json!(registration.to_string())),
+        ("version_attribute", json!(head.version_attribute())),
+        ("proof", json!(proof.to_string())),
+        ("poll_s", json!(head.times.poll_s)),
+        ("boot_grace_s", json!(head.times.boot_grace_s)),
+        ("apply_within_s", json!(head.times.apply_within_s)),
+        ("watch_s", json!(head.times.watch_s)),
     ]
 }

@@ -2,39 +2,98 @@
 
 use tidegate_core::{DeviceId, ProductId};
 use tidegate_store::PublishStore;
-use tidegate_store::store::{Freshness, Include};
+use tidegate_store::record::{AuditEntry, DeviceWrite, Head, KnownDevice, Tokens, ValueChange};
+use tidegate_store::store::{Freshness, Include, StoreError, Written};
 
 use super::Operations;
+use super::change::MOST_TRIES;
 use crate::control::Actor;
 use crate::error::Done;
 
+/// Result of a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RevokedTokens {
+    /// False if the device has never checked in, and no token was ever issued to it. Its id may be a mistake.
+    pub was_known: bool,
+}
+
 impl<S: PublishStore> Operations<S> {
-    /// Issues a device's token. It is computed, so issuing it again gives the same one until it is revoked.
+    /// Issues a device's token. It is computed, so issuing it again gives the same one until it is revoked. From now on
+    /// the product's shared token does not speak for the device.
     ///
     /// # Errors
     /// When the store cannot be reached.
     pub async fn issue_token(&self, product: &ProductId, device: &DeviceId, actor: &Actor) -> Done<String> {
-        let known = self.store.device(product, device, Include::Item, Freshness::Strong).await?;
-        let generation = known.record_or_default().token_generation;
-        self.note(product, "issue token".into(), device.as_str(), u64::from(generation), actor).await?;
-        Ok(self.keys.issue(product, device, generation))
+        let change = |tokens: Tokens| Tokens { has_own: true, ..tokens };
+        let (_, tokens) = self.change_tokens(product, device, "issue token", actor, change).await?;
+        Ok(self.keys.issue(product, device, tokens.generation))
     }
 
     /// Revokes all tokens that were issued to a device.
     ///
     /// # Errors
     /// When the store cannot be reached.
-    pub async fn revoke_tokens(&self, product: &ProductId, device: &DeviceId, actor: &Actor) -> Done<()> {
-        let generation = self.store.revoke_tokens(product, device).await?;
-        self.note(product, "revoke tokens".into(), device.as_str(), u64::from(generation), actor).await
+    pub async fn revoke_tokens(&self, product: &ProductId, device: &DeviceId, actor: &Actor) -> Done<RevokedTokens> {
+        let change = |tokens: Tokens| Tokens { generation: tokens.generation.saturating_add(1), has_own: true };
+        let (known, _) = self.change_tokens(product, device, "revoke tokens", actor, change).await?;
+        Ok(RevokedTokens { was_known: known.record.is_some() })
     }
 
-    /// Issues the token that all devices of a product may share. It is good only while the product accepts it.
+    /// Changes the tokens of a device, and writes the audit entry with them. Returns the device as it was before, and its
+    /// tokens.
+    async fn change_tokens(
+        &self,
+        product: &ProductId,
+        device: &DeviceId,
+        action: &str,
+        actor: &Actor,
+        change: impl Fn(Tokens) -> Tokens,
+    ) -> Done<(KnownDevice, Tokens)> {
+        for _ in 0..MOST_TRIES {
+            let known = self.store.device(product, device, Include::Item, Freshness::Strong).await?;
+            let record = known.record_or_default();
+            let tokens = change(record.tokens);
+            let entry = actor.entry(action, device.as_str(), record.revision);
+            let (old, new) = (record.tokens.generation, tokens.generation);
+            let generation = (old != new).then(|| ValueChange::new("token_generation", old.into(), new.into()));
+            let entry = AuditEntry { changes: generation.into_iter().collect(), ..entry };
+            if tokens == record.tokens && known.record.is_some() {
+                self.store.audit(product, &entry).await?;
+                return Ok((known, tokens));
+            }
+            let write = DeviceWrite {
+                tokens: Some((record.revision, tokens)),
+                audit: Some(entry),
+                ..DeviceWrite::new(product.clone(), device.clone(), known.record.is_some())
+            };
+            if self.store.write_device(&write).await? == Written::Yes {
+                return Ok((known, tokens));
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// Issues the token that all devices of a product may share. It is good only while the product accepts it, and for
+    /// devices that never had a token of their own.
     ///
     /// # Errors
-    /// When the store cannot be reached.
+    /// When the product does not exist, or the store cannot be reached.
     pub async fn issue_product_token(&self, product: &ProductId, actor: &Actor) -> Done<String> {
-        self.note(product, "issue product token".into(), product.as_str(), 0, actor).await?;
-        Ok(self.keys.issue_for_product(product))
+        let head = self.settings(product).await?;
+        let generation = head.product_token_generation;
+        self.note(product, "issue product token", product.as_str(), u64::from(generation), actor).await?;
+        Ok(self.keys.issue_for_product(product, generation))
+    }
+
+    /// Revokes the shared tokens of a product that were issued so far.
+    ///
+    /// # Errors
+    /// When the product does not exist, or the store cannot be reached.
+    pub async fn revoke_product_tokens(&self, product: &ProductId, actor: &Actor) -> Done<()> {
+        let next = |before: &Head| Head {
+            product_token_generation: before.product_token_generation.saturating_add(1),
+            ..before.clone()
+        };
+        self.set(product, "revoke product tokens", actor, |before| Ok(next(before))).await.map(drop)
     }
 }

@@ -165,7 +165,7 @@ mod tests {
             assert!(keys("k2,k1").verify_named(&token, None).is_some(), "or is not the first any more");
         }
         // Names that leave no room for a MAC, and a product's token, which proves no device.
-        let product = keys("k1").issue_for_product(&ProductId::new("lamp").unwrap());
+        let product = keys("k1").issue_for_product(&ProductId::new("lamp").unwrap(), 0);
         let crowded = format!("{}~{}~A", "p".repeat(18), "d".repeat(19));
         for bad in
             ["", "~", "~~", "lamp~dev1", "lamp~dev1~", &crowded, &format!("lamp~dev1~{product}"), &"~".repeat(500)]

@@ -31,8 +31,8 @@ impl<S: CheckStore> CheckService<S> {
     }
 
     /// Answers an activation.
-    pub(crate) async fn exosite_activate(&self, request: &Request, now: Timestamp) -> Response<Body> {
-        self.activate(request, now).await.unwrap_or_else(|error| wire::refuse(&error))
+    pub(crate) async fn exosite_activate(&self, request: &Request) -> Response<Body> {
+        self.activate(request).await.unwrap_or_else(|error| wire::refuse(&error))
     }
 
     /// Answers a download.
@@ -116,11 +116,11 @@ impl<S: CheckStore> CheckService<S> {
     }
 
     /// Answers the token of a device that activates itself.
-    async fn activate(&self, request: &Request, now: Timestamp) -> Result<Response<Body>, ApiError> {
+    async fn activate(&self, request: &Request) -> Result<Response<Body>, ApiError> {
         let query = request.query_string_parameters();
         let asked = Activation::parse(request.body(), query.first("product"), request.headers())?;
         let Activation { product, device, is_addressed } = &asked;
-        self.may_register(product, device, now).await?;
+        self.may_register(product, device).await?;
         tracing::info!(%product, %device, dialect = "exosite", "registered");
         Ok(wire::plain("text/plain; charset=utf-8", self.keys.issue_named(product, device, *is_addressed)))
     }

@@ -260,7 +260,7 @@ fn waiting(context: &DeviceContext) -> impl Iterator<Item = (&Question, &Update)
     let unanswered = context.claims.questions().iter().filter(|question| question.reply.is_none());
     unanswered.filter_map(|question| {
         let update = context.catalog.updates.find(&question.update, &question.version)?;
-        let is_on = update.state == State::Active && !context.claims.is_halted(&question.version);
+        let is_on = update.state == State::Active && !context.claims.is_halted(&question.update);
         is_on.then_some((question, update))
     })
 }

@@ -182,7 +182,7 @@ impl Address {
             let proof = if token.contains(' ') { None } else { keys.verify(token, &product, &device) };
             let proof = proof.filter(|proof| match proof {
                 Proof::Device { .. } => is_scheme("TargetToken"),
-                Proof::Product => is_scheme("GatewayToken"),
+                Proof::Product { .. } => is_scheme("GatewayToken"),
             })?;
             Some((product, device, proof))
         };

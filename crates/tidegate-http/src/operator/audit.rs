@@ -1,23 +1,33 @@
 //! The audit log.
 
 use tidegate_store::PublishStore;
-use tidegate_wire::operator::{AuditEntry, AuditLog};
+use tidegate_store::record;
+use tidegate_wire::operator::{AuditEntry, AuditLog, ValueChange};
 
+use super::page::{Asked, fitting};
 use super::{Answer, Call, PublishService, ok, refused};
 
 impl<S: PublishStore> PublishService<S> {
-    /// The product's log, oldest entry first; only about one subject, with `?version=`.
+    /// A page of the product's log, newest entry first; only about one subject, with `?version=`.
     pub(crate) async fn audit(&self, call: &Call<'_>) -> Answer {
-        let log = self.engine.audit(&call.product, call.parameter("version")).await.map_err(refused)?;
-        let entries = log.into_iter().map(|entry| AuditEntry {
-            at: entry.at,
-            who: entry.who,
-            action: entry.action,
-            version: entry.subject,
-            from: entry.from,
-            to: entry.to,
-            reason: entry.reason,
-        });
-        ok(&AuditLog { entries: entries.collect() })
+        let Asked { limit, after } = call.page()?;
+        let log = self.engine.audit(&call.product, call.parameter("version"), after, limit, call.now).await;
+        let (entries, next) = log.map_err(refused)?;
+        let (items, next) = fitting(entries.into_iter().map(|entry| (entry.name(), view(entry))), next);
+        ok(&AuditLog { items, next })
+    }
+}
+
+fn view(entry: record::AuditEntry) -> AuditEntry {
+    let changes = entry.changes.into_iter();
+    AuditEntry {
+        at: entry.at,
+        who: entry.who,
+        action: entry.action,
+        version: entry.subject,
+        from: entry.from,
+        to: entry.to,
+        reason: entry.reason,
+        changes: changes.map(|record::ValueChange { field, old, new }| ValueChange { field, old, new }).collect(),
     }
 }

@@ -8,14 +8,16 @@ use tidegate_wire::ApiError;
 use tidegate_wire::answer::rounded_down;
 use tidegate_wire::operator::{ClaimView, DeviceList, DeviceView, QuestionView, ReplyWord, VersionCount, VersionList};
 
+use super::page::Asked;
 use super::{Answer, Call, PublishService, ok, parse_device, refused};
 
 impl<S: PublishStore> PublishService<S> {
-    /// The number of devices on each version.
+    /// A page of the numbers of devices on each version.
     pub(crate) async fn versions(&self, call: &Call<'_>) -> Answer {
-        let versions = self.engine.versions(&call.product).await.map_err(refused)?;
-        let counts = versions.into_iter().map(|(version, devices)| VersionCount { version, devices });
-        ok(&VersionList { versions: counts.collect() })
+        let Asked { limit, after } = call.page()?;
+        let (versions, next) = self.engine.versions(&call.product, after, limit).await.map_err(refused)?;
+        let items = versions.into_iter().map(|(version, devices)| VersionCount { version, devices }).collect();
+        ok(&VersionList { items, next })
     }
 
     /// A page of the devices on one version.
@@ -23,10 +25,11 @@ impl<S: PublishStore> PublishService<S> {
         let version = call.parameter("version").ok_or_else(|| {
             ApiError::bad_field("version is missing; devices are listed by version, as in devices?version=1.4.0")
         })?;
-        let after = call.parameter("after").map(parse_device).transpose()?;
-        let page = self.engine.devices_on(&call.product, version, after.as_ref()).await;
-        let (devices, next) = page.map_err(refused)?;
-        ok(&DeviceList { devices, next })
+        let Asked { limit, after } = call.page()?;
+        let after = after.map(parse_device).transpose()?;
+        let page = self.engine.devices_on(&call.product, version, after.as_ref(), limit).await;
+        let (items, next) = page.map_err(refused)?;
+        ok(&DeviceList { items, next })
     }
 
     /// One device and its claims.

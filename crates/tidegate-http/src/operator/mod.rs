@@ -11,6 +11,7 @@ mod edit;
 pub mod kaa_software;
 mod metrics;
 mod orders;
+mod page;
 mod product;
 pub mod request;
 pub mod software;
@@ -107,7 +108,8 @@ impl<S: PublishStore> PublishService<S> {
         };
         let product = ProductId::new(product).map_err(|error| ApiError::bad_field(error.to_string()))?;
         let query = request.query_string_parameters();
-        let query = query.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let query = query.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect::<Vec<_>>();
+        must_be_known(route, &query)?;
         let call = &Call { product, who, body: request.body(), query, now };
         let version = || parse_version(found.parameter("version"));
         let device = || parse_device(found.parameter("device"));
@@ -115,6 +117,7 @@ impl<S: PublishStore> PublishService<S> {
             PublishRoute::ShowProduct => apart(|| self.show_product(call)),
             PublishRoute::EditProduct => apart(|| self.edit_product(call)),
             PublishRoute::IssueProductToken => apart(|| self.issue_product_token(call)),
+            PublishRoute::RevokeProductToken => apart(|| self.revoke_product_token(call)),
             PublishRoute::StopProduct => apart(|| self.stop_product(call)),
             PublishRoute::ResumeStopped => apart(|| self.resume_stopped(call)),
             PublishRoute::ShowAudit => apart(|| self.audit(call)),
@@ -184,6 +187,19 @@ impl<S: PublishStore> PublishService<S> {
 #[inline(never)]
 fn apart<'a, F: Future<Output = Answer> + Send + 'a>(answer: impl FnOnce() -> F) -> Answering<'a> {
     Box::pin(answer())
+}
+
+/// A parameter that is not known may be a mistyped filter: the answer would be about more than the caller thinks.
+fn must_be_known(route: PublishRoute, query: &[(String, String)]) -> Result<(), ApiError> {
+    let known = route.query();
+    let Some((name, _)) = query.iter().find(|(name, _)| !known.contains(&name.as_str())) else {
+        return Ok(());
+    };
+    let message = match known {
+        [] => format!("this call has no parameter `{name}`, and no other"),
+        known => format!("this call has no parameter `{name}`; it has {}", known.join(", ")),
+    };
+    Err(ApiError::bad_field(message))
 }
 
 fn unknown_route(request: &Request) -> ApiError {

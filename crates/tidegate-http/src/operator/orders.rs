@@ -11,12 +11,9 @@ use tidegate_wire::operator::{
 };
 use tidegate_wire::{ApiError, strict_json};
 
+use super::page::Asked;
 use super::{Answer, Call, PublishService, ok, parse_device, refused};
 use tidegate_engine::control::Actor;
-
-/// Entries of a page, and the most that may be asked for.
-const PAGE: usize = 50;
-const LARGEST_PAGE: usize = 200;
 
 impl<S: PublishStore> PublishService<S> {
     /// Gives a device another try.
@@ -93,13 +90,8 @@ impl<S: PublishStore> PublishService<S> {
         let words = || Outcome::ALL.iter().map(|outcome| outcome.word()).collect::<Vec<_>>().join(", ");
         let state = call.parameter("state").and_then(Outcome::parse);
         let state = state.ok_or_else(|| ApiError::bad_field(format!("state must be one of {}", words())))?;
-        let after = call.parameter("after").map(parse_device).transpose()?;
-        let limit = match call.parameter("limit") {
-            None => PAGE,
-            Some(text) => text.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit)).ok_or_else(|| {
-                ApiError::bad_field(format!("limit must be within 1 and {LARGEST_PAGE}; it is {text}"))
-            })?,
-        };
+        let Asked { limit, after } = call.page()?;
+        let after = after.map(parse_device).transpose()?;
         let page = self.engine.listed(&call.product, version, state.into(), after.as_ref(), limit).await;
         let (entries, next) = page.map_err(refused)?;
         let items = entries.into_iter().map(|entry| UpdateDevice {

@@ -4,6 +4,8 @@
 //! a change of it is a transition. Kaa documents only the list; the other calls, such as `PUT`, are our interpretation.
 
 use super::kaa_software::{self, is_same_content, offered_strategy, without_ours};
+use lambda_http::http::HeaderValue;
+use lambda_http::http::header::LINK;
 use serde_json::Value;
 use tidegate_core::{State, Transition, Version};
 use tidegate_engine::EngineError;
@@ -13,16 +15,28 @@ use tidegate_store::record::UpdateRecord;
 use tidegate_store::store::Cause;
 use tidegate_wire::definition::Definition;
 use tidegate_wire::operator::Software;
-use tidegate_wire::route::PublishRoute;
+use tidegate_wire::route::{PublishRoute, percent_encoded};
 use tidegate_wire::{ApiError, ErrorCode, body_limits, strict_json};
 
+use super::page::{Asked, fitting};
 use super::{Answer, Call, PublishService, ok, refused, respond, respond_to_change};
 
 impl<S: PublishStore> PublishService<S> {
     pub(crate) async fn list_software(&self, call: &Call<'_>) -> Answer {
-        let records = self.engine.updates(&call.product).await.map_err(refused)?;
+        let Asked { limit, after } = call.page()?;
+        let (records, next) = self.engine.updates(&call.product, after, limit).await.map_err(refused)?;
         // A record that cannot be read must not hide the others.
-        ok(&records.iter().filter_map(|record| view(record).ok()).collect::<Vec<_>>())
+        let readable = records.iter().filter_map(|record| Some((record.name(), view(record).ok()?)));
+        let (items, next) = fitting(readable, next);
+        let mut answer = respond(200, &items)?;
+        if let Some(next) = next {
+            // The format is Kaa's, so its body has no room for this.
+            let path = PublishRoute::ListSoftware.route().path(&[("app", call.product.as_str())]);
+            let link = format!("<{path}?limit={limit}&after={}>; rel=\"next\"", percent_encoded(&next));
+            let link = HeaderValue::try_from(link).map_err(|_| ApiError::unavailable(super::RETRY_AFTER_S))?;
+            answer.headers_mut().insert(LINK, link);
+        }
+        Ok(answer)
     }
 
     pub(crate) async fn show_software(&self, call: &Call<'_>, version: &Version) -> Answer {

@@ -16,8 +16,15 @@ impl<S: PublishStore> PublishService<S> {
     /// Revokes all tokens of a device.
     pub(crate) async fn revoke_token(&self, call: &Call<'_>, device: &DeviceId) -> Answer {
         let actor = call.actor_with_reason()?;
-        self.engine.revoke_tokens(&call.product, device, &actor).await.map_err(refused)?;
-        ok(&Revoked { revoked: true })
+        let revoked = self.engine.revoke_tokens(&call.product, device, &actor).await.map_err(refused)?;
+        ok(&Revoked { revoked: true, was_known: revoked.was_known })
+    }
+
+    /// Revokes the shared tokens of a product.
+    pub(crate) async fn revoke_product_token(&self, call: &Call<'_>) -> Answer {
+        let actor = call.actor_with_reason()?;
+        self.engine.revoke_product_tokens(&call.product, &actor).await.map_err(refused)?;
+        ok(&Revoked { revoked: true, was_known: true })
     }
 
     /// Issues the token that all devices of a product may share.

@@ -13,13 +13,16 @@ use tidegate_wire::operator::{
 };
 
 use super::metrics::metrics;
+use super::page::{Asked, fitting};
 use super::{Answer, Call, PublishService, ok, refused, respond_to_change};
 
 impl<S: PublishStore> PublishService<S> {
-    /// All updates, newest version first.
+    /// A page of updates, newest version first.
     pub(crate) async fn list(&self, call: &Call<'_>) -> Answer {
-        let records = self.engine.updates(&call.product).await.map_err(refused)?;
-        ok(&UpdateList { updates: records.into_iter().map(view).collect() })
+        let Asked { limit, after } = call.page()?;
+        let (records, next) = self.engine.updates(&call.product, after, limit).await.map_err(refused)?;
+        let (items, next) = fitting(records.into_iter().map(|record| (record.name(), view(record))), next);
+        ok(&UpdateList { items, next })
     }
 
     /// One update, with its metrics once it has been activated.

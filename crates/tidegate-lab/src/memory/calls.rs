@@ -1,12 +1,12 @@
 //! The calls of the store's traits. The conditions of each stand beside the records that it changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_core::count::Sums;
 use tidegate_core::life::Bucket;
 use tidegate_core::shard::{Gate, Shard};
-use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
+use tidegate_core::{DeviceId, ProductId, Timestamp, UpdateId, Version};
 use tidegate_store::record::{
     Audience, AuditEntry, DeviceWrite, DuePage, Event, Fleet, Head, KnownDevice, ListEntry, Position, Reading,
     RolloutKey, SeriesPoint, Tallied, Tally, UpdateRecord,
@@ -103,7 +103,13 @@ impl OpenRollouts for MemoryStore {
         Ok(self.state().open_shard(rollout, shard, opening))
     }
 
-    async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>, ended: &[Version]) -> Stored<bool> {
+    async fn put_catalog(
+        &self,
+        product: &ProductId,
+        revision: u64,
+        bytes: Vec<u8>,
+        ended: &[UpdateId],
+    ) -> Stored<bool> {
         Ok(self.state().put_catalog(product, revision, &bytes, ended))
     }
 }
@@ -115,6 +121,12 @@ impl CheckStore for MemoryStore {
 
     async fn shard(&self, rollout: &RolloutKey, shard: u16) -> Stored<Option<Shard>> {
         Ok(self.state().shard(rollout, shard))
+    }
+
+    async fn open_products(&self) -> Stored<BTreeSet<ProductId>> {
+        let state = self.state();
+        let is_open = |product: &ProductId| state.head(product).is_some_and(|head| head.registration_is_open);
+        Ok(state.product_names().into_iter().filter(is_open).collect())
     }
 
     async fn ask_for_catalog(&self, product: &ProductId, name: &str) -> Stored<()> {
@@ -209,8 +221,24 @@ impl PublishStore for MemoryStore {
         Ok(self.state().set_stopped(product, is_stopped, audit))
     }
 
-    async fn audit_log(&self, product: &ProductId) -> Stored<Vec<AuditEntry>> {
-        Ok(self.state().audit_log(product))
+    async fn audit_month(
+        &self,
+        product: &ProductId,
+        month: Timestamp,
+        before: Option<&str>,
+        subject: Option<&str>,
+        most: usize,
+    ) -> Stored<(Vec<AuditEntry>, Option<String>)> {
+        Ok(self.state().audit_month(product, month, before, subject, most))
+    }
+
+    async fn update_page(
+        &self,
+        product: &ProductId,
+        before: Option<&str>,
+        most: usize,
+    ) -> Stored<(Vec<UpdateRecord>, Option<String>)> {
+        Ok(self.state().update_page(product, before, most))
     }
 
     async fn versions(&self, product: &ProductId) -> Stored<Vec<(String, u64)>> {
@@ -226,8 +254,9 @@ impl PublishStore for MemoryStore {
         product: &ProductId,
         version: &str,
         after: Option<&DeviceId>,
+        most: usize,
     ) -> Stored<(Vec<DeviceId>, Option<DeviceId>)> {
-        Ok(self.state().devices_on(product, version, after))
+        Ok(self.state().devices_on(product, version, after, most))
     }
 
     async fn listed(
@@ -240,12 +269,8 @@ impl PublishStore for MemoryStore {
         Ok(self.state().listed(rollout, bucket, after, most))
     }
 
-    async fn revoke_tokens(&self, product: &ProductId, device: &DeviceId) -> Stored<u32> {
-        Ok(self.state().revoke_tokens(product, device))
-    }
-
-    async fn set_product(&self, product: &ProductId, head: &Head) -> Stored<bool> {
-        Ok(self.state().set_product(product, head))
+    async fn set_product(&self, product: &ProductId, before: &Head, after: &Head, audit: &AuditEntry) -> Stored<bool> {
+        Ok(self.state().set_product(product, before, after, audit))
     }
 
     async fn deferrals(&self, rollout: &RolloutKey) -> Stored<BTreeMap<String, u64>> {

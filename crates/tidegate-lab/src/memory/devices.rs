@@ -10,8 +10,6 @@ use super::shards::{has_room, take};
 use super::state::{DeviceIndex, DeviceItem, State, StoredClaim, numbered, to_the_millisecond};
 use crate::guard::Guard;
 
-/// Devices on one page of a list, as in DynamoDB.
-const PAGE: usize = 500;
 /// Devices on one page of a scan.
 const SCANNED_AT_A_TIME: usize = 1000;
 
@@ -63,6 +61,13 @@ impl State {
         let item = self.device_at(index);
         let last_seen = item.record.as_ref().and_then(|record| record.last_seen);
         let is_still_seen = write.still_seen_at.is_none_or(|at| last_seen == Some(at));
+        let is_audited = write
+            .audit
+            .as_ref()
+            .is_some_and(|entry| self.product(&write.product).is_some_and(|items| items.has_audit(entry)));
+        if is_audited {
+            return Written::Yes;
+        }
         let is_at = |revision: u64| item.record.as_ref().is_some_and(|record| record.revision == revision);
         let is_expected = item.record.is_some() == write.is_known
             && (is_still_seen || !self.keeps(Guard::SeenAsReadForLost))
@@ -75,7 +80,8 @@ impl State {
                 .zip(&forgotten)
                 .all(|(claim, rollout)| self.is_as_read(item.claim(*rollout).map(|stored| &stored.claim), claim))
             && write.orders.as_ref().is_none_or(|(revision, _)| is_at(*revision))
-            && write.questions.as_ref().is_none_or(|(revision, _)| is_at(*revision));
+            && write.questions.as_ref().is_none_or(|(revision, _)| is_at(*revision))
+            && write.tokens.as_ref().is_none_or(|(revision, _)| !write.is_known || is_at(*revision));
         if !is_expected {
             return Written::OtherDevice(Box::new(self.known(item)));
         }
@@ -97,7 +103,13 @@ impl State {
             if let (Some((_, questions)), Some(record)) = (&write.questions, &mut item.record) {
                 record.questions = questions.clone();
             }
+            if let (Some((_, tokens)), Some(record)) = (&write.tokens, &mut item.record) {
+                record.tokens = *tokens;
+            }
         });
+        if let Some(entry) = &write.audit {
+            self.product_mut(&write.product).put_audit(entry);
+        }
         Written::Yes
     }
 
@@ -159,15 +171,6 @@ impl State {
         }
     }
 
-    pub(crate) fn revoke_tokens(&mut self, product: &ProductId, device: &DeviceId) -> u32 {
-        let index = self.index_of(product, device);
-        self.change_device(product, index, |item| {
-            let record = revised(item);
-            record.token_generation = record.token_generation.saturating_add(1);
-        });
-        self.device_at(index).record.as_ref().map_or(0, |record| record.token_generation)
-    }
-
     pub(crate) fn devices(&self, product: &ProductId, devices: &[DeviceId]) -> Vec<(DeviceId, KnownDevice)> {
         let item = |device: &DeviceId| {
             let item = self.device_item(product, device).filter(|item| item.record.is_some())?;
@@ -181,6 +184,7 @@ impl State {
         product: &ProductId,
         version: &str,
         after: Option<&DeviceId>,
+        most: usize,
     ) -> (Vec<DeviceId>, Option<DeviceId>) {
         let items = self.product_mut(product);
         let (devices, sorted) = (&items.devices, &mut items.sorted);
@@ -197,8 +201,8 @@ impl State {
             // A part of the list that fills a page says that there may be more, even where that is the last.
             let part = &mut parts[usize::from(item.version_part)];
             *part += 1;
-            has_more |= *part >= PAGE || page.len() == PAGE;
-            if page.len() < PAGE {
+            has_more |= *part >= most || page.len() == most;
+            if page.len() < most {
                 page.push(item.id.clone());
             }
         }
@@ -240,6 +244,7 @@ fn see(record: &mut DeviceRecord, seen: &Seen) {
     if let Some(poll_s) = seen.poll_s {
         record.poll_s = Some(poll_s);
     }
+    record.tokens.has_own |= seen.uses_own_token;
     if let Some(doc) = &seen.doc {
         record.stored = Some(doc.digests);
         record.stored_at = Some(at);

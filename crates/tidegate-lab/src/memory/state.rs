@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use tidegate_core::count::Sums;
-use tidegate_core::id::without_build;
+use tidegate_core::id::sortable;
 use tidegate_core::life::Bucket;
 use tidegate_core::shard::Shard;
 use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId, Version};
@@ -221,5 +221,5 @@ pub(crate) fn to_the_millisecond(at: Timestamp) -> Timestamp {
 
 /// The version without build metadata, which is the key of an update.
 pub(super) fn precedence(version: &Version) -> String {
-    without_build(version).to_string()
+    sortable(version)
 }

@@ -203,8 +203,7 @@ mod tests {
 
     /// A check-in of a device that runs this version.
     fn see(store: &MemoryStore, device: &str, version: &str, is_known: bool) {
-        let seen =
-            Seen { version: version.into(), doc: None, long_gap_s: None, poll_s: None, at: Timestamp::UNIX_EPOCH };
+        let seen = Seen::new(version.into(), Timestamp::UNIX_EPOCH);
         let (lamp, device) = (ProductId::new("lamp").unwrap(), DeviceId::new(device).unwrap());
         let write = DeviceWrite { seen: Some(seen), ..DeviceWrite::new(lamp, device, is_known) };
         assert_eq!(store.state().write_device(&write), Written::Yes);

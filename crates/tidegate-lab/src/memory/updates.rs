@@ -1,9 +1,12 @@
 //! Updates, heads, catalogs and the audit log: the writes of operators.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
-use tidegate_core::{DeviceId, ObjectionCode, ProductId, State as UpdateState, Transition, Version};
+use tidegate_core::{
+    DeviceId, ObjectionCode, ProductId, State as UpdateState, Timestamp, Transition, UpdateId, Version,
+};
 use tidegate_store::record::{
     Audience, AuditEntry, Change, Event, Fleet, Head, PublishedCatalog, Reading, RolloutKey, StateChange, UpdateRecord,
 };
@@ -53,7 +56,7 @@ impl State {
         let head = items.head.get_or_insert_default();
         head.revision += 1;
         if halts && names_stopped {
-            head.halted.insert(update.rollout().version().clone());
+            head.halted.insert(update.id.clone());
         }
         Ok(())
     }
@@ -96,7 +99,7 @@ impl State {
         let head = items.head.get_or_insert_default();
         head.revision += 1;
         if is_active {
-            head.halted.remove(update.rollout().version());
+            head.halted.remove(&update.id);
         }
         self.changed_update(before.as_ref(), &changed);
         Ok(())
@@ -152,7 +155,7 @@ impl State {
         }
     }
 
-    pub(crate) fn put_catalog(&mut self, product: &ProductId, revision: u64, bytes: &[u8], ended: &[Version]) -> bool {
+    pub(crate) fn put_catalog(&mut self, product: &ProductId, revision: u64, bytes: &[u8], ended: &[UpdateId]) -> bool {
         let is_guarded = self.keeps(Guard::CatalogIsNewer);
         let ProductItems { head: Some(head), catalogs, .. } = self.product_mut(product) else {
             return false;
@@ -172,7 +175,7 @@ impl State {
         if !ended.is_empty() {
             // An older catalog may still offer the updates that are not halted any more.
             head.oldest_catalog = revision;
-            head.halted.retain(|version| !ended.contains(version));
+            head.halted.retain(|update| !ended.contains(update));
         }
         true
     }
@@ -203,6 +206,22 @@ impl State {
         self.product(product).map(|items| items.updates.values().cloned().collect()).unwrap_or_default()
     }
 
+    pub(crate) fn update_page(
+        &self,
+        product: &ProductId,
+        before: Option<&str>,
+        most: usize,
+    ) -> (Vec<UpdateRecord>, Option<String>) {
+        let Some(items) = self.product(product) else {
+            return (Vec::new(), None);
+        };
+        let before = before.map_or(Bound::Unbounded, Bound::Excluded);
+        let page = items.updates.range::<str, _>((Bound::Unbounded, before)).rev().take(most).collect::<Vec<_>>();
+        let last = page.last().filter(|_| page.len() == most).map(|(name, _)| (*name).clone());
+        let present = page.into_iter().map(|(_, record)| record).filter(|record| !record.is_earlier);
+        (present.cloned().collect(), last)
+    }
+
     pub(crate) fn update(&self, product: &ProductId, version: &Version) -> Option<UpdateRecord> {
         self.product(product)?.updates.get(&precedence(version)).cloned()
     }
@@ -216,7 +235,7 @@ impl State {
         let created = without_notes(update);
         items.updates.insert(key, created.clone());
         items.put_audit(audit);
-        items.head.get_or_insert_default();
+        items.head.get_or_insert_default().created_at.get_or_insert(to_the_millisecond(audit.at));
         self.changed_update(None, &created);
         true
     }
@@ -273,15 +292,29 @@ impl State {
         true
     }
 
-    pub(crate) fn set_product(&mut self, product: &ProductId, settings: &Head) -> bool {
-        let Some(head) = self.product_mut(product).head.as_mut() else {
+    pub(crate) fn set_product(
+        &mut self,
+        product: &ProductId,
+        before: &Head,
+        settings: &Head,
+        audit: &AuditEntry,
+    ) -> bool {
+        let items = self.product_mut(product);
+        let has_audit = items.has_audit(audit);
+        let Some(head) = items.head.as_mut().filter(|head| head.settings_revision == before.settings_revision) else {
             return false;
         };
+        if has_audit {
+            return false;
+        }
+        head.settings_revision += 1;
+        head.product_token_generation = settings.product_token_generation;
         head.accepts_product_tokens = settings.accepts_product_tokens;
         head.registration_is_open = settings.registration_is_open;
         head.proves_by_report = settings.proves_by_report;
         head.version_attribute.clone_from(&settings.version_attribute);
         head.times = settings.times;
+        items.put_audit(audit);
         true
     }
 
@@ -302,8 +335,25 @@ impl State {
         self.product_mut(product).put_audit(entry);
     }
 
-    pub(crate) fn audit_log(&self, product: &ProductId) -> Vec<AuditEntry> {
-        self.product(product).map(|items| items.audit.values().cloned().collect()).unwrap_or_default()
+    pub(crate) fn audit_month(
+        &self,
+        product: &ProductId,
+        month: Timestamp,
+        before: Option<&str>,
+        subject: Option<&str>,
+        most: usize,
+    ) -> (Vec<AuditEntry>, Option<String>) {
+        let Some(items) = self.product(product) else {
+            return (Vec::new(), None);
+        };
+        let of = |at: Timestamp| at.strftime("%Y-%m").to_string();
+        let before = before.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = items.audit.range::<str, _>((Bound::Unbounded, before)).rev();
+        let entries = entries.filter(|(_, entry)| of(entry.at) == of(month));
+        let entries = entries.filter(|(_, entry)| subject.is_none_or(|subject| entry.subject == subject));
+        let page = entries.take(most).collect::<Vec<_>>();
+        let last = page.last().filter(|_| page.len() == most).map(|(name, _)| (*name).clone());
+        (page.into_iter().map(|(_, entry)| entry.clone()).collect(), last)
     }
 
     pub(crate) fn add_deferrals(&mut self, rollout: &RolloutKey, counts: &BTreeMap<&'static str, u64>) {
@@ -321,19 +371,14 @@ impl State {
 }
 
 impl ProductItems {
-    fn has_audit(&self, entry: &AuditEntry) -> bool {
-        self.audit.contains_key(&audit_key(entry))
+    pub(crate) fn has_audit(&self, entry: &AuditEntry) -> bool {
+        self.audit.contains_key(&entry.name())
     }
 
-    fn put_audit(&mut self, entry: &AuditEntry) {
+    pub(crate) fn put_audit(&mut self, entry: &AuditEntry) {
         let stored = AuditEntry { at: to_the_millisecond(entry.at), ..entry.clone() };
-        self.audit.insert(audit_key(entry), stored);
+        self.audit.entry(entry.name()).or_insert(stored);
     }
-}
-
-/// An entry of the same time, subject and generation is the same entry.
-fn audit_key(entry: &AuditEntry) -> String {
-    format!("{:020}#{}#{:010}", entry.at.as_nanosecond(), entry.subject, entry.generation)
 }
 
 /// An update as a write of its whole record stores it: without what others note in it.

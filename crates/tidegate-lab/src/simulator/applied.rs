@@ -2,8 +2,8 @@
 
 use tidegate_core::Timestamp;
 use tidegate_core::count::Sums;
-use tidegate_core::{DeviceId, ProductId, Version};
-use tidegate_store::record::{AuditEntry, DeviceWrite, Head, Position, RolloutKey, Tally, UpdateRecord};
+use tidegate_core::{DeviceId, ProductId, UpdateId};
+use tidegate_store::record::{AuditEntry, DeviceWrite, Head, KnownDevice, Position, RolloutKey, Tally, UpdateRecord};
 use tidegate_store::store::{Expected, GrantRequest, Granted, Include, Opening, Stored, Written};
 
 use crate::simulator::faulty::{FaultyStore, remember};
@@ -54,9 +54,12 @@ impl FaultyStore {
 
     pub(super) fn apply_device(&self, write: &DeviceWrite) -> Stored<Written> {
         self.remember_device(&write.product, &write.device);
+        let revision = |known: &KnownDevice| known.record.as_ref().map(|record| record.revision);
+        let before = revision(&self.inner.state().device(&write.product, &write.device, Include::Item));
         let written = self.inner.state().write_device(write);
-        if written == Written::Yes {
-            let known = self.inner.state().device(&write.product, &write.device, Include::Item);
+        let known = self.inner.state().device(&write.product, &write.device, Include::Item);
+        // A change whose audit entry is there already was applied before.
+        if written == Written::Yes && revision(&known) != before {
             let mut control = self.control();
             let now = control.now;
             for change in &write.claims {
@@ -147,15 +150,21 @@ impl FaultyStore {
         product: &ProductId,
         revision: u64,
         bytes: &[u8],
-        ended: &[Version],
+        ended: &[UpdateId],
     ) -> Stored<bool> {
         self.remember_head(product);
         Ok(self.inner.state().put_catalog(product, revision, bytes, ended))
     }
 
-    pub(super) fn apply_product(&self, product: &ProductId, settings: &Head) -> Stored<bool> {
+    pub(super) fn apply_product(
+        &self,
+        product: &ProductId,
+        before: &Head,
+        after: &Head,
+        audit: &AuditEntry,
+    ) -> Stored<bool> {
         self.remember_head(product);
-        Ok(self.inner.state().set_product(product, settings))
+        Ok(self.inner.state().set_product(product, before, after, audit))
     }
 
     pub(super) fn apply_tally(&self, write: &TallyWrite) -> Stored<bool> {

@@ -14,6 +14,8 @@ named! {
         Catalog = "catalog",
         /// Lists the products.
         Products = "products",
+        /// Lists the products whose devices may register themselves.
+        OpenProducts = "open_products",
         /// Reads a device, eventually consistent.
         DeviceEventual = "device (eventual)",
         /// Reads a device.
@@ -32,8 +34,10 @@ named! {
         Tally = "tally",
         /// Reads a tally of versions.
         VersionTally = "version_tally",
-        /// Reads the audit log.
-        AuditLog = "audit_log",
+        /// Reads a month of the audit log.
+        AuditMonth = "audit_month",
+        /// Lists updates.
+        UpdatePage = "update_page",
         /// Reads the numbers of devices by version.
         Versions = "versions",
         /// Lists devices by version.
@@ -100,8 +104,6 @@ named! {
         SetStopped = "set_stopped",
         /// Writes an audit entry.
         Audit = "audit",
-        /// Revokes tokens.
-        RevokeTokens = "revoke_tokens",
         /// Sets a product.
         SetProduct = "set_product",
         /// Writes a device on its next due page.
@@ -257,7 +259,9 @@ impl Call {
             | Self::Shards
             | Self::Tally
             | Self::VersionTally
-            | Self::AuditLog
+            | Self::AuditMonth
+            | Self::UpdatePage
+            | Self::OpenProducts
             | Self::Versions
             | Self::DevicesOn
             | Self::Listed
@@ -281,7 +285,6 @@ impl Call {
             | Self::BeginCampaign
             | Self::DeleteDraft
             | Self::SetStopped
-            | Self::RevokeTokens
             | Self::SetProduct
             | Self::PutAudience
             | Self::PutFleet

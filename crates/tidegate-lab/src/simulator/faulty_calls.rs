@@ -1,12 +1,12 @@
 //! The store's calls, each with the faults that it can have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_core::count::Sums;
 use tidegate_core::life::Bucket;
 use tidegate_core::shard::{Gate, Shard};
-use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
+use tidegate_core::{DeviceId, ProductId, Timestamp, UpdateId, Version};
 use tidegate_store::record::{
     Audience, AuditEntry, DeviceWrite, DuePage, Event, Fleet, Head, KnownDevice, ListEntry, Position, Reading,
     RolloutKey, SeriesPoint, Tallied, Tally, UpdateRecord,
@@ -182,7 +182,13 @@ impl OpenRollouts for FaultyStore {
         .await
     }
 
-    async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>, ended: &[Version]) -> Stored<bool> {
+    async fn put_catalog(
+        &self,
+        product: &ProductId,
+        revision: u64,
+        bytes: Vec<u8>,
+        ended: &[UpdateId],
+    ) -> Stored<bool> {
         let catalog = (product.clone(), revision, bytes, ended.to_vec());
         self.write(Call::PutCatalog, catalog, |store, (product, revision, bytes, ended)| {
             store.apply_catalog(product, *revision, bytes, ended)
@@ -206,6 +212,11 @@ impl CheckStore for FaultyStore {
             is_stale.then(|| recall(control.shards.get(&(rollout.clone(), shard)), &mut control.random).map(Ok))?
         })
         .await
+    }
+
+    async fn open_products(&self) -> Stored<BTreeSet<ProductId>> {
+        self.read(Call::OpenProducts, || ()).await?;
+        self.inner.open_products().await
     }
 
     async fn ask_for_catalog(&self, product: &ProductId, name: &str) -> Stored<()> {
@@ -344,8 +355,24 @@ impl PublishStore for FaultyStore {
         .await
     }
 
-    async fn audit_log(&self, product: &ProductId) -> Stored<Vec<AuditEntry>> {
-        self.read(Call::AuditLog, || self.inner.state().audit_log(product)).await
+    async fn audit_month(
+        &self,
+        product: &ProductId,
+        month: Timestamp,
+        before: Option<&str>,
+        subject: Option<&str>,
+        most: usize,
+    ) -> Stored<(Vec<AuditEntry>, Option<String>)> {
+        self.read(Call::AuditMonth, || self.inner.state().audit_month(product, month, before, subject, most)).await
+    }
+
+    async fn update_page(
+        &self,
+        product: &ProductId,
+        before: Option<&str>,
+        most: usize,
+    ) -> Stored<(Vec<UpdateRecord>, Option<String>)> {
+        self.read(Call::UpdatePage, || self.inner.state().update_page(product, before, most)).await
     }
 
     async fn versions(&self, product: &ProductId) -> Stored<Vec<(String, u64)>> {
@@ -359,8 +386,9 @@ impl PublishStore for FaultyStore {
         product: &ProductId,
         version: &str,
         after: Option<&DeviceId>,
+        most: usize,
     ) -> Stored<(Vec<DeviceId>, Option<DeviceId>)> {
-        self.read(Call::DevicesOn, || self.inner.state().devices_on(product, version, after)).await
+        self.read(Call::DevicesOn, || self.inner.state().devices_on(product, version, after, most)).await
     }
 
     async fn listed(
@@ -373,16 +401,10 @@ impl PublishStore for FaultyStore {
         self.read(Call::Listed, || self.inner.state().listed(rollout, bucket, after, most)).await
     }
 
-    async fn revoke_tokens(&self, product: &ProductId, device: &DeviceId) -> Stored<u32> {
-        self.write(Call::RevokeTokens, (product.clone(), device.clone()), |store, (product, device)| {
-            Ok(store.inner.state().revoke_tokens(product, device))
-        })
-        .await
-    }
-
-    async fn set_product(&self, product: &ProductId, head: &Head) -> Stored<bool> {
-        self.write(Call::SetProduct, (product.clone(), head.clone()), |store, (product, head)| {
-            store.apply_product(product, head)
+    async fn set_product(&self, product: &ProductId, before: &Head, after: &Head, audit: &AuditEntry) -> Stored<bool> {
+        let request = (product.clone(), before.clone(), after.clone(), audit.clone());
+        self.write(Call::SetProduct, request, |store, (product, before, after, audit)| {
+            store.apply_product(product, before, after, audit)
         })
         .await
     }

@@ -393,7 +393,7 @@ impl Simulation {
             return false;
         };
         let known = self.world.store().inner().state().device(&device.product, &device.id, Include::Item);
-        let generation = known.record_or_default().token_generation;
+        let generation = known.record_or_default().tokens.generation;
         // Nobody issues a token of a generation that is still to come.
         self.world.keys().issue(&device.product, &device.id, generation) == *token
     }
@@ -540,7 +540,7 @@ impl Simulation {
                 let known = store.inner().state().device(&device.product, &device.id, Include::Item);
                 let record = known.record_or_default();
                 // Another operator may have issued a new one meanwhile.
-                let valid = self.world.keys().issue(&device.product, &device.id, record.token_generation);
+                let valid = self.world.keys().issue(&device.product, &device.id, record.tokens.generation);
                 device.revoked_at = (device.token != valid).then_some(record.revision);
             }
             DeviceVerb::Issue => {

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use tidegate_core::shard::Gate;
-use tidegate_core::{ProductId, State, Transition, Version};
+use tidegate_core::{ProductId, State, Transition, UpdateId};
 
 use super::item::{self, n, s};
 use super::{DynamoStore, Expression, key, put_item, send, unbuilt, update_item};
@@ -11,8 +11,14 @@ use crate::store::{CloseRollouts, Expected, Shut, StoreError, Stored};
 
 impl CloseRollouts for DynamoStore {
     async fn audit(&self, product: &ProductId, entry: &AuditEntry) -> Stored<()> {
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item::audit_to(product, entry)));
-        send::send_plain("write an audit entry", send::READ, &put).await.map(drop)
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item::audit_to(product, entry)))
+            .condition_expression("attribute_not_exists(pk)");
+        // The same entry may be there: then the answer to an earlier try was lost.
+        send::send("write an audit entry", send::READ, &put).await.map(drop)
     }
 
     async fn want(&self, update: &UpdateRecord, expected: Expected, audit: Option<&AuditEntry>) -> Stored<()> {
@@ -38,7 +44,7 @@ impl CloseRollouts for DynamoStore {
         }
         if let Some(wanted) = &update.wanted {
             if wanted.change.halts() {
-                head.value(":halted", versions([update.rollout().version()]));
+                head.value(":halted", ids([&update.id]));
                 text.push_str(", halted :halted");
             }
             if wanted.change.leads_to(update.state) == State::Active {
@@ -75,7 +81,7 @@ impl CloseRollouts for DynamoStore {
         if update.state == State::Active {
             // Nothing opens while the whole product is stopped.
             head.condition("attribute_not_exists(stopped)");
-            head.value(":halted", versions([update.rollout().version()]));
+            head.value(":halted", ids([&update.id]));
             text.push_str(" DELETE halted :halted");
         }
         self.change_update(update, &change, self.head_update(update, text, &head)?, audit).await
@@ -95,9 +101,9 @@ pub(super) fn expect(change: &mut Expression, expected: Expected) {
     }
 }
 
-/// A set of versions.
-pub(super) fn versions<'a>(versions: impl IntoIterator<Item = &'a Version>) -> AttributeValue {
-    AttributeValue::Ss(versions.into_iter().map(ToString::to_string).collect())
+/// A set of ids.
+pub(super) fn ids<'a>(updates: impl IntoIterator<Item = &'a UpdateId>) -> AttributeValue {
+    AttributeValue::Ss(updates.into_iter().map(|update| update.as_str().to_string()).collect())
 }
 
 impl DynamoStore {
@@ -153,10 +159,21 @@ impl DynamoStore {
         Ok(put_item(put.build().map_err(unbuilt)?))
     }
 
-    /// The put of the list entry of a product.
-    pub(super) fn product_put(&self, product: &ProductId) -> Stored<TransactWriteItem> {
-        let put = Put::builder().table_name(&self.table).set_item(Some(key::product(product)));
-        Ok(put_item(put.build().map_err(unbuilt)?))
+    /// Puts a product into the list of products, if it is not there.
+    pub(super) fn listed_product(&self, product: &ProductId) -> Stored<TransactWriteItem> {
+        let mut change = Expression::default();
+        change.put("listed", AttributeValue::Bool(true));
+        Ok(update_item(self.built(key::product(product), &change)?))
+    }
+
+    /// Notes in the list of products whether the devices of one may register themselves.
+    pub(super) fn opened_product(&self, product: &ProductId, is_open: bool) -> Stored<TransactWriteItem> {
+        let mut change = Expression::default();
+        match is_open {
+            true => change.put(key::IS_OPEN, AttributeValue::Bool(true)),
+            false => change.remove(key::IS_OPEN),
+        }
+        Ok(update_item(self.built(key::product(product), &change)?))
     }
 
     /// The flag in a head that stops the whole product.

@@ -5,9 +5,9 @@ use tidegate_core::orders::Orders;
 use tidegate_core::{Claim, DeviceId, ProductId};
 
 use super::item::{self, Fields, Item, n, s, time};
-use super::{DynamoStore, Expression, failed_item, key, send};
-use crate::record::{ClaimChange, DeviceWrite, Doc, KnownDevice, Seen};
-use crate::store::{Freshness, Include, ReadDevices, ReportStore, Stored, WriteDevices, Written};
+use super::{DynamoStore, Expression, failed_conditions, failed_item, key, send, update_item};
+use crate::record::{AuditEntry, ClaimChange, DeviceWrite, Doc, KnownDevice, Seen};
+use crate::store::{Freshness, Include, ReadDevices, ReportStore, StoreError, Stored, WriteDevices, Written};
 
 impl ReadDevices for DynamoStore {
     async fn device(
@@ -58,6 +58,9 @@ impl WriteDevices for DynamoStore {
             self.put_doc(&write.product, &write.device, doc).await?;
         }
         let change = device_change(write);
+        if let Some(entry) = &write.audit {
+            return self.write_audited(write, &change, entry).await;
+        }
         let update = self
             .update(key::device(&write.product, &write.device))
             .update_expression(change.text())
@@ -75,6 +78,28 @@ impl WriteDevices for DynamoStore {
 impl ReportStore for DynamoStore {}
 
 impl DynamoStore {
+    /// Writes a device's item together with the audit entry. Beside the grant, it is the only transaction that names a
+    /// device, and only operators cause it.
+    async fn write_audited(&self, write: &DeviceWrite, change: &Expression, entry: &AuditEntry) -> Stored<Written> {
+        let device = self.built(key::device(&write.product, &write.device), change)?;
+        let writes = vec![update_item(device), self.audit_put(&write.product, entry)?];
+        let transaction = self.client.transact_write_items().set_transact_items(Some(writes));
+        let refused = match send::send("write a device and its audit entry", send::READ, &transaction).await? {
+            Ok(_) => return Ok(Written::Yes),
+            Err(refused) => refused,
+        };
+        let failed = failed_conditions(&refused);
+        match failed.get(&0) {
+            // With this entry, an earlier try was applied and its answer was lost.
+            _ if failed.contains_key(&1) => Ok(Written::Yes),
+            Some(reason) => {
+                let item = reason.item.clone().unwrap_or_default();
+                Ok(Written::OtherDevice(Box::new(found(&write.product, &item)?)))
+            }
+            None => Err(StoreError::unavailable(refused)),
+        }
+    }
+
     /// Writes the `device.json` of a device, before the item that has its digests.
     pub(super) async fn put_doc(&self, product: &ProductId, device: &DeviceId, doc: &Doc) -> Stored<()> {
         let update = self
@@ -103,6 +128,9 @@ fn device_change(write: &DeviceWrite) -> Expression {
     }
     if let Some(seen) = &write.seen {
         see(&mut change, &write.product, &write.device, seen);
+        if seen.uses_own_token && write.tokens.is_none() {
+            change.put("own", AttributeValue::Bool(true));
+        }
     }
     if let Some(at) = write.still_seen_at {
         change.condition("seen = :still");
@@ -128,6 +156,14 @@ fn device_change(write: &DeviceWrite) -> Expression {
             true => change.remove("ask"),
             false => change.put("ask", AttributeValue::L(questions.iter().map(item::question_to).collect())),
         }
+    }
+    if let Some((revision, tokens)) = &write.tokens {
+        if write.is_known {
+            change.condition("rev = :before");
+            change.value(":before", n(revision));
+        }
+        change.put("tok", n(tokens.generation));
+        change.put("own", AttributeValue::Bool(tokens.has_own));
     }
     change
 }

@@ -1,7 +1,7 @@
 //! Grant: the transaction that makes limits exact. It writes a device with its claim and a shard, both or neither. No
 //! other transaction writes a device or a shard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure as OnFailure, Update};
 use tidegate_core::ProductId;
@@ -9,10 +9,10 @@ use tidegate_core::shard::{Gate, Grant, Shard};
 use tidegate_core::snapshot::FORMAT;
 
 use super::item::{self, CatalogAttributes, Item, n, s};
-use super::read::readable_one;
-use super::{DynamoStore, Expression, device, failed_condition, failed_item, key, send, unbuilt, update_item};
+use super::read::{product_of, readable, readable_one};
+use super::{DynamoStore, Expression, device, failed_conditions, failed_item, key, send, unbuilt, update_item};
 use crate::record::RolloutKey;
-use crate::store::{CheckStore, GrantRequest, Granted, Patience, Period, StoreError, Stored};
+use crate::store::{CheckStore, Freshness, GrantRequest, Granted, Patience, Period, StoreError, Stored};
 
 impl CheckStore for DynamoStore {
     async fn grant(&self, request: &GrantRequest, patience: Patience) -> Stored<Granted> {
@@ -34,7 +34,7 @@ impl CheckStore for DynamoStore {
             Err(refused) => refused,
         };
         // The device comes first: if it has the claim already, the shard's state does not matter.
-        match failed_condition(&refused) {
+        match failed_conditions(&refused).pop_first() {
             Some((0, reason)) => {
                 let item = reason.item.clone().unwrap_or_default();
                 Ok(Granted::OtherDevice(Box::new(device::found(product, &item)?)))
@@ -51,6 +51,12 @@ impl CheckStore for DynamoStore {
         let read = self.client.get_item().table_name(&self.table).set_key(Some(key::shard(rollout, shard)));
         let item = send::send_plain("read a shard", send::DEVICE, &read).await?.item;
         item.as_ref().map(item::shard_from).transpose()
+    }
+
+    async fn open_products(&self) -> Stored<BTreeSet<ProductId>> {
+        let items = self.query(key::PRODUCTS, None, Freshness::Eventual).await?;
+        let open = items.into_iter().filter(|item| item.contains_key(key::IS_OPEN)).collect::<Vec<_>>();
+        Ok(readable(&open, product_of).into_iter().collect())
     }
 
     async fn ask_for_catalog(&self, product: &ProductId, name: &str) -> Stored<()> {
@@ -87,7 +93,7 @@ impl CheckStore for DynamoStore {
 }
 
 impl DynamoStore {
-    fn built(&self, key: key::Key, change: &Expression) -> Stored<Update> {
+    pub(super) fn built(&self, key: key::Key, change: &Expression) -> Stored<Update> {
         let update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(key))
@@ -130,6 +136,9 @@ fn device_change(request: &GrantRequest) -> Expression {
     }
     if let Some(seen) = &request.seen {
         device::see(&mut change, request.rollout.product(), &request.device, seen);
+        if seen.uses_own_token {
+            change.put("own", AttributeValue::Bool(true));
+        }
     }
     change
 }

@@ -23,7 +23,7 @@ use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Up
 use super::key;
 use crate::record::{
     Audience, AudienceEdit, AuditEntry, Change, DeviceRecord, DocDigests, DuePage, Event, Fleet, Head, KnownDevice,
-    ListEntry, OtherName, Position, PublishedCatalog, Reading, RolloutKey, SeriesPoint, UpdateRecord, Wanted,
+    ListEntry, OtherName, Position, PublishedCatalog, Reading, RolloutKey, SeriesPoint, Tokens, UpdateRecord, Wanted,
     rollout_name,
 };
 use crate::store::{StoreError, Stored};
@@ -137,9 +137,12 @@ impl Fields<'_> {
 pub(super) fn head_from(item: &Item) -> Stored<Head> {
     let (fields, times) = (Fields(item), Times::default());
     Ok(Head {
+        created_at: fields.maybe_time("created_at")?,
         revision: fields.number_or("revision", 0)?,
         accepts_product_tokens: fields.flag("accepts_product_tokens"),
         registration_is_open: fields.flag("registration_is_open"),
+        product_token_generation: fields.number_or("product_tok", 0)?,
+        settings_revision: fields.number_or("settings", 0)?,
         version_attribute: fields.maybe_text("version_attribute").map(str::to_string),
         proves_by_report: fields.flag("proves_by_report"),
         times: Times {
@@ -184,10 +187,10 @@ fn catalog_from(fields: &Fields<'_>, format: u8) -> Option<Stored<PublishedCatal
     Some(fields.number(&attributes.revision).map(|revision| PublishedCatalog { format, revision, name }))
 }
 
-fn halted_from(item: &Item) -> Stored<BTreeSet<Version>> {
-    let versions = item.get("halted").and_then(|versions| versions.as_ss().ok());
-    let corrupt = |_| Fields(item).corrupt("halted", "a set of versions");
-    versions.into_iter().flatten().map(|version| Version::parse(version).map_err(corrupt)).collect()
+fn halted_from(item: &Item) -> Stored<BTreeSet<UpdateId>> {
+    let updates = item.get("halted").and_then(|updates| updates.as_ss().ok());
+    let corrupt = |_| Fields(item).corrupt("halted", "a set of update ids");
+    updates.into_iter().flatten().map(|update| UpdateId::new(update.as_str()).map_err(corrupt)).collect()
 }
 
 /// The attributes of an update other than its key.
@@ -677,7 +680,7 @@ fn device_from(item: &Item) -> Stored<DeviceRecord> {
         last_seen: fields.time("seen").ok(),
         long_gap_s: fields.number_or("gap", 0)?,
         poll_s: fields.maybe_number("poll")?,
-        token_generation: fields.number_or("tok", 0)?,
+        tokens: Tokens { generation: fields.number_or("tok", 0)?, has_own: fields.flag("own") },
         orders: orders_from(item)?,
         questions: questions_from(item)?,
     })
@@ -810,7 +813,7 @@ fn held_for_from(item: &Item) -> Stored<HeldFor> {
     Ok(HeldFor { channel: fields.parsed("held_for", "a channel", channel)?, bad: fields.number("held_bad")? })
 }
 
-/// A change that is under way: `change`; `definition` and `settings` of an edit; `held_for` and `held_bad` of a hold;
+/// A change that is under way: `change`; `definition` of an edit; `held_for` and `held_bad` of a hold;
 /// `from`, `since` and `over` of a control group; `waits` and `not_before` of a breaker.
 fn wanted_to(wanted: &Wanted) -> AttributeValue {
     let mut item = Item::from([
@@ -821,9 +824,8 @@ fn wanted_to(wanted: &Wanted) -> AttributeValue {
         ("reason".into(), s(&wanted.reason)),
         ("at".into(), time(wanted.at)),
     ]);
-    if let Change::Edit { definition, settings } = &wanted.change {
+    if let Change::Edit { definition } = &wanted.change {
         item.insert("definition".into(), s(definition));
-        item.insert("settings".into(), s(settings));
     }
     if let Change::Hold(held_for) = &wanted.change {
         item.extend(held_for_to(held_for));
@@ -865,10 +867,7 @@ fn wanted_from(item: &Item) -> Stored<Wanted> {
         "control_group" => Change::ControlGroup(control_group_from(item)?),
         "transfers" => Change::Transfers(breaker_from(&fields)?),
         "advance" => Change::Advance(fields.number("advanced")?, fields.number("soaked")?),
-        "edit" => Change::Edit {
-            definition: fields.text("definition")?.to_string(),
-            settings: fields.text("settings")?.to_string(),
-        },
+        "edit" => Change::Edit { definition: fields.text("definition")?.to_string() },
         _ => Change::Transition(fields.parsed("change", "a change", Transition::parse)?),
     };
     Ok(Wanted {
@@ -882,7 +881,7 @@ fn wanted_from(item: &Item) -> Stored<Wanted> {
 }
 
 pub(super) fn audit_to(product: &ProductId, entry: &AuditEntry) -> Item {
-    let mut item = key::audit(product, entry.at, &entry.subject, entry.generation);
+    let mut item = key::audit(product, entry);
     item.extend([
         ("at".into(), time(entry.at)),
         ("who".into(), s(&entry.who)),
@@ -895,6 +894,10 @@ pub(super) fn audit_to(product: &ProductId, entry: &AuditEntry) -> Item {
         if let Some(state) = state {
             item.insert(field.into(), s(state.name()));
         }
+    }
+    if !entry.changes.is_empty() {
+        let changes = serde_json::to_string(&entry.changes).expect("texts and JSON values are JSON");
+        item.insert("changes".into(), s(changes));
     }
     item
 }
@@ -910,6 +913,10 @@ pub(super) fn audit_from(item: &Item) -> Stored<AuditEntry> {
         to: fields.maybe_text("to").and_then(State::parse),
         reason: fields.text("reason")?.into(),
         generation: fields.number("generation")?,
+        changes: match fields.maybe_text("changes") {
+            Some(changes) => serde_json::from_str(changes).map_err(StoreError::corrupt)?,
+            None => Vec::new(),
+        },
     })
 }
 

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use sha2::{Digest, Sha256};
-use tidegate_core::id::without_build;
+use tidegate_core::id::sortable;
 use tidegate_core::life::Bucket;
 use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 
 use super::item::s;
-use crate::record::{Position, RolloutKey};
+use crate::record::{AuditEntry, Position, RolloutKey};
 
 /// Number of parts of the list of the devices on one version. A part of an index takes about 1,000 writes a second.
 pub(super) const VERSION_PARTS: u8 = 16;
@@ -25,6 +25,8 @@ fn key(pk: String, sk: impl Into<String>) -> Key {
 
 /// Key of the list of products.
 pub(super) const PRODUCTS: &str = "#products";
+/// Attribute of the products in the list whose devices may register themselves.
+pub(super) const IS_OPEN: &str = "is_open";
 
 pub(super) fn product(product: &ProductId) -> Key {
     key(PRODUCTS.into(), product.as_str())
@@ -42,20 +44,26 @@ pub(super) fn head(product: &ProductId) -> Key {
 pub(crate) const UPDATE: &str = "update#";
 
 pub(super) fn update(product: &ProductId, version: &Version) -> Key {
-    key(product_partition(product), format!("{UPDATE}{}", without_build(version)))
+    update_named(product, &sortable(version))
 }
 
 /// Key of an update's item in a campaign that another one has followed.
 pub(super) fn earlier_campaign(rollout: &RolloutKey) -> Key {
-    key(product_partition(rollout.product()), format!("{UPDATE}{}", rollout.name_as_earlier()))
+    update_named(rollout.product(), &rollout.name_as_earlier())
 }
 
-pub(super) fn audit(product: &ProductId, at: Timestamp, subject: &str, generation: u64) -> Key {
-    key(audit_list(product), format!("{:020}#{subject}#{generation:010}", at.as_nanosecond()))
+/// Key of an update's item by its name in the list of updates.
+pub(super) fn update_named(product: &ProductId, name: &str) -> Key {
+    key(product_partition(product), format!("{UPDATE}{name}"))
 }
 
-pub(super) fn audit_list(product: &ProductId) -> String {
-    format!("x#{product}")
+pub(super) fn audit(product: &ProductId, entry: &AuditEntry) -> Key {
+    key(audit_list(product, entry.at), entry.name())
+}
+
+/// The part of the audit log with the month of `at`.
+pub(super) fn audit_list(product: &ProductId, at: Timestamp) -> String {
+    format!("x#{product}#{}", at.strftime("%Y-%m"))
 }
 
 pub(super) fn device_partition(product: &ProductId, device: &DeviceId) -> String {

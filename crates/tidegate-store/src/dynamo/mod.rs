@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | `#products` | product | the products |
 //! | `p#`product | `head` | [`Head`](crate::record::Head) |
-//! | `p#`product | `update#`version | an update in its last campaign |
+//! | `p#`product | `update#`version | an update in its last campaign; the version is written so that keys sort as versions do |
 //! | `p#`product | `update#`version`/`campaign | the same in a campaign before |
 //! | `d#`product`#`device | `device` | a device with its claims |
 //! | `d#`product`#`device | `doc` | its `device.json` without the version |
@@ -16,7 +16,7 @@
 //! | `u#`product`#`rollout | time`#`writer | a page of devices that are due about then |
 //! | `l#`product`#`rollout`#`bucket`#`part | device | a device in this bucket |
 //! | `o#`product | position`#`stream shard | events, for those who are to be told |
-//! | `x#`product | time`#`subject`#`generation | changes with their actors |
+//! | `x#`product`#`month | time`#`generation`#`digest | changes with their actors |
 //! | `q#`product`#`rollout | `deferred` | number of deferrals, by objection |
 //! | `r#`product`#`rollout | hour | counters over time |
 //!
@@ -39,7 +39,7 @@ mod shards;
 mod sweep;
 mod tally;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::BuildError;
@@ -147,10 +147,10 @@ fn failed_item(refused: UpdateItemError) -> Result<Item, StoreError> {
     }
 }
 
-/// The first item of a cancelled transaction whose condition failed, with its number.
-fn failed_condition(refused: &TransactWriteItemsError) -> Option<(usize, &CancellationReason)> {
+/// The items of a cancelled transaction whose conditions failed, by number.
+fn failed_conditions(refused: &TransactWriteItemsError) -> BTreeMap<usize, &CancellationReason> {
     let reasons = refused.cancellation().unwrap_or_default();
-    reasons.iter().enumerate().find(|(_, reason)| reason.code() == Some("ConditionalCheckFailed"))
+    reasons.iter().enumerate().filter(|(_, reason)| reason.code() == Some("ConditionalCheckFailed")).collect()
 }
 
 /// Error of a builder without a required field. All required fields are set here.

@@ -7,25 +7,28 @@ use aws_sdk_dynamodb::types::{
 };
 use futures_util::future::try_join_all;
 use tidegate_core::life::Bucket;
-use tidegate_core::{DeviceId, ObjectionCode, ProductId, Version};
+use tidegate_core::{DeviceId, ObjectionCode, ProductId, Timestamp, UpdateId};
 
-use super::changes::{expect, versions};
-use super::item::{self, CatalogAttributes, Fields, Item, n, s};
+use super::changes::{expect, ids};
+use super::item::{self, CatalogAttributes, Fields, Item, n, s, time};
 use super::read::readable;
-use super::{DynamoStore, Expression, failed_condition, failed_item, key, put_item, send, unbuilt, update_item};
+use super::{DynamoStore, Expression, failed_conditions, failed_item, key, put_item, send, unbuilt, update_item};
 use crate::record::{AuditEntry, Head, ListEntry, PublishedCatalog, RolloutKey, SeriesPoint, UpdateRecord};
 use crate::schema::INDEX;
 use crate::store::{Expected, Freshness, OpenRollouts, Opening, PublishStore, RecountStore as _, StoreError, Stored};
-
-/// Number of devices on one page of a list.
-const PAGE: i32 = 500;
 
 impl OpenRollouts for DynamoStore {
     async fn open_shard(&self, rollout: &RolloutKey, shard: u16, opening: &Opening) -> Stored<bool> {
         self.open(rollout, shard, opening).await
     }
 
-    async fn put_catalog(&self, product: &ProductId, revision: u64, bytes: Vec<u8>, ended: &[Version]) -> Stored<bool> {
+    async fn put_catalog(
+        &self,
+        product: &ProductId,
+        revision: u64,
+        bytes: Vec<u8>,
+        ended: &[UpdateId],
+    ) -> Stored<bool> {
         let PublishedCatalog { name, format, .. } = PublishedCatalog::of(revision, &bytes);
         let attributes = CatalogAttributes::of(format);
         self.objects.write_catalog(product, &name, bytes).await?;
@@ -48,7 +51,7 @@ impl OpenRollouts for DynamoStore {
             condition.push_str(" AND revision = :revision");
             // An older catalog, also one of another format, may still offer the updates that are not halted any more.
             text.push_str(", oldest_catalog = :revision DELETE halted :ended");
-            change.value(":ended", versions(ended));
+            change.value(":ended", ids(ended));
         }
         let update = self
             .update(key::head(product))
@@ -94,12 +97,13 @@ impl PublishStore for DynamoStore {
         let head = Update::builder()
             .table_name(&self.table)
             .set_key(Some(key::head(&update.product)))
-            .update_expression("ADD revision :none")
+            .update_expression("SET created_at = if_not_exists(created_at, :at) ADD revision :none")
+            .expression_attribute_values(":at", time(audit.at))
             .expression_attribute_values(":none", n(0));
         let writes = vec![
             put_item(put.build().map_err(unbuilt)?),
             update_item(head.build().map_err(unbuilt)?),
-            self.product_put(&update.product)?,
+            self.listed_product(&update.product)?,
             self.audit_put(&update.product, audit)?,
         ];
         self.transact("create an update", writes).await
@@ -164,13 +168,71 @@ impl PublishStore for DynamoStore {
             Ok(_) => Ok(true),
             // Without a head there is no product. With the audit entry, an earlier try of this call was applied and its
             // answer was lost.
-            Err(refused) => Ok(failed_condition(&refused).is_some_and(|(item, _)| item > 0)),
+            Err(refused) => Ok(failed_conditions(&refused).contains_key(&1)),
         }
     }
 
-    async fn audit_log(&self, product: &ProductId) -> Stored<Vec<AuditEntry>> {
-        let items = self.query(&key::audit_list(product), None, Freshness::Strong).await?;
-        Ok(readable(&items, item::audit_from))
+    async fn audit_month(
+        &self,
+        product: &ProductId,
+        month: Timestamp,
+        before: Option<&str>,
+        subject: Option<&str>,
+        most: usize,
+    ) -> Stored<(Vec<AuditEntry>, Option<String>)> {
+        let mut query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .scan_index_forward(false)
+            .expression_attribute_values(":pk", s(key::audit_list(product, month)));
+        query = match before {
+            Some(before) => query
+                .key_condition_expression("pk = :pk AND sk < :before")
+                .expression_attribute_values(":before", s(before)),
+            None => query.key_condition_expression("pk = :pk"),
+        };
+        query = match subject {
+            // Those that are left out count too, so only their size limits them.
+            Some(subject) => {
+                query.filter_expression("subject = :subject").expression_attribute_values(":subject", s(subject))
+            }
+            None => query.limit(i32::try_from(most).unwrap_or(i32::MAX)),
+        };
+        let page = send::send_plain("read the audit log", send::READ, &query).await?;
+        let mut items = page.items.unwrap_or_default();
+        let is_full = items.len() >= most;
+        items.truncate(most);
+        let last = if is_full { items.last() } else { page.last_evaluated_key.as_ref() };
+        let next = last.map(|item| Fields(item).text("sk").map(str::to_string)).transpose()?;
+        Ok((readable(&items, item::audit_from), next))
+    }
+
+    async fn update_page(
+        &self,
+        product: &ProductId,
+        before: Option<&str>,
+        most: usize,
+    ) -> Stored<(Vec<UpdateRecord>, Option<String>)> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .scan_index_forward(false)
+            .limit(i32::try_from(most).unwrap_or(i32::MAX))
+            .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+            .filter_expression("attribute_not_exists(earlier)")
+            .expression_attribute_values(":pk", s(key::product_partition(product)))
+            .expression_attribute_values(":prefix", s(key::UPDATE))
+            .set_exclusive_start_key(before.map(|name| key::update_named(product, name)));
+        let page = send::send_plain("list updates", send::READ, &query).await?;
+        let items = page.items.unwrap_or_default();
+        let next =
+            page.last_evaluated_key.as_ref().map(|item| Fields(item).text("sk").map(str::to_string)).transpose()?;
+        let next = next.and_then(|next| next.strip_prefix(key::UPDATE).map(str::to_string));
+        Ok((readable(&items, item::update_from), next))
     }
 
     async fn versions(&self, product: &ProductId) -> Stored<Vec<(String, u64)>> {
@@ -187,7 +249,9 @@ impl PublishStore for DynamoStore {
         product: &ProductId,
         version: &str,
         after: Option<&DeviceId>,
+        most: usize,
     ) -> Stored<(Vec<DeviceId>, Option<DeviceId>)> {
+        let limit = i32::try_from(most).unwrap_or(i32::MAX);
         // The list is split, so its parts are read side by side and merged.
         let parts = (0..key::VERSION_PARTS).map(|part| async move {
             let list = key::on_version(product, version, part);
@@ -196,7 +260,7 @@ impl PublishStore for DynamoStore {
                 .query()
                 .table_name(&self.table)
                 .index_name(INDEX)
-                .limit(PAGE)
+                .limit(limit)
                 .expression_attribute_names("#on", "on")
                 .expression_attribute_values(":list", s(list));
             query = match after {
@@ -216,7 +280,6 @@ impl PublishStore for DynamoStore {
         let has_more = parts.iter().any(|(_, has_more)| *has_more);
         let mut devices = parts.into_iter().flat_map(|(devices, _)| devices).collect::<Vec<_>>();
         devices.sort_unstable();
-        let most = usize::try_from(PAGE).unwrap_or(usize::MAX);
         let has_more = has_more || devices.len() > most;
         devices.truncate(most);
         let next = if has_more { devices.last().cloned() } else { None };
@@ -256,52 +319,34 @@ impl PublishStore for DynamoStore {
         Ok((entries, has_more))
     }
 
-    async fn revoke_tokens(&self, product: &ProductId, device: &DeviceId) -> Stored<u32> {
-        // A device that was never seen gets an item without a version.
-        let update = self
-            .update(key::device(product, device))
-            .update_expression(
-                "SET tok = if_not_exists(tok, :none) + :one, rev = if_not_exists(rev, :none) + :one, \
-                 claims = if_not_exists(claims, :no_claims)",
-            )
-            .expression_attribute_values(":none", n(0))
-            .expression_attribute_values(":one", n(1))
-            .expression_attribute_values(":no_claims", AttributeValue::M(Item::new()))
-            .return_values(ReturnValue::UpdatedNew);
-        let revoked = send::send_plain("revoke tokens", send::READ, &update).await?;
-        Fields(&revoked.attributes.unwrap_or_default()).number("tok")
-    }
-
-    async fn set_product(&self, product: &ProductId, head: &Head) -> Stored<bool> {
-        let mut sets =
-            "SET accepts_product_tokens = :tokens, registration_is_open = :open, proves_by_report = :proof".to_string();
-        let mut update = self
-            .update(key::head(product))
-            .condition_expression("attribute_exists(pk)")
-            .expression_attribute_values(":tokens", AttributeValue::Bool(head.accepts_product_tokens))
-            .expression_attribute_values(":open", AttributeValue::Bool(head.registration_is_open))
-            .expression_attribute_values(":proof", AttributeValue::Bool(head.proves_by_report));
-        for (name, seconds) in [
-            ("poll_s", head.times.poll_s),
-            ("boot_grace_s", head.times.boot_grace_s),
-            ("apply_within_s", head.times.apply_within_s),
-            ("watch_s", head.times.watch_s),
-        ] {
-            sets.push_str(&format!(", {name} = :{name}"));
-            update = update.expression_attribute_values(format!(":{name}"), n(seconds));
+    async fn set_product(&self, product: &ProductId, before: &Head, after: &Head, audit: &AuditEntry) -> Stored<bool> {
+        let mut change = Expression::default();
+        change.put("accepts_product_tokens", AttributeValue::Bool(after.accepts_product_tokens));
+        change.put("registration_is_open", AttributeValue::Bool(after.registration_is_open));
+        change.put("proves_by_report", AttributeValue::Bool(after.proves_by_report));
+        change.put("product_tok", n(after.product_token_generation));
+        change.put("poll_s", n(after.times.poll_s));
+        change.put("boot_grace_s", n(after.times.boot_grace_s));
+        change.put("apply_within_s", n(after.times.apply_within_s));
+        change.put("watch_s", n(after.times.watch_s));
+        match &after.version_attribute {
+            Some(name) => change.put("version_attribute", s(name)),
+            None => change.remove("version_attribute"),
         }
-        match &head.version_attribute {
-            Some(name) => {
-                sets.push_str(", version_attribute = :version_attribute");
-                update = update.expression_attribute_values(":version_attribute", s(name));
+        change.condition("attribute_exists(pk)");
+        match before.settings_revision {
+            0 => change.condition("attribute_not_exists(settings)"),
+            revision => {
+                change.condition("settings = :as_read");
+                change.value(":as_read", n(revision));
             }
-            None => sets.push_str(" REMOVE version_attribute"),
         }
-        let update = update.update_expression(sets);
-        match send::send("set a product", send::READ, &update).await? {
-            Ok(_) => Ok(true),
-            Err(refused) => failed_item(refused).map(|_| false),
+        change.put("settings", n(before.settings_revision.saturating_add(1)));
+        let mut writes = vec![update_item(self.built(key::head(product), &change)?), self.audit_put(product, audit)?];
+        if before.registration_is_open != after.registration_is_open {
+            writes.push(self.opened_product(product, after.registration_is_open)?);
         }
+        self.transact("set a product", writes).await
     }
 
     async fn deferrals(&self, rollout: &RolloutKey) -> Stored<BTreeMap<String, u64>> {

@@ -30,7 +30,7 @@ impl ReadCatalog for DynamoStore {
 
     async fn products(&self) -> Stored<Vec<ProductId>> {
         let items = self.query(key::PRODUCTS, None, Freshness::Eventual).await?;
-        Ok(readable(&items, |item| ProductId::new(Fields(item).text("sk")?).map_err(StoreError::corrupt)))
+        Ok(readable(&items, product_of))
     }
 }
 
@@ -77,6 +77,11 @@ impl ReadUpdates for DynamoStore {
         }
         Ok(tallied)
     }
+}
+
+/// The product in the list of products.
+pub(super) fn product_of(item: &Item) -> Stored<ProductId> {
+    ProductId::new(Fields(item).text("sk")?).map_err(StoreError::corrupt)
 }
 
 impl DynamoStore {

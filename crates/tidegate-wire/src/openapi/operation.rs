@@ -9,6 +9,7 @@ use crate::error::ErrorCode::{
     Unauthorized, Unavailable, UnknownAction, UnknownContent, UnknownDevice, UnknownField, UnknownProduct,
     UnknownUpdate, VersionExists, WrongState,
 };
+use crate::operator::{DEFAULT_PAGE, LARGEST_PAGE};
 use crate::route::{CheckRoute, PublishRoute, ReportRoute, RouteId};
 
 /// One operation.
@@ -481,21 +482,30 @@ fn of_publish(route: PublishRoute) -> Operation {
                 .fails(&[UnknownProduct])
         }
         PublishRoute::IssueProductToken => Operation::about(
-            "The token is good only while the product accepts such tokens (`product_tokens`). It is computed, so issuing it \
-             again gives the same one.",
+            "The token is good only while the product accepts such tokens (`product_tokens`), and only for devices that never \
+             had a token of their own. It is computed, so issuing it again gives the same one until it is revoked.",
         )
         .may_take("Reason", reasons())
         .answers("Token", "The token.", tokens())
         .fails(NAMED)
-        .fails(REASON),
-        PublishRoute::ShowAudit => Operation::about("")
+        .fails(REASON)
+        .fails(&[UnknownProduct]),
+        PublishRoute::RevokeProductToken => {
+            Operation::about("From then on the product refuses the tokens that were issued before. Issue a new one.")
+                .may_take("Reason", reasons())
+                .answers("Revoked", "The tokens are revoked.", [("revoked", json!({"revoked": true, "was_known": true}))])
+                .fails(NAMED)
+                .fails(REASON)
+                .fails(&[UnknownProduct, Conflict])
+        }
+        PublishRoute::ShowAudit => paged(Operation::about("The log is kept by month. A page reads three months at most."))
             .with(json!({
                 "name": "version", "in": "query", "description": "Only entries about this version, device or product.",
                 "schema": {"type": "string"}, "example": "1.1.0",
             }))
-            .answers("AuditLog", "The log, oldest entry first.", [(
+            .answers("AuditLog", "A page of the log, newest entry first.", [(
                 "paused",
-                json!({"entries": [{
+                json!({"next": null, "items": [{"changes": [],
                     "at": "2026-01-02T03:04:05.678901Z", "who": "arn:aws:iam::123456789012:user/ada", "action": "pause",
                     "version": "1.1.0", "from": "active", "to": "paused", "reason": "two lamps went dark",
                 }]}),
@@ -525,8 +535,8 @@ fn of_publish(route: PublishRoute) -> Operation {
         .fails(NAMED)
         .fails(REASON)
         .fails(&[BadVersion, PolicyInvalid, VersionExists, Conflict]),
-        PublishRoute::ListUpdates => Operation::about("")
-            .answers("UpdateList", "The updates, without metrics.", [])
+        PublishRoute::ListUpdates => paged(Operation::about(""))
+            .answers("UpdateList", "A page of updates, without metrics.", [])
             .fails(NAMED)
             .fails(&[UnknownProduct]),
         PublishRoute::ShowUpdate => update(Operation::about("")).fails(VERSIONED),
@@ -674,18 +684,10 @@ fn of_publish(route: PublishRoute) -> Operation {
         PublishRoute::UnassignUpdate => {
             many(Operation::about("").takes("Devices", [("one", json!({"devices": ["lamp-1"], "reason": "not needed"}))]))
         }
-        PublishRoute::ListUpdateDevices => Operation::about("The list is as new as the count, a few seconds old.")
+        PublishRoute::ListUpdateDevices => paged(Operation::about("The list is as new as the count, a few seconds old."))
             .with(json!({
                 "name": "state", "in": "query", "required": true, "description": "What became of the devices.",
                 "schema": {"$ref": "#/components/schemas/Outcome"}, "example": "failed",
-            }))
-            .with(json!({
-                "name": "after", "in": "query", "description": "The `next` of the page before.",
-                "schema": {"$ref": "#/components/schemas/DeviceId"},
-            }))
-            .with(json!({
-                "name": "limit", "in": "query", "description": "The most devices of the page.",
-                "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 50},
             }))
             .answers("UpdateDevices", "A page of devices.", [(
                 "one",
@@ -706,25 +708,21 @@ fn of_publish(route: PublishRoute) -> Operation {
                 }),
             )])
             .fails(VERSIONED),
-        PublishRoute::ListVersions => Operation::about("")
+        PublishRoute::ListVersions => paged(Operation::about(""))
             .answers("VersionList", "One entry for each version, by the devices' last check-in.", [(
                 "two",
-                json!({"versions": [{"version": "1.0.0", "devices": 40}, {"version": "1.1.0", "devices": 8}]}),
+                json!({"next": null, "items": [{"version": "1.0.0", "devices": 40}, {"version": "1.1.0", "devices": 8}]}),
             )])
             .fails(NAMED)
             .fails(&[UnknownProduct]),
-        PublishRoute::ListDevices => Operation::about("")
+        PublishRoute::ListDevices => paged(Operation::about(""))
             .with(json!({
                 "name": "version", "in": "query", "required": true, "description": "The version that the devices run.",
                 "schema": {"$ref": "#/components/schemas/Version"}, "example": "1.0.0",
             }))
-            .with(json!({
-                "name": "after", "in": "query", "description": "The `next` of the page before.",
-                "schema": {"$ref": "#/components/schemas/DeviceId"},
-            }))
-            .answers("DeviceList", "A page of at most 500 devices.", [(
+            .answers("DeviceList", "A page of devices.", [(
                 "last",
-                json!({"devices": ["lamp-1", "lamp-2"], "next": null}),
+                json!({"items": ["lamp-1", "lamp-2"], "next": null}),
             )])
             .fails(NAMED),
         PublishRoute::ShowDevice => {
@@ -788,11 +786,13 @@ fn of_publish(route: PublishRoute) -> Operation {
             "From then on the device cannot register itself either; issue it a token.",
         )
         .may_take("Reason", reasons())
-        .answers("Revoked", "The tokens are revoked.", [("revoked", json!({"revoked": true}))])
+        .answers("Revoked", "The tokens are revoked.", [("revoked", json!({"revoked": true, "was_known": true}))])
         .fails(NAMED)
         .fails(REASON),
-        PublishRoute::ListSoftware => Operation::about("")
-            .answers_with(200, "The updates, newest version first.", Content::JsonList { schema: "Software" })
+        PublishRoute::ListSoftware => paged(Operation::about(
+            "If there are more, the header `link` has the address of the next page (RFC 8288), with `rel=\"next\"`.",
+        ))
+            .answers_with(200, "A page of updates, newest version first.", Content::JsonList { schema: "Software" })
             .fails(NAMED)
             .fails(&[UnknownProduct]),
         PublishRoute::CreateSoftware => Operation::about(
@@ -821,6 +821,18 @@ fn of_publish(route: PublishRoute) -> Operation {
             .fails(REASON)
             .fails(&[WrongState, Conflict]),
     }
+}
+
+/// An operation that answers a page of a list.
+fn paged(operation: Operation) -> Operation {
+    operation
+        .with(json!({
+            "name": "limit", "in": "query", "description": "Most items of the page. A page also ends before 1 MB.",
+            "schema": {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": DEFAULT_PAGE},
+        }))
+        .with(json!({
+            "name": "after", "in": "query", "description": "The `next` of the page before.", "schema": {"type": "string"},
+        }))
 }
 
 fn reasons() -> Examples {

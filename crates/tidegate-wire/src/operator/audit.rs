@@ -1,14 +1,18 @@
 //! The audit log.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tidegate_core::{State, Timestamp};
 
-/// The audit log of a product, oldest entry first.
+/// A page of the audit log of a product, newest entry first. A page may have fewer entries than its limit, and none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AuditLog {
     /// The entries.
-    pub entries: Vec<AuditEntry>,
+    pub items: Vec<AuditEntry>,
+    /// The value of `after` for the next page; `null` on the last page.
+    #[cfg_attr(feature = "schema", schema(required))]
+    pub next: Option<String>,
 }
 
 /// One change: who made it, and why.
@@ -35,4 +39,20 @@ pub struct AuditEntry {
     /// The reason that was given; may be empty.
     #[cfg_attr(feature = "schema", schema(max_length = 1000))]
     pub reason: String,
+    /// The values that were changed, other than the state.
+    pub changes: Vec<ValueChange>,
+}
+
+/// A value that was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ValueChange {
+    /// Its name.
+    pub field: String,
+    /// The value before; `null`, if there was none. A long one is cut.
+    #[cfg_attr(feature = "schema", schema(required))]
+    pub old: Value,
+    /// The value after; `null`, if there is none. A long one is cut.
+    #[cfg_attr(feature = "schema", schema(required))]
+    pub new: Value,
 }

@@ -177,20 +177,23 @@ impl From<State> for ClaimState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DeviceList {
-    /// Ids in ascending order, at most 500.
+    /// Ids in ascending order.
     #[cfg_attr(feature = "schema", schema(value_type = Vec<crate::schema::DeviceId>))]
-    pub devices: Vec<DeviceId>,
+    pub items: Vec<DeviceId>,
     /// The value of `after` for the next page; `null` on the last page.
     #[cfg_attr(feature = "schema", schema(required, value_type = Option<crate::schema::DeviceId>))]
     pub next: Option<DeviceId>,
 }
 
-/// The number of devices on each version, by their last check-in.
+/// A page of the numbers of devices on each version, by their last check-in, in the order of the texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct VersionList {
     /// One entry for each version.
-    pub versions: Vec<VersionCount>,
+    pub items: Vec<VersionCount>,
+    /// The value of `after` for the next page; `null` on the last page.
+    #[cfg_attr(feature = "schema", schema(required))]
+    pub next: Option<String>,
 }
 
 /// The number of devices on one version.

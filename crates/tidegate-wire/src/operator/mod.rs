@@ -12,7 +12,7 @@ mod update;
 
 use std::collections::BTreeMap;
 
-pub use audit::{AuditEntry, AuditLog};
+pub use audit::{AuditEntry, AuditLog, ValueChange};
 pub use device::{
     ClaimState, ClaimView, DeviceList, DeviceView, QuestionView, ReplyWord, Retried, VersionCount, VersionList,
 };
@@ -32,6 +32,11 @@ pub use update::{
     AcknowledgeField, Advance, AudienceView, CampaignChange, ControlGroupView, Created, DefinitionView, Deleted,
     OtherNameView, ReadingView, Reason, Reopen, Resume, Rollback, UpdateList, UpdateView, Upload, UploadMethod,
 };
+
+/// Items on a page of a list, if a call asks for no other number.
+pub const DEFAULT_PAGE: usize = 50;
+/// Most items on a page of a list.
+pub const LARGEST_PAGE: usize = 200;
 
 /// Numbers by the code of an objection.
 pub type CountsByObjection = BTreeMap<String, u64>;

@@ -174,12 +174,15 @@ impl UpdateView {
     }
 }
 
-/// All updates of a product, newest version first.
+/// A page of the updates of a product, newest version first. A page may have fewer updates than its limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct UpdateList {
     /// The updates, without metrics.
-    pub updates: Vec<UpdateView>,
+    pub items: Vec<UpdateView>,
+    /// The value of `after` for the next page; `null` on the last page.
+    #[cfg_attr(feature = "schema", schema(required))]
+    pub next: Option<String>,
 }
 
 /// A created draft, or the update that the same create made before.

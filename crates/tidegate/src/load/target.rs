@@ -11,7 +11,7 @@ use crate::error::{CommandError, CommandResult};
 use crate::token::token_of;
 use crate::update;
 use tidegate_core::State;
-use tidegate_wire::operator::UpdateList;
+use tidegate_wire::operator::UpdateView;
 use tidegate_wire::route::PublishRoute;
 
 /// A service that may get load.
@@ -98,8 +98,8 @@ impl Target {
         let operator = self.operator.as_ref().ok_or_else(|| {
             CommandError::usage("say which version idle devices run: --newest V; with an operator key it is looked up")
         })?;
-        let listed = operator.get(&ApiPath::product(PublishRoute::ListUpdates, &self.product))?;
-        let UpdateList { updates } = update::read(&listed, "list of updates")?;
+        let listed = operator.items(&ApiPath::product(PublishRoute::ListUpdates, &self.product), None)?;
+        let updates = update::read_all::<UpdateView>(listed, "update")?;
         let published = updates.iter().filter(|update| update.state != State::Draft);
         let newest = published.filter_map(|update| semver::Version::parse(update.version()).ok()).max();
         Ok(newest.map_or_else(|| otherwise.to_owned(), |version| version.to_string()))

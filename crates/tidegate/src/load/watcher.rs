@@ -10,7 +10,7 @@ use crate::error::{CommandError, CommandResult};
 use crate::update;
 use tidegate_core::State;
 use tidegate_wire::definition::Definition;
-use tidegate_wire::operator::{UpdateList, UpdateView};
+use tidegate_wire::operator::UpdateView;
 use tidegate_wire::route::PublishRoute;
 
 /// The largest number of updates in a look during the load. Each costs one request. Further updates are examined only
@@ -69,8 +69,8 @@ impl Watcher {
     }
 
     fn live(&self) -> CommandResult<Vec<String>> {
-        let listed = self.client.get(&ApiPath::product(PublishRoute::ListUpdates, &self.product))?;
-        let UpdateList { updates } = update::read(&listed, "list of updates")?;
+        let listed = self.client.items(&ApiPath::product(PublishRoute::ListUpdates, &self.product), None)?;
+        let updates = update::read_all::<UpdateView>(listed, "update")?;
         let live = updates
             .iter()
             .filter(|update| update.state == State::Active || self.updates.contains_key(update.id.as_str()));
