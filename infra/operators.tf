@@ -48,6 +48,7 @@ locals {
       "PUT/v1/products/*/devices/*/tags/*",
       "DELETE/v1/products/*/devices/*/tags/*",
       "DELETE/v1/products/*/devices/*/token",
+      "DELETE/v1/products/*/devices/*",
       # A product's settings of device authentication; IAM cannot separate them from an update's settings.
       "PATCH/v1/products/*",
       # The field rolloutStrategy of a software activates and pauses it.

@@ -280,11 +280,13 @@ run "five_functions_with_the_environment_they_read" {
   assert {
     condition = jsonencode({ for name, function in module.function : name => function.configuration.environment }) == jsonencode({
       check = {
-        TIDEGATE_TABLE               = "tidegate"
-        TIDEGATE_LOG                 = "info"
-        TIDEGATE_BUCKET              = "tidegate-images-123456789012-eu-west-1"
-        TIDEGATE_TOKEN_KEYS_SECRET   = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf"
-        TIDEGATE_TOKEN_KEYS_REVISION = "1"
+        TIDEGATE_TABLE                = "tidegate"
+        TIDEGATE_LOG                  = "info"
+        TIDEGATE_BUCKET               = "tidegate-images-123456789012-eu-west-1"
+        TIDEGATE_TOKEN_KEYS_SECRET    = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf"
+        TIDEGATE_TOKEN_KEYS_REVISION  = "1"
+        TIDEGATE_CATALOG_KEY_SECRET   = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/catalog-key-MnOpQr"
+        TIDEGATE_CATALOG_KEY_REVISION = "1"
       }
       report = {
         TIDEGATE_TABLE               = "tidegate"
@@ -294,11 +296,13 @@ run "five_functions_with_the_environment_they_read" {
         TIDEGATE_TOKEN_KEYS_REVISION = "1"
       }
       publish = {
-        TIDEGATE_TABLE               = "tidegate"
-        TIDEGATE_LOG                 = "info"
-        TIDEGATE_BUCKET              = "tidegate-images-123456789012-eu-west-1"
-        TIDEGATE_TOKEN_KEYS_SECRET   = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf"
-        TIDEGATE_TOKEN_KEYS_REVISION = "1"
+        TIDEGATE_TABLE                = "tidegate"
+        TIDEGATE_LOG                  = "info"
+        TIDEGATE_BUCKET               = "tidegate-images-123456789012-eu-west-1"
+        TIDEGATE_TOKEN_KEYS_SECRET    = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf"
+        TIDEGATE_TOKEN_KEYS_REVISION  = "1"
+        TIDEGATE_CATALOG_KEY_SECRET   = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/catalog-key-MnOpQr"
+        TIDEGATE_CATALOG_KEY_REVISION = "1"
       }
       count = {
         TIDEGATE_TABLE  = "tidegate"
@@ -306,9 +310,11 @@ run "five_functions_with_the_environment_they_read" {
         TIDEGATE_BUCKET = "tidegate-images-123456789012-eu-west-1"
       }
       sweep = {
-        TIDEGATE_TABLE  = "tidegate"
-        TIDEGATE_LOG    = "info"
-        TIDEGATE_BUCKET = "tidegate-images-123456789012-eu-west-1"
+        TIDEGATE_TABLE                = "tidegate"
+        TIDEGATE_LOG                  = "info"
+        TIDEGATE_BUCKET               = "tidegate-images-123456789012-eu-west-1"
+        TIDEGATE_CATALOG_KEY_SECRET   = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/catalog-key-MnOpQr"
+        TIDEGATE_CATALOG_KEY_REVISION = "1"
       }
     })
     error_message = "the environments are ${jsonencode({ for name, function in module.function : name => function.configuration.environment })}"
@@ -401,7 +407,7 @@ run "operators_sign_and_devices_do_not" {
   command = plan
 
   assert {
-    condition     = length(aws_apigatewayv2_route.this) == 74 && alltrue([for route in aws_apigatewayv2_route.this : (route.authorization_type == "AWS_IAM") == can(regex(" /(v1/products|otao)/", route.route_key))])
+    condition     = length(aws_apigatewayv2_route.this) == 76 && alltrue([for route in aws_apigatewayv2_route.this : (route.authorization_type == "AWS_IAM") == can(regex(" /(v1/products|otao)/", route.route_key))])
     error_message = "a route has the wrong authorization: ${jsonencode(output.routes)}"
   }
 

@@ -31,9 +31,9 @@ use tidegate_core::update::{StoredObject, Test};
 use tidegate_core::{Claim, DeviceId, ObjectionCode, ProductId, State, Timestamp, Transition, UpdateId, Version};
 use tidegate_lab::{MemoryStore, Random};
 use tidegate_store::record::{
-    Audience, AudienceEdit, AuditEntry, Change, ClaimChange, DeviceWrite, Doc, DocDigests, DuePage, Fleet, Head,
-    KnownDevice, ListEntry, Note, OtherName, Position, PublishedCatalog, Reading, RolloutKey, Seen, SeriesPoint, Tally,
-    Tokens, UpdateRecord, ValueChange, Wanted,
+    Audience, AudienceEdit, AuditEntry, Change, ClaimChange, DeviceDeletion, DeviceWrite, Doc, DocDigests, DuePage,
+    Fleet, Head, KnownDevice, ListEntry, Note, OtherName, Position, PublishedCatalog, Reading, RolloutKey, Seen,
+    SeriesPoint, Tally, Tokens, UpdateRecord, ValueChange, Wanted,
 };
 use tidegate_store::store::{
     Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, Period, Shut, Stored, VersionCounts,
@@ -80,6 +80,7 @@ enum Operation {
     SetStopped(ProductId, bool, AuditEntry),
     WriteAudit(ProductId, Box<AuditEntry>),
     SetProduct(ProductId, Box<(Head, Head, AuditEntry)>),
+    DeleteDevice(Box<DeviceDeletion>),
     RecordSeries(RolloutKey, SeriesPoint),
     PutAudience(RolloutKey, Audience),
     PutReading(RolloutKey, Reading),
@@ -124,11 +125,13 @@ enum Operation {
 }
 
 /// Every kind of answer that the histories must have had, and how often at least.
-const COVERAGE: [(&str, u32); 85] = [
+const COVERAGE: [(&str, u32); 87] = [
     ("add_deferrals: ok", 864),
     ("ask_for_catalog: ok", 354),
     ("audit: ok", 456),
     ("audit_month: ok", 3720),
+    ("delete_device: no", 100),
+    ("delete_device: yes", 100),
     ("update_page: ok", 3720),
     ("begin_campaign: conflict", 240),
     ("begin_campaign: ok", 36),
@@ -209,7 +212,7 @@ const COVERAGE: [(&str, u32); 85] = [
     ("write_device: other claim", 186),
     ("write_device: other device", 606),
     ("write_device: yes", 5382),
-    ("write_device: yes, a claim", 420),
+    ("write_device: yes, a claim", 330),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -555,6 +558,7 @@ async fn apply<S: EveryStore>(store: &S, operation: &Operation) -> Answer {
             answer("set_stopped", store.set_stopped(product, *is_stopped, audit).await, yes_or_no)
         }
         Operation::WriteAudit(product, entry) => answer("audit", store.audit(product, entry).await, ok),
+        Operation::DeleteDevice(deletion) => answer("delete_device", store.delete_device(deletion).await, yes_or_no),
         Operation::SetProduct(product, change) => {
             let (before, after, audit) = &**change;
             answer("set_product", store.set_product(product, before, after, audit).await, yes_or_no)
@@ -794,7 +798,8 @@ impl History {
                 Operation::SetStopped(product, is_stopped, self.audit("lamp", 0))
             }
             (_, 71..72) => Operation::WriteAudit(self.product(), Box::new(self.audit("d-1", 0))),
-            (_, 72..75) => self.set_product(memory).await,
+            (_, 72..74) => self.set_product(memory).await,
+            (_, 74..75) => self.delete_device(memory).await,
             (_, 75..76) => self.record_series(),
             (_, 76..77) => self.note(),
             (_, 77..78) => Operation::MarkForRecount(self.product(), self.version()),
@@ -1054,6 +1059,7 @@ impl History {
         let tokens = Tokens { generation: self.dice.below(3) as u32, has_own: self.dice.chance(50) };
         let tokens = self.dice.chance(10).then_some((revision, tokens));
         let audit = self.dice.chance(15).then(|| self.audit("d-1", 0));
+        let restores = is_known && self.dice.chance(30);
         let write = DeviceWrite {
             seen,
             still_seen_at,
@@ -1062,6 +1068,7 @@ impl History {
             orders,
             questions,
             tokens,
+            restores,
             audit,
             ..DeviceWrite::new(product, device, is_known)
         };
@@ -1329,6 +1336,16 @@ impl History {
         let (rollout, shard) = (self.rollout(), self.shard());
         let generation = self.generation(memory, &rollout, shard).await;
         Operation::RaiseCeiling(rollout, shard, generation, self.dice.pick(&[0, 1, 2, 4, UNLIMITED]))
+    }
+
+    async fn delete_device(&mut self, memory: &MemoryStore) -> Operation {
+        let (product, device, _) = self.held(memory).await;
+        let known = memory.device(&product, &device, Include::Item, Freshness::Strong).await.unwrap();
+        let record = known.record_or_default();
+        let tokens = Tokens { generation: record.tokens.generation + 1, has_own: true };
+        let revision = record.revision + u64::from(self.dice.chance(20));
+        let audit = self.audit("d-1", revision);
+        Operation::DeleteDevice(Box::new(DeviceDeletion { product, device, revision, tokens, audit }))
     }
 
     async fn set_product(&mut self, memory: &MemoryStore) -> Operation {

@@ -620,6 +620,11 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     walk.call("retryDevice", &["lamp", "nobody"], reason("a slip"), 404).await;
     walk_as_one_who_orders(&mut walk).await;
     walk.call("revokeToken", &["lamp", "lamp-3"], reason("lost"), 200).await;
+    let export = walk.call("exportDevice", &["lamp", "lamp-3"], Body::Nothing, 200).await;
+    assert!(export["audit"]["items"].as_array().is_some_and(|entries| entries.len() > 3), "{export}");
+    walk.call("deleteDevice", &["lamp", "lamp-3"], reason("sold"), 200).await;
+    walk.call("deleteDevice", &["lamp", "lamp-3"], reason("sold"), 404).await;
+    walk.call("exportDevice", &["lamp", "lamp-3"], Body::Nothing, 404).await;
     walk.call("revokeProductToken", &["lamp"], reason("it was published"), 200).await;
     walk.call("revokeProductToken", &["door"], reason("a slip"), 404).await;
     walk.call("issueProductToken", &["door"], reason("a slip"), 404).await;

@@ -51,6 +51,7 @@ counts! {
     Soaked         "soaked"          "Devices that are well for long.",
     Mature         "mature"          "Devices that are well for longer than a dead one would stay unnoticed.",
     GivenOn        "given_on"        "Lost devices whose place was given to another one.",
+    Gone           "gone"            "Devices that were granted the update, and then were deleted or forgotten. They took a slot.",
 }
 
 impl Count {
@@ -126,9 +127,13 @@ pub fn part(claim: &Claim) -> Part {
         (is_given_on, Count::GivenOn),
     ];
     let marks = marks.into_iter().filter(|(is_in, _)| *is_in).map(|(_, count)| count);
-    let sample = Sample { test: claim.test, is_newcomers: claim.is_newcomer };
+    let sample = sample_of(claim);
     let counts = marks.chain(life.bucket.map(Count::of)).map(|count| (sample, count)).collect();
     Part { place: life.holds_place.then_some(place), counts, hour: claim.hour }
+}
+
+fn sample_of(claim: &Claim) -> Sample {
+    Sample { test: claim.test, is_newcomers: claim.is_newcomer }
 }
 
 /// Sums over the claims of a rollout, or over the changes in one batch of the stream.
@@ -155,6 +160,9 @@ pub struct Sums {
 impl Sums {
     /// Counts the change of a claim from `before` to `after`.
     pub fn count(&mut self, before: Option<&Claim>, after: Option<&Claim>) {
+        if let (Some(claim), None) = (before, after) {
+            plus(&mut self.devices, (sample_of(claim), Count::Gone), 1);
+        }
         let before = before.map(part).unwrap_or_default();
         let after = after.map(part).unwrap_or_default();
         if before.place != after.place {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tidegate_core::ProductId;
-use tidegate_core::count::{Sample, Sums};
+use tidegate_core::count::{Count, Sample, Sums};
 use tidegate_core::limits::Allocation;
 use tidegate_store::record::{RolloutKey, Tallied};
 use tidegate_store::store::{RecountStore, Stored, VersionCounts};
@@ -114,8 +114,11 @@ pub async fn recount(store: &impl RecountStore, counted_after: Duration) -> Stor
             result.compare(&name, &format!("granted of shard {number}"), signed(sums.granted(number)), granted);
             result.compare(&name, &format!("in_flight of shard {number}"), held, places);
         }
-        result.compare(&name, "used", signed(used), found.devices);
-        for (sample, count) in sums.devices.keys().chain(found.sums.devices.keys()).collect::<BTreeSet<_>>() {
+        // No device says of itself that it is gone.
+        let gone = sums.devices(Count::Gone);
+        result.compare(&name, "used", signed(used), found.devices.saturating_add(gone));
+        let counts = sums.devices.keys().chain(found.sums.devices.keys());
+        for (sample, count) in counts.filter(|(_, count)| *count != Count::Gone).collect::<BTreeSet<_>>() {
             let of = |sums: &Sums| sums.devices.get(&(*sample, *count)).copied().unwrap_or(0);
             result.compare(&name, &format!("{} of {}", count.name(), named(*sample)), of(sums), of(&found.sums));
         }

@@ -130,7 +130,9 @@ impl ReportLog<'_> {
         let Self { dialect, product, device, about, status, message } = self;
         match recorded {
             Ok(recorded) => {
-                tracing::info!(%product, %device, update = %about, status, message, ?recorded, %dialect, "report");
+                tracing::info!(%product, %device, update = %about, status, ?recorded, %dialect, "report");
+                // Whatever a device says: it may be about persons.
+                tracing::debug!(%product, %device, update = %about, message, "report_message");
             }
             Err(error) => {
                 let code = error.code.code();

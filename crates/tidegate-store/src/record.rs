@@ -490,6 +490,9 @@ pub struct DeviceRecord {
     pub poll_s: Option<i64>,
     /// Its tokens.
     pub tokens: Tokens,
+    /// The time at which an operator deleted it; `None` while it exists. Of a deleted device only the revision and the tokens
+    /// are left, for ever: so no claim and no token of before is good again, also if the id comes back.
+    pub deleted_at: Option<Timestamp>,
     /// Orders of operators.
     pub orders: Orders,
     /// The questions to its user.
@@ -544,6 +547,12 @@ impl DeviceRecord {
 }
 
 impl KnownDevice {
+    /// Returns true if something is known of the device, and it was not deleted.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.deleted_at.is_none())
+    }
+
     /// The record, or an empty one.
     #[must_use]
     pub fn record_or_default(&self) -> DeviceRecord {
@@ -612,8 +621,25 @@ pub struct DeviceWrite {
     pub questions: Option<(u64, Questions)>,
     /// The new tokens, if they change. The device's item must have the given revision, if it had one.
     pub tokens: Option<(u64, Tokens)>,
+    /// True if a device that was deleted exists again.
+    pub restores: bool,
     /// The audit entry of the change, if an operator made it: both are written, or neither.
     pub audit: Option<AuditEntry>,
+}
+
+/// The deletion of a device: its item is emptied, and its `device.json` deleted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceDeletion {
+    /// The product it belongs to.
+    pub product: ProductId,
+    /// The device.
+    pub device: DeviceId,
+    /// The revision that its item must have.
+    pub revision: u64,
+    /// Its tokens after that.
+    pub tokens: Tokens,
+    /// The audit entry.
+    pub audit: AuditEntry,
 }
 
 impl DeviceWrite {
@@ -631,6 +657,7 @@ impl DeviceWrite {
             orders: None,
             questions: None,
             tokens: None,
+            restores: false,
             audit: None,
         }
     }
@@ -640,7 +667,7 @@ impl DeviceWrite {
     /// Returns true if it changes nothing. An audit entry alone is no change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let is_unchanged = self.orders.is_none() && self.questions.is_none() && self.tokens.is_none();
+        let is_unchanged = self.orders.is_none() && self.questions.is_none() && self.tokens.is_none() && !self.restores;
         self.seen.is_none() && self.claims.is_empty() && self.forgotten.is_empty() && is_unchanged
     }
 }

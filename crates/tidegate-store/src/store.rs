@@ -13,8 +13,8 @@ use tidegate_core::shard::{Gate, Grant, Shard};
 use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId, Version};
 
 use crate::record::{
-    Audience, AuditEntry, DeviceWrite, DuePage, Event, Fleet, Head, KnownDevice, ListEntry, Position, Reading,
-    RolloutKey, Seen, SeriesPoint, Tallied, Tally, UpdateRecord,
+    Audience, AuditEntry, DeviceDeletion, DeviceWrite, DuePage, Event, Fleet, Head, KnownDevice, ListEntry, Position,
+    Reading, RolloutKey, Seen, SeriesPoint, Tallied, Tally, UpdateRecord,
 };
 
 /// Error of a store call.
@@ -513,6 +513,9 @@ pub trait PublishStore: ReadCatalog + WriteDevices + OpenRollouts {
         after: Option<&DeviceId>,
         most: usize,
     ) -> impl Future<Output = Stored<(Vec<ListEntry>, bool)>> + Send;
+
+    /// Deletes a device, and writes the audit entry, in one transaction; `false` when its item has another revision.
+    fn delete_device(&self, deletion: &DeviceDeletion) -> impl Future<Output = Stored<bool>> + Send;
 
     /// Sets the settings of a product, and writes the audit entry, in one transaction; `false` when the settings are not
     /// those of `before` any more, or the product does not exist.

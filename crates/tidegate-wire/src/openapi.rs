@@ -444,6 +444,8 @@ fn schemas() -> Value {
         operator::Reasons,
         operator::VersionList,
         operator::AuditLog,
+        operator::DeviceDeleted,
+        operator::DeviceExport,
         operator::ValueChange,
         operator::Receipt,
         operator::Token,

@@ -297,6 +297,10 @@ routes! {
         PinDevice POST "/v1/products/{product}/devices/{device}/pin" Operator Fleet,
         /// Takes a device off hold, and lets it go from its pin.
         ReleaseDevice POST "/v1/products/{product}/devices/{device}/release" Operator Fleet,
+        /// Deletes a device.
+        DeleteDevice DELETE "/v1/products/{product}/devices/{device}" Operator Fleet,
+        /// Shows everything that is stored about a device.
+        ExportDevice GET "/v1/products/{product}/devices/{device}/export" Operator Fleet,
         /// Forgets what a device did with every update.
         ForgetDevice POST "/v1/products/{product}/devices/{device}/forget" Operator Fleet,
         /// Tags a device.
@@ -474,7 +478,7 @@ impl PublishRoute {
     pub const fn query(self) -> &'static [&'static str] {
         match self {
             Self::ShowAudit => &["limit", "after", "version"],
-            Self::ListUpdates | Self::ListVersions | Self::ListSoftware => &["limit", "after"],
+            Self::ListUpdates | Self::ListVersions | Self::ListSoftware | Self::ExportDevice => &["limit", "after"],
             Self::ListUpdateDevices => &["limit", "after", "state"],
             Self::ListDevices => &["limit", "after", "version"],
             Self::Why => &["at"],

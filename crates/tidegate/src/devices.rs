@@ -17,6 +17,9 @@ pub struct DevicesArgs {
     /// Show this device instead of listing
     #[arg(conflicts_with = "version")]
     pub device: Option<String>,
+    /// Everything that is stored about the device, as JSON
+    #[arg(long, requires = "device")]
+    pub export: bool,
     /// Only devices on this version
     #[arg(long = "version", value_name = "VERSION")]
     pub version: Option<String>,
@@ -27,6 +30,7 @@ pub fn run(args: DevicesArgs, common: &Common, output: &Output) -> CommandResult
     let client = common.operator()?;
     let product = common.product()?;
     match &args.device {
+        Some(device) if args.export => export(&client, product, device, output),
         Some(device) => show(&client, product, device, output),
         None => match &args.version {
             Some(version) => list(&client, product, version, output),
@@ -86,6 +90,25 @@ fn follow_pages(
             Some(next) if after.as_ref() != Some(&next) => after = Some(next),
             _ => return Ok(all),
         }
+    }
+}
+
+/// The whole audit log of the device is in it.
+fn export(client: &ApiClient, product: &str, device: &str, output: &Output) -> CommandResult {
+    let path = ApiPath::device(PublishRoute::ExportDevice, product, device);
+    let mut document = client.get(&path.clone().with("limit", Some("200")))?;
+    while let Some(next) = document["audit"]["next"].as_str().map(str::to_owned) {
+        let mut page = client.get(&path.clone().with("limit", Some("200")).with("after", Some(&next)))?;
+        let more = page["audit"]["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        if let Some(items) = document["audit"]["items"].as_array_mut() {
+            items.extend(more);
+        }
+        document["audit"]["next"] = page["audit"]["next"].take();
+    }
+    output.document(&document)?;
+    match output.reader() {
+        Reader::Program => Ok(()),
+        Reader::Person => output.line(format!("{document:#}")),
     }
 }
 

@@ -50,6 +50,8 @@ pub enum OrderCommand {
     },
     /// Forget what it did: another device has its id now
     Forget(OrderArgs),
+    /// Delete it with everything that is stored about it; its tokens are good for nothing then
+    Delete(OrderArgs),
 }
 
 /// A device, and the reason of the order.
@@ -84,6 +86,11 @@ pub fn run(command: &OrderCommand, common: &Common, output: &Output) -> CommandR
         OrderCommand::Forget(order) => {
             let document = client.post(&path(PublishRoute::ForgetDevice, order), &reason(order))?;
             return say_forgotten(&document, &order.device, output);
+        }
+        OrderCommand::Delete(order) => {
+            let document = client.delete_with(&path(PublishRoute::DeleteDevice, order), &reason(order))?;
+            output.document(&document)?;
+            return output.line(format!("{} is deleted; only the audit log still names it", clean(&order.device)));
         }
     };
     output.document(&document)?;

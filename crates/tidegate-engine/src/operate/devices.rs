@@ -2,10 +2,12 @@
 
 use tidegate_core::{DeviceId, ProductId};
 use tidegate_store::PublishStore;
-use tidegate_store::record::KnownDevice;
-use tidegate_store::store::{Freshness, Include};
+use tidegate_store::record::{DeviceDeletion, KnownDevice, Tokens};
+use tidegate_store::store::{Freshness, Include, StoreError};
 
 use super::Operations;
+use super::change::MOST_TRIES;
+use crate::control::Actor;
 use crate::error::{Done, EngineError};
 
 impl<S: PublishStore> Operations<S> {
@@ -51,9 +53,35 @@ impl<S: PublishStore> Operations<S> {
     /// When the device has never checked in, or the store cannot be reached.
     pub async fn device(&self, product: &ProductId, device: &DeviceId) -> Done<KnownDevice> {
         let known = self.store.device(product, device, Include::ItemAndDoc, Freshness::Strong).await?;
-        match known.record {
-            Some(_) => Ok(known),
-            None => Err(EngineError::UnknownDevice(device.clone())),
+        match known.exists() {
+            true => Ok(known),
+            false => Err(EngineError::UnknownDevice(device.clone())),
         }
+    }
+
+    /// Deletes a device: its version, attributes, claims and orders are gone, its place is free, and its tokens are good for
+    /// nothing. It counts nowhere any more. It comes back only if an operator issues it a token.
+    ///
+    /// # Errors
+    /// When nothing is known of the device, other requests of it write at this moment, or the store cannot be reached.
+    pub async fn delete_device(&self, product: &ProductId, device: &DeviceId, actor: &Actor) -> Done<()> {
+        for tried in 0..MOST_TRIES {
+            let known = self.store.device(product, device, Include::Item, Freshness::Strong).await?;
+            if !known.exists() {
+                // The answer to the first try was lost.
+                let is_ours = tried > 0 && known.record.is_some();
+                return if is_ours { Ok(()) } else { Err(EngineError::UnknownDevice(device.clone())) };
+            }
+            let record = known.record_or_default();
+            // The product's shared token must not speak for it either.
+            let tokens = Tokens { generation: record.tokens.generation.saturating_add(1), has_own: true };
+            let audit = actor.entry("delete device", device.as_str(), record.revision);
+            let (product, device) = (product.clone(), device.clone());
+            let deletion = DeviceDeletion { product, device, revision: record.revision, tokens, audit };
+            if self.store.delete_device(&deletion).await? {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Conflict.into())
     }
 }

@@ -338,7 +338,7 @@ impl<S: PublishStore> Operations<S> {
     ) -> Done<Option<DeviceWrite>> {
         for _ in 0..MOST_TRIES {
             let known = self.store.device(product, device, Include::Item, Freshness::Strong).await?;
-            if known.record.is_none() {
+            if !known.exists() {
                 return Err(EngineError::UnknownDevice(device.clone()));
             }
             let write = change(&known)?;

@@ -19,7 +19,7 @@ pub struct RevokedTokens {
 
 impl<S: PublishStore> Operations<S> {
     /// Issues a device's token. It is computed, so issuing it again gives the same one until it is revoked. From now on
-    /// the product's shared token does not speak for the device.
+    /// the product's shared token does not speak for the device. A device that was deleted may come back with it.
     ///
     /// # Errors
     /// When the store cannot be reached.
@@ -34,6 +34,11 @@ impl<S: PublishStore> Operations<S> {
     /// # Errors
     /// When the store cannot be reached.
     pub async fn revoke_tokens(&self, product: &ProductId, device: &DeviceId, actor: &Actor) -> Done<RevokedTokens> {
+        let known = self.store.device(product, device, Include::Item, Freshness::Strong).await?;
+        if known.record.is_some() && !known.exists() {
+            // A deleted device has no good token.
+            return Ok(RevokedTokens { was_known: false });
+        }
         let change = |tokens: Tokens| Tokens { generation: tokens.generation.saturating_add(1), has_own: true };
         let (known, _) = self.change_tokens(product, device, "revoke tokens", actor, change).await?;
         Ok(RevokedTokens { was_known: known.record.is_some() })
@@ -57,12 +62,14 @@ impl<S: PublishStore> Operations<S> {
             let (old, new) = (record.tokens.generation, tokens.generation);
             let generation = (old != new).then(|| ValueChange::new("token_generation", old.into(), new.into()));
             let entry = AuditEntry { changes: generation.into_iter().collect(), ..entry };
-            if tokens == record.tokens && known.record.is_some() {
+            let restores = record.deleted_at.is_some();
+            if tokens == record.tokens && known.record.is_some() && !restores {
                 self.store.audit(product, &entry).await?;
                 return Ok((known, tokens));
             }
             let write = DeviceWrite {
                 tokens: Some((record.revision, tokens)),
+                restores,
                 audit: Some(entry),
                 ..DeviceWrite::new(product.clone(), device.clone(), known.record.is_some())
             };

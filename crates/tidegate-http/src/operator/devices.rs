@@ -2,11 +2,14 @@
 
 use serde_json::{Map, Value};
 use tidegate_core::question::{Question, Reply};
-use tidegate_core::{Claim, DeviceId, UpdateId};
+use tidegate_core::{Claim, DeviceId, ProductId, UpdateId};
 use tidegate_store::PublishStore;
+use tidegate_store::record::KnownDevice;
 use tidegate_wire::ApiError;
 use tidegate_wire::answer::rounded_down;
-use tidegate_wire::operator::{ClaimView, DeviceList, DeviceView, QuestionView, ReplyWord, VersionCount, VersionList};
+use tidegate_wire::operator::{
+    ClaimView, DeviceDeleted, DeviceExport, DeviceList, DeviceView, QuestionView, ReplyWord, VersionCount, VersionList,
+};
 
 use super::page::Asked;
 use super::{Answer, Call, PublishService, ok, parse_device, refused};
@@ -35,23 +38,41 @@ impl<S: PublishStore> PublishService<S> {
     /// One device and its claims.
     pub(crate) async fn show_device(&self, call: &Call<'_>, device: &DeviceId) -> Answer {
         let known = self.engine.device(&call.product, device).await.map_err(refused)?;
-        let record = known.record_or_default();
-        let (mut claims, messages) = (known.claims, known.messages);
-        claims.sort_by_key(|(_, claim)| claim.epoch);
-        ok(&DeviceView {
-            id: device.clone(),
-            product: call.product.clone(),
-            version: record.version,
-            attributes: record.attributes.and_then(|text| serde_json::from_str::<Map<String, Value>>(&text).ok()),
-            first_seen: record.first_seen.map(rounded_down),
-            last_seen: record.last_seen.map(rounded_down),
-            on_hold: record.orders.is_on_hold,
-            pinned: record.orders.pin.as_ref().map(ToString::to_string),
-            tags: record.orders.tags().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
-            assigned: record.orders.assigned().map(ToString::to_string).collect(),
-            questions: record.questions.iter().map(question).collect(),
-            claims: claims.iter().map(|(update, claim)| view(update, claim, messages.get(update))).collect(),
-        })
+        ok(&device_view(&call.product, device, known))
+    }
+
+    /// Everything that is stored about a device.
+    pub(crate) async fn export_device(&self, call: &Call<'_>, device: &DeviceId) -> Answer {
+        let known = self.engine.device(&call.product, device).await.map_err(refused)?;
+        let audit = self.audit_about(call, Some(device.as_str())).await?;
+        ok(&DeviceExport { device: device_view(&call.product, device, known), audit })
+    }
+
+    /// Deletes a device.
+    pub(crate) async fn delete_device(&self, call: &Call<'_>, device: &DeviceId) -> Answer {
+        let actor = call.actor_with_reason()?;
+        self.engine.delete_device(&call.product, device, &actor).await.map_err(refused)?;
+        ok(&DeviceDeleted { deleted: true })
+    }
+}
+
+fn device_view(product: &ProductId, device: &DeviceId, known: KnownDevice) -> DeviceView {
+    let record = known.record_or_default();
+    let (mut claims, messages) = (known.claims, known.messages);
+    claims.sort_by_key(|(_, claim)| claim.epoch);
+    DeviceView {
+        id: device.clone(),
+        product: product.clone(),
+        version: record.version,
+        attributes: record.attributes.and_then(|text| serde_json::from_str::<Map<String, Value>>(&text).ok()),
+        first_seen: record.first_seen.map(rounded_down),
+        last_seen: record.last_seen.map(rounded_down),
+        on_hold: record.orders.is_on_hold,
+        pinned: record.orders.pin.as_ref().map(ToString::to_string),
+        tags: record.orders.tags().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        assigned: record.orders.assigned().map(ToString::to_string).collect(),
+        questions: record.questions.iter().map(question).collect(),
+        claims: claims.iter().map(|(update, claim)| view(update, claim, messages.get(update))).collect(),
     }
 }
 

@@ -163,6 +163,8 @@ impl<S: PublishStore> PublishService<S> {
             PublishRoute::HoldDevice => apart(|| async move { self.hold_device(call, &device()?).await }),
             PublishRoute::PinDevice => apart(|| async move { self.pin_device(call, &device()?).await }),
             PublishRoute::ReleaseDevice => apart(|| async move { self.release_device(call, &device()?).await }),
+            PublishRoute::DeleteDevice => apart(|| async move { self.delete_device(call, &device()?).await }),
+            PublishRoute::ExportDevice => apart(|| async move { self.export_device(call, &device()?).await }),
             PublishRoute::ForgetDevice => apart(|| async move { self.forget_device(call, &device()?).await }),
             PublishRoute::TagDevice => {
                 apart(|| async move { self.tag_device(call, &device()?, found.parameter("tag")).await })

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use tidegate_core::{Claim, DeviceId, ProductId};
-use tidegate_store::record::{ClaimChange, DeviceRecord, DeviceWrite, Doc, KnownDevice, RolloutKey, Seen};
+use tidegate_store::record::{
+    ClaimChange, DeviceDeletion, DeviceRecord, DeviceWrite, Doc, KnownDevice, RolloutKey, Seen,
+};
 use tidegate_store::store::{GrantRequest, Granted, Include, ScannedDevices, Written};
 
 use super::shards::{has_room, take};
@@ -69,7 +71,9 @@ impl State {
             return Written::Yes;
         }
         let is_at = |revision: u64| item.record.as_ref().is_some_and(|record| record.revision == revision);
+        let is_deleted = item.record.as_ref().is_some_and(|record| record.deleted_at.is_some());
         let is_expected = item.record.is_some() == write.is_known
+            && (!is_deleted || write.restores)
             && (is_still_seen || !self.keeps(Guard::SeenAsReadForLost))
             && write.claims.iter().zip(&rollouts).all(|(change, rollout)| {
                 self.is_as_read(item.claim(*rollout).map(|stored| &stored.claim), &change.before)
@@ -105,6 +109,9 @@ impl State {
             }
             if let (Some((_, tokens)), Some(record)) = (&write.tokens, &mut item.record) {
                 record.tokens = *tokens;
+            }
+            if let Some(record) = item.record.as_mut().filter(|_| write.restores) {
+                record.deleted_at = None;
             }
         });
         if let Some(entry) = &write.audit {
@@ -169,6 +176,27 @@ impl State {
                 !self.keeps(Guard::ClaimIsTheOneThatEnded) || is_revision_as_read && self.is_as_read(held, before)
             }
         }
+    }
+
+    pub(crate) fn delete_device(&mut self, deletion: &DeviceDeletion) -> bool {
+        let index = self.index_of(&deletion.product, &deletion.device);
+        let is_at = |record: &DeviceRecord| record.revision == deletion.revision;
+        let items = self.product_mut(&deletion.product);
+        if items.has_audit(&deletion.audit) || !self.device_at(index).record.as_ref().is_some_and(is_at) {
+            return false;
+        }
+        self.change_device(&deletion.product, index, |item| {
+            item.record = Some(DeviceRecord {
+                revision: deletion.revision.saturating_add(1),
+                tokens: deletion.tokens,
+                deleted_at: Some(to_the_millisecond(deletion.audit.at)),
+                ..DeviceRecord::default()
+            });
+            item.claims.clear();
+            item.doc = None;
+        });
+        self.product_mut(&deletion.product).put_audit(&deletion.audit);
+        true
     }
 
     pub(crate) fn devices(&self, product: &ProductId, devices: &[DeviceId]) -> Vec<(DeviceId, KnownDevice)> {

@@ -3,7 +3,9 @@
 use tidegate_core::Timestamp;
 use tidegate_core::count::Sums;
 use tidegate_core::{DeviceId, ProductId, UpdateId};
-use tidegate_store::record::{AuditEntry, DeviceWrite, Head, KnownDevice, Position, RolloutKey, Tally, UpdateRecord};
+use tidegate_store::record::{
+    AuditEntry, DeviceDeletion, DeviceWrite, Head, KnownDevice, Position, RolloutKey, Tally, UpdateRecord,
+};
 use tidegate_store::store::{Expected, GrantRequest, Granted, Include, Opening, Stored, Written};
 
 use crate::simulator::faulty::{FaultyStore, remember};
@@ -69,6 +71,15 @@ impl FaultyStore {
             control.checker.device_changed(&write.product, &write.device, &known);
         }
         Ok(written)
+    }
+
+    pub(super) fn apply_deletion(&self, deletion: &DeviceDeletion) -> Stored<bool> {
+        let DeviceDeletion { product, device, .. } = deletion;
+        self.remember_device(product, device);
+        let is_deleted = self.inner.state().delete_device(deletion);
+        let known = self.inner.state().device(product, device, Include::Item);
+        self.control().checker.device_changed(product, device, &known);
+        Ok(is_deleted)
     }
 
     pub(super) fn apply_raise(&self, rollout: &RolloutKey, number: u16, generation: u64, ceiling: u64) {

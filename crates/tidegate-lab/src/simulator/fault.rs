@@ -106,6 +106,8 @@ named! {
         Audit = "audit",
         /// Sets a product.
         SetProduct = "set_product",
+        /// Deletes a device.
+        DeleteDevice = "delete_device",
         /// Writes a device on its next due page.
         MoveDuePage = "move_due_page",
         /// Removes a due page.
@@ -286,6 +288,7 @@ impl Call {
             | Self::DeleteDraft
             | Self::SetStopped
             | Self::SetProduct
+            | Self::DeleteDevice
             | Self::PutAudience
             | Self::PutFleet
             | Self::PutReading => CONTENDED_WRITE,

@@ -8,8 +8,8 @@ use tidegate_core::life::Bucket;
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::{DeviceId, ProductId, Timestamp, UpdateId, Version};
 use tidegate_store::record::{
-    Audience, AuditEntry, DeviceWrite, DuePage, Event, Fleet, Head, KnownDevice, ListEntry, Position, Reading,
-    RolloutKey, SeriesPoint, Tallied, Tally, UpdateRecord,
+    Audience, AuditEntry, DeviceDeletion, DeviceWrite, DuePage, Event, Fleet, Head, KnownDevice, ListEntry, Position,
+    Reading, RolloutKey, SeriesPoint, Tallied, Tally, UpdateRecord,
 };
 use tidegate_store::store::{
     Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, ScannedDevices, Shut, Stored,
@@ -399,6 +399,10 @@ impl PublishStore for FaultyStore {
         most: usize,
     ) -> Stored<(Vec<ListEntry>, bool)> {
         self.read(Call::Listed, || self.inner.state().listed(rollout, bucket, after, most)).await
+    }
+
+    async fn delete_device(&self, deletion: &DeviceDeletion) -> Stored<bool> {
+        self.write(Call::DeleteDevice, deletion.clone(), |store, deletion| store.apply_deletion(deletion)).await
     }
 
     async fn set_product(&self, product: &ProductId, before: &Head, after: &Head, audit: &AuditEntry) -> Stored<bool> {

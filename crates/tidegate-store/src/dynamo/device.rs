@@ -1,12 +1,14 @@
 //! A device's item, and its `device.json` beside it.
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure as OnFailure};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem,
+};
 use tidegate_core::orders::Orders;
 use tidegate_core::{Claim, DeviceId, ProductId};
 
 use super::item::{self, Fields, Item, n, s, time};
-use super::{DynamoStore, Expression, failed_conditions, failed_item, key, send, update_item};
-use crate::record::{AuditEntry, ClaimChange, DeviceWrite, Doc, KnownDevice, Seen};
+use super::{DynamoStore, Expression, failed_conditions, failed_item, key, put_item, send, unbuilt, update_item};
+use crate::record::{AuditEntry, ClaimChange, DeviceDeletion, DeviceWrite, Doc, KnownDevice, Seen};
 use crate::store::{Freshness, Include, ReadDevices, ReportStore, StoreError, Stored, WriteDevices, Written};
 
 impl ReadDevices for DynamoStore {
@@ -78,8 +80,32 @@ impl WriteDevices for DynamoStore {
 impl ReportStore for DynamoStore {}
 
 impl DynamoStore {
-    /// Writes a device's item together with the audit entry. Beside the grant, it is the only transaction that names a
-    /// device, and only operators cause it.
+    /// Empties a device's item, and deletes its `device.json`; `false` when the item has another revision.
+    pub(super) async fn empty_device(&self, deletion: &DeviceDeletion) -> Stored<bool> {
+        let DeviceDeletion { product, device, revision, tokens, audit } = deletion;
+        let mut item = key::device(product, device);
+        item.extend([
+            ("rev".to_string(), n(revision.saturating_add(1))),
+            ("claims".to_string(), AttributeValue::M(Item::new())),
+            ("deleted".to_string(), time(audit.at)),
+            ("tok".to_string(), n(tokens.generation)),
+            ("own".to_string(), AttributeValue::Bool(tokens.has_own)),
+        ]);
+        let emptied = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression("rev = :rev")
+            .expression_attribute_values(":rev", n(revision));
+        let doc = Delete::builder().table_name(&self.table).set_key(Some(key::doc(product, device)));
+        let writes = vec![
+            put_item(emptied.build().map_err(unbuilt)?),
+            TransactWriteItem::builder().delete(doc.build().map_err(unbuilt)?).build(),
+            self.audit_put(product, audit)?,
+        ];
+        self.transact("delete a device", writes).await
+    }
+
+    /// Writes a device's item together with the audit entry. Only operators cause it.
     async fn write_audited(&self, write: &DeviceWrite, change: &Expression, entry: &AuditEntry) -> Stored<Written> {
         let device = self.built(key::device(&write.product, &write.device), change)?;
         let writes = vec![update_item(device), self.audit_put(&write.product, entry)?];
@@ -120,6 +146,11 @@ fn device_change(write: &DeviceWrite) -> Expression {
     let mut change = Expression::default();
     if write.is_known {
         change.condition("attribute_exists(claims)");
+        // A late duplicate of a request must not bring back what was deleted.
+        match write.restores {
+            true => change.remove("deleted"),
+            false => change.condition("attribute_not_exists(deleted)"),
+        }
         change.set("rev", "rev + :one");
         change.value(":one", n(1));
     } else {

@@ -681,6 +681,7 @@ fn device_from(item: &Item) -> Stored<DeviceRecord> {
         long_gap_s: fields.number_or("gap", 0)?,
         poll_s: fields.maybe_number("poll")?,
         tokens: Tokens { generation: fields.number_or("tok", 0)?, has_own: fields.flag("own") },
+        deleted_at: fields.maybe_time("deleted")?,
         orders: orders_from(item)?,
         questions: questions_from(item)?,
     })

@@ -13,7 +13,9 @@ use super::changes::{expect, ids};
 use super::item::{self, CatalogAttributes, Fields, Item, n, s, time};
 use super::read::readable;
 use super::{DynamoStore, Expression, failed_conditions, failed_item, key, put_item, send, unbuilt, update_item};
-use crate::record::{AuditEntry, Head, ListEntry, PublishedCatalog, RolloutKey, SeriesPoint, UpdateRecord};
+use crate::record::{
+    AuditEntry, DeviceDeletion, Head, ListEntry, PublishedCatalog, RolloutKey, SeriesPoint, UpdateRecord,
+};
 use crate::schema::INDEX;
 use crate::store::{Expected, Freshness, OpenRollouts, Opening, PublishStore, RecountStore as _, StoreError, Stored};
 
@@ -317,6 +319,10 @@ impl PublishStore for DynamoStore {
         let has_more = entries.len() > most;
         entries.truncate(most);
         Ok((entries, has_more))
+    }
+
+    async fn delete_device(&self, deletion: &DeviceDeletion) -> Stored<bool> {
+        self.empty_device(deletion).await
     }
 
     async fn set_product(&self, product: &ProductId, before: &Head, after: &Head, audit: &AuditEntry) -> Stored<bool> {

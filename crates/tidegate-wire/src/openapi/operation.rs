@@ -759,6 +759,20 @@ fn of_publish(route: PublishRoute) -> Operation {
         PublishRoute::ReleaseDevice => {
             order(Operation::about("What the hold or the pin took back may come at once.").may_take("Reason", reasons()))
         }
+        PublishRoute::DeleteDevice => Operation::about(
+            "Its version, attributes, claims, orders and questions are gone at once; the numbers follow within seconds, as of a \
+             device that was never there. Its tokens are good for nothing, and the product's shared token does not speak for \
+             it. It may come back only after an operator issues it a token. The audit log keeps what operators did.",
+        )
+        .may_take("Reason", reasons())
+        .answers("DeviceDeleted", "The device is deleted.", [("deleted", json!({"deleted": true}))])
+        .fails(NAMED)
+        .fails(REASON)
+        .fails(&[UnknownDevice, Conflict]),
+        PublishRoute::ExportDevice => paged(Operation::about("The pages are those of the audit log."))
+            .answers("DeviceExport", "The device, and what operators did with it.", [])
+            .fails(NAMED)
+            .fails(&[UnknownProduct, UnknownDevice]),
         PublishRoute::ForgetDevice => Operation::about(
             "For another device with the same id. Its claims are removed: it counts in no outcome any more, holds no place, and \
              may get every update again. It keeps its token, its tags and its attributes.",

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tidegate_core::life::State;
 use tidegate_core::{DeviceId, ProductId, Timestamp, UpdateId};
 
+use super::AuditLog;
 use crate::word::words;
 
 /// A device and its claims.
@@ -171,6 +172,24 @@ impl From<State> for ClaimState {
             State::Left => Self::Left,
         }
     }
+}
+
+/// Everything that is stored about a device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct DeviceExport {
+    /// The device.
+    pub device: DeviceView,
+    /// A page of the audit log about it, newest entry first.
+    pub audit: AuditLog,
+}
+
+/// A device was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct DeviceDeleted {
+    /// Always true.
+    pub deleted: bool,
 }
 
 /// A page of devices on one version.

@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 
 pub use audit::{AuditEntry, AuditLog, ValueChange};
 pub use device::{
-    ClaimState, ClaimView, DeviceList, DeviceView, QuestionView, ReplyWord, Retried, VersionCount, VersionList,
+    ClaimState, ClaimView, DeviceDeleted, DeviceExport, DeviceList, DeviceView, QuestionView, ReplyWord, Retried,
+    VersionCount, VersionList,
 };
 pub use metrics::{
     ChannelName, ChannelView, Counters, HealthView, Metrics, NewcomersView, NextPhaseView, SeriesPoint, Verdict,
