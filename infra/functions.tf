@@ -29,7 +29,7 @@ locals {
       Read   = { actions = ["GetItem", "Query"], keys = ["d#*", "l#*", "p#*", "q#*", "r#*", "s#*", "t#*", "x#*"] }
       Update = { actions = ["UpdateItem"], keys = ["#products", "d#*", "p#*", "s#*"] }
       Put    = { actions = ["PutItem"], keys = ["d#*", "p#*", "x#*"] }
-      Delete = { actions = ["DeleteItem"], keys = ["d#*", "p#*"] }
+      Delete = { actions = ["DeleteItem"], keys = ["p#*"] }
     }
     sweep = {
       Read   = { actions = ["BatchGetItem", "GetItem", "Query"], keys = ["#products", "c#*", "d#*", "p#*", "s#*", "t#*", "u#*"] }

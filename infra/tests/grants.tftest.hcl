@@ -219,7 +219,7 @@ run "publish_may_do_this_and_nothing_else" {
       "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* l#* p#* q#* r#* s#* t#* x#*",
       "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products d#* p#* s#*",
       "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#* x#*",
-      "Allow dynamodb:DeleteItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#*",
+      "Allow dynamodb:DeleteItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#*",
       "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/index/versions",
       "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf",
       "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/catalog-key-MnOpQr",

@@ -321,7 +321,7 @@ def rollouts_are_steered(world):
     )
     checks.equal(
         "and what",
-        [entry["action"] for entry in entries],
+        [entry["action"] for entry in reversed(entries)],
         ["create", "activate", "pause", "resume", "pause", "complete", "withdraw"],
     )
 
@@ -368,7 +368,7 @@ def a_bad_update_is_held(world):
     swept_until(world, "it is held", lambda: world.metrics("1.3.0")["state"] == "held")
     checks.equal("for the next device", world.check_in("bad-9", "1.0.0", stage="bad").get("version"), None)
     entries = world.operator("viewer", "GET", "/audit?version=1.3.0")["items"]
-    checks.equal("by the health rule", entries[-1]["who"], "health rule")
+    checks.equal("by the health rule", entries[0]["who"], "health rule")
 
 
 def a_limit_is_never_exceeded(world):
@@ -475,10 +475,28 @@ def tokens_are_revoked_and_shared(world):
         checks.equal(f"nothing to retry for {operator}", retried, {"retried": []})
     devices_are_ordered(world)
     revoked = world.operator("approver", "DELETE", "/devices/lamp-2/token", {"reason": "stolen"})
-    checks.equal("revoked", revoked, {"revoked": True})
+    checks.equal("revoked", revoked, {"revoked": True, "was_known": True})
     world.check_in("lamp-2", "1.1.0", 401, region="eu")
     del world.tokens["lamp-2"]
     checks.holds("a new one", "reason" in world.check_in("lamp-2", "1.1.0", region="eu"))
+    revoked = world.operator("approver", "DELETE", "/token", {"reason": "it was published"})
+    checks.equal("the shared one is revoked", revoked, {"revoked": True, "was_known": True})
+    time.sleep(CATALOG_AGE_S)
+    world.check_in("lamp-4", "1.0.0", 401, token=shared, region="us")
+    a_device_is_deleted(world)
+
+
+def a_device_is_deleted(world):
+    checks = world.checks
+    checks.holds("a device", "reason" in world.check_in("sold-1", "1.0.0", region="us"))
+    exported = world.operator("viewer", "GET", "/devices/sold-1/export")
+    checks.equal("what is stored of it", exported["device"]["attributes"]["region"], "us")
+    checks.equal("what was done with it", [entry["action"] for entry in exported["audit"]["items"]], ["issue token"])
+    deleted = world.operator("approver", "DELETE", "/devices/sold-1", {"reason": "it was sold"})
+    checks.equal("deleted", deleted, {"deleted": True})
+    world.check_in("sold-1", "1.0.0", 401, region="us")
+    gone = world.operator("viewer", "GET", "/devices/sold-1", status=404)
+    checks.equal("it is gone", gone["error"]["code"], "unknown_device")
 
 
 def devices_are_ordered(world):
@@ -514,7 +532,7 @@ def devices_are_ordered(world):
 
 def the_fleet_is_looked_at(world):
     checks = world.checks
-    updates = world.operator("viewer", "GET", "/updates")["items"]
+    updates = world.operator("viewer", "GET", "/updates?limit=200")["items"]
     checks.equal(
         "updates, newest first",
         [u["version"] for u in updates][:2] + [updates[-1]["version"]],
@@ -528,7 +546,7 @@ def the_fleet_is_looked_at(world):
     device = world.operator("viewer", "GET", "/devices/lamp-1")
     checks.equal("a device's claim", [claim["state"] for claim in device["claims"]], ["proved"])
     for name in ("publisher", "approver"):
-        checks.equal(f"{name} may look too", world.operator(name, "GET", "/updates")["items"], updates)
+        checks.equal(f"{name} may look too", world.operator(name, "GET", "/updates?limit=200")["items"], updates)
     checks.equal(
         "unknown", world.operator("viewer", "GET", "/updates/9.9.9", status=404)["error"]["code"], "unknown_update"
     )
@@ -816,7 +834,7 @@ def the_counts_are_those_of_the_table(world):
 
 def changes(world, kind):
     """The changes of updates' states that the items of a kind tell: events, or entries of the audit log."""
-    told = [item for item in items(world) if item["pk"]["S"] == f"{kind}{PRODUCT}" and "to" in item]
+    told = [item for item in items(world) if f"{item['pk']['S']}#".startswith(f"{kind}{PRODUCT}#") and "to" in item]
     told = [[item.get(name, {}).get("S") for name in ("version", "subject", "from", "to")] for item in told]
     return sorted([version or subject, before or "", after] for version, subject, before, after in told if before != after)
 
@@ -994,6 +1012,8 @@ def the_roles_can_do_no_more(world):
         },
     )
     stream = {"StreamArn": stream["Streams"][0]["StreamArn"]}
+    # Whoever has it can make catalogs that `check` believes.
+    catalog_key = secret.replace("token-keys", "catalog-key").rsplit("-", 1)[0]
     catalog = {"Bucket": bucket, "Key": catalogs(world)[0]}
     sweep = outputs["functions"]["sweep"]["alias_arn"]
     every = [
@@ -1020,6 +1040,7 @@ def the_roles_can_do_no_more(world):
             ("dynamodb", "update_item", {"TableName": table, "Key": key, "UpdateExpression": "REMOVE stopped"}),
         ],
         "report": [
+            ("secretsmanager", "get_secret_value", {"SecretId": catalog_key}),
             ("s3", "get_object", image),
             ("s3", "put_object", image),
             ("s3", "get_object", catalog),
@@ -1029,6 +1050,7 @@ def the_roles_can_do_no_more(world):
             ("dynamodb", "query", {"TableName": table, "IndexName": "versions", **index}),
         ],
         "count": [
+            ("secretsmanager", "get_secret_value", {"SecretId": catalog_key}),
             ("s3", "get_object", image),
             ("s3", "put_object", catalog),
             ("s3", "delete_object", catalog),
@@ -1065,6 +1087,12 @@ def the_roles_can_do_no_more(world):
                 refusal(world.account.client(service, role), operation, arguments),
                 "denied",
             )
+        for operation, arguments in of_its_items(name, table):
+            checks.equal(
+                f"{name} may {operation} {arguments.get('Key', arguments.get('Item'))['pk']['S']}",
+                refusal(world.account.client("dynamodb", role), operation, arguments),
+                "ConditionalCheckFailedException",
+            )
 
 
 # The kinds of items that a function may write: update, put and delete. Not read from Terraform: that would agree with itself.
@@ -1072,7 +1100,7 @@ WRITES = {
     "check": ("d q s", "", ""),
     "report": ("d", "", ""),
     "count": ("p s t", "l u x", "l"),
-    "publish": ("d p s", "# p x", "p"),
+    "publish": ("# d p s", "d p x", "p"),
     "sweep": ("d p s", "c r u x", "u"),
 }
 # The kinds that a function may not even read. The sweep may scan, for the recount and the fleet snapshot.
@@ -1104,6 +1132,19 @@ def of_other_items(name, table):
         if kind in UNREAD[name].split():
             denied += [("dynamodb", "get_item", of_item), ("dynamodb", "query", {"TableName": table, **query})]
     return denied
+
+
+def of_its_items(name, table):
+    """A write of each kind that a function may make. Each is allowed, and fails on its condition, so it changes nothing."""
+    allowed = []
+    for operation, kinds in zip(("update_item", "put_item", "delete_item"), WRITES[name]):
+        for kind in kinds.split():
+            key = {"pk": {"S": "#products" if kind == "#" else f"{kind}#none#none"}, "sk": {"S": "none"}}
+            of_item = {"Item": key} if operation == "put_item" else {"Key": key}
+            if operation == "update_item":
+                of_item |= {"UpdateExpression": "SET x = :x", "ExpressionAttributeValues": {":x": {"N": "1"}}}
+            allowed.append((operation, {"TableName": table, "ConditionExpression": "attribute_exists(pk)", **of_item}))
+    return allowed
 
 
 def refusal(client, operation, arguments):

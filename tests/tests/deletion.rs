@@ -7,7 +7,7 @@ use tidegate::stack::TABLE;
 use tidegate_core::{DeviceId, ProductId};
 use tidegate_engine::recount::recount;
 use tidegate_store::WriteDevices;
-use tidegate_store::record::{ClaimChange, DeviceWrite, KnownDevice, Seen};
+use tidegate_store::record::{ClaimChange, DeviceWrite, Doc, DocDigests, KnownDevice, Seen};
 use tidegate_store::store::{Freshness, Include, ReadDevices, Written};
 use tidegate_tests::{Answer, LAMP, World, answer, at, lamp, request};
 
@@ -26,7 +26,7 @@ async fn with_a_failure() -> World {
     world.publish(LAMP, "2.0.0", json!({"rollout": {"limits": {"max_in_flight": 20}}}), at(NOON)).await;
     for device in [DEVICE, "lamp-2"] {
         let mut says = lamp(device, "1.0.0");
-        says["owner"] = json!("Ada Lovelace");
+        says["owner"] = json!(if device == DEVICE { "Ada Lovelace" } else { "nobody" });
         assert_eq!(world.check(&says, at(NOON)).await.body["version"], "2.0.0");
     }
     let body = json!({"id": DEVICE, "product": LAMP, "version": "2.0.0", "status": "INSTALL_ERROR", "message": "flash of Ada"});
@@ -141,11 +141,13 @@ async fn no_token_and_no_late_request_brings_a_deleted_device_back() {
     let (_, claim) = before.claims[0].clone();
     let change = ClaimChange { before: claim.clone(), after: claim, note: None };
     let write = DeviceWrite::new(product(), device, true);
-    let seen = Some(Seen::new("1.0.0".into(), at(LATER)));
+    let doc = Doc { json: r#"{"owner":"Ada Lovelace"}"#.into(), digests: DocDigests { all: 1, named: 2 } };
+    let seen = Some(Seen { doc: Some(doc), ..Seen::new("1.0.0".into(), at(LATER)) });
     for write in [DeviceWrite { claims: vec![change], ..write.clone() }, DeviceWrite { seen, ..write }] {
         assert!(matches!(world.store.write_device(&write).await.unwrap(), Written::OtherDevice(_)));
     }
     assert!(!known(&world).await.exists());
+    assert_eq!(items_with(&world, "Lovelace").await, [""; 0]);
 
     let again = delete(&world).await;
     assert_eq!((again.status, again.code()), (404, "unknown_device"));
@@ -156,6 +158,7 @@ async fn no_token_and_no_late_request_brings_a_deleted_device_back() {
     let asked = request("POST", "/v1/check", &[("authorization", &token)], &lamp(DEVICE, "1.0.0").to_string(), None);
     assert_eq!(answer(world.services.check.handle(asked, at(LATER)).await).body["version"], "2.0.0");
     let back = known(&world).await;
+    assert_eq!(back.record.as_ref().unwrap().attributes.as_deref(), Some(r#"{"id":"lamp-of-ada","product":"lamp"}"#));
     assert_eq!((back.claims.len(), back.claims[0].1.attempts), (1, 1));
     assert!(back.record.unwrap().revision > before.record.unwrap().revision, "no number of before is used again");
     world.count_at(at(LATER)).await;

@@ -54,8 +54,14 @@ pub fn checked_in(context: &DeviceContext, version: String, now: Timestamp) -> S
     let poll_s = Some(head.times.poll_s).filter(|poll_s| *poll_s != record.cadence().poll_s);
     let usual_gap_s = Some(head.fleet.usual_gap_s).filter(|gap_s| record.first_seen.is_none() && *gap_s > 0);
     let seen = seen(record, version, now);
-    let uses_own_token = matches!(context.proof, Proof::Device { .. }) && !record.tokens.has_own;
+    let uses_own_token = is_first_use(context.proof, record);
     Seen { poll_s, long_gap_s: usual_gap_s.or(seen.long_gap_s), uses_own_token, ..seen }
+}
+
+/// Returns true if a device uses a token of its own for the first time. It is written at once: from then on the product's
+/// shared token does not speak for the device.
+pub(crate) fn is_first_use(proof: Proof, record: &DeviceRecord) -> bool {
+    matches!(proof, Proof::Device { .. }) && !record.tokens.has_own
 }
 
 /// The change of the record of a device that is seen now and runs `version`, by a request without the settings of its
@@ -80,7 +86,8 @@ pub fn changed(context: &DeviceContext, version: String, object: &Map<String, Va
         Some(stored) if stored.named != doc.digests.named => true,
         Some(stored) => stored.all != doc.digests.all && has_passed(DAY_S, record.stored_at, now),
     };
-    let is_other = record.version.as_ref() != Some(&version) || must_be_stored || is_seen_long_ago(context, now);
+    let is_seen = record.version.as_ref() == Some(&version) && !is_seen_long_ago(context, now);
+    let is_other = !is_seen || must_be_stored;
     is_other.then(|| Seen { doc: must_be_stored.then_some(doc), ..checked_in(context, version, now) })
 }
 
@@ -103,10 +110,12 @@ pub fn seen_again(context: &DeviceContext, now: Timestamp) -> Option<Seen> {
 }
 
 /// Returns true if the record is older than its grain: a day, or less while the device holds a place or is in a control
-/// group. A record with another `poll_s` than its product has is too old at once.
+/// group. A record with another `poll_s` than its product has is too old at once, and one without the first use of the
+/// device's own token.
 #[must_use]
 pub fn is_seen_long_ago(context: &DeviceContext, now: Timestamp) -> bool {
     context.head.times.poll_s != context.record.cadence().poll_s
+        || is_first_use(context.proof, &context.record)
         || is_older_than_grain(&context.record, context.is_held_out || context.claims.holds_place(), now)
 }
 

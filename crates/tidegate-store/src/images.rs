@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::Md5;
@@ -25,6 +26,9 @@ pub const URL_TTL_S: i64 = 900;
 const SHORTEST_URL_S: i64 = 60;
 /// Life of an upload URL.
 pub const UPLOAD_TTL_S: u64 = 3600;
+/// Largest file that is read back, in bytes: as much as an activation surely reads within the 29 seconds that API Gateway
+/// waits. Only reading gives SHA-1 and MD5, which clients of hawkBit need.
+const LARGEST_READ_BACK: u64 = 1 << 30;
 
 /// The image bucket.
 #[derive(Debug, Clone)]
@@ -33,6 +37,7 @@ pub struct Images {
     credentials: SharedCredentialsProvider,
     bucket: String,
     cdn: Option<Arc<Cdn>>,
+    largest_read_back: u64,
 }
 
 /// A signed request for a client.
@@ -44,12 +49,12 @@ pub struct Signed {
     pub headers: Vec<(String, String)>,
 }
 
-/// Result of reading an image back.
+/// Result of checking an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verified {
     /// The stored bytes are the announced ones.
     Same {
-        /// Metadata recorded while reading.
+        /// What is known of the object. Without reading, it has no SHA-1 and no MD5.
         object: StoredObject,
     },
     /// No bytes are stored.
@@ -67,7 +72,13 @@ impl Images {
     /// Images in `bucket`. `credentials` are those of `client`: no URL lasts longer than they do.
     #[must_use]
     pub fn new(client: Client, credentials: SharedCredentialsProvider, bucket: &str) -> Self {
-        Self { client, credentials, bucket: bucket.to_string(), cdn: None }
+        Self { client, credentials, bucket: bucket.to_string(), cdn: None, largest_read_back: LARGEST_READ_BACK }
+    }
+
+    /// The same images, of which only files up to this size are read back.
+    #[must_use]
+    pub fn reading_back(self, largest: u64) -> Self {
+        Self { largest_read_back: largest, ..self }
     }
 
     /// The same images, downloaded through a CDN.
@@ -200,11 +211,48 @@ impl Images {
         }
     }
 
-    /// Reads the bytes back and hashes them. Before that, the key of an object is only the uploader's claim.
+    /// Checks that the stored bytes are the announced ones. Before that, the key of an object is only the uploader's claim.
+    ///
+    /// S3 has compared the SHA-256 of a plain upload with the one that its URL was signed with, and says so later. That is
+    /// enough for a large file. A small one is read, because clients of hawkBit need its SHA-1 and MD5 too.
     ///
     /// # Errors
     /// When S3 cannot be reached.
     pub async fn verify(&self, product: &ProductId, file: &File) -> Stored<Verified> {
+        if file.size_bytes > self.largest_read_back
+            && let Some(verified) = self.as_s3_says(product, file).await?
+        {
+            return Ok(verified);
+        }
+        self.read_back(product, file).await
+    }
+
+    /// What S3 says about the object; `None` if it has not verified a SHA-256 of the whole.
+    async fn as_s3_says(&self, product: &ProductId, file: &File) -> Stored<Option<Verified>> {
+        let head = self.client.head_object().bucket(&self.bucket).key(key(product, &file.sha256));
+        let head = match head.checksum_mode(ChecksumMode::Enabled).send().await {
+            Ok(head) => head,
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => {
+                return Ok(Some(Verified::Missing));
+            }
+            Err(error) => return Err(StoreError::unavailable(error)),
+        };
+        // The digest of a multipart upload is one of the digests of its parts.
+        let is_of_the_whole = head.checksum_type() == Some(&ChecksumType::FullObject);
+        let digest = head.checksum_sha256().filter(|_| is_of_the_whole).and_then(|text| STANDARD.decode(text).ok());
+        let Some(digest) = digest else {
+            return Ok(None);
+        };
+        let (sha256, size_bytes) =
+            (hex::encode(digest), head.content_length().and_then(|length| length.try_into().ok()));
+        let size_bytes: u64 = size_bytes.unwrap_or(0);
+        Ok(Some(match sha256 == file.sha256 && size_bytes == file.size_bytes {
+            true => Verified::Same { object: StoredObject { version: head.version_id, sha1: None, md5: None } },
+            false => Verified::Different { sha256, size_bytes },
+        }))
+    }
+
+    async fn read_back(&self, product: &ProductId, file: &File) -> Stored<Verified> {
         let read = self.client.get_object().bucket(&self.bucket).key(key(product, &file.sha256)).send().await;
         let mut object = match read {
             Ok(object) => object,

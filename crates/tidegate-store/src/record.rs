@@ -912,7 +912,8 @@ impl AuditEntry {
         let texts = [&*self.who, &self.action, &self.subject, &self.reason, state(self.from), state(self.to)];
         let text = texts.into_iter().map(str::to_string).chain(changes).collect::<Vec<_>>().join("\0");
         let digest = hex::encode(Sha256::digest(text));
-        let (at, generation) = (self.at.as_nanosecond(), self.generation);
+        // Entries are stored to the millisecond, and an entry that was read has the same name.
+        let (at, generation) = (i128::from(self.at.as_millisecond()).saturating_mul(1_000_000), self.generation);
         format!("{at:020}#{generation:010}#{}", digest.get(..16).unwrap_or_default())
     }
 }

@@ -19,10 +19,14 @@ pub enum TokenCommand {
         /// Id of the device
         device: String,
     },
-    /// Revoke the tokens of one device, or, without one, the tokens that all devices of the product share
+    /// Revoke the tokens of one device, or those that all devices of the product share
     Revoke {
         /// Id of the device
+        #[arg(required_unless_present = "shared", conflicts_with = "shared")]
         device: Option<String>,
+        /// The tokens that all devices of the product share
+        #[arg(long)]
+        shared: bool,
     },
     /// Issue a token that all devices of the product share; the product must accept such tokens:
     /// `tidegate settings --product-tokens accept`
@@ -35,10 +39,10 @@ pub fn run(command: TokenCommand, common: &Common, output: &Output) -> CommandRe
     let product = common.product()?;
     let document = match &command {
         TokenCommand::Issue { device } => client.put(&ApiPath::device(PublishRoute::IssueToken, product, device))?,
-        TokenCommand::Revoke { device: Some(device) } => {
+        TokenCommand::Revoke { device: Some(device), .. } => {
             client.delete(&ApiPath::device(PublishRoute::RevokeToken, product, device))?
         }
-        TokenCommand::Revoke { device: None } => {
+        TokenCommand::Revoke { device: None, .. } => {
             client.delete(&ApiPath::product(PublishRoute::RevokeProductToken, product))?
         }
         TokenCommand::Product => client.put(&ApiPath::product(PublishRoute::IssueProductToken, product))?,
@@ -50,7 +54,7 @@ pub fn run(command: TokenCommand, common: &Common, output: &Output) -> CommandRe
     match command {
         // The token alone, so that `TOKEN=$(tidegate token issue lamp-17)` works.
         TokenCommand::Issue { .. } | TokenCommand::Product => output.line(token_of(&document)?),
-        TokenCommand::Revoke { device } => {
+        TokenCommand::Revoke { device, .. } => {
             let whose = device.map_or_else(
                 || format!("the shared tokens of {}", clean(product)),
                 |device| format!("the tokens of {}", clean(&device)),

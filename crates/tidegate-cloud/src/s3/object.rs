@@ -114,6 +114,9 @@ impl Object {
             checksum_crc64nvme: digest("crc64nvme"),
             checksum_sha1: digest("sha1"),
             checksum_sha256: digest("sha256"),
+            // Every digest here is one of the whole object.
+            checksum_type: (range.is_none() && !description.digests.is_empty())
+                .then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
             ..Default::default()
         }
     }
@@ -137,6 +140,7 @@ impl Object {
             checksum_crc64nvme: whole.checksum_crc64nvme,
             checksum_sha1: whole.checksum_sha1,
             checksum_sha256: whole.checksum_sha256,
+            checksum_type: whole.checksum_type,
             ..Default::default()
         }
     }

@@ -1,5 +1,6 @@
 //! The audit log of a product. It is kept by month.
 
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use tidegate_core::{ProductId, Timestamp};
 use tidegate_store::PublishStore;
@@ -12,6 +13,8 @@ use crate::error::{Done, EngineError};
 
 /// Most months that are read for a page. A page may have fewer entries than asked for, and none: then the next one goes on.
 const MOST_MONTHS: usize = 3;
+/// The longest time before a product's first update in which entries are looked for: a factory issues tokens before.
+const LONGEST_BEFORE: SignedDuration = SignedDuration::from_hours(366 * 24);
 /// Digits of the time at the beginning of an entry's name.
 const TIME_DIGITS: usize = 20;
 
@@ -31,6 +34,7 @@ impl<S: PublishStore> Operations<S> {
     ) -> Done<(Vec<AuditEntry>, Option<String>)> {
         let head = self.store.head(product, Freshness::Eventual).await?;
         let head = head.ok_or_else(|| EngineError::UnknownProduct(product.clone()))?;
+        let oldest = head.created_at.and_then(|created| created.checked_sub(LONGEST_BEFORE).ok());
         let mut month = match after {
             None => now,
             Some(after) => time_of(after).ok_or_else(|| ApiError::bad_field("after must be the `next` of a page"))?,
@@ -45,7 +49,7 @@ impl<S: PublishStore> Operations<S> {
                 return Ok((entries, next));
             }
             let first = first_moment(month);
-            if head.created_at.is_none_or(|created| first <= created) {
+            if oldest.is_none_or(|oldest| first <= oldest) {
                 return Ok((entries, None));
             }
             before = Some(format!("{:0TIME_DIGITS$}", first.as_nanosecond()));

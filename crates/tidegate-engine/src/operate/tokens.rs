@@ -41,7 +41,10 @@ impl<S: PublishStore> Operations<S> {
         }
         let change = |tokens: Tokens| Tokens { generation: tokens.generation.saturating_add(1), has_own: true };
         let (known, _) = self.change_tokens(product, device, "revoke tokens", actor, change).await?;
-        Ok(RevokedTokens { was_known: known.record.is_some() })
+        // A revocation before leaves a record too.
+        let record = known.record_or_default();
+        let was_issued = record.tokens.has_own && record.tokens.generation == 0;
+        Ok(RevokedTokens { was_known: record.first_seen.is_some() || was_issued })
     }
 
     /// Changes the tokens of a device, and writes the audit entry with them. Returns the device as it was before, and its

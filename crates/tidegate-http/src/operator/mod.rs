@@ -109,7 +109,9 @@ impl<S: PublishStore> PublishService<S> {
         let product = ProductId::new(product).map_err(|error| ApiError::bad_field(error.to_string()))?;
         let query = request.query_string_parameters();
         let query = query.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect::<Vec<_>>();
-        must_be_known(route, &query)?;
+        if found.route.interface() == Interface::Operator {
+            must_be_known(route, &query)?;
+        }
         let call = &Call { product, who, body: request.body(), query, now };
         let version = || parse_version(found.parameter("version"));
         let device = || parse_device(found.parameter("device"));

@@ -6,8 +6,11 @@ use tidegate_wire::operator::{DEFAULT_PAGE, LARGEST_PAGE};
 
 use super::Call;
 
-/// The largest sum of the items of a page, in bytes. The rest of a megabyte is for the braces around them.
-const LARGEST_ITEMS: usize = 990_000;
+/// The largest sum of the items of a page, in bytes. The rest of a megabyte is for what stands beside them: the record of a
+/// device in an export is the largest.
+const LARGEST_ITEMS: usize = 800_000;
+/// The longest name of an item in a list, in bytes. No stored name is longer.
+const LONGEST_NAME: usize = 512;
 
 /// The page that a call asks for.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +30,11 @@ impl Call<'_> {
                 ApiError::bad_field(format!("limit must be within 1 and {LARGEST_PAGE}; it is {text}"))
             })?,
         };
-        Ok(Asked { limit, after: self.parameter("after") })
+        let after = self.parameter("after");
+        if after.is_some_and(|after| after.is_empty() || after.len() > LONGEST_NAME) {
+            return Err(ApiError::bad_field("after must be the `next` of a page"));
+        }
+        Ok(Asked { limit, after })
     }
 }
 
@@ -59,7 +66,7 @@ mod tests {
     fn a_page_ends_before_a_megabyte_and_names_its_last_item() {
         let items = || (0..5).map(|number| (number.to_string(), "x".repeat(300_000)));
         let (page, next) = fitting(items(), Some("the store's".into()));
-        assert_eq!((page.len(), next.as_deref()), (3, Some("2")));
+        assert_eq!((page.len(), next.as_deref()), (2, Some("1")));
         let (page, next) = fitting(items().take(2), Some("the store's".into()));
         assert_eq!((page.len(), next.as_deref()), (2, Some("the store's")));
         let (page, next) = fitting(items().take(2), None);

@@ -49,7 +49,10 @@ impl State {
     /// The `device.json` is written before the item that has its digests, and also if the item is not as expected.
     pub(crate) fn put_doc(&mut self, product: &ProductId, device: &DeviceId, doc: &Doc) {
         let index = self.index_of(product, device);
-        self.device_at_mut(index).doc = Some(doc.json.clone());
+        let item = self.device_at_mut(index);
+        if item.record.as_ref().is_none_or(|record| record.deleted_at.is_none()) {
+            item.doc = Some(doc.json.clone());
+        }
     }
 
     pub(crate) fn write_device(&mut self, write: &DeviceWrite) -> Written {
@@ -182,7 +185,10 @@ impl State {
         let index = self.index_of(&deletion.product, &deletion.device);
         let is_at = |record: &DeviceRecord| record.revision == deletion.revision;
         let items = self.product_mut(&deletion.product);
-        if items.has_audit(&deletion.audit) || !self.device_at(index).record.as_ref().is_some_and(is_at) {
+        if items.has_audit(&deletion.audit) {
+            return true;
+        }
+        if !self.device_at(index).record.as_ref().is_some_and(is_at) {
             return false;
         }
         self.change_device(&deletion.product, index, |item| {

@@ -301,12 +301,13 @@ impl State {
     ) -> bool {
         let items = self.product_mut(product);
         let has_audit = items.has_audit(audit);
+        if has_audit {
+            // An earlier try of this call was applied.
+            return true;
+        }
         let Some(head) = items.head.as_mut().filter(|head| head.settings_revision == before.settings_revision) else {
             return false;
         };
-        if has_audit {
-            return false;
-        }
         head.settings_revision += 1;
         head.product_token_generation = settings.product_token_generation;
         head.accepts_product_tokens = settings.accepts_product_tokens;

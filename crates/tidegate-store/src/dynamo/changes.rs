@@ -5,7 +5,7 @@ use tidegate_core::shard::Gate;
 use tidegate_core::{ProductId, State, Transition, UpdateId};
 
 use super::item::{self, n, s};
-use super::{DynamoStore, Expression, key, put_item, send, unbuilt, update_item};
+use super::{DynamoStore, Expression, failed_conditions, key, put_item, send, unbuilt, update_item};
 use crate::record::{AuditEntry, Change, RolloutKey, UpdateRecord};
 use crate::store::{CloseRollouts, Expected, Shut, StoreError, Stored};
 
@@ -148,6 +148,16 @@ impl DynamoStore {
     pub(super) async fn transact(&self, what: &'static str, writes: Vec<TransactWriteItem>) -> Stored<bool> {
         let transaction = self.client.transact_write_items().set_transact_items(Some(writes));
         Ok(send::send(what, send::STOP, &transaction).await?.is_ok())
+    }
+
+    /// Sends a transaction whose second write is an audit entry; `false` if a condition failed. With this entry, an earlier
+    /// try was applied and its answer was lost.
+    pub(super) async fn transact_audited(&self, what: &'static str, writes: Vec<TransactWriteItem>) -> Stored<bool> {
+        let transaction = self.client.transact_write_items().set_transact_items(Some(writes));
+        match send::send(what, send::STOP, &transaction).await? {
+            Ok(_) => Ok(true),
+            Err(refused) => Ok(failed_conditions(&refused).contains_key(&1)),
+        }
     }
 
     /// The put of an audit entry. An entry is never overwritten.

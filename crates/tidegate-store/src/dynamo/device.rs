@@ -1,8 +1,6 @@
 //! A device's item, and its `device.json` beside it.
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure as OnFailure};
 use tidegate_core::orders::Orders;
 use tidegate_core::{Claim, DeviceId, ProductId};
 
@@ -43,7 +41,7 @@ impl ReadDevices for DynamoStore {
                         known.messages = item::messages_from(product, item);
                     }
                 }
-                key::DOC => attributes = Some(Fields(item).text("json")?.to_string()),
+                key::DOC => attributes = Fields(item).maybe_text("json").map(str::to_string),
                 _ => {}
             }
         }
@@ -96,19 +94,27 @@ impl DynamoStore {
             .set_item(Some(item))
             .condition_expression("rev = :rev")
             .expression_attribute_values(":rev", n(revision));
-        let doc = Delete::builder().table_name(&self.table).set_key(Some(key::doc(product, device)));
+        // It stays, so that a request that is on its way cannot write it again.
+        let mut doc = Expression::default();
+        doc.remove("json");
+        doc.put("deleted", time(audit.at));
         let writes = vec![
             put_item(emptied.build().map_err(unbuilt)?),
-            TransactWriteItem::builder().delete(doc.build().map_err(unbuilt)?).build(),
             self.audit_put(product, audit)?,
+            update_item(self.built(key::doc(product, device), &doc)?),
         ];
-        self.transact("delete a device", writes).await
+        self.transact_audited("delete a device", writes).await
     }
 
     /// Writes a device's item together with the audit entry. Only operators cause it.
     async fn write_audited(&self, write: &DeviceWrite, change: &Expression, entry: &AuditEntry) -> Stored<Written> {
         let device = self.built(key::device(&write.product, &write.device), change)?;
-        let writes = vec![update_item(device), self.audit_put(&write.product, entry)?];
+        let mut writes = vec![update_item(device), self.audit_put(&write.product, entry)?];
+        if write.restores {
+            let mut doc = Expression::default();
+            doc.remove("deleted");
+            writes.push(update_item(self.built(key::doc(&write.product, &write.device), &doc)?));
+        }
         let transaction = self.client.transact_write_items().set_transact_items(Some(writes));
         let refused = match send::send("write a device and its audit entry", send::READ, &transaction).await? {
             Ok(_) => return Ok(Written::Yes),
@@ -131,8 +137,10 @@ impl DynamoStore {
         let update = self
             .update(key::doc(product, device))
             .update_expression("SET json = :json")
+            .condition_expression("attribute_not_exists(deleted)")
             .expression_attribute_values(":json", s(&doc.json));
-        send::send_plain("write a device.json", send::DEVICE, &update).await.map(drop)
+        // Of a deleted device nothing is stored. The write of its item fails too, and its caller looks again.
+        send::send("write a device.json", send::DEVICE, &update).await.map(drop)
     }
 }
 

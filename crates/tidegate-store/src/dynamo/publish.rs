@@ -12,7 +12,7 @@ use tidegate_core::{DeviceId, ObjectionCode, ProductId, Timestamp, UpdateId};
 use super::changes::{expect, ids};
 use super::item::{self, CatalogAttributes, Fields, Item, n, s, time};
 use super::read::readable;
-use super::{DynamoStore, Expression, failed_conditions, failed_item, key, put_item, send, unbuilt, update_item};
+use super::{DynamoStore, Expression, failed_item, key, put_item, send, unbuilt, update_item};
 use crate::record::{
     AuditEntry, DeviceDeletion, Head, ListEntry, PublishedCatalog, RolloutKey, SeriesPoint, UpdateRecord,
 };
@@ -165,13 +165,8 @@ impl PublishStore for DynamoStore {
     async fn set_stopped(&self, product: &ProductId, is_stopped: bool, audit: &AuditEntry) -> Stored<bool> {
         let writes =
             vec![update_item(self.stopped_update(product, is_stopped, &audit.who)?), self.audit_put(product, audit)?];
-        let transaction = self.client.transact_write_items().set_transact_items(Some(writes));
-        match send::send("stop a product", send::STOP, &transaction).await? {
-            Ok(_) => Ok(true),
-            // Without a head there is no product. With the audit entry, an earlier try of this call was applied and its
-            // answer was lost.
-            Err(refused) => Ok(failed_conditions(&refused).contains_key(&1)),
-        }
+        // Without a head there is no product.
+        self.transact_audited("stop a product", writes).await
     }
 
     async fn audit_month(
@@ -352,7 +347,7 @@ impl PublishStore for DynamoStore {
         if before.registration_is_open != after.registration_is_open {
             writes.push(self.opened_product(product, after.registration_is_open)?);
         }
-        self.transact("set a product", writes).await
+        self.transact_audited("set a product", writes).await
     }
 
     async fn deferrals(&self, rollout: &RolloutKey) -> Stored<BTreeMap<String, u64>> {

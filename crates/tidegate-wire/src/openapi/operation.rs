@@ -795,14 +795,16 @@ fn of_publish(route: PublishRoute) -> Operation {
         .may_take("Reason", reasons())
         .answers("Token", "The token.", tokens())
         .fails(NAMED)
-        .fails(REASON),
+        .fails(REASON)
+        .fails(&[Conflict]),
         PublishRoute::RevokeToken => Operation::about(
             "From then on the device cannot register itself either; issue it a token.",
         )
         .may_take("Reason", reasons())
         .answers("Revoked", "The tokens are revoked.", [("revoked", json!({"revoked": true, "was_known": true}))])
         .fails(NAMED)
-        .fails(REASON),
+        .fails(REASON)
+        .fails(&[Conflict]),
         PublishRoute::ListSoftware => paged(Operation::about(
             "If there are more, the header `link` has the address of the next page (RFC 8288), with `rel=\"next\"`.",
         ))
