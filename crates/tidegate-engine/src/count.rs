@@ -17,6 +17,8 @@ use tidegate_store::store::{Stored, VersionCounts};
 use tidegate_store::stream::{Batch, CountedClaim, DeviceChange, DeviceImage, ItemChange, StreamRecord};
 use tidegate_store::{CountStore, StoreError};
 
+use tidegate_wire::device_json::LONGEST_VERSION;
+
 use crate::compile::update_of;
 use crate::control::{self, Verdict};
 use crate::due;
@@ -29,8 +31,6 @@ const MOST_TRIES: usize = 5;
 const WRITES_AT_A_TIME: usize = 32;
 /// Most versions that are counted by name in one tally. A device can invent versions; the others are counted together.
 const MOST_VERSIONS: usize = 500;
-/// Longest version that is counted by its name, in bytes.
-const LONGEST_VERSION: usize = 128;
 /// Name under which other versions are counted.
 pub const OTHER_VERSIONS: &str = "other";
 

@@ -101,7 +101,7 @@ impl<S: ReportStore> Reports<S> {
             let include = Include::Item;
             let known = self.store.device(report.product, report.device, include, Freshness::Strong).await?;
             self.accept(report.product, &known, proof).await?;
-            match self.record_once(report, &known, now).await {
+            match self.record_once(report, &known, proof, now).await {
                 Err(EngineError::Store(StoreError::Conflict | StoreError::Contended)) => {}
                 recorded => return recorded,
             }
@@ -141,7 +141,7 @@ impl<S: ReportStore> Reports<S> {
                 return Ok(Recorded::No(NotRecorded::NoClaim));
             };
             let write = DeviceWrite {
-                seen: seen(&known, &record, None, true, now),
+                seen: seen(&known, &record, None, true, proof, now),
                 claims: refused.map(|(before, after)| ClaimChange { before, after, note: None }).into_iter().collect(),
                 questions: Some((record.revision, questions)),
                 ..DeviceWrite::new(product.clone(), device.clone(), true)
@@ -168,7 +168,13 @@ impl<S: ReportStore> Reports<S> {
         }
     }
 
-    async fn record_once(&self, report: &Report<'_>, known: &KnownDevice, now: Timestamp) -> Done<Recorded> {
+    async fn record_once(
+        &self,
+        report: &Report<'_>,
+        known: &KnownDevice,
+        proof: Proof,
+        now: Timestamp,
+    ) -> Done<Recorded> {
         let record = known.record_or_default();
         let rules = self.rules(report, known, &record).await?;
         let found = find(report, known);
@@ -200,7 +206,7 @@ impl<S: ReportStore> Reports<S> {
                 }
             }
         }
-        let seen = seen(known, &record, running, !changes.is_empty(), now);
+        let seen = seen(known, &record, running, !changes.is_empty(), proof, now);
         if seen.is_none() && changes.is_empty() {
             return Ok(recorded);
         }
@@ -314,13 +320,16 @@ fn seen(
     record: &DeviceRecord,
     running: Option<String>,
     is_written: bool,
+    proof: Proof,
     now: Timestamp,
 ) -> Option<Seen> {
     let holds_place = known.claims.iter().any(|(_, claim)| claim.life.holds_place);
     let is_news = running.is_some() && running != record.version;
     let is_old = running.is_some() && device::is_older_than_grain(record, holds_place, now);
     let version = running.or_else(|| record.version.clone())?;
-    (is_written || is_news || is_old).then(|| device::seen(record, version, now))
+    let uses_own_token = device::is_first_use(proof, record);
+    let must_be_written = is_written || is_news || is_old || uses_own_token;
+    must_be_written.then(|| Seen { uses_own_token, ..device::seen(record, version, now) })
 }
 
 /// The claim that a report is about.

@@ -627,7 +627,7 @@ pub struct DeviceWrite {
     pub audit: Option<AuditEntry>,
 }
 
-/// The deletion of a device: its item is emptied, and its `device.json` deleted.
+/// The deletion of a device: its item and its `device.json` are emptied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceDeletion {
     /// The product it belongs to.

@@ -82,11 +82,18 @@ pub fn parse(body: &[u8]) -> Result<DeviceJson, ApiError> {
     Ok(DeviceJson { id, product, version, attributes, object })
 }
 
+/// The longest version, in bytes. It is a part of keys in the store.
+pub const LONGEST_VERSION: usize = 128;
+
 /// Reads a version.
 ///
 /// # Errors
-/// `bad_version`, when it is not SemVer 2.0.
+/// `bad_version`, when it is not SemVer 2.0, or too long.
 pub fn parse_version(text: &str) -> Result<Version, ApiError> {
+    if text.len() > LONGEST_VERSION {
+        let message = format!("version must have at most {LONGEST_VERSION} bytes; `{text:.64}…` has {}", text.len());
+        return Err(ApiError::new(ErrorCode::BadVersion, message));
+    }
     Version::parse(text).map_err(|error| {
         ApiError::new(
             ErrorCode::BadVersion,

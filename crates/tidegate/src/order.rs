@@ -90,7 +90,10 @@ pub fn run(command: &OrderCommand, common: &Common, output: &Output) -> CommandR
         OrderCommand::Delete(order) => {
             let document = client.delete_with(&path(PublishRoute::DeleteDevice, order), &reason(order))?;
             output.document(&document)?;
-            return output.line(format!("{} is deleted; only the audit log still names it", clean(&order.device)));
+            return output.line(format!(
+                "{} is deleted; its id stays in the audit log, and where its old tokens are kept dead",
+                clean(&order.device)
+            ));
         }
     };
     output.document(&document)?;

@@ -17,6 +17,13 @@ pub struct RevokedTokens {
     pub was_known: bool,
 }
 
+/// What a change of tokens does to a device that was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deleted {
+    Stays,
+    ComesBack,
+}
+
 impl<S: PublishStore> Operations<S> {
     /// Issues a device's token. It is computed, so issuing it again gives the same one until it is revoked. From now on
     /// the product's shared token does not speak for the device. A device that was deleted may come back with it.
@@ -25,8 +32,9 @@ impl<S: PublishStore> Operations<S> {
     /// When the store cannot be reached.
     pub async fn issue_token(&self, product: &ProductId, device: &DeviceId, actor: &Actor) -> Done<String> {
         let change = |tokens: Tokens| Tokens { has_own: true, ..tokens };
-        let (_, tokens) = self.change_tokens(product, device, "issue token", actor, change).await?;
-        Ok(self.keys.issue(product, device, tokens.generation))
+        let issued = self.change_tokens(product, device, "issue token", Deleted::ComesBack, actor, change).await?;
+        let generation = issued.map_or(0, |(_, tokens)| tokens.generation);
+        Ok(self.keys.issue(product, device, generation))
     }
 
     /// Revokes all tokens that were issued to a device.
@@ -34,29 +42,23 @@ impl<S: PublishStore> Operations<S> {
     /// # Errors
     /// When the store cannot be reached.
     pub async fn revoke_tokens(&self, product: &ProductId, device: &DeviceId, actor: &Actor) -> Done<RevokedTokens> {
-        let known = self.store.device(product, device, Include::Item, Freshness::Strong).await?;
-        if known.record.is_some() && !known.exists() {
-            // A deleted device has no good token.
-            return Ok(RevokedTokens { was_known: false });
-        }
-        let change = |tokens: Tokens| Tokens { generation: tokens.generation.saturating_add(1), has_own: true };
-        let (known, _) = self.change_tokens(product, device, "revoke tokens", actor, change).await?;
-        // A revocation before leaves a record too.
-        let record = known.record_or_default();
-        let was_issued = record.tokens.has_own && record.tokens.generation == 0;
-        Ok(RevokedTokens { was_known: record.first_seen.is_some() || was_issued })
+        let change = |tokens: Tokens| Tokens { generation: tokens.generation.saturating_add(1), ..tokens };
+        let before = self.change_tokens(product, device, "revoke tokens", Deleted::Stays, actor, change).await?;
+        let record = before.map(|(known, _)| known.record_or_default()).unwrap_or_default();
+        Ok(RevokedTokens { was_known: record.first_seen.is_some() || record.tokens.has_own })
     }
 
     /// Changes the tokens of a device, and writes the audit entry with them. Returns the device as it was before, and its
-    /// tokens.
+    /// tokens; `None` if it is deleted and stays so.
     async fn change_tokens(
         &self,
         product: &ProductId,
         device: &DeviceId,
         action: &str,
+        deleted: Deleted,
         actor: &Actor,
         change: impl Fn(Tokens) -> Tokens,
-    ) -> Done<(KnownDevice, Tokens)> {
+    ) -> Done<Option<(KnownDevice, Tokens)>> {
         for _ in 0..MOST_TRIES {
             let known = self.store.device(product, device, Include::Item, Freshness::Strong).await?;
             let record = known.record_or_default();
@@ -66,9 +68,13 @@ impl<S: PublishStore> Operations<S> {
             let generation = (old != new).then(|| ValueChange::new("token_generation", old.into(), new.into()));
             let entry = AuditEntry { changes: generation.into_iter().collect(), ..entry };
             let restores = record.deleted_at.is_some();
+            if restores && deleted == Deleted::Stays {
+                // No token of a deleted device is good.
+                return Ok(None);
+            }
             if tokens == record.tokens && known.record.is_some() && !restores {
                 self.store.audit(product, &entry).await?;
-                return Ok((known, tokens));
+                return Ok(Some((known, tokens)));
             }
             let write = DeviceWrite {
                 tokens: Some((record.revision, tokens)),
@@ -77,7 +83,7 @@ impl<S: PublishStore> Operations<S> {
                 ..DeviceWrite::new(product.clone(), device.clone(), known.record.is_some())
             };
             if self.store.write_device(&write).await? == Written::Yes {
-                return Ok((known, tokens));
+                return Ok(Some((known, tokens)));
             }
         }
         Err(StoreError::Conflict.into())

@@ -79,14 +79,20 @@ impl<S: PublishStore> PublishService<S> {
     pub async fn handle(&self, request: Request, now: Timestamp) -> Response<Body> {
         let answer = Box::pin(self.answer(&request, now)).await;
         let (method, path) = (request.method().as_str(), router::path_of(&request));
+        // A path names devices, and a log is kept longer than a device may be.
+        let found = router::find(&request).ok();
+        let route = found.as_ref().map_or("none", |found| found.route.template);
+        let product = found.as_ref().map_or("", |found| found.parameter("product"));
+        tracing::debug!(method, path, "operator_call_path");
         match answer {
             Ok(response) => {
-                tracing::info!(method, path, status = response.status().as_u16(), "operator_call");
+                tracing::info!(method, route, product, status = response.status().as_u16(), "operator_call");
                 response
             }
             Err(error) => {
                 let (status, code) = (error.status(), error.code.code());
-                tracing::warn!(method, path, status, code, error = error.message, "operator_call_refused");
+                tracing::warn!(method, route, product, status, code, "operator_call_refused");
+                tracing::debug!(method, path, error = error.message, "operator_call_error");
                 edge::error_response(&error)
             }
         }

@@ -78,7 +78,7 @@ impl WriteDevices for DynamoStore {
 impl ReportStore for DynamoStore {}
 
 impl DynamoStore {
-    /// Empties a device's item, and deletes its `device.json`; `false` when the item has another revision.
+    /// Empties a device's item and its `device.json`; `false` when the item has another revision.
     pub(super) async fn empty_device(&self, deletion: &DeviceDeletion) -> Stored<bool> {
         let DeviceDeletion { product, device, revision, tokens, audit } = deletion;
         let mut item = key::device(product, device);

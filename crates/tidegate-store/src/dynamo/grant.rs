@@ -1,5 +1,5 @@
 //! Grant: the transaction that makes limits exact. It writes a device with its claim and a shard, both or neither. No
-//! other transaction writes a device or a shard.
+//! other transaction writes a shard, and only operators cause another one that writes a device.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +50,8 @@ impl CheckStore for DynamoStore {
     async fn shard(&self, rollout: &RolloutKey, shard: u16) -> Stored<Option<Shard>> {
         let read = self.client.get_item().table_name(&self.table).set_key(Some(key::shard(rollout, shard)));
         let item = send::send_plain("read a shard", send::DEVICE, &read).await?.item;
-        item.as_ref().map(item::shard_from).transpose()
+        // One that cannot be read grants nothing, as one that does not exist. The others do.
+        Ok(item.as_ref().and_then(|item| readable_one(item, item::shard_from)))
     }
 
     async fn open_products(&self) -> Stored<BTreeSet<ProductId>> {
@@ -146,7 +147,8 @@ fn device_change(request: &GrantRequest) -> Expression {
 /// Takes one place, if the gate is open, the generation is ours, and every counter that the grant needs has room.
 fn shard_change(request: &GrantRequest) -> Expression {
     let mut change = Expression::default();
-    change.condition("gate = :open AND gen = :gen");
+    change.condition("gate = :open AND gen = :gen AND (attribute_not_exists(needs) OR needs <= :schema)");
+    change.value(":schema", n(item::SCHEMA));
     change.value(":open", s(item::gate(Gate::Open)));
     change.value(":gen", n(request.generation));
     if request.grant == Grant::First {

@@ -21,6 +21,7 @@ use tidegate_core::update::{StoredObject, Test};
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, UpdateId, Version};
 
 use super::key;
+use crate::metrics::TARGET;
 use crate::record::{
     Audience, AudienceEdit, AuditEntry, Change, DeviceRecord, DocDigests, DuePage, Event, Fleet, Head, KnownDevice,
     ListEntry, OtherName, Position, PublishedCatalog, Reading, RolloutKey, SeriesPoint, Tokens, UpdateRecord, Wanted,
@@ -39,6 +40,10 @@ pub(super) fn n(number: impl ToString) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
+/// The number of the layout of items that this version of Tidegate knows. An item that an older version would misread names
+/// the least number that its reader must know, in `needs`; the absence of it means 1.
+pub(super) const SCHEMA: u32 = 1;
+
 /// Stored form of a time: milliseconds since 1970.
 pub(super) fn time(at: Timestamp) -> AttributeValue {
     n(at.as_millisecond())
@@ -48,6 +53,19 @@ pub(super) fn time(at: Timestamp) -> AttributeValue {
 pub(super) struct Fields<'a>(pub(super) &'a Item);
 
 impl Fields<'_> {
+    /// Checks that the item is not of a later layout.
+    ///
+    /// # Errors
+    /// `Corrupt`. An alarm is raised: a version of before an upgrade still runs.
+    pub(super) fn must_be_known(&self) -> Stored<()> {
+        let needs: u32 = self.number_or("needs", SCHEMA)?;
+        if needs <= SCHEMA {
+            return Ok(());
+        }
+        tracing::info!(target: TARGET, schema_ahead = 1_u64);
+        Err(self.corrupt("needs", &format!("at most {SCHEMA} for this version of Tidegate; it is {needs}")))
+    }
+
     pub(super) fn text(&self, field: &str) -> Stored<&str> {
         self.maybe_text(field).ok_or_else(|| self.corrupt(field, "a text"))
     }
@@ -136,6 +154,7 @@ impl Fields<'_> {
 
 pub(super) fn head_from(item: &Item) -> Stored<Head> {
     let (fields, times) = (Fields(item), Times::default());
+    fields.must_be_known()?;
     Ok(Head {
         created_at: fields.maybe_time("created_at")?,
         revision: fields.number_or("revision", 0)?,
@@ -297,6 +316,7 @@ pub(super) const OPTIONAL_ATTRIBUTES: [&str; 24] = [
 
 pub(crate) fn update_from(item: &Item) -> Stored<UpdateRecord> {
     let fields = Fields(item);
+    fields.must_be_known()?;
     let allocation = match item.contains_key("caps_devices") {
         true => Some(Allocation {
             devices: fields.numbers("caps_devices")?,
@@ -648,6 +668,7 @@ pub(super) fn gate(gate: Gate) -> &'static str {
 /// `w` period, `wused` grants in the period.
 pub(super) fn shard_from(item: &Item) -> Stored<Shard> {
     let fields = Fields(item);
+    fields.must_be_known()?;
     let gate = |text: &str| GATES.iter().find(|(_, name)| *name == text).map(|(gate, _)| *gate);
     Ok(Shard {
         gate: fields.parsed("gate", "a gate", gate)?,
@@ -666,6 +687,7 @@ pub(super) fn shard_from(item: &Item) -> Stored<Shard> {
 
 fn device_from(item: &Item) -> Stored<DeviceRecord> {
     let fields = Fields(item);
+    fields.must_be_known()?;
     let stored = match item.contains_key("all") {
         true => Some(DocDigests { all: fields.number("all")?, named: fields.number("named")? }),
         false => None,

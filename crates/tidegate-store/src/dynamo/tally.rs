@@ -67,6 +67,7 @@ pub(super) fn sums_to(sums: &Sums) -> Vec<(&'static str, AttributeValue)> {
 
 pub(super) fn sums_from(item: &Item) -> Stored<Sums> {
     let fields = Fields(item);
+    fields.must_be_known()?;
     let count = |name: &str| Count::ALL.iter().copied().find(|count| count.name() == name);
     Ok(Sums {
         granted: fields.numbers_by("gr")?,
