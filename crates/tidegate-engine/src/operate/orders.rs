@@ -330,7 +330,7 @@ impl<S: PublishStore> Operations<S> {
 
     /// Changes a device as it is read, and again if another request was faster. Returns what was written; nothing, if
     /// nothing changes.
-    pub(super) async fn change_device(
+    async fn change_device(
         &self,
         product: &ProductId,
         device: &DeviceId,
