@@ -133,7 +133,7 @@ async fn stored(world: &World, product: &str) -> (String, Vec<u8>, String) {
 
 const SEAL: &str = "tidegate-seal";
 
-/// Somebody who may write the bucket and the table stores a catalog, and lets the head name it.
+/// Stores a catalog and lets the head name it, as an attacker could who may write the bucket and the table.
 async fn forge(world: &World, name: &str, bytes: Vec<u8>, seal: Option<&str>) {
     let put = world.cloud.s3().put_object().bucket(BUCKET).key(format!("catalogs/{LAMP}/{name}")).body(bytes.into());
     let put = put.set_metadata(seal.map(|seal| [(SEAL.to_string(), seal.to_string())].into()));

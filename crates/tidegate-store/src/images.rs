@@ -54,7 +54,7 @@ pub struct Signed {
 pub enum Verified {
     /// The stored bytes are the announced ones.
     Same {
-        /// What is known of the object. Without reading, it has no SHA-1 and no MD5.
+        /// Version of the object, and its SHA-1 and MD5 if its bytes were read.
         object: StoredObject,
     },
     /// No bytes are stored.
@@ -227,7 +227,7 @@ impl Images {
         self.read_back(product, file).await
     }
 
-    /// What S3 says about the object; `None` if it has not verified a SHA-256 of the whole.
+    /// Result of the checks that S3 itself made of the object; `None` if it has not verified a SHA-256 of the whole.
     async fn as_s3_says(&self, product: &ProductId, file: &File) -> Stored<Option<Verified>> {
         let head = self.client.head_object().bucket(&self.bucket).key(key(product, &file.sha256));
         let head = match head.checksum_mode(ChecksumMode::Enabled).send().await {

@@ -299,7 +299,7 @@ routes! {
         ReleaseDevice POST "/v1/products/{product}/devices/{device}/release" Operator Fleet,
         /// Deletes a device.
         DeleteDevice DELETE "/v1/products/{product}/devices/{device}" Operator Fleet,
-        /// Shows everything that is stored about a device.
+        /// Shows a device with the audit log about it.
         ExportDevice GET "/v1/products/{product}/devices/{device}/export" Operator Fleet,
         /// Forgets what a device did with every update.
         ForgetDevice POST "/v1/products/{product}/devices/{device}/forget" Operator Fleet,

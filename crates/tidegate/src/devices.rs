@@ -17,7 +17,7 @@ pub struct DevicesArgs {
     /// Show this device instead of listing
     #[arg(conflicts_with = "version")]
     pub device: Option<String>,
-    /// Everything that is stored about the device, as JSON
+    /// The device with the newest audit entries about it, as JSON
     #[arg(long, requires = "device")]
     pub export: bool,
     /// Only devices on this version

@@ -496,7 +496,7 @@ fn audit(args: &AuditArgs, common: &Common, output: &Output) -> CommandResult {
     output.table(&table)
 }
 
-/// What an entry changed: the state, and each value.
+/// Text of the state and of each value that an audit entry changed.
 fn changes(entry: &AuditEntry) -> String {
     let state = match (entry.from.map(State::name), entry.to.map(State::name)) {
         (Some(from), Some(to)) if from != to => Some(format!("{from} → {to}")),

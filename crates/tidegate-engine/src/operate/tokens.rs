@@ -17,7 +17,7 @@ pub struct RevokedTokens {
     pub was_known: bool,
 }
 
-/// What a change of tokens does to a device that was deleted.
+/// Fate of a deleted device when its tokens change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Deleted {
     Stays,

@@ -41,7 +41,7 @@ impl<S: PublishStore> PublishService<S> {
         ok(&device_view(&call.product, device, known))
     }
 
-    /// Everything that is stored about a device.
+    /// A device with a page of the audit log about it.
     pub(crate) async fn export_device(&self, call: &Call<'_>, device: &DeviceId) -> Answer {
         let known = self.engine.device(&call.product, device).await.map_err(refused)?;
         let audit = self.audit_about(call, Some(device.as_str())).await?;

@@ -174,7 +174,7 @@ impl From<State> for ClaimState {
     }
 }
 
-/// Everything that is stored about a device.
+/// A device with a page of the audit log about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DeviceExport {
