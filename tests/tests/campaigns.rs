@@ -245,7 +245,7 @@ async fn a_deleted_draft_leaves_its_version_free() {
     let path = format!("{LAMP}/updates/2.0.0");
     let delete = |now: &'static str| world.operator("DELETE", &path, json!({"reason": "a slip"}), at(now));
     let deleted = delete("2026-01-01T00:00:00Z").await;
-    assert_eq!((deleted.status, deleted.body), (200, json!({"deleted": "2.0.0"})));
+    assert_eq!((deleted.status, deleted.body), (200, json!({"deleted": "2.0.0", "state": "draft"})));
     assert_eq!(delete("2026-01-01T00:01:00Z").await.code(), "unknown_update");
     world.publish(LAMP, "2.0.0", json!({"name": "as it should be"}), at("2026-01-01T01:00:00Z")).await;
     let refused = delete("2026-01-01T02:00:00Z").await;

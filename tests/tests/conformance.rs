@@ -40,9 +40,10 @@ use tidegate_store::store::{
     Written,
 };
 use tidegate_store::stream::{Batch, ItemChange};
+use tidegate_store::tidy::{DeletedUpdate, Folded};
 use tidegate_store::{
     CheckStore, CountStore, DynamoStore, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, RecountStore, StoreError,
-    SweepStore, schema,
+    SweepStore, TidyStore, schema,
 };
 use tidegate_tests::catalog_key;
 use tokio::sync::Mutex;
@@ -71,7 +72,13 @@ enum Operation {
     AddDeferrals(RolloutKey, BTreeMap<&'static str, u64>),
     CreateUpdate(Box<(UpdateRecord, AuditEntry)>),
     BeginCampaign(Box<(UpdateRecord, UpdateRecord, u64, AuditEntry)>),
-    DeleteDraft(Box<(UpdateRecord, AuditEntry)>),
+    DeleteUpdate(Box<(UpdateRecord, AuditEntry)>),
+    RemoveRollout(RolloutKey),
+    EndDeletion(DeletedUpdate),
+    FoldTallies(RolloutKey, Timestamp),
+    FoldVersionTallies(ProductId, Timestamp),
+    Settle(Box<UpdateRecord>),
+    PutTidied(ProductId, Timestamp),
     Want(Box<(UpdateRecord, Expected, Option<AuditEntry>)>),
     RecordChange(Box<(UpdateRecord, Expected, Option<AuditEntry>)>),
     ShutShard(RolloutKey, u16, Gate, u64),
@@ -89,7 +96,7 @@ enum Operation {
     PutFleetSnapshot(Vec<u8>),
     MarkForRecount(ProductId, Version),
     PutTally(RolloutKey, &'static str, Option<Position>, Tally<Sums>, Timestamp),
-    PutVersionTally(ProductId, &'static str, Option<Position>, Tally<VersionCounts>),
+    PutVersionTally(ProductId, &'static str, Option<Position>, Tally<VersionCounts>, Timestamp),
     PutDuePage(RolloutKey, DuePage),
     MoveDuePage(RolloutKey, DuePage),
     RemoveDuePage(RolloutKey, String),
@@ -101,6 +108,11 @@ enum Operation {
     Catalog(ProductId, String),
     Updates(ProductId),
     Update(ProductId, Version),
+    Campaign(RolloutKey),
+    EveryUpdate(ProductId),
+    DeletedUpdates(ProductId),
+    UncountedRollouts(ProductId),
+    WatchedUntil(RolloutKey),
     Device(ProductId, DeviceId, Include, Freshness),
     Devices(ProductId, Vec<DeviceId>),
     Shards(RolloutKey, u16),
@@ -140,8 +152,8 @@ const COVERAGE: [(&str, u32); 87] = [
     ("create_update: no", 360),
     ("create_update: yes", 3258),
     ("deferrals: ok", 1992),
-    ("delete_draft: no", 108),
-    ("delete_draft: yes", 30),
+    ("delete_update: no", 108),
+    ("delete_update: yes", 30),
     ("device: known", 6942),
     ("device: unknown", 1770),
     ("devices: ok", 6594),
@@ -193,7 +205,7 @@ const COVERAGE: [(&str, u32); 87] = [
     ("set_product: yes", 144),
     ("set_stopped: no", 606),
     ("set_stopped: yes", 348),
-    ("shard: none", 210),
+    ("shard: none", 120),
     ("shard: some", 100),
     ("shards: ok", 7122),
     ("shut_shard: later change", 402),
@@ -205,7 +217,7 @@ const COVERAGE: [(&str, u32); 87] = [
     ("update: some", 48),
     ("updates: ok", 3570),
     ("version_counts: ok", 1422),
-    ("version_tally: ok", 414),
+    ("version_tally: ok", 200),
     ("versions: ok", 1422),
     ("want: conflict", 1488),
     ("want: ok", 468),
@@ -531,9 +543,19 @@ async fn apply<S: EveryStore>(store: &S, operation: &Operation) -> Answer {
             let (last, next, revision, audit) = &**begun;
             answer("begin_campaign", store.begin_campaign(last, next, *revision, audit).await, ok)
         }
-        Operation::DeleteDraft(deleted) => {
-            answer("delete_draft", store.delete_draft(&deleted.0, &deleted.1).await, yes_or_no)
+        Operation::DeleteUpdate(deleted) => {
+            answer("delete_update", store.delete_update(&deleted.0, &deleted.1).await, yes_or_no)
         }
+        Operation::RemoveRollout(rollout) => answer("remove_rollout", store.remove_rollout(rollout).await, yes_or_no),
+        Operation::EndDeletion(deleted) => answer("end_deletion", store.end_deletion(deleted).await, ok),
+        Operation::FoldTallies(rollout, quiet_since) => {
+            answer("fold_tallies", store.fold_tallies(rollout, *quiet_since).await, some_folded)
+        }
+        Operation::FoldVersionTallies(product, quiet_since) => {
+            answer("fold_version_tallies", store.fold_version_tallies(product, *quiet_since).await, some_folded)
+        }
+        Operation::Settle(record) => answer("settle", store.settle(record).await, ok),
+        Operation::PutTidied(product, now) => answer("put_tidied", store.put_tidied(product, *now).await, ok),
         Operation::Want(wanted) => {
             let (update, expected, audit) = &**wanted;
             answer("want", store.want(update, *expected, audit.as_ref()).await, ok)
@@ -582,8 +604,8 @@ async fn apply<S: EveryStore>(store: &S, operation: &Operation) -> Answer {
             let put = store.put_tally(rollout, stream_shard, before.as_ref(), after, *now).await;
             answer("put_tally", put, yes_or_no)
         }
-        Operation::PutVersionTally(product, stream_shard, before, after) => {
-            let put = store.put_version_tally(product, stream_shard, before.as_ref(), after).await;
+        Operation::PutVersionTally(product, stream_shard, before, after, now) => {
+            let put = store.put_version_tally(product, stream_shard, before.as_ref(), after, *now).await;
             answer("put_version_tally", put, yes_or_no)
         }
         Operation::PutDuePage(rollout, page) => answer("put_due_page", store.put_due_page(rollout, page).await, ok),
@@ -611,6 +633,19 @@ async fn apply_read<S: EveryStore>(store: &S, operation: &Operation) -> Answer {
         Operation::Catalog(product, name) => answer("catalog", store.catalog(product, name).await, some_or_none),
         Operation::Updates(product) => answer("updates", store.updates(product).await, ok),
         Operation::Update(product, version) => answer("update", store.update(product, version).await, some_or_none),
+        Operation::Campaign(rollout) => answer("campaign", store.campaign(rollout).await, some_or_none),
+        Operation::EveryUpdate(product) => answer("every_update", store.every_update(product).await, ok),
+        Operation::DeletedUpdates(product) => {
+            answer("deleted_updates", store.deleted_updates(product).await, |deleted| {
+                if deleted.is_empty() { "none" } else { "some" }
+            })
+        }
+        Operation::UncountedRollouts(product) => {
+            answer("uncounted_rollouts", store.uncounted_rollouts(product).await, |rollouts| {
+                if rollouts.is_empty() { "none" } else { "some" }
+            })
+        }
+        Operation::WatchedUntil(rollout) => answer("watched_until", store.watched_until(rollout).await, some_or_none),
         Operation::Device(product, device, include, freshness) => {
             let known = store.device(product, device, *include, *freshness).await;
             answer("device", known, |known| if known.record.is_some() { "known" } else { "unknown" })
@@ -689,6 +724,10 @@ fn ok<T>(_: &T) -> &'static str {
 
 fn yes_or_no(answer: &bool) -> &'static str {
     if *answer { "yes" } else { "no" }
+}
+
+fn some_folded(folded: &Folded) -> &'static str {
+    if folded.folded > 0 { "some" } else { "none" }
 }
 
 fn some_or_none<T>(answer: &Option<T>) -> &'static str {
@@ -807,14 +846,42 @@ impl History {
             (_, 82..84) => self.put_version_tally(memory).await,
             (_, 84..87) => self.due_page(memory).await,
             (_, 87..91) => self.entry(),
-            (_, 91..94) => self.catalog(),
+            (_, 91..93) => self.catalog(),
+            (_, 93 | 94) => self.tidy(memory).await,
             _ => self.read(),
         }
     }
 
+    async fn tidy(&mut self, memory: &MemoryStore) -> Operation {
+        let (product, rollout) = (self.product(), self.rollout());
+        match self.dice.below(7) {
+            0 => Operation::RemoveRollout(rollout),
+            1 => match memory.deleted_updates(&product).await.unwrap().pop() {
+                Some(deleted) => Operation::EndDeletion(deleted),
+                None => Operation::PutTidied(product, self.dice.moment()),
+            },
+            2 | 3 => Operation::FoldTallies(rollout, self.quiet_since()),
+            4 => Operation::FoldVersionTallies(product, self.quiet_since()),
+            5 => match memory.campaign(&rollout).await.unwrap() {
+                Some(record) => Operation::Settle(Box::new(record)),
+                None => Operation::Campaign(rollout),
+            },
+            _ => Operation::PutTidied(product, self.dice.moment()),
+        }
+    }
+
+    /// Often a time at which all tallies are quiet.
+    fn quiet_since(&mut self) -> Timestamp {
+        if self.dice.chance(70) { moment(9_999_999, 0) } else { self.dice.moment() }
+    }
+
     fn read(&mut self) -> Operation {
-        match self.dice.below(11) {
+        match self.dice.below(15) {
             0 => Operation::Update(self.product(), self.version()),
+            11 => Operation::Campaign(self.rollout()),
+            12 => Operation::WatchedUntil(self.rollout()),
+            13 => Operation::DeletedUpdates(self.product()),
+            14 => Operation::UncountedRollouts(self.product()),
             1 => Operation::Head(self.product(), Freshness::Eventual),
             2 | 3 => Operation::Device(
                 self.product(),
@@ -846,8 +913,11 @@ impl History {
         for product in self.products.clone() {
             let head = memory.head(&product, Freshness::Strong).await.unwrap();
             if head.is_some() || self.dice.below(8) == 0 {
-                reads
-                    .extend([Operation::Head(product.clone(), Freshness::Strong), Operation::Updates(product.clone())]);
+                reads.extend([
+                    Operation::Head(product.clone(), Freshness::Strong),
+                    Operation::Updates(product.clone()),
+                    Operation::EveryUpdate(product.clone()),
+                ]);
             }
             if let Some(PublishedCatalog { name, .. }) = head.and_then(|head| head.catalog) {
                 reads.push(Operation::Catalog(product.clone(), name));
@@ -1174,6 +1244,7 @@ impl History {
             audience: None,
             wanted: None,
             needs_recount: false,
+            is_settled: false,
             created_at: self.dice.moment(),
             changed_at: self.dice.moment(),
         }
@@ -1271,8 +1342,8 @@ impl History {
         }
         let generation = last.generation + 1;
         let audit = self.audit(&version.to_string(), generation);
-        if self.dice.chance(30) {
-            return Operation::DeleteDraft(Box::new((last, audit)));
+        if self.dice.chance(45) {
+            return Operation::DeleteUpdate(Box::new((last, audit)));
         }
         let head = memory.head(&product, Freshness::Strong).await.unwrap();
         let revision = head.map_or(0, |head| head.revision) + u64::from(self.dice.chance(15));
@@ -1454,7 +1525,7 @@ impl History {
         let counts = DEVICE_VERSIONS.iter().filter(|_| self.dice.chance(50)).map(|version| (*version).to_string());
         let counts = counts.collect::<Vec<_>>().into_iter().map(|version| (version, self.dice.small(5) - 1)).collect();
         let after = Tally { counts, position: Some(self.position()) };
-        Operation::PutVersionTally(product, stream_shard, before, after)
+        Operation::PutVersionTally(product, stream_shard, before, after, self.dice.moment())
     }
 
     async fn due_page(&mut self, memory: &MemoryStore) -> Operation {

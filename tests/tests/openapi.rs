@@ -598,7 +598,7 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     let draft = json!({"version": "1.9.0", "kind": "json", "payload": 9});
     walk.call("createUpdate", &["lamp"], Body::Good(draft), 201).await;
     let deleted = walk.call("deleteUpdate", &["lamp", "1.9.0"], reason("a slip"), 200).await;
-    assert_eq!(deleted, json!({"deleted": "1.9.0"}));
+    assert_eq!(deleted, json!({"deleted": "1.9.0", "state": "draft"}));
     let again = json!({"rollout": {"include_failed": true}, "reason": "dimmed"});
     walk.call("reopenUpdate", &["lamp", "1.2.0"], Body::Good(again), 200).await;
     let back = json!({"from": ["1.2.0"], "policy": "true", "reason": "still too bright"});

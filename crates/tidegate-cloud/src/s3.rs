@@ -10,6 +10,7 @@ mod listing;
 mod object;
 mod signature;
 mod upload;
+mod versions;
 
 use hyper::StatusCode;
 use s3s::auth::SimpleAuth;
@@ -132,5 +133,14 @@ impl S3 for Storage {
         let found = self.newest_objects(&input.bucket, prefix, after)?;
         let listing = Listing::page(found, prefix, input.delimiter.as_deref(), listing::page_size(input.max_keys));
         Ok(S3Response::new(listing.output(input)))
+    }
+
+    async fn list_object_versions(
+        &self,
+        request: S3Request<ListObjectVersionsInput>,
+    ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
+        let input = request.input;
+        let found = self.all_versions(&input.bucket, input.prefix.as_deref().unwrap_or_default())?;
+        Ok(S3Response::new(versions::page(found, input)))
     }
 }

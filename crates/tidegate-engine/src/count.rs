@@ -96,7 +96,7 @@ impl<S: CountStore> CountService<S> {
     pub async fn count(&self, batch: &Batch, now: Timestamp) -> Result<Counted, StoreError> {
         let mut counted = Counted::default();
         let (changes, unreadable) = split(batch);
-        self.count_versions(batch, &changes, &mut counted).await?;
+        self.count_versions(batch, &changes, now, &mut counted).await?;
         let mut by_rollout: BTreeMap<RolloutKey, Vec<ClaimRecord<'_>>> = BTreeMap::new();
         for (record, change) in &changes {
             for (rollout, before, after) in claims_of(change) {
@@ -109,7 +109,9 @@ impl<S: CountStore> CountService<S> {
         }
         self.write_events(batch).await?;
         for (rollout, records) in &by_rollout {
-            let moved = self.count_claims(batch, rollout, records, now, &mut counted).await?;
+            let Some(moved) = self.count_claims(batch, rollout, records, now, &mut counted).await? else {
+                continue;
+            };
             self.judge_and_raise(rollout, records, &moved, now, &mut counted).await?;
             self.write_due_pages(rollout, records, now).await?;
             self.write_lists(rollout, records).await?;
@@ -128,7 +130,17 @@ impl<S: CountStore> CountService<S> {
         Ok(())
     }
 
-    /// Adds the changes of a rollout's claims to its tally of this stream shard.
+    /// Returns true if the claims of a rollout are counted no more: its counts are final, or its update was deleted.
+    async fn is_uncounted(&self, rollout: &RolloutKey) -> Stored<bool> {
+        match self.store.campaign(rollout).await {
+            Ok(record) => Ok(record.is_none_or(|record| record.is_settled)),
+            // One that cannot be read may be under way.
+            Err(StoreError::Corrupt(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds the changes of a rollout's claims to its tally of this stream shard; `None` if they are counted no more.
     async fn count_claims(
         &self,
         batch: &Batch,
@@ -136,9 +148,13 @@ impl<S: CountStore> CountService<S> {
         records: &[ClaimRecord<'_>],
         now: Timestamp,
         counted: &mut Counted,
-    ) -> Stored<Moved> {
+    ) -> Stored<Option<Moved>> {
         for _ in 0..MOST_TRIES {
             let tally = self.store.tally(rollout, &batch.stream_shard).await?;
+            // A rollout with a tally of a stream shard that still goes on is counted.
+            if tally.position.is_none() && self.is_uncounted(rollout).await? {
+                return Ok(None);
+            }
             let is_new = |record: &&ClaimRecord<'_>| Some(&record.record.position) > tally.position.as_ref();
             let new = records.iter().filter(is_new).collect::<Vec<_>>();
             let repeated = records.len().saturating_sub(new.len());
@@ -149,7 +165,7 @@ impl<S: CountStore> CountService<S> {
             let moved = Moved { before: tally.counts, after: after.clone(), is_repeated: repeated > 0 };
             let Some(last) = new.last() else {
                 counted.repeated = counted.repeated.saturating_add(repeated as u64);
-                return Ok(moved);
+                return Ok(Some(moved));
             };
             let position = Some(last.record.position.clone());
             let after = Tally { counts: after, position };
@@ -157,7 +173,7 @@ impl<S: CountStore> CountService<S> {
             if self.store.put_tally(rollout, &batch.stream_shard, before, &after, now).await? {
                 counted.counted = counted.counted.saturating_add(new.len() as u64);
                 counted.repeated = counted.repeated.saturating_add(repeated as u64);
-                return Ok(moved);
+                return Ok(Some(moved));
             }
         }
         Err(StoreError::Conflict)
@@ -168,6 +184,7 @@ impl<S: CountStore> CountService<S> {
         &self,
         batch: &Batch,
         changes: &[(&StreamRecord, &DeviceChange)],
+        now: Timestamp,
         counted: &mut Counted,
     ) -> Stored<()> {
         let mut by_product: BTreeMap<&ProductId, Vec<VersionMove<'_>>> = BTreeMap::new();
@@ -180,7 +197,7 @@ impl<S: CountStore> CountService<S> {
             }
         }
         for (product, moves) in by_product {
-            self.count_versions_of(batch, product, &moves, counted).await?;
+            self.count_versions_of(batch, product, &moves, now, counted).await?;
         }
         Ok(())
     }
@@ -190,6 +207,7 @@ impl<S: CountStore> CountService<S> {
         batch: &Batch,
         product: &ProductId,
         moves: &[VersionMove<'_>],
+        now: Timestamp,
         counted: &mut Counted,
     ) -> Stored<()> {
         for _ in 0..MOST_TRIES {
@@ -206,7 +224,7 @@ impl<S: CountStore> CountService<S> {
             }
             let after = Tally { counts, position: Some(last.position.clone()) };
             let before = tally.position.as_ref();
-            if self.store.put_version_tally(product, &batch.stream_shard, before, &after).await? {
+            if self.store.put_version_tally(product, &batch.stream_shard, before, &after, now).await? {
                 counted.counted = counted.counted.saturating_add(new.len() as u64);
                 return Ok(());
             }

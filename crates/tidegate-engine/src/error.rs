@@ -34,6 +34,22 @@ pub enum EngineError {
         /// The version.
         version: Version,
     },
+    /// The version belonged to an update that was published and deleted.
+    #[error("{product} had an update {version}, which was published and deleted; give the new one a new version")]
+    VersionDeleted {
+        /// The product.
+        product: ProductId,
+        /// The version.
+        version: Version,
+    },
+    /// Devices or other updates still have to do with the update.
+    #[error("{version} cannot be deleted: {why}")]
+    UpdateInUse {
+        /// The version.
+        version: Version,
+        /// The reason.
+        why: String,
+    },
     /// The bytes of a file have not been uploaded.
     #[error("the bytes of {name} have not been uploaded; repeat the create to get its upload URL")]
     ImageMissing {
@@ -114,8 +130,8 @@ pub enum EngineError {
     #[error("cannot begin another campaign of an update that is {0}; it must be completed, aborted or withdrawn{hint}",
         hint = if *_0 == State::Scheduled { "; this one can be activated or aborted" } else { "" })]
     NotReopenable(State),
-    /// The update was published.
-    #[error("cannot delete an update that is {0}; only a draft can be deleted")]
+    /// The update is published.
+    #[error("cannot delete an update that is {0}; it must be draft or withdrawn")]
     NotDeletable(State),
     /// The whole product is stopped, so no update of it can be opened.
     #[error("the product {0} is stopped; resume it first")]

@@ -32,6 +32,7 @@ use crate::control::{self, Actor};
 use crate::control_group;
 use crate::device::stored_device;
 use crate::error::{Done, EngineError};
+use crate::tidy::Pruning;
 
 /// Seconds between two passes, at the least. A new campaign waits for the next one.
 const BETWEEN_PASSES_S: i64 = 3600;
@@ -139,6 +140,7 @@ pub(crate) async fn go_on(store: &impl SweepStore, started: Instant, longest: Du
         _ => begun(store, now).await?,
     };
     let mut campaigns = campaigns(store, std::mem::take(&mut pass.campaigns)).await?;
+    let mut pruning = Pruning::default();
     loop {
         let (devices, next) = store.scan_fleet(pass.after.as_deref()).await?;
         for (product, device, known) in &devices {
@@ -154,6 +156,7 @@ pub(crate) async fn go_on(store: &impl SweepStore, started: Instant, longest: Du
             for campaign in campaigns.iter_mut().filter(|campaign| campaign.record.product == *product) {
                 campaign.count(device, known, now);
             }
+            pruning.prune(store, product, device, known).await?;
         }
         pass.is_finished = next.is_none();
         pass.after = next;

@@ -26,6 +26,7 @@ pub mod report;
 mod reserve;
 pub mod stalled;
 pub mod sweep;
+mod tidy;
 pub mod token;
 
 pub use check_in::{Asked, CheckInResult, CheckIns, DeviceContext, HeldClaim, Offered, Said};

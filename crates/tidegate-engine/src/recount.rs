@@ -169,11 +169,11 @@ impl Recount {
     }
 }
 
-/// The counts of every rollout that was ever opened.
+/// The counts of every rollout that was opened, unless they are final.
 async fn counted(store: &impl RecountStore) -> Stored<BTreeMap<RolloutKey, Counted>> {
     let mut counts = BTreeMap::new();
     for product in store.products().await? {
-        for record in store.updates(&product).await? {
+        for record in store.updates(&product).await?.iter().filter(|record| !record.is_settled) {
             if let Some(shards) = record.allocation.as_ref().map(Allocation::shards) {
                 let rollout = record.rollout();
                 let tallied = store.tallied(&rollout).await?;

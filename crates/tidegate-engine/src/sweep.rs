@@ -19,7 +19,6 @@ use tidegate_core::places;
 use tidegate_core::policy::Slots;
 use tidegate_core::shard::{Gate, Shard};
 use tidegate_core::times::Times;
-use tidegate_core::update::Test;
 use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, Transition, Update};
 use tidegate_store::record::{
     Change, ClaimChange, DeviceRecord, DeviceWrite, KnownDevice, RolloutKey, SeriesPoint, UpdateRecord,
@@ -37,6 +36,7 @@ use crate::fleet;
 use crate::metrics::TARGET as METRICS;
 use crate::phases::{self, NextPhase};
 use crate::stalled::stalled;
+use crate::tidy;
 
 /// The time of one sweep. The next one begins a minute after this one began.
 const LONGEST_SWEEP: Duration = Duration::from_secs(50);
@@ -167,7 +167,8 @@ impl<S: SweepStore> SweepService<S> {
         let records = self.store.updates(product).await?;
         let head = self.store.head(product, Freshness::Strong).await?;
         let is_stopped = head.as_ref().is_some_and(|head| head.is_stopped);
-        let mut is_snapshot_due = head.is_some_and(|head| fleet::is_count_due(&head, now));
+        let mut is_snapshot_due = head.as_ref().is_some_and(|head| fleet::is_count_due(head, now));
+        let is_tidying_due = head.is_some_and(|head| tidy::is_due(&head, now));
         let (mut total, mut live_updates) = (Counts::default(), 0_u64);
         for record in &records {
             match self.sweep_update(record, is_stopped, started, now, swept).await {
@@ -186,6 +187,10 @@ impl<S: SweepStore> SweepService<S> {
         // Also what others changed and could not compile.
         if let Err(error) = compile::compile(&self.store, product).await {
             tracing::error!(%product, %error, "catalog_not_compiled");
+            swept.failed += 1;
+        }
+        if is_tidying_due && let Err(error) = tidy::tidy(&self.store, product, started, LONGEST_SWEEP, now).await {
+            tracing::error!(%product, %error, "product_not_tidied");
             swept.failed += 1;
         }
         let devices = |count| total.devices(count);
@@ -422,7 +427,7 @@ impl<S: SweepStore> SweepService<S> {
                     continue;
                 };
                 let to_give_on = if claim.is_newcomer { &mut of_newcomers } else { &mut of_others };
-                match look_at(&known.record_or_default(), claim, &record.test, *to_give_on, now) {
+                match look_at(&known.record_or_default(), claim, record, *to_give_on, now) {
                     Look::Nothing => {}
                     Look::At(at) => later.push((at, device)),
                     Look::Due(after) => {
@@ -431,7 +436,7 @@ impl<S: SweepStore> SweepService<S> {
                     }
                 }
             }
-            later.extend(self.write_due(due, now, swept).await);
+            later.extend(self.write_due(record, due, now, swept).await);
             self.write_pages(&rollout, later, now).await?;
             // A page is removed last, so that no device is ever on none.
             for page in &pages {
@@ -441,7 +446,13 @@ impl<S: SweepStore> SweepService<S> {
     }
 
     /// Writes the claims of devices that are due; returns when to look at each again.
-    async fn write_due(&self, due: Vec<Due>, now: Timestamp, swept: &mut Swept) -> Vec<(Timestamp, DeviceId)> {
+    async fn write_due(
+        &self,
+        record: &UpdateRecord,
+        due: Vec<Due>,
+        now: Timestamp,
+        swept: &mut Swept,
+    ) -> Vec<(Timestamp, DeviceId)> {
         let mut later = Vec::new();
         for some in due.chunks(WRITTEN_AT_A_TIME) {
             let mut writes = Vec::with_capacity(some.len());
@@ -453,7 +464,7 @@ impl<S: SweepStore> SweepService<S> {
                     Ok(Written::Yes) if due.is_given_on => swept.given_on += 1,
                     Ok(Written::Yes) => {
                         swept.lost += 1;
-                        if due.holds_place {
+                        if due.holds_place && !has_ended(record) {
                             later.push((after_a_day(now), due.write.device.clone()));
                         }
                     }
@@ -491,20 +502,27 @@ enum Look {
 
 /// Looks at a claim of a device that stands on a due page. The place of a device that was lost when an operator
 /// acknowledged what happened, and began `test`, is given on in any case.
-fn look_at(record: &DeviceRecord, claim: &Claim, test: &Test, to_give_on: u64, now: Timestamp) -> Look {
+fn look_at(device: &DeviceRecord, claim: &Claim, record: &UpdateRecord, to_give_on: u64, now: Timestamp) -> Look {
     if claim.state().is_watched() {
-        let due_at = due::due_at(record, claim);
+        let due_at = due::due_at(device, claim);
         // Only the silence matters here, so any rules do.
         let lost = claim.after(Event::Due, &Rules::new(&Times::default(), 0), now).filter(|_| due_at <= now);
         return lost.map_or(Look::At(due_at), |lost| Look::Due(Box::new(lost)));
     }
+    let test = &record.test;
     let is_seen = claim.life.lost_at.zip(test.began_at).is_some_and(|(lost, began)| lost <= began);
     let is_acknowledged = claim.test < test.number && is_seen;
     match claim.without_place() {
         Some(without) if to_give_on > 0 || is_acknowledged => Look::Due(Box::new(without)),
+        Some(_) if has_ended(record) => Look::Nothing,
         Some(_) => Look::At(after_a_day(now)),
         None => Look::Nothing,
     }
+}
+
+/// Returns true if nobody waits for a place of a rollout any more.
+fn has_ended(record: &UpdateRecord) -> bool {
+    record.is_earlier || record.state.may_reopen()
 }
 
 fn is_given_on(claim: &Claim) -> bool {

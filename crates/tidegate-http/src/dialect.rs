@@ -59,6 +59,8 @@ pub(crate) fn refusal(product: &ProductId, device: &DeviceId, error: EngineError
         | EngineError::UnknownUpdate { .. }
         | EngineError::UnknownDevice(_)
         | EngineError::VersionExists { .. }
+        | EngineError::VersionDeleted { .. }
+        | EngineError::UpdateInUse { .. }
         | EngineError::ImageMissing { .. }
         | EngineError::ImageMismatch { .. }
         | EngineError::UnreadableUpdate { .. } => {

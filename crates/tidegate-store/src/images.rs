@@ -291,5 +291,10 @@ fn signing(now: Timestamp, ends: Timestamp) -> Stored<PresigningConfig> {
 
 /// The product is in the key, because a digest alone must not give one product another's bytes.
 fn key(product: &ProductId, sha256: &str) -> String {
-    format!("images/{product}/{sha256}")
+    format!("{}{sha256}", prefix(product))
+}
+
+/// The beginning of the keys of a product's images. The SHA-256 follows.
+pub(crate) fn prefix(product: &ProductId) -> String {
+    format!("images/{product}/")
 }

@@ -16,6 +16,7 @@ mod seal;
 pub mod settings;
 pub mod store;
 pub mod stream;
+pub mod tidy;
 
 pub use dynamo::DynamoStore;
 pub use images::Images;
@@ -24,3 +25,4 @@ pub use store::{
     CheckStore, CloseRollouts, CountStore, OpenRollouts, PublishStore, RaiseCeilings, ReadCatalog, ReadDevices,
     ReadUpdates, RecountStore, ReportStore, StoreError, SweepStore, WriteDevices,
 };
+pub use tidy::TidyStore;

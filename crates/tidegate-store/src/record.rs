@@ -47,6 +47,8 @@ pub struct Head {
     pub times: Times,
     /// Its devices, as the last fleet snapshot counted them. A change of the settings does not write it.
     pub fleet: Fleet,
+    /// The time at which the sweep last removed what is not needed; `None` before the first time.
+    pub tidied_at: Option<Timestamp>,
     /// The compiled catalog in force, once there is one.
     pub catalog: Option<PublishedCatalog>,
     /// True if an operator stopped the whole product.
@@ -353,6 +355,8 @@ pub struct UpdateRecord {
     pub wanted: Option<Wanted>,
     /// True if a change of a claim could not be counted. Nothing more is granted than now until a recount.
     pub needs_recount: bool,
+    /// True if the campaign ended long ago and its counts are final. A change of the record does not write it.
+    pub is_settled: bool,
     /// The time of its creation.
     pub created_at: Timestamp,
     /// The time of its last change.
@@ -782,6 +786,13 @@ impl DuePage {
     #[must_use]
     pub fn new(due: Timestamp, writer: &str, devices: Vec<DeviceId>) -> Self {
         Self { name: format!("{}#{writer}", Self::name_at(due)), devices }
+    }
+
+    /// The time at which the page is due; `None` if its name has none.
+    #[must_use]
+    pub fn due_at(&self) -> Option<Timestamp> {
+        let (due, _) = self.name.split_once('#')?;
+        Timestamp::from_millisecond(due.parse().ok()?).ok()
     }
 
     /// The beginning of the names of all pages that are due at `due`.

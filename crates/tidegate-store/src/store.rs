@@ -16,6 +16,7 @@ use crate::record::{
     Audience, AuditEntry, DeviceDeletion, DeviceWrite, DuePage, Event, Fleet, Head, KnownDevice, ListEntry, Position,
     Reading, RolloutKey, Seen, SeriesPoint, Tallied, Tally, UpdateRecord,
 };
+use crate::tidy::TidyStore;
 
 /// Error of a store call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -261,7 +262,9 @@ pub trait WriteDevices: ReadDevices {
 
 /// Reads the records of updates and the counters of their rollouts.
 pub trait ReadUpdates: Send + Sync + 'static {
-    /// Every update of a product. An unreadable record is logged and left out, so it does not hide the others.
+    /// Every published update of a product with its earlier campaigns, and the drafts that are about to be published. The
+    /// other drafts can be many, and no rule asks for them. An unreadable record is logged and left out, so it does not
+    /// hide the others.
     fn updates(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<UpdateRecord>>> + Send;
 
     /// One update, freshly read.
@@ -270,6 +273,9 @@ pub trait ReadUpdates: Send + Sync + 'static {
         product: &ProductId,
         version: &Version,
     ) -> impl Future<Output = Stored<Option<UpdateRecord>>> + Send;
+
+    /// The record of one campaign, also of an earlier one, freshly read.
+    fn campaign(&self, rollout: &RolloutKey) -> impl Future<Output = Stored<Option<UpdateRecord>>> + Send;
 
     /// The shards of a rollout, freshly read; `None` for one that does not exist.
     fn shards(&self, rollout: &RolloutKey, count: u16) -> impl Future<Output = Stored<Vec<Option<Shard>>>> + Send;
@@ -411,6 +417,7 @@ pub trait CountStore: CloseRollouts + RaiseCeilings {
         stream_shard: &str,
         before: Option<&Position>,
         after: &Tally<VersionCounts>,
+        now: Timestamp,
     ) -> impl Future<Output = Stored<bool>> + Send;
 
     /// Writes a page of devices. The same page may be written again.
@@ -459,8 +466,12 @@ pub trait PublishStore: ReadCatalog + WriteDevices + OpenRollouts {
         audit: &AuditEntry,
     ) -> impl Future<Output = Stored<()>> + Send;
 
-    /// Deletes a draft, and writes the audit entry, in one transaction; `false` when the record is not as `draft`.
-    fn delete_draft(&self, draft: &UpdateRecord, audit: &AuditEntry) -> impl Future<Output = Stored<bool>> + Send;
+    /// Deletes an update, and writes the audit entry, in one transaction; `false` when the record is not as `update`. Of one
+    /// that was published the version stays, so that it is never free again.
+    fn delete_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> impl Future<Output = Stored<bool>> + Send;
+
+    /// The time at which the last device of a rollout that is still watched is looked at; `None` if none is watched.
+    fn watched_until(&self, rollout: &RolloutKey) -> impl Future<Output = Stored<Option<Timestamp>>> + Send;
 
     /// Sets or removes the flag that stops a whole product, and writes the audit entry, in one transaction; `false` when
     /// the product does not exist.
@@ -535,7 +546,7 @@ pub trait PublishStore: ReadCatalog + WriteDevices + OpenRollouts {
 }
 
 /// The rights of `sweep`.
-pub trait SweepStore: ReadCatalog + WriteDevices + OpenRollouts {
+pub trait SweepStore: ReadCatalog + WriteDevices + OpenRollouts + TidyStore {
     /// Pages of devices that were due before `end`, the earliest first. At most a few hundred at a time.
     fn due_pages(&self, rollout: &RolloutKey, end: Timestamp) -> impl Future<Output = Stored<Vec<DuePage>>> + Send;
 

@@ -378,8 +378,9 @@ fn delete(args: &TransitionArgs, common: &Common, output: &Output) -> CommandRes
     let path = ApiPath::update(PublishRoute::DeleteUpdate, common.product()?, &args.version);
     let document = common.operator()?.delete_with(&path, &json!({"reason": args.reason}))?;
     output.document(&document)?;
-    let Deleted { deleted } = update::read(&document, "deleted draft")?;
-    output.line(format!("{} is deleted; its version is free again", clean(&deleted)))
+    let Deleted { deleted, state } = update::read(&document, "deleted update")?;
+    let free = if state == State::Draft { "free again" } else { "never free again" };
+    output.line(format!("{} is deleted; its version is {free}", clean(&deleted)))
 }
 
 fn steer(route: PublishRoute, args: &TransitionArgs, body: &Value, common: &Common, output: &Output) -> CommandResult {

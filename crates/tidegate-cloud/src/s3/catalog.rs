@@ -13,6 +13,7 @@ use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use super::condition::WriteConditions;
 use super::object::{Description, NULL_VERSION, Object, now_s, signed};
 use super::upload::Upload;
+use super::versions::Version;
 use crate::error::{Error, Result};
 
 const SCHEMA: &str = "
@@ -201,6 +202,22 @@ impl Catalog {
         let found = statement
             .query_map(params![bucket, after, prefix], |row| Ok((row.get(6)?, read_object(row)?)))
             .map_err(internal)?;
+        found.collect::<rusqlite::Result<_>>().map_err(internal)
+    }
+
+    /// Every version of every key that begins with `prefix`, in the order of the keys, the newest first.
+    pub(super) fn all_versions(&self, bucket: &str, prefix: &str) -> S3Result<Vec<Version>> {
+        let database = self.lock();
+        versioning(&database, bucket)?;
+        let query = format!(
+            "SELECT {COLUMNS}, key, sequence = (SELECT max(sequence) FROM object WHERE bucket = this.bucket AND key = this.key)
+             FROM object AS this WHERE bucket = ?1 AND substr(key, 1, length(?2)) = ?2
+             ORDER BY key, sequence DESC"
+        );
+        let mut statement = database.prepare(&query).map_err(internal)?;
+        let version =
+            |row: &Row<'_>| Ok(Version { object: read_object(row)?, key: row.get(6)?, is_latest: row.get(7)? });
+        let found = statement.query_map(params![bucket, prefix], version).map_err(internal)?;
         found.collect::<rusqlite::Result<_>>().map_err(internal)
     }
 

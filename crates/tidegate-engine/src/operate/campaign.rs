@@ -1,6 +1,7 @@
 //! Another campaign of a published update: it is offered again, or takes devices back from bad versions. No version is
 //! ever used up.
 
+use jiff::SignedDuration;
 use serde_json::{Map, Value};
 use tidegate_core::acknowledged::Acknowledged;
 use tidegate_core::breaker::Breaker;
@@ -8,7 +9,7 @@ use tidegate_core::phase::Begun;
 use tidegate_core::policy::Slots;
 use tidegate_core::update::Test;
 use tidegate_core::{ProductId, State, Timestamp, Transition, Update, UpdateId, Version};
-use tidegate_store::record::{AuditEntry, Change, UpdateRecord};
+use tidegate_store::record::{AuditEntry, Change, RolloutKey, UpdateRecord};
 use tidegate_store::store::Cause;
 use tidegate_store::{PublishStore, StoreError};
 use tidegate_wire::ApiError;
@@ -16,6 +17,7 @@ use tidegate_wire::definition::{Definition, RolloutField};
 
 use super::change::{Asked, MOST_TRIES};
 use super::{Operations, compiled};
+use crate::compile::{self, ImageNames};
 use crate::control::{self, Actor, Changed};
 use crate::error::{Done, EngineError};
 
@@ -155,14 +157,16 @@ impl<S: PublishStore> Operations<S> {
         }
     }
 
-    /// Deletes a draft. Its version is free again.
+    /// Deletes a draft, whose version is free again, or an update that is withdrawn and that no device has to do with any
+    /// more; returns the state in which it was. Its images are removed later, unless another update names them.
     ///
     /// # Errors
-    /// When there is no such update, it was published, another change is under way, or the store cannot be reached.
-    pub async fn delete(&self, product: &ProductId, version: &Version, actor: &Actor) -> Done<()> {
+    /// When there is no such update, it is in another state, devices run it or are watched in it, another change is under
+    /// way, or the store cannot be reached.
+    pub async fn delete(&self, product: &ProductId, version: &Version, actor: &Actor) -> Done<State> {
         for _ in 0..MOST_TRIES {
             let record = self.update(product, version).await?;
-            if record.state != State::Draft {
+            if !matches!(record.state, State::Draft | State::Withdrawn) {
                 return Err(EngineError::NotDeletable(record.state));
             }
             if let Some(wanted) = &record.wanted {
@@ -170,14 +174,56 @@ impl<S: PublishStore> Operations<S> {
                 return Err(EngineError::ChangeUnderWay { version: record.version, what });
             }
             let entry = actor.entry("delete", record.version.to_string(), record.generation);
-            let entry = AuditEntry { from: Some(State::Draft), ..entry };
-            if self.store.delete_draft(&record, &entry).await? {
-                return Ok(());
+            let entry = AuditEntry { from: Some(record.state), ..entry };
+            if record.state == State::Draft {
+                if self.store.delete_update(&record, &entry).await? {
+                    return Ok(record.state);
+                }
+                continue;
+            }
+            self.must_be_unused(&record, actor.now).await?;
+            if self.store.delete_update(&record, &entry).await? {
+                compile::compile_or_leave_it(&self.store, product).await;
+                return Ok(record.state);
             }
         }
         Err(StoreError::Conflict.into())
     }
+
+    /// Checks that no device runs an update, or is watched in a campaign of it, and that no open rollback names it.
+    async fn must_be_unused(&self, record: &UpdateRecord, now: Timestamp) -> Done<()> {
+        let (product, version) = (&record.product, &record.version);
+        let in_use = |why: String| Err(EngineError::UpdateInUse { version: version.clone(), why });
+        if now.duration_since(record.changed_at) < WITHDRAWN_FOR {
+            return in_use("it was withdrawn less than an hour ago, and downloads may still run".to_string());
+        }
+        let names = ImageNames::of([record]);
+        let running = self.store.versions(product).await?;
+        let running = running.iter().filter(|(text, _)| names.has(text));
+        let devices = running.fold(0_u64, |sum, (_, devices)| sum.saturating_add(*devices));
+        if devices > 0 {
+            return in_use(format!("{devices} devices run it"));
+        }
+        for campaign in 1..=record.campaign {
+            if let Some(until) = self.store.watched_until(&RolloutKey::of(product, version, campaign)).await? {
+                return in_use(format!("devices that were offered it are watched until {until}"));
+            }
+        }
+        for other in self.store.updates(product).await? {
+            if !other.state.is_live() && !control::may_open(&other) {
+                continue;
+            }
+            let update = compiled(&other, &mut Slots::new())?;
+            if update.rollback_from.iter().any(|from| from.cmp_precedence(version).is_eq()) {
+                return in_use(format!("the rollback to {} takes devices back from it", other.version));
+            }
+        }
+        Ok(())
+    }
 }
+
+/// Time for which an update must be withdrawn before it is deleted: until then every URL has ended and everything is counted.
+const WITHDRAWN_FOR: SignedDuration = SignedDuration::from_hours(1);
 
 impl NewCampaign {
     fn is_rollback(&self) -> bool {
@@ -306,6 +352,7 @@ fn next(last: &UpdateRecord, definition: String, actor: &Actor) -> UpdateRecord 
         audience: None,
         wanted: None,
         needs_recount: false,
+        is_settled: false,
         created_at: last.created_at,
         changed_at: actor.now,
     }

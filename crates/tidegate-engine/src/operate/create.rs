@@ -67,7 +67,12 @@ impl<S: PublishStore> Operations<S> {
     async fn same_as_before(&self, record: &UpdateRecord) -> Done<State> {
         match self.store.update(&record.product, &record.version).await? {
             Some(stored) if stored.definition == record.definition => Ok(stored.state),
-            _ => {
+            // Only its version is left.
+            None => {
+                let (product, version) = (record.product.clone(), record.version.clone());
+                Err(EngineError::VersionDeleted { product, version })
+            }
+            Some(_) => {
                 let (product, version) = (record.product.clone(), record.version.clone());
                 Err(EngineError::VersionExists { product, version })
             }
@@ -120,6 +125,7 @@ fn draft(product: &ProductId, definition: &Definition, revision: u64, actor: &Ac
         test: Test::default(),
         wanted: None,
         needs_recount: false,
+        is_settled: false,
         created_at: actor.now,
         changed_at: actor.now,
     })

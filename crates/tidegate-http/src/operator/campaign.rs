@@ -41,11 +41,11 @@ impl<S: PublishStore> PublishService<S> {
         changed_view(changed)
     }
 
-    /// Deletes a draft.
+    /// Deletes a draft, or an update that is withdrawn and not in use.
     pub(crate) async fn delete(&self, call: &Call<'_>, version: &Version) -> Answer {
         let actor = call.actor_with_reason()?;
-        self.engine.delete(&call.product, version, &actor).await.map_err(refused)?;
-        ok(&Deleted { deleted: version.to_string() })
+        let state = self.engine.delete(&call.product, version, &actor).await.map_err(refused)?;
+        ok(&Deleted { deleted: version.to_string(), state })
     }
 }
 

@@ -59,6 +59,10 @@ impl ReadUpdates for MemoryStore {
         Ok(self.state().updates(product))
     }
 
+    async fn campaign(&self, rollout: &RolloutKey) -> Stored<Option<UpdateRecord>> {
+        Ok(self.state().campaign(rollout))
+    }
+
     async fn update(&self, product: &ProductId, version: &Version) -> Stored<Option<UpdateRecord>> {
         Ok(self.state().update(product, version))
     }
@@ -168,8 +172,9 @@ impl CountStore for MemoryStore {
         stream_shard: &str,
         before: Option<&Position>,
         after: &Tally<VersionCounts>,
+        now: Timestamp,
     ) -> Stored<bool> {
-        Ok(self.state().put_version_tally(product, stream_shard, before, after))
+        Ok(self.state().put_version_tally(product, stream_shard, before, after, now))
     }
 
     async fn put_due_page(&self, rollout: &RolloutKey, page: &DuePage) -> Stored<()> {
@@ -213,8 +218,12 @@ impl PublishStore for MemoryStore {
         self.state().begin_campaign(last, next, revision, audit)
     }
 
-    async fn delete_draft(&self, draft: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
-        Ok(self.state().delete_draft(draft, audit))
+    async fn delete_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
+        Ok(self.state().delete_update(update, audit))
+    }
+
+    async fn watched_until(&self, rollout: &RolloutKey) -> Stored<Option<Timestamp>> {
+        Ok(self.state().watched_until(rollout))
     }
 
     async fn set_stopped(&self, product: &ProductId, is_stopped: bool, audit: &AuditEntry) -> Stored<bool> {

@@ -11,6 +11,7 @@ mod shards;
 mod state;
 mod stream;
 mod tallies;
+mod tidy;
 mod updates;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

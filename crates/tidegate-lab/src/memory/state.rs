@@ -1,6 +1,6 @@
 //! The records in memory, by product, device and rollout.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -14,6 +14,7 @@ use tidegate_store::record::{
     UpdateRecord,
 };
 use tidegate_store::store::VersionCounts;
+use tidegate_store::tidy::DeletedUpdate;
 
 use super::stream::Stream;
 use crate::guard::Guard;
@@ -43,6 +44,8 @@ pub(super) struct ProductItems {
     pub(super) head: Option<Head>,
     /// By version without build metadata, as a text: the order in which they are listed.
     pub(super) updates: BTreeMap<String, UpdateRecord>,
+    /// Versions of published updates that were deleted, by the same.
+    pub(super) deleted: BTreeMap<String, Tombstone>,
     pub(super) audit: BTreeMap<String, AuditEntry>,
     /// The one in force, and the one before.
     pub(super) catalogs: VecDeque<(String, Arc<[u8]>)>,
@@ -54,8 +57,18 @@ pub(super) struct ProductItems {
     pub(super) state_changes: Vec<StateChange>,
     /// By position and stream shard.
     pub(super) events: BTreeMap<(Position, String), Event>,
-    /// Tallies of versions, by stream shard.
-    pub(super) version_tallies: BTreeMap<String, Tally<VersionCounts>>,
+    /// Tallies of versions, by stream shard, each with the time of its last write.
+    pub(super) version_tallies: BTreeMap<String, (Tally<VersionCounts>, Timestamp)>,
+    /// Those that became a part of the base last.
+    pub(super) folded: BTreeSet<(String, Option<Position>)>,
+}
+
+/// The version of a published update that was deleted.
+#[derive(Debug)]
+pub(super) struct Tombstone {
+    pub(super) deleted: DeletedUpdate,
+    /// True while more than the version is left.
+    pub(super) is_left: bool,
 }
 
 /// The records of a device.
@@ -91,6 +104,8 @@ pub(super) struct Rollout {
     pub(super) shards: Vec<Option<Shard>>,
     /// By stream shard.
     pub(super) tallies: BTreeMap<String, StoredTally>,
+    /// Those that became a part of the base last.
+    pub(super) folded: BTreeSet<(String, Option<Position>)>,
     /// By name.
     pub(super) due_pages: BTreeMap<String, Vec<DeviceId>>,
     /// By bucket and device.
@@ -161,6 +176,7 @@ impl State {
             claim_key: rollout.name(),
             shards: Vec::new(),
             tallies: BTreeMap::new(),
+            folded: BTreeSet::new(),
             due_pages: BTreeMap::new(),
             entries: BTreeMap::new(),
             members: Vec::new(),

@@ -46,7 +46,13 @@ impl State {
     /// The sums, with some tallies as they were before, by stream shard.
     pub(crate) fn tallied_with(&self, rollout: &RolloutKey, old: &BTreeMap<&str, &Tally<Sums>>) -> Tallied {
         let mut tallied = Tallied::default();
-        for (stream_shard, stored) in self.rollout(rollout).into_iter().flat_map(|rollout| &rollout.tallies) {
+        let Some(rollout) = self.rollout(rollout) else {
+            return tallied;
+        };
+        for (stream_shard, stored) in &rollout.tallies {
+            if rollout.folded.contains(&(stream_shard.clone(), stored.tally.position.clone())) {
+                continue;
+            }
             let tally = old.get(stream_shard.as_str()).copied().unwrap_or(&stored.tally);
             tallied.sums.add(&tally.counts);
             tallied.as_of = tallied.as_of.max(Some(stored.at));
@@ -55,7 +61,8 @@ impl State {
     }
 
     pub(crate) fn version_tally(&self, product: &ProductId, stream_shard: &str) -> Tally<VersionCounts> {
-        self.product(product).and_then(|items| items.version_tallies.get(stream_shard)).cloned().unwrap_or_default()
+        let stored = self.product(product).and_then(|items| items.version_tallies.get(stream_shard));
+        stored.map(|(tally, _)| tally.clone()).unwrap_or_default()
     }
 
     pub(crate) fn put_version_tally(
@@ -64,20 +71,27 @@ impl State {
         stream_shard: &str,
         before: Option<&Position>,
         after: &Tally<VersionCounts>,
+        now: Timestamp,
     ) -> bool {
         let is_guarded = self.keeps(Guard::PositionAsRead);
         let tallies = &mut self.product_mut(product).version_tallies;
-        let position = tallies.get(stream_shard).and_then(|tally| tally.position.as_ref());
+        let position = tallies.get(stream_shard).and_then(|(tally, _)| tally.position.as_ref());
         if is_guarded && position != before {
             return false;
         }
-        tallies.insert(stream_shard.to_string(), after.clone());
+        tallies.insert(stream_shard.to_string(), (after.clone(), to_the_millisecond(now)));
         true
     }
 
     pub(crate) fn version_counts(&self, product: &ProductId) -> VersionCounts {
         let mut counts = VersionCounts::new();
-        for tally in self.product(product).into_iter().flat_map(|items| items.version_tallies.values()) {
+        let Some(items) = self.product(product) else {
+            return counts;
+        };
+        for (stream_shard, (tally, _)) in &items.version_tallies {
+            if items.folded.contains(&(stream_shard.clone(), tally.position.clone())) {
+                continue;
+            }
             for (version, devices) in &tally.counts {
                 *counts.entry(version.clone()).or_default() += devices;
             }

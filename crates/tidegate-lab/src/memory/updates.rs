@@ -11,8 +11,9 @@ use tidegate_store::record::{
     Audience, AuditEntry, Change, Event, Fleet, Head, PublishedCatalog, Reading, RolloutKey, StateChange, UpdateRecord,
 };
 use tidegate_store::store::{Expected, StoreError, Stored};
+use tidegate_store::tidy::DeletedUpdate;
 
-use super::state::{ProductItems, State, precedence, to_the_millisecond};
+use super::state::{ProductItems, State, Tombstone, precedence, to_the_millisecond};
 use crate::guard::Guard;
 
 impl State {
@@ -88,6 +89,7 @@ impl State {
         }
         let changed = UpdateRecord {
             needs_recount: stored.needs_recount,
+            is_settled: stored.is_settled,
             reading: stored.reading,
             audience: stored.audience.clone(),
             ..millisecond_times(update)
@@ -203,7 +205,18 @@ impl State {
     }
 
     pub(crate) fn updates(&self, product: &ProductId) -> Vec<UpdateRecord> {
-        self.product(product).map(|items| items.updates.values().cloned().collect()).unwrap_or_default()
+        let is_asked_for = |record: &&UpdateRecord| record.state != UpdateState::Draft || record.wanted.is_some();
+        let updates = self.product(product).into_iter().flat_map(|items| items.updates.values());
+        updates.filter(is_asked_for).cloned().collect()
+    }
+
+    pub(crate) fn campaign(&self, rollout: &RolloutKey) -> Option<UpdateRecord> {
+        let items = self.product(rollout.product())?;
+        let last = items.updates.get(&precedence(rollout.version()))?;
+        if last.campaign == rollout.campaign() {
+            return Some(last.clone());
+        }
+        items.updates.get(&rollout.name_as_earlier()).cloned()
     }
 
     pub(crate) fn update_page(
@@ -216,9 +229,12 @@ impl State {
             return (Vec::new(), None);
         };
         let before = before.map_or(Bound::Unbounded, Bound::Excluded);
-        let page = items.updates.range::<str, _>((Bound::Unbounded, before)).rev().take(most).collect::<Vec<_>>();
-        let last = page.last().filter(|_| page.len() == most).map(|(name, _)| (*name).clone());
-        let present = page.into_iter().map(|(_, record)| record).filter(|record| !record.is_earlier);
+        // What is left out takes a place on its page, as in DynamoDB.
+        let records = items.updates.iter().map(|(name, record)| (name.as_str(), Some(record)));
+        let all = records.chain(items.deleted.keys().map(|name| (name.as_str(), None))).collect::<BTreeMap<_, _>>();
+        let page = all.range::<str, _>((Bound::Unbounded, before)).rev().take(most).collect::<Vec<_>>();
+        let last = page.last().filter(|_| page.len() == most).map(|(name, _)| (*name).to_string());
+        let present = page.into_iter().filter_map(|(_, record)| *record).filter(|record| !record.is_earlier);
         (present.cloned().collect(), last)
     }
 
@@ -229,7 +245,7 @@ impl State {
     pub(crate) fn create_update(&mut self, update: &UpdateRecord, audit: &AuditEntry) -> bool {
         let items = self.product_mut(&update.product);
         let key = precedence(&update.version);
-        if items.updates.contains_key(&key) || items.has_audit(audit) {
+        if items.updates.contains_key(&key) || items.deleted.contains_key(&key) || items.has_audit(audit) {
             return false;
         }
         let created = without_notes(update);
@@ -263,15 +279,24 @@ impl State {
         Ok(())
     }
 
-    pub(crate) fn delete_draft(&mut self, draft: &UpdateRecord, audit: &AuditEntry) -> bool {
-        let items = self.product_mut(&draft.product);
-        let key = precedence(&draft.version);
-        let is_as_read = items.updates.get(&key).is_some_and(|stored| Expected::of(stored) == Expected::of(draft));
-        if !is_as_read || items.has_audit(audit) {
+    pub(crate) fn delete_update(&mut self, update: &UpdateRecord, audit: &AuditEntry) -> bool {
+        let items = self.product_mut(&update.product);
+        let key = precedence(&update.version);
+        if items.has_audit(audit) {
+            // An earlier try of this call was applied.
+            return true;
+        }
+        if items.updates.get(&key).is_none_or(|stored| Expected::of(stored) != Expected::of(update)) {
             return false;
         }
         items.updates.remove(&key);
         items.put_audit(audit);
+        if update.state != UpdateState::Draft {
+            let (product, version) = (update.product.clone(), update.version.clone());
+            let deleted = DeletedUpdate { product, version, campaigns: update.campaign };
+            items.deleted.insert(key, Tombstone { deleted, is_left: true });
+            items.head.get_or_insert_default().revision += 1;
+        }
         true
     }
 

@@ -138,11 +138,11 @@ impl FaultyStore {
         Ok(())
     }
 
-    pub(super) fn apply_delete(&self, draft: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
-        self.remember_head(&draft.product);
-        let is_deleted = self.inner.state().delete_draft(draft, audit);
+    pub(super) fn apply_delete(&self, update: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
+        self.remember_head(&update.product);
+        let is_deleted = self.inner.state().delete_update(update, audit);
         if is_deleted {
-            self.control().checker.deleted(&draft.id);
+            self.control().checker.deleted(&update.id);
         }
         Ok(is_deleted)
     }

@@ -24,6 +24,8 @@ named! {
         Updates = "updates",
         /// Reads an update.
         Update = "update",
+        /// Reads a campaign of an update.
+        Campaign = "campaign",
         /// Reads all shards.
         Shards = "shards",
         /// Reads one shard, eventually consistent.
@@ -60,6 +62,14 @@ named! {
         FleetSnapshot = "fleet_snapshot",
         /// Reads the members of a control group.
         Members = "members",
+        /// Reads the time of the last due page.
+        WatchedUntil = "watched_until",
+        /// Lists all updates.
+        EveryUpdate = "every_update",
+        /// Lists deleted updates.
+        DeletedUpdates = "deleted_updates",
+        /// Lists the rollouts whose claims are not counted.
+        UncountedRollouts = "uncounted_rollouts",
         /// Grants a place.
         Grant = "grant",
         /// Writes a device.
@@ -98,8 +108,8 @@ named! {
         CreateUpdate = "create_update",
         /// Begins another campaign.
         BeginCampaign = "begin_campaign",
-        /// Deletes a draft.
-        DeleteDraft = "delete_draft",
+        /// Deletes an update.
+        DeleteUpdate = "delete_update",
         /// Stops or resumes a product.
         SetStopped = "set_stopped",
         /// Writes an audit entry.
@@ -124,6 +134,20 @@ named! {
         PutMembers = "put_members",
         /// Writes a reading of a control group.
         PutReading = "put_reading",
+        /// Removes what belongs to a rollout.
+        RemoveRollout = "remove_rollout",
+        /// Ends a deletion.
+        EndDeletion = "end_deletion",
+        /// Makes one of several tallies.
+        FoldTallies = "fold_tallies",
+        /// Makes one of several tallies of versions.
+        FoldVersionTallies = "fold_version_tallies",
+        /// Notes that the counts of a rollout are final.
+        Settle = "settle",
+        /// Removes images.
+        TidyImages = "tidy_images",
+        /// Notes that a product was tidied.
+        PutTidied = "put_tidied",
     }
 }
 
@@ -274,7 +298,12 @@ impl Call {
             | Self::ScanDevices
             | Self::ScanFleet
             | Self::FleetSnapshot
-            | Self::Members => READ,
+            | Self::Members
+            | Self::Campaign
+            | Self::WatchedUntil
+            | Self::EveryUpdate
+            | Self::DeletedUpdates
+            | Self::UncountedRollouts => READ,
             Self::Grant | Self::WriteDevice | Self::OpenShard => TWO_WRITES,
             Self::RaiseCeiling
             | Self::Want
@@ -285,12 +314,17 @@ impl Call {
             | Self::MarkForRecount
             | Self::CreateUpdate
             | Self::BeginCampaign
-            | Self::DeleteDraft
+            | Self::DeleteUpdate
             | Self::SetStopped
             | Self::SetProduct
             | Self::DeleteDevice
             | Self::PutAudience
             | Self::PutFleet
+            | Self::EndDeletion
+            | Self::FoldTallies
+            | Self::FoldVersionTallies
+            | Self::Settle
+            | Self::PutTidied
             | Self::PutReading => CONTENDED_WRITE,
             Self::AddDeferrals
             | Self::PutTally
@@ -304,6 +338,8 @@ impl Call {
             | Self::RemoveDuePage
             | Self::RecordSeries
             | Self::PutFleetSnapshot
+            | Self::RemoveRollout
+            | Self::TidyImages
             | Self::PutMembers => WRITE,
         }
     }

@@ -15,9 +15,10 @@ use tidegate_store::store::{
     Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, ScannedDevices, Shut, Stored,
     VersionCounts, Written,
 };
+use tidegate_store::tidy::{DeletedUpdate, Folded, TidiedImages};
 use tidegate_store::{
     CheckStore, CloseRollouts, CountStore, OpenRollouts, PublishStore, RaiseCeilings, ReadCatalog, ReadDevices,
-    ReadUpdates, RecountStore, ReportStore, SweepStore, WriteDevices,
+    ReadUpdates, RecountStore, ReportStore, SweepStore, TidyStore, WriteDevices,
 };
 
 use crate::simulator::applied::TallyWrite;
@@ -110,6 +111,10 @@ impl ReadUpdates for FaultyStore {
 
     async fn update(&self, product: &ProductId, version: &Version) -> Stored<Option<UpdateRecord>> {
         self.read(Call::Update, || self.inner.state().update(product, version)).await
+    }
+
+    async fn campaign(&self, rollout: &RolloutKey) -> Stored<Option<UpdateRecord>> {
+        self.read(Call::Campaign, || self.inner.state().campaign(rollout)).await
     }
 
     async fn shards(&self, rollout: &RolloutKey, count: u16) -> Stored<Vec<Option<Shard>>> {
@@ -272,10 +277,11 @@ impl CountStore for FaultyStore {
         stream_shard: &str,
         before: Option<&Position>,
         after: &Tally<VersionCounts>,
+        now: Timestamp,
     ) -> Stored<bool> {
-        let write = (product.clone(), stream_shard.to_string(), before.cloned(), after.clone());
-        self.write(Call::PutVersionTally, write, |store, (product, stream_shard, before, after)| {
-            Ok(store.inner.state().put_version_tally(product, stream_shard, before.as_ref(), after))
+        let write = (product.clone(), stream_shard.to_string(), before.cloned(), after.clone(), now);
+        self.write(Call::PutVersionTally, write, |store, (product, stream_shard, before, after, now)| {
+            Ok(store.inner.state().put_version_tally(product, stream_shard, before.as_ref(), after, *now))
         })
         .await
     }
@@ -340,11 +346,15 @@ impl PublishStore for FaultyStore {
         .await
     }
 
-    async fn delete_draft(&self, draft: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
-        self.write(Call::DeleteDraft, (draft.clone(), audit.clone()), |store, (draft, audit)| {
-            store.apply_delete(draft, audit)
+    async fn delete_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
+        self.write(Call::DeleteUpdate, (update.clone(), audit.clone()), |store, (update, audit)| {
+            store.apply_delete(update, audit)
         })
         .await
+    }
+
+    async fn watched_until(&self, rollout: &RolloutKey) -> Stored<Option<Timestamp>> {
+        self.read(Call::WatchedUntil, || self.inner.state().watched_until(rollout)).await
     }
 
     async fn set_stopped(&self, product: &ProductId, is_stopped: bool, audit: &AuditEntry) -> Stored<bool> {
@@ -499,6 +509,70 @@ impl SweepStore for FaultyStore {
     async fn put_members(&self, rollout: &RolloutKey, members: &[DeviceId]) -> Stored<()> {
         self.write(Call::PutMembers, (rollout.clone(), members.to_vec()), |store, (rollout, members)| {
             store.inner.state().put_members(rollout, members);
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl TidyStore for FaultyStore {
+    async fn every_update(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
+        self.read(Call::EveryUpdate, || self.inner.state().every_update(product)).await
+    }
+
+    async fn deleted_updates(&self, product: &ProductId) -> Stored<Vec<DeletedUpdate>> {
+        self.read(Call::DeletedUpdates, || self.inner.state().deleted_updates(product)).await
+    }
+
+    async fn remove_rollout(&self, rollout: &RolloutKey) -> Stored<bool> {
+        self.write(Call::RemoveRollout, rollout.clone(), |store, rollout| {
+            store.inner.state().remove_rollout(rollout);
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn end_deletion(&self, deleted: &DeletedUpdate) -> Stored<()> {
+        self.write(Call::EndDeletion, deleted.clone(), |store, deleted| {
+            store.inner.state().end_deletion(deleted);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn fold_tallies(&self, rollout: &RolloutKey, quiet_since: Timestamp) -> Stored<Folded> {
+        self.write(Call::FoldTallies, (rollout.clone(), quiet_since), |store, (rollout, quiet_since)| {
+            Ok(store.inner.state().fold_tallies(rollout, *quiet_since))
+        })
+        .await
+    }
+
+    async fn fold_version_tallies(&self, product: &ProductId, quiet_since: Timestamp) -> Stored<Folded> {
+        self.write(Call::FoldVersionTallies, (product.clone(), quiet_since), |store, (product, quiet_since)| {
+            Ok(store.inner.state().fold_version_tallies(product, *quiet_since))
+        })
+        .await
+    }
+
+    async fn settle(&self, record: &UpdateRecord) -> Stored<()> {
+        self.write(Call::Settle, record.clone(), |store, record| {
+            store.inner.state().settle(record);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn uncounted_rollouts(&self, product: &ProductId) -> Stored<BTreeSet<RolloutKey>> {
+        self.read(Call::UncountedRollouts, || self.inner.state().uncounted_rollouts(product)).await
+    }
+
+    async fn tidy_images(&self, _: &ProductId, _: &BTreeSet<String>, _: Timestamp) -> Stored<TidiedImages> {
+        self.write(Call::TidyImages, (), |_, ()| Ok(TidiedImages::default())).await
+    }
+
+    async fn put_tidied(&self, product: &ProductId, now: Timestamp) -> Stored<()> {
+        self.write(Call::PutTidied, (product.clone(), now), |store, (product, now)| {
+            store.inner.state().put_tidied(product, *now);
             Ok(())
         })
         .await

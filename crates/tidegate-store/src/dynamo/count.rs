@@ -40,7 +40,7 @@ impl CountStore for DynamoStore {
         let item = self.read_tally(key::tally(key::version_tallies(product), stream_shard)).await?;
         match item::position_from(&item)? {
             None => Ok(Tally::default()),
-            position => Ok(Tally { counts: Fields(&item).numbers_by("ver")?, position }),
+            position => Ok(Tally { counts: Fields(&item).numbers_by(tally::VERSIONS)?, position }),
         }
     }
 
@@ -50,10 +50,11 @@ impl CountStore for DynamoStore {
         stream_shard: &str,
         before: Option<&Position>,
         after: &Tally<VersionCounts>,
+        now: Timestamp,
     ) -> Stored<bool> {
         let mut change = Expression::default();
-        let counts = after.counts.iter().map(|(version, devices)| (version.clone(), n(devices))).collect();
-        change.put("ver", AttributeValue::M(counts));
+        change.put(tally::VERSIONS, tally::versions_to(&after.counts));
+        change.put("at", time(now));
         let key = key::tally(key::version_tallies(product), stream_shard);
         self.write_tally(key, before, after.position.as_ref(), change).await
     }
@@ -107,7 +108,7 @@ impl CountStore for DynamoStore {
         let update = self
             .update(key::update(product, version))
             .update_expression("SET needs_recount = :true")
-            .condition_expression("attribute_exists(pk)")
+            .condition_expression("attribute_exists(generation)")
             .expression_attribute_values(":true", AttributeValue::Bool(true));
         match send::send("mark for a recount", send::READ, &update).await? {
             Ok(_) => Ok(()),

@@ -29,6 +29,7 @@ use crate::record::{
 };
 use crate::store::{StoreError, Stored};
 use crate::stream::{CountedClaim, DeviceImage};
+use crate::tidy::DeletedUpdate;
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
@@ -175,6 +176,7 @@ pub(super) fn head_from(item: &Item) -> Stored<Head> {
             established: fields.number_or("established", 0)?,
             counted_at: fields.maybe_time("fleet_at")?,
         },
+        tidied_at: fields.maybe_time("tidied")?,
         is_stopped: item.contains_key("stopped"),
         halted: halted_from(item)?,
         oldest_catalog: fields.number_or("oldest_catalog", 0)?,
@@ -242,6 +244,9 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
         item.insert("object_sha1".into(), list(|object| object.sha1.as_ref()));
         item.insert("object_md5".into(), list(|object| object.md5.as_ref()));
     }
+    if update.is_settled {
+        item.insert(SETTLED.into(), AttributeValue::Bool(true));
+    }
     if update.is_earlier {
         item.insert("earlier".into(), AttributeValue::Bool(true));
     }
@@ -279,6 +284,39 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
         item.insert("wanted".into(), wanted_to(wanted));
     }
     item
+}
+
+/// Attribute of a campaign whose counts are final.
+pub(super) const SETTLED: &str = "settled";
+/// Attribute of the version of an update that was published and deleted: the time.
+pub(super) const DELETED: &str = "deleted";
+/// Attribute of such a version while something of its campaigns is left.
+pub(super) const UNREMOVED: &str = "left";
+
+/// Returns true if only the version of an update is left.
+pub(crate) fn is_deleted(item: &Item) -> bool {
+    item.contains_key(DELETED)
+}
+
+/// What stays of a published update that is deleted.
+pub(super) fn deleted_to(update: &UpdateRecord, at: Timestamp) -> Item {
+    let mut item = key::update(&update.product, &update.version);
+    item.extend([
+        (DELETED.into(), time(at)),
+        (UNREMOVED.into(), AttributeValue::Bool(true)),
+        ("version".into(), s(update.version.to_string())),
+        ("campaigns".into(), n(update.campaign)),
+    ]);
+    item
+}
+
+pub(super) fn deleted_from(product: &ProductId, item: &Item) -> Stored<DeletedUpdate> {
+    let fields = Fields(item);
+    Ok(DeletedUpdate {
+        product: product.clone(),
+        version: fields.parsed("version", "a version", |text| Version::parse(text).ok())?,
+        campaigns: fields.number("campaigns")?,
+    })
 }
 
 /// Attributes that are known when an activation is wanted: the verified objects of the files, and whether newcomers have a
@@ -359,6 +397,7 @@ pub(crate) fn update_from(item: &Item) -> Stored<UpdateRecord> {
             None => None,
         },
         needs_recount: fields.flag("needs_recount"),
+        is_settled: fields.flag(SETTLED),
         created_at: fields.time("created_at")?,
         changed_at: fields.time("changed_at")?,
     })

@@ -111,6 +111,14 @@ pub(super) fn tally(partition: String, stream_shard: &str) -> Key {
     key(partition, short(stream_shard))
 }
 
+/// Sort key of the sum of the tallies whose stream shards have ended. It sorts behind those of stream shards, so a query
+/// reads it after them.
+pub(super) const TALLY_BASE: &str = "~base";
+
+pub(super) fn tally_base(partition: String) -> Key {
+    key(partition, TALLY_BASE)
+}
+
 /// Partition of a product's events.
 pub(super) fn events(product: &ProductId) -> String {
     format!("o#{product}")

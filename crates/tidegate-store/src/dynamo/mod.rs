@@ -7,11 +7,13 @@
 //! | `p#`product | `head` | [`Head`](crate::record::Head) |
 //! | `p#`product | `update#`version | an update in its last campaign; the version is written so that keys sort as versions do |
 //! | `p#`product | `update#`version`/`campaign | the same in a campaign before |
+//! | `p#`product | `update#`version, with `deleted` | the version of a published update that was deleted: it is never free again |
 //! | `d#`product`#`device | `device` | a device with its claims |
 //! | `d#`product`#`device | `doc` | its `device.json` without the version |
 //! | `s#`product`#`rollout`#`shard | `shard` | a shard of a rollout |
 //! | `t#`product`#`rollout | stream shard | a tally over the claims of a rollout |
 //! | `t#`product | stream shard | a tally over the versions of a product's devices |
+//! | `t#`… | `~base` | the sum of the tallies of stream shards that have ended |
 //! | `c#`product`#`rollout | `members` | the members of a control group |
 //! | `u#`product`#`rollout | time`#`writer | a page of devices that are due about then |
 //! | `l#`product`#`rollout`#`bucket`#`part | device | a device in this bucket |
@@ -38,6 +40,7 @@ mod send;
 mod shards;
 mod sweep;
 mod tally;
+mod tidy;
 
 use std::collections::{BTreeMap, HashMap};
 

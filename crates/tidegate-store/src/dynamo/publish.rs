@@ -7,14 +7,14 @@ use aws_sdk_dynamodb::types::{
 };
 use futures_util::future::try_join_all;
 use tidegate_core::life::Bucket;
-use tidegate_core::{DeviceId, ObjectionCode, ProductId, Timestamp, UpdateId};
+use tidegate_core::{DeviceId, ObjectionCode, ProductId, State, Timestamp, UpdateId};
 
 use super::changes::{expect, ids};
 use super::item::{self, CatalogAttributes, Fields, Item, n, s, time};
 use super::read::readable;
 use super::{DynamoStore, Expression, failed_item, key, put_item, send, unbuilt, update_item};
 use crate::record::{
-    AuditEntry, DeviceDeletion, Head, ListEntry, PublishedCatalog, RolloutKey, SeriesPoint, UpdateRecord,
+    AuditEntry, DeviceDeletion, DuePage, Head, ListEntry, PublishedCatalog, RolloutKey, SeriesPoint, UpdateRecord,
 };
 use crate::schema::INDEX;
 use crate::store::{Expected, Freshness, OpenRollouts, Opening, PublishStore, RecountStore as _, StoreError, Stored};
@@ -150,16 +150,44 @@ impl PublishStore for DynamoStore {
         }
     }
 
-    async fn delete_draft(&self, draft: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
+    async fn delete_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
         let mut as_read = Expression::default();
-        expect(&mut as_read, Expected::of(draft));
-        let delete = Delete::builder()
+        expect(&mut as_read, Expected::of(update));
+        let audit_put = self.audit_put(&update.product, audit)?;
+        if update.state == State::Draft {
+            let delete = Delete::builder()
+                .table_name(&self.table)
+                .set_key(Some(key::update(&update.product, &update.version)))
+                .set_condition_expression(as_read.condition_text())
+                .set_expression_attribute_values(as_read.values());
+            let delete = TransactWriteItem::builder().delete(delete.build().map_err(unbuilt)?).build();
+            return self.transact_audited("delete a draft", vec![delete, audit_put]).await;
+        }
+        let put = Put::builder()
             .table_name(&self.table)
-            .set_key(Some(key::update(&draft.product, &draft.version)))
+            .set_item(Some(item::deleted_to(update, audit.at)))
             .set_condition_expression(as_read.condition_text())
             .set_expression_attribute_values(as_read.values());
-        let delete = TransactWriteItem::builder().delete(delete.build().map_err(unbuilt)?).build();
-        self.transact("delete a draft", vec![delete, self.audit_put(&draft.product, audit)?]).await
+        let mut head = Expression::default();
+        head.value(":one", n(1));
+        let head = self.head_update(update, "ADD revision :one".into(), &head)?;
+        let writes = vec![put_item(put.build().map_err(unbuilt)?), audit_put, update_item(head)];
+        self.transact_audited("delete an update", writes).await
+    }
+
+    async fn watched_until(&self, rollout: &RolloutKey) -> Stored<Option<Timestamp>> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", s(key::due_pages(rollout)))
+            .consistent_read(true)
+            .scan_index_forward(false)
+            .limit(1);
+        let items = send::send_plain("read the last due page", send::READ, &query).await?.items;
+        let pages = readable(&items.unwrap_or_default(), item::due_page_from);
+        Ok(pages.first().and_then(DuePage::due_at))
     }
 
     async fn set_stopped(&self, product: &ProductId, is_stopped: bool, audit: &AuditEntry) -> Stored<bool> {
@@ -220,7 +248,8 @@ impl PublishStore for DynamoStore {
             .scan_index_forward(false)
             .limit(i32::try_from(most).unwrap_or(i32::MAX))
             .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
-            .filter_expression("attribute_not_exists(earlier)")
+            .filter_expression("attribute_not_exists(earlier) AND attribute_not_exists(#deleted)")
+            .expression_attribute_names("#deleted", item::DELETED)
             .expression_attribute_values(":pk", s(key::product_partition(product)))
             .expression_attribute_values(":prefix", s(key::UPDATE))
             .set_exclusive_start_key(before.map(|name| key::update_named(product, name)));

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use futures_util::future::try_join_all;
 use tidegate_core::count::Sums;
 use tidegate_core::shard::Shard;
-use tidegate_core::{ProductId, Version};
+use tidegate_core::{ProductId, State, Version};
 
 use super::item::{self, Fields, Item, s};
 use super::{DynamoStore, key, send, tally};
@@ -37,19 +38,25 @@ impl ReadCatalog for DynamoStore {
 impl ReadUpdates for DynamoStore {
     async fn updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
         // The read is strong, because the head that announced the change may be newer than an eventual read.
-        let items = self.query(&key::product_partition(product), Some(key::UPDATE), Freshness::Strong).await?;
-        Ok(readable(&items, item::update_from))
+        let query = self
+            .partition(&key::product_partition(product), Some(key::UPDATE), Freshness::Strong)
+            .filter_expression("attribute_not_exists(#deleted) AND (#state <> :draft OR attribute_exists(wanted))")
+            .expression_attribute_names("#deleted", item::DELETED)
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":draft", s(State::Draft.name()));
+        Ok(readable(&self.every_page(query).await?, item::update_from))
+    }
+
+    async fn campaign(&self, rollout: &RolloutKey) -> Stored<Option<UpdateRecord>> {
+        match self.read_update(key::update(rollout.product(), rollout.version())).await? {
+            Some(last) if last.campaign == rollout.campaign() => Ok(Some(last)),
+            Some(_) => self.read_update(key::earlier_campaign(rollout)).await,
+            None => Ok(None),
+        }
     }
 
     async fn update(&self, product: &ProductId, version: &Version) -> Stored<Option<UpdateRecord>> {
-        let read = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(key::update(product, version)))
-            .consistent_read(true);
-        let item = send::send_plain("read an update", send::READ, &read).await?.item;
-        item.as_ref().map(item::update_from).transpose()
+        self.read_update(key::update(product, version)).await
     }
 
     async fn shards(&self, rollout: &RolloutKey, count: u16) -> Stored<Vec<Option<Shard>>> {
@@ -70,7 +77,7 @@ impl ReadUpdates for DynamoStore {
         let items = self.query(&key::tallies(rollout), None, Freshness::Strong).await?;
         let mut tallied = Tallied::default();
         // An unreadable tally could hide failures, so the read fails.
-        for item in &items {
+        for item in tally::counting(&items) {
             let sums: Sums = tally::sums_from(item)?;
             tallied.sums.add(&sums);
             tallied.as_of = tallied.as_of.max(Some(Fields(item).time("at")?));
@@ -85,20 +92,33 @@ pub(super) fn product_of(item: &Item) -> Stored<ProductId> {
 }
 
 impl DynamoStore {
+    async fn read_update(&self, key: key::Key) -> Stored<Option<UpdateRecord>> {
+        let read = self.client.get_item().table_name(&self.table).set_key(Some(key)).consistent_read(true);
+        let item = send::send_plain("read an update", send::READ, &read).await?.item;
+        item.as_ref().filter(|item| !item::is_deleted(item)).map(item::update_from).transpose()
+    }
+
     /// Items of a partition, or only those whose sort key starts with `prefix`.
     pub(super) async fn query(&self, partition: &str, prefix: Option<&str>, freshness: Freshness) -> Stored<Vec<Item>> {
-        let mut query = self
+        self.every_page(self.partition(partition, prefix, freshness)).await
+    }
+
+    fn partition(&self, partition: &str, prefix: Option<&str>, freshness: Freshness) -> QueryFluentBuilder {
+        let query = self
             .client
             .query()
             .table_name(&self.table)
             .expression_attribute_values(":pk", s(partition))
             .consistent_read(freshness == Freshness::Strong);
-        query = match prefix {
+        match prefix {
             Some(prefix) => query
                 .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
                 .expression_attribute_values(":prefix", s(prefix)),
             None => query.key_condition_expression("pk = :pk"),
-        };
+        }
+    }
+
+    async fn every_page(&self, query: QueryFluentBuilder) -> Stored<Vec<Item>> {
         let mut items = Vec::new();
         let mut next = None;
         loop {

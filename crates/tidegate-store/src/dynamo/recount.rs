@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use tidegate_core::ProductId;
 
 use super::item::{self, Fields, s};
-use super::{DynamoStore, key, send};
+use super::{DynamoStore, key, send, tally};
 use crate::store::{Freshness, RecountStore, ScannedDevices, Stored, VersionCounts};
 
 /// Most items of one page of a scan. A page of a megabyte can take longer than a call may.
@@ -27,8 +27,9 @@ impl RecountStore for DynamoStore {
 
     async fn version_counts(&self, product: &ProductId) -> Stored<VersionCounts> {
         let mut counts = VersionCounts::new();
-        for item in self.query(&key::version_tallies(product), None, Freshness::Strong).await? {
-            for (version, devices) in Fields(&item).numbers_by::<String, i64>("ver")? {
+        let items = self.query(&key::version_tallies(product), None, Freshness::Strong).await?;
+        for item in tally::counting(&items) {
+            for (version, devices) in Fields(item).numbers_by::<String, i64>(tally::VERSIONS)? {
                 *counts.entry(version).or_default() += devices;
             }
         }

@@ -1,6 +1,6 @@
 //! Items of tallies: sums over the claims of a rollout.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use tidegate_core::Timestamp;
@@ -8,7 +8,33 @@ use tidegate_core::breaker::{Transfer, Transfers};
 use tidegate_core::count::{Count, Sample, Sums};
 
 use super::item::{Fields, Item, n};
-use crate::store::Stored;
+use crate::store::{Stored, VersionCounts};
+
+/// Attribute of a tally of versions.
+pub(super) const VERSIONS: &str = "ver";
+/// Attribute of the base with the tallies that became a part of it last.
+pub(super) const FOLDED: &str = "folded";
+
+/// The tallies that count: without those that the base names. A query that began before they became a part of it may still
+/// have read them.
+pub(super) fn counting(items: &[Item]) -> impl Iterator<Item = &Item> {
+    let text = |value: &AttributeValue| value.as_s().ok().cloned();
+    let bases = items.iter().filter_map(|item| item.get(FOLDED)?.as_l().ok());
+    let folded = bases.flatten().filter_map(text).collect::<BTreeSet<_>>();
+    items.iter().filter(move |item| !folded.contains(&state_of(item)))
+}
+
+/// A tally with its position. A stream shard that goes on after its tally became a part of the base begins another one, whose
+/// position is later.
+pub(super) fn state_of(item: &Item) -> String {
+    let fields = Fields(item);
+    let text = |name| fields.maybe_text(name).unwrap_or_default();
+    format!("{} {}", text("sk"), text("pos"))
+}
+
+pub(super) fn versions_to(counts: &VersionCounts) -> AttributeValue {
+    AttributeValue::M(counts.iter().map(|(version, devices)| (version.clone(), n(devices))).collect())
+}
 
 /// A sample of the gate as a text: the number of the test, with an `n` if it is of newcomers.
 fn sample_to(sample: Sample) -> String {

@@ -7,7 +7,7 @@ use crate::error::ErrorCode::{
     BadField, BadJson, BadRange, BadVersion, BodyTooLarge, ChangeUnderWay, Circle, Conflict, ContentImmutable,
     EvidenceMoved, Forbidden, Gone, ImageMismatch, ImageMissing, PolicyInvalid, ProductStopped, RegistrationClosed,
     Unauthorized, Unavailable, UnknownAction, UnknownContent, UnknownDevice, UnknownField, UnknownProduct,
-    UnknownUpdate, VersionExists, WrongState,
+    UnknownUpdate, UpdateInUse, VersionExists, WrongState,
 };
 use crate::operator::{DEFAULT_PAGE, LARGEST_PAGE};
 use crate::route::{CheckRoute, PublishRoute, ReportRoute, RouteId};
@@ -578,12 +578,20 @@ fn of_publish(route: PublishRoute) -> Operation {
             examples: Vec::new(),
         })
         .fails(&[PolicyInvalid, WrongState, ContentImmutable, Conflict, ChangeUnderWay, ProductStopped]),
-        PublishRoute::DeleteUpdate => Operation::about("Only a draft can be deleted. Its version is free again.")
+        PublishRoute::DeleteUpdate => Operation::about(
+            "A draft can be deleted; its version is free again. An update that was withdrawn an hour ago can be deleted too, if no device \
+             runs it or is watched in it and no open rollback names it; its version is never free again, so that no device \
+             takes two images for the same. Its claims are dropped and its counts end. Images that no update names any more \
+             are hidden within two days, and removed 35 days later.",
+        )
             .may_take("Reason", reasons())
-            .answers("Deleted", "The draft is deleted.", [("deleted", json!({"deleted": "1.1.0"}))])
+            .answers("Deleted", "The update is deleted.", [
+                ("draft", json!({"deleted": "1.1.0", "state": "draft"})),
+                ("withdrawn", json!({"deleted": "1.0.0", "state": "withdrawn"})),
+            ])
             .fails(VERSIONED)
             .fails(REASON)
-            .fails(&[WrongState, ChangeUnderWay, Conflict]),
+            .fails(&[WrongState, UpdateInUse, ChangeUnderWay, Conflict]),
         PublishRoute::ActivateUpdate => transition(
             "From `draft` or `scheduled` to `active`. Every file is first read back from storage and hashed, which takes a time that depends \
              on its size.",

@@ -325,13 +325,17 @@ pub struct Rollback {
 
 impl OperatorInput for Rollback {}
 
-/// An update that was deleted. Its version is free again.
+/// An update that was deleted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Deleted {
     /// The version.
     #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Version))]
     pub deleted: String,
+    /// Its state before. The version of a draft is free again, that of another update never.
+    #[serde(with = "crate::word::state")]
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::State))]
+    pub state: State,
 }
 
 /// The next phase of a rollout, which an operator begins.

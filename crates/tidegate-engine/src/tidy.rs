@@ -1,0 +1,132 @@
+//! Once a day the sweep tidies a product: it removes what is left of deleted updates, adds up the tallies of stream shards
+//! that have ended, and removes the images that no update names.
+//!
+//! A fleet also outlives its campaigns: a device keeps its newest claims only. Others are dropped once nothing counts them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tidegate_core::cadence::DAY_S;
+use tidegate_core::{Claim, DeviceId, ProductId, Timestamp};
+use tidegate_store::record::{Change, DeviceWrite, Head, KnownDevice, RolloutKey, UpdateRecord};
+use tidegate_store::store::Stored;
+use tidegate_store::{StoreError, SweepStore};
+use tidegate_wire::definition::Definition;
+use tokio::time::Instant;
+
+/// Seconds after its last write in which a tally can still change: a stream keeps a record for 24 hours.
+const TALLY_CHANGES_FOR_S: i64 = 25 * 3600;
+/// Seconds after its end in which a campaign is counted. Devices that were switched off may come back until then.
+const COUNTED_FOR_S: i64 = 30 * DAY_S;
+/// Claims that a device keeps, whatever has become of their campaigns: with them and four tags its item is below 1 KB.
+const KEPT_CLAIMS: usize = 3;
+
+/// Returns true if a product was not tidied for a day.
+pub(crate) fn is_due(head: &Head, now: Timestamp) -> bool {
+    head.tidied_at.is_none_or(|at| now.duration_since(at) >= SignedDuration::from_secs(DAY_S))
+}
+
+/// Tidies a product. If the time is over before the end, the next sweep goes on.
+///
+/// # Errors
+/// When the store cannot be reached, or an update cannot be read: what it names must stay.
+pub(crate) async fn tidy(
+    store: &impl SweepStore,
+    product: &ProductId,
+    started: Instant,
+    longest: Duration,
+    now: Timestamp,
+) -> Stored<()> {
+    let is_over = || started.elapsed() > longest;
+    for deleted in store.deleted_updates(product).await? {
+        for rollout in deleted.rollouts() {
+            while !store.remove_rollout(&rollout).await? {
+                if is_over() {
+                    return Ok(());
+                }
+            }
+        }
+        store.end_deletion(&deleted).await?;
+    }
+    let quiet_since = before(now, TALLY_CHANGES_FOR_S);
+    store.fold_version_tallies(product, quiet_since).await?;
+    let records = store.every_update(product).await?;
+    for record in records.iter().filter(|record| record.allocation.is_some() && !record.is_settled) {
+        if is_over() {
+            return Ok(());
+        }
+        let rollout = record.rollout();
+        let folded = store.fold_tallies(&rollout, quiet_since).await?;
+        let has_ended = record.is_earlier || record.state.may_reopen();
+        let is_long_ago = record.changed_at < before(now, COUNTED_FOR_S);
+        if has_ended && is_long_ago && folded.left == 0 && store.due_pages(&rollout, Timestamp::MAX).await?.is_empty() {
+            store.settle(record).await?;
+        }
+    }
+    let named = images_of(&records)?;
+    let tidied = store.tidy_images(product, &named, now).await?;
+    tracing::info!(%product, images_hidden = tidied.hidden, images_removed = tidied.removed, "product_tidied");
+    store.put_tidied(product, now).await
+}
+
+fn before(now: Timestamp, seconds: i64) -> Timestamp {
+    now.saturating_sub(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MIN)
+}
+
+/// The SHA-256 of the images that updates name, also in an edit that is under way.
+fn images_of(records: &[UpdateRecord]) -> Stored<BTreeSet<String>> {
+    let mut images = BTreeSet::new();
+    for record in records {
+        let wanted = record.wanted.as_ref().and_then(|wanted| match &wanted.change {
+            Change::Edit { definition } => Some(definition),
+            _ => None,
+        });
+        for definition in [Some(&record.definition), wanted].into_iter().flatten() {
+            let definition = Definition::from_store(definition).map_err(StoreError::corrupt)?;
+            images.extend(definition.files.into_iter().map(|file| file.sha256));
+        }
+    }
+    Ok(images)
+}
+
+/// Drops claims of devices that nothing counts any more.
+#[derive(Debug, Default)]
+pub(crate) struct Pruning {
+    uncounted: BTreeMap<ProductId, BTreeSet<RolloutKey>>,
+}
+
+impl Pruning {
+    /// Drops claims of a device, if it has more than it keeps. The newest claims stay, and those of an update that is there
+    /// and failed on the device: it must not get this update again by mistake.
+    pub(crate) async fn prune(
+        &mut self,
+        store: &impl SweepStore,
+        product: &ProductId,
+        device: &DeviceId,
+        known: &KnownDevice,
+    ) -> Stored<()> {
+        if known.claims.len() <= KEPT_CLAIMS {
+            return Ok(());
+        }
+        if !self.uncounted.contains_key(product) {
+            self.uncounted.insert(product.clone(), store.uncounted_rollouts(product).await?);
+        }
+        let uncounted = self.uncounted.get(product);
+        let is_uncounted = |claim: &&Claim| {
+            uncounted.is_some_and(|uncounted| uncounted.contains(&RolloutKey::of_claim(product, claim)))
+        };
+        let mut claims = known.claims.iter().map(|(_, claim)| claim).collect::<Vec<_>>();
+        claims.sort_by_key(|claim| std::cmp::Reverse(claim.epoch));
+        let older = claims.into_iter().skip(KEPT_CLAIMS);
+        let dropped = older.filter(|claim| !claim.failed_before(&claim.version, u32::MAX)).filter(is_uncounted);
+        let dropped = dropped.cloned().collect::<Vec<_>>();
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        let mut write = DeviceWrite::new(product.clone(), device.clone(), true);
+        write.forgotten = dropped;
+        // A device that has changed meanwhile is looked at again tomorrow.
+        store.write_device(&write).await.map(drop)
+    }
+}
