@@ -20,6 +20,7 @@ use tidegate::stack::{BUCKET, Services, Stack, TABLE, new_token_keys};
 use tidegate_cloud::{LocalCloud, TableStream};
 use tidegate_core::{DeviceId, ProductId, Timestamp};
 use tidegate_engine::token::TokenKeys;
+use tidegate_store::images::LARGEST_READ_AT_ONCE;
 use tidegate_store::store::{CheckStore, Freshness, ReadCatalog};
 use tidegate_store::{CatalogKey, DynamoStore, Images, schema};
 
@@ -93,7 +94,7 @@ impl Intercept for S3Calls {
 
 /// The services over a fresh local cloud.
 pub struct World {
-    /// The four services.
+    /// The services.
     pub services: Services,
     /// The store below them, for looks behind the scenes.
     pub store: DynamoStore,
@@ -134,7 +135,16 @@ impl World {
     /// When the local cloud does not start.
     pub async fn new(catalog_age_ms: i64) -> Self {
         let cloud = LocalCloud::temporary().expect("loopback and a temporary folder are there");
-        Self::over(cloud, catalog_age_ms, None).await
+        Self::over(cloud, catalog_age_ms, None, LARGEST_READ_AT_ONCE).await
+    }
+
+    /// A world in which files above this size count as large.
+    ///
+    /// # Panics
+    /// When the local cloud does not start.
+    pub async fn reading_at_once(largest: u64) -> Self {
+        let cloud = LocalCloud::temporary().expect("loopback and a temporary folder are there");
+        Self::over(cloud, 0, None, largest).await
     }
 
     /// A world whose DynamoDB plays trouble, and the DynamoDB.
@@ -144,10 +154,15 @@ impl World {
     pub async fn troubled(catalog_age_ms: i64, trouble: Trouble) -> (Self, TroubledDynamoDb) {
         let cloud = LocalCloud::temporary().expect("loopback and a temporary folder are there");
         let troubled = TroubledDynamoDb::before(cloud.in_process(), trouble);
-        (Self::over(cloud, catalog_age_ms, Some(troubled.clone())).await, troubled)
+        (Self::over(cloud, catalog_age_ms, Some(troubled.clone()), LARGEST_READ_AT_ONCE).await, troubled)
     }
 
-    async fn over(cloud: LocalCloud, catalog_age_ms: i64, trouble: Option<TroubledDynamoDb>) -> Self {
+    async fn over(
+        cloud: LocalCloud,
+        catalog_age_ms: i64,
+        trouble: Option<TroubledDynamoDb>,
+        largest_read_at_once: u64,
+    ) -> Self {
         schema::create_table(&cloud.dynamodb(), TABLE).await.expect("an empty store takes the table");
         cloud.create_bucket(BUCKET).await.expect("an empty store takes the bucket");
         let keys = TokenKeys::parse(&new_token_keys().expect("the machine has randomness")).expect("our own format");
@@ -163,7 +178,7 @@ impl World {
         let s3 = aws_sdk_s3::Client::from_conf(s3);
         let store = DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(dynamodb), TABLE, s3.clone(), BUCKET)
             .with_catalog_key(catalog_key());
-        let images = Images::new(s3, credentials, BUCKET);
+        let images = Images::new(s3, credentials, BUCKET).reading_at_once(largest_read_at_once);
         let services = Services::new(store.clone(), images.clone(), keys.clone(), catalog_age_ms);
         let stream = cloud.table_stream(TABLE).expect("the table has a stream").into();
         Self { services, store, images, cloud, keys, calls, stream, now: Mutex::default() }

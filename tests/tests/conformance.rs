@@ -872,7 +872,7 @@ impl History {
 
     /// Often a time at which all tallies are quiet.
     fn quiet_since(&mut self) -> Timestamp {
-        if self.dice.chance(70) { moment(9_999_999, 0) } else { self.dice.moment() }
+        if self.dice.chance(70) { moment(10_000, 0) } else { self.dice.moment() }
     }
 
     fn read(&mut self) -> Operation {
@@ -1514,7 +1514,7 @@ impl History {
             transfers.add(Transfer { at: moment(self.dice.small(9), 0), is_ok: self.dice.chance(50) });
         }
         let counts = Sums { granted, released, devices, granted_in, lost_in, transfers };
-        let after = Tally { counts, position: Some(self.position()) };
+        let after = Tally::new(counts, Some(self.position()));
         Operation::PutTally(rollout, stream_shard, before, after, self.dice.moment())
     }
 
@@ -1524,7 +1524,7 @@ impl History {
         let before = if self.dice.chance(20) { Some(self.position()) } else { before };
         let counts = DEVICE_VERSIONS.iter().filter(|_| self.dice.chance(50)).map(|version| (*version).to_string());
         let counts = counts.collect::<Vec<_>>().into_iter().map(|version| (version, self.dice.small(5) - 1)).collect();
-        let after = Tally { counts, position: Some(self.position()) };
+        let after = Tally::new(counts, Some(self.position()));
         Operation::PutVersionTally(product, stream_shard, before, after, self.dice.moment())
     }
 

@@ -218,7 +218,7 @@ async fn the_recount_finds_a_release_too_many() {
     let tally = world.store.tally(&rollout(), &stream_shard).await.unwrap();
     let mut counts = tally.counts.clone();
     *counts.released.values_mut().next().unwrap() += 9;
-    let after = Tally { counts, position: tally.position.clone() };
+    let after = Tally::new(counts, tally.position.clone());
     let before = tally.position.as_ref();
     assert!(world.store.put_tally(&rollout(), &stream_shard, before, &after, now()).await.unwrap());
     let drift = recount(&world.store, Duration::ZERO).await.unwrap().drift;

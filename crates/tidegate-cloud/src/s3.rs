@@ -1,13 +1,14 @@
 //! S3: `s3s` reads and writes the wire format and checks every signature; this module stores objects.
 //!
-//! It implements the calls that the services use: buckets, versioning, plain uploads, downloads, deletion and
-//! listing. Every other call answers 501 `NotImplemented`.
+//! It implements the calls that the services use: buckets, versioning, plain uploads and uploads in parts, downloads,
+//! deletion and listing. Every other call answers 501 `NotImplemented`.
 
 mod catalog;
 mod condition;
 mod digest;
 mod listing;
 mod object;
+mod parts;
 mod signature;
 mod upload;
 mod versions;
@@ -133,6 +134,105 @@ impl S3 for Storage {
         let found = self.newest_objects(&input.bucket, prefix, after)?;
         let listing = Listing::page(found, prefix, input.delimiter.as_deref(), listing::page_size(input.max_keys));
         Ok(S3Response::new(listing.output(input)))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let input = request.input;
+        let upload_id = self.begin_upload(&input.bucket, &input.key, &Description::of_parts(&input))?;
+        let (bucket, key) = (Some(input.bucket), Some(input.key));
+        let output = CreateMultipartUploadOutput { bucket, key, upload_id: Some(upload_id), ..Default::default() };
+        Ok(S3Response::new(output))
+    }
+
+    async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        let S3Request { mut input, headers, trailing_headers, .. } = request;
+        self.parts(&input.bucket, &input.key, &input.upload_id)?;
+        let mut declared = Declared::in_headers(&headers)?;
+        let body = input.body.take().ok_or_else(|| s3_error!(IncompleteBody))?;
+        let part = upload::receive(&self.uploads(), body, &declared).await?;
+        if let Some(trailers) = trailing_headers.and_then(|trailers| trailers.take()) {
+            declared.add_trailers(&trailers);
+        }
+        declared.verify(&part)?;
+        let etag = self.put_part(&input.bucket, &input.key, &input.upload_id, input.part_number, part)?;
+        Ok(S3Response::new(UploadPartOutput { e_tag: Some(ETag::Strong(etag)), ..Default::default() }))
+    }
+
+    async fn list_parts(&self, request: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
+        let input = request.input;
+        let (size, after) = (listing::page_size(input.max_parts), input.part_number_marker.unwrap_or(0));
+        let stored = self.parts(&input.bucket, &input.key, &input.upload_id)?;
+        let mut stored = stored.into_iter().filter(|part| part.number > after).collect::<Vec<_>>();
+        let is_truncated = stored.len() > size;
+        stored.truncate(size);
+        let next_part_number_marker = stored.last().filter(|_| is_truncated).map(|part| part.number);
+        let part = |part: parts::Part| Part {
+            part_number: Some(part.number),
+            e_tag: Some(ETag::Strong(part.etag)),
+            size: Some(object::signed(part.size_bytes)),
+            last_modified: Some(object::timestamp(part.modified_s)),
+            ..Default::default()
+        };
+        Ok(S3Response::new(ListPartsOutput {
+            parts: Some(stored.into_iter().map(part).collect()),
+            is_truncated: Some(is_truncated),
+            next_part_number_marker,
+            bucket: Some(input.bucket),
+            key: Some(input.key),
+            upload_id: Some(input.upload_id),
+            ..Default::default()
+        }))
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        let input = request.input;
+        let begun = self.begun_uploads(&input.bucket, input.prefix.as_deref().unwrap_or_default())?;
+        let upload = |begun: parts::Begun| MultipartUpload {
+            key: Some(begun.key),
+            upload_id: Some(begun.id),
+            initiated: Some(object::timestamp(begun.initiated_s)),
+            ..Default::default()
+        };
+        Ok(S3Response::new(ListMultipartUploadsOutput {
+            uploads: Some(begun.into_iter().map(upload).collect()),
+            is_truncated: Some(false),
+            bucket: Some(input.bucket),
+            prefix: input.prefix,
+            ..Default::default()
+        }))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let input = request.input;
+        let named = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        let named = named.into_iter().map(|part| Some((part.part_number?, part.e_tag?.value().to_string())));
+        let named = named.collect::<Option<Vec<_>>>().ok_or_else(|| s3_error!(MalformedXML))?;
+        let object = self.complete(&input.bucket, &input.key, &input.upload_id, &named)?;
+        Ok(S3Response::new(CompleteMultipartUploadOutput {
+            e_tag: Some(object.etag()),
+            version_id: object.shown_version(),
+            bucket: Some(input.bucket),
+            key: Some(input.key),
+            ..Default::default()
+        }))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        let input = request.input;
+        self.abort(&input.bucket, &input.key, &input.upload_id)?;
+        Ok(S3Response::with_status(AbortMultipartUploadOutput::default(), StatusCode::NO_CONTENT))
     }
 
     async fn list_object_versions(

@@ -155,7 +155,7 @@ impl<S: CountStore> CountService<S> {
             if tally.position.is_none() && self.is_uncounted(rollout).await? {
                 return Ok(None);
             }
-            let is_new = |record: &&ClaimRecord<'_>| Some(&record.record.position) > tally.position.as_ref();
+            let is_new = |record: &&ClaimRecord<'_>| !tally.contains(&record.record.position);
             let new = records.iter().filter(is_new).collect::<Vec<_>>();
             let repeated = records.len().saturating_sub(new.len());
             let mut after = tally.counts.clone();
@@ -168,7 +168,7 @@ impl<S: CountStore> CountService<S> {
                 return Ok(Some(moved));
             };
             let position = Some(last.record.position.clone());
-            let after = Tally { counts: after, position };
+            let after = Tally::new(after, position);
             let before = tally.position.as_ref();
             if self.store.put_tally(rollout, &batch.stream_shard, before, &after, now).await? {
                 counted.counted = counted.counted.saturating_add(new.len() as u64);
@@ -212,7 +212,7 @@ impl<S: CountStore> CountService<S> {
     ) -> Stored<()> {
         for _ in 0..MOST_TRIES {
             let tally = self.store.version_tally(product, &batch.stream_shard).await?;
-            let is_new = |moved: &&VersionMove<'_>| Some(moved.position) > tally.position.as_ref();
+            let is_new = |moved: &&VersionMove<'_>| !tally.contains(moved.position);
             let new = moves.iter().filter(is_new).collect::<Vec<_>>();
             let Some(last) = new.last() else {
                 return Ok(());
@@ -222,7 +222,7 @@ impl<S: CountStore> CountService<S> {
                 add_version(&mut counts, moved.before.as_deref(), -1);
                 add_version(&mut counts, moved.after.as_deref(), 1);
             }
-            let after = Tally { counts, position: Some(last.position.clone()) };
+            let after = Tally::new(counts, Some(last.position.clone()));
             let before = tally.position.as_ref();
             if self.store.put_version_tally(product, &batch.stream_shard, before, &after, now).await? {
                 counted.counted = counted.counted.saturating_add(new.len() as u64);

@@ -50,6 +50,14 @@ pub enum EngineError {
         /// The reason.
         why: String,
     },
+    /// A large file is being read and compared.
+    #[error(
+        "the bytes of {name} are being read and compared, which takes some seconds for a gigabyte; repeat this then"
+    )]
+    Verifying {
+        /// The name of the file.
+        name: String,
+    },
     /// The bytes of a file have not been uploaded.
     #[error("the bytes of {name} have not been uploaded; repeat the create to get its upload URL")]
     ImageMissing {
@@ -130,6 +138,9 @@ pub enum EngineError {
     #[error("cannot begin another campaign of an update that is {0}; it must be completed, aborted or withdrawn{hint}",
         hint = if *_0 == State::Scheduled { "; this one can be activated or aborted" } else { "" })]
     NotReopenable(State),
+    /// The update is published, so its files are as they are.
+    #[error("cannot upload files of an update that is {0}; it must be draft")]
+    NotUploadable(State),
     /// The update is published.
     #[error("cannot delete an update that is {0}; it must be draft or withdrawn")]
     NotDeletable(State),

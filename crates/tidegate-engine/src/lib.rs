@@ -3,7 +3,7 @@
 //!
 //! [`CheckIns`] decides and reserves. [`Reports`] hears what devices report. [`CountService`] counts, judges and raises ceilings.
 //! [`Operations`] has the use cases of operators. [`control`] changes a rollout. [`compile`] puts a catalog in force.
-//! [`SweepService`] finds lost devices and finishes what was interrupted. [`recount`] checks the counts.
+//! [`SweepService`] finds lost devices and finishes what was interrupted. [`VerifyService`] reads large images. [`recount`] checks the counts.
 
 pub mod catalogs;
 pub mod check_in;
@@ -28,6 +28,7 @@ pub mod stalled;
 pub mod sweep;
 mod tidy;
 pub mod token;
+pub mod verify;
 
 pub use check_in::{Asked, CheckInResult, CheckIns, DeviceContext, HeldClaim, Offered, Said};
 pub use count::CountService;
@@ -35,3 +36,4 @@ pub use error::EngineError;
 pub use operate::Operations;
 pub use report::{NotRecorded, Recorded, Reports};
 pub use sweep::SweepService;
+pub use verify::VerifyService;

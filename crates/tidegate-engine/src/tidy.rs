@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tidegate_core::cadence::DAY_S;
 use tidegate_core::{Claim, DeviceId, ProductId, Timestamp};
-use tidegate_store::record::{Change, DeviceWrite, Head, KnownDevice, RolloutKey, UpdateRecord};
+use tidegate_store::record::{Change, DeviceWrite, Head, KnownDevice, RolloutKey};
 use tidegate_store::store::Stored;
 use tidegate_store::{StoreError, SweepStore};
 use tidegate_wire::definition::Definition;
@@ -30,7 +30,7 @@ pub(crate) fn is_due(head: &Head, now: Timestamp) -> bool {
 /// Tidies a product. If the time is over before the end, the next sweep goes on.
 ///
 /// # Errors
-/// When the store cannot be reached, or an update cannot be read: what it names must stay.
+/// When the store cannot be reached.
 pub(crate) async fn tidy(
     store: &impl SweepStore,
     product: &ProductId,
@@ -51,22 +51,30 @@ pub(crate) async fn tidy(
     }
     let quiet_since = before(now, TALLY_CHANGES_FOR_S);
     store.fold_version_tallies(product, quiet_since).await?;
-    let records = store.every_update(product).await?;
-    for record in records.iter().filter(|record| record.allocation.is_some() && !record.is_settled) {
+    for record in
+        store.updates(product).await?.iter().filter(|record| record.allocation.is_some() && !record.is_settled)
+    {
         if is_over() {
             return Ok(());
         }
         let rollout = record.rollout();
         let folded = store.fold_tallies(&rollout, quiet_since).await?;
-        let has_ended = record.is_earlier || record.state.may_reopen();
         let is_long_ago = record.changed_at < before(now, COUNTED_FOR_S);
-        if has_ended && is_long_ago && folded.left == 0 && store.due_pages(&rollout, Timestamp::MAX).await?.is_empty() {
+        let is_quiet = folded.left == 0 && folded.lately == 0;
+        let has_ended = record.is_earlier || record.state.may_reopen();
+        if has_ended && is_long_ago && is_quiet && store.watched_until(&rollout).await?.is_none() {
             store.settle(record).await?;
         }
     }
-    let named = images_of(&records)?;
-    let tidied = store.tidy_images(product, &named, now).await?;
-    tracing::info!(%product, images_hidden = tidied.hidden, images_removed = tidied.removed, "product_tidied");
+    match images_named(store, product).await {
+        Ok(named) => {
+            let tidied = store.tidy_images(product, &named, now).await?;
+            tracing::info!(%product, images_hidden = tidied.hidden, images_removed = tidied.removed, "product_tidied");
+        }
+        // What it names is not known, so every image stays.
+        Err(StoreError::Corrupt(error)) => tracing::error!(%product, %error, "images_not_tidied"),
+        Err(error) => return Err(error),
+    }
     store.put_tidied(product, now).await
 }
 
@@ -74,10 +82,10 @@ fn before(now: Timestamp, seconds: i64) -> Timestamp {
     now.saturating_sub(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MIN)
 }
 
-/// The SHA-256 of the images that updates name, also in an edit that is under way.
-fn images_of(records: &[UpdateRecord]) -> Stored<BTreeSet<String>> {
+/// The SHA-256 of the images that updates of a product name, also in an edit that is under way.
+async fn images_named(store: &impl SweepStore, product: &ProductId) -> Stored<BTreeSet<String>> {
     let mut images = BTreeSet::new();
-    for record in records {
+    for record in store.every_update(product).await? {
         let wanted = record.wanted.as_ref().and_then(|wanted| match &wanted.change {
             Change::Edit { definition } => Some(definition),
             _ => None,

@@ -1,12 +1,14 @@
 //! Images: the files of updates in S3, each under its SHA-256.
 
+pub mod parts;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{ProvideCredentials, SharedCredentialsProvider};
-use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -26,9 +28,9 @@ pub const URL_TTL_S: i64 = 900;
 const SHORTEST_URL_S: i64 = 60;
 /// Life of an upload URL.
 pub const UPLOAD_TTL_S: u64 = 3600;
-/// Largest file that is read back, in bytes: as much as an activation surely reads within the 29 seconds that API Gateway
-/// waits. Only reading gives SHA-1 and MD5, which clients of hawkBit need.
-const LARGEST_READ_BACK: u64 = 1 << 30;
+/// Largest file that an activation itself reads, in bytes: as much as it surely reads within the 29 seconds that API Gateway
+/// waits. A function of its own reads a larger one.
+pub const LARGEST_READ_AT_ONCE: u64 = 1 << 30;
 
 /// The image bucket.
 #[derive(Debug, Clone)]
@@ -37,7 +39,7 @@ pub struct Images {
     credentials: SharedCredentialsProvider,
     bucket: String,
     cdn: Option<Arc<Cdn>>,
-    largest_read_back: u64,
+    largest_read_at_once: u64,
 }
 
 /// A signed request for a client.
@@ -57,6 +59,11 @@ pub enum Verified {
         /// Version of the object, and its SHA-1 and MD5 if its bytes were read.
         object: StoredObject,
     },
+    /// The bytes are too many to be read at once. S3 does not contradict.
+    Unread {
+        /// Version of the object.
+        version: Option<String>,
+    },
     /// No bytes are stored.
     Missing,
     /// The stored bytes are different.
@@ -72,13 +79,19 @@ impl Images {
     /// Images in `bucket`. `credentials` are those of `client`: no URL lasts longer than they do.
     #[must_use]
     pub fn new(client: Client, credentials: SharedCredentialsProvider, bucket: &str) -> Self {
-        Self { client, credentials, bucket: bucket.to_string(), cdn: None, largest_read_back: LARGEST_READ_BACK }
+        Self { client, credentials, bucket: bucket.to_string(), cdn: None, largest_read_at_once: LARGEST_READ_AT_ONCE }
     }
 
-    /// The same images, of which only files up to this size are read back.
+    /// The same images, of which only files up to this size are read at once.
     #[must_use]
-    pub fn reading_back(self, largest: u64) -> Self {
-        Self { largest_read_back: largest, ..self }
+    pub fn reading_at_once(self, largest: u64) -> Self {
+        Self { largest_read_at_once: largest, ..self }
+    }
+
+    /// Returns true if a file is read by a function of its own.
+    #[must_use]
+    pub fn is_large(&self, file: &File) -> bool {
+        file.size_bytes > self.largest_read_at_once
     }
 
     /// The same images, downloaded through a CDN.
@@ -189,13 +202,7 @@ impl Images {
             .content_length(i64::try_from(file.size_bytes).unwrap_or(i64::MAX))
             .checksum_sha256(STANDARD.encode(digest));
         let signed = request.presigned(signing).await.map_err(StoreError::unavailable)?;
-        // In Lambda the SDK adds a trace id. It is not signed, and an operator does not need it.
-        let headers = signed
-            .headers()
-            .filter(|(name, _)| *name != "x-amzn-trace-id")
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect();
-        Ok(Signed { url: signed.uri().to_string(), headers })
+        Ok(without_trace(&signed))
     }
 
     /// `true` if an object with the file's SHA-256 as its key exists. The bytes are not read.
@@ -213,52 +220,51 @@ impl Images {
 
     /// Checks that the stored bytes are the announced ones. Before that, the key of an object is only the uploader's claim.
     ///
-    /// S3 has compared the SHA-256 of a plain upload with the one that its URL was signed with, and says so later. That is
-    /// enough for a large file. A small one is read, because clients of hawkBit need its SHA-1 and MD5 too.
+    /// Only reading gives SHA-1 and MD5, which clients of hawkBit need, and of an upload in parts S3 itself knows only digests
+    /// of the parts. So the bytes are read; a large file is read elsewhere, unless S3 says already that it is another one.
     ///
     /// # Errors
     /// When S3 cannot be reached.
     pub async fn verify(&self, product: &ProductId, file: &File) -> Stored<Verified> {
-        if file.size_bytes > self.largest_read_back
-            && let Some(verified) = self.as_s3_says(product, file).await?
-        {
-            return Ok(verified);
+        if self.is_large(file) {
+            return self.as_s3_says(product, file).await;
         }
-        self.read_back(product, file).await
+        Ok(match self.read_whole(product, &file.sha256).await? {
+            None => Verified::Missing,
+            Some(read) => read.compared(file),
+        })
     }
 
-    /// Result of the checks that S3 itself made of the object; `None` if it has not verified a SHA-256 of the whole.
-    async fn as_s3_says(&self, product: &ProductId, file: &File) -> Stored<Option<Verified>> {
+    /// Result of the checks that S3 itself has made of an object.
+    async fn as_s3_says(&self, product: &ProductId, file: &File) -> Stored<Verified> {
         let head = self.client.head_object().bucket(&self.bucket).key(key(product, &file.sha256));
         let head = match head.checksum_mode(ChecksumMode::Enabled).send().await {
             Ok(head) => head,
             Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => {
-                return Ok(Some(Verified::Missing));
+                return Ok(Verified::Missing);
             }
             Err(error) => return Err(StoreError::unavailable(error)),
         };
-        // The digest of a multipart upload is one of the digests of its parts.
+        // The digest of an upload in parts is one of the digests of its parts.
         let is_of_the_whole = head.checksum_type() == Some(&ChecksumType::FullObject);
         let digest = head.checksum_sha256().filter(|_| is_of_the_whole).and_then(|text| STANDARD.decode(text).ok());
-        let Some(digest) = digest else {
-            return Ok(None);
-        };
-        let (sha256, size_bytes) =
-            (hex::encode(digest), head.content_length().and_then(|length| length.try_into().ok()));
-        let size_bytes: u64 = size_bytes.unwrap_or(0);
-        Ok(Some(match sha256 == file.sha256 && size_bytes == file.size_bytes {
-            true => Verified::Same { object: StoredObject { version: head.version_id, sha1: None, md5: None } },
+        let sha256 = digest.map_or_else(|| file.sha256.clone(), hex::encode);
+        let size_bytes = head.content_length().and_then(|length| length.try_into().ok()).unwrap_or(0);
+        Ok(match sha256 == file.sha256 && size_bytes == file.size_bytes {
+            true => Verified::Unread { version: head.version_id },
             false => Verified::Different { sha256, size_bytes },
-        }))
+        })
     }
 
-    async fn read_back(&self, product: &ProductId, file: &File) -> Stored<Verified> {
-        let read = self.client.get_object().bucket(&self.bucket).key(key(product, &file.sha256)).send().await;
+    /// Reads all bytes of an image, and what they are; `None` if there is none.
+    ///
+    /// # Errors
+    /// When S3 cannot be reached.
+    pub async fn read_whole(&self, product: &ProductId, sha256: &str) -> Stored<Option<Read>> {
+        let read = self.client.get_object().bucket(&self.bucket).key(key(product, sha256)).send().await;
         let mut object = match read {
             Ok(object) => object,
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => {
-                return Ok(Verified::Missing);
-            }
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => return Ok(None),
             Err(error) => return Err(StoreError::unavailable(error)),
         };
         let (mut hash, mut sha1, mut md5, mut size_bytes) = (Sha256::new(), Sha1::new(), Md5::new(), 0_u64);
@@ -268,18 +274,40 @@ impl Images {
             md5.update(&chunk);
             size_bytes = size_bytes.saturating_add(chunk.len() as u64);
         }
-        let sha256 = hex::encode(hash.finalize());
-        Ok(match sha256 == file.sha256 && size_bytes == file.size_bytes {
-            true => Verified::Same {
-                object: StoredObject {
-                    version: object.version_id,
-                    sha1: Some(hex::encode(sha1.finalize())),
-                    md5: Some(hex::encode(md5.finalize())),
-                },
-            },
-            false => Verified::Different { sha256, size_bytes },
-        })
+        let (sha1, md5) = (Some(hex::encode(sha1.finalize())), Some(hex::encode(md5.finalize())));
+        let object = StoredObject { version: object.version_id, sha1, md5 };
+        Ok(Some(Read { object, sha256: hex::encode(hash.finalize()), size_bytes }))
     }
+}
+
+/// An image that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// The object with its SHA-1 and MD5.
+    pub object: StoredObject,
+    /// The SHA-256 of its bytes.
+    pub sha256: String,
+    /// Its length.
+    pub size_bytes: u64,
+}
+
+impl Read {
+    /// Result of comparing it with what was announced.
+    #[must_use]
+    pub fn compared(self, file: &File) -> Verified {
+        let Self { object, sha256, size_bytes } = self;
+        match sha256 == file.sha256 && size_bytes == file.size_bytes {
+            true => Verified::Same { object },
+            false => Verified::Different { sha256, size_bytes },
+        }
+    }
+}
+
+/// In Lambda the SDK adds a trace id. It is not signed, and an operator does not need it.
+fn without_trace(signed: &PresignedRequest) -> Signed {
+    let headers = signed.headers().filter(|(name, _)| *name != "x-amzn-trace-id");
+    let headers = headers.map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    Signed { url: signed.uri().to_string(), headers }
 }
 
 fn signing(now: Timestamp, ends: Timestamp) -> Stored<PresigningConfig> {

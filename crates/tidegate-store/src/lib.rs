@@ -17,6 +17,7 @@ pub mod settings;
 pub mod store;
 pub mod stream;
 pub mod tidy;
+pub mod verification;
 
 pub use dynamo::DynamoStore;
 pub use images::Images;

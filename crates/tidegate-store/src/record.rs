@@ -767,6 +767,23 @@ pub struct Tally<T> {
     pub counts: T,
     /// The position of the last counted record; `None` if there is no tally yet.
     pub position: Option<Position>,
+    /// The position of the tally of the same stream shard that became a part of the base, if there was one lately. Its
+    /// records are counted.
+    pub folded: Option<Position>,
+}
+
+impl<T> Tally<T> {
+    /// A tally with its position.
+    #[must_use]
+    pub fn new(counts: T, position: Option<Position>) -> Self {
+        Self { counts, position, folded: None }
+    }
+
+    /// Returns true if a record is counted already.
+    #[must_use]
+    pub fn contains(&self, record: &Position) -> bool {
+        self.position.as_ref().max(self.folded.as_ref()) >= Some(record)
+    }
 }
 
 /// A page of devices that are overdue at about the same time. Pages are hints: the device's item is the truth.

@@ -17,6 +17,7 @@ use crate::record::{
     Reading, RolloutKey, Seen, SeriesPoint, Tallied, Tally, UpdateRecord,
 };
 use crate::tidy::TidyStore;
+use crate::verification::AskForVerification;
 
 /// Error of a store call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -277,6 +278,9 @@ pub trait ReadUpdates: Send + Sync + 'static {
     /// The record of one campaign, also of an earlier one, freshly read.
     fn campaign(&self, rollout: &RolloutKey) -> impl Future<Output = Stored<Option<UpdateRecord>>> + Send;
 
+    /// The time at which the last device of a rollout that is still watched is looked at; `None` if none is watched.
+    fn watched_until(&self, rollout: &RolloutKey) -> impl Future<Output = Stored<Option<Timestamp>>> + Send;
+
     /// The shards of a rollout, freshly read; `None` for one that does not exist.
     fn shards(&self, rollout: &RolloutKey, count: u16) -> impl Future<Output = Stored<Vec<Option<Shard>>>> + Send;
 
@@ -447,7 +451,7 @@ pub trait CountStore: CloseRollouts + RaiseCeilings {
 pub type VersionCounts = BTreeMap<String, i64>;
 
 /// The rights of `publish`.
-pub trait PublishStore: ReadCatalog + WriteDevices + OpenRollouts {
+pub trait PublishStore: ReadCatalog + WriteDevices + OpenRollouts + AskForVerification {
     /// Creates a draft, and its product with the first one. `false` when the version exists.
     fn create_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> impl Future<Output = Stored<bool>> + Send;
 
@@ -469,9 +473,6 @@ pub trait PublishStore: ReadCatalog + WriteDevices + OpenRollouts {
     /// Deletes an update, and writes the audit entry, in one transaction; `false` when the record is not as `update`. Of one
     /// that was published the version stays, so that it is never free again.
     fn delete_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> impl Future<Output = Stored<bool>> + Send;
-
-    /// The time at which the last device of a rollout that is still watched is looked at; `None` if none is watched.
-    fn watched_until(&self, rollout: &RolloutKey) -> impl Future<Output = Stored<Option<Timestamp>>> + Send;
 
     /// Sets or removes the flag that stops a whole product, and writes the audit entry, in one transaction; `false` when
     /// the product does not exist.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 
+use jiff::SignedDuration;
 use tidegate_core::{ProductId, Timestamp, Version};
 
 use crate::record::{RolloutKey, UpdateRecord};
@@ -27,6 +28,9 @@ impl DeletedUpdate {
     }
 }
 
+/// Time beyond `quiet_since` for which the positions of folded tallies are kept. A stream keeps its records for a day.
+pub const FOLDED_KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
+
 /// Result of adding up the tallies of stream shards that have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Folded {
@@ -34,6 +38,8 @@ pub struct Folded {
     pub folded: u64,
     /// Tallies that still stand alone.
     pub left: u64,
+    /// Tallies whose records may still come again.
+    pub lately: u64,
 }
 
 /// Result of removing the images that no update names.

@@ -26,8 +26,9 @@ use crate::{body_limits, strict_json};
 
 /// The most files one update may have: their URLs go into one answer.
 const MOST_FILES: usize = 16;
-/// The largest file in bytes: S3 takes no more in one upload.
-const LARGEST_FILE_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// The largest file in bytes: as much as a function surely reads within the 15 minutes that Lambda gives it, at 38 MB a
+/// second.
+const LARGEST_FILE_BYTES: u64 = 32 * 1024 * 1024 * 1024;
 /// The most windows, groups, phases, labels and requirements: each is asked at every check-in.
 const MOST_OF_EACH: usize = 32;
 /// The most texts that an image may say of itself, and the longest one in bytes: each is a part of the device's record.
@@ -710,7 +711,7 @@ impl FileField {
             )));
         }
         if !(1..=LARGEST_FILE_BYTES).contains(&self.size) {
-            return Err(ApiError::bad_field(format!("files: size of {} must be within 1 byte and 5 GiB", self.name)));
+            return Err(ApiError::bad_field(format!("files: size of {} must be within 1 byte and 32 GiB", self.name)));
         }
         Ok(())
     }

@@ -62,6 +62,7 @@ error_codes! {
     UnknownContent "unknown_content" 404 "Exosite only: the device was not offered this content",
     WrongMethod "wrong_method" 405 "the path exists, but not with this method",
     VersionExists "version_exists" 409 "the version exists with other content, or was published and deleted",
+    Verifying "verifying" 409 "a large file is being read and compared; repeat the call in some seconds",
     UpdateInUse "update_in_use" 409 "devices run the update or are watched in it, so it cannot be deleted",
     WrongState "wrong_state" 409 "the transition is not allowed from the update's state",
     Conflict "conflict" 409 "another operator changed the update at the same time",

@@ -419,6 +419,8 @@ fn schemas() -> Value {
         operator::UpdateView,
         operator::UpdateList,
         operator::Created,
+        operator::PartsAsked,
+        operator::UploadedParts,
         operator::CampaignChange,
         operator::Reason,
         operator::Resume,

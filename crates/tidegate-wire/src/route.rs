@@ -246,7 +246,9 @@ routes! {
         EditUpdate PATCH "/v1/products/{product}/updates/{version}" Operator Updates,
         /// Changes the policy and the rollout of an update under way.
         EditCampaign PATCH "/v1/products/{product}/updates/{version}/campaign" Operator Updates,
-        /// Deletes a draft.
+        /// Begins the upload of a draft's file in parts, or goes on with it.
+        UploadParts POST "/v1/products/{product}/updates/{version}/upload" Operator Updates,
+        /// Deletes a draft, or an update that is withdrawn and not in use.
         DeleteUpdate DELETE "/v1/products/{product}/updates/{version}" Operator Updates,
         /// Verifies the files and starts offering.
         ActivateUpdate POST "/v1/products/{product}/updates/{version}/activate" Operator Updates,

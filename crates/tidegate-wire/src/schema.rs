@@ -63,9 +63,9 @@ pub struct Time(String);
 #[schema(format = "uri", max_length = 3800)]
 pub struct SignedUrl(String);
 
-/// The length of a file in bytes; at most 5 GiB.
+/// The length of a file in bytes; at most 32 GiB.
 #[derive(ToSchema)]
-#[schema(minimum = 1, maximum = 5368709120_u64)]
+#[schema(minimum = 1, maximum = 34359738368_u64)]
 pub struct FileSize(u64);
 
 /// Declares schemas of words that the rules list.

@@ -17,6 +17,7 @@ use crate::common::Common;
 use crate::error::{CommandError, CommandResult};
 use crate::output::{self, Output, Tone, clean};
 use crate::publish;
+use crate::upload::Draft;
 use tidegate_wire::route::PublishRoute;
 
 /// The service that an export comes from.
@@ -242,9 +243,8 @@ fn create_draft(client: &ApiClient, product: &str, import: &Import, output: &Out
         Err(error) if error.status() == Some(404) => false,
         Err(error) => return Err(error),
     };
-    let path = ApiPath::product(PublishRoute::CreateUpdate, product);
     let body = Value::Object(import.record.definition.clone());
-    let mut created = match publish::create(client, &path, &body) {
+    let mut created = match publish::create(client, product, &body) {
         Ok(created) => created,
         Err(error) if error.code() == "version_exists" => return Ok(Fate::ExistsWithOtherContent),
         Err(error) => return Err(error),
@@ -252,9 +252,9 @@ fn create_draft(client: &ApiClient, product: &str, import: &Import, output: &Out
     let asked = created.uploads.len();
     created.uploads.retain(|upload| import.images.iter().any(|image| image.name == upload.name));
     let missing_bytes = asked.saturating_sub(created.uploads.len());
-    publish::upload_all(client, &path, &body, &created, &import.images, output)?;
+    Draft { client, product, body: &body, images: &import.images }.upload_all(&created, output)?;
     Ok(match existed {
-        true => Fate::ExistsAlready { state: created.state, missing_bytes },
+        true => Fate::ExistsAlready { state: created.state.name().to_string(), missing_bytes },
         false => Fate::Created { missing_bytes },
     })
 }

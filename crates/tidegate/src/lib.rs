@@ -41,6 +41,7 @@ pub mod time;
 pub mod token;
 pub mod update;
 pub mod updates;
+mod upload;
 pub mod versions;
 pub mod watch;
 pub mod why;

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::Digest;
 
@@ -14,13 +14,18 @@ use crate::common::Common;
 use crate::download;
 use crate::error::{CommandError, CommandResult};
 use crate::output::{self, Output, Tone};
-use crate::progress::{self, Counted};
+use crate::progress;
 use crate::rollout_options::{RolloutOptions, read_object};
 use crate::update;
+use crate::upload::Draft;
+use tidegate_core::State;
+use tidegate_wire::operator::Created;
 use tidegate_wire::route::PublishRoute;
 
-/// Attempts to upload a file; each with a fresh URL.
-const UPLOAD_ATTEMPTS: u32 = 3;
+/// Looks at an image that the service reads, before it is activated: 20 minutes.
+const MOST_LOOKS: usize = 600;
+/// Interval between these.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Options of `tidegate publish`.
 #[derive(Debug, Args)]
@@ -98,28 +103,6 @@ pub(crate) struct Image {
     pub(crate) size_bytes: u64,
 }
 
-/// The answer to a new update.
-#[derive(Deserialize)]
-pub(crate) struct Created {
-    pub(crate) id: String,
-    pub(crate) version: String,
-    pub(crate) state: String,
-    #[serde(default)]
-    pub(crate) uploads: Vec<Upload>,
-    /// What the image says of itself, as it was given or as another update with the same files says.
-    #[serde(default)]
-    reports_as: Vec<String>,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct Upload {
-    pub(crate) name: String,
-    method: String,
-    url: String,
-    #[serde(default)]
-    headers: Map<String, Value>,
-}
-
 /// Publishes an update.
 pub fn run(args: PublishArgs, common: &Common, output: &Output) -> CommandResult {
     let product = common.product()?;
@@ -134,16 +117,16 @@ pub fn run(args: PublishArgs, common: &Common, output: &Output) -> CommandResult
         body.insert("files".into(), files(&images)?);
     }
     let body = Value::Object(body);
-    let path = ApiPath::product(PublishRoute::CreateUpdate, product);
-    let created = create(&client, &path, &body)?;
-    let uploaded = upload_all(&client, &path, &body, &created, &images, output)?;
-    let activated = args.activate && created.state == "draft";
+    let created = create(&client, product, &body)?;
+    let draft = Draft { client: &client, product, body: &body, images: &images };
+    let uploaded = draft.upload_all(&created, output)?;
+    let activated = args.activate && created.state == State::Draft;
     let update = match activated {
-        true => activate(&client, product, &created.version, args.reason.as_deref())?,
+        true => activate(&client, product, &created.version, args.reason.as_deref(), output)?,
         false => client.get(&ApiPath::update(PublishRoute::ShowUpdate, product, &created.version))?,
     };
     output.document(&json!({"uploaded": uploaded, "activated": activated, "update": update}))?;
-    let state = update.get("state").and_then(Value::as_str).unwrap_or(&created.state);
+    let state = update.get("state").and_then(Value::as_str).unwrap_or(created.state.name());
     say_what_happened(&created, state, &images, uploaded.len(), common, output)?;
     match args.activate {
         true => is_given_out(&created.version, state),
@@ -185,13 +168,33 @@ fn is_given_out(version: &str, state: &str) -> CommandResult {
     Err(CommandError::failed("not_activated", format!("{version} existed already and is {state}; {remedy}")))
 }
 
-pub(crate) fn create(client: &ApiClient, path: &ApiPath, body: &Value) -> CommandResult<Created> {
-    update::read(&client.post(path, body)?, "answer to the new update")
+pub(crate) fn create(client: &ApiClient, product: &str, body: &Value) -> CommandResult<Created> {
+    let path = ApiPath::product(PublishRoute::CreateUpdate, product);
+    update::read(&client.post(&path, body)?, "answer to the new update")
 }
 
-fn activate(client: &ApiClient, product: &str, version: &str, reason: Option<&str>) -> CommandResult<Value> {
+/// Activates the update, as soon as the service has read and compared its large files.
+fn activate(
+    client: &ApiClient,
+    product: &str,
+    version: &str,
+    reason: Option<&str>,
+    output: &Output,
+) -> CommandResult<Value> {
     let path = ApiPath::update(PublishRoute::ActivateUpdate, product, version);
-    client.post(&path, &json!({"reason": reason.unwrap_or("activated by tidegate publish")}))
+    let body = json!({"reason": reason.unwrap_or("activated by tidegate publish")});
+    for look in 0..MOST_LOOKS {
+        match client.post(&path, &body) {
+            Err(error) if error.code() == "verifying" => {
+                if look == 0 {
+                    output.note("the service reads and compares the bytes, which takes some seconds for a gigabyte");
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+            answer => return answer,
+        }
+    }
+    client.post(&path, &body)
 }
 
 /// The update without its files.
@@ -288,58 +291,6 @@ fn files(images: &[Image]) -> CommandResult<Value> {
     Ok(images.iter().map(file).collect())
 }
 
-/// Uploads the files that the service asks for, and returns their names. A broken upload is tried again
-/// with a fresh URL: repeating the create is harmless, and its answer names the files that are still missing.
-pub(crate) fn upload_all(
-    client: &ApiClient,
-    path: &ApiPath,
-    body: &Value,
-    created: &Created,
-    images: &[Image],
-    output: &Output,
-) -> CommandResult<Vec<String>> {
-    let mut uploaded = Vec::new();
-    for first in &created.uploads {
-        let image = images.iter().find(|image| image.name == first.name).ok_or_else(|| {
-            CommandError::bad_input(format!(
-                "the service still needs the bytes of {}: give that file as an image",
-                output::clean(&first.name)
-            ))
-        })?;
-        let mut result = upload(client, first, image);
-        for _ in 1..UPLOAD_ATTEMPTS {
-            let Err(error) = &result else { break };
-            output.note(format!("{}: {error}; trying again with a fresh URL", image.name));
-            let again = create(client, path, body)?;
-            result = match again.uploads.iter().find(|upload| upload.name == image.name) {
-                Some(fresh) => upload(client, fresh, image),
-                // Only the answer got lost: the bytes are there.
-                None => Ok(()),
-            };
-        }
-        result?;
-        uploaded.push(image.name.clone());
-    }
-    Ok(uploaded)
-}
-
-fn upload(client: &ApiClient, upload: &Upload, image: &Image) -> CommandResult {
-    let file = File::open(&image.path).map_err(|cause| CommandError::file("read", &image.path, cause))?;
-    let headers: Vec<(String, String)> = upload
-        .headers
-        .iter()
-        .map(|(name, value)| {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            (name.clone(), value)
-        })
-        .collect();
-    let bar = progress::bar(&format!("uploading {}", image.name), image.size_bytes);
-    let mut content = Counted::new(file, &bar);
-    let result = client.transfers().upload(&upload.method, &upload.url, &headers, image.size_bytes, &mut content);
-    bar.finish_and_clear();
-    result
-}
-
 fn say_what_happened(
     created: &Created,
     state: &str,
@@ -354,7 +305,7 @@ fn say_what_happened(
         "{} of {product} is {} (update {})",
         output.paint(Tone::Strong, &version),
         output.state(state),
-        output::clean(&created.id)
+        output::clean(created.id.as_str())
     ))?;
     for image in images {
         output.line(format!("  {} ({}, SHA-256 {})", image.name, output::bytes(image.size_bytes), image.sha256))?;

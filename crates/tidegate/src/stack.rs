@@ -13,7 +13,7 @@ use tidegate_cloud::{Backend, FrontDoor, LocalCloud, OperatorKey};
 use tidegate_core::Timestamp;
 use tidegate_engine::control::ACKNOWLEDGED_AFTER;
 use tidegate_engine::token::{TokenKeys, TokenKeysError};
-use tidegate_engine::{CountService, SweepService};
+use tidegate_engine::{CountService, SweepService, VerifyService};
 use tidegate_http::{CheckService, PublishService, ReportService, edge, router};
 use tidegate_store::settings::{Settings, SettingsError};
 use tidegate_store::stream::Batch;
@@ -29,6 +29,8 @@ pub const TABLE: &str = "tidegate";
 pub const BUCKET: &str = "tidegate-images";
 /// Interval of the sweep, the same as in a deployment.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Interval of looks for images that are to be read. In a deployment it is a minute.
+const VERIFY_EVERY: Duration = Duration::from_secs(1);
 /// Interval of looks at the stream. In a deployment Lambda collects records for five seconds.
 const COUNT_EVERY: Duration = Duration::from_millis(50);
 
@@ -79,6 +81,8 @@ pub struct Services {
     pub count: CountService<DynamoStore>,
     /// The sweep function.
     pub sweep: SweepService<DynamoStore>,
+    /// The verify function.
+    pub verify: VerifyService<DynamoStore>,
 }
 
 impl Services {
@@ -90,9 +94,10 @@ impl Services {
         Self {
             check: CheckService::new(store.clone(), images.clone(), keys.clone(), catalog_age_ms),
             report: ReportService::new(store.clone(), keys.clone()),
-            publish: PublishService::new(store.clone(), images, keys).acknowledging_after(acknowledged_after),
+            publish: PublishService::new(store.clone(), images.clone(), keys).acknowledging_after(acknowledged_after),
             count: CountService::new(store.clone()),
-            sweep: SweepService::new(store),
+            sweep: SweepService::new(store.clone()),
+            verify: VerifyService::new(store, images),
         }
     }
 
@@ -143,6 +148,7 @@ pub struct Stack {
     pub operator_key: OperatorKey,
     sweeper: JoinHandle<()>,
     counter: JoinHandle<()>,
+    verifier: JoinHandle<()>,
 }
 
 /// The parts of a stack.
@@ -189,15 +195,17 @@ impl Stack {
         let services = Arc::new(Services::new(store, images, token_keys, catalog_age_ms));
         let door = FrontDoor::serve(listener, operator_key.clone(), services.clone());
         let sweeper = tokio::spawn(sweep_for_ever(services.clone()));
+        let verifier = tokio::spawn(verify_for_ever(services.clone()));
         let stream = cloud.table_stream(TABLE)?;
         let counter = tokio::spawn(count_for_ever(services.clone(), stream));
-        Ok(Self { services, cloud, door, operator_key, sweeper, counter })
+        Ok(Self { services, cloud, door, operator_key, sweeper, counter, verifier })
     }
 
     /// Stops everything.
     pub async fn shutdown(self) {
         self.sweeper.abort();
         self.counter.abort();
+        self.verifier.abort();
         // The stream keeps the database open until the task has ended.
         let _ended = self.counter.await;
         self.door.shutdown().await;
@@ -211,6 +219,17 @@ async fn sweep_for_ever(services: Arc<Services>) {
         ticks.tick().await;
         if let Err(error) = services.sweep.sweep(edge::now()).await {
             tracing::error!(%error, "sweep_failed");
+        }
+    }
+}
+
+async fn verify_for_ever(services: Arc<Services>) {
+    let mut ticks = tokio::time::interval(VERIFY_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = services.verify.verify_one(edge::now()).await {
+            tracing::error!(%error, "verification_failed");
         }
     }
 }

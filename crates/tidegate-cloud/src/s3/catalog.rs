@@ -12,6 +12,7 @@ use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use super::condition::WriteConditions;
 use super::object::{Description, NULL_VERSION, Object, now_s, signed};
+use super::parts;
 use super::upload::Upload;
 use super::versions::Version;
 use crate::error::{Error, Result};
@@ -221,18 +222,18 @@ impl Catalog {
         found.collect::<rusqlite::Result<_>>().map_err(internal)
     }
 
-    fn blobs(&self) -> PathBuf {
+    pub(super) fn blobs(&self) -> PathBuf {
         self.folder.join("blobs")
     }
 
-    fn remove_blob(&self, blob: Option<String>) {
+    pub(super) fn remove_blob(&self, blob: Option<String>) {
         if let Some(blob) = blob {
             // A file that remains only costs space. Open downloads of it continue.
             let _ = std::fs::remove_file(self.blobs().join(blob));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
         // A panic under the lock rolls its transaction back, so the data is consistent.
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -252,21 +253,22 @@ fn connect(folder: &Path, keep: Keep) -> Result<Connection> {
         };
         database.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;")?;
         database.execute_batch(SCHEMA)?;
+        database.execute_batch(parts::SCHEMA)?;
         Ok(database)
     };
     connected().map_err(|error: rusqlite::Error| Error::Database { service: "S3", source: error.into() })
 }
 
-fn begin(database: &mut Connection) -> S3Result<Transaction<'_>> {
+pub(super) fn begin(database: &mut Connection) -> S3Result<Transaction<'_>> {
     database.transaction_with_behavior(TransactionBehavior::Immediate).map_err(internal)
 }
 
-fn versioning(database: &Connection, bucket: &str) -> S3Result<Option<String>> {
+pub(super) fn versioning(database: &Connection, bucket: &str) -> S3Result<Option<String>> {
     let found = database.query_row("SELECT versioning FROM bucket WHERE name = ?1", [bucket], |row| row.get(0));
     found.optional().map_err(internal)?.ok_or_else(|| s3_error!(NoSuchBucket))
 }
 
-fn new_version(versioning: Option<&str>) -> String {
+pub(super) fn new_version(versioning: Option<&str>) -> String {
     if versioning == Some(ENABLED) { uuid::Uuid::new_v4().simple().to_string() } else { NULL_VERSION.to_owned() }
 }
 
@@ -297,7 +299,7 @@ fn forget_null(database: &Connection, bucket: &str, key: &str) -> S3Result<Optio
     Ok(deleted.optional().map_err(internal)?.flatten())
 }
 
-fn insert(database: &Connection, bucket: &str, key: &str, object: &Object) -> S3Result<()> {
+pub(super) fn insert(database: &Connection, bucket: &str, key: &str, object: &Object) -> S3Result<()> {
     let statement = "INSERT INTO object (bucket, key, version, etag, size_bytes, modified_s, description, blob)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     let description = serde_json::to_string(&object.description).map_err(internal)?;

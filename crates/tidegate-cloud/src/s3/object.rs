@@ -52,6 +52,19 @@ impl Description {
         }
     }
 
+    pub(super) fn of_parts(input: &CreateMultipartUploadInput) -> Description {
+        Description {
+            content_type: input.content_type.clone(),
+            content_disposition: input.content_disposition.clone(),
+            content_encoding: input.content_encoding.clone(),
+            content_language: input.content_language.clone(),
+            cache_control: input.cache_control.clone(),
+            metadata: input.metadata.clone(),
+            // S3 keeps digests of the parts only.
+            digests: Digests::default(),
+        }
+    }
+
     fn digest(&self, algorithm: &str) -> Option<String> {
         self.digests.get(algorithm).cloned()
     }

@@ -1,5 +1,6 @@
 //! An upload: bytes in a temporary file, which is deleted unless it is published.
 
+use std::io::SeekFrom;
 use std::path::Path;
 
 use base64::Engine;
@@ -9,7 +10,7 @@ use md5::{Digest, Md5};
 use s3s::dto::StreamingBlob;
 use s3s::{S3Result, s3_error};
 use tempfile::TempPath;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 use super::catalog::internal;
 use super::digest::{Declared, Digests, named};
@@ -33,6 +34,13 @@ impl Upload {
     }
 }
 
+const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// Returns true if a piece is all zeros, so that it can be a hole of its file.
+pub(super) fn is_hole(piece: &[u8]) -> bool {
+    piece.chunks(ZEROS.len()).all(|piece| ZEROS.get(..piece.len()) == Some(piece))
+}
+
 /// Writes `body` to a new file in `folder`, piece by piece, and computes every digest.
 pub(super) async fn receive(folder: &Path, mut body: StreamingBlob, declared: &Declared) -> S3Result<Upload> {
     let (file, path) = tempfile::NamedTempFile::new_in(folder).map_err(internal)?.into_parts();
@@ -46,9 +54,16 @@ pub(super) async fn receive(folder: &Path, mut body: StreamingBlob, declared: &D
         declared.allows(size_bytes)?;
         md5.update(&piece);
         hasher.update(&piece);
-        file.write_all(&piece).await.map_err(internal)?;
+        match is_hole(&piece) {
+            true => {
+                let length = i64::try_from(piece.len()).map_err(internal)?;
+                file.seek(SeekFrom::Current(length)).await.map_err(internal)?;
+            }
+            false => file.write_all(&piece).await.map_err(internal)?,
+        }
     }
     // A tokio file reports a failed write at the next call.
     file.flush().await.map_err(internal)?;
+    file.set_len(size_bytes).await.map_err(internal)?;
     Ok(Upload { file: path, size_bytes, digests: named(hasher.finalize()), md5: md5.finalize().into() })
 }

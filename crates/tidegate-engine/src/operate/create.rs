@@ -1,18 +1,17 @@
 //! Creates a draft, with upload URLs for its files.
 
-use std::collections::BTreeMap;
-
 use tidegate_core::breaker::Breaker;
 use tidegate_core::phase::Begun;
 use tidegate_core::policy::Slots;
 use tidegate_core::update::Test;
-use tidegate_core::{ProductId, State, Update, UpdateId, Version};
+use tidegate_core::{ProductId, State, UpdateId, Version};
 use tidegate_store::PublishStore;
 use tidegate_store::record::{AuditEntry, UpdateRecord};
 use tidegate_store::store::Freshness;
 use tidegate_wire::definition::Definition;
 
 use super::Operations;
+use super::upload::FileUpload;
 use crate::compile::ImageNames;
 use crate::control::Actor;
 use crate::error::{Done, EngineError};
@@ -30,17 +29,6 @@ pub struct Draft {
     pub uploads: Vec<FileUpload>,
     /// What its image says of itself beside the version.
     pub reports_as: Vec<String>,
-}
-
-/// A presigned upload of one file.
-#[derive(Debug, Clone)]
-pub struct FileUpload {
-    /// The name of the file.
-    pub name: String,
-    /// The presigned URL.
-    pub url: String,
-    /// Headers that must be sent exactly so.
-    pub headers: BTreeMap<String, String>,
 }
 
 impl<S: PublishStore> Operations<S> {
@@ -77,20 +65,6 @@ impl<S: PublishStore> Operations<S> {
                 Err(EngineError::VersionExists { product, version })
             }
         }
-    }
-
-    /// A presigned upload for each file whose bytes are not there yet.
-    async fn uploads(&self, update: &Update, actor: &Actor) -> Done<Vec<FileUpload>> {
-        let mut uploads = Vec::new();
-        for file in &update.content.files {
-            if self.images.exists(&update.product, file).await? {
-                continue;
-            }
-            let signed = self.images.sign_upload(&update.product, file, actor.now).await?;
-            let headers = signed.headers.into_iter().collect();
-            uploads.push(FileUpload { name: file.name.clone(), url: signed.url, headers });
-        }
-        Ok(uploads)
     }
 }
 

@@ -16,6 +16,7 @@ mod settings;
 mod stop;
 mod tokens;
 mod transition;
+mod upload;
 
 use std::time::Duration;
 
@@ -26,12 +27,13 @@ use tidegate_store::store::{Cause, Freshness};
 use tidegate_store::{Images, PublishStore};
 
 pub use self::campaign::NewCampaign;
-pub use self::create::{Draft, FileUpload};
+pub use self::create::Draft;
 pub use self::edit::Edits;
 pub use self::metrics::{NewcomersProgress, Progress};
 pub use self::orders::{MOST_DEVICES, ManyChanged, Order, Reason};
 pub use self::stop::{Resumed, Stopped};
 pub use self::tokens::RevokedTokens;
+pub use self::upload::{FileUpload, PartUpload, Upload, UploadedParts};
 use crate::control::{self, Actor};
 use crate::error::{Done, EngineError};
 use crate::token::TokenKeys;

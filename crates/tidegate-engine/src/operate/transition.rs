@@ -3,12 +3,12 @@
 use tidegate_core::acknowledged::Acknowledged;
 use tidegate_core::count::Count;
 use tidegate_core::policy::Slots;
-use tidegate_core::update::StoredObject;
+use tidegate_core::update::{File, StoredObject};
 use tidegate_core::{ProductId, State, Timestamp, Transition, Update, Version};
 use tidegate_store::PublishStore;
-use tidegate_store::images::Verified;
+use tidegate_store::images::{Read, Verified};
 use tidegate_store::record::{Change, UpdateRecord};
-
+use tidegate_store::verification::{Verification, WantedVerification};
 use tidegate_wire::ApiError;
 
 use super::change::Asked;
@@ -140,12 +140,18 @@ impl<S: PublishStore> Operations<S> {
         Ok((is_open && has_voters && !update.is_rollback()).then_some(now))
     }
 
-    /// Reads every file's bytes back and hashes them, because the announced digests are not trusted.
+    /// Checks every file's bytes, because the announced digests are not trusted. Those of a large file are read by the
+    /// function `verify`, which is asked for it.
     pub(super) async fn verify(&self, update: &Update) -> Done<Vec<StoredObject>> {
         let mut objects = Vec::with_capacity(update.content.files.len());
         for file in &update.content.files {
-            match self.images.verify(&update.product, file).await? {
+            let mut verified = self.images.verify(&update.product, file).await?;
+            if let Verified::Unread { version } = verified {
+                verified = self.as_verified(&update.product, file, version).await?;
+            }
+            match verified {
                 Verified::Same { object } => objects.push(object),
+                Verified::Unread { .. } => return Err(EngineError::Verifying { name: file.name.clone() }),
                 Verified::Missing => return Err(EngineError::ImageMissing { name: file.name.clone() }),
                 Verified::Different { sha256, size_bytes } => {
                     return Err(EngineError::ImageMismatch { announced: Box::new(file.clone()), sha256, size_bytes });
@@ -153,5 +159,21 @@ impl<S: PublishStore> Operations<S> {
             }
         }
         Ok(objects)
+    }
+
+    /// What the function `verify` has found in this version of an image. If it has not read it, it is asked for it.
+    async fn as_verified(&self, product: &ProductId, file: &File, version: Option<String>) -> Done<Verified> {
+        let found = self.store.verification(product, &file.sha256).await?;
+        let Some(found) = found.filter(|found| found.object.version == version) else {
+            self.ask_for_verification(product, file).await?;
+            return Ok(Verified::Unread { version });
+        };
+        let Verification { object, sha256, size_bytes } = found;
+        Ok(Read { object, sha256, size_bytes }.compared(file))
+    }
+
+    pub(super) async fn ask_for_verification(&self, product: &ProductId, file: &File) -> Done<()> {
+        let wanted = WantedVerification { product: product.clone(), sha256: file.sha256.clone() };
+        Ok(self.store.ask_for_verification(&wanted).await?)
     }
 }

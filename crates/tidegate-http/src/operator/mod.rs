@@ -134,6 +134,7 @@ impl<S: PublishStore> PublishService<S> {
             PublishRoute::ShowUpdate => apart(|| async move { self.show(call, &version()?).await }),
             PublishRoute::EditUpdate => apart(|| async move { self.edit(call, &version()?).await }),
             PublishRoute::EditCampaign => apart(|| async move { self.edit_campaign(call, &version()?).await }),
+            PublishRoute::UploadParts => apart(|| async move { self.upload_parts(call, &version()?).await }),
             PublishRoute::DeleteUpdate => apart(|| async move { self.delete(call, &version()?).await }),
             PublishRoute::ReopenUpdate => apart(|| async move { self.reopen(call, &version()?).await }),
             PublishRoute::RollBackTo => apart(|| async move { self.roll_back_to(call, &version()?).await }),
@@ -271,6 +272,7 @@ fn refused(error: EngineError) -> ApiError {
         EngineError::UnknownDevice(_) => ErrorCode::UnknownDevice,
         EngineError::VersionExists { .. } | EngineError::VersionDeleted { .. } => ErrorCode::VersionExists,
         EngineError::UpdateInUse { .. } => ErrorCode::UpdateInUse,
+        EngineError::Verifying { .. } => ErrorCode::Verifying,
         EngineError::ImageMissing { .. } => ErrorCode::ImageMissing,
         EngineError::ImageMismatch { .. } => ErrorCode::ImageMismatch,
         EngineError::BadDefinition { code, .. } => *code,
@@ -281,6 +283,7 @@ fn refused(error: EngineError) -> ApiError {
         | EngineError::NotEditable(_)
         | EngineError::NotReopenable(_)
         | EngineError::NotDeletable(_)
+        | EngineError::NotUploadable(_)
         | EngineError::NotAdvanceable(_) => ErrorCode::WrongState,
         EngineError::Circle { .. } => ErrorCode::Circle,
         EngineError::ChangeUnderWay { .. } | EngineError::Replaced(_) => ErrorCode::ChangeUnderWay,

@@ -32,7 +32,8 @@ impl<S: PublishStore> PublishService<S> {
             Some(_) => Some(self.engine.progress(&record, call.now).await.map_err(refused)?),
             None => None,
         };
-        ok(&UpdateView { metrics: progress.map(metrics), ..view(record) })
+        let verifying = self.engine.verifying(&record).await.map_err(refused)?;
+        ok(&UpdateView { metrics: progress.map(metrics), verifying, ..view(record) })
     }
 }
 
@@ -66,6 +67,7 @@ pub(crate) fn view(record: UpdateRecord) -> UpdateView {
         audience: record.audience.as_ref().map(audience),
         control_group: record.control_group.as_ref().map(|group| control_group(group, record.reading.as_ref())),
         metrics: None,
+        verifying: Vec::new(),
     }
 }
 

@@ -67,6 +67,10 @@ impl ReadUpdates for MemoryStore {
         Ok(self.state().update(product, version))
     }
 
+    async fn watched_until(&self, rollout: &RolloutKey) -> Stored<Option<Timestamp>> {
+        Ok(self.state().watched_until(rollout))
+    }
+
     async fn shards(&self, rollout: &RolloutKey, count: u16) -> Stored<Vec<Option<Shard>>> {
         Ok(self.state().shards(rollout, count))
     }
@@ -220,10 +224,6 @@ impl PublishStore for MemoryStore {
 
     async fn delete_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> Stored<bool> {
         Ok(self.state().delete_update(update, audit))
-    }
-
-    async fn watched_until(&self, rollout: &RolloutKey) -> Stored<Option<Timestamp>> {
-        Ok(self.state().watched_until(rollout))
     }
 
     async fn set_stopped(&self, product: &ProductId, is_stopped: bool, audit: &AuditEntry) -> Stored<bool> {

@@ -13,6 +13,7 @@ mod stream;
 mod tallies;
 mod tidy;
 mod updates;
+mod verification;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

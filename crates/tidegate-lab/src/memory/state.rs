@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub(super) stream: Stream,
     /// The state of the fleet snapshot.
     pub(super) fleet_snapshot: Option<Vec<u8>>,
+    /// Large images that are to be read: their products and SHA-256.
+    pub(super) wanted_verifications: BTreeSet<(ProductId, String)>,
     pub(super) now: Timestamp,
     /// The condition that is removed, if one is.
     pub(super) removed: Option<Guard>,
@@ -59,9 +61,12 @@ pub(super) struct ProductItems {
     pub(super) events: BTreeMap<(Position, String), Event>,
     /// Tallies of versions, by stream shard, each with the time of its last write.
     pub(super) version_tallies: BTreeMap<String, (Tally<VersionCounts>, Timestamp)>,
-    /// Those that became a part of the base last.
-    pub(super) folded: BTreeSet<(String, Option<Position>)>,
+    /// Those that became a part of the base lately.
+    pub(super) folded: FoldedTallies,
 }
+
+/// Positions of tallies that became a part of a base, and the times of their last writes, by stream shard.
+pub(super) type FoldedTallies = BTreeMap<String, (Option<Position>, Timestamp)>;
 
 /// The version of a published update that was deleted.
 #[derive(Debug)]
@@ -104,8 +109,8 @@ pub(super) struct Rollout {
     pub(super) shards: Vec<Option<Shard>>,
     /// By stream shard.
     pub(super) tallies: BTreeMap<String, StoredTally>,
-    /// Those that became a part of the base last.
-    pub(super) folded: BTreeSet<(String, Option<Position>)>,
+    /// Those that became a part of the base lately.
+    pub(super) folded: FoldedTallies,
     /// By name.
     pub(super) due_pages: BTreeMap<String, Vec<DeviceId>>,
     /// By bucket and device.
@@ -176,7 +181,7 @@ impl State {
             claim_key: rollout.name(),
             shards: Vec::new(),
             tallies: BTreeMap::new(),
-            folded: BTreeSet::new(),
+            folded: BTreeMap::new(),
             due_pages: BTreeMap::new(),
             entries: BTreeMap::new(),
             members: Vec::new(),

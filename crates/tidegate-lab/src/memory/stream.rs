@@ -176,8 +176,8 @@ impl State {
             return sums;
         };
         for shard in &self.stream.shards {
-            let counted = items.tallies.get(&shard.name).and_then(|stored| stored.tally.position.as_ref());
-            let left = shard.records.iter().filter(|record| counted.is_none_or(|counted| record.position > *counted));
+            let tally = self.tally(rollout, &shard.name);
+            let left = shard.records.iter().filter(|record| !tally.contains(&record.position));
             for change in left.filter_map(|record| record.change.as_ref().ok()?.device()) {
                 if change.product == *rollout.product() {
                     let claim =

@@ -8,16 +8,27 @@ use tidegate_core::{DeviceId, ProductId, Timestamp};
 use tidegate_store::record::{DuePage, ListEntry, Position, RolloutKey, SeriesPoint, Tallied, Tally};
 use tidegate_store::store::VersionCounts;
 
-use super::state::{State, StoredTally, to_the_millisecond};
+use super::state::{FoldedTallies, State, StoredTally, to_the_millisecond};
 use crate::guard::Guard;
 
 /// Most pages that are read at a time, as in DynamoDB.
 const PAGES_AT_A_TIME: usize = 250;
 
+/// Returns true if a tally is a part of the base: a read that began before the fold may still have seen it.
+fn is_folded(folded: &FoldedTallies, stream_shard: &str, position: &Option<Position>) -> bool {
+    folded.get(stream_shard).is_some_and(|(folded, _)| folded == position)
+}
+
 impl State {
     pub(crate) fn tally(&self, rollout: &RolloutKey, stream_shard: &str) -> Tally<Sums> {
         let stored = self.rollout(rollout).and_then(|rollout| rollout.tallies.get(stream_shard));
-        stored.map(|stored| stored.tally.clone()).unwrap_or_default()
+        match stored {
+            Some(stored) => stored.tally.clone(),
+            None => {
+                let folded = self.rollout(rollout).and_then(|rollout| rollout.folded.get(stream_shard));
+                Tally { folded: folded.and_then(|(position, _)| position.clone()), ..Tally::default() }
+            }
+        }
     }
 
     pub(crate) fn put_tally(
@@ -50,7 +61,7 @@ impl State {
             return tallied;
         };
         for (stream_shard, stored) in &rollout.tallies {
-            if rollout.folded.contains(&(stream_shard.clone(), stored.tally.position.clone())) {
+            if is_folded(&rollout.folded, stream_shard, &stored.tally.position) {
                 continue;
             }
             let tally = old.get(stream_shard.as_str()).copied().unwrap_or(&stored.tally);
@@ -62,7 +73,13 @@ impl State {
 
     pub(crate) fn version_tally(&self, product: &ProductId, stream_shard: &str) -> Tally<VersionCounts> {
         let stored = self.product(product).and_then(|items| items.version_tallies.get(stream_shard));
-        stored.map(|(tally, _)| tally.clone()).unwrap_or_default()
+        match stored {
+            Some((tally, _)) => tally.clone(),
+            None => {
+                let folded = self.product(product).and_then(|items| items.folded.get(stream_shard));
+                Tally { folded: folded.and_then(|(position, _)| position.clone()), ..Tally::default() }
+            }
+        }
     }
 
     pub(crate) fn put_version_tally(
@@ -89,7 +106,7 @@ impl State {
             return counts;
         };
         for (stream_shard, (tally, _)) in &items.version_tallies {
-            if items.folded.contains(&(stream_shard.clone(), tally.position.clone())) {
+            if is_folded(&items.folded, stream_shard, &tally.position) {
                 continue;
             }
             for (version, devices) in &tally.counts {

@@ -6,10 +6,10 @@ use tidegate_core::count::Sums;
 use tidegate_core::{ProductId, Timestamp};
 use tidegate_store::record::{DuePage, RolloutKey, Tally, UpdateRecord};
 use tidegate_store::store::{Stored, VersionCounts};
-use tidegate_store::tidy::{DeletedUpdate, Folded, TidiedImages, TidyStore};
+use tidegate_store::tidy::{DeletedUpdate, FOLDED_KEPT_FOR, Folded, TidiedImages, TidyStore};
 
 use super::MemoryStore;
-use super::state::{ProductItems, Rollout, State, StoredTally, precedence, to_the_millisecond};
+use super::state::{FoldedTallies, ProductItems, Rollout, State, StoredTally, precedence, to_the_millisecond};
 
 /// Name of the sum of the tallies whose stream shards have ended.
 const BASE: &str = "~base";
@@ -49,15 +49,18 @@ impl State {
         let quiet = tallies.extract_if(.., |name, stored| name != BASE && stored.at < quiet_since);
         let quiet = quiet.collect::<Vec<_>>();
         if let Some(at) = quiet.iter().map(|(_, stored)| stored.at).max() {
-            *folded = quiet.iter().map(|(name, stored)| (name.clone(), stored.tally.position.clone())).collect();
+            // The stream in memory keeps its records for ever, so their positions stay too.
+            let positions =
+                quiet.iter().map(|(name, stored)| (name.clone(), (stored.tally.position.clone(), stored.at)));
+            folded.extend(positions);
             let base = tallies.entry(BASE.into()).or_insert(StoredTally { tally: Tally::<Sums>::default(), at });
             base.at = base.at.max(at);
             for (_, stored) in &quiet {
                 base.tally.counts.add(&stored.tally.counts);
             }
         }
-        let left = tallies.keys().filter(|name| *name != BASE).count();
-        Folded { folded: quiet.len() as u64, left: left as u64 }
+        let left = tallies.keys().filter(|name| *name != BASE).count() as u64;
+        Folded { folded: quiet.len() as u64, left, lately: lately(folded, quiet_since) }
     }
 
     pub(crate) fn fold_version_tallies(&mut self, product: &ProductId, quiet_since: Timestamp) -> Folded {
@@ -65,7 +68,7 @@ impl State {
         let quiet = tallies.extract_if(.., |name, (_, at)| name != BASE && *at < quiet_since);
         let quiet = quiet.collect::<Vec<_>>();
         if let Some(at) = quiet.iter().map(|(_, (_, at))| *at).max() {
-            *folded = quiet.iter().map(|(name, (tally, _))| (name.clone(), tally.position.clone())).collect();
+            folded.extend(quiet.iter().map(|(name, (tally, at))| (name.clone(), (tally.position.clone(), *at))));
             let (base, base_at) = tallies.entry(BASE.into()).or_insert((Tally::<VersionCounts>::default(), at));
             *base_at = at.max(*base_at);
             for (version, devices) in quiet.iter().flat_map(|(_, (tally, _))| &tally.counts) {
@@ -74,8 +77,8 @@ impl State {
             }
             base.counts.retain(|_, devices| *devices != 0);
         }
-        let left = tallies.keys().filter(|name| *name != BASE).count();
-        Folded { folded: quiet.len() as u64, left: left as u64 }
+        let left = tallies.keys().filter(|name| *name != BASE).count() as u64;
+        Folded { folded: quiet.len() as u64, left, lately: lately(folded, quiet_since) }
     }
 
     pub(crate) fn settle(&mut self, record: &UpdateRecord) {
@@ -107,6 +110,14 @@ impl State {
         let (name, _) = self.rollout(rollout)?.due_pages.last_key_value()?;
         DuePage { name: name.clone(), devices: Vec::new() }.due_at()
     }
+}
+
+fn kept_since(quiet_since: Timestamp) -> Timestamp {
+    quiet_since.saturating_sub(FOLDED_KEPT_FOR).unwrap_or(Timestamp::MIN)
+}
+
+fn lately(folded: &FoldedTallies, quiet_since: Timestamp) -> u64 {
+    folded.values().filter(|(_, at)| *at >= kept_since(quiet_since)).count() as u64
 }
 
 impl TidyStore for MemoryStore {

@@ -189,8 +189,16 @@ impl FaultyStore {
         Ok(is_written)
     }
 
+    /// True if the claims of a rollout are counted: its counts are not final, and its update was not deleted.
+    pub fn is_counted(&self, rollout: &RolloutKey) -> bool {
+        self.inner.state().campaign(rollout).is_some_and(|record| !record.is_settled)
+    }
+
     /// Compares the tallies, with the records that are in none of them, with the ledger.
     pub fn compare_sums(&self, rollout: &RolloutKey) {
+        if !self.is_counted(rollout) {
+            return;
+        }
         let mut sums = self.inner.state().tallied(rollout).sums;
         sums.add(&self.inner.uncounted_sums(rollout));
         self.control().checker.compare_sums(rollout, &sums);

@@ -72,7 +72,7 @@ impl Simulation {
         }
         let rollouts = control.checker.rollouts();
         for rollout in &rollouts {
-            if control.checker.is_certain(rollout.product()) {
+            if control.checker.is_certain(rollout.product()) && store.is_counted(rollout) {
                 let on_pages = store.inner().on_due_pages(rollout);
                 let under_way = control.checker.under_way(&rollout.update_id());
                 let lost = under_way.into_iter().filter(|device| !on_pages.contains(device)).collect::<Vec<_>>();

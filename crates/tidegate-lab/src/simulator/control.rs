@@ -50,8 +50,8 @@ pub struct Control {
     /// The true time.
     pub now: Timestamp,
     pub(super) random: Random,
-    /// Writes that come late, with the number of the call after which they come.
-    pub(super) late: Vec<(u64, LateWrite)>,
+    /// Writes that come late, each with its call and the number of the call after which it comes.
+    pub(super) late: Vec<(u64, Call, LateWrite)>,
     pub(super) devices: BTreeMap<DeviceId, VecDeque<KnownDevice>>,
     pub(super) heads: BTreeMap<ProductId, VecDeque<Option<Head>>>,
     pub(super) shards: BTreeMap<(RolloutKey, u16), VecDeque<Option<Shard>>>,

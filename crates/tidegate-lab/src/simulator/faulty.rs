@@ -79,7 +79,7 @@ impl FaultyStore {
     /// Applies every write that is still to come.
     pub fn land_all(&self) {
         let late = std::mem::take(&mut self.control().late);
-        for (_, write) in late {
+        for (_, _, write) in late {
             write(self);
         }
     }
@@ -96,14 +96,19 @@ impl FaultyStore {
 
     fn due_write(&self, calls: u64) -> Option<LateWrite> {
         let late = &mut self.control().late;
-        let due = late.iter().position(|(after, _)| *after <= calls)?;
-        Some(late.swap_remove(due).1)
+        let due = late.iter().position(|(after, ..)| *after <= calls)?;
+        Some(late.swap_remove(due).2)
     }
 
-    fn come_late(&self, write: LateWrite) {
+    /// Forgets the late writes of tallies: none is under way for as long as a tally must be quiet before it is folded.
+    pub(super) fn forget_late_tallies(&self) {
+        self.control().late.retain(|(_, call, _)| !matches!(call, Call::PutTally | Call::PutVersionTally));
+    }
+
+    fn come_late(&self, call: Call, write: LateWrite) {
         let mut control = self.control();
         let after = control.calls + 1 + control.random.below(LATEST);
-        control.late.push((after, write));
+        control.late.push((after, call, write));
     }
 
     async fn stop_here<T>(&self) -> T {
@@ -176,11 +181,11 @@ impl FaultyStore {
             }
             Some(Fault::LateDuplicate) => {
                 let answer = apply(self, &request);
-                self.come_late(Box::new(move |store| drop(apply(store, &request))));
+                self.come_late(call, Box::new(move |store| drop(apply(store, &request))));
                 answer
             }
             Some(fault @ Fault::LandsLate) => {
-                self.come_late(Box::new(move |store| drop(apply(store, &request))));
+                self.come_late(call, Box::new(move |store| drop(apply(store, &request))));
                 Err(unavailable(fault))
             }
             Some(fault @ Fault::Partial) => {

@@ -16,6 +16,7 @@ use tidegate_store::store::{
     VersionCounts, Written,
 };
 use tidegate_store::tidy::{DeletedUpdate, Folded, TidiedImages};
+use tidegate_store::verification::{AskForVerification, Verification, WantedVerification};
 use tidegate_store::{
     CheckStore, CloseRollouts, CountStore, OpenRollouts, PublishStore, RaiseCeilings, ReadCatalog, ReadDevices,
     ReadUpdates, RecountStore, ReportStore, SweepStore, TidyStore, WriteDevices,
@@ -115,6 +116,10 @@ impl ReadUpdates for FaultyStore {
 
     async fn campaign(&self, rollout: &RolloutKey) -> Stored<Option<UpdateRecord>> {
         self.read(Call::Campaign, || self.inner.state().campaign(rollout)).await
+    }
+
+    async fn watched_until(&self, rollout: &RolloutKey) -> Stored<Option<Timestamp>> {
+        self.read(Call::WatchedUntil, || self.inner.state().watched_until(rollout)).await
     }
 
     async fn shards(&self, rollout: &RolloutKey, count: u16) -> Stored<Vec<Option<Shard>>> {
@@ -353,10 +358,6 @@ impl PublishStore for FaultyStore {
         .await
     }
 
-    async fn watched_until(&self, rollout: &RolloutKey) -> Stored<Option<Timestamp>> {
-        self.read(Call::WatchedUntil, || self.inner.state().watched_until(rollout)).await
-    }
-
     async fn set_stopped(&self, product: &ProductId, is_stopped: bool, audit: &AuditEntry) -> Stored<bool> {
         let write = (product.clone(), is_stopped, audit.clone());
         self.write(Call::SetStopped, write, |store, (product, is_stopped, audit)| {
@@ -542,6 +543,7 @@ impl TidyStore for FaultyStore {
 
     async fn fold_tallies(&self, rollout: &RolloutKey, quiet_since: Timestamp) -> Stored<Folded> {
         self.write(Call::FoldTallies, (rollout.clone(), quiet_since), |store, (rollout, quiet_since)| {
+            store.forget_late_tallies();
             Ok(store.inner.state().fold_tallies(rollout, *quiet_since))
         })
         .await
@@ -549,6 +551,7 @@ impl TidyStore for FaultyStore {
 
     async fn fold_version_tallies(&self, product: &ProductId, quiet_since: Timestamp) -> Stored<Folded> {
         self.write(Call::FoldVersionTallies, (product.clone(), quiet_since), |store, (product, quiet_since)| {
+            store.forget_late_tallies();
             Ok(store.inner.state().fold_version_tallies(product, *quiet_since))
         })
         .await
@@ -576,6 +579,21 @@ impl TidyStore for FaultyStore {
             Ok(())
         })
         .await
+    }
+}
+
+/// The files of the simulator are small: none is read by a function of its own.
+impl AskForVerification for FaultyStore {
+    async fn verification(&self, product: &ProductId, sha256: &str) -> Stored<Option<Verification>> {
+        self.inner.verification(product, sha256).await
+    }
+
+    async fn ask_for_verification(&self, wanted: &WantedVerification) -> Stored<()> {
+        self.inner.ask_for_verification(wanted).await
+    }
+
+    async fn is_verifying(&self, wanted: &WantedVerification) -> Stored<bool> {
+        self.inner.is_verifying(wanted).await
     }
 }
 

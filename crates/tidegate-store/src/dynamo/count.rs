@@ -12,10 +12,11 @@ use crate::store::{CountStore, Stored, VersionCounts};
 
 impl CountStore for DynamoStore {
     async fn tally(&self, rollout: &RolloutKey, stream_shard: &str) -> Stored<Tally<Sums>> {
-        let item = self.read_tally(key::tally(key::tallies(rollout), stream_shard)).await?;
+        let key = key::tally(key::tallies(rollout), stream_shard);
+        let item = self.read_tally(key.clone()).await?;
         match item::position_from(&item)? {
-            None => Ok(Tally::default()),
-            position => Ok(Tally { counts: tally::sums_from(&item)?, position }),
+            None => Ok(Tally { folded: self.folded(&key).await?, ..Tally::default() }),
+            position => Ok(Tally::new(tally::sums_from(&item)?, position)),
         }
     }
 
@@ -37,10 +38,11 @@ impl CountStore for DynamoStore {
     }
 
     async fn version_tally(&self, product: &ProductId, stream_shard: &str) -> Stored<Tally<VersionCounts>> {
-        let item = self.read_tally(key::tally(key::version_tallies(product), stream_shard)).await?;
+        let key = key::tally(key::version_tallies(product), stream_shard);
+        let item = self.read_tally(key.clone()).await?;
         match item::position_from(&item)? {
-            None => Ok(Tally::default()),
-            position => Ok(Tally { counts: Fields(&item).numbers_by(tally::VERSIONS)?, position }),
+            None => Ok(Tally { folded: self.folded(&key).await?, ..Tally::default() }),
+            position => Ok(Tally::new(Fields(&item).numbers_by(tally::VERSIONS)?, position)),
         }
     }
 
@@ -118,6 +120,14 @@ impl CountStore for DynamoStore {
 }
 
 impl DynamoStore {
+    /// The position of a tally that became a part of its base.
+    async fn folded(&self, tally: &key::Key) -> Stored<Option<Position>> {
+        let fields = Fields(tally);
+        let base = self.read_tally(key::tally_base(fields.text("pk")?.to_string())).await?;
+        let mut folded = tally::folded_from(&base)?;
+        Ok(folded.remove(fields.text("sk")?).map(|folded| folded.position))
+    }
+
     async fn read_tally(&self, key: key::Key) -> Stored<Item> {
         let read = self.client.get_item().table_name(&self.table).set_key(Some(key)).consistent_read(true);
         let item = send::send_plain("read a tally", send::READ, &read).await?.item;

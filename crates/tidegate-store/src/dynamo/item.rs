@@ -137,7 +137,7 @@ impl Fields<'_> {
         if self.0.contains_key(field) { self.parsed(field, what, parse).map(Some) } else { Ok(None) }
     }
 
-    fn parsed<T>(&self, field: &str, what: &str, parse: impl Fn(&str) -> Option<T>) -> Stored<T> {
+    pub(super) fn parsed<T>(&self, field: &str, what: &str, parse: impl Fn(&str) -> Option<T>) -> Stored<T> {
         parse(self.text(field)?).ok_or_else(|| self.corrupt(field, what))
     }
 

@@ -11,6 +11,7 @@ use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
 
 use super::item::s;
 use crate::record::{AuditEntry, Position, RolloutKey};
+use crate::verification::WantedVerification;
 
 /// Number of parts of the list of the devices on one version. A part of an index takes about 1,000 writes a second.
 pub(super) const VERSION_PARTS: u8 = 16;
@@ -27,6 +28,18 @@ fn key(pk: String, sk: impl Into<String>) -> Key {
 pub(super) const PRODUCTS: &str = "#products";
 /// Attribute of the products in the list whose devices may register themselves.
 pub(super) const IS_OPEN: &str = "is_open";
+
+/// Key of the list of images that are to be read.
+pub(super) const WANTED_VERIFICATIONS: &str = "#verify";
+
+pub(super) fn wanted_verification(wanted: &WantedVerification) -> Key {
+    key(WANTED_VERIFICATIONS.into(), format!("{}#{}", wanted.product, wanted.sha256))
+}
+
+/// Key of the result of reading an image.
+pub(super) fn verification(product: &ProductId, sha256: &str) -> Key {
+    key(format!("v#{product}"), sha256)
+}
 
 pub(super) fn product(product: &ProductId) -> Key {
     key(PRODUCTS.into(), product.as_str())

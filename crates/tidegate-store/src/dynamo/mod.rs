@@ -19,6 +19,8 @@
 //! | `l#`product`#`rollout`#`bucket`#`part | device | a device in this bucket |
 //! | `o#`product | position`#`stream shard | events, for those who are to be told |
 //! | `x#`product`#`month | time`#`generation`#`digest | changes with their actors |
+//! | `#verify` | product`#`SHA-256 | a large image that is to be read |
+//! | `v#`product | SHA-256 | what the bytes of a large image are |
 //! | `q#`product`#`rollout | `deferred` | number of deferrals, by objection |
 //! | `r#`product`#`rollout | hour | counters over time |
 //!
@@ -41,6 +43,7 @@ mod shards;
 mod sweep;
 mod tally;
 mod tidy;
+mod verification;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -14,7 +14,7 @@ use super::item::{self, CatalogAttributes, Fields, Item, n, s, time};
 use super::read::readable;
 use super::{DynamoStore, Expression, failed_item, key, put_item, send, unbuilt, update_item};
 use crate::record::{
-    AuditEntry, DeviceDeletion, DuePage, Head, ListEntry, PublishedCatalog, RolloutKey, SeriesPoint, UpdateRecord,
+    AuditEntry, DeviceDeletion, Head, ListEntry, PublishedCatalog, RolloutKey, SeriesPoint, UpdateRecord,
 };
 use crate::schema::INDEX;
 use crate::store::{Expected, Freshness, OpenRollouts, Opening, PublishStore, RecountStore as _, StoreError, Stored};
@@ -173,21 +173,6 @@ impl PublishStore for DynamoStore {
         let head = self.head_update(update, "ADD revision :one".into(), &head)?;
         let writes = vec![put_item(put.build().map_err(unbuilt)?), audit_put, update_item(head)];
         self.transact_audited("delete an update", writes).await
-    }
-
-    async fn watched_until(&self, rollout: &RolloutKey) -> Stored<Option<Timestamp>> {
-        let query = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", s(key::due_pages(rollout)))
-            .consistent_read(true)
-            .scan_index_forward(false)
-            .limit(1);
-        let items = send::send_plain("read the last due page", send::READ, &query).await?.items;
-        let pages = readable(&items.unwrap_or_default(), item::due_page_from);
-        Ok(pages.first().and_then(DuePage::due_at))
     }
 
     async fn set_stopped(&self, product: &ProductId, is_stopped: bool, audit: &AuditEntry) -> Stored<bool> {

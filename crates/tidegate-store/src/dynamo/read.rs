@@ -6,11 +6,11 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use futures_util::future::try_join_all;
 use tidegate_core::count::Sums;
 use tidegate_core::shard::Shard;
-use tidegate_core::{ProductId, State, Version};
+use tidegate_core::{ProductId, State, Timestamp, Version};
 
 use super::item::{self, Fields, Item, s};
 use super::{DynamoStore, key, send, tally};
-use crate::record::{Head, RolloutKey, Tallied, UpdateRecord};
+use crate::record::{DuePage, Head, RolloutKey, Tallied, UpdateRecord};
 use crate::store::{Freshness, ReadCatalog, ReadUpdates, StoreError, Stored};
 
 impl ReadCatalog for DynamoStore {
@@ -59,6 +59,21 @@ impl ReadUpdates for DynamoStore {
         self.read_update(key::update(product, version)).await
     }
 
+    async fn watched_until(&self, rollout: &RolloutKey) -> Stored<Option<Timestamp>> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", s(key::due_pages(rollout)))
+            .consistent_read(true)
+            .scan_index_forward(false)
+            .limit(1);
+        let items = send::send_plain("read the last due page", send::READ, &query).await?.items;
+        let pages = readable(&items.unwrap_or_default(), item::due_page_from);
+        Ok(pages.first().and_then(DuePage::due_at))
+    }
+
     async fn shards(&self, rollout: &RolloutKey, count: u16) -> Stored<Vec<Option<Shard>>> {
         let reads = (0..count).map(|shard| async move {
             let read = self
@@ -77,7 +92,7 @@ impl ReadUpdates for DynamoStore {
         let items = self.query(&key::tallies(rollout), None, Freshness::Strong).await?;
         let mut tallied = Tallied::default();
         // An unreadable tally could hide failures, so the read fails.
-        for item in tally::counting(&items) {
+        for item in tally::counting(&items)? {
             let sums: Sums = tally::sums_from(item)?;
             tallied.sums.add(&sums);
             tallied.as_of = tallied.as_of.max(Some(Fields(item).time("at")?));

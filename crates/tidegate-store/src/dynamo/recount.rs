@@ -28,7 +28,7 @@ impl RecountStore for DynamoStore {
     async fn version_counts(&self, product: &ProductId) -> Stored<VersionCounts> {
         let mut counts = VersionCounts::new();
         let items = self.query(&key::version_tallies(product), None, Freshness::Strong).await?;
-        for item in tally::counting(&items) {
+        for item in tally::counting(&items)? {
             for (version, devices) in Fields(item).numbers_by::<String, i64>(tally::VERSIONS)? {
                 *counts.entry(version).or_default() += devices;
             }

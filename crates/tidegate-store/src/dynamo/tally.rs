@@ -1,35 +1,64 @@
 //! Items of tallies: sums over the claims of a rollout.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use tidegate_core::Timestamp;
 use tidegate_core::breaker::{Transfer, Transfers};
 use tidegate_core::count::{Count, Sample, Sums};
 
-use super::item::{Fields, Item, n};
+use super::item::{Fields, Item, n, s, time};
+use crate::record::Position;
 use crate::store::{Stored, VersionCounts};
 
 /// Attribute of a tally of versions.
 pub(super) const VERSIONS: &str = "ver";
-/// Attribute of the base with the tallies that became a part of it last.
-pub(super) const FOLDED: &str = "folded";
+/// Attribute of the base with the tallies that became a part of it lately: their positions and the times of their last
+/// writes, by name.
+const FOLDED: &str = "folded";
+
+/// A tally that became a part of the base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FoldedTally {
+    /// The position of its last counted record.
+    pub(super) position: Position,
+    /// The time of its last write.
+    pub(super) at: Timestamp,
+}
+
+/// The tallies that became a part of a base lately, by name.
+pub(super) fn folded_from(base: &Item) -> Stored<BTreeMap<String, FoldedTally>> {
+    let Some(folded) = base.get(FOLDED) else {
+        return Ok(BTreeMap::new());
+    };
+    let corrupt = || Fields(base).corrupt(FOLDED, "a map of positions");
+    let folded = folded.as_m().map_err(|_| corrupt())?.iter();
+    let folded = folded.map(|(name, folded)| {
+        let fields = Fields(folded.as_m().map_err(|_| corrupt())?);
+        let position = fields.parsed("pos", "a position", Position::parse)?;
+        Ok((name.clone(), FoldedTally { position, at: fields.time("at")? }))
+    });
+    folded.collect()
+}
+
+pub(super) fn folded_to(folded: &BTreeMap<String, FoldedTally>) -> (String, AttributeValue) {
+    let item = |folded: &FoldedTally| {
+        AttributeValue::M(Item::from([("pos".into(), s(folded.position.as_str())), ("at".into(), time(folded.at))]))
+    };
+    (FOLDED.into(), AttributeValue::M(folded.iter().map(|(name, folded)| (name.clone(), item(folded))).collect()))
+}
 
 /// The tallies that count: without those that the base names. A query that began before they became a part of it may still
 /// have read them.
-pub(super) fn counting(items: &[Item]) -> impl Iterator<Item = &Item> {
-    let text = |value: &AttributeValue| value.as_s().ok().cloned();
-    let bases = items.iter().filter_map(|item| item.get(FOLDED)?.as_l().ok());
-    let folded = bases.flatten().filter_map(text).collect::<BTreeSet<_>>();
-    items.iter().filter(move |item| !folded.contains(&state_of(item)))
-}
-
-/// A tally with its position. A stream shard that goes on after its tally became a part of the base begins another one, whose
-/// position is later.
-pub(super) fn state_of(item: &Item) -> String {
-    let fields = Fields(item);
-    let text = |name| fields.maybe_text(name).unwrap_or_default();
-    format!("{} {}", text("sk"), text("pos"))
+///
+/// A stream shard that goes on after its tally became a part of the base begins another one, whose position is later.
+pub(super) fn counting(items: &[Item]) -> Stored<impl Iterator<Item = &Item>> {
+    let folded = items.last().map(folded_from).transpose()?.unwrap_or_default();
+    Ok(items.iter().filter(move |item| {
+        let fields = Fields(item);
+        let folded = fields.maybe_text("sk").and_then(|name| folded.get(name));
+        folded.is_none_or(|folded| fields.maybe_text("pos") != Some(folded.position.as_str()))
+    }))
 }
 
 pub(super) fn versions_to(counts: &VersionCounts) -> AttributeValue {

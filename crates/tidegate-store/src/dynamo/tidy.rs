@@ -11,10 +11,11 @@ use tidegate_core::{ProductId, Timestamp};
 
 use super::item::{self, Fields, Item, n, s, time};
 use super::read::readable;
+use super::tally::FoldedTally;
 use super::{DynamoStore, failed_item, key, put_item, send, tally, unbuilt};
-use crate::record::{RolloutKey, UpdateRecord};
+use crate::record::{Position, RolloutKey, UpdateRecord};
 use crate::store::{Freshness, Stored, VersionCounts};
-use crate::tidy::{DeletedUpdate, Folded, TidiedImages, TidyStore};
+use crate::tidy::{DeletedUpdate, FOLDED_KEPT_FOR, Folded, TidiedImages, TidyStore};
 
 /// Most items that are removed side by side.
 const REMOVED_AT_A_TIME: usize = 25;
@@ -82,7 +83,7 @@ impl TidyStore for DynamoStore {
             Ok(())
         };
         let fold = self.quiet(&partition, quiet_since, add).await?;
-        self.fold(partition, fold, tally::sums_to(&sums)).await
+        self.fold(partition, fold, tally::sums_to(&sums), kept_since(quiet_since)).await
     }
 
     async fn fold_version_tallies(&self, product: &ProductId, quiet_since: Timestamp) -> Stored<Folded> {
@@ -97,7 +98,8 @@ impl TidyStore for DynamoStore {
         };
         let fold = self.quiet(&partition, quiet_since, add).await?;
         counts.retain(|_, devices| *devices != 0);
-        self.fold(partition, fold, vec![(tally::VERSIONS, tally::versions_to(&counts))]).await
+        let counts = vec![(tally::VERSIONS, tally::versions_to(&counts))];
+        self.fold(partition, fold, counts, kept_since(quiet_since)).await
     }
 
     async fn settle(&self, record: &UpdateRecord) -> Stored<()> {
@@ -144,6 +146,11 @@ impl TidyStore for DynamoStore {
             Err(refused) => failed_item(refused).map(drop),
         }
     }
+}
+
+/// The time since which the positions of tallies are kept that became a part of a base.
+fn kept_since(quiet_since: Timestamp) -> Timestamp {
+    quiet_since.saturating_sub(FOLDED_KEPT_FOR).unwrap_or(Timestamp::MIN)
 }
 
 /// The tallies of a partition that become one.
@@ -193,15 +200,30 @@ impl DynamoStore {
 
     /// Replaces tallies and the base by one base with `sums`. The base names the tallies, so that a read that began before
     /// counts none of them twice.
-    async fn fold(&self, partition: String, fold: Fold, sums: Vec<(&'static str, AttributeValue)>) -> Stored<Folded> {
+    async fn fold(
+        &self,
+        partition: String,
+        fold: Fold,
+        sums: Vec<(&'static str, AttributeValue)>,
+        kept_since: Timestamp,
+    ) -> Stored<Folded> {
         let Fold { base, quiet, left } = fold;
         if quiet.is_empty() {
-            return Ok(Folded { folded: 0, left });
+            let folded = base.as_ref().map(tally::folded_from).transpose()?.unwrap_or_default();
+            let lately = folded.values().filter(|folded| folded.at >= kept_since).count() as u64;
+            return Ok(Folded { folded: 0, left, lately });
         }
         let mut item = key::tally_base(partition);
         item.extend(sums.into_iter().map(|(name, value)| (name.to_string(), value)));
-        let states = quiet.iter().map(tally::state_of).map(s).collect();
-        item.insert(tally::FOLDED.into(), AttributeValue::L(states));
+        // Records of a stream shard can come again as long as the stream keeps them.
+        let mut folded = base.as_ref().map(tally::folded_from).transpose()?.unwrap_or_default();
+        folded.retain(|_, folded| folded.at >= kept_since);
+        for item in &quiet {
+            let fields = Fields(item);
+            let position = fields.parsed("pos", "a position", Position::parse)?;
+            folded.insert(fields.text("sk")?.to_string(), FoldedTally { position, at: fields.time("at")? });
+        }
+        item.extend([tally::folded_to(&folded)]);
         let times = base.iter().chain(&quiet).map(|item| Fields(item).time("at")).collect::<Stored<Vec<_>>>()?;
         item.extend(times.into_iter().max().map(|at| ("at".to_string(), time(at))));
         let before: u64 = base.as_ref().map_or(Ok(0), |base| Fields(base).number("rev"))?;
@@ -222,11 +244,11 @@ impl DynamoStore {
                 .expression_attribute_values(":pos", s(fields.text("pos")?));
             writes.push(TransactWriteItem::builder().delete(delete.build().map_err(unbuilt)?).build());
         }
-        let folded = quiet.len() as u64;
+        let (folded, lately) = (quiet.len() as u64, folded.len() as u64);
         match self.transact("fold tallies", writes).await? {
-            true => Ok(Folded { folded, left }),
+            true => Ok(Folded { folded, left, lately }),
             // Another sweep folds them, or one has moved after all.
-            false => Ok(Folded { folded: 0, left: left.saturating_add(folded) }),
+            false => Ok(Folded { folded: 0, left: left.saturating_add(folded), lately }),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::error::ErrorCode::{
     BadField, BadJson, BadRange, BadVersion, BodyTooLarge, ChangeUnderWay, Circle, Conflict, ContentImmutable,
     EvidenceMoved, Forbidden, Gone, ImageMismatch, ImageMissing, PolicyInvalid, ProductStopped, RegistrationClosed,
     Unauthorized, Unavailable, UnknownAction, UnknownContent, UnknownDevice, UnknownField, UnknownProduct,
-    UnknownUpdate, UpdateInUse, VersionExists, WrongState,
+    UnknownUpdate, UpdateInUse, Verifying, VersionExists, WrongState,
 };
 use crate::operator::{DEFAULT_PAGE, LARGEST_PAGE};
 use crate::route::{CheckRoute, PublishRoute, ReportRoute, RouteId};
@@ -578,6 +578,22 @@ fn of_publish(route: PublishRoute) -> Operation {
             examples: Vec::new(),
         })
         .fails(&[PolicyInvalid, WrongState, ContentImmutable, Conflict, ChangeUnderWay, ProductStopped]),
+        PublishRoute::UploadParts => Operation::about(
+            "For files of more than 5 GiB, which S3 does not take in one request, and for any file whose upload should go on \
+             after an interruption. Send each part with a `PUT` to its `url`, with exactly its `headers`, and call this again, \
+             until there are no parts: then they have become one object. What is stored of an upload is kept for seven days. \
+             A file of more than 1 GiB is then read and compared, which takes some seconds for a gigabyte; until that is done, \
+             the update names it in `verifying`.",
+        )
+        .takes("PartsAsked", [("image", json!({"name": "lamp.bin"}))])
+        .answers("UploadedParts", "The parts that are to be sent next.", [
+            ("begun", json!({"name": "lamp.bin", "size": 16_777_236, "stored": 16_777_216, "parts": [{
+                "offset": 16_777_216, "size": 20, "url": IMAGE, "headers": {"content-length": "20"},
+            }]})),
+            ("stored", json!({"name": "lamp.bin", "size": 16_777_236, "stored": 16_777_236, "parts": []})),
+        ])
+        .fails(VERSIONED)
+        .fails(&[BadJson, BadField, UnknownField, WrongState]),
         PublishRoute::DeleteUpdate => Operation::about(
             "A draft can be deleted; its version is free again. An update that was withdrawn an hour ago can be deleted too, if no device \
              runs it or is watched in it and no open rollback names it; its version is never free again, so that no device \
@@ -593,10 +609,10 @@ fn of_publish(route: PublishRoute) -> Operation {
             .fails(REASON)
             .fails(&[WrongState, UpdateInUse, ChangeUnderWay, Conflict]),
         PublishRoute::ActivateUpdate => transition(
-            "From `draft` or `scheduled` to `active`. Every file is first read back from storage and hashed, which takes a time that depends \
-             on its size.",
+            "From `draft` or `scheduled` to `active`. Every file must be uploaded, and its bytes must be the announced ones: a file of up to 1 GiB \
+             is read now; a larger one is read by the service after its upload, and until then the answer is `verifying`.",
         )
-        .fails(&[ImageMissing, ImageMismatch]),
+        .fails(&[ImageMissing, ImageMismatch, Verifying]),
         PublishRoute::PauseUpdate => transition(
             "From `active` to `paused`. Once this has answered 200, no device gets the update or a URL, also one that had \
              the offer. The URLs that devices have end within fifteen minutes.",

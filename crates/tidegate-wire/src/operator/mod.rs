@@ -31,7 +31,8 @@ pub use software::{RolloutStrategy, Software, SoftwareDefinition, SoftwareFilter
 pub use token::{Revoked, Token};
 pub use update::{
     AcknowledgeField, Advance, AudienceView, CampaignChange, ControlGroupView, Created, DefinitionView, Deleted,
-    OtherNameView, ReadingView, Reason, Reopen, Resume, Rollback, UpdateList, UpdateView, Upload, UploadMethod,
+    OtherNameView, PartUpload, PartsAsked, ReadingView, Reason, Reopen, Resume, Rollback, UpdateList, UpdateView,
+    Upload, UploadMethod, UploadedParts,
 };
 
 /// Items on a page of a list, if a call asks for no other number.

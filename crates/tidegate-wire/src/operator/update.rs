@@ -55,6 +55,10 @@ pub struct UpdateView {
     /// Its control group, once it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_group: Option<ControlGroupView>,
+    /// The files that are uploaded and are being read and compared. Only in the answer about one draft.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schema(max_items = 16))]
+    pub verifying: Vec<String>,
     /// The rollout's counters. Only in the answer about one update, once it has been activated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
@@ -217,7 +221,52 @@ pub struct Upload {
     pub name: String,
     /// The HTTP method.
     pub method: UploadMethod,
-    /// The address, good for 3,600 seconds.
+    /// The address, good for 3,600 seconds. None for a file that S3 does not take in one piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(format = "uri", value_type = String))]
+    pub url: Option<String>,
+    /// Headers to send exactly so. An HTTP client writes `content-length` itself.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// A file that is to be uploaded in parts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PartsAsked {
+    /// The name of the file.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::FileName))]
+    pub name: String,
+}
+
+impl OperatorInput for PartsAsked {}
+
+/// State of the upload of one file in parts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct UploadedParts {
+    /// The name of the file.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::FileName))]
+    pub name: String,
+    /// Its length in bytes.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::FileSize))]
+    pub size: u64,
+    /// Bytes that are stored.
+    pub stored: u64,
+    /// The next parts to send. None, when all bytes are stored.
+    #[cfg_attr(feature = "schema", schema(max_items = 32))]
+    pub parts: Vec<PartUpload>,
+}
+
+/// A part of a file that is to be uploaded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct PartUpload {
+    /// Its first byte in the file.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub size: u64,
+    /// The address for a `PUT`, good for 3,600 seconds.
     #[cfg_attr(feature = "schema", schema(format = "uri"))]
     pub url: String,
     /// Headers to send exactly so. An HTTP client writes `content-length` itself.
@@ -227,8 +276,10 @@ pub struct Upload {
 words! {
     /// The method of an upload.
     UploadMethod {
-        /// `PUT`.
+        /// `PUT`: the whole file in one request.
         Put "PUT",
+        /// In parts, which `POST …/upload` names.
+        Parts "PARTS",
     }
 }
 
