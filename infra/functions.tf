@@ -7,7 +7,7 @@ locals {
 
   # What each function may do with which kinds of items: a list of keys for each list of actions. Each partition key
   # begins with its kind (crates/tidegate-store/src/dynamo/key.rs): c control group, d device, l list of devices by state, o outbox,
-  # p product with its updates, q deferrals, r series, s shard, t tally, u due page, x audit. A transaction needs the
+  # p product with its updates, q deferrals, r series, s shard, t tally, u due page, v verified image, x audit. A transaction needs the
   # actions of its items.
   table_access = {
     check = {
@@ -26,16 +26,23 @@ locals {
       Delete = { actions = ["DeleteItem"], keys = ["l#*"] }
     }
     publish = {
-      Read   = { actions = ["GetItem", "Query"], keys = ["d#*", "l#*", "p#*", "q#*", "r#*", "s#*", "t#*", "x#*"] }
+      Read   = { actions = ["GetItem", "Query"], keys = ["#verify", "d#*", "l#*", "p#*", "q#*", "r#*", "s#*", "t#*", "u#*", "v#*", "x#*"] }
       Update = { actions = ["UpdateItem"], keys = ["#products", "d#*", "p#*", "s#*"] }
-      Put    = { actions = ["PutItem"], keys = ["d#*", "p#*", "x#*"] }
+      Put    = { actions = ["PutItem"], keys = ["#verify", "d#*", "p#*", "x#*"] }
       Delete = { actions = ["DeleteItem"], keys = ["p#*"] }
     }
     sweep = {
-      Read   = { actions = ["BatchGetItem", "GetItem", "Query"], keys = ["#products", "c#*", "d#*", "p#*", "s#*", "t#*", "u#*"] }
+      Read   = { actions = ["BatchGetItem", "GetItem", "Query"], keys = ["#products", "c#*", "d#*", "l#*", "p#*", "r#*", "s#*", "t#*", "u#*"] }
       Update = { actions = ["UpdateItem"], keys = ["d#*", "p#*", "s#*"] }
-      Put    = { actions = ["PutItem"], keys = ["c#*", "r#*", "u#*", "x#*"] }
-      Delete = { actions = ["DeleteItem"], keys = ["u#*"] }
+      Put    = { actions = ["PutItem"], keys = ["c#*", "r#*", "t#*", "u#*", "x#*"] }
+      # Once a day it removes what is left of deleted updates.
+      Delete = { actions = ["DeleteItem"], keys = ["c#*", "l#*", "p#*", "q#*", "r#*", "s#*", "t#*", "u#*"] }
+    }
+    verify = {
+      Read   = { actions = ["Query"], keys = ["#verify"] }
+      Update = { actions = ["UpdateItem"], keys = ["#verify"] }
+      Put    = { actions = ["PutItem"], keys = ["v#*"] }
+      Delete = { actions = ["DeleteItem"], keys = ["#verify"] }
     }
   }
 
@@ -103,11 +110,36 @@ locals {
   upload_statements = [
     {
       Sid      = "Images"
-      Action   = ["s3:GetObject", "s3:PutObject"]
+      Action   = ["s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"]
       Resource = [local.images_arn]
+    },
+    {
+      Sid      = "Uploads"
+      Action   = ["s3:ListBucketMultipartUploads"]
+      Resource = [aws_s3_bucket.images.arn]
     },
     local.missing_objects_statement,
   ]
+
+  # Images that no update names any more: their versions are listed, hidden, and removed later.
+  tidy_statements = [
+    {
+      Sid      = "ListImages"
+      Action   = ["s3:ListBucketVersions"]
+      Resource = [aws_s3_bucket.images.arn]
+    },
+    {
+      Sid      = "RemoveImages"
+      Action   = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
+      Resource = [local.images_arn]
+    },
+  ]
+
+  read_images_statement = {
+    Sid      = "ReadImages"
+    Action   = ["s3:GetObject"]
+    Resource = [local.images_arn]
+  }
 
   # Without this action S3 answers 403 instead of 404 for an object that is not there yet: an image, or the first fleet
   # snapshot.
@@ -206,7 +238,15 @@ locals {
       # and a new account with a quota of 10 may reserve nothing.
       reserved_concurrency = null
       environment          = merge(local.store_environment, local.catalog_environment)
-      statements           = concat(local.table_statements.sweep, [local.scan_statement, local.catalog_key_statement, local.compile_statement, local.fleet_statement, local.missing_objects_statement, local.dead_letters_statement])
+      statements           = concat(local.table_statements.sweep, [local.scan_statement, local.catalog_key_statement, local.compile_statement, local.fleet_statement, local.missing_objects_statement, local.dead_letters_statement], local.tidy_statements)
+    }
+    verify = {
+      # Lambda gives no call more.
+      timeout_s            = 900
+      memory_mb            = var.memory_mb.verify
+      reserved_concurrency = null
+      environment          = local.store_environment
+      statements           = concat(local.table_statements.verify, [local.read_images_statement, local.missing_objects_statement])
     }
   }
 }

@@ -97,8 +97,9 @@ resource "aws_s3_bucket_lifecycle_configuration" "images" {
 
     filter {}
 
+    # An interrupted upload goes on for this long.
     abort_incomplete_multipart_upload {
-      days_after_initiation = 1
+      days_after_initiation = 7
     }
   }
 

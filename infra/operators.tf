@@ -17,6 +17,7 @@ locals {
     publisher = concat(local.view_calls, local.stop_calls, [
       "POST/v1/products/*/updates",
       "PATCH/v1/products/*/updates/*",
+      "POST/v1/products/*/updates/*/upload",
       "DELETE/v1/products/*/updates/*",
       "POST/v1/products/*/updates/*/retry",
       "POST/v1/products/*/devices/*/retry",
@@ -59,7 +60,7 @@ locals {
 
   operator_descriptions = {
     viewer    = "Looks at updates, devices, metrics and the audit log."
-    publisher = "Viewer who creates and deletes drafts, edits rollouts, tags devices, gives them another try, and may pause, abort and stop."
+    publisher = "Viewer who creates drafts, uploads their files, deletes drafts and what was withdrawn, edits rollouts, tags devices, gives them another try, and may pause, abort and stop."
     approver  = "Viewer who activates, steers, reopens and rolls back, orders single devices, issues tokens, and sets what a product allows."
   }
 }

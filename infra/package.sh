@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the five functions for Lambda and zips them to target/lambda/<function>/bootstrap.zip, where
+# Builds the six functions for Lambda and zips them to target/lambda/<function>/bootstrap.zip, where
 # Terraform reads them. The same source gives the same bytes.
 #
 #   infra/package.sh [arm64|x86_64] [FUNCTION…]
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 architecture=${1:-arm64}
 functions=("${@:2}")
-[ ${#functions[@]} -gt 0 ] || functions=(check report count publish sweep)
+[ ${#functions[@]} -gt 0 ] || functions=(check report count publish sweep verify)
 case $architecture in
 arm64) target=aarch64-unknown-linux-gnu ;;
 x86_64) target=x86_64-unknown-linux-gnu ;;

@@ -35,10 +35,10 @@ resource "aws_iam_role_policy" "schedule" {
     Version = "2012-10-17"
     Statement = [
       {
-        Sid      = "Sweep"
+        Sid      = "SweepAndVerify"
         Effect   = "Allow"
         Action   = ["lambda:InvokeFunction"]
-        Resource = [module.function["sweep"].alias_arn]
+        Resource = [module.function["sweep"].alias_arn, module.function["verify"].alias_arn]
       },
       merge(local.dead_letters_statement, { Effect = "Allow" }),
     ]
@@ -70,6 +70,42 @@ resource "aws_scheduler_schedule" "sweep" {
   }
 
   depends_on = [aws_iam_role_policy.schedule]
+}
+
+resource "aws_scheduler_schedule" "verify" {
+  name                = "${var.name}-verify"
+  description         = "Reads large images that were uploaded."
+  schedule_expression = "rate(1 minute)"
+
+  flexible_time_window {
+    mode = "OFF"
+  }
+
+  target {
+    arn      = module.function["verify"].alias_arn
+    role_arn = aws_iam_role.schedule.arn
+
+    # The next start does the work of a missed one.
+    retry_policy {
+      maximum_event_age_in_seconds = 60
+      maximum_retry_attempts       = 2
+    }
+
+    dead_letter_config {
+      arn = aws_sqs_queue.dead_letters.arn
+    }
+  }
+
+  depends_on = [aws_iam_role_policy.schedule]
+}
+
+# A start that fails is not repeated: the next one takes the image again, when the time of the first is over.
+resource "aws_lambda_function_event_invoke_config" "verify" {
+  function_name = module.function["verify"].function_name
+  qualifier     = module.function["verify"].alias_name
+
+  maximum_retry_attempts       = 0
+  maximum_event_age_in_seconds = 60
 }
 
 # Once a week, all devices are compared with the counts that follow the stream.

@@ -11,7 +11,7 @@ variable "name" {
 }
 
 variable "package_dir" {
-  description = "Folder with `<function>/bootstrap.zip` for check, report, count, publish and sweep. Null: `target/lambda` of this checkout."
+  description = "Folder with `<function>/bootstrap.zip` for check, report, count, publish, sweep and verify. Null: `target/lambda` of this checkout."
   type        = string
   default     = null
 
@@ -33,13 +33,14 @@ variable "architecture" {
 }
 
 variable "memory_mb" {
-  description = "Memory of each function in MB; Lambda gives processor and network in proportion. 256 each, 512 for `count`, whose batches have up to 6 MB, and 1024 for `publish`, which reads whole images back."
+  description = "Memory of each function in MB; Lambda gives processor and network in proportion. 256 each, 512 for `count`, whose batches have up to 6 MB, 1024 for `publish`, which reads images of up to 1 GiB, and 1769, a whole processor, for `verify`, which reads larger ones."
   type = object({
     check   = optional(number, 256)
     report  = optional(number, 256)
     count   = optional(number, 512)
     publish = optional(number, 1024)
     sweep   = optional(number, 256)
+    verify  = optional(number, 1769)
   })
   default  = {}
   nullable = false

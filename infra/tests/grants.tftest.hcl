@@ -131,6 +131,18 @@ override_resource {
   values          = { arn = "arn:aws:lambda:eu-west-1:123456789012:function:tidegate-sweep:live", invoke_arn = "arn:aws:apigateway:eu-west-1:lambda:path/2015-03-31/functions/arn:aws:lambda:eu-west-1:123456789012:function:tidegate-sweep:live/invocations" }
 }
 
+override_resource {
+  target          = module.function["verify"].aws_cloudwatch_log_group.this
+  override_during = plan
+  values          = { arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-verify" }
+}
+
+override_resource {
+  target          = module.function["verify"].aws_lambda_alias.live
+  override_during = plan
+  values          = { arn = "arn:aws:lambda:eu-west-1:123456789012:function:tidegate-verify:live", invoke_arn = "arn:aws:apigateway:eu-west-1:lambda:path/2015-03-31/functions/arn:aws:lambda:eu-west-1:123456789012:function:tidegate-verify:live/invocations" }
+}
+
 variables {
   package_dir = "./tests/packages"
   # A plan would open the ephemeral resource, which asks AWS for random letters.
@@ -215,10 +227,10 @@ run "publish_may_do_this_and_nothing_else" {
         for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:Attributes"])}", "")}"]
       ]
       ])) == sort([
-      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* l#* p#* q#* r#* s#* t#* x#*",
-      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* l#* p#* q#* r#* s#* t#* x#*",
+      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #verify d#* l#* p#* q#* r#* s#* t#* u#* v#* x#*",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #verify d#* l#* p#* q#* r#* s#* t#* u#* v#* x#*",
       "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products d#* p#* s#*",
-      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#* x#*",
+      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #verify d#* p#* x#*",
       "Allow dynamodb:DeleteItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for p#*",
       "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate/index/versions",
       "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/token-keys-AbCdEf",
@@ -227,6 +239,8 @@ run "publish_may_do_this_and_nothing_else" {
       "Allow s3:PutObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
       "Allow s3:GetObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
       "Allow s3:PutObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
+      "Allow s3:ListMultipartUploadParts arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
+      "Allow s3:ListBucketMultipartUploads arn:aws:s3:::tidegate-images-123456789012-eu-west-1",
       "Allow s3:ListBucket arn:aws:s3:::tidegate-images-123456789012-eu-west-1",
       "Allow logs:CreateLogStream arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-publish:*",
       "Allow logs:PutLogEvents arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-publish:*",
@@ -245,12 +259,15 @@ run "sweep_may_do_this_and_nothing_else" {
       ]
       ])) == sort([
       "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/catalog-key-MnOpQr",
-      "Allow dynamodb:BatchGetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products c#* d#* p#* s#* t#* u#*",
-      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products c#* d#* p#* s#* t#* u#*",
-      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products c#* d#* p#* s#* t#* u#*",
+      "Allow dynamodb:BatchGetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products c#* d#* l#* p#* r#* s#* t#* u#*",
+      "Allow dynamodb:GetItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products c#* d#* l#* p#* r#* s#* t#* u#*",
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products c#* d#* l#* p#* r#* s#* t#* u#*",
       "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#* s#*",
-      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for c#* r#* u#* x#*",
-      "Allow dynamodb:DeleteItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for u#*",
+      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for c#* r#* t#* u#* x#*",
+      "Allow dynamodb:DeleteItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for c#* l#* p#* q#* r#* s#* t#* u#*",
+      "Allow s3:ListBucketVersions arn:aws:s3:::tidegate-images-123456789012-eu-west-1",
+      "Allow s3:DeleteObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
+      "Allow s3:DeleteObjectVersion arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
       "Allow dynamodb:Scan arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate",
       "Allow s3:DeleteObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
       "Allow s3:PutObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
@@ -262,6 +279,28 @@ run "sweep_may_do_this_and_nothing_else" {
       "Allow logs:PutLogEvents arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-sweep:*",
     ])
     error_message = "sweep may do something else: ${output.functions["sweep"].policy}"
+  }
+}
+
+run "verify_may_do_this_and_nothing_else" {
+  command = plan
+
+  assert {
+    condition = sort(flatten([
+      for statement in jsondecode(output.functions["verify"].policy).Statement : [
+        for action in statement.Action : [for resource in statement.Resource : "${statement.Effect} ${action} ${resource}${try(" for ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])}", "")}${try(" in ${join(" ", statement.Condition["ForAllValues:StringLike"]["dynamodb:Attributes"])}", "")}"]
+      ]
+      ])) == sort([
+      "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #verify",
+      "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #verify",
+      "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for v#*",
+      "Allow dynamodb:DeleteItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #verify",
+      "Allow s3:GetObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
+      "Allow s3:ListBucket arn:aws:s3:::tidegate-images-123456789012-eu-west-1",
+      "Allow logs:CreateLogStream arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-verify:*",
+      "Allow logs:PutLogEvents arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-verify:*",
+    ])
+    error_message = "verify may do something else: ${output.functions["verify"].policy}"
   }
 }
 
@@ -293,7 +332,7 @@ run "with_a_cdn_check_signs_no_url_of_the_bucket" {
   }
 }
 
-run "the_schedule_may_start_the_sweep_and_nothing_else" {
+run "the_schedule_may_start_sweep_and_verify_and_nothing_else" {
   command = plan
 
   assert {
@@ -303,6 +342,7 @@ run "the_schedule_may_start_the_sweep_and_nothing_else" {
       ]
       ])) == sort([
       "Allow lambda:InvokeFunction arn:aws:lambda:eu-west-1:123456789012:function:tidegate-sweep:live",
+      "Allow lambda:InvokeFunction arn:aws:lambda:eu-west-1:123456789012:function:tidegate-verify:live",
       "Allow sqs:SendMessage arn:aws:sqs:eu-west-1:123456789012:tidegate-dead-letters",
     ])
     error_message = "the schedule may do something else: ${aws_iam_role_policy.schedule.policy}"
@@ -341,6 +381,7 @@ run "a_publisher_may_call_this_and_nothing_else" {
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/stop",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/PATCH/v1/products/*/updates/*",
+      "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/upload",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/DELETE/v1/products/*/updates/*",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/updates/*/retry",
       "Allow execute-api:Invoke arn:aws:execute-api:eu-west-1:123456789012:api/$default/POST/v1/products/*/devices/*/retry",
@@ -431,7 +472,7 @@ run "every_statement_on_the_table_names_its_items" {
   }
 
   assert {
-    condition     = alltrue(flatten([for access in values(local.table_access) : [for grant in values(access) : [for key in grant.keys : can(regex("^([a-z]#[*]|#products)$", key))]]]))
+    condition     = alltrue(flatten([for access in values(local.table_access) : [for grant in values(access) : [for key in grant.keys : can(regex("^([a-z]#[*]|#products|#verify)$", key))]]]))
     error_message = "a pattern does not name exactly one kind of item: ${jsonencode(local.table_access)}"
   }
 }

@@ -131,6 +131,18 @@ override_resource {
 }
 
 override_resource {
+  target          = module.function["verify"].aws_cloudwatch_log_group.this
+  override_during = plan
+  values          = { arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/tidegate-verify" }
+}
+
+override_resource {
+  target          = module.function["verify"].aws_lambda_alias.live
+  override_during = plan
+  values          = { arn = "arn:aws:lambda:eu-west-1:123456789012:function:tidegate-verify:live", invoke_arn = "arn:aws:apigateway:eu-west-1:lambda:path/2015-03-31/functions/arn:aws:lambda:eu-west-1:123456789012:function:tidegate-verify:live/invocations" }
+}
+
+override_resource {
   target          = aws_s3_object.truststore
   override_during = plan
   values          = { version_id = "third" }
@@ -248,7 +260,7 @@ run "the_bucket_is_private_and_keeps_every_version" {
     condition = jsonencode({ for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.id => [
       one(rule.filter).prefix == "catalogs/", rule.abort_incomplete_multipart_upload[*].days_after_initiation, rule.noncurrent_version_expiration[*].noncurrent_days, rule.expiration[*].days, rule.expiration[*].expired_object_delete_marker
       ] }) == jsonencode({
-      abandoned-uploads   = [false, [1], [], [], []]
+      abandoned-uploads   = [false, [7], [], [], []]
       old-catalogs        = [true, [], [1], [0], [true]]
       old-fleet-snapshots = [false, [], [1], [], []]
     })
@@ -274,7 +286,7 @@ run "a_bucket_can_be_named" {
   }
 }
 
-run "five_functions_with_the_environment_they_read" {
+run "six_functions_with_the_environment_they_read" {
   command = plan
 
   assert {
@@ -316,6 +328,11 @@ run "five_functions_with_the_environment_they_read" {
         TIDEGATE_CATALOG_KEY_SECRET   = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:tidegate/catalog-key-MnOpQr"
         TIDEGATE_CATALOG_KEY_REVISION = "1"
       }
+      verify = {
+        TIDEGATE_TABLE  = "tidegate"
+        TIDEGATE_LOG    = "info"
+        TIDEGATE_BUCKET = "tidegate-images-123456789012-eu-west-1"
+      }
     })
     error_message = "the environments are ${jsonencode({ for name, function in module.function : name => function.configuration.environment })}"
   }
@@ -326,7 +343,7 @@ run "five_functions_with_the_environment_they_read" {
   }
 
   assert {
-    condition     = [for name, function in module.function : [name, function.configuration.memory_mb, function.configuration.timeout_s]] == [["check", 256, 10], ["count", 512, 120], ["publish", 1024, 29], ["report", 256, 10], ["sweep", 256, 300]]
+    condition     = [for name, function in module.function : [name, function.configuration.memory_mb, function.configuration.timeout_s]] == [["check", 256, 10], ["count", 512, 120], ["publish", 1024, 29], ["report", 256, 10], ["sweep", 256, 300], ["verify", 1769, 900]]
     error_message = "memory or time of a function is another"
   }
 
@@ -340,7 +357,7 @@ run "every_function_logs_json_into_a_group_that_was_there_before" {
   command = plan
 
   assert {
-    condition = { for name, function in module.function : name => function.configuration.logging } == { for name in ["check", "count", "publish", "report", "sweep"] : name => {
+    condition = { for name, function in module.function : name => function.configuration.logging } == { for name in ["check", "count", "publish", "report", "sweep", "verify"] : name => {
       log_format            = "JSON"
       application_log_level = "INFO"
       system_log_level      = "WARN"
@@ -375,7 +392,7 @@ run "knobs_of_the_functions_reach_them" {
   }
 
   assert {
-    condition     = [for function in module.function : [function.function_name, function.configuration.memory_mb, function.configuration.reserved_concurrency]] == [["stage-check", 512, 50], ["stage-count", 512, -1], ["stage-publish", 1024, -1], ["stage-report", 256, -1], ["stage-sweep", 256, -1]]
+    condition     = [for function in module.function : [function.function_name, function.configuration.memory_mb, function.configuration.reserved_concurrency]] == [["stage-check", 512, 50], ["stage-count", 512, -1], ["stage-publish", 1024, -1], ["stage-report", 256, -1], ["stage-sweep", 256, -1], ["stage-verify", 1769, -1]]
     error_message = "memory or concurrency reaches other functions than it should"
   }
 
@@ -407,7 +424,7 @@ run "operators_sign_and_devices_do_not" {
   command = plan
 
   assert {
-    condition     = length(aws_apigatewayv2_route.this) == 76 && alltrue([for route in aws_apigatewayv2_route.this : (route.authorization_type == "AWS_IAM") == can(regex(" /(v1/products|otao)/", route.route_key))])
+    condition     = length(aws_apigatewayv2_route.this) == 77 && alltrue([for route in aws_apigatewayv2_route.this : (route.authorization_type == "AWS_IAM") == can(regex(" /(v1/products|otao)/", route.route_key))])
     error_message = "a route has the wrong authorization: ${jsonencode(output.routes)}"
   }
 
@@ -583,6 +600,20 @@ run "the_sweep_runs_each_minute_and_failures_are_kept" {
   }
 }
 
+run "large_images_are_read_by_a_function_of_their_own" {
+  command = plan
+
+  assert {
+    condition     = aws_scheduler_schedule.verify.schedule_expression == "rate(1 minute)" && aws_scheduler_schedule.verify.target[0].arn == "arn:aws:lambda:eu-west-1:123456789012:function:tidegate-verify:live"
+    error_message = "nothing reads large images"
+  }
+
+  assert {
+    condition     = aws_lambda_function_event_invoke_config.verify.maximum_retry_attempts == 0 && [for target in aws_scheduler_schedule.verify.target : target.dead_letter_config[0].arn] == ["arn:aws:sqs:eu-west-1:123456789012:tidegate-dead-letters"]
+    error_message = "a start that fails is repeated while its image is taken, or leaves no trace"
+  }
+}
+
 run "the_counts_are_compared_each_week_and_failures_are_kept" {
   command = plan
 
@@ -606,7 +637,7 @@ run "there_is_an_alarm_for_each_thing_that_goes_wrong" {
 
   assert {
     condition = output.alarm_names == sort(concat(
-      flatten([for name in ["check", "count", "publish", "report", "sweep"] : ["tidegate-${name}-errors", "tidegate-${name}-throttles"]]),
+      flatten([for name in ["check", "count", "publish", "report", "sweep", "verify"] : ["tidegate-${name}-errors", "tidegate-${name}-throttles"]]),
       ["tidegate-api-5xx", "tidegate-catalogs-unreadable", "tidegate-check-p99", "tidegate-count-late", "tidegate-count-losing", "tidegate-dead-letters", "tidegate-drift", "tidegate-rollout-held", "tidegate-sweep-late", "tidegate-sweep-records-failed", "tidegate-sweep-slow", "tidegate-table-errors", "tidegate-table-throttles", "tidegate-unreadable-records"],
     ))
     error_message = "the alarms are ${jsonencode(output.alarm_names)}"
