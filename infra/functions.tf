@@ -110,7 +110,7 @@ locals {
   upload_statements = [
     {
       Sid      = "Images"
-      Action   = ["s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"]
+      Action   = ["s3:DeleteObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"]
       Resource = [local.images_arn]
     },
     {

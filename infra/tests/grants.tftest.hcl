@@ -239,6 +239,7 @@ run "publish_may_do_this_and_nothing_else" {
       "Allow s3:PutObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/catalogs/*",
       "Allow s3:GetObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
       "Allow s3:PutObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
+      "Allow s3:DeleteObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
       "Allow s3:ListMultipartUploadParts arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
       "Allow s3:ListBucketMultipartUploads arn:aws:s3:::tidegate-images-123456789012-eu-west-1",
       "Allow s3:ListBucket arn:aws:s3:::tidegate-images-123456789012-eu-west-1",

@@ -40,7 +40,7 @@ use tidegate_store::store::{
     Written,
 };
 use tidegate_store::stream::{Batch, ItemChange};
-use tidegate_store::tidy::{DeletedUpdate, Folded};
+use tidegate_store::tidy::Folded;
 use tidegate_store::{
     CheckStore, CountStore, DynamoStore, PublishStore, ReadCatalog, ReadDevices, ReadUpdates, RecountStore, StoreError,
     SweepStore, TidyStore, schema,
@@ -74,7 +74,7 @@ enum Operation {
     BeginCampaign(Box<(UpdateRecord, UpdateRecord, u64, AuditEntry)>),
     DeleteUpdate(Box<(UpdateRecord, AuditEntry)>),
     RemoveRollout(RolloutKey),
-    EndDeletion(DeletedUpdate),
+    EndDeletion(Box<UpdateRecord>),
     FoldTallies(RolloutKey, Timestamp),
     FoldVersionTallies(ProductId, Timestamp),
     Settle(Box<UpdateRecord>),
@@ -857,7 +857,7 @@ impl History {
         match self.dice.below(7) {
             0 => Operation::RemoveRollout(rollout),
             1 => match memory.deleted_updates(&product).await.unwrap().pop() {
-                Some(deleted) => Operation::EndDeletion(deleted),
+                Some(deleted) => Operation::EndDeletion(Box::new(deleted)),
                 None => Operation::PutTidied(product, self.dice.moment()),
             },
             2 | 3 => Operation::FoldTallies(rollout, self.quiet_since()),
@@ -1245,6 +1245,7 @@ impl History {
             wanted: None,
             needs_recount: false,
             is_settled: false,
+            deleted_at: None,
             created_at: self.dice.moment(),
             changed_at: self.dice.moment(),
         }

@@ -99,6 +99,14 @@ impl ImageNames {
         self.0.iter().any(is_named)
     }
 
+    /// What devices that run one of the updates say, as its version and its definition have it.
+    pub(crate) fn all(&self) -> Vec<String> {
+        let of = |(version, definition, _): &(Version, Definition, State)| {
+            definition.reports_as.iter().cloned().chain([version.to_string()]).collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of).collect()
+    }
+
     /// The other names of the image of an update with this version and definition.
     pub(crate) fn says(&self, version: &Version, definition: &Definition) -> Vec<String> {
         if !definition.reports_as.is_empty() || definition.files.is_empty() {

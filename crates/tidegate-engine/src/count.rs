@@ -13,7 +13,7 @@ use tidegate_core::life::Bucket;
 use tidegate_core::policy::Slots;
 use tidegate_core::{Claim, ProductId, Timestamp};
 use tidegate_store::record::{Event, ListEntry, Position, RolloutKey, Tally, UpdateRecord};
-use tidegate_store::store::{Stored, VersionCounts};
+use tidegate_store::store::{MOST_VERSIONS, OTHER_VERSIONS, Stored, VersionCounts};
 use tidegate_store::stream::{Batch, CountedClaim, DeviceChange, DeviceImage, ItemChange, StreamRecord};
 use tidegate_store::{CountStore, StoreError};
 
@@ -29,10 +29,6 @@ use crate::metrics;
 const MOST_TRIES: usize = 5;
 /// Writes of pages and lists at a time.
 const WRITES_AT_A_TIME: usize = 32;
-/// Most versions that are counted by name in one tally. A device can invent versions; the others are counted together.
-const MOST_VERSIONS: usize = 500;
-/// Name under which other versions are counted.
-pub const OTHER_VERSIONS: &str = "other";
 
 /// The count service.
 #[derive(Debug)]

@@ -138,9 +138,6 @@ pub enum EngineError {
     #[error("cannot begin another campaign of an update that is {0}; it must be completed, aborted or withdrawn{hint}",
         hint = if *_0 == State::Scheduled { "; this one can be activated or aborted" } else { "" })]
     NotReopenable(State),
-    /// The update is published, so its files are as they are.
-    #[error("cannot upload files of an update that is {0}; it must be draft")]
-    NotUploadable(State),
     /// The update is published.
     #[error("cannot delete an update that is {0}; it must be draft or withdrawn")]
     NotDeletable(State),

@@ -156,8 +156,8 @@ pub(crate) async fn go_on(store: &impl SweepStore, started: Instant, longest: Du
             for campaign in campaigns.iter_mut().filter(|campaign| campaign.record.product == *product) {
                 campaign.count(device, known, now);
             }
-            pruning.prune(store, product, device, known).await?;
         }
+        pruning.prune(store, &devices).await?;
         pass.is_finished = next.is_none();
         pass.after = next;
         if pass.is_finished || (started.elapsed() > longest && step.elapsed() > LEAST_STEP) {

@@ -12,9 +12,9 @@ use tidegate_core::ProductId;
 use tidegate_core::count::{Count, Sample, Sums};
 use tidegate_core::limits::Allocation;
 use tidegate_store::record::{RolloutKey, Tallied};
-use tidegate_store::store::{RecountStore, Stored, VersionCounts};
+use tidegate_store::store::{OTHER_VERSIONS, RecountStore, Stored, VersionCounts};
+use tidegate_store::tidy::uncounted;
 
-use crate::count::OTHER_VERSIONS;
 use crate::metrics;
 
 /// Time after which `count` has read a change. On AWS it waits up to 5 seconds for a full batch.
@@ -169,11 +169,11 @@ impl Recount {
     }
 }
 
-/// The counts of every rollout that was opened, unless they are final.
+/// The counts of every rollout that was opened and whose claims are counted.
 async fn counted(store: &impl RecountStore) -> Stored<BTreeMap<RolloutKey, Counted>> {
     let mut counts = BTreeMap::new();
     for product in store.products().await? {
-        for record in store.updates(&product).await?.iter().filter(|record| !record.is_settled) {
+        for record in store.updates(&product).await?.iter().filter(|record| uncounted(record).is_empty()) {
             if let Some(shards) = record.allocation.as_ref().map(Allocation::shards) {
                 let rollout = record.rollout();
                 let tallied = store.tallied(&rollout).await?;

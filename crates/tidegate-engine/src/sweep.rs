@@ -170,7 +170,7 @@ impl<S: SweepStore> SweepService<S> {
         let mut is_snapshot_due = head.as_ref().is_some_and(|head| fleet::is_count_due(head, now));
         let is_tidying_due = head.is_some_and(|head| tidy::is_due(&head, now));
         let (mut total, mut live_updates) = (Counts::default(), 0_u64);
-        for record in &records {
+        for record in records.iter().filter(|record| record.deleted_at.is_none()) {
             match self.sweep_update(record, is_stopped, started, now, swept).await {
                 Ok(counts) => {
                     total = total.plus(&counts);

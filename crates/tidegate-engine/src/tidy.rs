@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::SignedDuration;
 use tidegate_core::cadence::DAY_S;
 use tidegate_core::{Claim, DeviceId, ProductId, Timestamp};
 use tidegate_store::record::{Change, DeviceWrite, Head, KnownDevice, RolloutKey};
 use tidegate_store::store::Stored;
+use tidegate_store::tidy::uncounted;
 use tidegate_store::{StoreError, SweepStore};
 use tidegate_wire::definition::Definition;
 use tokio::time::Instant;
@@ -21,6 +23,8 @@ const TALLY_CHANGES_FOR_S: i64 = 25 * 3600;
 const COUNTED_FOR_S: i64 = 30 * DAY_S;
 /// Claims that a device keeps, whatever has become of their campaigns: with them and four tags its item is below 1 KB.
 const KEPT_CLAIMS: usize = 3;
+/// Devices that are written at a time.
+const WRITTEN_AT_A_TIME: usize = 64;
 
 /// Returns true if a product was not tidied for a day.
 pub(crate) fn is_due(head: &Head, now: Timestamp) -> bool {
@@ -40,7 +44,7 @@ pub(crate) async fn tidy(
 ) -> Stored<()> {
     let is_over = || started.elapsed() > longest;
     for deleted in store.deleted_updates(product).await? {
-        for rollout in deleted.rollouts() {
+        for rollout in uncounted(&deleted) {
             while !store.remove_rollout(&rollout).await? {
                 if is_over() {
                     return Ok(());
@@ -85,7 +89,12 @@ fn before(now: Timestamp, seconds: i64) -> Timestamp {
 /// The SHA-256 of the images that updates of a product name, also in an edit that is under way.
 async fn images_named(store: &impl SweepStore, product: &ProductId) -> Stored<BTreeSet<String>> {
     let mut images = BTreeSet::new();
-    for record in store.every_update(product).await? {
+    let records = store.every_update(product).await?;
+    let deleted =
+        records.iter().filter(|record| record.deleted_at.is_some()).map(|record| record.rollout().version().clone());
+    let deleted = deleted.collect::<BTreeSet<_>>();
+    // The earlier campaigns of a deleted update name its images too.
+    for record in records.iter().filter(|record| !deleted.contains(record.rollout().version())) {
         let wanted = record.wanted.as_ref().and_then(|wanted| match &wanted.change {
             Change::Edit { definition } => Some(definition),
             _ => None,
@@ -105,36 +114,46 @@ pub(crate) struct Pruning {
 }
 
 impl Pruning {
-    /// Drops claims of a device, if it has more than it keeps. The newest claims stay, and those of an update that is there
-    /// and failed on the device: it must not get this update again by mistake.
+    /// Drops claims of devices that have more than they keep. A device whose claims could not be dropped is looked at again
+    /// tomorrow.
     pub(crate) async fn prune(
         &mut self,
         store: &impl SweepStore,
-        product: &ProductId,
-        device: &DeviceId,
-        known: &KnownDevice,
+        devices: &[(ProductId, DeviceId, KnownDevice)],
     ) -> Stored<()> {
-        if known.claims.len() <= KEPT_CLAIMS {
-            return Ok(());
+        let mut writes = Vec::new();
+        for (product, device, known) in devices.iter().filter(|(.., known)| known.claims.len() > KEPT_CLAIMS) {
+            if !self.uncounted.contains_key(product) {
+                self.uncounted.insert(product.clone(), store.uncounted_rollouts(product).await?);
+            }
+            let uncounted = self.uncounted.get(product);
+            let is_uncounted = |claim: &Claim| {
+                uncounted.is_some_and(|uncounted| uncounted.contains(&RolloutKey::of_claim(product, claim)))
+            };
+            let forgotten = dropped(known, is_uncounted);
+            if !forgotten.is_empty() {
+                writes.push(DeviceWrite { forgotten, ..DeviceWrite::new(product.clone(), device.clone(), true) });
+            }
         }
-        if !self.uncounted.contains_key(product) {
-            self.uncounted.insert(product.clone(), store.uncounted_rollouts(product).await?);
+        for writes in writes.chunks(WRITTEN_AT_A_TIME) {
+            for (write, written) in
+                writes.iter().zip(join_all(writes.iter().map(|write| store.write_device(write))).await)
+            {
+                if let Err(error) = written {
+                    tracing::warn!(product = %write.product, device = %write.device, %error, "claims_not_dropped");
+                }
+            }
         }
-        let uncounted = self.uncounted.get(product);
-        let is_uncounted = |claim: &&Claim| {
-            uncounted.is_some_and(|uncounted| uncounted.contains(&RolloutKey::of_claim(product, claim)))
-        };
-        let mut claims = known.claims.iter().map(|(_, claim)| claim).collect::<Vec<_>>();
-        claims.sort_by_key(|claim| std::cmp::Reverse(claim.epoch));
-        let older = claims.into_iter().skip(KEPT_CLAIMS);
-        let dropped = older.filter(|claim| !claim.failed_before(&claim.version, u32::MAX)).filter(is_uncounted);
-        let dropped = dropped.cloned().collect::<Vec<_>>();
-        if dropped.is_empty() {
-            return Ok(());
-        }
-        let mut write = DeviceWrite::new(product.clone(), device.clone(), true);
-        write.forgotten = dropped;
-        // A device that has changed meanwhile is looked at again tomorrow.
-        store.write_device(&write).await.map(drop)
+        Ok(())
     }
+}
+
+/// The claims that a device does not keep. The newest claims stay, and those of an update that failed on the device: it must
+/// not get this update again by mistake.
+fn dropped(known: &KnownDevice, is_uncounted: impl Fn(&Claim) -> bool) -> Vec<Claim> {
+    let mut claims = known.claims.iter().map(|(_, claim)| claim).collect::<Vec<_>>();
+    claims.sort_by_key(|claim| std::cmp::Reverse(claim.epoch));
+    let older = claims.into_iter().skip(KEPT_CLAIMS);
+    let dropped = older.filter(|claim| !claim.failed_before(&claim.version, u32::MAX) && is_uncounted(claim));
+    dropped.cloned().collect()
 }

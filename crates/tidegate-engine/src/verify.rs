@@ -37,14 +37,21 @@ impl<S: VerifyStore> VerifyService<S> {
     /// Reads the first image that is wanted and that no other function reads.
     ///
     /// # Errors
-    /// When the store or S3 cannot be reached. Another call reads the image later.
+    /// When the store or S3 cannot be reached. The image is read when it is asked for again.
     pub async fn verify_one(&self, now: Timestamp) -> Stored<Verified> {
         let until = now.saturating_add(LONGEST_READ).unwrap_or(Timestamp::MAX);
         for wanted in self.store.wanted_verifications().await? {
             if !self.store.take_verification(&wanted, now, until).await? {
                 continue;
             }
-            let read = self.images.read_whole(&wanted.product, &wanted.sha256).await?;
+            let read = match self.images.read_whole(&wanted.product, &wanted.sha256).await {
+                Ok(read) => read,
+                Err(error) => {
+                    // The next activation asks for it again.
+                    self.store.end_verification(&wanted, None).await?;
+                    return Err(error);
+                }
+            };
             let result = read.map(|Read { object, sha256, size_bytes }| Verification { object, sha256, size_bytes });
             self.store.end_verification(&wanted, result.as_ref()).await?;
             let bytes = result.as_ref().map_or(0, |result| result.size_bytes);

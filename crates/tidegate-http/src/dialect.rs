@@ -54,7 +54,6 @@ pub(crate) fn refusal(product: &ProductId, device: &DeviceId, error: EngineError
         | EngineError::Circle { .. }
         | EngineError::NotReopenable(_)
         | EngineError::NotDeletable(_)
-        | EngineError::NotUploadable(_)
         | EngineError::Verifying { .. }
         | EngineError::NotAdvanceable(_)
         | EngineError::ProductStopped(_)

@@ -218,6 +218,16 @@ impl Images {
         }
     }
 
+    /// Hides an image whose bytes are other ones, so that it can be uploaded again. Its version stays, and a URL that names
+    /// it too.
+    ///
+    /// # Errors
+    /// When S3 cannot be reached.
+    pub async fn hide(&self, product: &ProductId, file: &File) -> Stored<()> {
+        let hidden = self.client.delete_object().bucket(&self.bucket).key(key(product, &file.sha256)).send().await;
+        hidden.map_err(StoreError::unavailable).map(drop)
+    }
+
     /// Checks that the stored bytes are the announced ones. Before that, the key of an object is only the uploader's claim.
     ///
     /// Only reading gives SHA-1 and MD5, which clients of hawkBit need, and of an upload in parts S3 itself knows only digests

@@ -357,6 +357,9 @@ pub struct UpdateRecord {
     pub needs_recount: bool,
     /// True if the campaign ended long ago and its counts are final. A change of the record does not write it.
     pub is_settled: bool,
+    /// The time of its deletion. Its version is never free again, and what the catalog says of it stays: devices may come
+    /// back that were offered it.
+    pub deleted_at: Option<Timestamp>,
     /// The time of its creation.
     pub created_at: Timestamp,
     /// The time of its last change.
@@ -368,6 +371,12 @@ impl UpdateRecord {
     #[must_use]
     pub fn name(&self) -> String {
         sortable(&self.version)
+    }
+
+    /// Returns true if it was published at some time: its rollout has or had shards.
+    #[must_use]
+    pub fn was_published(&self) -> bool {
+        self.allocation.is_some() || self.campaign > 1
     }
 
     /// Key of its rollout.

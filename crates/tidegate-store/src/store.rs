@@ -263,8 +263,8 @@ pub trait WriteDevices: ReadDevices {
 
 /// Reads the records of updates and the counters of their rollouts.
 pub trait ReadUpdates: Send + Sync + 'static {
-    /// Every published update of a product with its earlier campaigns, and the drafts that are about to be published. The
-    /// other drafts can be many, and no rule asks for them. An unreadable record is logged and left out, so it does not
+    /// Every published update of a product with its earlier campaigns, also if it was deleted, and the drafts that are about to
+    /// be published. The other drafts can be many, and no rule asks for them. An unreadable record is logged and left out, so it does not
     /// hide the others.
     fn updates(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<UpdateRecord>>> + Send;
 
@@ -450,6 +450,23 @@ pub trait CountStore: CloseRollouts + RaiseCeilings {
 /// Numbers of devices by version. A number is negative for a moment while a stream shard is split.
 pub type VersionCounts = BTreeMap<String, i64>;
 
+/// Most versions in a tally. The devices on others are counted together: a device may say any text.
+pub const MOST_VERSIONS: usize = 500;
+/// Name under which these are counted.
+pub const OTHER_VERSIONS: &str = "other";
+
+/// The counts of the versions with most devices, and the sum of the others.
+#[must_use]
+pub fn capped(counts: VersionCounts) -> VersionCounts {
+    let (mut others, mut named) = counts.into_iter().partition::<Vec<_>, _>(|(name, _)| name == OTHER_VERSIONS);
+    named.retain(|(_, devices)| *devices != 0);
+    named.sort_by(|(one, few), (other, many)| many.cmp(few).then(one.cmp(other)));
+    others.extend(named.split_off(named.len().min(MOST_VERSIONS)));
+    let sum = others.into_iter().fold(0_i64, |sum, (_, devices)| sum.saturating_add(devices));
+    let other = (sum != 0).then(|| (OTHER_VERSIONS.to_string(), sum));
+    named.into_iter().chain(other).collect()
+}
+
 /// The rights of `publish`.
 pub trait PublishStore: ReadCatalog + WriteDevices + OpenRollouts + AskForVerification {
     /// Creates a draft, and its product with the first one. `false` when the version exists.
@@ -470,8 +487,8 @@ pub trait PublishStore: ReadCatalog + WriteDevices + OpenRollouts + AskForVerifi
         audit: &AuditEntry,
     ) -> impl Future<Output = Stored<()>> + Send;
 
-    /// Deletes an update, and writes the audit entry, in one transaction; `false` when the record is not as `update`. Of one
-    /// that was published the version stays, so that it is never free again.
+    /// Deletes an update, and writes the audit entry, in one transaction; `false` when the record is not as `update`. The
+    /// record of one that was published stays, marked as deleted.
     fn delete_update(&self, update: &UpdateRecord, audit: &AuditEntry) -> impl Future<Output = Stored<bool>> + Send;
 
     /// Sets or removes the flag that stops a whole product, and writes the audit entry, in one transaction; `false` when

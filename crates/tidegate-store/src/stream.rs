@@ -176,10 +176,7 @@ fn device_change(device: Option<(ProductId, DeviceId)>, change: &EventChange) ->
 
 /// The change of an update's state; `None` if the state stays.
 fn state_change(change: &EventChange) -> Stored<Option<ItemChange>> {
-    let record = |image: Option<&Value>| {
-        let item = image.map(item_of).transpose()?.filter(|item| !item::is_deleted(item));
-        item.as_ref().map(item::update_from).transpose()
-    };
+    let record = |image: Option<&Value>| image.map(|image| item::update_from(&item_of(image)?)).transpose();
     let (before, after) = (record(change.old_image.as_ref())?, record(change.new_image.as_ref())?);
     Ok(StateChange::between(before.as_ref(), after.as_ref()).map(ItemChange::State))
 }

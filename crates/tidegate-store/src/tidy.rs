@@ -4,27 +4,19 @@ use std::collections::BTreeSet;
 use std::future::Future;
 
 use jiff::SignedDuration;
-use tidegate_core::{ProductId, Timestamp, Version};
+use tidegate_core::{ProductId, Timestamp};
 
 use crate::record::{RolloutKey, UpdateRecord};
 use crate::store::{ReadUpdates, Stored};
 
-/// A published update that was deleted. Only its version is left, which is never free again, and what belongs to its
-/// campaigns until it is removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeletedUpdate {
-    /// The product it belonged to.
-    pub product: ProductId,
-    /// The version.
-    pub version: Version,
-    /// Number of its campaigns.
-    pub campaigns: u32,
-}
-
-impl DeletedUpdate {
-    /// Its rollouts.
-    pub fn rollouts(&self) -> impl Iterator<Item = RolloutKey> {
-        (1..=self.campaigns).map(|campaign| RolloutKey::of(&self.product, &self.version, campaign))
+/// The rollouts of a record whose claims are counted no more: that of a settled campaign, or all of a deleted update.
+#[must_use]
+pub fn uncounted(record: &UpdateRecord) -> Vec<RolloutKey> {
+    let of = |campaign| RolloutKey::of(&record.product, &record.version, campaign);
+    match (record.deleted_at, record.is_settled) {
+        (Some(_), _) => (1..=record.campaign).map(of).collect(),
+        (None, true) => vec![record.rollout()],
+        (None, false) => Vec::new(),
     }
 }
 
@@ -47,26 +39,28 @@ pub struct Folded {
 pub struct TidiedImages {
     /// Images that were hidden: they can be brought back for some time.
     pub hidden: u64,
+    /// Images that were hidden and are named again.
+    pub shown: u64,
     /// Versions of images that are gone.
     pub removed: u64,
 }
 
 /// Removes what no function reads any more.
 pub trait TidyStore: ReadUpdates {
-    /// Every update of a product with its drafts and earlier campaigns.
+    /// Every update of a product with its drafts and earlier campaigns, also if it was deleted.
     ///
     /// # Errors
     /// Also when one record cannot be read: what it names must stay.
     fn every_update(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<UpdateRecord>>> + Send;
 
-    /// The deleted updates of a product of which more is left than the version.
-    fn deleted_updates(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<DeletedUpdate>>> + Send;
+    /// The deleted updates of a product of which more is left than their records.
+    fn deleted_updates(&self, product: &ProductId) -> impl Future<Output = Stored<Vec<UpdateRecord>>> + Send;
 
     /// Removes a part of what belongs to a rollout; `true` when nothing is left. The claims in devices stay.
     fn remove_rollout(&self, rollout: &RolloutKey) -> impl Future<Output = Stored<bool>> + Send;
 
-    /// Notes that only the version of a deleted update is left.
-    fn end_deletion(&self, deleted: &DeletedUpdate) -> impl Future<Output = Stored<()>> + Send;
+    /// Notes that only the record of a deleted update is left.
+    fn end_deletion(&self, deleted: &UpdateRecord) -> impl Future<Output = Stored<()>> + Send;
 
     /// Adds up tallies over the claims of a rollout that were written last before `quiet_since`, in one transaction. Such a
     /// tally must not change any more: the stream shard that wrote it has ended.

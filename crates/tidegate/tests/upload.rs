@@ -35,7 +35,7 @@ fn publish(stack: &Stack, image: &Path) -> std::io::Result<Child> {
     Command::new(env!("CARGO_BIN_EXE_tidegate"))
         .args(["publish", "--product", "lamp", "--version", "2.0.0", "--activate", "--reason", "a test", "--json"])
         .arg(image)
-        .args(["--api", &format!("http://{}", stack.door.address())])
+        .args(["--api", &stack.door.url()])
         .env("TIDEGATE_OPERATOR_KEY", stack.operator_key.expose())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

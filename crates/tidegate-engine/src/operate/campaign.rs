@@ -175,7 +175,7 @@ impl<S: PublishStore> Operations<S> {
             }
             let entry = actor.entry("delete", record.version.to_string(), record.generation);
             let entry = AuditEntry { from: Some(record.state), ..entry };
-            if record.state == State::Draft {
+            if !record.was_published() {
                 if self.store.delete_update(&record, &entry).await? {
                     return Ok(record.state);
                 }
@@ -190,6 +190,16 @@ impl<S: PublishStore> Operations<S> {
         Err(StoreError::Conflict.into())
     }
 
+    /// Returns true if every grant of a rollout is counted.
+    async fn is_counted(&self, rollout: &RolloutKey) -> Done<bool> {
+        let Some(allocation) = self.store.campaign(rollout).await?.and_then(|record| record.allocation) else {
+            return Ok(true);
+        };
+        let shards = self.store.shards(rollout, allocation.shards()).await?;
+        let granted = shards.iter().flatten().fold(0_u64, |sum, shard| sum.saturating_add(shard.granted));
+        Ok(self.store.tallied(rollout).await?.sums.granted_in_all() >= granted)
+    }
+
     /// Checks that no device runs an update, or is watched in a campaign of it, and that no open rollback names it.
     async fn must_be_unused(&self, record: &UpdateRecord, now: Timestamp) -> Done<()> {
         let (product, version) = (&record.product, &record.version);
@@ -197,16 +207,22 @@ impl<S: PublishStore> Operations<S> {
         if now.duration_since(record.changed_at) < WITHDRAWN_FOR {
             return in_use("it was withdrawn less than an hour ago, and downloads may still run".to_string());
         }
+        // The index of the devices is not behind, as the counts may be; and these also know other spellings.
         let names = ImageNames::of([record]);
         let running = self.store.versions(product).await?;
-        let running = running.iter().filter(|(text, _)| names.has(text));
-        let devices = running.fold(0_u64, |sum, (_, devices)| sum.saturating_add(*devices));
-        if devices > 0 {
-            return in_use(format!("{devices} devices run it"));
+        let running = running.into_iter().find(|(text, _)| names.has(text));
+        for name in names.all().into_iter().chain(running.map(|(text, _)| text)) {
+            if let Some(device) = self.store.devices_on(product, &name, None, 1).await?.0.first() {
+                return in_use(format!("the device {device} runs it"));
+            }
         }
         for campaign in 1..=record.campaign {
-            if let Some(until) = self.store.watched_until(&RolloutKey::of(product, version, campaign)).await? {
+            let rollout = RolloutKey::of(product, version, campaign);
+            if let Some(until) = self.store.watched_until(&rollout).await? {
                 return in_use(format!("devices that were offered it are watched until {until}"));
+            }
+            if !self.is_counted(&rollout).await? {
+                return in_use("the last devices that were offered it are not counted yet".to_string());
             }
         }
         for other in self.store.updates(product).await? {
@@ -353,6 +369,7 @@ fn next(last: &UpdateRecord, definition: String, actor: &Actor) -> UpdateRecord 
         wanted: None,
         needs_recount: false,
         is_settled: false,
+        deleted_at: None,
         created_at: last.created_at,
         changed_at: actor.now,
     }

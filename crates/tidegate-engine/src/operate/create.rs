@@ -25,7 +25,7 @@ pub struct Draft {
     pub version: Version,
     /// The present state.
     pub state: State,
-    /// An upload for each file whose bytes are not stored yet; none, unless the update is a draft.
+    /// An upload for each file whose bytes are not stored.
     pub uploads: Vec<FileUpload>,
     /// What its image says of itself beside the version.
     pub reports_as: Vec<String>,
@@ -47,7 +47,7 @@ impl<S: PublishStore> Operations<S> {
             true => State::Draft,
             false => self.same_as_before(&record).await?,
         };
-        let uploads = if state == State::Draft { self.uploads(&update, actor).await? } else { Vec::new() };
+        let uploads = self.uploads(&update, actor).await?;
         let reports_as = ImageNames::of(&self.store.updates(product).await?).says(&record.version, definition);
         Ok(Draft { id: record.id, version: record.version, state, uploads, reports_as })
     }
@@ -100,6 +100,7 @@ fn draft(product: &ProductId, definition: &Definition, revision: u64, actor: &Ac
         wanted: None,
         needs_recount: false,
         is_settled: false,
+        deleted_at: None,
         created_at: actor.now,
         changed_at: actor.now,
     })

@@ -63,7 +63,7 @@ impl<S: PublishStore> Operations<S> {
         let mut slots = Slots::new();
         let updates = records
             .iter()
-            .filter(|record| !record.is_earlier && record.state.has_begun())
+            .filter(|record| !record.is_earlier && record.deleted_at.is_none() && record.state.has_begun())
             .filter_map(|record| compiled(record, &mut slots).ok())
             .collect::<Vec<_>>();
         Ok(Catalog::new(product.clone(), slots, updates).with_reports(ImageNames::of(&records).reports()))

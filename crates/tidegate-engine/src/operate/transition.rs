@@ -143,22 +143,42 @@ impl<S: PublishStore> Operations<S> {
     /// Checks every file's bytes, because the announced digests are not trusted. Those of a large file are read by the
     /// function `verify`, which is asked for it.
     pub(super) async fn verify(&self, update: &Update) -> Done<Vec<StoredObject>> {
-        let mut objects = Vec::with_capacity(update.content.files.len());
-        for file in &update.content.files {
-            let mut verified = self.images.verify(&update.product, file).await?;
-            if let Verified::Unread { version } = verified {
-                verified = self.as_verified(&update.product, file, version).await?;
-            }
+        let files = &update.content.files;
+        // All large files are asked for before a small one is read.
+        let mut large = Vec::with_capacity(files.len());
+        for file in files {
+            let is_large = self.images.is_large(file);
+            large.push(if is_large { Some(self.verified(&update.product, file).await?) } else { None });
+        }
+        let is_unread = |verified: &Option<Verified>| matches!(verified, Some(Verified::Unread { .. }));
+        if let Some((file, _)) = files.iter().zip(&large).find(|(_, verified)| is_unread(verified)) {
+            return Err(EngineError::Verifying { name: file.name.clone() });
+        }
+        let mut objects = Vec::with_capacity(files.len());
+        for (file, verified) in files.iter().zip(large) {
+            let verified = match verified {
+                Some(verified) => verified,
+                None => self.verified(&update.product, file).await?,
+            };
             match verified {
                 Verified::Same { object } => objects.push(object),
                 Verified::Unread { .. } => return Err(EngineError::Verifying { name: file.name.clone() }),
                 Verified::Missing => return Err(EngineError::ImageMissing { name: file.name.clone() }),
                 Verified::Different { sha256, size_bytes } => {
+                    // The next create asks for its upload again.
+                    self.images.hide(&update.product, file).await?;
                     return Err(EngineError::ImageMismatch { announced: Box::new(file.clone()), sha256, size_bytes });
                 }
             }
         }
         Ok(objects)
+    }
+
+    async fn verified(&self, product: &ProductId, file: &File) -> Done<Verified> {
+        match self.images.verify(product, file).await? {
+            Verified::Unread { version } => self.as_verified(product, file, version).await,
+            verified => Ok(verified),
+        }
     }
 
     /// What the function `verify` has found in this version of an image. If it has not read it, it is asked for it.

@@ -14,7 +14,7 @@ use tidegate_wire::ApiError;
 
 use super::{Operations, compiled};
 use crate::control::Actor;
-use crate::error::{Done, EngineError};
+use crate::error::Done;
 
 /// A file whose bytes are not stored yet.
 #[derive(Debug, Clone)]
@@ -79,11 +79,11 @@ impl<S: PublishStore> Operations<S> {
         Ok(uploads)
     }
 
-    /// Begins the upload of a draft's file in parts, or goes on with it. When the last part is there, they become one object,
+    /// Begins the upload of a file in parts, or goes on with it. When the last part is there, they become one object,
     /// and the function `verify` reads it.
     ///
     /// # Errors
-    /// When there is no such draft or file, or S3 or the store cannot be reached.
+    /// When there is no such update or file, or S3 or the store cannot be reached.
     pub async fn upload_in_parts(
         &self,
         product: &ProductId,
@@ -92,9 +92,6 @@ impl<S: PublishStore> Operations<S> {
         actor: &Actor,
     ) -> Done<UploadedParts> {
         let record = self.update(product, version).await?;
-        if record.state != State::Draft {
-            return Err(EngineError::NotUploadable(record.state));
-        }
         let update = compiled(&record, &mut Slots::new())?;
         let Some(file) = update.content.files.iter().find(|file| file.name == name) else {
             return Err(ApiError::bad_field(format!("name must be a file of {version}; it is `{name}`")).into());
@@ -106,7 +103,7 @@ impl<S: PublishStore> Operations<S> {
             false => self.images.continue_upload(product, file, actor.now).await?,
         };
         let PartsLeft::Some { stored_bytes, parts } = left else {
-            if !is_stored && self.images.is_large(file) {
+            if self.images.is_large(file) && self.store.verification(product, &file.sha256).await?.is_none() {
                 self.ask_for_verification(product, file).await?;
             }
             return Ok(uploaded(file.size_bytes, Vec::new()));

@@ -283,7 +283,6 @@ fn refused(error: EngineError) -> ApiError {
         | EngineError::NotEditable(_)
         | EngineError::NotReopenable(_)
         | EngineError::NotDeletable(_)
-        | EngineError::NotUploadable(_)
         | EngineError::NotAdvanceable(_) => ErrorCode::WrongState,
         EngineError::Circle { .. } => ErrorCode::Circle,
         EngineError::ChangeUnderWay { .. } | EngineError::Replaced(_) => ErrorCode::ChangeUnderWay,

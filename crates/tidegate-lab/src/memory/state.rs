@@ -14,7 +14,6 @@ use tidegate_store::record::{
     UpdateRecord,
 };
 use tidegate_store::store::VersionCounts;
-use tidegate_store::tidy::DeletedUpdate;
 
 use super::stream::Stream;
 use crate::guard::Guard;
@@ -46,8 +45,8 @@ pub(super) struct ProductItems {
     pub(super) head: Option<Head>,
     /// By version without build metadata, as a text: the order in which they are listed.
     pub(super) updates: BTreeMap<String, UpdateRecord>,
-    /// Versions of published updates that were deleted, by the same.
-    pub(super) deleted: BTreeMap<String, Tombstone>,
+    /// Deleted updates of which more is left than their records, by the same.
+    pub(super) unremoved: BTreeSet<String>,
     pub(super) audit: BTreeMap<String, AuditEntry>,
     /// The one in force, and the one before.
     pub(super) catalogs: VecDeque<(String, Arc<[u8]>)>,
@@ -67,14 +66,6 @@ pub(super) struct ProductItems {
 
 /// Positions of tallies that became a part of a base, and the times of their last writes, by stream shard.
 pub(super) type FoldedTallies = BTreeMap<String, (Option<Position>, Timestamp)>;
-
-/// The version of a published update that was deleted.
-#[derive(Debug)]
-pub(super) struct Tombstone {
-    pub(super) deleted: DeletedUpdate,
-    /// True while more than the version is left.
-    pub(super) is_left: bool,
-}
 
 /// The records of a device.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use tidegate_core::count::Sums;
 use tidegate_core::{ProductId, Timestamp};
 use tidegate_store::record::{DuePage, RolloutKey, Tally, UpdateRecord};
-use tidegate_store::store::{Stored, VersionCounts};
-use tidegate_store::tidy::{DeletedUpdate, FOLDED_KEPT_FOR, Folded, TidiedImages, TidyStore};
+use tidegate_store::store::{Stored, VersionCounts, capped};
+use tidegate_store::tidy::{FOLDED_KEPT_FOR, Folded, TidiedImages, TidyStore, uncounted};
 
 use super::MemoryStore;
 use super::state::{FoldedTallies, ProductItems, Rollout, State, StoredTally, precedence, to_the_millisecond};
@@ -19,13 +19,14 @@ impl State {
         self.product(product).map(|items| items.updates.values().cloned().collect()).unwrap_or_default()
     }
 
-    pub(crate) fn deleted_updates(&self, product: &ProductId) -> Vec<DeletedUpdate> {
-        let deleted = self.product(product).into_iter().flat_map(|items| items.deleted.values());
-        deleted.filter(|tombstone| tombstone.is_left).map(|tombstone| tombstone.deleted.clone()).collect()
+    pub(crate) fn deleted_updates(&self, product: &ProductId) -> Vec<UpdateRecord> {
+        let Some(items) = self.product(product) else {
+            return Vec::new();
+        };
+        items.unremoved.iter().filter_map(|key| items.updates.get(key)).cloned().collect()
     }
 
     pub(crate) fn remove_rollout(&mut self, rollout: &RolloutKey) {
-        self.product_mut(rollout.product()).updates.remove(&rollout.name_as_earlier());
         let rollout = self.rollout_mut(rollout);
         rollout.shards.clear();
         rollout.tallies.clear();
@@ -37,11 +38,8 @@ impl State {
         rollout.series.clear();
     }
 
-    pub(crate) fn end_deletion(&mut self, deleted: &DeletedUpdate) {
-        let tombstones = &mut self.product_mut(&deleted.product).deleted;
-        if let Some(tombstone) = tombstones.get_mut(&precedence(&deleted.version)) {
-            tombstone.is_left = false;
-        }
+    pub(crate) fn end_deletion(&mut self, deleted: &UpdateRecord) {
+        self.product_mut(&deleted.product).unremoved.remove(&precedence(&deleted.version));
     }
 
     pub(crate) fn fold_tallies(&mut self, rollout: &RolloutKey, quiet_since: Timestamp) -> Folded {
@@ -75,7 +73,7 @@ impl State {
                 let count = base.counts.entry(version.clone()).or_default();
                 *count = count.saturating_add(*devices);
             }
-            base.counts.retain(|_, devices| *devices != 0);
+            base.counts = capped(std::mem::take(&mut base.counts));
         }
         let left = tallies.keys().filter(|name| *name != BASE).count() as u64;
         Folded { folded: quiet.len() as u64, left, lately: lately(folded, quiet_since) }
@@ -92,12 +90,8 @@ impl State {
     }
 
     pub(crate) fn uncounted_rollouts(&self, product: &ProductId) -> BTreeSet<RolloutKey> {
-        let Some(items) = self.product(product) else {
-            return BTreeSet::new();
-        };
-        let deleted = items.deleted.values().flat_map(|tombstone| tombstone.deleted.rollouts());
-        let settled = items.updates.values().filter(|record| record.is_settled).map(UpdateRecord::rollout);
-        deleted.chain(settled).collect()
+        let records = self.product(product).into_iter().flat_map(|items| items.updates.values());
+        records.flat_map(uncounted).collect()
     }
 
     pub(crate) fn put_tidied(&mut self, product: &ProductId, now: Timestamp) {
@@ -125,7 +119,7 @@ impl TidyStore for MemoryStore {
         Ok(self.state().every_update(product))
     }
 
-    async fn deleted_updates(&self, product: &ProductId) -> Stored<Vec<DeletedUpdate>> {
+    async fn deleted_updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
         Ok(self.state().deleted_updates(product))
     }
 
@@ -134,7 +128,7 @@ impl TidyStore for MemoryStore {
         Ok(true)
     }
 
-    async fn end_deletion(&self, deleted: &DeletedUpdate) -> Stored<()> {
+    async fn end_deletion(&self, deleted: &UpdateRecord) -> Stored<()> {
         self.state().end_deletion(deleted);
         Ok(())
     }

@@ -11,9 +11,8 @@ use tidegate_store::record::{
     Audience, AuditEntry, Change, Event, Fleet, Head, PublishedCatalog, Reading, RolloutKey, StateChange, UpdateRecord,
 };
 use tidegate_store::store::{Expected, StoreError, Stored};
-use tidegate_store::tidy::DeletedUpdate;
 
-use super::state::{ProductItems, State, Tombstone, precedence, to_the_millisecond};
+use super::state::{ProductItems, State, precedence, to_the_millisecond};
 use crate::guard::Guard;
 
 impl State {
@@ -212,7 +211,7 @@ impl State {
 
     pub(crate) fn campaign(&self, rollout: &RolloutKey) -> Option<UpdateRecord> {
         let items = self.product(rollout.product())?;
-        let last = items.updates.get(&precedence(rollout.version()))?;
+        let last = items.updates.get(&precedence(rollout.version())).filter(|last| last.deleted_at.is_none())?;
         if last.campaign == rollout.campaign() {
             return Some(last.clone());
         }
@@ -230,22 +229,22 @@ impl State {
         };
         let before = before.map_or(Bound::Unbounded, Bound::Excluded);
         // What is left out takes a place on its page, as in DynamoDB.
-        let records = items.updates.iter().map(|(name, record)| (name.as_str(), Some(record)));
-        let all = records.chain(items.deleted.keys().map(|name| (name.as_str(), None))).collect::<BTreeMap<_, _>>();
-        let page = all.range::<str, _>((Bound::Unbounded, before)).rev().take(most).collect::<Vec<_>>();
-        let last = page.last().filter(|_| page.len() == most).map(|(name, _)| (*name).to_string());
-        let present = page.into_iter().filter_map(|(_, record)| *record).filter(|record| !record.is_earlier);
+        let page = items.updates.range::<str, _>((Bound::Unbounded, before)).rev().take(most).collect::<Vec<_>>();
+        let last = page.last().filter(|_| page.len() == most).map(|(name, _)| (*name).clone());
+        let present = page.into_iter().map(|(_, record)| record);
+        let present = present.filter(|record| !record.is_earlier && record.deleted_at.is_none());
         (present.cloned().collect(), last)
     }
 
     pub(crate) fn update(&self, product: &ProductId, version: &Version) -> Option<UpdateRecord> {
-        self.product(product)?.updates.get(&precedence(version)).cloned()
+        let stored = self.product(product)?.updates.get(&precedence(version));
+        stored.filter(|stored| stored.deleted_at.is_none()).cloned()
     }
 
     pub(crate) fn create_update(&mut self, update: &UpdateRecord, audit: &AuditEntry) -> bool {
         let items = self.product_mut(&update.product);
         let key = precedence(&update.version);
-        if items.updates.contains_key(&key) || items.deleted.contains_key(&key) || items.has_audit(audit) {
+        if items.updates.contains_key(&key) || items.has_audit(audit) {
             return false;
         }
         let created = without_notes(update);
@@ -291,10 +290,11 @@ impl State {
         }
         items.updates.remove(&key);
         items.put_audit(audit);
-        if update.state != UpdateState::Draft {
-            let (product, version) = (update.product.clone(), update.version.clone());
-            let deleted = DeletedUpdate { product, version, campaigns: update.campaign };
-            items.deleted.insert(key, Tombstone { deleted, is_left: true });
+        if update.was_published() {
+            let (deleted_at, generation) = (Some(to_the_millisecond(audit.at)), update.generation.saturating_add(1));
+            let deleted = UpdateRecord { deleted_at, generation, wanted: None, ..without_notes(update) };
+            items.updates.insert(key.clone(), deleted);
+            items.unremoved.insert(key);
             items.head.get_or_insert_default().revision += 1;
         }
         true

@@ -15,7 +15,7 @@ use tidegate_store::store::{
     Expected, Freshness, GrantRequest, Granted, Include, Opening, Patience, ScannedDevices, Shut, Stored,
     VersionCounts, Written,
 };
-use tidegate_store::tidy::{DeletedUpdate, Folded, TidiedImages};
+use tidegate_store::tidy::{Folded, TidiedImages};
 use tidegate_store::verification::{AskForVerification, Verification, WantedVerification};
 use tidegate_store::{
     CheckStore, CloseRollouts, CountStore, OpenRollouts, PublishStore, RaiseCeilings, ReadCatalog, ReadDevices,
@@ -521,7 +521,7 @@ impl TidyStore for FaultyStore {
         self.read(Call::EveryUpdate, || self.inner.state().every_update(product)).await
     }
 
-    async fn deleted_updates(&self, product: &ProductId) -> Stored<Vec<DeletedUpdate>> {
+    async fn deleted_updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
         self.read(Call::DeletedUpdates, || self.inner.state().deleted_updates(product)).await
     }
 
@@ -533,7 +533,7 @@ impl TidyStore for FaultyStore {
         .await
     }
 
-    async fn end_deletion(&self, deleted: &DeletedUpdate) -> Stored<()> {
+    async fn end_deletion(&self, deleted: &UpdateRecord) -> Stored<()> {
         self.write(Call::EndDeletion, deleted.clone(), |store, deleted| {
             store.inner.state().end_deletion(deleted);
             Ok(())

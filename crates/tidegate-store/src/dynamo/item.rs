@@ -29,7 +29,6 @@ use crate::record::{
 };
 use crate::store::{StoreError, Stored};
 use crate::stream::{CountedClaim, DeviceImage};
-use crate::tidy::DeletedUpdate;
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
@@ -247,6 +246,7 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
     if update.is_settled {
         item.insert(SETTLED.into(), AttributeValue::Bool(true));
     }
+    item.extend(update.deleted_at.map(|at| (DELETED.into(), time(at))));
     if update.is_earlier {
         item.insert("earlier".into(), AttributeValue::Bool(true));
     }
@@ -288,35 +288,14 @@ pub(super) fn update_to(update: &UpdateRecord) -> Item {
 
 /// Attribute of a campaign whose counts are final.
 pub(super) const SETTLED: &str = "settled";
-/// Attribute of the version of an update that was published and deleted: the time.
+/// Attribute of an update that was published and deleted: the time.
 pub(super) const DELETED: &str = "deleted";
-/// Attribute of such a version while something of its campaigns is left.
+/// Attribute of such an update while something of its campaigns is left.
 pub(super) const UNREMOVED: &str = "left";
 
-/// Returns true if only the version of an update is left.
-pub(crate) fn is_deleted(item: &Item) -> bool {
+/// Returns true if an update was deleted.
+pub(super) fn is_deleted(item: &Item) -> bool {
     item.contains_key(DELETED)
-}
-
-/// What stays of a published update that is deleted.
-pub(super) fn deleted_to(update: &UpdateRecord, at: Timestamp) -> Item {
-    let mut item = key::update(&update.product, &update.version);
-    item.extend([
-        (DELETED.into(), time(at)),
-        (UNREMOVED.into(), AttributeValue::Bool(true)),
-        ("version".into(), s(update.version.to_string())),
-        ("campaigns".into(), n(update.campaign)),
-    ]);
-    item
-}
-
-pub(super) fn deleted_from(product: &ProductId, item: &Item) -> Stored<DeletedUpdate> {
-    let fields = Fields(item);
-    Ok(DeletedUpdate {
-        product: product.clone(),
-        version: fields.parsed("version", "a version", |text| Version::parse(text).ok())?,
-        campaigns: fields.number("campaigns")?,
-    })
 }
 
 /// Attributes that are known when an activation is wanted: the verified objects of the files, and whether newcomers have a
@@ -398,6 +377,7 @@ pub(crate) fn update_from(item: &Item) -> Stored<UpdateRecord> {
         },
         needs_recount: fields.flag("needs_recount"),
         is_settled: fields.flag(SETTLED),
+        deleted_at: fields.maybe_time(DELETED)?,
         created_at: fields.time("created_at")?,
         changed_at: fields.time("changed_at")?,
     })

@@ -7,7 +7,6 @@
 //! | `p#`product | `head` | [`Head`](crate::record::Head) |
 //! | `p#`product | `update#`version | an update in its last campaign; the version is written so that keys sort as versions do |
 //! | `p#`product | `update#`version`/`campaign | the same in a campaign before |
-//! | `p#`product | `update#`version, with `deleted` | the version of a published update that was deleted: it is never free again |
 //! | `d#`product`#`device | `device` | a device with its claims |
 //! | `d#`product`#`device | `doc` | its `device.json` without the version |
 //! | `s#`product`#`rollout`#`shard | `shard` | a shard of a rollout |

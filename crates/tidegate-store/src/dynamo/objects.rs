@@ -16,6 +16,8 @@ use crate::tidy::TidiedImages;
 
 /// Seconds for which an image that no update names is kept: an upload may be on its way.
 const WAITS_FOR_ITS_UPDATE_S: i64 = 24 * 3600;
+/// Most images that are changed in one pass. The next pass goes on.
+const MOST_IMAGES: usize = 200;
 /// Seconds for which a hidden image can be brought back: as long as a table can be restored to an earlier moment.
 const HIDDEN_FOR_S: i64 = 35 * 24 * 3600;
 
@@ -72,47 +74,55 @@ impl Objects {
         self.put(key, bytes, []).await
     }
 
-    /// Hides the images of a product that no update names, and removes those that are hidden for long.
+    /// Hides the images of a product that no update names, removes those that are hidden for long, and shows those again that
+    /// an update names.
     ///
-    /// An image is hidden with a delete marker: its versions stay, also for a URL that names one. An update that is created
-    /// meanwhile finds no image, so its image is uploaded anew, as a version that is newer than the marker. Only versions
-    /// that were listed before are removed. So no lock is needed between this and those who create updates.
+    /// An image is hidden with a delete marker: its versions stay, and so does a URL that names one. If an update is created
+    /// and activated between the read of the names and this, its image is shown again the next time.
     pub(super) async fn tidy_images(
         &self,
         product: &ProductId,
         named: &BTreeSet<String>,
         now: Timestamp,
     ) -> Stored<TidiedImages> {
-        let (prefix, mut tidied) = (images::prefix(product), TidiedImages::default());
+        let (prefix, mut tidied, mut most) = (images::prefix(product), TidiedImages::default(), MOST_IMAGES);
         let request = self.client.list_object_versions().bucket(&self.bucket).prefix(&prefix);
         let (mut key_marker, mut version_marker) = (None, None);
         loop {
             let page = request.clone().set_key_marker(key_marker).set_version_id_marker(version_marker);
             let page = page.send().await.map_err(StoreError::unavailable)?;
-            let is_unnamed = |key: Option<&str>| {
-                key.and_then(|key| key.strip_prefix(&prefix)).is_some_and(|sha256| !named.contains(sha256))
+            let is_named =
+                |key: Option<&str>| key.and_then(|key| key.strip_prefix(&prefix)).is_none_or(|key| named.contains(key));
+            let is_older = |at: Option<&DateTime>, seconds| {
+                at.is_some_and(|at| now.as_second().saturating_sub(at.secs()) > seconds)
             };
-            let age = |at: Option<&DateTime>| at.map_or(0, |at| now.as_second().saturating_sub(at.secs()));
-            for version in page.versions().iter().filter(|version| is_unnamed(version.key())) {
-                if version.is_latest() == Some(true) && age(version.last_modified()) > WAITS_FOR_ITS_UPDATE_S {
+            for version in page.versions().iter().filter(|version| version.is_latest() == Some(true)) {
+                if !is_named(version.key())
+                    && is_older(version.last_modified(), WAITS_FOR_ITS_UPDATE_S)
+                    && take(&mut most)
+                {
                     self.delete(version.key(), None).await?;
                     tidied.hidden = tidied.hidden.saturating_add(1);
                 }
             }
-            for marker in page.delete_markers().iter().filter(|marker| is_unnamed(marker.key())) {
-                if marker.is_latest() == Some(true) && age(marker.last_modified()) > HIDDEN_FOR_S {
-                    let removed = self.remove_versions(marker.key().unwrap_or_default()).await?;
+            for marker in page.delete_markers().iter().filter(|marker| marker.is_latest() == Some(true)) {
+                let key = marker.key().unwrap_or_default();
+                if is_named(Some(key)) && take(&mut most) {
+                    self.delete(Some(key), marker.version_id()).await?;
+                    tidied.shown = tidied.shown.saturating_add(1);
+                } else if is_older(marker.last_modified(), HIDDEN_FOR_S) && take(&mut most) {
+                    let removed = self.remove_versions(key).await?;
                     tidied.removed = tidied.removed.saturating_add(removed);
                 }
             }
-            if page.is_truncated() != Some(true) {
+            if page.is_truncated() != Some(true) || most == 0 {
                 return Ok(tidied);
             }
             (key_marker, version_marker) = (page.next_key_marker, page.next_version_id_marker);
         }
     }
 
-    /// Removes all versions of an object that is hidden. Those that are newer than its marker stay.
+    /// Removes the versions of an object that is hidden, and its markers.
     async fn remove_versions(&self, key: &str) -> Stored<u64> {
         let listed = self.client.list_object_versions().bucket(&self.bucket).prefix(key).send().await;
         let listed = listed.map_err(StoreError::unavailable)?;
@@ -126,9 +136,11 @@ impl Objects {
             self.delete(Some(key), version.version_id()).await?;
             removed = removed.saturating_add(1);
         }
-        // The markers last: until then the next time finds the object again.
-        for marker in listed.delete_markers().iter().filter(|marker| is_it(marker.key())) {
-            self.delete(Some(key), marker.version_id()).await?;
+        // The markers last: without them the newest version that is left would be shown.
+        if listed.is_truncated() != Some(true) {
+            for marker in listed.delete_markers().iter().filter(|marker| is_it(marker.key())) {
+                self.delete(Some(key), marker.version_id()).await?;
+            }
         }
         Ok(removed)
     }
@@ -156,6 +168,13 @@ impl Objects {
         let object = object.set_metadata((!metadata.is_empty()).then_some(metadata));
         object.send().await.map_err(StoreError::unavailable).map(drop)
     }
+}
+
+/// Takes one of what is left; `false` if nothing is left.
+fn take(left: &mut usize) -> bool {
+    let has_some = *left > 0;
+    *left = left.saturating_sub(1);
+    has_some
 }
 
 /// Name of the metadata of a catalog with its seal.

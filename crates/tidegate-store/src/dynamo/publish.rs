@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
 };
 use futures_util::future::try_join_all;
 use tidegate_core::life::Bucket;
-use tidegate_core::{DeviceId, ObjectionCode, ProductId, State, Timestamp, UpdateId};
+use tidegate_core::{DeviceId, ObjectionCode, ProductId, Timestamp, UpdateId};
 
 use super::changes::{expect, ids};
 use super::item::{self, CatalogAttributes, Fields, Item, n, s, time};
@@ -154,7 +154,7 @@ impl PublishStore for DynamoStore {
         let mut as_read = Expression::default();
         expect(&mut as_read, Expected::of(update));
         let audit_put = self.audit_put(&update.product, audit)?;
-        if update.state == State::Draft {
+        if !update.was_published() {
             let delete = Delete::builder()
                 .table_name(&self.table)
                 .set_key(Some(key::update(&update.product, &update.version)))
@@ -163,9 +163,15 @@ impl PublishStore for DynamoStore {
             let delete = TransactWriteItem::builder().delete(delete.build().map_err(unbuilt)?).build();
             return self.transact_audited("delete a draft", vec![delete, audit_put]).await;
         }
+        // With another generation no change that was begun before is written over it.
+        let generation = update.generation.saturating_add(1);
+        let deleted = UpdateRecord { deleted_at: Some(audit.at), generation, wanted: None, ..update.clone() };
+        let mut item = key::update(&update.product, &update.version);
+        item.extend(item::update_to(&deleted));
+        item.insert(item::UNREMOVED.into(), AttributeValue::Bool(true));
         let put = Put::builder()
             .table_name(&self.table)
-            .set_item(Some(item::deleted_to(update, audit.at)))
+            .set_item(Some(item))
             .set_condition_expression(as_read.condition_text())
             .set_expression_attribute_values(as_read.values());
         let mut head = Expression::default();

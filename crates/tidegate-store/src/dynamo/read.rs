@@ -40,8 +40,7 @@ impl ReadUpdates for DynamoStore {
         // The read is strong, because the head that announced the change may be newer than an eventual read.
         let query = self
             .partition(&key::product_partition(product), Some(key::UPDATE), Freshness::Strong)
-            .filter_expression("attribute_not_exists(#deleted) AND (#state <> :draft OR attribute_exists(wanted))")
-            .expression_attribute_names("#deleted", item::DELETED)
+            .filter_expression("#state <> :draft OR attribute_exists(wanted)")
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":draft", s(State::Draft.name()));
         Ok(readable(&self.every_page(query).await?, item::update_from))
@@ -118,7 +117,7 @@ impl DynamoStore {
         self.every_page(self.partition(partition, prefix, freshness)).await
     }
 
-    fn partition(&self, partition: &str, prefix: Option<&str>, freshness: Freshness) -> QueryFluentBuilder {
+    pub(super) fn partition(&self, partition: &str, prefix: Option<&str>, freshness: Freshness) -> QueryFluentBuilder {
         let query = self
             .client
             .query()
@@ -133,7 +132,7 @@ impl DynamoStore {
         }
     }
 
-    async fn every_page(&self, query: QueryFluentBuilder) -> Stored<Vec<Item>> {
+    pub(super) async fn every_page(&self, query: QueryFluentBuilder) -> Stored<Vec<Item>> {
         let mut items = Vec::new();
         let mut next = None;
         loop {

@@ -14,8 +14,8 @@ use super::read::readable;
 use super::tally::FoldedTally;
 use super::{DynamoStore, failed_item, key, put_item, send, tally, unbuilt};
 use crate::record::{Position, RolloutKey, UpdateRecord};
-use crate::store::{Freshness, Stored, VersionCounts};
-use crate::tidy::{DeletedUpdate, FOLDED_KEPT_FOR, Folded, TidiedImages, TidyStore};
+use crate::store::{Freshness, Stored, VersionCounts, capped};
+use crate::tidy::{FOLDED_KEPT_FOR, Folded, TidiedImages, TidyStore, uncounted};
 
 /// Most items that are removed side by side.
 const REMOVED_AT_A_TIME: usize = 25;
@@ -27,13 +27,15 @@ const FOLDED_AT_A_TIME: usize = 50;
 impl TidyStore for DynamoStore {
     async fn every_update(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
         let items = self.query(&key::product_partition(product), Some(key::UPDATE), Freshness::Strong).await?;
-        items.iter().filter(|item| !item::is_deleted(item)).map(item::update_from).collect()
+        items.iter().map(item::update_from).collect()
     }
 
-    async fn deleted_updates(&self, product: &ProductId) -> Stored<Vec<DeletedUpdate>> {
-        let items = self.query(&key::product_partition(product), Some(key::UPDATE), Freshness::Strong).await?;
-        let left = items.into_iter().filter(|item| item::is_deleted(item) && item.contains_key(item::UNREMOVED));
-        Ok(readable(&left.collect::<Vec<_>>(), |item| item::deleted_from(product, item)))
+    async fn deleted_updates(&self, product: &ProductId) -> Stored<Vec<UpdateRecord>> {
+        let query = self
+            .partition(&key::product_partition(product), Some(key::UPDATE), Freshness::Strong)
+            .filter_expression("attribute_exists(#left)")
+            .expression_attribute_names("#left", item::UNREMOVED);
+        Ok(readable(&self.every_page(query).await?, item::update_from))
     }
 
     async fn remove_rollout(&self, rollout: &RolloutKey) -> Stored<bool> {
@@ -57,12 +59,12 @@ impl TidyStore for DynamoStore {
         }
         // One more than there are shards for a limit: that of the newcomers.
         let shards = (0..=u16::try_from(MOST_SHARDS).unwrap_or(u16::MAX)).map(|shard| key::shard(rollout, shard));
-        let others = [key::members(rollout), key::deferrals(rollout), key::earlier_campaign(rollout)];
+        let others = [key::members(rollout), key::deferrals(rollout)];
         self.remove(shards.chain(others).collect()).await?;
         Ok(is_empty)
     }
 
-    async fn end_deletion(&self, deleted: &DeletedUpdate) -> Stored<()> {
+    async fn end_deletion(&self, deleted: &UpdateRecord) -> Stored<()> {
         let update = self
             .update(key::update(&deleted.product, &deleted.version))
             .update_expression("REMOVE #left")
@@ -97,7 +99,7 @@ impl TidyStore for DynamoStore {
             Ok(())
         };
         let fold = self.quiet(&partition, quiet_since, add).await?;
-        counts.retain(|_, devices| *devices != 0);
+        let counts = capped(counts);
         let counts = vec![(tally::VERSIONS, tally::versions_to(&counts))];
         self.fold(partition, fold, counts, kept_since(quiet_since)).await
     }
@@ -123,12 +125,13 @@ impl TidyStore for DynamoStore {
     }
 
     async fn uncounted_rollouts(&self, product: &ProductId) -> Stored<BTreeSet<RolloutKey>> {
-        let items = self.query(&key::product_partition(product), Some(key::UPDATE), Freshness::Strong).await?;
-        let (deleted, present): (Vec<_>, Vec<_>) = items.into_iter().partition(item::is_deleted);
-        let deleted = readable(&deleted, |item| item::deleted_from(product, item));
-        let present = readable(&present, item::update_from);
-        let settled = present.iter().filter(|record| record.is_settled).map(UpdateRecord::rollout);
-        Ok(deleted.iter().flat_map(DeletedUpdate::rollouts).chain(settled).collect())
+        let query = self
+            .partition(&key::product_partition(product), Some(key::UPDATE), Freshness::Strong)
+            .filter_expression("attribute_exists(#settled) OR attribute_exists(#deleted)")
+            .expression_attribute_names("#settled", item::SETTLED)
+            .expression_attribute_names("#deleted", item::DELETED);
+        let records = readable(&self.every_page(query).await?, item::update_from);
+        Ok(records.iter().flat_map(uncounted).collect())
     }
 
     async fn tidy_images(&self, product: &ProductId, named: &BTreeSet<String>, now: Timestamp) -> Stored<TidiedImages> {

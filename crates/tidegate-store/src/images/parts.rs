@@ -81,8 +81,11 @@ impl Images {
         let (there, missing): (Vec<_>, Vec<_>) = parts(file.size_bytes).partition(is_stored);
         if missing.is_empty() {
             let tags = there.iter().filter_map(|part| Some((part.number, stored.get(&part.number)?.0.clone())));
-            self.complete_upload(&key, &upload, tags).await?;
-            return Ok(PartsLeft::None);
+            return match self.complete_upload(&key, &upload, tags).await {
+                // Another call has completed it.
+                Err(_) if self.exists(product, file).await? => Ok(PartsLeft::None),
+                completed => completed.map(|()| PartsLeft::None),
+            };
         }
         let mut signed = Vec::with_capacity(SIGNED_AT_A_TIME);
         for part in missing.into_iter().take(SIGNED_AT_A_TIME) {
