@@ -16,7 +16,7 @@ use tidegate_core::breaker::{Breaker, Transfer, Transfers};
 use tidegate_core::claim::Grant as Granting;
 use tidegate_core::cohort::Cohort;
 use tidegate_core::control_group::ControlGroup;
-use tidegate_core::count::{Count, Sample, Sums};
+use tidegate_core::count::{Count, CountedShard, Sample, Sums};
 use tidegate_core::gate::{ChannelName, Control, HeldFor};
 use tidegate_core::id::sortable;
 use tidegate_core::life::table::Event;
@@ -497,7 +497,8 @@ fn collect(changes: &mut Changes, batch: Batch) {
 fn claim(rollout: &RolloutKey, shard: u16, epoch: u64, now: Timestamp) -> Claim {
     let (version, campaign) = (rollout.version(), rollout.campaign());
     let (was, reports_as, is_newcomer) = ("1.0.0", &[], false);
-    let granting = Granting { version, campaign, was, reports_as, shard, epoch, test: 0, hour: 0, is_newcomer, now };
+    let granting =
+        Granting { version, campaign, was, reports_as, shard, count: 0, epoch, test: 0, hour: 0, is_newcomer, now };
     Claim::granted(None, &granting).unwrap()
 }
 
@@ -1036,7 +1037,8 @@ impl History {
         let shard = number;
         let (version, was, is_newcomer) = (&version, "1.0.0", self.dice.chance(20));
         let reports_as = &self.dice.pick(&[vec![], vec!["spring".to_string()]]);
-        let granting = Granting { version, campaign, was, reports_as, shard, epoch, test, hour: 3, is_newcomer, now };
+        let granting =
+            Granting { version, campaign, was, reports_as, shard, count: 0, epoch, test, hour: 3, is_newcomer, now };
         // A claim that has not ended is granted again all the same: the stores must agree on that too.
         let after = Claim::granted(before.as_ref(), &granting);
         let mut after = after.unwrap_or_else(|| claim(&rollout, number, epoch, now));
@@ -1243,7 +1245,7 @@ impl History {
             reading: None,
             audience: None,
             wanted: None,
-            needs_recount: false,
+            uncounted: 0,
             is_settled: false,
             deleted_at: None,
             created_at: self.dice.moment(),
@@ -1495,9 +1497,9 @@ impl History {
         let (rollout, stream_shard) = (self.rollout(), self.dice.pick(&STREAM_SHARDS));
         let before = memory.tally(&rollout, stream_shard).await.unwrap().position;
         let before = if self.dice.chance(20) { Some(self.position()) } else { before };
-        let mut by_shard = || -> BTreeMap<u16, u64> {
-            let shards = u16::try_from(self.dice.below(3)).unwrap();
-            (0..shards).map(|shard| (shard, self.dice.below(9))).collect()
+        let mut by_shard = || -> BTreeMap<CountedShard, u64> {
+            let (shards, count) = (u16::try_from(self.dice.below(3)).unwrap(), self.dice.pick(&[0, 0, 7]));
+            (0..shards).map(|shard| (CountedShard { count, shard }, self.dice.below(9))).collect()
         };
         let (granted, released) = (by_shard(), by_shard());
         let mut sample = || {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tidegate::stack::BUCKET;
-use tidegate_core::count::{Count, Sample, Sums};
+use tidegate_core::count::{Count, CountedShard, Sample, Sums};
 use tidegate_core::{ProductId, Version};
 use tidegate_store::record::{Position, RolloutKey, Tally};
 use tidegate_store::store::{ReadUpdates as _, RecountStore as _};
@@ -204,7 +204,7 @@ async fn an_update_that_cannot_be_read_keeps_every_image() {
 async fn tally(store: &impl CountStore, rollout: &RolloutKey, stream_shard: &str, at: Timestamp) {
     let position = Position::parse("1");
     let devices = [((Sample::of(0), Count::Failed), 1), ((Sample::of(0), Count::Granted), 1)].into();
-    let counts = Sums { granted: [(0, 1)].into(), devices, ..Sums::default() };
+    let counts = Sums { granted: [(CountedShard { count: 0, shard: 0 }, 1)].into(), devices, ..Sums::default() };
     let tally = Tally::new(counts, position.clone());
     assert!(store.put_tally(rollout, stream_shard, None, &tally, at).await.unwrap());
     let counts = Tally::new([("1.0.0".to_string(), 2)].into(), position);
@@ -221,7 +221,7 @@ async fn tallies_of_stream_shards_that_have_ended_become_one_and_the_sums_stay()
     }
     tally(&world.store, &rollout, "shardId-new", day(1)).await;
     let sums = world.store.tallied(&rollout).await.unwrap();
-    assert_eq!((sums.sums.devices(Count::Failed), sums.sums.granted(0)), (61, 61));
+    assert_eq!((sums.sums.devices(Count::Failed), sums.sums.granted_in_all()), (61, 61));
     let count = async || {
         let query = world.cloud.dynamodb().query().table_name(tidegate::stack::TABLE);
         let query = query

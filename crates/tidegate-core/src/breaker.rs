@@ -175,6 +175,7 @@ mod tests {
                 was: "1.0.0",
                 reports_as: &[],
                 shard: 0,
+                count: 0,
                 epoch,
                 test: 0,
                 hour: 0,

@@ -29,6 +29,8 @@ pub struct Claim {
     pub life: Life,
     /// Shard of the latest grant.
     pub shard: u16,
+    /// Number of the count in which the shard's places are counted. A repair raises it.
+    pub count: u32,
     /// Revision of the device's item at the grant. It is higher at each grant, also after an operator made the service
     /// forget the claim, so that a late write for an earlier grant is recognized.
     pub epoch: u64,
@@ -69,6 +71,8 @@ pub struct Grant<'a> {
     pub reports_as: &'a [String],
     /// The shard that gives the place.
     pub shard: u16,
+    /// Number of the count of its places.
+    pub count: u32,
     /// Revision of the device's item after the grant.
     pub epoch: u64,
     /// The test of the gate.
@@ -91,6 +95,7 @@ impl Claim {
             campaign: grant.campaign,
             life,
             shard: grant.shard,
+            count: grant.count,
             epoch: grant.epoch,
             revision: 1,
             attempts: 1,
@@ -391,7 +396,19 @@ mod tests {
     fn grant(epoch: u64, second: i64) -> Grant<'static> {
         static VERSION: Version = Version::new(2, 0, 0);
         let (version, was, now) = (&VERSION, "1.0.0", at(second));
-        Grant { version, campaign: 1, was, reports_as: &[], shard: 3, epoch, test: 0, hour: 2, is_newcomer: false, now }
+        Grant {
+            version,
+            campaign: 1,
+            was,
+            reports_as: &[],
+            shard: 3,
+            count: 0,
+            epoch,
+            test: 0,
+            hour: 2,
+            is_newcomer: false,
+            now,
+        }
     }
 
     fn rules() -> Rules {

@@ -14,6 +14,41 @@ use crate::shard::Shard;
 /// Most grants of a shard that have not been counted and judged, also without a limit in flight.
 pub const MOST_UNJUDGED: u64 = 1000;
 
+/// The number of the count that a generation belongs to. A repair counts the places anew, under the next number: what is
+/// released of an earlier count means nothing then. The number is the upper half of the generation, so whoever knows the
+/// generation of a grant knows it.
+#[must_use]
+pub fn count_number(generation: u64) -> u32 {
+    u32::try_from(generation >> 32).unwrap_or(u32::MAX)
+}
+
+/// The first generation of the count after that of `generation`.
+#[must_use]
+pub fn next_count(generation: u64) -> u64 {
+    u64::from(count_number(generation)).saturating_add(1) << 32
+}
+
+/// A shard in one count of the places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CountedShard {
+    /// Number of the count.
+    pub count: u32,
+    /// The shard.
+    pub shard: u16,
+}
+
+impl CountedShard {
+    /// The shard in the count of a generation.
+    #[must_use]
+    pub fn of(generation: u64, shard: u16) -> Self {
+        Self { count: count_number(generation), shard }
+    }
+
+    fn of_claim(claim: &Claim) -> Self {
+        Self { count: claim.count, shard: claim.shard }
+    }
+}
+
 macro_rules! counts {
     ($($count:ident $name:literal $what:literal),+ $(,)?) => {
         /// One count of a rollout's devices. A device is in several of them.
@@ -143,10 +178,10 @@ fn sample_of(claim: &Claim) -> Sample {
 /// missing in `released`. `granted` less the places held now would be wrong: the former is read at another time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sums {
-    /// Places that were taken, by shard.
-    pub granted: BTreeMap<u16, u64>,
-    /// Places that were released, by the shard that gave them.
-    pub released: BTreeMap<u16, u64>,
+    /// Places that were taken, by shard and count.
+    pub granted: BTreeMap<CountedShard, u64>,
+    /// Places that were released, by the shard that gave them, and the count.
+    pub released: BTreeMap<CountedShard, u64>,
     /// Devices in each count, by sample. A number is negative for a moment while a stream shard is split.
     pub devices: BTreeMap<(Sample, Count), i64>,
     /// Devices by sample and by the bucket of the time of their first grant.
@@ -163,14 +198,15 @@ impl Sums {
         if let (Some(claim), None) = (before, after) {
             plus(&mut self.devices, (sample_of(claim), Count::Gone), 1);
         }
+        let shards = [before, after].map(|claim| claim.map(CountedShard::of_claim));
         let before = before.map(part).unwrap_or_default();
         let after = after.map(part).unwrap_or_default();
         if before.place != after.place {
-            if let Some(place) = before.place {
-                add(&mut self.released, place.shard, 1);
+            if let (Some(_), Some(shard)) = (before.place, shards[0]) {
+                add(&mut self.released, shard, 1);
             }
-            if let Some(place) = after.place {
-                add(&mut self.granted, place.shard, 1);
+            if let (Some(_), Some(shard)) = (after.place, shards[1]) {
+                add(&mut self.granted, shard, 1);
             }
         }
         for (part, by) in [(&before, -1), (&after, 1)] {
@@ -282,13 +318,13 @@ impl Sums {
 
     /// Places of `shard` that were released.
     #[must_use]
-    pub fn released(&self, shard: u16) -> u64 {
+    pub fn released(&self, shard: CountedShard) -> u64 {
         self.released.get(&shard).copied().unwrap_or(0)
     }
 
     /// Places of `shard` that were taken and counted.
     #[must_use]
-    pub fn granted(&self, shard: u16) -> u64 {
+    pub fn granted(&self, shard: CountedShard) -> u64 {
         self.granted.get(&shard).copied().unwrap_or(0)
     }
 
@@ -304,16 +340,23 @@ impl Sums {
         self.released.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
+    /// Places of all shards that were released in one count.
+    #[must_use]
+    pub fn released_in(&self, count: u32) -> u64 {
+        let released = self.released.iter().filter(|(shard, _)| shard.count == count);
+        released.fold(0, |sum, (_, released)| sum.saturating_add(*released))
+    }
+
     /// Number of grants that `shard` may reach when it has `places`: each place is given on only after its release was
     /// counted, and at most [`MOST_UNJUDGED`] grants are not counted yet.
     #[must_use]
-    pub fn ceiling(&self, shard: u16, places: u64) -> u64 {
+    pub fn ceiling(&self, shard: CountedShard, places: u64) -> u64 {
         let by_places = self.released(shard).saturating_add(places);
         by_places.min(self.granted(shard).saturating_add(MOST_UNJUDGED))
     }
 }
 
-fn add(counts: &mut BTreeMap<u16, u64>, shard: u16, by: u64) {
+fn add(counts: &mut BTreeMap<CountedShard, u64>, shard: CountedShard, by: u64) {
     let count = counts.entry(shard).or_default();
     *count = count.saturating_add(by);
 }
@@ -400,7 +443,7 @@ impl Held {
     pub fn of(number: u16, shard: Option<&Shard>, sums: &Sums) -> Self {
         shard.map_or_else(Self::default, |shard| Self {
             used: shard.used,
-            in_flight: shard.granted.saturating_sub(sums.released(number)),
+            in_flight: shard.granted.saturating_sub(sums.released(CountedShard::of(shard.generation, number))),
             period: shard.period,
             period_used: shard.period_used,
         })
@@ -433,6 +476,7 @@ mod tests {
             was,
             reports_as: &[],
             shard,
+            count: 0,
             epoch,
             test: 1,
             hour: 4,
@@ -440,6 +484,10 @@ mod tests {
             now,
         };
         Claim::granted(before, &grant).unwrap()
+    }
+
+    fn counted(shard: u16) -> CountedShard {
+        CountedShard { count: 0, shard }
     }
 
     fn after(claim: &Claim, event: Event) -> Claim {
@@ -455,9 +503,12 @@ mod tests {
         sums.count(Some(&first), Some(&failed));
         let second = granted(Some(&failed), 5, 4);
         sums.count(Some(&failed), Some(&second));
-        assert_eq!((sums.released(0), sums.granted(0), sums.released(5), sums.granted(5)), (1, 1, 0, 1));
+        assert_eq!(
+            (sums.released(counted(0)), sums.granted(counted(0)), sums.released(counted(5)), sums.granted(counted(5))),
+            (1, 1, 0, 1)
+        );
         sums.count(Some(&second), None);
-        assert_eq!(sums.released(5), 1, "a claim that is forgotten releases its place");
+        assert_eq!(sums.released(counted(5)), 1, "a claim that is forgotten releases its place");
         assert_eq!(sums.granted_in.len(), 0);
         assert_eq!(sums.devices, [((Sample::of(1), Count::Gone), 1)].into(), "and is in no count but that of the gone");
     }
@@ -473,14 +524,20 @@ mod tests {
     #[test]
     fn a_ceiling_waits_for_releases_and_for_the_count() {
         let mut sums = Sums::default();
-        assert_eq!((sums.ceiling(0, 10), sums.ceiling(0, crate::limits::UNLIMITED)), (10, MOST_UNJUDGED));
+        assert_eq!(
+            (sums.ceiling(counted(0), 10), sums.ceiling(counted(0), crate::limits::UNLIMITED)),
+            (10, MOST_UNJUDGED)
+        );
         for epoch in 0..4 {
             sums.count(None, Some(&granted(None, 0, epoch)));
         }
-        assert_eq!((sums.ceiling(0, 10), sums.ceiling(0, crate::limits::UNLIMITED)), (10, 4 + MOST_UNJUDGED));
+        assert_eq!(
+            (sums.ceiling(counted(0), 10), sums.ceiling(counted(0), crate::limits::UNLIMITED)),
+            (10, 4 + MOST_UNJUDGED)
+        );
         let first = granted(None, 0, 0);
         sums.count(Some(&first), Some(&after(&first, Event::Declined)));
-        assert_eq!(sums.ceiling(0, 10), 11);
+        assert_eq!(sums.ceiling(counted(0), 10), 11);
     }
 
     #[test]
@@ -516,5 +573,21 @@ mod tests {
         assert!(!is_given_on(&lost) && is_given_on(&lost.without_place().unwrap()));
         let proved = after(&after(&granted(None, 0, 1), Event::Expected), Event::Due);
         assert!(!is_given_on(&proved), "a proved device has none to give");
+    }
+
+    #[test]
+    fn a_repaired_count_does_not_know_what_an_earlier_one_released() {
+        assert_eq!([0, 7, u64::from(u32::MAX)].map(count_number), [0; 3]);
+        assert_eq!(
+            [next_count(7), next_count(next_count(7)), next_count(next_count(7) + 5)],
+            [1 << 32, 2 << 32, 2 << 32]
+        );
+        let first = granted(None, 0, 1);
+        let stamped = Claim { count: 1, revision: 2, ..first.clone() };
+        let mut sums = Sums::default();
+        sums.count(Some(&first), Some(&stamped));
+        assert!(sums.is_empty(), "a stamp is no change of a place");
+        sums.count(Some(&stamped), Some(&after(&stamped, Event::Failure)));
+        assert_eq!((sums.released(counted(0)), sums.released(CountedShard::of(next_count(3), 0))), (0, 1));
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use serde_json::Value;
-use tidegate_core::count::{Count, Held, Sums};
+use tidegate_core::count::{Count, CountedShard, Held, Sums, next_count};
 use tidegate_core::gate::Judgement;
 use tidegate_core::lifecycle::Force;
 use tidegate_core::limits::{Allocation, Limits, NEWCOMERS_SHARD, Newcomers};
@@ -174,15 +174,12 @@ pub async fn want_at(
 /// When the stored definition cannot be understood.
 pub fn wish(record: &UpdateRecord, change: Change, actor: &Actor) -> Stored<Wanted> {
     let shards = shards_of(record, &change)?;
-    let before = record.wanted.as_ref().map_or(0, |wanted| wanted.generation);
-    Ok(Wanted {
-        change,
-        generation: record.generation.max(before).saturating_add(1),
-        shards,
-        who: actor.who.clone(),
-        reason: actor.reason.clone(),
-        at: actor.now,
-    })
+    let before = record.wanted.as_ref().map_or(0, |wanted| wanted.generation).max(record.generation);
+    let generation = match change {
+        Change::Recount => next_count(before),
+        _ => before.saturating_add(1),
+    };
+    Ok(Wanted { change, generation, shards, who: actor.who.clone(), reason: actor.reason.clone(), at: actor.now })
 }
 
 /// Returns true if the changes lead to the same. The evidence for a hold grows while it is under way.
@@ -204,7 +201,7 @@ fn must_be_allowed(record: &UpdateRecord, change: &Change) -> Done<()> {
         Change::Hold(_) => record.state.after(Transition::Hold).map(drop).map_err(EngineError::WrongState),
         Change::Lift if record.state != State::Held => Err(EngineError::NotEditable(record.state)),
         // Whoever edits knows which fields may change in which state.
-        Change::Edit { .. } => Ok(()),
+        Change::Edit { .. } | Change::Recount => Ok(()),
         Change::Split | Change::Lift | Change::ControlGroup(_) | Change::Advance(..) | Change::Transfers(_) => {
             match record.state {
                 state if state.is_editable() => Ok(()),
@@ -280,6 +277,10 @@ pub async fn carry_out(store: &impl OpenRollouts, record: &UpdateRecord, now: Ti
     let Some(wanted) = &record.wanted else {
         return Ok(Changed { record: record.clone(), shards_left: 0 });
     };
+    if wanted.change == Change::Recount {
+        // The repair has the counts.
+        return Ok(Changed { record: record.clone(), shards_left: wanted.shards.max(1) });
+    }
     let after = done(record, wanted, now);
     if after.state != State::Active {
         return stop(store, record, now).await;
@@ -361,7 +362,7 @@ pub async fn stop(store: &impl CloseRollouts, record: &UpdateRecord, now: Timest
 }
 
 /// Shuts every shard, each by itself; returns the number of those that are left.
-async fn shut(store: &impl CloseRollouts, record: &UpdateRecord, wanted: &Wanted) -> Done<u16> {
+pub(crate) async fn shut(store: &impl CloseRollouts, record: &UpdateRecord, wanted: &Wanted) -> Done<u16> {
     let (gate, rollout) = (gate(record, &wanted.change), record.rollout());
     let shutting = (0..wanted.shards).map(|shard| store.shut_shard(&rollout, shard, gate, wanted.generation));
     let mut left = 0_u16;
@@ -421,7 +422,7 @@ async fn open_shards(
     let rollout = record.rollout();
     let are_newcomers_held = are_newcomers_held(record, sums)?;
     let openings = (0..allocation.shards()).map(|shard| {
-        let ceiling = sums.ceiling(shard, allocation.places(shard));
+        let ceiling = sums.ceiling(CountedShard::of(record.generation, shard), allocation.places(shard));
         let granted = || shards.get(usize::from(shard)).copied().flatten().map_or(0, |shard| shard.granted);
         let is_held = are_newcomers_held && shard == NEWCOMERS_SHARD;
         let opening = Opening {
@@ -496,7 +497,7 @@ pub async fn raise(
     let rollout = record.rollout();
     let are_newcomers_held = are_newcomers_held(record, sums)?;
     for shard in shards.into_iter().filter(|shard| !are_newcomers_held || *shard != NEWCOMERS_SHARD) {
-        let ceiling = sums.ceiling(shard, allocation.places(shard));
+        let ceiling = sums.ceiling(CountedShard::of(record.generation, shard), allocation.places(shard));
         store.raise_ceiling(&rollout, shard, record.generation, ceiling).await?;
     }
     Ok(())
@@ -505,7 +506,7 @@ pub async fn raise(
 /// Returns true if the ceilings of a rollout follow its count.
 #[must_use]
 pub fn may_raise(record: &UpdateRecord) -> bool {
-    record.state == State::Active && record.wanted.is_none() && !record.needs_recount
+    record.state == State::Active && record.wanted.is_none() && record.uncounted == 0
 }
 
 /// Verdict over a rollout.
@@ -617,10 +618,10 @@ fn changed(record: &UpdateRecord, change: &Change) -> UpdateRecord {
 }
 
 /// The record when the change is done.
-fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord {
+pub(crate) fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord {
     let state = wanted.change.leads_to(record.state);
     let (reason, is_paused_by_stop) = match &wanted.change {
-        Change::Transition(_) | Change::Hold(_) | Change::Lift => (wanted.reason.clone(), false),
+        Change::Transition(_) | Change::Hold(_) | Change::Lift | Change::Recount => (wanted.reason.clone(), false),
         Change::Stop if record.state == State::Active => (wanted.reason.clone(), true),
         Change::Stop
         | Change::Edit { .. }
@@ -635,6 +636,7 @@ fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord 
         Change::Lift => (None, record.lifts.saturating_add(1)),
         Change::Transition(_) => (None, record.lifts),
         Change::Stop
+        | Change::Recount
         | Change::Edit { .. }
         | Change::Split
         | Change::ControlGroup(_)
@@ -690,12 +692,13 @@ fn policy_of(record: &UpdateRecord) -> Option<String> {
 
 fn gate(record: &UpdateRecord, change: &Change) -> Gate {
     match change {
-        Change::Edit { .. } if record.state.may_reopen() => Gate::Stopped,
+        Change::Edit { .. } | Change::Recount if record.state.may_reopen() => Gate::Stopped,
         Change::Transition(Transition::Complete | Transition::Abort | Transition::Withdraw) => Gate::Stopped,
         Change::Transition(Transition::Activate | Transition::Pause | Transition::Hold | Transition::Resume)
         | Change::Hold(_)
         | Change::Lift
         | Change::Stop
+        | Change::Recount
         | Change::Edit { .. }
         | Change::Split
         | Change::ControlGroup(_)
@@ -711,6 +714,7 @@ pub fn name(change: &Change) -> &'static str {
         Change::Transition(transition) => transition.name(),
         Change::Stop => "pause",
         Change::Edit { .. } => "edit",
+        Change::Recount => "repair the counts",
         Change::Split => "split limits",
         Change::Hold(_) => "hold",
         Change::Lift => "lift",
@@ -722,7 +726,7 @@ pub fn name(change: &Change) -> &'static str {
     }
 }
 
-fn audit(record: &UpdateRecord, wanted: &Wanted) -> AuditEntry {
+pub(crate) fn audit(record: &UpdateRecord, wanted: &Wanted) -> AuditEntry {
     let action = match &wanted.change {
         Change::Advance(advanced, _) => format!("advance to phase {}", advanced.saturating_add(1)),
         change => name(change).to_string(),

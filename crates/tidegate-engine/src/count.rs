@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
-use tidegate_core::count::{MOST_UNJUDGED, Sums};
+use tidegate_core::count::{CountedShard, MOST_UNJUDGED, Sums};
 use tidegate_core::life::Bucket;
 use tidegate_core::policy::Slots;
 use tidegate_core::{Claim, ProductId, Timestamp};
-use tidegate_store::record::{Event, ListEntry, Position, RolloutKey, Tally, UpdateRecord};
+use tidegate_store::record::{Change, Event, ListEntry, Position, RolloutKey, Tally, UpdateRecord};
 use tidegate_store::store::{MOST_VERSIONS, OTHER_VERSIONS, Stored, VersionCounts};
 use tidegate_store::stream::{Batch, CountedClaim, DeviceChange, DeviceImage, ItemChange, StreamRecord};
 use tidegate_store::{CountStore, StoreError};
@@ -272,6 +272,10 @@ impl<S: CountStore> CountService<S> {
 
     /// Holds a rollout whose outcomes are bad, or finishes a stop that is under way.
     async fn judge(&self, record: &UpdateRecord, sums: &Sums, now: Timestamp) -> Result<Verdict, EngineError> {
+        if record.wanted.as_ref().is_some_and(|wanted| wanted.change == Change::Recount) {
+            // A repair goes on with it.
+            return Ok(Verdict::Open);
+        }
         if record.wanted.as_ref().is_some_and(|wanted| wanted.change.halts()) {
             control::stop(&self.store, record, now).await?;
             return Ok(Verdict::Held);
@@ -422,15 +426,14 @@ fn shards_to_raise(record: &UpdateRecord, records: &[ClaimRecord<'_>], moved: &M
         let (before, after) = record.claims();
         news.count(before, after);
     }
-    let with_news = news.granted.keys().chain(news.released.keys()).copied().collect::<BTreeSet<_>>();
+    let with_news =
+        news.granted.keys().chain(news.released.keys()).map(|counted| counted.shard).collect::<BTreeSet<_>>();
     let matters = |shard: &u16| {
         let room = allocation.places(*shard).min(MOST_UNJUDGED);
         let step = room.div_euclid(4).max(1);
-        let steps = |sums: &Sums| {
-            let released = sums.released(*shard).div_euclid(step);
-            (released, sums.granted(*shard).div_euclid(step))
-        };
-        let held = sums.granted(*shard).saturating_sub(sums.released(*shard));
+        let shard = CountedShard::of(record.generation, *shard);
+        let steps = |sums: &Sums| (sums.released(shard).div_euclid(step), sums.granted(shard).div_euclid(step));
+        let held = sums.granted(shard).saturating_sub(sums.released(shard));
         let is_nearly_full = held.saturating_mul(4) >= room.saturating_mul(3);
         moved.is_repeated || is_nearly_full || steps(&moved.before) != steps(&moved.after)
     };

@@ -22,6 +22,7 @@ pub mod operate;
 pub mod phases;
 pub mod recount;
 mod registration;
+pub mod repair;
 pub mod report;
 mod reserve;
 pub mod stalled;

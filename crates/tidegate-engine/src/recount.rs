@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tidegate_core::ProductId;
-use tidegate_core::count::{Count, Sample, Sums};
+use tidegate_core::count::{Count, CountedShard, Sample, Sums};
 use tidegate_core::limits::Allocation;
 use tidegate_store::record::{RolloutKey, Tallied};
 use tidegate_store::store::{OTHER_VERSIONS, RecountStore, Stored, VersionCounts};
@@ -109,9 +109,10 @@ pub async fn recount(store: &impl RecountStore, counted_after: Duration) -> Stor
         let used = shards.iter().flatten().fold(0_u64, |used, shard| used.saturating_add(shard.used));
         for (number, shard) in (0..).zip(&shards) {
             let granted = signed(shard.map_or(0, |shard| shard.granted));
-            let held = granted.saturating_sub(signed(sums.released(number)));
-            let places = signed(found.sums.granted(number));
-            result.compare(&name, &format!("granted of shard {number}"), signed(sums.granted(number)), granted);
+            let counted = CountedShard::of(shard.map_or(0, |shard| shard.generation), number);
+            let held = granted.saturating_sub(signed(sums.released(counted)));
+            let places = signed(found.sums.granted(counted));
+            result.compare(&name, &format!("granted of shard {number}"), signed(sums.granted(counted)), granted);
             result.compare(&name, &format!("in_flight of shard {number}"), held, places);
         }
         // No device says of itself that it is gone.

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::SignedDuration;
 use tidegate_core::claim::Grant as Granting;
+use tidegate_core::count::count_number;
 use tidegate_core::objection::NoRoom;
 use tidegate_core::shard::{Grant, MOST_PROBES, Refusal, Shard, period_of, probe_order};
 use tidegate_core::{Claim, ClaimStatus, Cohort, Device, Timestamp, Update, UpdateId};
@@ -268,6 +269,7 @@ fn request(
         was: &was,
         reports_as: &update.reports_as,
         shard,
+        count: count_number(update.generation),
         epoch,
         test,
         hour,

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use serde::Serialize;
 use tidegate_core::breaker::{Breaker, LOOKED_AT, MOST_FAILED};
 use tidegate_core::cadence::DAY_S;
-use tidegate_core::count::{Count, Counts, Sums, part};
+use tidegate_core::count::{Count, CountedShard, Counts, Sums, part};
 use tidegate_core::life::Rules;
 use tidegate_core::life::table::Event;
 use tidegate_core::phase::Lack;
@@ -389,7 +389,7 @@ impl<S: SweepStore> SweepService<S> {
             return Ok(());
         };
         let is_low = |(number, shard): &(u16, &Option<Shard>)| {
-            let ceiling = sums.ceiling(*number, allocation.places(*number));
+            let ceiling = sums.ceiling(CountedShard::of(record.generation, *number), allocation.places(*number));
             shard.is_some_and(|shard| shard.gate == Gate::Open && shard.ceiling < Some(ceiling))
         };
         let low = (0..).zip(shards).filter(is_low).map(|(number, _)| number).collect::<Vec<_>>();

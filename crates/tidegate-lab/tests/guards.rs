@@ -169,6 +169,7 @@ impl Bench {
             was: "1.0.0",
             reports_as: &[],
             shard,
+            count: 0,
             epoch: 1,
             test: 0,
             hour: 0,

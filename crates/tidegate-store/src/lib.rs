@@ -11,6 +11,7 @@ pub mod https;
 pub mod images;
 pub mod metrics;
 pub mod record;
+pub mod repair;
 pub mod schema;
 mod seal;
 pub mod settings;

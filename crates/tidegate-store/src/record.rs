@@ -247,6 +247,8 @@ pub enum Change {
     Advance(usize, u64),
     /// Transfers fail, and new grants wait; or they go well again.
     Transfers(Breaker),
+    /// A repair counts the claims anew. Only the repair itself finishes it.
+    Recount,
 }
 
 impl Change {
@@ -255,7 +257,7 @@ impl Change {
     pub fn force(&self) -> Force {
         match self {
             Self::Transition(transition) => transition.force(),
-            Self::Stop => Transition::Pause.force(),
+            Self::Stop | Self::Recount => Transition::Pause.force(),
             Self::Hold(_) => Transition::Hold.force(),
             Self::Edit { .. }
             | Self::Split
@@ -272,10 +274,11 @@ impl Change {
         match self {
             Self::Transition(Transition::Pause) if !state.has_begun() => state,
             Self::Transition(transition) => transition.leads_to(),
-            Self::Stop if state == State::Active => State::Paused,
+            Self::Stop | Self::Recount if state == State::Active => State::Paused,
             Self::Hold(_) => State::Held,
             Self::Lift => State::Active,
             Self::Stop
+            | Self::Recount
             | Self::Edit { .. }
             | Self::Split
             | Self::ControlGroup(_)
@@ -289,7 +292,7 @@ impl Change {
     pub fn halts(&self) -> bool {
         match self {
             Self::Transition(transition) => transition.halts(),
-            Self::Stop | Self::Hold(_) => true,
+            Self::Stop | Self::Recount | Self::Hold(_) => true,
             Self::Edit { .. }
             | Self::Split
             | Self::Lift
@@ -353,8 +356,8 @@ pub struct UpdateRecord {
     pub audience: Option<Audience>,
     /// The change that is under way.
     pub wanted: Option<Wanted>,
-    /// True if a change of a claim could not be counted. Nothing more is granted than now until a recount.
-    pub needs_recount: bool,
+    /// Number of changes of claims that could not be counted. Nothing more is granted than now until a repair.
+    pub uncounted: u32,
     /// True if the campaign ended long ago and its counts are final. A change of the record does not write it.
     pub is_settled: bool,
     /// The time of its deletion. Its version is never free again, and what the catalog says of it stays: devices may come

@@ -1,7 +1,10 @@
-//! `tidegate repair --check`: reads every device and compares it with the counts.
+//! `tidegate repair`: reads every device, and compares the counts with them or counts anew.
 
 use clap::Args;
+use tidegate_engine::control::Actor;
 use tidegate_engine::recount::{COUNTED_AFTER, recount};
+use tidegate_engine::repair::{Repair, Repaired, repair};
+use tidegate_store::DynamoStore;
 use tidegate_store::settings::Settings;
 
 use crate::common::Common;
@@ -11,27 +14,85 @@ use crate::output::{Output, Tone, clean, table};
 /// Options of `tidegate repair`.
 #[derive(Debug, Args)]
 #[command(after_help = "It reads the table itself, with the AWS identity of your environment or of --profile.
+A rollout that is repaired is paused: look at it, and resume it. If a repair fails, repeat it.
 For the cloud of `tidegate dev`: set -a; . .tidegate/lambda.env; set +a; tidegate repair --check")]
 pub struct RepairArgs {
-    /// Only compare; change nothing
-    #[arg(long, required = true)]
-    pub check: bool,
+    /// What to do
+    #[command(flatten)]
+    pub what: What,
+    /// Reason, for the audit log
+    #[arg(long, value_name = "TEXT", default_value = "repaired by tidegate repair", value_parser = crate::reason::parse)]
+    pub reason: String,
     /// Table of the deployment
     #[arg(long, value_name = "NAME", env = "TIDEGATE_TABLE")]
     pub table: String,
 }
 
-/// Compares all counts with the devices. The exit code is 1 if any differs.
+/// What a repair does.
+#[derive(Debug, Clone, Copy, Args)]
+#[group(required = true, multiple = false)]
+pub struct What {
+    /// Only compare; change nothing
+    #[arg(long)]
+    pub check: bool,
+    /// Count the rollouts anew of which a change could not be counted. The service may go on meanwhile
+    #[arg(long)]
+    pub uncounted: bool,
+    /// Count all rollouts anew, because the table was restored. Nothing else may use it meanwhile
+    #[arg(long)]
+    pub restored: bool,
+}
+
+/// Compares all counts with the devices, or counts them anew. The exit code is 1 if a count differs, or could not be repaired.
 pub fn run(args: RepairArgs, common: &Common, output: &Output) -> CommandResult {
     let (config, runtime) = common.aws_config()?;
-    let counted = runtime.block_on(async {
-        // The recount reads no image and no catalog.
+    runtime.block_on(async {
+        // A repair reads no image and no catalog.
         let settings = Settings { table: args.table.clone(), bucket: String::new() };
         let (store, _) = settings.open(&config).await.map_err(|cause| CommandError::usage(cause.to_string()))?;
-        recount(&store, COUNTED_AFTER)
+        let what = match args.what {
+            What { restored: true, .. } => Repair::Restored,
+            What { uncounted: true, .. } => Repair::Uncounted,
+            _ => return check(&store, output).await,
+        };
+        let actor = Actor { who: "tidegate repair".into(), reason: args.reason.clone(), now: crate::time::now() };
+        let repaired = repair(&store, what, COUNTED_AFTER, &actor)
             .await
-            .map_err(|cause| CommandError::failed("not_read", cause.to_string()).because(cause))
-    })?;
+            .map_err(|cause| CommandError::failed("not_repaired", cause.to_string()).because(cause))?;
+        say_what_was_repaired(&repaired, output)
+    })
+}
+
+fn say_what_was_repaired(repaired: &Repaired, output: &Output) -> CommandResult {
+    output.document(&serde_json::to_value(repaired).unwrap_or_default())?;
+    output.line(format!("{} devices read, {} rollouts counted anew", repaired.devices, repaired.rollouts.len()))?;
+    let mut shown = table(&["ROLLOUT", "STATE", "COUNT", "COUNTED", "FOUND"], &[3, 4]);
+    for rollout in &repaired.rollouts {
+        let outcomes = rollout.outcomes.iter().map(|(name, difference)| (name.as_str(), difference));
+        for (name, difference) in
+            [("in flight", &rollout.in_flight), ("used", &rollout.used)].into_iter().chain(outcomes)
+        {
+            let (of, state) = (clean(&rollout.of), clean(&rollout.state));
+            shown.add_row([of, state, name.to_string(), difference.counted.to_string(), difference.found.to_string()]);
+        }
+    }
+    if !repaired.rollouts.is_empty() {
+        output.table(&shown)?;
+        output.line("those that were active are paused: look at them, and resume them")?;
+    }
+    match repaired.moving.is_empty() {
+        true => Ok(()),
+        false => {
+            let message = format!("outcomes moved meanwhile, so repeat the repair: {}", repaired.moving.join(", "));
+            Err(CommandError::failed("moving", clean(&message)))
+        }
+    }
+}
+
+async fn check(store: &DynamoStore, output: &Output) -> CommandResult {
+    let counted = recount(store, COUNTED_AFTER)
+        .await
+        .map_err(|cause| CommandError::failed("not_read", cause.to_string()).because(cause))?;
     output.document(&serde_json::to_value(&counted).unwrap_or_default())?;
     output.line(format!("{} devices read, {} rollouts compared", counted.devices, counted.rollouts))?;
     if !counted.moving.is_empty() {

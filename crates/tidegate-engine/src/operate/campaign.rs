@@ -367,7 +367,7 @@ fn next(last: &UpdateRecord, definition: String, actor: &Actor) -> UpdateRecord 
         reading: None,
         audience: None,
         wanted: None,
-        needs_recount: false,
+        uncounted: 0,
         is_settled: false,
         deleted_at: None,
         created_at: last.created_at,

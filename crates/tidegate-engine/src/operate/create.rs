@@ -98,7 +98,7 @@ fn draft(product: &ProductId, definition: &Definition, revision: u64, actor: &Ac
         audience: None,
         test: Test::default(),
         wanted: None,
-        needs_recount: false,
+        uncounted: 0,
         is_settled: false,
         deleted_at: None,
         created_at: actor.now,

@@ -265,6 +265,7 @@ impl<'a, W: Watch> Play<'a, W> {
             was: &was,
             reports_as: &self.update.reports_as,
             shard,
+            count: 0,
             epoch,
             test: 0,
             hour: self.update.test.hour(now),

@@ -87,7 +87,7 @@ impl State {
             return Err(StoreError::Conflict);
         }
         let changed = UpdateRecord {
-            needs_recount: stored.needs_recount,
+            uncounted: stored.uncounted,
             is_settled: stored.is_settled,
             reading: stored.reading,
             audience: stored.audience.clone(),
@@ -152,7 +152,7 @@ impl State {
 
     pub(crate) fn mark_for_recount(&mut self, product: &ProductId, version: &Version) {
         if let Some(stored) = self.product_mut(product).updates.get_mut(&precedence(version)) {
-            stored.needs_recount = true;
+            stored.uncounted += 1;
         }
     }
 
@@ -409,7 +409,7 @@ impl ProductItems {
 
 /// An update as a write of its whole record stores it: without what others note in it.
 fn without_notes(update: &UpdateRecord) -> UpdateRecord {
-    UpdateRecord { reading: None, audience: None, needs_recount: false, ..millisecond_times(update) }
+    UpdateRecord { reading: None, audience: None, uncounted: 0, ..millisecond_times(update) }
 }
 
 fn millisecond_times(update: &UpdateRecord) -> UpdateRecord {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_core::cadence::DAY_S;
-use tidegate_core::count::{Count, Sums};
+use tidegate_core::count::{Count, CountedShard, Sums};
 use tidegate_core::life::State as Life;
 use tidegate_core::limits::{Allocation, Limits};
 use tidegate_core::policy::Slots;
@@ -535,8 +535,8 @@ impl InvariantChecker {
         let counts = |sums: &Sums| (sums.devices.clone(), sums.granted_in.clone(), sums.lost_in.clone());
         let (expected, counted) = (counts(&rollout.sums), counts(sums));
         let wrong = rollout.places.iter().find(|(shard, places)| {
-            (sums.granted(**shard), sums.released(**shard))
-                != (places.granted, places.granted.saturating_sub(places.held))
+            let shard = CountedShard { count: 0, shard: **shard };
+            (sums.granted(shard), sums.released(shard)) != (places.granted, places.granted.saturating_sub(places.held))
         });
         let is_true = counted == expected && wrong.is_none();
         let said = (!is_true).then(|| {

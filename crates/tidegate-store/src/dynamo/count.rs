@@ -1,6 +1,5 @@
 //! Tallies, due pages, lists and events: the writes of the function `count`.
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use tidegate_core::count::Sums;
 use tidegate_core::life::Bucket;
 use tidegate_core::{DeviceId, ProductId, Timestamp, Version};
@@ -109,9 +108,9 @@ impl CountStore for DynamoStore {
     async fn mark_for_recount(&self, product: &ProductId, version: &Version) -> Stored<()> {
         let update = self
             .update(key::update(product, version))
-            .update_expression("SET needs_recount = :true")
+            .update_expression("ADD uncounted :one")
             .condition_expression("attribute_exists(generation)")
-            .expression_attribute_values(":true", AttributeValue::Bool(true));
+            .expression_attribute_values(":one", n(1));
         match send::send("mark for a recount", send::READ, &update).await? {
             Ok(_) => Ok(()),
             Err(refused) => failed_item(refused).map(drop),

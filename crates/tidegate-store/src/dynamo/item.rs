@@ -40,8 +40,8 @@ pub(super) fn n(number: impl ToString) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
-/// The number of the layout of items that this version of Tidegate knows. An item that an older version would misread names
-/// the least number that its reader must know, in `needs`; the absence of it means 1.
+/// The number of the layout of items that this version of Tidegate knows, which it writes as `schema`. An item that an older
+/// version would misread names the least number that its reader must know, in `needs`; the absence of it means 1.
 pub(super) const SCHEMA: u32 = 1;
 
 /// Stored form of a time: milliseconds since 1970.
@@ -216,6 +216,7 @@ fn halted_from(item: &Item) -> Stored<BTreeSet<UpdateId>> {
 /// The attributes of an update other than its key.
 pub(super) fn update_to(update: &UpdateRecord) -> Item {
     let mut item = Item::from([
+        ("schema".into(), n(SCHEMA)),
         ("id".into(), s(update.id.as_str())),
         ("product".into(), s(update.product.as_str())),
         ("version".into(), s(update.version.to_string())),
@@ -375,7 +376,7 @@ pub(crate) fn update_from(item: &Item) -> Stored<UpdateRecord> {
             Some(wanted) => Some(wanted_from(wanted)?),
             None => None,
         },
-        needs_recount: fields.flag("needs_recount"),
+        uncounted: fields.number_or("uncounted", 0)?,
         is_settled: fields.flag(SETTLED),
         deleted_at: fields.maybe_time(DELETED)?,
         created_at: fields.time("created_at")?,
@@ -524,7 +525,7 @@ pub(super) fn claim_to(claim: &Claim) -> AttributeValue {
 
 /// The fields of a claim. Their names are short, because a device's item should stay below 1 KB:
 ///
-/// `v` version, if it has build metadata · `s` state · `b` bucket · `pl` holds a place · `sh` shard · `e` epoch ·
+/// `v` version, if it has build metadata · `s` state · `b` bucket · `pl` holds a place · `sh` shard · `cn` number of the count · `e` epoch ·
 /// `r` revision · `a` attempts · `t` test · `h` hour · `w` version before · `x` what the image says · `ga` granted · `ia` installed ·
 /// `fs` first sign · `ea` ended · `lf` state before it was lost · `la` lost · `lw` why it left · `oo` old version once · `so` soaked ·
 /// `ma` mature · `br` proved by report · `nw` newcomer · `fa` failures · `tf` transfers failed · `dn` declined · `re` came back · `ra` try again from ·
@@ -560,8 +561,12 @@ pub(super) fn claim_fields(claim: &Claim) -> BTreeMap<&'static str, AttributeVal
         ("ra", claim.retry_at),
     ];
     fields.extend(times.into_iter().filter_map(|(field, at)| Some((field, time(at?)))));
-    let numbers =
-        [("t", u32::from(claim.test)), ("tf", claim.history.transfers_failed), ("dn", claim.history.declined)];
+    let numbers = [
+        ("cn", claim.count),
+        ("t", u32::from(claim.test)),
+        ("tf", claim.history.transfers_failed),
+        ("dn", claim.history.declined),
+    ];
     fields.extend(numbers.into_iter().filter(|(_, number)| *number > 0).map(|(field, number)| (field, n(number))));
     for (field, times) in [("fa", &claim.history.failed_at), ("re", &claim.history.reentered_at)] {
         if !times.is_empty() {
@@ -607,6 +612,7 @@ fn claim_from(key: &str, item: &Item) -> Stored<Claim> {
         campaign,
         life,
         shard: fields.number("sh")?,
+        count: fields.number_or("cn", 0)?,
         epoch: fields.number("e")?,
         revision: fields.number("r")?,
         attempts: fields.number("a")?,
@@ -896,6 +902,7 @@ fn change_name(change: &Change) -> &'static str {
         Change::ControlGroup(_) => "control_group",
         Change::Advance(..) => "advance",
         Change::Transfers(_) => "transfers",
+        Change::Recount => "recount",
     }
 }
 
@@ -904,6 +911,7 @@ fn wanted_from(item: &Item) -> Stored<Wanted> {
     let change = match fields.text("change")? {
         "stop" => Change::Stop,
         "split" => Change::Split,
+        "recount" => Change::Recount,
         "lift" => Change::Lift,
         "hold" => Change::Hold(held_for_from(item)?),
         "control_group" => Change::ControlGroup(control_group_from(item)?),

@@ -37,6 +37,7 @@ mod objects;
 mod publish;
 mod read;
 mod recount;
+mod repair;
 mod send;
 mod shards;
 mod sweep;

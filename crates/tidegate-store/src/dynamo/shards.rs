@@ -26,6 +26,7 @@ impl DynamoStore {
         let mut change = Expression::default();
         change.put("gate", s(item::gate(gate)));
         change.put("gen", n(generation));
+        change.put("schema", n(item::SCHEMA));
         // An interrupted activation can leave a shard missing. It is created here, shut.
         for counter in ["granted", "used", "w", "wused"] {
             change.set(counter, &format!("if_not_exists({counter}, :none)"));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use tidegate_core::Timestamp;
 use tidegate_core::breaker::{Transfer, Transfers};
-use tidegate_core::count::{Count, Sample, Sums};
+use tidegate_core::count::{Count, CountedShard, Sample, Sums};
 
 use super::item::{Fields, Item, n, s, time};
 use crate::record::Position;
@@ -98,8 +98,8 @@ fn transfers_from(fields: &Fields<'_>) -> Stored<Transfers> {
 }
 
 pub(super) fn sums_to(sums: &Sums) -> Vec<(&'static str, AttributeValue)> {
-    let by_shard = |counts: &BTreeMap<u16, u64>| {
-        AttributeValue::M(counts.iter().map(|(shard, count)| (shard.to_string(), n(count))).collect())
+    let by_shard = |counts: &BTreeMap<CountedShard, u64>| {
+        AttributeValue::M(counts.iter().map(|(shard, number)| (shard_to(*shard), n(number))).collect())
     };
     let by_name = |counts: &BTreeMap<(Sample, &str), i64>| {
         let counts = counts.iter().map(|((sample, name), count)| (format!("{}.{name}", sample_to(*sample)), n(count)));
@@ -125,13 +125,27 @@ pub(super) fn sums_from(item: &Item) -> Stored<Sums> {
     fields.must_be_known()?;
     let count = |name: &str| Count::ALL.iter().copied().find(|count| count.name() == name);
     Ok(Sums {
-        granted: fields.numbers_by("gr")?,
-        released: fields.numbers_by("rel")?,
+        granted: by_shard(&fields, "gr")?,
+        released: by_shard(&fields, "rel")?,
         devices: by_sample(&fields, "out", count)?,
         granted_in: by_sample(&fields, "tb", |hour| hour.parse().ok())?,
         lost_in: by_sample(&fields, "lb", |hour| hour.parse().ok())?,
         transfers: transfers_from(&fields)?,
     })
+}
+
+/// A shard as a text, with the number of the count before it unless it is the first.
+fn shard_to(CountedShard { count, shard }: CountedShard) -> String {
+    if count == 0 { shard.to_string() } else { format!("{count}.{shard}") }
+}
+
+fn by_shard(fields: &Fields<'_>, field: &str) -> Stored<BTreeMap<CountedShard, u64>> {
+    let read = |(name, number): (String, u64)| {
+        let (count, shard) = name.split_once('.').unwrap_or(("0", &name));
+        Some((CountedShard { count: count.parse().ok()?, shard: shard.parse().ok()? }, number))
+    };
+    let numbers = fields.numbers_by::<String, u64>(field)?.into_iter();
+    numbers.map(|named| read(named).ok_or_else(|| fields.corrupt(field, "a map of numbers by shard"))).collect()
 }
 
 /// Numbers by a sample of the gate and something else, such as devices by count.
