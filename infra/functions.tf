@@ -36,7 +36,7 @@ locals {
       Update = { actions = ["UpdateItem"], keys = ["d#*", "p#*", "s#*"] }
       Put    = { actions = ["PutItem"], keys = ["c#*", "r#*", "t#*", "u#*", "x#*"] }
       # Once a day it removes what is left of deleted updates.
-      Delete = { actions = ["DeleteItem"], keys = ["c#*", "l#*", "p#*", "q#*", "r#*", "s#*", "t#*", "u#*"] }
+      Delete = { actions = ["DeleteItem"], keys = ["c#*", "l#*", "q#*", "r#*", "s#*", "t#*", "u#*"] }
     }
     verify = {
       Read   = { actions = ["Query"], keys = ["#verify"] }

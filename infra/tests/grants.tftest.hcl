@@ -265,7 +265,7 @@ run "sweep_may_do_this_and_nothing_else" {
       "Allow dynamodb:Query arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for #products c#* d#* l#* p#* r#* s#* t#* u#*",
       "Allow dynamodb:UpdateItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for d#* p#* s#*",
       "Allow dynamodb:PutItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for c#* r#* t#* u#* x#*",
-      "Allow dynamodb:DeleteItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for c#* l#* p#* q#* r#* s#* t#* u#*",
+      "Allow dynamodb:DeleteItem arn:aws:dynamodb:eu-west-1:123456789012:table/tidegate for c#* l#* q#* r#* s#* t#* u#*",
       "Allow s3:ListBucketVersions arn:aws:s3:::tidegate-images-123456789012-eu-west-1",
       "Allow s3:DeleteObject arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",
       "Allow s3:DeleteObjectVersion arn:aws:s3:::tidegate-images-123456789012-eu-west-1/images/*",

@@ -194,6 +194,8 @@ def play(world):
         the_fleet_is_looked_at,
         a_kaa_user_brings_a_definition,
         a_silent_device_is_lost,
+        a_large_image_is_verified,
+        what_nobody_needs_is_removed,
         what_changes_is_compiled,
         who_waits_is_counted,
         events_that_fail_are_kept,
@@ -331,7 +333,7 @@ def no_version_is_used_up(world):
     checks, policy = world.checks, 'stage == "back"'
     world.draft("1.2.9", b"a slip", policy=policy)
     deleted = world.operator("publisher", "DELETE", "/updates/1.2.9", {"reason": "a slip"})
-    checks.equal("a draft is deleted", deleted, {"deleted": "1.2.9"})
+    checks.equal("a draft is deleted", deleted, {"deleted": "1.2.9", "state": "draft"})
     world.publish("1.2.4", b"good", policy=policy)
     world.publish("1.2.9", b"bad", policy=policy)
     time.sleep(CATALOG_AGE_S)
@@ -616,6 +618,87 @@ def a_silent_device_is_lost(world):
 
 # The 90 hours of a daily device, and one to spare.
 SILENCE_S = 91 * 3600
+# A day and an hour, in which nothing that was written changes any more.
+DAY_S = 26 * 3600
+
+
+def a_large_image_is_verified(world):
+    """An image is uploaded in parts, with an interruption, and a function of its own reads it."""
+    checks, image = world.checks, b"a large image " * 80_000
+    draft = world.draft("1.8.0", image, policy='stage == "large"')
+    checks.equal("it can be uploaded in one piece too", len(draft["uploads"]), 1)
+
+    def upload():
+        left = world.operator("publisher", "POST", "/updates/1.8.0/upload", {"name": "lamp.bin"})
+        for part in left["parts"]:
+            headers = {name: value for name, value in part["headers"].items() if name != "content-length"}
+            bytes_of_it = image[part["offset"] : part["offset"] + part["size"]]
+            answer = send("PUT", part["url"], bytes_of_it, headers)
+            checks.equal(f"a part: {answer.body[:300]}", answer.status, 200)
+        return left
+
+    checks.equal("one part", [part["size"] for part in upload()["parts"]], [len(image)])
+    done = upload()
+    checks.equal("it is there", (done["parts"], done["stored"]), ([], len(image)))
+    checks.equal("it is being verified", world.operator("viewer", "GET", "/updates/1.8.0")["verifying"], ["lamp.bin"])
+    refused = world.operator("approver", "POST", "/updates/1.8.0/activate", {"reason": "tested"}, 409)
+    checks.equal("not yet", refused["error"]["code"], "verifying")
+    checks.equal("the schedule fires", fire(world, "verify"), "delivered")
+    world.eventually("it is verified", lambda: "verifying" not in world.operator("viewer", "GET", "/updates/1.8.0"))
+    world.steer("approver", "POST", "/updates/1.8.0/activate", {"reason": "tested"})
+    world.eventually("offered", lambda: world.check_in("large-1", "1.0.0", stage="large").get("version") == "1.8.0")
+    # Wrong bytes under the name of another image are found, and can be replaced.
+    draft = world.draft("1.8.1", b"right", policy='stage == "large"')
+    bucket, name = world.outputs["bucket_name"], hashlib.sha256(b"right").hexdigest()
+    world.account.client("s3").put_object(Bucket=bucket, Key=f"images/{PRODUCT}/{name}", Body=b"wrong")
+    refused = world.operator("approver", "POST", "/updates/1.8.1/activate", {"reason": "tested"}, 409)
+    checks.equal("wrong bytes", refused["error"]["code"], "image_mismatch")
+    world.upload(world.draft("1.8.1", b"right", policy='stage == "large"'), b"right")
+    world.steer("approver", "POST", "/updates/1.8.1/activate", {"reason": "tested"})
+
+
+def what_nobody_needs_is_removed(world):
+    """A withdrawn update is deleted. The sweep removes what belongs to it, and makes one tally of several."""
+    checks, table, name = world.checks, world.account.client("dynamodb"), world.outputs["table_name"]
+    world.publish("1.9.0", b"unwanted", policy='stage == "gone"')
+    time.sleep(CATALOG_AGE_S)
+    checks.equal("offered", world.check_in("gone-1", "1.0.0", stage="gone").get("version"), "1.9.0")
+    world.report("gone-1", "1.9.0", "INSTALL_ERROR", message="no")
+    world.counted("1.9.0", offered=1, failed=1)
+    world.steer("approver", "POST", "/updates/1.9.0/withdraw", {"reason": "it is bad"})
+    refused = world.operator("publisher", "DELETE", "/updates/1.9.0", {"reason": "it is bad"}, 409)
+    checks.equal("not in the first hour", refused["error"]["code"], "update_in_use")
+    for item in items(world):
+        if item["pk"]["S"] == f"p#{PRODUCT}" and item.get("version", {}).get("S") == "1.9.0":
+            table.put_item(TableName=name, Item=older(item, 2 * 3600, time.time()))
+        if item["pk"]["S"] == f"u#{PRODUCT}#1.9.0":
+            table.delete_item(TableName=name, Key={"pk": item["pk"], "sk": item["sk"]})
+    deleted = world.operator("publisher", "DELETE", "/updates/1.9.0", {"reason": "it is bad"})
+    checks.equal("deleted", deleted, {"deleted": "1.9.0", "state": "withdrawn"})
+    again = {"version": "1.9.0", "files": []}
+    world.operator("publisher", "POST", "/updates", {**again, "kind": "json", "payload": 1}, 409)
+    # A day later.
+    def tidied():
+        return not [item for item in items(world) if item["pk"]["S"][0] != "d" and "#1.9.0" in item["pk"]["S"]]
+
+    for item in items(world):
+        if item["pk"]["S"].startswith("t#"):
+            table.put_item(TableName=name, Item={**item, "at": {"N": str(int(item["at"]["N"]) - DAY_S * 1000)}})
+    table.update_item(TableName=name, Key=HEAD, UpdateExpression="REMOVE tidied")
+    send("POST", f"{world.endpoint}/standin/objects/{DAY_S}")
+    swept_until(world, "nothing of it is left", tidied)
+    world.eventually("the tallies are one", lambda: any(item["sk"]["S"] == "~base" for item in items(world)))
+    s3, bucket = world.account.client("s3"), world.outputs["bucket_name"]
+    key = f"images/{PRODUCT}/{hashlib.sha256(b'unwanted').hexdigest()}"
+
+    def versions_of_it():
+        listed = s3.list_object_versions(Bucket=bucket, Prefix=key)
+        return len(listed.get("Versions", [])), len(listed.get("DeleteMarkers", []))
+
+    world.eventually("its image is hidden", lambda: versions_of_it() == (1, 1))
+    send("POST", f"{world.endpoint}/standin/objects/{36 * 24 * 3600}")
+    table.update_item(TableName=name, Key=HEAD, UpdateExpression="REMOVE tidied")
+    swept_until(world, "and removed in the end", lambda: versions_of_it() == (0, 0))
 
 
 def pages(world, version):
@@ -1019,7 +1102,6 @@ def the_roles_can_do_no_more(world):
     every = [
         ("dynamodb", "delete_table", {"TableName": table}),
         ("dynamodb", "get_item", {"TableName": f"{table}-other", "Key": key}),
-        ("s3", "delete_object", image),
         ("s3", "put_bucket_policy", {"Bucket": bucket, "Policy": "{}"}),
         ("s3", "put_object", {"Bucket": bucket, "Key": "truststore/device-ca.pem", "Body": b"x"}),
         ("secretsmanager", "put_secret_value", {"SecretId": secret, "SecretString": "k1:x"}),
@@ -1034,6 +1116,7 @@ def the_roles_can_do_no_more(world):
             ("s3", "put_object", catalog),
             ("s3", "delete_object", catalog),
             ("s3", "list_objects_v2", {"Bucket": bucket}),
+            ("s3", "delete_object", image),
             ("sqs", "send_message", {"QueueUrl": queue, "MessageBody": "x"}),
             ("dynamodbstreams", "describe_stream", stream),
             # It may ask for a catalog, and change nothing else of a product.
@@ -1042,6 +1125,7 @@ def the_roles_can_do_no_more(world):
         "report": [
             ("secretsmanager", "get_secret_value", {"SecretId": catalog_key}),
             ("s3", "get_object", image),
+            ("s3", "delete_object", image),
             ("s3", "put_object", image),
             ("s3", "get_object", catalog),
             ("s3", "put_object", catalog),
@@ -1052,6 +1136,7 @@ def the_roles_can_do_no_more(world):
         "count": [
             ("secretsmanager", "get_secret_value", {"SecretId": catalog_key}),
             ("s3", "get_object", image),
+            ("s3", "delete_object", image),
             ("s3", "put_object", catalog),
             ("s3", "delete_object", catalog),
             ("secretsmanager", "get_secret_value", {"SecretId": secret}),
@@ -1070,6 +1155,17 @@ def the_roles_can_do_no_more(world):
             ("s3", "put_object", image),
             ("s3", "get_object", catalog),
             ("sqs", "receive_message", {"QueueUrl": queue}),
+            ("dynamodb", "query", {"TableName": table, "IndexName": "versions", **index}),
+            ("dynamodbstreams", "describe_stream", stream),
+        ],
+        "verify": [
+            ("secretsmanager", "get_secret_value", {"SecretId": secret}),
+            ("secretsmanager", "get_secret_value", {"SecretId": catalog_key}),
+            ("s3", "put_object", image),
+            ("s3", "delete_object", image),
+            ("s3", "get_object", catalog),
+            ("s3", "put_object", catalog),
+            ("sqs", "send_message", {"QueueUrl": queue, "MessageBody": "x"}),
             ("dynamodb", "query", {"TableName": table, "IndexName": "versions", **index}),
             ("dynamodbstreams", "describe_stream", stream),
         ],
@@ -1100,23 +1196,30 @@ WRITES = {
     "check": ("d q s", "", ""),
     "report": ("d", "", ""),
     "count": ("p s t", "l u x", "l"),
-    "publish": ("# d p s", "d p x", "p"),
-    "sweep": ("d p s", "c r u x", "u"),
+    "publish": ("# d p s", "#verify d p x", "p"),
+    "sweep": ("d p s", "c r t u x", "c l q r s t u"),
+    "verify": ("#verify", "v", "#verify"),
 }
 # The kinds that a function may not even read. The sweep may scan, for the recount and the fleet snapshot.
 UNREAD = {
-    "check": "c l q r t u x",
-    "report": "# c l q r s t u x",
-    "count": "# c d l q r s u x",
-    "publish": "# c u",
-    "sweep": "l q r x",
+    "check": "#verify c l q r t u v x",
+    "report": "# #verify c l q r s t u v x",
+    "count": "# #verify c d l q r s u v x",
+    "publish": "# c",
+    "sweep": "#verify q v x",
+    "verify": "# c d l p q r s t u v x",
 }
-KINDS = "# c d l p q r s t u x"
+KINDS = "# #verify c d l p q r s t u v x"
+
+
+def partition(kind):
+    """A partition key of a kind of items."""
+    return {"#": "#products", "#verify": "#verify"}.get(kind, f"{kind}#none#none")
 
 
 def of_other_items(name, table):
     """Requests for items of the kinds that are none of a function's business, alone and in a transaction."""
-    kinds, denied = {kind: "#products" if kind == "#" else f"{kind}#none#none" for kind in KINDS.split()}, []
+    kinds, denied = {kind: partition(kind) for kind in KINDS.split()}, []
     updates, puts, deletes = (kinds_of.split() for kinds_of in WRITES[name])
     for kind, pk in kinds.items():
         key = {"pk": {"S": pk}, "sk": {"S": "none"}}
@@ -1139,7 +1242,7 @@ def of_its_items(name, table):
     allowed = []
     for operation, kinds in zip(("update_item", "put_item", "delete_item"), WRITES[name]):
         for kind in kinds.split():
-            key = {"pk": {"S": "#products" if kind == "#" else f"{kind}#none#none"}, "sk": {"S": "none"}}
+            key = {"pk": {"S": partition(kind)}, "sk": {"S": "none"}}
             of_item = {"Item": key} if operation == "put_item" else {"Key": key}
             if operation == "update_item":
                 of_item |= {"UpdateExpression": "SET x = :x", "ExpressionAttributeValues": {":x": {"N": "1"}}}

@@ -132,6 +132,8 @@ class Lambdas:
             "AWS_SECRET_ACCESS_KEY": session.secret_access_key,
             "AWS_SESSION_TOKEN": session.session_token,
             "AWS_ENDPOINT_URL": self._endpoint,
+            # A file of a megabyte counts as a large one.
+            "TIDEGATE_READ_AT_ONCE": "1000000",
             **function.environment_vars,
         }
 

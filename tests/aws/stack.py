@@ -14,7 +14,7 @@ import zipfile
 
 import iam
 
-FUNCTIONS = ("check", "report", "count", "publish", "sweep")
+FUNCTIONS = ("check", "report", "count", "publish", "sweep", "verify")
 PLUGIN = "registry.terraform.io/hashicorp/aws"
 # Three times the longest step, an apply, which waits until each service is stable.
 STEP_TIMEOUT_S = 400

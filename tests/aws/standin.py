@@ -13,12 +13,14 @@ all functions with it: whoever started it cannot leave it behind.
     POST /standin/conflicts/CHANCE  sets the chance that an item is held by a transaction
     POST /standin/repeats/CHANCE    sets the chance that a batch of the stream is delivered again
     POST /standin/schedules/NAME    fires a schedule
+    POST /standin/objects/SECONDS   makes all objects in S3 older
     POST /standin/domains/NAME      opens a listener for a custom domain of the API
 """
 
 import argparse
 import base64
 import collections
+import datetime
 import hashlib
 import io
 import json
@@ -141,6 +143,8 @@ class Standin:
             answer = {"outcome": schedules.fire(name, self._region, self.endpoint)}
         elif (method, noun) == ("POST", "domains"):
             answer = self.gateway.open_domain(name, self._folder)
+        elif (method, noun) == ("POST", "objects"):
+            answer = _age_objects(int(name))
         elif (method, noun) == ("POST", "outages"):
             answer = self._outage = name
         elif (method, noun) == ("POST", "conflicts"):
@@ -188,6 +192,17 @@ def _exists(arn):
     known = s3_backends[iam.ACCOUNT]["aws"].buckets.get(bucket)
     # The newest version of a deleted object is a delete marker.
     return known is not None and isinstance(known.keys.get(key), FakeKey)
+
+
+def _age_objects(by_s):
+    """Moves the times of all versions and delete markers back."""
+    aged = 0
+    for bucket in s3_backends[iam.ACCOUNT]["aws"].buckets.values():
+        for key in list(bucket.keys):
+            for version in bucket.keys.getlist(key):
+                version.last_modified -= datetime.timedelta(seconds=by_s)
+                aged += 1
+    return {"aged": aged}
 
 
 def _refuse(start, request, code, text):

@@ -29,6 +29,7 @@ async fn late_grant(world: &World, device: &str, generation: u64) -> Granted {
         was: "1.0.0",
         reports_as: &[],
         shard: 0,
+        count: 0,
         epoch: 1,
         test: 0,
         hour: 0,

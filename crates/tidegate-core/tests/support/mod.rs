@@ -232,7 +232,7 @@ pub(crate) fn claim(update: &str, events: &[Event]) -> (UpdateId, Claim) {
         let now = Timestamp::from_second(second).unwrap();
         let (version, was, reports_as, is_newcomer) = (&version, "1.0.0", &[], false);
         let (campaign, shard, test, hour) = (1, 0, 0, 0);
-        let grant = Grant { version, campaign, was, reports_as, shard, epoch, test, hour, is_newcomer, now };
+        let grant = Grant { version, campaign, was, reports_as, shard, count: 0, epoch, test, hour, is_newcomer, now };
         Claim::granted(before, &grant).unwrap()
     };
     let (mut claim, mut second, mut epoch) = (grant(None, 1, start), start, 1);
