@@ -27,6 +27,7 @@ use tidegate_store::DynamoStore;
 use tidegate_store::schema::INDEX;
 use tidegate_tests::{LAMP, World, at, catalog_key};
 use tokio::sync::OnceCell;
+use tracing::Instrument as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
@@ -149,7 +150,8 @@ impl Log {
     fn start(&self) -> impl Sized + use<> {
         let writer = self.clone();
         let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
-        let filter = EnvFilter::new("off,tidegate_http=info,tidegate_engine=info,tidegate_store=info");
+        let filter =
+            EnvFilter::new("off,lambda_runtime=info,tidegate_http=info,tidegate_engine=info,tidegate_store=info");
         let lines = lines.with_writer(move || writer.clone()).with_filter(filter);
         tracing_subscriber::registry().with(lines).set_default()
     }
@@ -172,6 +174,8 @@ struct Event {
     name: &'static str,
     calls: Vec<Call>,
     log_bytes: usize,
+    /// Bytes of the body of its answer.
+    answer_bytes: usize,
 }
 
 impl Event {
@@ -229,6 +233,7 @@ impl Event {
             writes: self.write_units() * prices.of("DynamoDB write units"),
             count: 0.0,
             log: self.log_bytes as f64 / 1000.0 * prices.of("CloudWatch logs"),
+            egress: prices.egress(self.answer_bytes),
         }
     }
 }
@@ -245,6 +250,8 @@ struct Bill {
     count: f64,
     /// At level `info`; nothing at `warn`.
     log: f64,
+    /// Bytes of the answer that leave AWS.
+    egress: f64,
 }
 
 impl Bill {
@@ -261,6 +268,7 @@ impl Bill {
             writes: self.writes + other.writes,
             count: self.count + other.count,
             log: self.log + other.log,
+            egress: self.egress + other.egress,
         }
     }
 }
@@ -280,6 +288,19 @@ impl Prices {
         *self.0.get(name).unwrap_or_else(|| panic!("docs/COSTS.md must have a row `| {name} | <number> |`"))
     }
 
+    /// A million answers with a body of this length.
+    fn egress(&self, body_bytes: usize) -> f64 {
+        (body_bytes as f64 + self.of("Bytes of headers and TLS of an answer")) / 1000.0 * self.of("Egress of answers")
+    }
+
+    /// A million requests through a load balancer that gets `millions` of them a month, each over a connection of its own.
+    fn balancer(&self, millions: f64) -> f64 {
+        let (hours, seconds) = (MINUTES / 60.0, MINUTES * 60.0);
+        let addresses = self.of("Public IPv4 addresses of a load balancer") * self.of("Public IPv4 hour");
+        let connections = millions * 1e6 / seconds / self.of("New connections a second in an LCU");
+        (hours * (self.of("Load balancer hour") + addresses) + hours * connections * self.of("LCU hour")) / millions
+    }
+
     /// A million calls of `ms`.
     fn compute(&self, ms: f64) -> f64 {
         ms / 1000.0 * self.of("Memory of a function in GB") * self.of("Lambda GB-seconds")
@@ -289,6 +310,8 @@ impl Prices {
 const HTTP_API: &str = "HTTP API";
 const FUNCTION_URL: &str = "Function URL";
 const CLOUDFRONT: &str = "CloudFront requests";
+/// Millions of requests a month for which the price of a load balancer is shown.
+const BALANCED: [f64; 2] = [100.0, 1000.0];
 
 /// A world whose every call says what it consumed.
 struct Measured {
@@ -311,7 +334,11 @@ impl Measured {
     }
 
     fn event(&self, name: &'static str) -> Event {
-        Event { name, calls: self.meter.take(), log_bytes: self.log.take_bytes() }
+        self.answered(name, 0)
+    }
+
+    fn answered(&self, name: &'static str, answer_bytes: usize) -> Event {
+        Event { name, calls: self.meter.take(), log_bytes: self.log.take_bytes(), answer_bytes }
     }
 
     /// So that the next check-in finds the catalog read.
@@ -325,9 +352,9 @@ impl Measured {
     }
 
     async fn check_saying(&self, name: &'static str, said: &Value, offer: &Value, now: Timestamp) -> Event {
-        let answer = self.world.check(said, now).await;
+        let answer = self.world.check(said, now).instrument(invocation()).await;
         assert_eq!((answer.status, &answer.body["version"]), (200, offer), "{name}: {}", answer.body);
-        self.event(name)
+        self.answered(name, answer.body.to_string().len())
     }
 
     async fn count(&self, name: &'static str) -> Event {
@@ -337,18 +364,29 @@ impl Measured {
     }
 
     async fn report(&self, name: &'static str, id: &str, status: &str, recorded: bool, now: Timestamp) -> Event {
-        let answer = self.world.report(id, "2.0.0", status, now).await;
+        let answer = self.world.report(id, "2.0.0", status, now).instrument(invocation()).await;
         assert_eq!(answer.body["recorded"], recorded, "{name}: {}", answer.body);
-        self.event(name)
+        self.answered(name, answer.body.to_string().len())
     }
 
     async fn sweep(&self, name: &'static str, now: Timestamp) -> Event {
         let _before = self.event("");
-        let swept = self.world.services.sweep.sweep(now).await.expect("the local cloud answers");
+        let swept =
+            self.world.services.sweep.sweep(now).instrument(invocation()).await.expect("the local cloud answers");
         let log = String::from_utf8_lossy(&self.log.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned();
         assert_eq!((swept.held, swept.failed), (0, 0), "{swept:?}: {log}");
         self.event(name)
     }
+}
+
+/// The span in which Lambda's runtime calls a function. Each line of the log has it.
+fn invocation() -> tracing::Span {
+    tracing::info_span!(
+        target: "lambda_runtime",
+        "Lambda runtime invoke",
+        requestId = "8f507cfc-9c6a-4c1e-9a31-0b2f5c1f9a77",
+        xrayTraceId = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0;Lineage=1:a87bd80c:0"
+    )
 }
 
 /// A device that says about as much as devices do.
@@ -447,7 +485,7 @@ async fn counted(name: &'static str, devices: u32, max_in_flight: u32) -> Event 
     counts.push(measured.count("").await);
     let log_bytes = counts.iter().map(|count| count.log_bytes).sum();
     let calls = counts.into_iter().flat_map(|count| count.calls).collect();
-    Event { name, calls, log_bytes }
+    Event { name, calls, log_bytes, answer_bytes: 0 }
 }
 
 /// A check-in while all places are taken, and the shard was not looked at for a second.
@@ -564,6 +602,7 @@ async fn measured() -> Measurements {
 fn blocks(measured: &Measurements, prices: &Prices) -> Vec<(&'static str, String)> {
     vec![
         ("measured", measured_block(measured)),
+        ("balancer", balancer_block(prices)),
         ("dollars", dollars_block(measured, prices)),
         ("update", update_block(measured, prices)),
         ("targets", targets_block(measured, prices)),
@@ -577,26 +616,41 @@ fn blocks(measured: &Measurements, prices: &Prices) -> Vec<(&'static str, String
 
 fn measured_block(measured: &Measurements) -> String {
     let mut text = String::from(
-        "| Event | Calls | Read units | Write units | … of these, the index's | Log bytes at `info` |\n|---|---|---|---|---|---|\n",
+        "| Event | Calls | Read units | Write units | … of these, the index's | Bytes of the answer | Log bytes at `info` |\n|---|---|---|---|---|---|---|\n",
     );
     for event in measured.all() {
-        let Event { name, log_bytes, .. } = event;
+        let Event { name, log_bytes, answer_bytes, .. } = event;
         let (calls, read, write, index) = (event.calls(), event.read_units(), event.write_units(), event.index_units());
-        writeln!(text, "| {name} | {calls} | {read} | {write} | {index} | {log_bytes} |").unwrap();
+        writeln!(text, "| {name} | {calls} | {read} | {write} | {index} | {answer_bytes} | {log_bytes} |").unwrap();
     }
     text
 }
 
 fn dollars_block(measured: &Measurements, prices: &Prices) -> String {
     let mut text = String::from(
-        "| A million of | HTTP API | Function URL | CloudFront and URL | … more at log level `info` |\n|---|---|---|---|---|\n",
+        "| A million of | HTTP API | Function URL | CloudFront and URL | Load balancer, 100 M a month | … 1,000 M a month | … more for the bytes of the answer | … more at log level `info` |\n|---|---|---|---|---|---|---|---|\n",
     );
     // These are no calls of their own.
     for event in measured.events.iter().filter(|event| ![HEAD, WAITING].contains(&event.name)) {
         let [http_api, url, cloudfront] =
             [HTTP_API, FUNCTION_URL, CLOUDFRONT].map(|door| event.million(prices, door).without_log());
-        let log = event.million(prices, HTTP_API).log;
-        writeln!(text, "| {} | {http_api:.2} | {url:.2} | {cloudfront:.2} | {log:.2} |", event.name).unwrap();
+        let [some, many] = BALANCED.map(|millions| url + prices.balancer(millions));
+        let Bill { log, egress, .. } = event.million(prices, HTTP_API);
+        let doors = format!("{http_api:.2} | {url:.2} | {cloudfront:.2} | {some:.2} | {many:.2}");
+        writeln!(text, "| {} | {doors} | {egress:.2} | {log:.2} |", event.name).unwrap();
+    }
+    text
+}
+
+/// The price of a load balancer by the number of requests, and that of an HTTP API.
+fn balancer_block(prices: &Prices) -> String {
+    let mut text = String::from(
+        "| Requests a month | Load balancer, a month | … a million requests | HTTP API, a month | Function URL |\n|---|---|---|---|---|\n",
+    );
+    for millions in [1.0, 10.0, 30.0, 100.0, 1000.0] {
+        let (each, api) = (prices.balancer(millions), millions * prices.of(HTTP_API));
+        let (month, api) = (dollars(each * millions), dollars(api));
+        writeln!(text, "| {} M | {month} | {each:.2} | {api} | 0.00 |", thousands(millions, 0)).unwrap();
     }
     text
 }
@@ -651,7 +705,14 @@ fn update_block(measured: &Measurements, prices: &Prices) -> String {
     let how = format!("{read:.2} units x {read_price} + {written:.2} units x {write_price}");
     row("its part of `count`", how, bill.count, url.count);
     row("**sum**", String::new(), bill.without_log(), url.without_log());
-    row("… with log level `info`", "6 lines".into(), bill.without_log() + bill.log, url.without_log() + url.log);
+    row(
+        "… with the bytes of the answers",
+        "6 answers".into(),
+        bill.without_log() + bill.egress,
+        url.without_log() + url.egress,
+    );
+    let all = |bill: &Bill| bill.without_log() + bill.egress + bill.log;
+    row("… and with log level `info`", "6 lines".into(), all(&bill), all(&url));
     text
 }
 
@@ -746,16 +807,21 @@ fn idle_block(measured: &Measurements, prices: &Prices) -> String {
     let a_million = |price| format!("43,800 x {:.2} / 1,000,000", prices.of(price));
     let (sweep, product) = (measured.event(SWEEP), measured.event(SWEEP_PRODUCT));
     let ms = prices.of("Milliseconds of a sweep");
+    let verify_ms = prices.of("Milliseconds of a call of `verify`");
+    let memory = prices.of("Memory of `verify` in GB") / prices.of("Memory of a function in GB");
+    let verify =
+        (prices.of("Schedule") + prices.of("Lambda requests") + memory * prices.compute(verify_ms)) * MINUTES / 1e6;
     let (alarms, metrics, secret) = (prices.of("Alarm metrics"), prices.of("Metrics"), prices.of("Secret"));
     let fixed = [
-        ("alarms", format!("33 metrics in 24 alarms x {alarms:.2}"), 33.0 * alarms),
+        ("alarms", format!("35 metrics in 26 alarms x {alarms:.2}"), 35.0 * alarms),
         ("metrics of the sweep", format!("5 x {metrics:.2}"), 5.0 * metrics),
-        ("the secret", format!("1 x {secret:.2}"), secret),
+        ("the secrets", format!("2 x {secret:.2}"), 2.0 * secret),
         ("dashboard", "the first three are free".into(), 0.0),
         ("sweep: schedule", a_million("Schedule"), MINUTES * prices.of("Schedule") / 1e6),
         ("sweep: requests", a_million("Lambda requests"), MINUTES * prices.of("Lambda requests") / 1e6),
         ("sweep: time", format!("43,800 x {ms} ms"), MINUTES * prices.compute(ms) / 1e6),
         ("sweep: reads", format!("43,800 x {} units", sweep.read_units()), monthly(sweep, prices)),
+        ("verify: schedule, requests, time", format!("43,800 x {verify_ms} ms"), verify),
     ];
     let mut text = String::from("| Each month | Arithmetic | Dollars |\n|---|---|---|\n");
     for (name, how, dollars) in &fixed {
@@ -773,7 +839,7 @@ fn idle_block(measured: &Measurements, prices: &Prices) -> String {
 
 fn fleets_block(measured: &Measurements, prices: &Prices) -> String {
     let mut text = String::from(
-        "| Fleet | Check-ins a month | HTTP API | Function URL | … more at `info` | one update for all, HTTP API | … function URL |\n|---|---|---|---|---|---|---|\n",
+        "| Fleet | Check-ins a month | HTTP API | Function URL | Load balancer | … more for the bytes of the answers | … more at `info` | one update for all, HTTP API | … function URL |\n|---|---|---|---|---|---|---|---|---|\n",
     );
     for (name, millions, each_minutes) in [
         ("10,000 daily", 0.01, 1440.0),
@@ -791,10 +857,11 @@ fn fleets_block(measured: &Measurements, prices: &Prices) -> String {
             (check_ins - daily) * part(&nothing.million(prices, door)) + daily * part(&seen.million(prices, door))
         };
         let (http_api, url) = (sum(HTTP_API, Bill::without_log), sum(FUNCTION_URL, Bill::without_log));
-        let log = sum(HTTP_API, |bill| bill.log);
+        let (log, egress) = (sum(HTTP_API, |bill| bill.log), sum(HTTP_API, |bill| bill.egress));
+        let balancer = url + check_ins * prices.balancer(check_ins);
         let [api_update, url_update] =
             [HTTP_API, FUNCTION_URL].map(|door| millions * update(measured, prices, door).without_log());
-        let cells = [http_api, url, log, api_update, url_update].map(dollars).join(" | ");
+        let cells = [http_api, url, balancer, egress, log, api_update, url_update].map(dollars).join(" | ");
         writeln!(text, "| {name} | {} M | {cells} |", thousands(check_ins, 1)).unwrap();
     }
     text

@@ -271,7 +271,8 @@ async fn one_product_that_fails_does_not_end_the_sweep_of_the_others() {
     #[allow(clippy::disallowed_methods, reason = "the test tampers with the table")]
     put.send().await.unwrap();
     let swept = world.services.sweep.sweep(after_s(90 * 3600 + 200)).await.unwrap();
-    assert_eq!(swept.failed, 1, "{swept:?}");
+    // It can be neither judged nor tidied.
+    assert_eq!(swept.failed, 2, "{swept:?}");
     // The silent devices of the others were seen: two time-outs, kept until there is evidence.
     for product in ["alarm", "zoom"] {
         let path = format!("{product}/updates/2.0.0/metrics");

@@ -13,7 +13,7 @@ const IMAGE: &[u8] = b"lamp firmware 1.1.0\n";
 
 /// An update from its draft to its end, with everything that can be asked on the way. The events in the order in which
 /// they make sense, and the status of each.
-const STORY: [(&str, u16); 57] = [
+const STORY: [(&str, u16); 58] = [
     ("publish-product", 404),
     ("publish-create", 201),
     ("publish-activate", 409), // image_missing
@@ -56,6 +56,7 @@ const STORY: [(&str, u16); 57] = [
     ("publish-issue-product-token", 200),
     ("count", 200),
     ("sweep", 200),
+    ("verify", 200),
     ("publish-metrics", 200),
     ("publish-versions", 200),
     ("publish-devices", 200),
@@ -152,6 +153,11 @@ async fn send(stack: &Stack, name: &str, event: &str) -> Answer {
         let swept = stack.services.sweep.sweep(now).await.expect("the store is there");
         return Answer { status: 200, body: serde_json::to_value(swept).expect("numbers are JSON") };
     }
+    if function == "verify" {
+        serde_json::from_str::<Value>(event).expect("verify.json is JSON");
+        let verified = stack.services.verify.verify_one(now).await.expect("the store is there");
+        return Answer { status: 200, body: serde_json::to_value(verified).expect("numbers are JSON") };
+    }
     let request = lambda_http::request::from_str(event).unwrap_or_else(|error| panic!("{name}.json: {error}"));
     let response = match function {
         "check" => stack.services.check.handle(request, now).await,
@@ -244,7 +250,7 @@ fn only_events_of_devices_hold_the_placeholder_for_a_token() {
 /// What API Gateway would never send: a path or method that differs from its own context, a length that is not the body's.
 #[test]
 fn every_event_agrees_with_itself() {
-    for (name, text) in files().into_iter().filter(|(name, _)| !["sweep", "count"].contains(&name.as_str())) {
+    for (name, text) in files().into_iter().filter(|(name, _)| !["sweep", "verify", "count"].contains(&name.as_str())) {
         let event = serde_json::from_str::<Value>(&text).expect("an event is JSON");
         let http = &event["requestContext"]["http"];
         assert_eq!(event["version"], "2.0", "{name}");

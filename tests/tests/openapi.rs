@@ -7,14 +7,16 @@ use std::fmt::Write as _;
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use tidegate::stack::{BUCKET, Stack, TABLE};
+use tidegate::stack::{BUCKET, Stack, TABLE, new_token_keys};
 use tidegate_cloud::Backend;
 use tidegate_core::limits::Allocation;
 use tidegate_core::{ProductId, Transition};
-use tidegate_store::DynamoStore;
+use tidegate_engine::token::TokenKeys;
+use tidegate_http::PublishService;
 use tidegate_store::record::{Change, UpdateRecord, Wanted};
 use tidegate_store::store::{CloseRollouts, Expected, ReadUpdates};
-use tidegate_tests::{answer, put, request};
+use tidegate_store::{DynamoStore, Images};
+use tidegate_tests::{Answer, answer, put, request};
 use tidegate_wire::route::{Caller, Interface, ROUTES, Route, RouteId};
 use tidegate_wire::{ErrorCode, openapi};
 
@@ -438,6 +440,30 @@ impl Walk {
 }
 
 impl Walk {
+    /// Holds the answer of a function that was called around the front door, and notes its code.
+    fn hold_around(&mut self, operation: &Operation, answer: &Answer) {
+        let place = self.document.response(operation, answer.status).expect("the file has it");
+        let schema = validator(&self.document.closed, &format!("{place}/content/application~1json/schema"));
+        assert!(schema.is_valid(&answer.body), "{answer:?}");
+        self.codes.insert(answer.code().to_string());
+    }
+
+    /// Activates an update through a function that reads no image itself, as if its image were one of gigabytes.
+    async fn activate_a_large_image(&mut self, version: &str) {
+        let config = self.stack.cloud.sdk_config().await;
+        let credentials = config.credentials_provider().expect("the local cloud has credentials");
+        let s3 = self.stack.cloud.s3();
+        let store = DynamoStore::new(self.stack.cloud.dynamodb(), TABLE, s3.clone(), BUCKET);
+        let images = Images::new(s3, credentials, BUCKET).reading_at_once(0);
+        let keys = new_token_keys().expect("the machine has randomness");
+        let publish = PublishService::new(store, images, TokenKeys::parse(&keys).expect("our own format"));
+        let path = format!("/v1/products/lamp/updates/{version}/activate");
+        let request = request("POST", &path, &[], "", Some(OPERATOR));
+        let refused = answer(publish.handle(request, tidegate_http::edge::now()).await);
+        assert_eq!((refused.status, refused.code()), (409, "verifying"), "{refused:?}");
+        self.hold_around(&self.operations["activateUpdate"].clone(), &refused);
+    }
+
     /// Holds an answer in Exosite's words against the media types of its operation and status.
     fn hold_text(&self, id: &str, operation: &Operation, response: &ureq::http::Response<Vec<u8>>) -> Value {
         let status = response.status().as_u16();
@@ -595,6 +621,14 @@ async fn a_walk_through_the_api_sends_and_gets_what_the_file_says() {
     walk.call("completeUpdate", &["lamp", "1.1.0"], reason("everybody has it"), 200).await;
     walk.call("abortUpdate", &["lamp", "1.2.0"], reason("too bright"), 200).await;
     walk.call("withdrawUpdate", &["lamp", "2.4.0"], reason("not yet"), 200).await;
+    let parts = json!({"version": "1.8.0", "files": [file(b"in parts")]});
+    walk.call("createUpdate", &["lamp"], Body::Good(parts), 201).await;
+    let named = || Body::Good(json!({"name": "lamp.bin"}));
+    let begun = walk.call("uploadParts", &["lamp", "1.8.0"], named(), 200).await;
+    assert_eq!((&begun["stored"], begun["parts"][0]["size"].as_u64()), (&json!(0), Some(8)), "{begun}");
+    assert_eq!(put(&begun["parts"][0], b"in parts".to_vec()).await, 200);
+    let stored = walk.call("uploadParts", &["lamp", "1.8.0"], named(), 200).await;
+    assert_eq!(stored, json!({"name": "lamp.bin", "size": 8, "stored": 8, "parts": []}));
     let draft = json!({"version": "1.9.0", "kind": "json", "payload": 9});
     walk.call("createUpdate", &["lamp"], Body::Good(draft), 201).await;
     let deleted = walk.call("deleteUpdate", &["lamp", "1.9.0"], reason("a slip"), 200).await;
@@ -856,7 +890,10 @@ async fn every_error_but_a_conflict_is_provoked_and_comes_as_the_file_says() {
     let wrong = walk.stack.cloud.s3().put_object().bucket(BUCKET).key(key).body(b"wrong".to_vec().into());
     wrong.send().await.expect("the local S3 takes it");
     walk.call("activateUpdate", &["lamp", "1.1.0"], Body::Nothing, 409).await;
+    walk.call("uploadParts", &["lamp", "1.1.0"], bad(json!({"name": "door.bin"})), 400).await;
+    walk.call("uploadParts", &["lamp", "3.0.0"], Body::Good(json!({"name": "lamp.bin"})), 404).await;
     assert_eq!(put(&created["uploads"][0], b"right".to_vec()).await, 200);
+    walk.activate_a_large_image("1.1.0").await;
     walk.call("activateUpdate", &["lamp", "1.1.0"], Body::Nothing, 200).await;
 
     for (id, status) in [("showUpdate", 404), ("showMetrics", 404), ("pauseUpdate", 404), ("withdrawUpdate", 404)] {
@@ -946,6 +983,10 @@ async fn every_error_but_a_conflict_is_provoked_and_comes_as_the_file_says() {
     walk.call("rollBackTo", &["lamp", "1.3.0"], Body::Good(json!({"from": ["1.4.0"]})), 200).await;
     walk.call("reopenUpdate", &["lamp", "1.4.0"], Body::Nothing, 409).await;
 
+    // A device may still be writing what was withdrawn this minute.
+    walk.call("withdrawUpdate", &["lamp", "1.3.0"], Body::Nothing, 200).await;
+    walk.call("deleteUpdate", &["lamp", "1.3.0"], Body::Nothing, 409).await;
+
     // What is not in the file, what the front door says by itself, and a function that is called around it.
     let door = walk.stack.door.url();
     for (method, path, status, response) in [
@@ -967,10 +1008,7 @@ async fn every_error_but_a_conflict_is_provoked_and_comes_as_the_file_says() {
     let stranger = http("GET", &format!("{door}/v1/products/lamp"), None, None).await;
     assert_eq!(walk.hold("showProduct", &show, &stranger), json!({"message": "Forbidden"}));
     let around = answer(walk.stack.services.call(request("GET", "/v1/products/lamp", &[], "", None)).await);
-    let place = walk.document.response(&show, around.status).expect("the file has it");
-    let schema = validator(&walk.document.closed, &format!("{place}/content/application~1json/schema"));
-    assert!(schema.is_valid(&around.body), "{around:?}");
-    walk.codes.insert(around.code().to_string());
+    walk.hold_around(&show, &around);
 
     // Without a store.
     walk.stack.cloud.dynamodb().delete_table().table_name(TABLE).send().await.expect("the table was there");

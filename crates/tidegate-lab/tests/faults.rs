@@ -24,7 +24,7 @@ const PRODUCT: &str = "lamp";
 const MINUTE_MS: i64 = 60_000;
 const STREAM_SHARD: &str = "shardId-00000";
 /// Cells of the grid: a handler, one of its calls, and a fault that can happen to it.
-const CELLS: usize = 4112;
+const CELLS: usize = 4518;
 
 /// One handler in one situation.
 struct Scenario {
