@@ -70,7 +70,7 @@ locals {
     }
     # DynamoDB deletes records after 24 hours.
     count-losing = {
-      description = "count is more than 20 hours behind the table, and after 24 hours DynamoDB deletes the records. Make count work again now; if records were lost, run tidegate repair --check."
+      description = "count is more than 20 hours behind the table, and after 24 hours DynamoDB deletes the records. Make count work again now; if records were lost, run tidegate repair --all."
       most_ms     = 20 * 3600 * 1000, of = 1, last = 1
     }
   }

@@ -28,6 +28,10 @@ OBJECT_ACTIONS = [
     ("GET", "versionId", "GetObjectVersion"),
     ("HEAD", "versionId", "GetObjectVersion"),
     ("DELETE", "versionId", "DeleteObjectVersion"),
+    ("GET", "uploadId", "ListMultipartUploadParts"),
+    ("DELETE", "uploadId", "AbortMultipartUpload"),
+    ("POST", "uploads", "PutObject"),
+    ("POST", "uploadId", "PutObject"),
     ("GET", None, "GetObject"),
     ("HEAD", None, "GetObject"),
     ("PUT", None, "PutObject"),
@@ -35,6 +39,7 @@ OBJECT_ACTIONS = [
 ]
 BUCKET_ACTIONS = [
     ("GET", "versions", "ListBucketVersions"),
+    ("GET", "uploads", "ListBucketMultipartUploads"),
     ("GET", "policy", "GetBucketPolicy"),
     ("PUT", "policy", "PutBucketPolicy"),
     ("GET", None, "ListBucket"),

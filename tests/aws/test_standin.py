@@ -117,6 +117,18 @@ class Rules(unittest.TestCase):
         )
         self.assertEqual((action, resource), ("s3:GetObjectVersion", "arn:aws:s3:::b/images/a+b"))
 
+    def test_an_upload_in_parts_needs_the_right_to_write_the_object(self):
+        for method, path, query, expected in [
+            ("POST", "/b/k", "uploads", "PutObject"),
+            ("PUT", "/b/k", "partNumber=1&uploadId=u", "PutObject"),
+            ("POST", "/b/k", "uploadId=u", "PutObject"),
+            ("GET", "/b/k", "uploadId=u", "ListMultipartUploadParts"),
+            ("DELETE", "/b/k", "uploadId=u", "AbortMultipartUpload"),
+            ("GET", "/b", "uploads&prefix=k", "ListBucketMultipartUploads"),
+        ]:
+            ((action, _, _),) = actions.needed("s3", REGION, method, path, query, {}, b"")
+            self.assertEqual(action, f"s3:{expected}", f"{method} {query}")
+
     def test_a_grant_that_nobody_needed_is_found(self):
         granted = list(
             grants.granted("role", json.dumps({"Statement": [allow(["s3:GetObject", "s3:PutObject"], ["b/*"])]}))

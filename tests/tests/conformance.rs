@@ -147,7 +147,7 @@ const COVERAGE: [(&str, u32); 87] = [
     ("update_page: ok", 3720),
     ("begin_campaign: conflict", 240),
     ("begin_campaign: ok", 36),
-    ("catalog: none", 432),
+    ("catalog: none", 350),
     ("catalog: some", 190),
     ("create_update: no", 360),
     ("create_update: yes", 3258),
@@ -212,7 +212,7 @@ const COVERAGE: [(&str, u32); 87] = [
     ("shut_shard: yes", 7338),
     ("stream: change", 10050),
     ("tallied: ok", 2712),
-    ("tally: ok", 408),
+    ("tally: ok", 330),
     ("update: none", 276),
     ("update: some", 48),
     ("updates: ok", 3570),
@@ -855,9 +855,16 @@ impl History {
 
     async fn tidy(&mut self, memory: &MemoryStore) -> Operation {
         let (product, rollout) = (self.product(), self.rollout());
-        match self.dice.below(7) {
+        match self.dice.below(10) {
             0 => Operation::RemoveRollout(rollout),
-            1 => match memory.deleted_updates(&product).await.unwrap().pop() {
+            7 | 8 => match memory.updates(&product).await.unwrap().pop() {
+                Some(record) => {
+                    let audit = self.audit(&record.version.to_string(), record.generation + 1);
+                    Operation::DeleteUpdate(Box::new((record, audit)))
+                }
+                None => Operation::Updates(product),
+            },
+            1 | 9 => match memory.deleted_updates(&product).await.unwrap().pop() {
                 Some(deleted) => Operation::EndDeletion(Box::new(deleted)),
                 None => Operation::PutTidied(product, self.dice.moment()),
             },

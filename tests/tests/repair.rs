@@ -222,3 +222,44 @@ async fn a_repair_that_died_is_begun_anew_and_nothing_opens_meanwhile() {
     assert_eq!(resumed.status, 200, "{resumed:?}");
     assert_eq!(world.check(&lamp("lamp-1", "1.0.0"), minute(9)).await.body["version"], "2.0.0");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_cannot_be_read_stops_a_repair_before_anything_is_shut() {
+    let world = World::new(0).await;
+    world.publish(LAMP, "2.0.0", json!({}), minute(0)).await;
+    world.check(&lamp("lamp-0", "1.0.0"), minute(1)).await;
+    let update = world.cloud.dynamodb().update_item().table_name(TABLE);
+    let update = update.key("pk", AttributeValue::S(format!("d#{LAMP}#lamp-0")));
+    let update = update.key("sk", AttributeValue::S("device".into()));
+    let update = update.update_expression("SET claims.#other = :damaged").expression_attribute_names("#other", "3.0.0");
+    update.expression_attribute_values(":damaged", AttributeValue::N("7".into())).send().await.unwrap();
+
+    let actor = Actor { who: "ada".into(), reason: "a test".into(), now: minute(2) };
+    for what in [Repair::Uncounted, Repair::All, Repair::Restored] {
+        let refused = repair(&world.store, what, Duration::ZERO, &actor).await.unwrap_err();
+        let text = std::iter::successors(Some(&refused as &dyn std::error::Error), |error| error.source());
+        let text = text.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        assert!(text.contains("device lamp-0 of lamp"), "{text}");
+    }
+    assert_eq!(world.check(&lamp("lamp-1", "1.0.0"), minute(3)).await.body["version"], "2.0.0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_rollouts_are_repaired_when_nothing_says_which_have_lost_records() {
+    let world = World::new(0).await;
+    world.publish(LAMP, "2.0.0", json!({"rollout": {"limits": {"max_in_flight": 1}}}), minute(0)).await;
+    world.check(&lamp("lamp-0", "1.0.0"), minute(1)).await;
+    world.count_at(minute(1)).await;
+    world.report("lamp-0", "2.0.0", "INSTALL_ERROR", minute(2)).await;
+    world.skip_stream().await;
+    assert_eq!(repaired(&world, Repair::Uncounted, minute(3)).await.rollouts, [], "no rollout is marked");
+    let result = repaired(&world, Repair::All, minute(4)).await;
+    assert_eq!((result.rollouts[0].in_flight.counted, result.rollouts[0].in_flight.found), (1, 0));
+    let shown = world.operator("GET", &format!("{LAMP}/updates/2.0.0"), Value::Null, minute(5)).await.body;
+    assert_eq!((&shown["state"], &shown["reason"]), (&json!("paused"), &json!("a test")), "{shown}");
+    let path = format!("{LAMP}/updates/2.0.0/abort");
+    world.operator("POST", &path, json!({"reason": "it is bad"}), minute(6)).await;
+    assert_eq!(repaired(&world, Repair::All, minute(7)).await.rollouts.len(), 1);
+    let shown = world.operator("GET", &format!("{LAMP}/updates/2.0.0"), Value::Null, minute(8)).await.body;
+    assert_eq!((&shown["state"], &shown["reason"]), (&json!("aborted"), &json!("it is bad")), "{shown}");
+}

@@ -334,6 +334,13 @@ impl Sums {
         self.granted.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
+    /// Number of grants by all shards in one count.
+    #[must_use]
+    pub fn granted_of(&self, count: u32) -> u64 {
+        let granted = self.granted.iter().filter(|(shard, _)| shard.count == count);
+        granted.fold(0, |sum, (_, granted)| sum.saturating_add(*granted))
+    }
+
     /// Places of all shards that were released.
     #[must_use]
     pub fn released_in_all(&self) -> u64 {

@@ -621,9 +621,11 @@ fn changed(record: &UpdateRecord, change: &Change) -> UpdateRecord {
 pub(crate) fn done(record: &UpdateRecord, wanted: &Wanted, now: Timestamp) -> UpdateRecord {
     let state = wanted.change.leads_to(record.state);
     let (reason, is_paused_by_stop) = match &wanted.change {
-        Change::Transition(_) | Change::Hold(_) | Change::Lift | Change::Recount => (wanted.reason.clone(), false),
+        Change::Transition(_) | Change::Hold(_) | Change::Lift => (wanted.reason.clone(), false),
+        Change::Recount if record.state == State::Active => (wanted.reason.clone(), false),
         Change::Stop if record.state == State::Active => (wanted.reason.clone(), true),
         Change::Stop
+        | Change::Recount
         | Change::Edit { .. }
         | Change::Split
         | Change::ControlGroup(_)

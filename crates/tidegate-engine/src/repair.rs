@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tidegate_core::count::{Count, CountedShard, Sample, Sums, count_number};
-use tidegate_core::{Claim, DeviceId, ProductId, Timestamp, UpdateId};
+use tidegate_core::{Claim, DeviceId, ProductId, State, Timestamp, UpdateId};
 use tidegate_store::record::{Change, ClaimChange, DeviceWrite, Tallied, UpdateRecord, Wanted};
 use tidegate_store::repair::{RepairStore, RepairedShard};
 use tidegate_store::store::{Expected, Freshness, Include, StoreError, VersionCounts, Written};
@@ -29,6 +29,8 @@ const MOST_TRIES: usize = 20;
 pub enum Repair {
     /// Those with changes that could not be counted. The service may go on meanwhile.
     Uncounted,
+    /// All, because records of the stream were lost. The service may go on meanwhile.
+    All,
     /// All, because the table was restored. Nothing else may use it meanwhile.
     Restored,
 }
@@ -40,8 +42,10 @@ pub struct Repaired {
     pub devices: u64,
     /// Rollouts whose claims were counted anew. Those that were active are paused.
     pub rollouts: Vec<RepairedRollout>,
-    /// Rollouts and products whose counts moved meanwhile: their places are right, and their outcomes need another repair.
+    /// Rollouts whose outcomes moved meanwhile: their places are right, and their outcomes need another repair.
     pub moving: Vec<String>,
+    /// Rollouts that were not repaired, each with the reason: another change has taken over, or the store failed.
+    pub unfinished: Vec<String>,
 }
 
 /// A rollout whose claims were counted anew.
@@ -83,21 +87,31 @@ struct Shut {
 /// Counts the claims of rollouts anew. `counted_after` is the time after which a change is counted.
 ///
 /// # Errors
-/// When the store cannot be reached, a stronger change has taken over, or it is not known whether a claim was stamped. The
-/// repair can be repeated; until then the rollouts stay shut.
+/// When a device cannot be read, which is found before anything is changed; when the store cannot be reached; or when it
+/// is not known whether a claim was stamped. The repair can be repeated; until then the rollouts stay shut.
 pub async fn repair(store: &impl RepairStore, what: Repair, counted_after: Duration, actor: &Actor) -> Done<Repaired> {
     let mut repaired = Repaired::default();
+    let mut after = None;
+    loop {
+        (_, after) = store.scan_devices(after.as_deref()).await?;
+        if after.is_none() {
+            break;
+        }
+    }
     let mut rollouts = BTreeMap::new();
     for product in store.products().await? {
         if what == Repair::Restored {
             store.raise_head(&product, RAISED_BY).await?;
         }
         for record in store.updates(&product).await? {
-            let is_wanted = what == Repair::Restored || record.uncounted > 0 || is_begun(&record);
+            let is_wanted = what != Repair::Uncounted || record.uncounted > 0 || is_begun(&record);
             // A campaign that another one followed grants nothing, and its places are nobody's.
             if is_wanted && !record.is_earlier && record.allocation.is_some() && uncounted(&record).is_empty() {
-                let shut = shut(store, record, actor).await?;
-                rollouts.insert(shut.record.id.clone(), shut);
+                let name = name(&record);
+                match shut(store, record, actor).await {
+                    Ok(shut) => drop(rollouts.insert(shut.record.id.clone(), shut)),
+                    Err(error) => repaired.unfinished.push(format!("{name}: {error}")),
+                }
             }
         }
     }
@@ -127,14 +141,15 @@ pub async fn repair(store: &impl RepairStore, what: Repair, counted_after: Durat
             break;
         }
     }
-    if what == Repair::Uncounted {
+    if what != Repair::Restored {
         tokio::time::sleep(counted_after).await;
     }
     for shut in rollouts.into_values() {
-        let name = format!("{} {}", shut.record.product, shut.record.rollout().name());
-        let is_right = shut.finish(store, &name, what, actor.now, &mut repaired).await?;
-        if !is_right {
-            repaired.moving.push(name);
+        let name = name(&shut.record);
+        match shut.finish(store, &name, what, actor.now, &mut repaired).await {
+            Ok(true) => {}
+            Ok(false) => repaired.moving.push(name),
+            Err(error) => repaired.unfinished.push(format!("{name}: {error}")),
         }
     }
     if what == Repair::Restored {
@@ -149,17 +164,27 @@ pub async fn repair(store: &impl RepairStore, what: Repair, counted_after: Durat
     Ok(repaired)
 }
 
+/// The product and the rollout.
+fn name(record: &UpdateRecord) -> String {
+    format!("{} {}", record.product, record.rollout().name())
+}
+
 /// Returns true if an earlier repair has begun with a rollout.
 fn is_begun(record: &UpdateRecord) -> bool {
     record.wanted.as_ref().is_some_and(|wanted| wanted.change == Change::Recount)
 }
 
-/// Shuts a rollout for its next count. A stop that is under way is finished first; what a repair before this one has begun
-/// begins anew, under another number.
+/// Shuts a rollout for its next count. A change that ends or holds it is finished first; what a repair before this one has
+/// begun begins anew, under another number.
 async fn shut(store: &impl RepairStore, record: UpdateRecord, actor: &Actor) -> Done<Shut> {
     let mut record = record;
-    if record.wanted.as_ref().is_some_and(|wanted| wanted.change.halts() && wanted.change != Change::Recount) {
-        record = control::carry_out(store, &record, actor.now).await?.record;
+    let is_kept = |change: &Change| *change != Change::Recount && change.leads_to(State::Active) != State::Active;
+    if record.wanted.as_ref().is_some_and(|wanted| is_kept(&wanted.change)) {
+        let changed = control::carry_out(store, &record, actor.now).await?;
+        if changed.shards_left > 0 {
+            return Err(EngineError::Store(StoreError::Contended));
+        }
+        record = changed.record;
     }
     let wanted = control::wish(&record, Change::Recount, actor)?;
     let wishing = UpdateRecord { wanted: Some(wanted.clone()), ..record.clone() };
@@ -183,7 +208,7 @@ impl Shut {
         read: Claim,
     ) -> Done<()> {
         let count = count_number(self.wanted.generation);
-        let (mut claim, mut is_unknown) = (read, false);
+        let mut claim = read;
         for _ in 0..MOST_TRIES {
             if !claim.life.holds_place || claim.count == count {
                 self.add(&claim, count);
@@ -200,16 +225,15 @@ impl Shut {
                 Ok(Written::OtherDevice(known)) => *known,
                 // It may be stamped or not.
                 Err(StoreError::Unavailable(_) | StoreError::Contended) => {
-                    is_unknown = true;
                     store.device(product, device, Include::Item, Freshness::Strong).await?
                 }
                 Err(error) => return Err(error.into()),
             };
             match known.claim(update) {
                 Some(now) => claim = now.clone(),
-                // If its stamp was written, its release is in the new count, and the claim in none.
-                None if is_unknown => return Err(EngineError::Store(StoreError::Conflict)),
-                None => return Ok(()),
+                // A stamp may have been written though its answer was lost. Then the release is in the new count, and the
+                // claim in none.
+                None => return Err(EngineError::Store(StoreError::Conflict)),
             }
         }
         Err(EngineError::Store(StoreError::Contended))

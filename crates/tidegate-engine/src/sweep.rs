@@ -247,6 +247,10 @@ impl<S: SweepStore> SweepService<S> {
             Some(_) => None,
         };
         let record = read.as_ref().unwrap_or(record);
+        if record.wanted.as_ref().is_some_and(|wanted| wanted.change == Change::Recount) {
+            // A repair goes on with it, and its counts are not whole.
+            return Ok(counts);
+        }
         if control::hold_if_bad(&self.store, record, &update, &tallied.sums, now).await? == Verdict::Held {
             swept.held += 1;
             return Ok(counts);

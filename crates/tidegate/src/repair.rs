@@ -35,10 +35,13 @@ pub struct What {
     /// Only compare; change nothing
     #[arg(long)]
     pub check: bool,
-    /// Count the rollouts anew of which a change could not be counted. The service may go on meanwhile
+    /// Count again the rollouts that are marked, because a change of a device could not be read. The service may go on
     #[arg(long)]
     pub uncounted: bool,
-    /// Count all rollouts anew, because the table was restored. Nothing else may use it meanwhile
+    /// Count again all rollouts, because `count` did not run for a day and changes are lost. The service may go on
+    #[arg(long)]
+    pub all: bool,
+    /// Count again all rollouts, because the table was restored. No function may use the table meanwhile
     #[arg(long)]
     pub restored: bool,
 }
@@ -53,6 +56,7 @@ pub fn run(args: RepairArgs, common: &Common, output: &Output) -> CommandResult 
         let what = match args.what {
             What { restored: true, .. } => Repair::Restored,
             What { uncounted: true, .. } => Repair::Uncounted,
+            What { all: true, .. } => Repair::All,
             _ => return check(&store, output).await,
         };
         let actor = Actor { who: "tidegate repair".into(), reason: args.reason.clone(), now: crate::time::now() };
@@ -78,15 +82,20 @@ fn say_what_was_repaired(repaired: &Repaired, output: &Output) -> CommandResult 
     }
     if !repaired.rollouts.is_empty() {
         output.table(&shown)?;
-        output.line("those that were active are paused: look at them, and resume them")?;
+        output.line(
+            "those that were active are paused. Resume them after you have looked at them, and after a restore only \
+                     when their limits are corrected",
+        )?;
     }
-    match repaired.moving.is_empty() {
-        true => Ok(()),
-        false => {
-            let message = format!("outcomes moved meanwhile, so repeat the repair: {}", repaired.moving.join(", "));
-            Err(CommandError::failed("moving", clean(&message)))
-        }
+    if !repaired.unfinished.is_empty() {
+        let message = format!("not repaired, so repeat the repair: {}", repaired.unfinished.join("; "));
+        return Err(CommandError::failed("not_repaired", clean(&message)));
     }
+    if !repaired.moving.is_empty() {
+        let message = format!("outcomes moved meanwhile, so repeat the repair: {}", repaired.moving.join(", "));
+        return Err(CommandError::failed("moving", clean(&message)));
+    }
+    Ok(())
 }
 
 async fn check(store: &DynamoStore, output: &Output) -> CommandResult {
@@ -98,8 +107,11 @@ async fn check(store: &DynamoStore, output: &Output) -> CommandResult {
     if !counted.moving.is_empty() {
         output.line(format!("moving, so not compared: {}", clean(&counted.moving.join(", "))))?;
     }
-    if counted.drift.is_empty() {
+    if counted.drift.is_empty() && counted.moving.is_empty() {
         return output.line(output.paint(Tone::Good, "every count is right"));
+    }
+    if counted.drift.is_empty() {
+        return output.line("every count that was compared is right");
     }
     let mut shown = table(&["OF", "COUNT", "COUNTED", "FOUND"], &[2, 3]);
     for drift in &counted.drift {

@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value};
 use tidegate_core::acknowledged::Acknowledged;
 use tidegate_core::breaker::Breaker;
+use tidegate_core::count::count_number;
 use tidegate_core::phase::Begun;
 use tidegate_core::policy::Slots;
 use tidegate_core::update::Test;
@@ -192,12 +193,16 @@ impl<S: PublishStore> Operations<S> {
 
     /// Returns true if every grant of a rollout is counted.
     async fn is_counted(&self, rollout: &RolloutKey) -> Done<bool> {
-        let Some(allocation) = self.store.campaign(rollout).await?.and_then(|record| record.allocation) else {
+        let Some(record) = self.store.campaign(rollout).await? else {
+            return Ok(true);
+        };
+        let Some(allocation) = &record.allocation else {
             return Ok(true);
         };
         let shards = self.store.shards(rollout, allocation.shards()).await?;
         let granted = shards.iter().flatten().fold(0_u64, |sum, shard| sum.saturating_add(shard.granted));
-        Ok(self.store.tallied(rollout).await?.sums.granted_in_all() >= granted)
+        let counted = self.store.tallied(rollout).await?.sums.granted_of(count_number(record.generation));
+        Ok(counted >= granted)
     }
 
     /// Checks that no device runs an update, or is watched in a campaign of it, and that no open rollback names it.

@@ -7,7 +7,7 @@ use tidegate_core::ProductId;
 
 use super::item::{self, Fields, s};
 use super::{DynamoStore, key, send, tally};
-use crate::store::{Freshness, RecountStore, ScannedDevices, Stored, VersionCounts};
+use crate::store::{Freshness, RecountStore, ScannedDevices, StoreError, Stored, VersionCounts};
 
 /// Most items of one page of a scan. A page of a megabyte can take longer than a call may.
 const SCANNED_AT_A_TIME: i32 = 300;
@@ -19,7 +19,8 @@ impl RecountStore for DynamoStore {
         let mut devices = Vec::new();
         for item in page.items.unwrap_or_default() {
             let (product, device) = item::device_of(&item)?;
-            let known = item::known_from(&product, &item)?;
+            let known = item::wholly_known_from(&product, &item)
+                .map_err(|error| StoreError::Corrupt(format!("device {device} of {product}: {error}").into()))?;
             devices.push((product, device, known));
         }
         Ok((devices, next_of(page.last_evaluated_key.as_ref())))

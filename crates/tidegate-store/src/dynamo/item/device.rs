@@ -168,6 +168,16 @@ pub(in crate::dynamo) fn known_from(product: &ProductId, item: &Item) -> Stored<
     Ok(KnownDevice { record: Some(device_from(item)?), claims: claims_from(product, item), messages: BTreeMap::new() })
 }
 
+/// The same of a device whose every claim can be read.
+pub(in crate::dynamo) fn wholly_known_from(product: &ProductId, item: &Item) -> Stored<KnownDevice> {
+    let known = known_from(product, item)?;
+    let claims = item.get("claims").and_then(|claims| claims.as_m().ok()).map_or(0, HashMap::len);
+    if known.claims.len() != claims {
+        return Err(Fields(item).corrupt("claims", "a map of claims that can be read"));
+    }
+    Ok(known)
+}
+
 /// The claims in a device's item. An unreadable claim is logged; it keeps its device from this update only.
 #[allow(clippy::disallowed_methods, reason = "the result is sorted")]
 fn claims_from(product: &ProductId, item: &Item) -> Vec<(UpdateId, Claim)> {

@@ -14,7 +14,9 @@ use tidegate_core::times::Times;
 use tidegate_core::{DeviceId, ProductId, State, Timestamp, UpdateId, snapshot};
 
 pub(crate) use self::device::image_from;
-pub(super) use self::device::{claim_fields, claim_key, claim_to, known_from, messages_from, orders_to, question_to};
+pub(super) use self::device::{
+    claim_fields, claim_key, claim_to, known_from, messages_from, orders_to, question_to, wholly_known_from,
+};
 pub(crate) use self::update::update_from;
 pub(super) use self::update::{
     ACTIVATION_ATTRIBUTES, DELETED, NEWCOMERS_SINCE, OPTIONAL_ATTRIBUTES, SETTLED, UNREMOVED, audience_to, is_deleted,
