@@ -8,6 +8,7 @@ from moto.dynamodb import responses as dynamodb
 from moto.dynamodb.models import table as tables
 from moto.iam.access_control import PermissionResult
 from moto.s3.models import FakeBucket
+from moto.s3.responses import S3Response
 
 
 def apply(log):
@@ -15,6 +16,7 @@ def apply(log):
     _custom_domains_become_available()
     _bucket_policies_are_read_by_our_iam()
     _event_source_mappings_keep_their_alias()
+    _uploads_in_parts_have_their_root_elements()
     _dynamodb_answers_one_request_at_a_time(log)
 
 
@@ -65,6 +67,19 @@ def _custom_domains_become_available():
 def _bucket_policies_are_read_by_our_iam():
     """Moto treats an unknown condition operator as true: a "TLS only" Deny denies everything."""
     FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL
+
+
+def _uploads_in_parts_have_their_root_elements():
+    """The SDK for Rust refuses moto's `ListPartsResponse` and `CompleteMultipartUploadResponse`."""
+    serialized = S3Response.serialized
+
+    def new_serialized(self, result):
+        status, headers, body = serialized(self, result)
+        for name in ("ListParts", "CompleteMultipartUpload"):
+            body = body.replace(f"{name}Response", f"{name}Result")
+        return status, headers, body
+
+    S3Response.serialized = new_serialized
 
 
 def _event_source_mappings_keep_their_alias():

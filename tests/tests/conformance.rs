@@ -137,7 +137,7 @@ enum Operation {
 }
 
 /// Every kind of answer that the histories must have had, and how often at least.
-const COVERAGE: [(&str, u32); 87] = [
+const COVERAGE: [(&str, u32); 96] = [
     ("add_deferrals: ok", 864),
     ("ask_for_catalog: ok", 354),
     ("audit: ok", 456),
@@ -147,6 +147,7 @@ const COVERAGE: [(&str, u32); 87] = [
     ("update_page: ok", 3720),
     ("begin_campaign: conflict", 240),
     ("begin_campaign: ok", 36),
+    ("campaign: some", 20),
     ("catalog: none", 350),
     ("catalog: some", 190),
     ("create_update: no", 360),
@@ -157,6 +158,9 @@ const COVERAGE: [(&str, u32); 87] = [
     ("device: known", 6942),
     ("device: unknown", 1770),
     ("devices: ok", 6594),
+    ("end_deletion: ok", 4),
+    ("every_update: ok", 3000),
+    ("fold_tallies: some", 4),
     ("devices_on: ok", 4110),
     ("listed: ok", 200),
     ("due_pages: ok", 2424),
@@ -188,6 +192,11 @@ const COVERAGE: [(&str, u32); 87] = [
     ("put_catalog: yes", 195),
     ("put_due_page: ok", 918),
     ("put_entry: ok", 1452),
+    ("put_tidied: ok", 300),
+    ("remove_rollout: yes", 80),
+    ("settle: ok", 6),
+    ("uncounted_rollouts: none", 150),
+    ("watched_until: some", 10),
     ("put_tally: no", 402),
     ("put_tally: yes", 1638),
     ("put_version_tally: no", 210),
