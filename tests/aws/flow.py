@@ -660,26 +660,26 @@ def a_large_image_is_verified(world):
 def what_nobody_needs_is_removed(world):
     """A withdrawn update is deleted. The sweep removes what belongs to it, and makes one tally of several."""
     checks, table, name = world.checks, world.account.client("dynamodb"), world.outputs["table_name"]
-    world.publish("1.9.0", b"unwanted", policy='stage == "gone"')
+    world.publish("1.8.5", b"unwanted", policy='stage == "gone"')
     time.sleep(CATALOG_AGE_S)
-    checks.equal("offered", world.check_in("gone-1", "1.0.0", stage="gone").get("version"), "1.9.0")
-    world.report("gone-1", "1.9.0", "INSTALL_ERROR", message="no")
-    world.counted("1.9.0", offered=1, failed=1)
-    world.steer("approver", "POST", "/updates/1.9.0/withdraw", {"reason": "it is bad"})
-    refused = world.operator("publisher", "DELETE", "/updates/1.9.0", {"reason": "it is bad"}, 409)
+    checks.equal("offered", world.check_in("gone-1", "1.0.0", stage="gone").get("version"), "1.8.5")
+    world.report("gone-1", "1.8.5", "INSTALL_ERROR", message="no")
+    world.counted("1.8.5", offered=1, failed=1)
+    world.steer("approver", "POST", "/updates/1.8.5/withdraw", {"reason": "it is bad"})
+    refused = world.operator("publisher", "DELETE", "/updates/1.8.5", {"reason": "it is bad"}, 409)
     checks.equal("not in the first hour", refused["error"]["code"], "update_in_use")
     for item in items(world):
-        if item["pk"]["S"] == f"p#{PRODUCT}" and item.get("version", {}).get("S") == "1.9.0":
+        if item["pk"]["S"] == f"p#{PRODUCT}" and item.get("version", {}).get("S") == "1.8.5":
             table.put_item(TableName=name, Item=older(item, 2 * 3600, time.time()))
-        if item["pk"]["S"] == f"u#{PRODUCT}#1.9.0":
+        if item["pk"]["S"] == f"u#{PRODUCT}#1.8.5":
             table.delete_item(TableName=name, Key={"pk": item["pk"], "sk": item["sk"]})
-    deleted = world.operator("publisher", "DELETE", "/updates/1.9.0", {"reason": "it is bad"})
-    checks.equal("deleted", deleted, {"deleted": "1.9.0", "state": "withdrawn"})
-    again = {"version": "1.9.0", "files": []}
+    deleted = world.operator("publisher", "DELETE", "/updates/1.8.5", {"reason": "it is bad"})
+    checks.equal("deleted", deleted, {"deleted": "1.8.5", "state": "withdrawn"})
+    again = {"version": "1.8.5", "files": []}
     world.operator("publisher", "POST", "/updates", {**again, "kind": "json", "payload": 1}, 409)
     # A day later.
     def tidied():
-        return not [item for item in items(world) if item["pk"]["S"][0] != "d" and "#1.9.0" in item["pk"]["S"]]
+        return not [item for item in items(world) if item["pk"]["S"][0] != "d" and "#1.8.5" in item["pk"]["S"]]
 
     for item in items(world):
         if item["pk"]["S"].startswith("t#"):

@@ -34,7 +34,7 @@ impl Upload {
     }
 }
 
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Returns true if a piece is all zeros, so that it can be a hole of its file.
 pub(super) fn is_hole(piece: &[u8]) -> bool {

@@ -27,6 +27,7 @@ pub(super) struct FoldedTally {
 }
 
 /// The tallies that became a part of a base lately, by name.
+#[allow(clippy::disallowed_methods, reason = "the result is sorted")]
 pub(super) fn folded_from(base: &Item) -> Stored<BTreeMap<String, FoldedTally>> {
     let Some(folded) = base.get(FOLDED) else {
         return Ok(BTreeMap::new());
