@@ -1,5 +1,9 @@
 //! Repair: counts follow from the devices again, and no limit is exceeded afterwards.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking, and tampers with the table")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and tampers with the table"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

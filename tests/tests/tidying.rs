@@ -1,6 +1,10 @@
 //! What is not needed any more goes: deleted updates with their images and lists, tallies of stream shards that have ended,
 //! and old claims. What is needed stays.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking, and tampers with the table")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and tampers with the table"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
