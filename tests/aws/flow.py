@@ -647,6 +647,17 @@ def a_large_image_is_verified(world):
     world.eventually("it is verified", lambda: "verifying" not in world.operator("viewer", "GET", "/updates/1.8.0"))
     world.steer("approver", "POST", "/updates/1.8.0/activate", {"reason": "tested"})
     world.eventually("offered", lambda: world.check_in("large-1", "1.0.0", stage="large").get("version") == "1.8.0")
+    # An image that goes before it was read is missing, and nobody waits for it.
+    image = b"an image that goes " * 80_000
+    world.upload(world.draft("1.8.2", image, policy='stage == "large"'), image)
+    refused = world.operator("approver", "POST", "/updates/1.8.2/activate", {"reason": "tested"}, 409)
+    checks.equal("it is to be read", refused["error"]["code"], "verifying")
+    key = f"images/{PRODUCT}/{hashlib.sha256(image).hexdigest()}"
+    world.account.client("s3").delete_object(Bucket=world.outputs["bucket_name"], Key=key)
+    checks.equal("the schedule fires again", fire(world, "verify"), "delivered")
+    world.eventually("nobody waits for it", lambda: "verifying" not in world.operator("viewer", "GET", "/updates/1.8.2"))
+    refused = world.operator("approver", "POST", "/updates/1.8.2/activate", {"reason": "tested"}, 409)
+    checks.equal("it is missing", refused["error"]["code"], "image_missing")
     # Wrong bytes under the name of another image are found, and can be replaced.
     draft = world.draft("1.8.1", b"right", policy='stage == "large"')
     bucket, name = world.outputs["bucket_name"], hashlib.sha256(b"right").hexdigest()
@@ -665,6 +676,7 @@ def what_nobody_needs_is_removed(world):
     checks.equal("offered", world.check_in("gone-1", "1.0.0", stage="gone").get("version"), "1.8.5")
     world.report("gone-1", "1.8.5", "INSTALL_ERROR", message="no")
     world.counted("1.8.5", offered=1, failed=1)
+    swept_until(world, "it has a series", lambda: world.metrics("1.8.5").get("series"))
     world.steer("approver", "POST", "/updates/1.8.5/withdraw", {"reason": "it is bad"})
     refused = world.operator("publisher", "DELETE", "/updates/1.8.5", {"reason": "it is bad"}, 409)
     checks.equal("not in the first hour", refused["error"]["code"], "update_in_use")
