@@ -99,7 +99,7 @@ impl ImageNames {
         self.0.iter().any(is_named)
     }
 
-    /// What devices that run one of the updates say, as its version and its definition have it.
+    /// The names by which devices report one of the updates: its version, and the names in `reports_as`.
     pub(crate) fn all(&self) -> Vec<String> {
         let of = |(version, definition, _): &(Version, Definition, State)| {
             definition.reports_as.iter().cloned().chain([version.to_string()]).collect::<Vec<_>>()

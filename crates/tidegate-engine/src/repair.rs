@@ -19,7 +19,7 @@ use tidegate_store::tidy::uncounted;
 use crate::control::{self, Actor};
 use crate::error::{Done, EngineError};
 
-/// How far revisions are raised after a restore: more than a device or a product can have reached since.
+/// Number that is added to revisions after a restore: more than a device or a product can have reached since.
 const RAISED_BY: u64 = 1_000_000;
 /// Tries of one stamp. Between two of them the device reports something.
 const MOST_TRIES: usize = 20;
@@ -77,7 +77,7 @@ struct Shut {
     record: UpdateRecord,
     wanted: Wanted,
     tallied: Tallied,
-    /// What follows from the claims. Its `granted` are the places that are held.
+    /// Sums over the claims that the scan has read.
     found: Sums,
     claims: u64,
     /// Stamped claims by shard.
@@ -315,7 +315,7 @@ fn outcomes(sums: &Sums) -> BTreeMap<(Sample, Count), i64> {
     sums.devices.iter().filter(|((_, count), _)| *count != Count::Gone).map(|(key, devices)| (*key, *devices)).collect()
 }
 
-/// What must be added to `counted` to become `found`. Zeros are left out.
+/// Numbers that turn `counted` into `found` when they are added. Zeros are left out.
 fn difference<K: Ord + Clone>(counted: &BTreeMap<K, i64>, found: &BTreeMap<K, i64>) -> BTreeMap<K, i64> {
     let keys = counted.keys().chain(found.keys()).cloned();
     let of = |numbers: &BTreeMap<K, i64>, key: &K| numbers.get(key).copied().unwrap_or(0);

@@ -8,7 +8,7 @@ use tidegate_core::{DeviceId, ProductId, Timestamp};
 use crate::record::{RolloutKey, UpdateRecord};
 use crate::store::{OpenRollouts, RecountStore, Stored, VersionCounts, WriteDevices};
 
-/// What a repair found of a shard.
+/// New numbers of a shard, from a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RepairedShard {
     /// Claims that hold a place of it, or held one when they were stamped.

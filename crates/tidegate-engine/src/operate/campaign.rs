@@ -176,15 +176,13 @@ impl<S: PublishStore> Operations<S> {
             }
             let entry = actor.entry("delete", record.version.to_string(), record.generation);
             let entry = AuditEntry { from: Some(record.state), ..entry };
-            if !record.was_published() {
-                if self.store.delete_update(&record, &entry).await? {
-                    return Ok(record.state);
-                }
-                continue;
+            if record.was_published() {
+                self.must_be_unused(&record, actor.now).await?;
             }
-            self.must_be_unused(&record, actor.now).await?;
             if self.store.delete_update(&record, &entry).await? {
-                compile::compile_or_leave_it(&self.store, product).await;
+                if record.was_published() {
+                    compile::compile_or_leave_it(&self.store, product).await;
+                }
                 return Ok(record.state);
             }
         }

@@ -53,17 +53,12 @@ impl<S: PublishStore> Operations<S> {
     }
 
     async fn same_as_before(&self, record: &UpdateRecord) -> Done<State> {
-        match self.store.update(&record.product, &record.version).await? {
+        let (product, version) = (record.product.clone(), record.version.clone());
+        match self.store.update(&product, &version).await? {
             Some(stored) if stored.definition == record.definition => Ok(stored.state),
+            Some(_) => Err(EngineError::VersionExists { product, version }),
             // Only its version is left.
-            None => {
-                let (product, version) = (record.product.clone(), record.version.clone());
-                Err(EngineError::VersionDeleted { product, version })
-            }
-            Some(_) => {
-                let (product, version) = (record.product.clone(), record.version.clone());
-                Err(EngineError::VersionExists { product, version })
-            }
+            None => Err(EngineError::VersionDeleted { product, version }),
         }
     }
 }
